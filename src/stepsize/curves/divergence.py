@@ -1,0 +1,88 @@
+"""When a running training is lost: a rule on its losses that no offset, sign, scale or bound deceives."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+__all__ = ["DivergenceRule"]
+
+_FAR = 20.0  # noise widths above the start: no batch is that unlucky for half a window
+_CLEAR = 3.0  # noise widths above the start that a whole half of a training does not show by chance
+_DESCENTS = 3.0  # how many times over the progress made so far must be lost
+_RELATIVE_FLOOR = 1e-3  # only where noise and progress are both zero: a fully deterministic, flat start
+
+
+class DivergenceRule:
+    """Says of a loss curve, step by step, when it is lost, relative to its own start, noise and progress.
+
+    With L0 the median of the first losses, s their noise (from first differences, so that a trend does not
+    count) and D the descent so far, a training is lost when
+
+    - a loss is not finite; or
+    - most of the last w losses exceed L0 + max(20 s, 3 D), w = a tenth of the horizon, within 8 … 200; or
+    - half of the horizon was spent above L0 + 3 s: what a bounded loss does when the model is dead.
+
+    Every threshold is a difference of losses in units of their noise or progress, so offset, sign and scale do not
+    matter. A single spike never ends a training, nor does a rough start that recovers.
+
+    Args:
+        horizon: The number of updates that the training is to have, >= 1.
+
+    Example:
+        >>> rule = DivergenceRule(100)
+        >>> losses = [2.3, 2.2, 2.25, 2.1, 2.2, 2.0] + [30.0] * 9
+        >>> [reason for loss in losses if (reason := rule.update(loss))][:1]
+        ['most of the last 10 losses lie above 4.297, far above the start at 2.2']
+    """
+
+    def __init__(self, horizon: int) -> None:
+        self._horizon = horizon
+        self._start_steps = int(np.clip(horizon // 20, 5, 20))
+        self._start: list[float] = []
+        self._recent: deque[float] = deque(maxlen=5)
+        self._window: deque[bool] = deque(maxlen=int(np.clip(horizon // 10, 8, 200)))
+        self._high = 0
+        self._level = math.nan
+        self._noise = math.nan
+        self._best = math.inf
+        self._above = 0
+
+    def update(self, loss: float) -> str:
+        """Take the next loss; return why the training is lost, or an empty string."""
+        if not math.isfinite(loss):
+            return f"the loss became {loss}"
+        if len(self._start) < self._start_steps:
+            self._begin(loss)
+            return ""
+        self._recent.append(loss)
+        if len(self._recent) == self._recent.maxlen:
+            self._best = min(self._best, sorted(self._recent)[2])
+        descent = max(0.0, self._level - self._best)
+        limit = self._level + max(_FAR * self._noise, _DESCENTS * descent, _RELATIVE_FLOOR * abs(self._level))
+        return self._judge(loss, limit)
+
+    def _begin(self, loss: float) -> None:
+        self._start.append(loss)
+        if len(self._start) < self._start_steps:
+            return
+        start = np.asarray(self._start)
+        self._noise = 1.4826 * float(np.median(np.abs(np.diff(start)))) / math.sqrt(2)
+        # The level is that of the first few: a rate that explodes at once must not raise its own bar.
+        self._level = float(np.median(start[:5]))
+        self._best = float(np.min(np.convolve(start, np.ones(5) / 5, mode="valid")))
+
+    def _judge(self, loss: float, limit: float) -> str:
+        if len(self._window) == self._window.maxlen:
+            self._high -= self._window[0]
+        self._window.append(loss > limit)
+        self._high += loss > limit
+        width = self._window.maxlen or 0
+        if 2 * self._high > width:
+            return f"most of the last {width} losses lie above {limit:.4g}, far above the start at {self._level:.4g}"
+        self._above += loss > self._level + max(_CLEAR * self._noise, _RELATIVE_FLOOR * abs(self._level))
+        if self._above > max(self._horizon // 2, 20):
+            return f"half of the horizon was spent above the start at {self._level:.4g}"
+        return ""

@@ -1,0 +1,254 @@
+"""What a range test's losses say: the pure analysis, for our own ramps and anybody's logged sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepsize.curves.smoothing import Smooth, smooth
+from stepsize.curves.verdict import Verdict
+from stepsize.errors import InputError
+
+__all__ = ["REFERENCE_SPEED", "RangeReading", "suggest"]
+
+REFERENCE_SPEED = 32.0  # steps a decade that an answer is stated for
+_HALF_WIDTH = 0.3  # decades; of the smoother's window
+_GRID = 0.02  # decades
+_FALLEN = 0.5  # share of the descent that marks where learning is under way
+_LOST = 0.5  # share of the descent that marks where it is lost again
+_SIGNIFICANT = 5.0  # standard errors that a descent must exceed
+_RESAMPLES = 200
+_FEWEST = 10  # points below which nothing is said
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RangeReading:
+    """What a range test says.
+
+    All rates are absolute, of the reference group. Any of them is None where the losses do not show it.
+
+    Attributes:
+        low: Where a tenth of the descent has happened: the lowest rate that learns visibly.
+        lr: The suggestion: the geometric mean of the rates where half of the descent has happened and where
+            half of it is lost again.
+        high: The highest rate before the loss rises clearly (a tenth of the descent lost).
+        diverged_at: The rate where half of the descent is lost again, or a loss was not finite.
+        interval: Where ``lr`` falls in 90 % of resamplings of the noise.
+        verdict: How far to trust it, with the reason.
+        fit_lrs: Rates of the smoothed curve, shape ``(m,)``.
+        fit_losses: The smoothed curve, shape ``(m,)``.
+        start_loss: The level before anything is learned.
+        noise: The standard deviation of one loss about the curve, at the start.
+    """
+
+    low: float | None
+    lr: float | None
+    high: float | None
+    diverged_at: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+    fit_lrs: Array
+    fit_losses: Array
+    start_loss: float
+    noise: float
+
+
+def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, seed: int = 0) -> RangeReading:
+    """Read a range test: raw losses recorded while the learning rate was raised.
+
+    The losses are smoothed over log rate by robust local lines (no lag). With L0 the starting level and D = L0 - min
+    the descent, a(f) is where the curve has fallen by f D and b(f) where, past its minimum, it has risen by
+    f D. The suggestion is sqrt(a(1/2) b(1/2)): both ends are crossings of steep slopes, which noise, offset, scale and
+    batch order move little, where the steepest point or the minimum of a flat valley jump about. A ramp
+    that is s times as slow descends at a rate s times as low, since what counts there is the sum of the rates; a
+    is therefore carried to the reference speed of 32 steps a decade. The divergence edge does not move so.
+
+    Args:
+        lrs: The rate of each step, positive, in any order (several ramps may be mixed).
+        losses: The raw loss of each step; NaN and infinity mean divergence.
+        repeats: How many ramps over the same rates are mixed.
+        seed: Of the resampling behind the interval.
+
+    Returns:
+        The reading; its verdict says in a sentence where there is no answer.
+
+    Raises:
+        InputError: If the lengths differ or a rate is not positive.
+
+    Example:
+        >>> lrs = np.logspace(-5, 1, 200)
+        >>> losses = 2.3 - 2 / (1 + (0.01 / lrs) ** 1.5) + (lrs / 1.0) ** 2  # falls at 0.01, is lost at 1
+        >>> found = suggest(lrs, losses)
+        >>> 0.03 < found.lr < 0.3, found.verdict.code
+        (True, 'clear')
+
+    Reference:
+        Smith, "Cyclical learning rates for training neural networks", 2017, for the test; the rule is ours.
+    """
+    x, y = _checked(lrs, losses)
+    finite = np.isfinite(y)
+    edge = float(x[~finite].min()) if not finite.all() else None
+    inside = finite & (x <= edge) if edge is not None else finite
+    if np.sum(inside) < _FEWEST:
+        return _no_answer(x, y, edge)
+    x, y = x[inside], y[inside]
+    start_level, start_noise = _start(y)
+    ceiling = start_level + max(8 * start_noise, 0.5 * (start_level - float(np.min(y))))
+    at = np.arange(x[0], x[-1] + 0.5 * _GRID, _GRID)
+    # An explosion would bend the lines before it; what matters is only that it is above the ceiling.
+    curve = smooth(x, np.minimum(y, ceiling), at=at, half_width=_HALF_WIDTH)
+    speed = len(x) / repeats / max(x[-1] - x[0], _GRID)
+    marks = _marks(curve.y[None, :], at, start_level, edge, speed)
+    return _reading(curve, marks, start_level, edge, x, np.minimum(y, ceiling), speed, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Marks:
+    """Crossings in log10 rate of a stack of curves, each of shape ``(k,)``; NaN where a curve has none."""
+
+    low: Array
+    fallen: Array
+    high: Array
+    lost: Array
+    descent: Array
+    lowest: NDArray[np.intp]
+
+    @property
+    def lr(self) -> Array:
+        return (self.fallen + self.lost) / 2
+
+
+def _marks(curves: Array, at: Array, start: float, edge: float | None, speed: float) -> _Marks:
+    lowest = np.argmin(curves, axis=1)
+    bottom = curves[np.arange(len(curves)), lowest][:, None]
+    descent = start - bottom
+    before = np.arange(curves.shape[1])[None, :] <= lowest[:, None]
+    shift = math.log10(speed / REFERENCE_SPEED)
+
+    def down(share: float) -> Array:
+        above = before & (curves > start - share * descent)
+        last = curves.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
+        return np.where(above.any(axis=1), at[last], at[0])
+
+    def up(share: float) -> Array:
+        above = ~before & (curves > bottom + share * descent)
+        crossing = np.where(above.any(axis=1), at[np.argmax(above, axis=1)], np.nan)
+        return crossing if edge is None else np.fmin(crossing, edge)
+
+    lost = up(_LOST)
+    fallen = np.fmin(down(_FALLEN) + shift, np.where(np.isnan(lost), np.inf, lost))
+    return _Marks(down(0.1), fallen, up(0.1), lost, descent[:, 0], lowest)
+
+
+def _reading(
+    curve: Smooth, marks: _Marks, start: float, edge: float | None, x: Array, y: Array, speed: float, seed: int
+) -> RangeReading:
+    verdict = _verdict(curve, marks, start, edge)
+    learned = verdict.code in ("clear", "no divergence")
+    lost = _rate(marks.lost[0])
+    interval = None
+    if verdict.trustworthy:
+        interval = _interval(curve, x, y, start, edge, speed, seed)
+    return RangeReading(
+        low=_rate(marks.low[0]) if learned else None,
+        lr=_rate(marks.lr[0]) if verdict.trustworthy else None,
+        high=_rate(marks.high[0]) if learned else None,
+        diverged_at=lost if lost is not None else (None if edge is None else 10**edge),
+        interval=interval,
+        verdict=verdict,
+        fit_lrs=10**curve.x,
+        fit_losses=curve.y,
+        start_loss=start,
+        noise=float(curve.noise[0]),
+    )
+
+
+def _verdict(curve: Smooth, marks: _Marks, start: float, edge: float | None) -> Verdict:
+    lowest = int(marks.lowest[0])
+    noise = float(curve.noise[0])
+    error = float(curve.error[lowest]) + noise / math.sqrt(_FEWEST)
+    descent, rise = float(marks.descent[0]), float(np.max(curve.y) - start)
+    spikes = f" {curve.outliers} spikes were ignored." if curve.outliers else ""
+    tiny = 1e-9 * max(abs(start), 1e-300)
+    if descent <= max(_SIGNIFICANT * error, tiny):
+        if edge is not None or rise > max(_SIGNIFICANT * error, tiny):
+            where = f" It diverges at {10 ** (edge if edge is not None else curve.x[-1]):.1e}."
+            return Verdict(
+                "diverged at once",
+                "The loss rises before it has fallen by more than its noise: the range begins too high, or the model "
+                f"does not learn.{where} Try a lower range, or more steps.",
+                False,
+            )
+        if noise > tiny:
+            return Verdict(
+                "too noisy",
+                f"The loss moves by {max(descent, 0):.2g} over the range, within its noise of {noise:.2g} a step: "
+                "nothing can be read from it. Take more steps, larger batches, or a higher end of the range.",
+                False,
+            )
+        return Verdict("flat", "The loss does not respond to the rate: is the model trained by this optimizer?", False)
+    if np.isnan(marks.lost[0]):
+        return Verdict(
+            "no divergence",
+            f"The loss still falls or is flat at the end of the range, {10 ** curve.x[-1]:.1e}: the best rate may lie "
+            f"above it. Raise the end of the range.{spikes}",
+            False,
+        )
+    return Verdict("clear", f"The loss falls by {descent:.3g} and is lost again past its minimum.{spikes}", True)
+
+
+def _interval(
+    curve: Smooth, x: Array, y: Array, start: float, edge: float | None, speed: float, seed: int
+) -> tuple[float, float]:
+    generator = np.random.default_rng(seed)
+    fitted = np.interp(x, curve.x, curve.y)
+    noise = np.interp(x, curve.x, curve.noise)
+    residuals = np.clip(y - fitted, -4 * noise, 4 * noise)
+    # Signs are drawn anew, sizes stay where they are: the noise of a loss depends on its level.
+    resampled = fitted + residuals * generator.choice([-1.0, 1.0], size=(_RESAMPLES, len(x)))
+    marks = _marks(resampled @ curve.weights.T, curve.x, start, edge, speed)
+    ends = np.nanquantile(marks.lr, [0.05, 0.95]) if np.isfinite(marks.lr).any() else [np.nan, np.nan]
+    half_grid = _GRID / 2  # crossings are known to a grid cell at best
+    return float(10 ** (ends[0] - half_grid)), float(10 ** (ends[1] + half_grid))
+
+
+def _checked(lrs: Iterable[Any], losses: Iterable[Any]) -> tuple[Array, Array]:
+    rates = np.asarray(list(lrs), dtype=np.float64).ravel()
+    values = np.asarray(list(losses), dtype=np.float64).ravel()
+    if len(rates) != len(values):
+        raise InputError("losses", f"{len(values)} losses for {len(rates)} rates", "must be one for each rate")
+    if not (np.isfinite(rates).all() and (rates > 0).all()):
+        raise InputError("lrs", rates[~(np.isfinite(rates) & (rates > 0))][:3].tolist(), "must be positive and finite")
+    order = np.argsort(rates, kind="stable")
+    return np.log10(rates[order]), values[order]
+
+
+def _start(y: Array) -> tuple[float, float]:
+    first = y[: max(_FEWEST, len(y) // 10)]
+    return float(np.median(first)), 1.05 * float(np.median(np.abs(np.diff(first))))
+
+
+def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:
+    if edge is None:
+        reason = f"{len(x)} losses are too few to read anything from; at least {_FEWEST} are needed."
+        verdict = Verdict("too few steps", reason, False)
+    else:
+        reason = (
+            f"The loss is not finite from {10**edge:.1e} on, after {int(np.sum(x < edge))} steps: the range begins too "
+            "high, or the data or the model give NaN at any rate. Try a lower range."
+        )
+        verdict = Verdict("diverged at once", reason, False)
+    start = float(np.median(y[np.isfinite(y)])) if np.isfinite(y).any() else math.nan
+    nothing = np.empty(0)
+    lost = None if edge is None else float(10**edge)
+    return RangeReading(None, None, None, lost, None, verdict, nothing, nothing, start, math.nan)
+
+
+def _rate(mark: float) -> float | None:
+    return None if np.isnan(mark) else float(10**mark)

@@ -1,0 +1,87 @@
+"""The critical learning rate: how far the present update direction can be followed before the loss rises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Critical", "search_critical"]
+
+_STRIDE = 4.0  # factor between rates while the edge is not bracketed yet
+_PRECISION = 1.3  # ratio of the bracket's ends at which the search ends: a bracket is all that is needed
+
+
+@dataclass(frozen=True)
+class Critical:
+    """What the probe saw.
+
+    Attributes:
+        lr: The smallest rate at which the same batch's loss rises; None where none was seen in the range.
+        base_loss: The batch's loss before the update.
+        trials: Rates tried and the losses after the update, in the order of trial.
+        reason: A sentence on what was seen.
+    """
+
+    lr: float | None
+    base_loss: float
+    trials: tuple[tuple[float, float], ...]
+    reason: str
+
+
+def search_critical(
+    loss_at: Callable[[float], float], *, base_loss: float, start: float, low: float, high: float
+) -> Critical:
+    """Return the smallest rate at which one update raises the loss of its own batch.
+
+    eta_c = min {eta : L(w + eta u) > L(w)}, u the update direction for unit rate: found by moving in strides of
+    4 from ``start`` until a falling and a rising rate bracket it, then bisecting in log rate.
+
+    Args:
+        loss_at: The batch's loss after one update at a rate; may be NaN or infinite.
+        base_loss: L(w), its loss before.
+        start: The first rate to try, within [``low``, ``high``].
+        low: The smallest rate to consider, > 0.
+        high: The largest.
+
+    Returns:
+        The critical rate with its evidence; ``lr`` is None if the loss rises at every rate, or at none.
+
+    Example:
+        >>> bowl = lambda lr: (1 - 2 * lr) ** 2  # one step of gradient descent on w ** 2 from w = 1: eta_c = 1
+        >>> found = search_critical(bowl, base_loss=1.0, start=1e-3, low=1e-7, high=10.0)
+        >>> 0.77 < found.lr < 1.3, len(found.trials)
+        (True, 9)
+
+    Reference:
+        Kalra et al., "A scalable measure of loss landscape curvature for analyzing the training dynamics of
+        LLMs", arXiv 2601.16979, 2026.
+    """
+    trials: list[tuple[float, float]] = []
+
+    def rises(lr: float) -> bool:
+        loss = loss_at(lr)
+        trials.append((lr, loss))
+        return not loss <= base_loss  # NaN rises
+
+    lr = min(max(start, low), high)
+    up = not rises(lr)
+    falling, rising = (lr, math.inf) if up else (0.0, lr)
+    while falling == 0.0 or rising == math.inf:
+        lr = lr * _STRIDE if up else lr / _STRIDE
+        if not low <= lr <= high:
+            way = "does not rise at any rate up to" if up else "rises at every rate down to"
+            edge = high if up else low
+            return Critical(None, base_loss, tuple(trials), f"The loss of the batch {way} {edge:.1e}.")
+        if rises(lr):
+            rising = lr
+        else:
+            falling = lr
+    while rising / falling > _PRECISION:
+        lr = math.sqrt(rising * falling)
+        if rises(lr):
+            rising = lr
+        else:
+            falling = lr
+    reason = f"The loss of the batch falls at {falling:.2e} and rises at {rising:.2e}."
+    return Critical(math.sqrt(falling * rising), base_loss, tuple(trials), reason)

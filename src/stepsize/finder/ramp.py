@@ -1,0 +1,60 @@
+"""Ramps: the rate raised step by step from the same state, until the loss is lost."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ramp", "run_ramp"]
+
+_LOST_NOISE = 8.0  # noise widths above the best level at which a ramp that learned nothing has diverged
+
+
+class _Steps(Protocol):
+    def __call__(self, batch: Any, lr: float) -> float: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Ramp:
+    """One ramp as it was recorded: rates and raw losses, shape ``(n,)``; whether it ended in divergence."""
+
+    lrs: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    diverged: bool
+
+
+def run_ramp(
+    step: _Steps, batches: Any, lrs: NDArray[np.float64], *, watch: Callable[[float, float], None] | None = None
+) -> Ramp:
+    """Make one update at each of ``lrs`` in turn, and stop where all progress is lost.
+
+    A ramp has diverged where a loss is not finite, or the running median of five losses has risen from its
+    best by as much as it had fallen since the start (or by 8 noise widths, where it had fallen less).
+    """
+    losses: list[float] = []
+    recent: deque[float] = deque(maxlen=5)
+    start, best = math.nan, math.inf
+    for lr in lrs:
+        loss = step(next(batches), float(lr))
+        losses.append(loss)
+        if watch is not None:
+            watch(float(lr), loss)
+        if not math.isfinite(loss):
+            return Ramp(lrs[: len(losses)], np.asarray(losses), True)
+        recent.append(loss)
+        if len(losses) < 10:
+            continue
+        level = sorted(recent)[2]
+        if math.isnan(start):
+            start = float(np.median(losses))
+        best = min(best, level)
+        noise = 1.05 * float(np.median(np.abs(np.diff(losses))))
+        if level - best > max(start - best, _LOST_NOISE * noise):
+            return Ramp(lrs[: len(losses)], np.asarray(losses), True)
+    return Ramp(lrs[: len(losses)], np.asarray(losses), False)

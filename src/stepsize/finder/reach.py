@@ -1,0 +1,129 @@
+"""What a user's step function touches: the modules, optimizers and other stateful objects to be put back."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+__all__ = ["Reach", "reach"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """The stateful objects within reach of a step function and its optimizers."""
+
+    modules: list[nn.Module]
+    optimizers: list[Optimizer]
+    others: list[Any]
+
+
+def reach(step: Callable[..., Any], optimizers: Iterable[Optimizer], given: Iterable[Any] = ()) -> Reach:
+    """Return everything with state that a training step over ``optimizers`` may change.
+
+    That is: every live module that owns one of the optimizers' parameters and every module that contains
+    such a one (so that buffers and frozen parts are covered too); the schedulers attached to the optimizers; whatever
+    module, optimizer or object with a ``state_dict`` the function reads from its closure, its globals, its
+    defaults, or the object that it is a method of; and what was ``given``.
+
+    Args:
+        step: The user's function.
+        optimizers: Those whose rates are swept.
+        given: Objects that cannot be seen from ``step``.
+
+    Returns:
+        The objects, each once.
+    """
+    swept = list(optimizers)
+    seen: dict[int, Any] = {id(item): item for item in swept}
+    for item in [*given, *_referenced(step)]:
+        seen.setdefault(id(item), item)
+    for item in _owners(swept):
+        seen.setdefault(id(item), item)
+    found = list(seen.values())
+    modules = [item for item in found if isinstance(item, nn.Module)]
+    optimizers = [item for item in found if isinstance(item, Optimizer)]
+    others = [item for item in found if not isinstance(item, nn.Module | Optimizer)]
+    return Reach(modules, optimizers, others)
+
+
+def _owners(optimizers: list[Optimizer]) -> Iterator[Any]:
+    """Yield live modules around the optimizers' parameters, and the schedulers of the optimizers."""
+    parameters = {id(p) for each in optimizers for group in each.param_groups for p in group["params"]}
+    ours = {id(each) for each in optimizers}
+    modules: list[nn.Module] = []
+    for item in gc.get_objects():
+        kind = type(item)  # never item.__class__: proxies may run code for it
+        if issubclass(kind, nn.Module) and "_parameters" in vars(item):
+            modules.append(item)
+        elif issubclass(kind, LRScheduler) and id(getattr(item, "optimizer", None)) in ours:
+            yield item
+    inside = {id(m) for m in modules if any(id(p) in parameters for p in m._parameters.values())}
+    while True:
+        around = {id(m) for m in modules if any(id(child) in inside for child in m._modules.values())}
+        if around <= inside:
+            break
+        inside |= around
+    yield from (module for module in modules if id(module) in inside)
+
+
+def _referenced(step: Callable[..., Any]) -> Iterator[Any]:
+    """Yield the stateful objects that ``step`` refers to, looking one container or owner deep."""
+    for value in _values(step):
+        if _is_stateful(value):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from filter(_is_stateful, list(value.values()))
+        elif isinstance(value, list | tuple | set):
+            yield from filter(_is_stateful, list(value))
+        elif isinstance(value, types.FunctionType) and value is not step:
+            yield from (item for item in _values(value) if _is_stateful(item))
+
+
+def _values(step: Callable[..., Any]) -> Iterator[Any]:
+    if isinstance(step, functools.partial):
+        yield from [*step.args, *step.keywords.values()]
+        yield from _values(step.func)
+        return
+    owner = getattr(step, "__self__", None if isinstance(step, types.FunctionType) else step)
+    if owner is not None:
+        yield owner
+        yield from getattr(owner, "__dict__", {}).values()
+    function = getattr(step, "__func__", step)
+    if not isinstance(function, types.FunctionType):
+        function = getattr(type(step), "__call__", None)
+    if isinstance(function, types.FunctionType):
+        yield from _of_function(function)
+
+
+def _of_function(function: types.FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a variable that is not bound yet
+            continue
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    yield from (function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _is_stateful(value: Any) -> bool:
+    if isinstance(value, type | types.ModuleType):
+        return False
+    return isinstance(value, nn.Module | Optimizer) or (
+        callable(getattr(type(value), "state_dict", None)) and callable(getattr(type(value), "load_state_dict", None))
+    )

@@ -1,0 +1,125 @@
+"""Batches of any shape: nested containers of tensors, in memory or from a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stepsize.errors import InputError, TaskError
+
+__all__ = ["Stream", "TensorBatches", "count_examples", "first_tensor", "map_tensors", "to_device"]
+
+
+@dataclass(frozen=True)
+class TensorBatches:
+    """Batches cut from tensors that share their first dimension; shuffled anew in every pass.
+
+    The order of a pass is drawn from torch's global generator when the pass begins, so a seeded training
+    sees the same batches whatever its learning rate.
+
+    Args:
+        tensors: Tensors of shape ``(n, ...)``; a batch is the tuple of their slices.
+        batch_size: Examples a batch, >= 1; the last batch of a pass may be smaller.
+        shuffle: Whether every pass draws a new order.
+
+    Raises:
+        InputError: If the tensors differ in length, or there are no examples.
+
+    Example:
+        >>> batches = TensorBatches((torch.arange(5), torch.arange(5) * 2), batch_size=2, shuffle=False)
+        >>> [tuple(x.tolist() for x in batch) for batch in batches]
+        [([0, 1], [0, 2]), ([2, 3], [4, 6]), ([4], [8])]
+    """
+
+    tensors: tuple[Tensor, ...]
+    batch_size: int
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        lengths = [len(tensor) for tensor in self.tensors]
+        if len(set(lengths)) != 1:
+            raise InputError("tensors", lengths, "must share their first dimension")
+        if lengths[0] == 0:
+            raise InputError("tensors", lengths, "must hold at least one example")
+        if self.batch_size < 1:
+            raise InputError("batch_size", self.batch_size, "must be at least 1")
+
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        n = len(self.tensors[0])
+        order = torch.randperm(n) if self.shuffle else None
+        for start in range(0, n, self.batch_size):
+            stop = start + self.batch_size
+            index = slice(start, stop) if order is None else order[start:stop].to(self.tensors[0].device)
+            yield tuple(tensor[index] for tensor in self.tensors)
+
+
+class Stream:
+    """An endless iterator over a re-iterable of batches, beginning a new pass where one ends."""
+
+    def __init__(self, source: Iterable[Any], argument: str = "train") -> None:
+        self._source = source
+        self._argument = argument
+        self._iterator = iter(source)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Any:
+        for batch in self._iterator:
+            return batch
+        self._iterator = iter(self._source)
+        for batch in self._iterator:
+            return batch
+        raise TaskError(self._argument, self._source, "must yield at least one batch")
+
+
+def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return ``tree`` with ``change`` applied to each tensor in its tuples, lists and mappings."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        items = {key: map_tensors(value, change) for key, value in tree.items()}
+        return items if type(tree) is dict else _like(tree, items)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_tensors(value, change) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(map_tensors(value, change) for value in tree)
+    return tree
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Return ``batch`` with its tensors on ``device``; objects with a ``to`` of their own are asked."""
+    if not isinstance(batch, Tensor | Mapping | Sequence) and hasattr(batch, "to"):
+        return batch.to(device)
+    return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def first_tensor(tree: Any) -> Tensor | None:
+    """Return the first tensor met in ``tree``, or None."""
+    if isinstance(tree, Tensor):
+        return tree
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        return next((found for part in tree if (found := first_tensor(part)) is not None), None)
+    return None
+
+
+def count_examples(batch: Any) -> int:
+    """Return the length of the first tensor of ``batch``; 1 where there is none to ask."""
+    tensor = first_tensor(batch)
+    return len(tensor) if tensor is not None and tensor.ndim else 1
+
+
+def _like(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    try:
+        return type(tree)(items)  # type: ignore[call-arg]
+    except TypeError:  # a mapping with a constructor of its own: a dict holds the same keys
+        return items

@@ -1,0 +1,190 @@
+"""The plain training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stepsize.curves.divergence import DivergenceRule
+from stepsize.errors import InputError, TaskError
+from stepsize.training.digest import digest
+from stepsize.training.evaluate import evaluate
+from stepsize.training.position import DataPosition
+from stepsize.training.rng import isolated_rng
+from stepsize.training.runs import (
+    Divergence,
+    Evaluation,
+    Progress,
+    Run,
+    Setting,
+    Watcher,
+)
+from stepsize.training.stepping import Stepper, holds_non_finite
+from stepsize.training.task import Task
+
+__all__ = ["check_lr", "train", "train_setting"]
+
+_DEVICE_LAG = 16  # updates between two looks at the losses where a look would stall the device
+
+
+def train(
+    task: Task,
+    lr: float,
+    *,
+    seed: int | None = None,
+    steps: int | None = None,
+    marks: Iterable[int] = (),
+    watcher: Watcher | None = None,
+) -> Run:
+    """Train ``task`` once at the peak rate ``lr`` and return the recorded curve.
+
+    Update t uses the rate ``lr`` * factor(t) in each group (times the group's own ratio). It starts from
+    a new model under ``seed``, and leaves the global random generators and the data's position as they were.
+
+    Args:
+        task: What to train.
+        lr: The peak learning rate, absolute, > 0.
+        seed: Of initial weights, batch order and dropout; default the task's.
+        steps: The horizon in updates; default the task's. The schedule is stretched onto it.
+        marks: Numbers of updates after which to evaluate on unseen data, besides the end.
+        watcher: Called with a :class:`~stepsize.training.Progress` after each update.
+
+    Returns:
+        The run; ``run.status`` says how it ended, ``run.model`` is the trained model.
+
+    Raises:
+        InputError: If ``lr``, ``seed``, ``steps`` or a mark is out of range.
+        TaskError: If the parts of the task turn out not to fit together.
+
+    Example:
+        >>> from stepsize import Task
+        >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
+        >>> task = Task(model=lambda: nn.Linear(1, 1), loss=nn.functional.mse_loss, train=(x, 3 * x),
+        ...             val=(x, 3 * x), optimizer="sgd", steps=100)
+        >>> run = train(task, 0.3)
+        >>> run.status, run.val_loss < 1e-3
+        ('Trained for 100 steps.', True)
+    """
+    check_lr("lr", lr)
+    setting = Setting(lr, task.seed if seed is None else seed, task.horizon if steps is None else steps)
+    if setting.steps < 1:
+        raise InputError("steps", steps, "must be at least 1")
+    wanted = frozenset(marks)
+    if not all(1 <= mark <= setting.steps for mark in wanted):
+        raise InputError("marks", sorted(wanted), f"must lie in 1 … {setting.steps}, the number of updates")
+    return train_setting(task, setting, marks=wanted, watcher=watcher, keep_model=True)
+
+
+def train_setting(
+    task: Task,
+    setting: Setting,
+    *,
+    marks: frozenset[int] = frozenset(),
+    watcher: Watcher | None = None,
+    keep_model: bool = False,
+) -> Run:
+    """Train ``task`` once with ``setting``: what every executor that trains one by one calls."""
+    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
+    try:
+        with isolated_rng(setting.seed):
+            return _Training(task, setting, marks, watcher).run(keep_model=keep_model)
+    finally:
+        for position in positions:
+            position.restore()
+
+
+def check_lr(argument: str, lr: float) -> None:
+    """Raise InputError unless ``lr`` is a positive finite number."""
+    if isinstance(lr, bool) or not isinstance(lr, int | float) or not (math.isfinite(lr) and lr > 0):
+        raise InputError(argument, lr, "must be a positive, finite learning rate")
+
+
+class _Training:
+    """The state of one run while it goes on."""
+
+    def __init__(self, task: Task, setting: Setting, marks: frozenset[int], watcher: Watcher | None) -> None:
+        self._began = time.perf_counter()
+        self._task = task
+        self._setting = setting
+        self._marks = marks
+        self._watcher = watcher
+        self._stepper = Stepper(task, setting.lr, setting.steps)
+        self._initial = digest(dict(self._stepper.model.state_dict()))
+        self._rule = DivergenceRule(setting.steps)
+        self._losses: list[float] = []
+        self._unread: list[Tensor] = []
+        self._lag = 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
+        self._evaluations: list[Evaluation] = []
+        self._val_examples = 0
+
+    def run(self, *, keep_model: bool) -> Run:
+        divergence = self._train()
+        if divergence is None and self._task.val is not None:
+            divergence = self._finish()
+        passes = self._passes()
+        return Run(
+            setting=self._setting,
+            losses=np.asarray(self._losses),
+            evaluations=tuple(self._evaluations) if divergence is None else tuple(self._evaluations[:-1]),
+            divergence=divergence,
+            seconds=time.perf_counter() - self._began,
+            passes=passes,
+            initial=self._initial,
+            model=self._stepper.model if keep_model else None,
+        )
+
+    def _train(self) -> Divergence | None:
+        for step in range(self._setting.steps):
+            self._unread.append(self._stepper.step(step))
+            if len(self._unread) >= self._lag or step + 1 == self._setting.steps:
+                divergence = self._read()
+                if divergence is not None:
+                    return divergence
+            if step + 1 in self._marks and step + 1 < self._setting.steps and self._task.val is not None:
+                self._evaluate(step + 1)
+            if self._watcher is not None:
+                self._watcher(Progress(self._setting, step + 1, self._losses[-1] if self._losses else None))
+        return None
+
+    def _read(self) -> Divergence | None:
+        """Look at the losses since the last look; the step of a divergence is exact, whatever the lag."""
+        values = torch.stack(self._unread).double().tolist() if len(self._unread) > 1 else [self._unread[0].item()]
+        self._unread.clear()
+        for value in values:
+            reason = self._rule.update(value)
+            self._losses.append(value)
+            if reason:
+                self._blame_the_data(value)
+                return Divergence(len(self._losses) - 1, reason)
+        return None
+
+    def _blame_the_data(self, loss: float) -> None:
+        if not math.isfinite(loss) and holds_non_finite(self._stepper.batch):
+            raise TaskError(
+                "train",
+                f"NaN or infinity in the batch of step {len(self._losses) - 1}",
+                "must hold finite numbers",
+                "Clean the data: no learning rate can mend this",
+            )
+
+    def _evaluate(self, step: int) -> Evaluation:
+        done = evaluate(self._task, self._stepper.model, step=step, batches=self._setting.val_batches)
+        self._val_examples += done.examples
+        self._evaluations.append(done.evaluation)
+        return done.evaluation
+
+    def _finish(self) -> Divergence | None:
+        loss = self._evaluate(self._setting.steps).loss
+        if math.isfinite(loss):
+            return None
+        return Divergence(self._setting.steps, f"the loss on unseen data is {loss}")
+
+    def _passes(self) -> float:
+        batches = max(1, len(self._losses)) * self._task.accumulate
+        examples_a_batch = max(1.0, self._stepper.examples / batches)
+        return 3.0 * batches + self._val_examples / examples_a_batch

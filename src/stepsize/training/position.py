@@ -1,0 +1,60 @@
+"""Where a source of batches stands: generators of samplers, and loaders that can tell their position."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["DataPosition"]
+
+_PARTS = ("sampler", "batch_sampler", "dataset")
+
+
+@dataclass(frozen=True, eq=False)
+class DataPosition:
+    """The position of one source of batches, as far as it can be told.
+
+    A ``torch.Generator`` held by a loader or its samplers advances with each pass; a loader with
+    ``state_dict`` and ``load_state_dict`` tells its position itself.
+    """
+
+    generators: tuple[tuple[torch.Generator, torch.Tensor], ...]
+    loader: Any
+    state: Any
+
+    @classmethod
+    def take(cls, source: Any) -> DataPosition:
+        """Return the present position of ``source``."""
+        generators = tuple((generator, generator.get_state()) for generator in _generators(source))
+        stateful = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
+        return cls(generators, source if stateful else None, copy.deepcopy(source.state_dict()) if stateful else None)
+
+    def restore(self) -> None:
+        """Put the position back."""
+        for generator, state in self.generators:
+            generator.set_state(state)
+        if self.loader is not None:
+            self.loader.load_state_dict(copy.deepcopy(self.state))
+
+    def parts(self) -> dict[str, Any]:
+        """Return the position as named plain values and tensors, for a digest."""
+        named: dict[str, Any] = {f"data.generator.{i}": state for i, (_, state) in enumerate(self.generators)}
+        return named | ({"data.state": self.state} if self.loader is not None else {})
+
+
+def _generators(source: Any) -> list[torch.Generator]:
+    found: list[torch.Generator] = []
+    pending, seen = [source], set()
+    while pending:
+        part = pending.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        generator = getattr(part, "generator", None)
+        if isinstance(generator, torch.Generator) and all(generator is not other for other in found):
+            found.append(generator)
+        pending += [getattr(part, name, None) for name in _PARTS]
+    return found

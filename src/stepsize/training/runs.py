@@ -1,0 +1,119 @@
+"""What goes into a run and what comes out of it: plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+__all__ = ["Divergence", "Evaluation", "Progress", "Run", "Setting", "Watcher"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What distinguishes one run of a task from another.
+
+    Args:
+        lr: The peak learning rate, absolute.
+        seed: Of initial weights, batch order and dropout.
+        steps: The horizon in updates; the task's schedule is stretched onto it, so that it decays in full.
+        val_batches: How many batches of unseen data judge it; None takes all.
+    """
+
+    lr: float
+    seed: int
+    steps: int
+    val_batches: int | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss and metrics on unseen data after ``step`` updates."""
+
+    step: int
+    loss: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """At which update a run was given up as diverged, and why, as a sentence."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: told to whoever watches."""
+
+    setting: Setting
+    step: int
+    loss: float | None
+
+
+Watcher = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training with one setting, and its recorded curve.
+
+    Attributes:
+        setting: What was trained.
+        losses: The training loss of each update, shape ``(updates done,)``.
+        evaluations: On unseen data, at the marks and at the end; empty without such data or if diverged.
+        divergence: Why and when it was given up; None where it was not.
+        seconds: Wall time, in all.
+        passes: Work in forward passes of one batch: an update counts three a batch, an evaluation one.
+        initial: A digest of the initial weights.
+        model: The trained model, where it was asked for.
+    """
+
+    setting: Setting
+    losses: NDArray[np.float64]
+    evaluations: tuple[Evaluation, ...]
+    divergence: Divergence | None
+    seconds: float
+    passes: float
+    initial: str
+    model: nn.Module | None = None
+
+    @property
+    def status(self) -> str:
+        """How it ended, as a sentence."""
+        if self.divergence is not None:
+            return f"Diverged at step {self.divergence.step}: {self.divergence.reason}."
+        return f"Trained for {len(self.losses)} steps."
+
+    @property
+    def train_loss(self) -> float:
+        """The mean training loss over the last tenth of the updates; infinite if it diverged."""
+        if self.divergence is not None:
+            return math.inf
+        return float(np.mean(self.losses[-max(1, len(self.losses) // 10) :]))
+
+    @property
+    def val_loss(self) -> float:
+        """The last loss on unseen data; infinite if it diverged, NaN where there are no such data."""
+        if self.divergence is not None:
+            return math.inf
+        return self.evaluations[-1].loss if self.evaluations else math.nan
+
+    def judged(self, judge: str, *, maximize: bool = False) -> float:
+        """Return the figure that decides, turned so that lower is better; infinite if it diverged.
+
+        ``judge`` is ``"loss"`` (unseen data where there are any, else training) or the name of a metric.
+        """
+        if self.divergence is not None:
+            return math.inf
+        if not self.evaluations:
+            return self.train_loss
+        if judge == "loss":
+            return self.val_loss
+        value = self.evaluations[-1].metrics[judge]
+        return -value if maximize else value

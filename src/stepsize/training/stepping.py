@@ -1,0 +1,169 @@
+"""One update of one run: rates, forward, backward, clipping, scaling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from stepsize.errors import TaskError
+from stepsize.optimizers import optimizer_entry
+from stepsize.schedules import stretched
+from stepsize.training.batches import Stream, count_examples, map_tensors, to_device
+from stepsize.training.evaluate import autocast
+from stepsize.training.task import Task
+
+__all__ = ["Stepper", "build_model", "build_optimizer", "holds_non_finite", "rung_schedule"]
+
+
+class Stepper:
+    """Model, optimizer and data of one run; each call of :meth:`step` is one update.
+
+    Args:
+        task: What to train.
+        lr: The peak learning rate, absolute.
+        steps: The horizon in updates that the task's schedule is stretched onto.
+    """
+
+    def __init__(self, task: Task, lr: float, steps: int) -> None:
+        self._task = task
+        self.model = build_model(task)
+        self.optimizer = build_optimizer(task, self.model, lr)
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self._factor = rung_schedule(task, steps)
+        self._device = torch.device(task.device or "cpu")
+        self._scaler = torch.amp.GradScaler(self._device.type) if task.precision == "fp16" else None
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._stream = Stream(task.train)
+        self.examples = 0
+        self.batch: Any = None
+
+    def step(self, step: int) -> Tensor:
+        """Make update number ``step`` and return its mean training loss, shape ``()``, on the device."""
+        factor = self._factor(step)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        return self.update([next(self._stream) for _ in range(self._task.accumulate)])
+
+    def update(self, batches: Sequence[Any]) -> Tensor:
+        """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = [self._backward(batch) for batch in batches]
+        self._update()
+        return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
+
+    def _backward(self, batch: Any) -> Tensor:
+        self.batch = to_device(batch, self._device)
+        with autocast(self._task):
+            loss = self._task.compute_loss(self.model, self.batch)
+        if not self.examples:
+            _check_loss(loss, self.batch)
+        self.examples += count_examples(self.batch)
+        share = loss / self._task.accumulate
+        (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _update(self) -> None:
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
+        if self._task.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._task.clip)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+
+
+def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
+    """Return the task's schedule over ``steps`` updates instead of its horizon: a complete decay of its own."""
+    if task.schedule is None:
+        return lambda step: 1.0
+    if steps == task.horizon:
+        return task.schedule  # type: ignore[return-value]
+    return stretched(task.schedule, task.horizon, to=steps)
+
+
+def build_model(task: Task) -> nn.Module:
+    """Return a new model of the task on its device, in train mode, under the generators' present state.
+
+    Raises:
+        TaskError: If the factory does not return a model that has something to train.
+    """
+    model = task.model()
+    if not isinstance(model, nn.Module):
+        raise TaskError("model", model, "must return a torch.nn.Module")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise TaskError(
+            "model",
+            type(model).__name__,
+            "must have at least one trainable parameter",
+            "Set requires_grad=True on what is to be trained",
+        )
+    return model.to(torch.device(task.device or "cpu")).train()
+
+
+def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
+    """Return the task's optimizer over the trainable parameters of ``model`` at the rate ``lr``.
+
+    Raises:
+        TaskError: If it is no optimizer, holds none of the model's parameters, or ignores ``lr``.
+    """
+    make = optimizer_entry(task.optimizer).make if isinstance(task.optimizer, str) else task.optimizer
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = make(parameters, lr)
+    if not isinstance(optimizer, Optimizer):
+        raise TaskError("optimizer", optimizer, "must return a torch.optim.Optimizer")
+    ours = {id(parameter) for parameter in parameters}
+    if not any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
+        raise TaskError(
+            "optimizer",
+            type(optimizer).__name__,
+            "must hold parameters of the task's model, but holds only others",
+            "Build it from the params that it is called with",
+        )
+    doubled = make(parameters, 2 * lr)
+    rates = [
+        (group["lr"], twice["lr"]) for group, twice in zip(optimizer.param_groups, doubled.param_groups, strict=True)
+    ]
+    if not all(math.isclose(2 * once, twice, rel_tol=1e-6) for once, twice in rates):
+        raise TaskError(
+            "optimizer",
+            f"rates {rates[0]} for lr={lr:.3g} and its double",
+            "must give its groups rates proportional to the lr that it is called with",
+        )
+    return optimizer
+
+
+def holds_non_finite(batch: Any) -> bool:
+    """Return whether a floating-point tensor of ``batch`` holds NaN or infinity."""
+    found: list[Tensor] = []
+
+    def collect(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            found.append(tensor)
+        return tensor
+
+    map_tensors(batch, collect)
+    return bool(found)
+
+
+def _check_loss(loss: Any, batch: Any) -> None:
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise TaskError("loss", shape, "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()")
+    if not loss.requires_grad:
+        raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
+    if not bool(torch.isfinite(loss)):
+        if holds_non_finite(batch):
+            raise TaskError("train", "NaN or infinity in the first batch", "must hold finite numbers", "Clean the data")
+        raise TaskError(
+            "loss",
+            loss.item(),
+            "must be finite on the first batch, before any update",
+            "No learning rate can mend this",
+        )

@@ -1,0 +1,286 @@
+"""Everything that is needed to train once, except the learning rate."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from stepsize.errors import TaskError
+from stepsize.optimizers import OPTIMIZERS, optimizer_entry
+from stepsize.training.batches import TensorBatches
+
+__all__ = ["Metric", "Precision", "Task"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+LossArguments = Literal["auto", "output", "model"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit on unseen data, and which way is better.
+
+    Args:
+        of: ``of(output, target)`` or ``of(model, batch)``, in the form of the task's loss; returns the mean
+            over the batch.
+        maximize: Whether a higher value is better.
+
+    Example:
+        >>> accuracy = Metric(lambda output, target: (output.argmax(-1) == target).float().mean(), maximize=True)
+        >>> float(accuracy.of(torch.eye(3), torch.tensor([0, 1, 1])))  # doctest: +ELLIPSIS
+        0.666...
+    """
+
+    of: Callable[[Any, Any], Any]
+    maximize: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """Everything that is needed to train once, except the learning rate.
+
+    Args:
+        model: A function without arguments that returns a new model; called under the run's seed.
+        loss: ``loss(output, target)`` on ``output = model(*inputs)`` and the last element of the batch, or
+            ``loss(model, batch)`` for anything else; returns a scalar, the mean over the batch.
+        train: A re-iterable of batches (a list, a DataLoader, ...), or a tuple of tensors ``(x, ..., y)`` of
+            equal length, which is cut into shuffled batches of ``batch_size``.
+        val: Unseen data in the same form; None leaves the training loss as the only judge.
+        optimizer: A name of the catalog, or ``f(params, lr)`` returning an optimizer whose groups' rates are
+            proportional to ``lr``.
+        steps: The horizon, in optimizer updates; give this or ``epochs``.
+        epochs: The horizon, in passes over ``train``, which then must have a length.
+        schedule: A callable from step to factor (>= 0) over the horizon; None is constant.
+        metrics: Further figures on unseen data by name: a :class:`Metric`, or a bare function that is only
+            reported.
+        judge: What decides between rates: ``"loss"`` (of ``val``), or the name of a :class:`Metric`.
+        clip: The largest global gradient norm; None does not clip.
+        accumulate: Batches an update; the update uses their mean gradient.
+        precision: ``"fp32"``, ``"bf16"`` (autocast) or ``"fp16"`` (autocast with a gradient scaler).
+        device: Where to train; None takes CUDA where there is one.
+        seed: Of the first run: initial weights, batch order, dropout.
+        batch_size: Examples a batch where data are given as tensors.
+        loss_takes: ``"output"`` or ``"model"`` settles which form ``loss`` has; ``"auto"`` reads it from the
+            name of its first parameter (``model``, ``module`` or ``net`` mean the second form).
+        name: What to call the task in reports.
+
+    Raises:
+        TaskError: If an argument breaks its rule; the message names the argument.
+
+    Example:
+        >>> x = torch.randn(64, 3)
+        >>> task = Task(model=lambda: nn.Linear(3, 1), loss=nn.functional.mse_loss, train=(x, x.sum(1, keepdim=True)),
+        ...             optimizer="sgd", steps=20)
+        >>> task.horizon
+        20
+    """
+
+    model: Callable[[], nn.Module]
+    loss: Callable[..., Tensor]
+    train: Iterable[Any]
+    val: Iterable[Any] | None = None
+    optimizer: str | Callable[[Iterable[Any], float], Optimizer] = "adamw"
+    steps: int | None = None
+    epochs: float | None = None
+    schedule: Callable[[int], float] | None = None
+    metrics: Mapping[str, Metric | Callable[[Any, Any], Any]] = field(default_factory=dict)
+    judge: str = "loss"
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Precision = "fp32"
+    device: torch.device | str | None = None
+    seed: int = 0
+    batch_size: int = 32
+    loss_takes: LossArguments = "auto"
+    name: str = "task"
+
+    def __post_init__(self) -> None:
+        _check_callables(self)
+        _check_numbers(self)
+        set_field = object.__setattr__  # the dataclass is frozen for everyone else
+        set_field(self, "device", _device(self.device))
+        set_field(self, "train", _batches("train", self.train, self.batch_size, shuffle=True))
+        if self.val is not None:
+            set_field(self, "val", _batches("val", self.val, self.batch_size, shuffle=False))
+        set_field(self, "loss_takes", _loss_takes(self.loss, self.loss_takes))
+        set_field(self, "steps", _horizon(self))
+        _check_schedule(self.schedule, self.horizon)
+        _check_judge(self)
+
+    @property
+    def horizon(self) -> int:
+        """The number of updates of a full training."""
+        assert self.steps is not None  # settled in __post_init__
+        return self.steps
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a higher value of the judge is better."""
+        judge = self.metrics.get(self.judge)
+        return isinstance(judge, Metric) and judge.maximize
+
+    @property
+    def optimizer_name(self) -> str:
+        """What to call the optimizer in reports."""
+        if isinstance(self.optimizer, str):
+            return optimizer_entry(self.optimizer).title
+        return getattr(self.optimizer, "__name__", type(self.optimizer).__name__)
+
+    @property
+    def schedule_name(self) -> str:
+        """What to call the schedule in reports."""
+        if self.schedule is None:
+            return "constant"
+        name = getattr(self.schedule, "__name__", None)
+        return name if name is not None else repr(self.schedule)
+
+    def compute_loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the loss of ``model`` on ``batch``, a tensor of shape ``()``."""
+        return self._compute(self.loss, model, batch)
+
+    def compute_metric(self, name: str, model: nn.Module, batch: Any) -> Any:
+        """Return the metric ``name`` of ``model`` on ``batch``."""
+        metric = self.metrics[name]
+        return self._compute(metric.of if isinstance(metric, Metric) else metric, model, batch)
+
+    def _compute(self, function: Callable[..., Any], model: nn.Module, batch: Any) -> Any:
+        if self.loss_takes == "model":
+            return function(model, batch)
+        if not isinstance(batch, tuple | list) or len(batch) < 2:
+            raise TaskError(
+                "train",
+                type(batch).__name__,
+                "must yield (input, ..., target) batches where the loss is loss(output, target)",
+                "For batches of another form give loss(model, batch)",
+            )
+        return function(model(*batch[:-1]), batch[-1])
+
+
+def _check_callables(task: Task) -> None:
+    if isinstance(task.model, nn.Module):
+        raise TaskError(
+            "model",
+            type(task.model).__name__ + " instance",
+            "must be a function without arguments that returns a new model",
+            "To start every run from these weights pass model=lambda: copy.deepcopy(model)",
+        )
+    for argument in ("model", "loss"):
+        if not callable(getattr(task, argument)):
+            raise TaskError(argument, getattr(task, argument), "must be callable")
+    if isinstance(task.optimizer, str):
+        optimizer_entry(task.optimizer)
+    elif isinstance(task.optimizer, Optimizer) or not callable(task.optimizer):
+        raise TaskError(
+            "optimizer",
+            task.optimizer,
+            f"must be a name ({', '.join(OPTIMIZERS)}) or a function f(params, lr) that returns an optimizer",
+        )
+    if task.schedule is not None and not callable(task.schedule):
+        raise TaskError("schedule", task.schedule, "must be a callable from step to factor, or None")
+
+
+def _check_numbers(task: Task) -> None:
+    if task.clip is not None and not task.clip > 0:
+        raise TaskError("clip", task.clip, "must be a positive gradient norm, or None")
+    if not isinstance(task.accumulate, int) or task.accumulate < 1:
+        raise TaskError("accumulate", task.accumulate, "must be a whole number of batches, at least 1")
+    if task.precision not in ("fp32", "bf16", "fp16"):
+        raise TaskError("precision", task.precision, "must be 'fp32', 'bf16' or 'fp16'")
+    if not isinstance(task.seed, int) or task.seed < 0:
+        raise TaskError("seed", task.seed, "must be a whole number, at least 0")
+    if not isinstance(task.batch_size, int) or task.batch_size < 1:
+        raise TaskError("batch_size", task.batch_size, "must be a whole number of examples, at least 1")
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise TaskError("device", device, "must be a torch device, for example 'cpu' or 'cuda:0'") from None
+
+
+def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Iterable[Any]:
+    if isinstance(data, tuple) and data and all(isinstance(part, Tensor) for part in data):
+        lengths = [len(part) if part.ndim else 0 for part in data]
+        if len(set(lengths)) > 1:
+            raise TaskError(argument, lengths, "given as tensors must share their first dimension")
+        if lengths[0] == 0:
+            raise TaskError(argument, lengths, "must hold at least one example")
+        return TensorBatches(data, batch_size, shuffle=shuffle)
+    if isinstance(data, Iterator):
+        raise TaskError(
+            argument,
+            type(data).__name__,
+            "must be iterable more than once, since every run reads it from the start",
+            "Pass a list of batches or an object with __iter__, such as a DataLoader",
+        )
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor):
+        raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors")
+    if isinstance(data, Sized) and len(data) == 0:
+        raise TaskError(argument, data, "must yield at least one batch")
+    return data
+
+
+def _loss_takes(loss: Callable[..., Any], given: LossArguments) -> LossArguments:
+    if given not in ("auto", "output", "model"):
+        raise TaskError("loss_takes", given, "must be 'auto', 'output' or 'model'")
+    if given != "auto":
+        return given
+    try:
+        first = next(iter(inspect.signature(loss).parameters), "")
+    except (TypeError, ValueError):  # builtins without a signature are plain losses
+        return "output"
+    return "model" if first in ("model", "module", "net") else "output"
+
+
+def _horizon(task: Task) -> int:
+    if (task.steps is None) == (task.epochs is None):
+        raise TaskError("steps", (task.steps, task.epochs), "or epochs must be given, and not both")
+    if task.steps is not None:
+        if isinstance(task.steps, bool) or not isinstance(task.steps, int) or task.steps < 1:
+            raise TaskError("steps", task.steps, "must be a whole number of updates, at least 1")
+        return task.steps
+    assert task.epochs is not None
+    if not task.epochs > 0 or not math.isfinite(task.epochs):
+        raise TaskError("epochs", task.epochs, "must be a positive number of passes")
+    if not isinstance(task.train, Sized):
+        raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
+    return max(1, round(task.epochs * len(task.train) / task.accumulate))
+
+
+def _check_schedule(schedule: Callable[[int], float] | None, horizon: int) -> None:
+    if schedule is None:
+        return
+    for step in (0, horizon // 2, horizon - 1):
+        factor = schedule(step)
+        try:
+            valid = math.isfinite(factor) and factor >= 0
+        except TypeError:
+            valid = False
+        if not valid:
+            raise TaskError("schedule", factor, f"must return a finite factor >= 0 (it was asked for step {step})")
+
+
+def _check_judge(task: Task) -> None:
+    if task.judge == "loss":
+        return
+    if task.judge not in task.metrics:
+        known = ", ".join(["loss", *task.metrics])
+        raise TaskError("judge", task.judge, f"must be one of: {known}")
+    if not isinstance(task.metrics[task.judge], Metric):
+        raise TaskError(
+            "judge",
+            task.judge,
+            "must name a metric that says which way is better",
+            f"Give metrics={{{task.judge!r}: stepsize.Metric(f, maximize=True or False)}}",
+        )
+    if task.val is None:
+        raise TaskError("judge", task.judge, "needs unseen data", "Give val")
