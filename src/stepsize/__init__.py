@@ -9,12 +9,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stepsize.curves import suggest as suggest
+    from stepsize.finder import find as find
+    from stepsize.finder import range_test as range_test
+    from stepsize.finder import range_test_task as range_test_task
+    from stepsize.tasks import build_task as build_task
     from stepsize.training import Metric as Metric
+    from stepsize.training import Snapshot as Snapshot
     from stepsize.training import Task as Task
+    from stepsize.training import train as train
 
 _HOMES = {
     "Metric": "stepsize.training",
+    "Snapshot": "stepsize.training",
     "Task": "stepsize.training",
+    "build_task": "stepsize.tasks",
+    "find": "stepsize.finder",
+    "range_test": "stepsize.finder",
+    "range_test_task": "stepsize.finder",
+    "suggest": "stepsize.curves",
+    "train": "stepsize.training",
 }
 __version__ = "0.1.0"
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -121,7 +121,7 @@ class _Marks:
 
     @property
     def lr(self) -> Array:
-        return (self.fallen + self.lost) / 2
+        return np.asarray((self.fallen + self.lost) / 2)
 
 
 def _marks(curves: Array, at: Array, start: float, edge: float | None, speed: float) -> _Marks:

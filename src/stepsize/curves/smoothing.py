@@ -65,6 +65,7 @@ def smooth(x: Array, y: Array, *, at: Array, half_width: float) -> Smooth:
     robust = np.ones_like(y)
     at_points = _kernel(x, x, half_width)
     spread = float(np.max(np.abs(y - np.median(y))))
+    residuals = y
     for _ in range(_ROUNDS):
         residuals = y - _lines(x, x, at_points * robust) @ y
         # The floor keeps curves that are exact but for a few spikes from weighing rounding errors.
@@ -100,4 +101,4 @@ def _lines(x: Array, at: Array, kernel: Array) -> Array:
     determinant = s0 * s2 - s1**2
     level = determinant <= 1e-12 * s0 * s2  # all points at one x: a level instead of a line
     lines = kernel * (s2 - s1 * offset) / np.where(level, 1.0, determinant)
-    return np.where(level, kernel / s0, lines)
+    return np.asarray(np.where(level, kernel / s0, lines))

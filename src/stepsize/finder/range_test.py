@@ -23,18 +23,16 @@ from stepsize.finder.reach import Reach, reach
 from stepsize.finder.stepper import Batches, ControlledStep
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
-from stepsize.views import RangeTestView, range_test_chart
+from stepsize.views import Chart, RangeTestView, range_test_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import altair as alt
-
-__all__ = ["RangeTest", "range_test"]
+__all__ = ["DEFAULT_RANGE", "RangeTest", "range_test"]
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate where a ramp begins: nothing is learned there yet
 _FEWEST_STEPS = 10
-_DEFAULT_RANGE = (1e-7, 10.0)
+DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
 
 
@@ -105,7 +103,7 @@ class RangeTest:
             "differences": list(self.differences),
         }
 
-    def plot(self, title: str = "Range test") -> alt.LayerChart | alt.VConcatChart:
+    def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""
         view = RangeTestView(
             lrs=self.lrs,
@@ -130,7 +128,7 @@ def range_test(
     optimizer: Optimizer | Iterable[Optimizer],
     batches: Iterable[Any],
     *,
-    lr: tuple[float, float] = _DEFAULT_RANGE,
+    lr: tuple[float, float] = DEFAULT_RANGE,
     steps: int = 100,
     seed: int = 0,
     state: Iterable[Any] = (),
@@ -254,7 +252,10 @@ def _probe(controlled: ControlledStep, batch: Any, lr: tuple[float, float]) -> C
     critical = controlled.critical(batch, start=middle, low=lr[0], high=lr[1])
     if not controlled.rates.updates:
         raise InputError(
-            "step", "a function that made no update", "must call optimizer.step()", "Is it the optimizer that you passed?"
+            "step",
+            "a function that made no update",
+            "must call optimizer.step()",
+            "Is it the optimizer that you passed?",
         )
     return critical
 

@@ -98,7 +98,7 @@ def _values(step: Callable[..., Any]) -> Iterator[Any]:
         yield from getattr(owner, "__dict__", {}).values()
     function = getattr(step, "__func__", step)
     if not isinstance(function, types.FunctionType):
-        function = getattr(type(step), "__call__", None)
+        function = getattr(type(step), "__call__", None)  # noqa: B004 - the function itself is wanted
     if isinstance(function, types.FunctionType):
         yield from _of_function(function)
 

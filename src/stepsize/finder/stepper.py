@@ -60,9 +60,7 @@ class ControlledStep:
         seed: What the generators are seeded with whenever the state is put back.
     """
 
-    def __init__(
-        self, step: Callable[[Any], Any], optimizers: list[Optimizer], snapshot: Snapshot, seed: int
-    ) -> None:
+    def __init__(self, step: Callable[[Any], Any], optimizers: list[Optimizer], snapshot: Snapshot, seed: int) -> None:
         self._step = step
         self._optimizers = optimizers
         self._snapshot = snapshot

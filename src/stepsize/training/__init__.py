@@ -1,11 +1,14 @@
 """Training: the task, the loop, snapshot and restore, and the executors that run lists of settings."""
 
 from stepsize.training.batches import TensorBatches as TensorBatches
+from stepsize.training.executor import Executor as Executor
+from stepsize.training.executor import InOrder as InOrder
 from stepsize.training.loop import train as train
 from stepsize.training.runs import Divergence as Divergence
 from stepsize.training.runs import Evaluation as Evaluation
 from stepsize.training.runs import Progress as Progress
 from stepsize.training.runs import Run as Run
 from stepsize.training.runs import Setting as Setting
+from stepsize.training.snapshot import Snapshot as Snapshot
 from stepsize.training.task import Metric as Metric
 from stepsize.training.task import Task as Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -34,14 +33,14 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(task.device or "cpu").type, dtype=dtype)
 
 
-def evaluate(task: Task, model: nn.Module, *, step: int, batches: int | None = None) -> Evaluated:
+def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = None) -> Evaluated:
     """Return the mean loss and metrics of ``model`` on the task's unseen data, weighted by batch length.
 
     Args:
         task: Its ``val``, loss and metrics are used; ``val`` must be given.
         model: Put into eval mode meanwhile; its own modes come back after it.
         step: The number of updates that the model has had, for the record.
-        batches: How many batches to take, from the first; None takes all.
+        examples: How many examples to take, from the first, rounded up to whole batches; None takes all.
 
     Returns:
         The evaluation and the number of examples behind it.
@@ -54,24 +53,26 @@ def evaluate(task: Task, model: nn.Module, *, step: int, batches: int | None = N
     modes = {module: module.training for module in model.modules()}
     model.eval()
     totals: dict[str, Any] = {}
-    examples = 0
+    seen = 0
     try:
         with torch.no_grad(), autocast(task):
-            for batch in islice(task.val, batches):
+            for batch in task.val:
                 batch = to_device(batch, device)
                 weight = count_examples(batch)
-                examples += weight
+                seen += weight
                 _add(totals, "loss", task.compute_loss(model, batch), weight)
                 for name in task.metrics:
                     _add(totals, name, task.compute_metric(name, model, batch), weight)
+                if examples is not None and seen >= examples:
+                    break
     finally:
         for module, mode in modes.items():
             module.training = mode
-    if not examples:
+    if not seen:
         raise TaskError("val", task.val, "must yield at least one batch")
-    means = {name: float(total) / examples for name, total in totals.items()}
+    means = {name: float(total) / seen for name, total in totals.items()}
     loss = means.pop("loss")
-    return Evaluated(Evaluation(step, loss, means), examples)
+    return Evaluated(Evaluation(step, loss, means), seen)
 
 
 def _add(totals: dict[str, Any], name: str, value: Any, weight: int) -> None:

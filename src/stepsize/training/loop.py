@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import InputError, TaskError
@@ -63,6 +63,7 @@ def train(
 
     Example:
         >>> from stepsize import Task
+        >>> from torch import nn
         >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
         >>> task = Task(model=lambda: nn.Linear(1, 1), loss=nn.functional.mse_loss, train=(x, 3 * x),
         ...             val=(x, 3 * x), optimizer="sgd", steps=100)
@@ -173,7 +174,7 @@ class _Training:
             )
 
     def _evaluate(self, step: int) -> Evaluation:
-        done = evaluate(self._task, self._stepper.model, step=step, batches=self._setting.val_batches)
+        done = evaluate(self._task, self._stepper.model, step=step, examples=self._setting.val_examples)
         self._val_examples += done.examples
         self._evaluations.append(done.evaluation)
         return done.evaluation

@@ -21,13 +21,13 @@ class Setting:
         lr: The peak learning rate, absolute.
         seed: Of initial weights, batch order and dropout.
         steps: The horizon in updates; the task's schedule is stretched onto it, so that it decays in full.
-        val_batches: How many batches of unseen data judge it; None takes all.
+        val_examples: How many examples of unseen data judge it, rounded up to whole batches; None takes all.
     """
 
     lr: float
     seed: int
     steps: int
-    val_batches: int | None = None
+    val_examples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Evaluation:
     step: int
     loss: float
     metrics: Mapping[str, float]
+
+    def judged(self, judge: str, *, maximize: bool = False) -> float:
+        """Return the figure named ``judge`` (``"loss"`` or a metric), turned so that lower is better."""
+        if judge == "loss":
+            return self.loss
+        return -self.metrics[judge] if maximize else self.metrics[judge]
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,4 @@ class Run:
         """
         if self.divergence is not None:
             return math.inf
-        if not self.evaluations:
-            return self.train_loss
-        if judge == "loss":
-            return self.val_loss
-        value = self.evaluations[-1].metrics[judge]
-        return -value if maximize else value
+        return self.evaluations[-1].judged(judge, maximize=maximize) if self.evaluations else self.train_loss

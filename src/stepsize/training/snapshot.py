@@ -59,9 +59,7 @@ class Snapshot:
         self._others = list(others)
         for other in self._others:
             if not (hasattr(other, "state_dict") and hasattr(other, "load_state_dict")):
-                raise InputError(
-                    "state", type(other).__name__, "must hold objects with state_dict and load_state_dict"
-                )
+                raise InputError("state", type(other).__name__, "must hold objects with state_dict and load_state_dict")
         self._modules = _unique_modules(modules)
         self._optimizers = list(optimizers)
         self._sources = list(data)
@@ -134,10 +132,9 @@ class Snapshot:
         return {name: digest(state) for name, state in parts.items()}
 
     def _live_tensors(self) -> list[Tensor]:
-        tensors = {id(t): t for module in self._modules for t in module._parameters.values() if t is not None}
-        tensors |= {id(t): t for module in self._modules for t in module._buffers.values() if t is not None}
-        for optimizer in self._optimizers:
-            tensors |= {id(p): p for group in optimizer.param_groups for p in group["params"]}
+        owned = [t for module in self._modules for t in [*module._parameters.values(), *module._buffers.values()]]
+        stepped = [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+        tensors: dict[int, Tensor] = {id(tensor): tensor for tensor in [*owned, *stepped] if tensor is not None}
         return list(tensors.values())
 
 
@@ -231,7 +228,8 @@ def _own_attributes(optimizer: Optimizer) -> dict[str, Any]:
     return {
         key: value
         for key, value in vars(optimizer).items()
-        if key not in ("param_groups", "state", "defaults") and isinstance(value, bool | int | float | str | Tensor | None)
+        if key not in ("param_groups", "state", "defaults")
+        and isinstance(value, bool | int | float | str | Tensor | None)
     }
 
 

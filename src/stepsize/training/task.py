@@ -142,7 +142,8 @@ class Task:
 
     def compute_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Return the loss of ``model`` on ``batch``, a tensor of shape ``()``."""
-        return self._compute(self.loss, model, batch)
+        loss: Tensor = self._compute(self.loss, model, batch)
+        return loss
 
     def compute_metric(self, name: str, model: nn.Module, batch: Any) -> Any:
         """Return the metric ``name`` of ``model`` on ``batch``."""

@@ -1,0 +1,139 @@
+"""The benchmarks' command line: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.combos import TOOL_SEEDS, TRUTH_SEEDS, all_combos
+from benchmarks.peers import TOOLS_OF
+from benchmarks.ranges import RANGE_PICKERS
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    arguments = _parser().parse_args()
+    arguments.run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    truth = commands.add_parser("truth", help="full trainings over a dense grid of rates, kept in benchmarks/truth")
+    truth.add_argument("--seeds", type=_numbers, default=TRUTH_SEEDS, help="default 0,1,2")
+    truth.add_argument("--grid-only", action="store_true", help="leave out the midpoints around the best rate")
+    truth.add_argument("--out", type=Path, help="folder for the files; default benchmarks/truth")
+    truth.set_defaults(run=_truth)
+
+    rungs = commands.add_parser("rungs", help="short trainings of the design tasks, to look at; kept outside")
+    rungs.add_argument("--seeds", type=_numbers, default=TRUTH_SEEDS[:1], help="default 0")
+    rungs.add_argument("--out", type=Path, required=True, help="folder for the files")
+    rungs.set_defaults(run=_rungs)
+
+    regret = commands.add_parser("regret", help="what each tool's pick costs, kept in benchmarks/records")
+    regret.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
+    regret.set_defaults(run=_regret, chosen=tuple(TOOLS_OF))
+
+    ranges = commands.add_parser("ranges", help="how far range tests move when nothing that matters changes")
+    ranges.set_defaults(run=_ranges, chosen=RANGE_PICKERS)
+
+    for command, seeds in ((regret, TOOL_SEEDS), (ranges, TOOL_SEEDS[:1])):
+        pickers = ", ".join(command.get_default("chosen"))
+        command.add_argument("--seeds", type=_numbers, default=seeds, help=f"of the tools; default {seeds}")
+        command.add_argument("--pickers", type=_names, help=f"default {pickers}")
+        command.add_argument("--redo", type=_names, default=(), help="pickers whose kept answers are made anew")
+        command.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+
+    tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
+    tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
+    tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
+    tables.add_argument("--regret", type=Path, help="the record of regret; default in benchmarks/records")
+    tables.add_argument("--ranges", type=Path, help="the record of ranges; default in benchmarks/records")
+    tables.set_defaults(run=_tables)
+
+    for command in (truth, rungs, regret, ranges):
+        command.add_argument("--tasks", type=_names, default=(), help="names separated by commas; default all")
+        command.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+        command.add_argument("--status", type=Path, help="a file to append progress lines to")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in _names(text))
+
+
+def _truth(arguments: argparse.Namespace) -> None:
+    from benchmarks.truth import TRUTH_FOLDER, compute_truth
+
+    compute_truth(
+        all_combos(arguments.tasks),
+        arguments.seeds,
+        arguments.out or TRUTH_FOLDER,
+        grid_only=arguments.grid_only,
+        workers=arguments.workers,
+        status=arguments.status,
+    )
+
+
+def _rungs(arguments: argparse.Namespace) -> None:
+    from benchmarks.truth import compute_rungs
+
+    combos = all_combos(arguments.tasks, design_only=not arguments.tasks)
+    compute_rungs(combos, arguments.seeds, arguments.out, workers=arguments.workers, status=arguments.status)
+
+
+def _regret(arguments: argparse.Namespace) -> None:
+    from benchmarks.regret import REGRET_FILE, compute_regret
+    from benchmarks.truth import TRUTH_FOLDER
+
+    compute_regret(
+        all_combos(arguments.tasks),
+        arguments.seeds,
+        pickers=arguments.pickers or arguments.chosen,
+        redo=arguments.redo,
+        path=arguments.out or REGRET_FILE,
+        truth=arguments.truth or TRUTH_FOLDER,
+        workers=arguments.workers,
+        status=arguments.status,
+    )
+
+
+def _ranges(arguments: argparse.Namespace) -> None:
+    from benchmarks.ranges import RANGES_FILE, compute_ranges
+
+    compute_ranges(
+        all_combos(arguments.tasks),
+        arguments.seeds,
+        pickers=arguments.pickers or arguments.chosen,
+        redo=arguments.redo,
+        path=arguments.out or RANGES_FILE,
+        workers=arguments.workers,
+        status=arguments.status,
+    )
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from benchmarks.ranges import RANGES_FILE, ranges_report
+    from benchmarks.regret import REGRET_FILE, load_curves
+    from benchmarks.tables import regret_report, update_page
+    from benchmarks.truth import TRUTH_FOLDER
+
+    curves = load_curves(all_combos(), arguments.truth or TRUTH_FOLDER)
+    reports = {
+        "regret": regret_report(arguments.regret or REGRET_FILE, curves),
+        "ranges": ranges_report(arguments.ranges or RANGES_FILE),
+    }
+    for name, report in reports.items():
+        if arguments.page is None:
+            print(f"{report}\n")
+        else:
+            update_page(arguments.page, name, report)
+
+
+if __name__ == "__main__":
+    main()

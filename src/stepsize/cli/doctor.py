@@ -1,0 +1,234 @@
+"""What this machine offers to a training: versions, devices, optional packages, data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import warnings
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+import stepsize
+
+__all__ = ["Device", "Doctor", "Package", "render", "report"]
+
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"])?")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to train on; ``memory`` in bytes, None where it shares that of the machine."""
+
+    name: str
+    title: str
+    memory: int | None
+    precisions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that stepsize asks for; ``extra`` is empty where it always does, ``version`` None if missing."""
+
+    name: str
+    extra: str
+    version: str | None
+
+    @property
+    def install(self) -> str:
+        """The command that installs it."""
+        return f'pip install "stepsize[{self.extra}]"' if self.extra else f"pip install {self.name}"
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """What :func:`report` found.
+
+    Attributes:
+        version: Of stepsize.
+        python: Version of the interpreter.
+        platform: Operating system and processor.
+        cores: That this process may use.
+        torch: Version of torch.
+        threads: That torch computes with.
+        devices: Where a task can train; the CPU first.
+        packages: What stepsize asks for; empty where it was not installed but found on a path.
+        data_folder: The value of ``$STEPSIZE_DATA``, None where it is unset.
+        data_files: Names of the files in it.
+    """
+
+    version: str
+    python: str
+    platform: str
+    cores: int
+    torch: str
+    threads: int
+    devices: tuple[Device, ...]
+    packages: tuple[Package, ...]
+    data_folder: str | None
+    data_files: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[Package, ...]:
+        """The packages that are always needed and are not there."""
+        return tuple(package for package in self.packages if not package.extra and package.version is None)
+
+    @property
+    def status(self) -> str:
+        """Whether trainings can run here, as a sentence."""
+        if self.missing:
+            return f"Missing: {', '.join(package.name for package in self.missing)}."
+        return f"Ready to train on {', '.join(device.name for device in self.devices)}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a dict of what JSON can hold."""
+        packages = [{**asdict(package), "install": package.install} for package in self.packages]
+        return {"status": self.status, **asdict(self), "packages": packages}
+
+
+def report() -> Doctor:
+    """Look at this machine and return what it offers; changes nothing.
+
+    Returns:
+        The report.
+
+    Example:
+        >>> report().devices[0].name
+        'cpu'
+    """
+    import torch
+
+    folder = os.environ.get("STEPSIZE_DATA") or None
+    return Doctor(
+        version=stepsize.__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cores=_cores(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        devices=_devices(),
+        packages=_packages(),
+        data_folder=folder,
+        data_files=_files(Path(folder)) if folder else (),
+    )
+
+
+def render(doctor: Doctor) -> RenderableType:
+    """Return the report as something that rich can show."""
+    packages = [_package_table(doctor)] if doctor.packages else []
+    return Group(
+        _machine_table(doctor),
+        _device_table(doctor),
+        *packages,
+        Text(doctor.status, style="bold red" if doctor.missing else "bold green"),
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container may be given fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _devices() -> tuple[Device, ...]:
+    import torch
+
+    found = [Device("cpu", platform.processor() or platform.machine(), None, _precisions("cpu"))]
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        name = f"cuda:{index}"
+        found.append(Device(name, facts.name, facts.total_memory, _precisions(name)))
+    if torch.backends.mps.is_available():
+        found.append(Device("mps", "Apple GPU", None, _precisions("mps")))
+    return tuple(found)
+
+
+def _precisions(device: str) -> tuple[str, ...]:
+    """Return which precisions of a Task really compute on ``device``: each is tried once."""
+    import torch
+
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    works = []
+    for name, dtype in kinds.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns, and computes in fp32, where it cannot
+                with torch.autocast(device.partition(":")[0], dtype, enabled=name != "fp32"):
+                    product = torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
+        except RuntimeError:
+            continue
+        if product.dtype is dtype and product.sum().item() == 8:
+            works.append(name)
+    return tuple(works)
+
+
+def _packages() -> tuple[Package, ...]:
+    try:
+        requirements = metadata.requires("stepsize") or []
+    except metadata.PackageNotFoundError:
+        return ()
+    matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
+    return tuple(Package(match["name"], match["extra"] or "", _version(match["name"])) for match in matches)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
+    except OSError:  # not there, or not ours to read: as good as empty
+        return ()
+
+
+def _machine_table(doctor: Doctor) -> Table:
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "stepsize": doctor.version,
+        "Python": doctor.python,
+        "platform": doctor.platform,
+        "torch": f"{doctor.torch}, {doctor.threads} threads on {doctor.cores} cores",
+        "data": _data_line(doctor),
+    }
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table
+
+
+def _data_line(doctor: Doctor) -> str:
+    if doctor.data_folder is None:
+        return "$STEPSIZE_DATA is not set; tasks without a download work"
+    if not doctor.data_files:
+        return f"{doctor.data_folder}: no files that can be read"
+    return f"{doctor.data_folder}: {', '.join(doctor.data_files)}"
+
+
+def _device_table(doctor: Doctor) -> Table:
+    table = Table("device", "name", "memory (GiB)", "precisions", title_justify="left", title="Devices")
+    for device in doctor.devices:
+        memory = "shared" if device.memory is None else f"{device.memory / 2**30:.1f}"
+        table.add_row(device.name, Text(device.title), memory, ", ".join(device.precisions))
+    return table
+
+
+def _package_table(doctor: Doctor) -> Table:
+    table = Table("package", "for", "version", "to install", title_justify="left", title="Packages")
+    for package in doctor.packages:
+        missing = package.version is None
+        table.add_row(
+            package.name,
+            package.extra or "always",
+            Text("missing" if missing else str(package.version), style="yellow" if missing else "green"),
+            Text(package.install if missing else ""),
+        )
+    return table

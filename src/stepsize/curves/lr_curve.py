@@ -1,0 +1,244 @@
+"""The lr curve: final loss against learning rate, fitted over several horizons and carried to the full one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepsize.errors import InputError
+
+__all__ = ["LrCurve", "Observation", "Prior", "fit_lr_curve"]
+
+Array = NDArray[np.float64]
+
+_GRID = 0.05  # decades between candidate optima; all that is read off is interpolated
+_MARGIN = 1.5  # decades beyond the observed rates where the optimum is still looked for
+_DRIFTS = np.linspace(-0.10, 0.30, 9)  # decades that the best rate falls for each doubling of the horizon
+_WIDTHS = np.array([0.25, 0.5, 1.0])  # decades
+_STEEPER = np.array([1.0, 3.0])  # how much steeper the curve is above the optimum than below
+_SIGMA = 0.03  # relative error that no fit of single runs goes below
+_SIGMA_DOF = 4.0
+_HOPELESS = 0.5  # share of the way to the untrained loss beyond which a run only says "bad"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One run seen from outside: its horizon in updates, its rate, and what it reached (lower is better).
+
+    ``value`` may be infinite or NaN; ``diverged`` runs count as a bound on the rate, not as a value.
+    """
+
+    steps: int
+    lr: float
+    value: float
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of a curve before any run.
+
+    Attributes:
+        center: The log10 of the rate that a range test suggests; None where nothing is known.
+        spread: Decades of doubt about it, one standard deviation.
+        drift: Decades that the best rate falls for each doubling of the horizon. The mean of what was seen on
+            small networks of several kinds, where T/16 to T moved it by -0.4 ... 0.8 decades.
+        drift_spread: One standard deviation of that.
+    """
+
+    center: float | None = None
+    spread: float = 0.7
+    drift: float = 0.08
+    drift_spread: float = 0.08
+
+
+@dataclass(frozen=True, eq=False)
+class LrCurve:
+    """A fitted lr curve at the full horizon, with what remains uncertain about it.
+
+    Attributes:
+        optima: Candidate log10 rates of the optimum at the full horizon, shape ``(m,)``, ascending.
+        weights: Their posterior probability, shape ``(m,)``.
+        rates: log10 rates at which the curve is tabulated, shape ``(k,)``.
+        regret: The expected relative excess over the best loss there, shape ``(k,)``.
+        regret_low: Its 10 % quantile.
+        regret_high: Its 90 % quantile.
+        drift: The posterior mean drift, in decades a doubling.
+    """
+
+    optima: Array
+    weights: Array
+    rates: Array
+    regret: Array
+    regret_low: Array
+    regret_high: Array
+    drift: float
+
+    def quantile(self, share: float) -> float:
+        """Return the rate below which the optimum lies with probability ``share``."""
+        return float(10 ** np.interp(share, np.cumsum(self.weights) - 0.5 * self.weights, self.optima))
+
+    def best(self, *, at_most: float = math.inf) -> float:
+        """Return the rate of least expected regret: on the low side of the likely optima, as the high side is steep."""
+        allowed = self.rates <= math.log10(at_most) + 1e-9 if math.isfinite(at_most) else np.ones(len(self.rates), bool)
+        if not allowed.any():
+            return at_most
+        return float(10 ** self.rates[allowed][np.argmin(self.regret[allowed])])
+
+    def expected_regret(self, lr: float) -> float:
+        """Return the expected relative excess over the best loss at ``lr``."""
+        return float(np.interp(math.log10(lr), self.rates, self.regret))
+
+    def interval(self, tolerance: float = 0.0) -> tuple[float, float]:
+        """Return the central 80 % interval of the optimum, widened to every rate within ``tolerance`` of regret."""
+        low, high = math.log10(self.quantile(0.1)), math.log10(self.quantile(0.9))
+        fine = self.rates[self.regret <= np.min(self.regret) + tolerance]
+        return float(10 ** min(low, fine[0])), float(10 ** max(high, fine[-1]))
+
+
+def fit_lr_curve(
+    observations: Sequence[Observation], *, horizon: int, untrained: float, prior: Prior | None = None
+) -> LrCurve:
+    """Fit final loss against log rate over several horizons, and carry the curve to the full one.
+
+    With theta = log10 lr, a run over n updates reaches
+
+        log loss = a_n + A g((theta - mu_n) / w),   g(z) = (sqrt(1 + z^2) - 1) * (rho if z > 0 else 1),
+        mu_n = mu + d log2(T / n),
+
+    quadratic about its optimum and straight far from it, rho times as steep above as below; a shorter horizon n has
+    its optimum higher by the drift d. Every (mu, d, w, rho) of a grid is weighed by its likelihood, with a_n and A at
+    their least-squares values and the noise integrated out (a Student t), times the prior; a run that diverged
+    bounds the optimum of its horizon from above. Where values are not all positive, (value - best) relative to the
+    untrained value stands for the logarithm.
+
+    Args:
+        observations: The runs, at least one.
+        horizon: T, the full number of updates.
+        untrained: The value before training: where a rate does nothing.
+        prior: What is believed before; default a weak drift to lower rates.
+
+    Returns:
+        The curve at the horizon T.
+
+    Raises:
+        InputError: If there is no observation.
+
+    Example:
+        >>> runs = [Observation(100, 10**x, math.exp((x + 2) ** 2)) for x in (-3.0, -2.5, -2.0, -1.5, -1.0)]
+        >>> curve = fit_lr_curve(runs, horizon=100, untrained=10.0)
+        >>> 0.003 < curve.best() < 0.02
+        True
+    """
+    if not observations:
+        raise InputError("observations", observations, "must hold at least one run")
+    prior = prior or Prior()
+    x = np.array([math.log10(run.lr) for run in observations])
+    doublings = np.array([math.log2(horizon / run.steps) for run in observations])
+    y, usable = _heights(observations, untrained)
+    mu = np.arange(x.min() - _MARGIN, x.max() + _MARGIN, _GRID)
+    grid = _Grid.over(mu)
+    log_weight = grid.log_prior(prior)
+    for run, position, doubling in zip(observations, x, doublings, strict=True):
+        if run.diverged:
+            # Soft, since the edge is as noisy as everything else: 0.1 decade below the diverged rate.
+            excess = grid.mu + grid.drift * doubling - (position - 0.1)
+            log_weight = log_weight - 0.5 * (np.clip(excess, 0, None) / 0.05) ** 2
+    amplitude = np.full(len(grid.mu), 0.1)
+    if usable.sum() >= 2:
+        likelihood, amplitude = grid.log_likelihood(x[usable], y[usable], doublings[usable])
+        log_weight = log_weight + likelihood
+    weight = np.exp(log_weight - log_weight.max())
+    return _tabulated(grid, weight / weight.sum(), amplitude, mu)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Every combination of optimum, drift, width and steepness, flat, shape ``(g,)``."""
+
+    mu: Array
+    drift: Array
+    width: Array
+    steeper: Array
+
+    @classmethod
+    def over(cls, mu: Array) -> _Grid:
+        axes = np.meshgrid(mu, _DRIFTS, _WIDTHS, _STEEPER, indexing="ij")
+        return cls(*(axis.ravel() for axis in axes))
+
+    def log_prior(self, prior: Prior) -> Array:
+        log = -0.5 * ((self.drift - prior.drift) / prior.drift_spread) ** 2
+        if prior.center is not None:
+            log = log - 0.5 * ((self.mu - prior.center) / prior.spread) ** 2
+        return np.asarray(log)
+
+    def shape(self, x: Array, doublings: Array) -> Array:
+        """Return g for each combination and point, shape ``(g, n)``."""
+        z = (x[None, :] - self.mu[:, None] - self.drift[:, None] * doublings[None, :]) / self.width[:, None]
+        return np.asarray((np.sqrt(1 + z**2) - 1) * np.where(z > 0, self.steeper[:, None], 1.0))
+
+    def log_likelihood(self, x: Array, y: Array, doublings: Array) -> tuple[Array, Array]:
+        """Return the log likelihood and the least-squares amplitude of each combination, shape ``(g,)``."""
+        shape = self.shape(x, doublings)
+        rungs = np.unique(doublings)
+        y = y.copy()
+        for rung in rungs:  # taking the means of a rung out is fitting its own level a_n
+            inside = doublings == rung
+            y[inside] -= y[inside].mean()
+            shape[:, inside] -= shape[:, inside].mean(axis=1, keepdims=True)
+        power = np.sum(shape**2, axis=1)
+        # A weak pull to a small positive amplitude keeps two equal losses from meaning an infinite basin.
+        amplitude = np.clip((shape @ y + 0.01) / (power + 0.1), 1e-3, None)
+        rest = np.sum((y[None, :] - amplitude[:, None] * shape) ** 2, axis=1)
+        freedom = max(1, len(y) - len(rungs))
+        return -0.5 * (freedom + _SIGMA_DOF) * np.log(_SIGMA_DOF * _SIGMA**2 + rest), amplitude
+
+
+def _heights(observations: Sequence[Observation], untrained: float) -> tuple[Array, NDArray[np.bool_]]:
+    """Return each run's height on a relative scale, and which heights say more than "bad"."""
+    values = np.array([run.value for run in observations])
+    finite = np.isfinite(values) & ~np.array([run.diverged for run in observations])
+    if not finite.any():
+        return values, finite
+    best = float(values[finite].min())
+    if best > 0 and untrained > 0:
+        heights = np.log(np.where(finite, np.maximum(values, 1e-300), 1.0))
+        top, bottom = math.log(untrained), math.log(best)
+    else:
+        gap = max(untrained - best, 1e-12)
+        heights = np.where(finite, (values - best) / gap, 0.0)
+        top, bottom = 1.0, 0.0
+    usable = finite.copy()
+    steps = np.array([run.steps for run in observations])
+    for rung in np.unique(steps):
+        inside = finite & (steps == rung)
+        if inside.any():
+            lowest = heights[inside].min()
+            usable[inside] = heights[inside] <= lowest + max(_HOPELESS * (top - lowest), 0.2 * (top - bottom), 0.1)
+    return heights, usable
+
+
+def _tabulated(grid: _Grid, weight: Array, amplitude: Array, mu: Array) -> LrCurve:
+    keep = weight > 1e-4 * weight.max()  # the rest together weighs nothing and costs most of the time
+    kept = _Grid(grid.mu[keep], grid.drift[keep], grid.width[keep], grid.steeper[keep])
+    weight, amplitude = weight[keep] / weight[keep].sum(), amplitude[keep]
+    # Relative excess, bounded: beyond doubling the loss one bad rate is as bad as another.
+    excess = np.expm1(np.minimum(amplitude[:, None] * kept.shape(mu, np.zeros(len(mu))), math.log(3)))
+    order = np.argsort(excess, axis=0)
+    cumulative = np.cumsum(weight[order], axis=0)
+    columns = np.arange(len(mu))
+    low, high = (excess[order[np.argmax(cumulative >= share, axis=0), columns], columns] for share in (0.1, 0.9))
+    index = np.rint((kept.mu - mu[0]) / _GRID).astype(int)
+    return LrCurve(
+        optima=mu,
+        weights=np.asarray(np.bincount(index, weights=weight, minlength=len(mu)), dtype=np.float64),
+        rates=mu,
+        regret=weight @ excess,
+        regret_low=low,
+        regret_high=high,
+        drift=float(weight @ kept.drift),
+    )

@@ -1,0 +1,230 @@
+"""The whole answer: bracket with a range test, train short, follow the optimum, carry it to the full horizon."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sized
+from dataclasses import dataclass
+
+from stepsize.curves.lr_curve import LrCurve, Observation, Prior, fit_lr_curve
+from stepsize.errors import InputError
+from stepsize.finder.found import Conditions, Cost, CurveData, Found
+from stepsize.finder.on_task import range_test_task
+from stepsize.finder.policy import Policy
+from stepsize.finder.range_test import RangeTest
+from stepsize.finder.trust import judge_answer, recommended
+from stepsize.optimizers import OPTIMIZERS
+from stepsize.training.batches import count_examples
+from stepsize.training.evaluate import evaluate
+from stepsize.training.executor import Executor, InOrder
+from stepsize.training.rng import isolated_rng
+from stepsize.training.runs import Run, Setting, Watcher
+from stepsize.training.snapshot import Snapshot
+from stepsize.training.stepping import build_model
+from stepsize.training.task import Task
+
+__all__ = ["find"]
+
+_RANGE_SHARE = 1 / 12  # of the horizon, for the ramp of the range test
+_RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
+_VAL_SHARE = 0.15  # of the work of a short run, for judging it
+_AS_GOOD = 0.01  # regret within which rates count as equally good
+_TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
+
+
+def find(
+    task: Task,
+    budget: float = 1.0,
+    *,
+    seed: int | None = None,
+    executor: Executor | None = None,
+    watcher: Watcher | None = None,
+) -> Found:
+    """Recommend a peak learning rate for ``task``, within ``budget`` trainings, judged by unseen data.
+
+    A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches
+    over short horizons (T/16, T/4, T), each with the task's whole schedule compressed into it, outward from the best
+    until it has worse neighbours. The loss is fitted against log rate over all horizons at once, with the drift of
+    the optimum from short to long ones, and the rate of least expected regret at the full horizon T is
+    recommended: on the low side of the likely optima, since the high side is steep; never above the highest rate
+    that was seen to work.
+
+    Args:
+        task: What to train; without ``val`` the training loss judges, and the verdict says so.
+        budget: What may be spent, in trainings (forward and backward passes of one full training with its
+            evaluation); less is spent where more would not change the answer.
+        seed: Of initial weights, batch order and dropout, shared by all runs; default the task's.
+        executor: What trains lists of settings; default one after the other.
+        watcher: Called with the progress of each run.
+
+    Returns:
+        The recommendation with its interval, verdict, cost, conditions and curve.
+
+    Raises:
+        InputError: If ``budget`` is not positive.
+        TaskError: If the parts of the task turn out not to fit together.
+
+    Example:
+        >>> from stepsize.tasks import build_task
+        >>> found = find(build_task("cancer-mlp", optimizer="adamw"), budget=0.4)
+        >>> 1e-5 < found.lr < 1e-1, found.cost.trainings <= 0.4, found.restored
+        (True, True, True)
+
+    Reference:
+        Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016,
+        for short horizons that drop the losers; the joint fit and the carrying are ours.
+    """
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < math.inf:
+        raise InputError("budget", budget, "must be a positive number of trainings")
+    search = _Search(task, float(budget), task.seed if seed is None else seed, executor or InOrder(), watcher)
+    return search.run()
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is known before any training."""
+
+    judged: float  # of the untrained model, lower is better; NaN without unseen data
+    val_examples: int
+    batch_size: int  # examples a batch of training data
+
+
+class _Search:
+    """One call of :func:`find` while it goes on."""
+
+    def __init__(self, task: Task, budget: float, seed: int, executor: Executor, watcher: Watcher | None) -> None:
+        self._task = task
+        self._budget = budget
+        self._seed = seed
+        self._executor = executor
+        self._watcher = watcher
+        self._began = time.perf_counter()
+        self._runs: list[Run] = []
+
+    def run(self) -> Found:
+        world = Snapshot(data=[source for source in (self._task.train, self._task.val) if source is not None])
+        try:
+            self._start = self._look()
+            ranged = self._bracket()
+            policy = Policy(
+                horizon=self._task.horizon,
+                budget=self._budget,
+                cost=self._price,
+                untrained=self._untrained(ranged),
+                prior=_prior(self._task, ranged),
+            )
+            policy.spent = (3 * self._task.accumulate * ranged.calls + self._val_passes(None)) / self._full_passes
+            self._train(policy)
+        finally:
+            world.restore()
+        return self._answer(policy, ranged, restored=ranged.restored and world.intact())
+
+    def _look(self) -> _Start:
+        """Learn how much data there are, and what the untrained model reaches on them."""
+        task = self._task
+        with isolated_rng(self._seed):
+            first = next(iter(task.train), None)
+            size = max(1, count_examples(first)) if first is not None else 1
+            if task.val is None:
+                return _Start(math.nan, 0, size)
+            if isinstance(task.val, Sized):
+                examples = len(task.val) * count_examples(next(iter(task.val), None))
+            else:
+                examples = sum(count_examples(batch) for batch in task.val)
+            evaluation = evaluate(task, build_model(task), step=0, examples=self._val_limit(None, size)).evaluation
+        return _Start(evaluation.judged(task.judge, maximize=task.maximize), examples, size)
+
+    def _bracket(self) -> RangeTest:
+        steps = int(min(max(self._task.horizon * _RANGE_SHARE, _RAMP_STEPS[0]), _RAMP_STEPS[1]))
+        return range_test_task(self._task, steps=steps, seed=self._seed)
+
+    def _untrained(self, ranged: RangeTest) -> float:
+        return ranged.reading.start_loss if math.isnan(self._start.judged) else self._start.judged
+
+    def _train(self, policy: Policy) -> None:
+        while (proposal := policy.ask()) is not None:
+            limit = self._val_limit(proposal.steps, self._start.batch_size)
+            setting = Setting(proposal.lr, self._seed, proposal.steps, limit)
+            run = self._executor(self._task, [setting], watcher=self._watcher)[0]
+            self._runs.append(run)
+            policy.tell(_observed(self._task, run), run.passes / self._full_passes)
+
+    @property
+    def _full_passes(self) -> float:
+        """The work of one full training with its evaluation, in forward passes of a batch."""
+        return 3.0 * self._task.accumulate * self._task.horizon + self._start.val_examples / self._start.batch_size
+
+    def _price(self, steps: int) -> float:
+        return (3.0 * self._task.accumulate * steps + self._val_passes(steps)) / self._full_passes
+
+    def _val_passes(self, steps: int | None) -> float:
+        limit = self._val_limit(steps, self._start.batch_size)
+        examples = self._start.val_examples if limit is None else min(limit, self._start.val_examples)
+        return examples / self._start.batch_size
+
+    def _val_limit(self, steps: int | None, batch_size: int) -> int | None:
+        """Return how many unseen examples judge a run of ``steps`` updates; None (all) at the full horizon."""
+        if steps is not None and steps >= self._task.horizon:
+            return None
+        updates = self._task.accumulate * (steps or max(1, self._task.horizon // 16))
+        return max(1, int(_VAL_SHARE * 3 * updates * batch_size))
+
+    def _answer(self, policy: Policy, ranged: RangeTest, *, restored: bool) -> Found:
+        observations = policy.observations
+        fit = policy.curve() if any(math.isfinite(seen.value) for seen in observations) else None
+        verdict = judge_answer(observations, fit, policy.untrained, has_val=self._task.val is not None)
+        lr = recommended(observations, fit) if fit is not None and verdict.trustworthy else None
+        return Found(
+            lr=lr,
+            interval=None if fit is None or lr is None else _interval(fit, lr),
+            verdict=verdict,
+            cost=self._cost(policy),
+            conditions=self._conditions(),
+            curve=CurveData(tuple(self._runs), tuple(seen.value for seen in observations), fit),
+            train_optimum=self._train_optimum(policy) if lr is not None else None,
+            regret=None if fit is None or lr is None else fit.expected_regret(lr),
+            range_test=ranged,
+            restored=restored,
+        )
+
+    def _cost(self, policy: Policy) -> Cost:
+        seconds = time.perf_counter() - self._began
+        # The longest run tells the price of an update best; a training that was cut short is no measure.
+        longest = max(self._runs, key=lambda run: len(run.losses), default=None)
+        training = longest.seconds / longest.passes * self._full_passes if longest is not None else math.nan
+        return Cost(policy.spent, seconds / training, seconds, len(self._runs))
+
+    def _conditions(self) -> Conditions:
+        task = self._task
+        judge = task.judge if task.judge != "loss" else "validation loss" if task.val is not None else "training loss"
+        size = self._start.batch_size * task.accumulate
+        return Conditions(task.name, task.optimizer_name, task.schedule_name, task.horizon, size, judge)
+
+    def _train_optimum(self, policy: Policy) -> float | None:
+        seen = [Observation(r.setting.steps, r.setting.lr, r.train_loss, r.divergence is not None) for r in self._runs]
+        if not any(math.isfinite(run.value) for run in seen):
+            return None
+        untrained = float(self._runs[0].losses[0])
+        fit = fit_lr_curve(seen, horizon=self._task.horizon, untrained=untrained, prior=policy.prior)
+        return recommended(seen, fit)
+
+
+def _observed(task: Task, run: Run) -> Observation:
+    value = run.judged(task.judge, maximize=task.maximize)
+    return Observation(run.setting.steps, run.setting.lr, value, run.divergence is not None)
+
+
+def _prior(task: Task, ranged: RangeTest) -> Prior:
+    if ranged.lr is not None:
+        return Prior(center=math.log10(ranged.lr))
+    if ranged.critical.lr is not None:
+        return Prior(center=math.log10(ranged.critical.lr / _TIMID), spread=1.0)
+    name = task.optimizer
+    default = OPTIMIZERS[name].default_lr if isinstance(name, str) else 1e-3
+    return Prior(center=math.log10(default), spread=1.5)
+
+
+def _interval(fit: LrCurve, lr: float) -> tuple[float, float]:
+    low, high = fit.interval(_AS_GOOD)
+    return min(low, lr), max(high, lr)

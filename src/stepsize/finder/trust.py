@@ -1,0 +1,100 @@
+"""From a fitted lr curve to a recommendation, and how far it can be trusted. Pure decisions on numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from stepsize.curves import Verdict
+from stepsize.curves.lr_curve import LrCurve, Observation
+
+__all__ = ["judge_answer", "recommended"]
+
+_CONFIDENT = 0.03  # expected regret up to which an answer is called confident
+_UNCERTAIN = 0.12  # … beyond which it is called too uncertain to rely on
+_FLAT = 0.02  # regret within which a decade or more makes a basin flat
+_LEARNED = 0.01  # share of the untrained value that the best run must have gained
+
+
+def recommended(observations: Sequence[Observation], fit: LrCurve) -> float:
+    """Return the rate of least expected regret, never above the highest one that was seen to work."""
+    return fit.best(at_most=max(seen.lr for seen in observations if math.isfinite(seen.value)))
+
+
+def judge_answer(
+    observations: Sequence[Observation], fit: LrCurve | None, untrained: float, *, has_val: bool
+) -> Verdict:
+    """Return how far the answer read off ``fit`` can be trusted, as a sentence with its reason."""
+    refusal = _refusal(observations, fit, untrained)
+    if refusal is not None:
+        return refusal
+    assert fit is not None
+    lr = recommended(observations, fit)
+    regret = fit.expected_regret(lr)
+    low, high = fit.interval(_FLAT)
+    note = "" if has_val else " There are no unseen data: the training loss judged, which does not see overfitting."
+    if regret > _UNCERTAIN:
+        return Verdict(
+            "uncertain",
+            f"The runs leave the optimum open between {low:.1e} and {high:.1e}; the recommended rate is expected to "
+            f"lose {regret:.0%} against the best. A larger budget narrows it.{note}",
+            True,
+        )
+    edge = _edge(observations)
+    if edge:
+        return Verdict(
+            "at the edge",
+            f"The best rate tried is the {edge} one, and the budget ended before a worse one was seen beyond it. "
+            f"A larger budget settles it.{note}",
+            True,
+        )
+    if high / low >= 10:
+        return Verdict(
+            "flat",
+            f"Every rate between {low:.1e} and {high:.1e} is expected to come within {_FLAT:.0%} of the best: "
+            f"the choice matters little.{note}",
+            True,
+        )
+    code = "confident" if regret <= _CONFIDENT else "fair"
+    return Verdict(
+        code,
+        f"The optimum is bracketed by worse rates on both sides; the recommended one is expected to lose {regret:.1%} "
+        f"against the best.{note}",
+        True,
+    )
+
+
+def _refusal(observations: Sequence[Observation], fit: LrCurve | None, untrained: float) -> Verdict | None:
+    if not observations:
+        return Verdict("no answer", "The budget does not pay for a single short run. Raise it.", False)
+    if fit is None:
+        lowest = min(seen.lr for seen in observations)
+        return Verdict(
+            "no answer",
+            f"Every rate that was tried diverged, down to {lowest:.1e}. Lower the start, clip gradients, or look for "
+            "what makes the model unstable.",
+            False,
+        )
+    best = min(seen.value for seen in observations if math.isfinite(seen.value))
+    if math.isfinite(untrained) and not best < untrained - _LEARNED * abs(untrained):
+        return Verdict(
+            "no answer",
+            f"No rate improved on the untrained model ({untrained:.4g}) within the short runs; the best reached "
+            f"{best:.4g}. The horizon may be too short to tell, or the model cannot learn these data.",
+            False,
+        )
+    return None
+
+
+def _edge(observations: Sequence[Observation]) -> str:
+    """Return ``"lowest"`` or ``"highest"`` where the best run of every horizon tried has no worse one beyond it."""
+    edges = set()
+    for steps in {seen.steps for seen in observations}:
+        rung = [seen for seen in observations if seen.steps == steps]
+        alive = [seen for seen in rung if math.isfinite(seen.value)]
+        if not alive:
+            return ""
+        best = min(alive, key=lambda seen: seen.value)
+        below, above = (any(seen.lr < best.lr for seen in rung), any(seen.lr > best.lr for seen in rung))
+        edges.add("" if below and above else "lowest" if above else "highest" if below else "only")
+    return edges.pop() if len(edges) == 1 else ""

@@ -1,0 +1,6 @@
+"""Built-in real tasks: a catalog of small trainings on real data, each one entry."""
+
+from stepsize.tasks.catalog import TASKS as TASKS
+from stepsize.tasks.catalog import TaskEntry as TaskEntry
+from stepsize.tasks.catalog import build_task as build_task
+from stepsize.tasks.folder import data_folder as data_folder

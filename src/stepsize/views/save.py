@@ -1,0 +1,104 @@
+"""Charts into files: PNG, SVG, PDF and self-contained HTML, without a browser and without a network."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stepsize.errors import InputError
+
+if TYPE_CHECKING:
+    import altair as alt
+
+__all__ = ["PLOT_SUFFIXES", "check_plot_path", "save_chart"]
+
+PLOT_SUFFIXES = (".png", ".svg", ".html", ".pdf")
+
+_PNG_SCALE = 2
+
+
+def check_plot_path(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` if a chart can be written there; meant to be asked before any training begins.
+
+    Args:
+        path: A file whose suffix names the format: .png, .svg, .html or .pdf.
+
+    Returns:
+        The path with links resolved.
+
+    Raises:
+        InputError: If the suffix is unknown, the folder is missing or closed to writing, or a folder
+            stands at the path.
+
+    Example:
+        >>> check_plot_path("lr.jpg")
+        Traceback (most recent call last):
+            ...
+        stepsize.errors.InputError: plot must end in .png, .svg, .html or .pdf; got 'lr.jpg'. Name it 'lr.png'
+    """
+    given, place = os.fspath(path), Path(path)
+    if place.is_dir():
+        raise InputError("plot", given, "must be a file, not a folder", f"Name it '{place / 'lr.png'}'")
+    if place.suffix.lower() not in PLOT_SUFFIXES:
+        remedy = f"Name it '{place.with_suffix('.png')}'"
+        raise InputError("plot", given, "must end in .png, .svg, .html or .pdf", remedy)
+    target = Path(os.path.realpath(place))
+    if not target.parent.exists():
+        raise InputError("plot", given, "must lie in a folder that exists", f"Create '{target.parent}' first")
+    if not target.parent.is_dir():
+        raise InputError("plot", given, "must lie in a folder", f"'{target.parent}' is a file; choose another place")
+    try:  # asking for permission is not enough: file systems can be read-only, even to root
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        remedy = f"{error.strerror}: choose a folder that you may write to"
+        raise InputError("plot", given, "must lie in a folder that can be written to", remedy) from None
+    return target
+
+
+def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:
+    """Write ``chart`` in the format that the suffix of ``path`` names.
+
+    The whole file is made in memory, written beside its place and moved there in one go, so that a failure
+    leaves neither half a file nor a damaged older one. HTML carries its scripts within itself.
+
+    Args:
+        chart: What ``range_test_chart``, ``lr_curve_chart`` or ``run_chart`` returned.
+        path: A file that ends in .png, .svg, .html or .pdf.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        InputError: If nothing can be written at ``path``.
+    """
+    target = check_plot_path(path)
+    content = _rendered(chart, target.suffix.lower().lstrip("."))
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
+
+
+def _rendered(chart: alt.TopLevelMixin, kind: str) -> bytes:
+    if kind in ("svg", "html"):
+        text = io.StringIO()
+        if kind == "html":
+            chart.save(text, format="html", inline=True)
+        else:
+            chart.save(text, format="svg")
+        return text.getvalue().encode("utf-8")
+    data = io.BytesIO()
+    if kind == "png":
+        chart.save(data, format="png", scale_factor=_PNG_SCALE)
+    else:
+        chart.save(data, format="pdf")
+    return data.getvalue()

@@ -1,0 +1,36 @@
+"""What every test relies on: seeded randomness, one thread, and the data folder."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+# The same examples on every run and no clock: a red test is red for everybody.
+settings.register_profile("stepsize", deadline=None, derandomize=True)
+settings.load_profile("stepsize")
+
+# Tests run in two processes; more threads than cores would only wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  code under test may read the global generator
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of data that the package does not ship; skips where there is none."""
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("STEPSIZE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}; set STEPSIZE_DATA")
+    return folder

@@ -1,0 +1,92 @@
+"""`import stepsize` is cheap, and its lazy table is what type checkers see."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stepsize
+
+HEAVY = ("PIL", "altair", "numpy", "optuna", "ray", "rich", "scipy", "sklearn", "sqlalchemy", "torch", "typer")
+SECONDS = 0.25
+
+
+def fresh(code: str) -> str:
+    """Return what ``code`` prints in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Return the home of each name that the root imports under ``if TYPE_CHECKING``."""
+    assert stepsize.__file__ is not None
+    tree = ast.parse(Path(stepsize.__file__).read_text(encoding="utf-8"))
+    guarded = [
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    ]
+    found: dict[str, str] = {}
+    for node in (statement for guard in guarded for statement in guard.body):
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name: str(node.module) for alias in node.names}
+    return found
+
+
+def test_import_adds_at_most_a_quarter_of_a_second() -> None:
+    code = "import time; start = time.perf_counter(); import stepsize; print(time.perf_counter() - start)"
+
+    took = statistics.median(float(fresh(code)) for _ in range(5))
+
+    assert took <= SECONDS
+
+
+def test_import_loads_no_large_package() -> None:
+    loaded = fresh("import sys, stepsize; print(*sorted({name.partition('.')[0] for name in sys.modules}))").split()
+
+    assert "stepsize" in loaded
+    assert set(HEAVY).isdisjoint(loaded)
+
+
+def test_a_public_name_loads_its_room_on_first_use() -> None:
+    assert fresh("import sys, stepsize; stepsize.Task; print('torch' in sys.modules)").strip() == "True"
+
+
+def test_the_lazy_table_is_what_type_checkers_see() -> None:
+    assert names_for_type_checkers()
+    assert names_for_type_checkers() == stepsize._HOMES
+
+
+def test_all_lists_the_public_names_once() -> None:
+    assert list(stepsize.__all__) == list(dict.fromkeys(stepsize.__all__))
+    assert set(stepsize.__all__) == {"__version__", *names_for_type_checkers()}
+    assert sorted(dir(stepsize)) == sorted(stepsize.__all__)
+
+
+@pytest.mark.parametrize("name", stepsize.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    assert getattr(stepsize, name) is not None
+
+
+@pytest.mark.parametrize("name", names_for_type_checkers())
+def test_a_public_name_is_that_of_its_room(name: str) -> None:
+    room = importlib.import_module(names_for_type_checkers()[name])
+
+    assert getattr(stepsize, name) is getattr(room, name)
+
+
+def test_no_public_verb_is_hidden_by_a_room_of_its_name() -> None:
+    assert stepsize.__file__ is not None
+    rooms = {path.stem for path in Path(stepsize.__file__).parent.iterdir()}
+    verbs = {name for name in names_for_type_checkers() if callable(getattr(stepsize, name))}
+
+    assert rooms.isdisjoint(verbs)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'stepsize' has no attribute 'fnid'"):
+        _ = stepsize.fnid

@@ -1,0 +1,155 @@
+"""Charts into files, and the question beforehand whether that will work."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pytest
+
+from stepsize.errors import InputError
+from stepsize.views import PLOT_SUFFIXES, CurvePoint, LrCurveView, check_plot_path, lr_curve_chart, save_chart
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(scope="module")
+def chart() -> alt.LayerChart:
+    points = tuple(CurvePoint(lr, lr + 0.001 / lr, 10) for lr in (0.01, 0.03, 0.1))
+    return lr_curve_chart(LrCurveView(points, "sgd", "constant", 10, lr=0.03))
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [
+    (".png", b"\x89PNG\r\n\x1a\n"), (".PNG", b"\x89PNG\r\n\x1a\n"),
+    (".svg", b"<svg"), (".pdf", b"%PDF-"), (".html", b"<!DOCTYPE html>"),
+])  # fmt: skip
+def test_the_suffix_names_the_format(chart: alt.LayerChart, tmp_path: Path, suffix: str, magic: bytes) -> None:
+    target = save_chart(chart, tmp_path / f"lr{suffix}")
+    content = target.read_bytes().lstrip()
+    assert content.startswith(magic)
+    assert len(content) > 5000
+    assert [path.name for path in tmp_path.iterdir()] == [f"lr{suffix}"]
+
+
+def test_a_png_has_two_pixels_for_each_unit(chart: alt.LayerChart, tmp_path: Path) -> None:
+    content = save_chart(chart, tmp_path / "lr.png").read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    assert 1280 < width < 1700
+    assert 640 < height < 1200
+
+
+def test_html_carries_its_scripts_within_itself(chart: alt.LayerChart, tmp_path: Path) -> None:
+    text = save_chart(chart, tmp_path / "lr.html").read_text(encoding="utf-8")
+    markup = re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\b(src|href|url)\b", markup)
+    assert re.findall(r"<script[^>]*>", text) == ['<script type="text/javascript">'] * 2
+    assert not re.search(r"\bimport\s*(\(|[^;]{0,80}\bfrom)\s*[\"']https?:", text)
+    assert "recommended 0.03" in text
+    assert len(text) > 500_000  # the renderer itself
+
+
+def test_texts_of_an_svg_are_the_ticks_and_titles_of_the_info(chart: alt.LayerChart, tmp_path: Path) -> None:
+    text = save_chart(chart, tmp_path / "lr.svg").read_text(encoding="utf-8")
+    shown = re.findall(r"<text[^>]*>([^<]+)</text>", text)
+    assert {"0.01", "0.02", "0.05", "0.1", "learning rate", "validation loss", "recommended 0.03"} <= set(shown)
+
+
+def test_the_file_is_as_readable_as_any_other_new_file(chart: alt.LayerChart, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    target = save_chart(chart, tmp_path / "lr.svg")
+    assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+class Broken(alt.LayerChart):
+    """A chart whose rendering fails."""
+
+    def save(self, *_args: Any, **_options: Any) -> None:
+        raise RuntimeError("cannot be drawn")
+
+
+def test_a_failure_leaves_an_older_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "lr.png").write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="cannot be drawn"):
+        save_chart(Broken(), tmp_path / "lr.png")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("lr.png", b"old")]
+
+
+def test_a_failure_while_moving_leaves_nothing_beside_it(
+    chart: alt.LayerChart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="disk gone"):
+        save_chart(chart, tmp_path / "lr.svg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link_and_its_target_is_written(chart: alt.LayerChart, tmp_path: Path) -> None:
+    (tmp_path / "link.svg").symlink_to(tmp_path / "real.svg")
+    save_chart(chart, tmp_path / "link.svg")
+    assert (tmp_path / "link.svg").is_symlink()
+    assert (tmp_path / "real.svg").read_bytes().startswith(b"<svg")
+
+
+@pytest.mark.parametrize("suffix", PLOT_SUFFIXES)
+def test_a_good_path_passes_and_is_left_untouched(tmp_path: Path, suffix: str) -> None:
+    assert check_plot_path(tmp_path / f"a{suffix}") == Path(os.path.realpath(tmp_path)) / f"a{suffix}"
+    assert check_plot_path(str(tmp_path / f"a{suffix}")).name == f"a{suffix}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_in_the_current_folder_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert check_plot_path("a.png").parent == Path(os.path.realpath(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["lr.jpg", "lr", "lr.png.bak"])
+def test_an_unknown_suffix_is_refused_with_a_name_that_would_do(tmp_path: Path, name: str) -> None:
+    remedy = re.escape(f"Name it '{(tmp_path / name).with_suffix('.png')}'")
+    with pytest.raises(InputError, match=rf"plot must end in \.png, \.svg, \.html or \.pdf; got .*{name}'\. {remedy}"):
+        check_plot_path(tmp_path / name)
+
+
+def test_a_folder_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(InputError, match="plot must be a file, not a folder; got"):
+        check_plot_path(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("empty", ["", "."])
+def test_no_name_at_all_is_refused(empty: str) -> None:
+    with pytest.raises(InputError, match=r"plot must be a file, not a folder; got"):
+        check_plot_path(empty)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"plot must lie in a folder that exists; got .*no/lr\.png'\. Create '.*no' first"
+    ):
+        check_plot_path(tmp_path / "no" / "lr.png")
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=r"plot must lie in a folder; got .*is a file; choose another place"):
+        check_plot_path(tmp_path / "file" / "lr.png")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that not even root may write to")
+def test_a_folder_closed_to_writing_is_named() -> None:
+    with pytest.raises(InputError, match=r"plot must lie in a folder that can be written to; got '/proc/lr\.png'"):
+        check_plot_path("/proc/lr.png")
+
+
+def test_importing_the_views_loads_neither_altair_nor_torch() -> None:
+    code = "import sys, stepsize.views; print([m for m in ('altair', 'vl_convert', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
