@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
 
     regret = commands.add_parser("regret", help="what each tool's pick costs, kept in benchmarks/records")
     regret.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
-    regret.set_defaults(run=_regret, chosen=tuple(TOOLS_OF))
+    regret.set_defaults(run=_regret, chosen=tuple(picker for picker in TOOLS_OF if picker != "stepsize-3"))
 
     ranges = commands.add_parser("ranges", help="how far range tests move when nothing that matters changes")
     ranges.set_defaults(run=_ranges, chosen=RANGE_PICKERS)
@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     tables.set_defaults(run=_tables)
 
     for command in (truth, rungs, regret, ranges):
-        command.add_argument("--tasks", type=_names, default=(), help="names separated by commas; default all")
+        command.add_argument(
+            "--tasks", type=_names, default=(), help="names separated by commas, design or held-out; default all"
+        )
         command.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
         command.add_argument("--status", type=Path, help="a file to append progress lines to")
     return parser

@@ -73,9 +73,10 @@ class Combo:
 
 
 def all_combos(tasks: Iterable[str] = (), *, design_only: bool = False) -> tuple[Combo, ...]:
-    """Return every combo, or those of ``tasks``, in the order of the catalog's lists above."""
+    """Return every combo, or those of ``tasks`` (names, "design", "held-out"), in the order of the lists above."""
     names = DESIGN if design_only else DESIGN + HELD_OUT
-    wanted = tuple(tasks) or names
+    groups = {"design": DESIGN, "held-out": HELD_OUT}
+    wanted = tuple(name for given in tasks for name in groups.get(given, (given,))) or names
     unknown = sorted(set(wanted) - set(names))
     if unknown:
         raise SystemExit(f"not among the tasks measured here: {', '.join(unknown)}; known: {', '.join(names)}")

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ class Pick:
         lr: The rate; None where it gave no answer.
         cost: In trainings: updates made ÷ the horizon, or what stepsize says of itself.
         seconds: Wall time.
+        wall: Wall time ÷ that of a training, where the tool measures it.
         note: Why there is no answer, or a word on it.
         interval: The range of rates that the tool calls good, where it gives one.
     """
@@ -62,6 +64,7 @@ class Pick:
     seconds: float = 0.0
     note: str = ""
     interval: tuple[float, float] | None = None
+    wall: float | None = None
 
 
 @dataclass(frozen=True)
@@ -323,21 +326,23 @@ def _as_pair(interval: Any) -> tuple[float, float] | None:
     return None if interval is None else (float(interval[0]), float(interval[1]))
 
 
-def _stepsize_find(task: Task, _conditions: Conditions) -> list[Pick]:
+def _find(tool: str, budget: float, task: Task, _conditions: Conditions) -> list[Pick]:
     stepsize: Any = importlib.import_module("stepsize")
-    found = stepsize.find(task, budget=1.0)
+    found = stepsize.find(task, budget=budget)
     pick = Pick(
-        "stepsize find",
+        tool,
         found.lr,
         float(f"{found.cost.trainings:.4g}"),
         note=str(found.verdict),
         interval=_as_pair(found.interval),
+        wall=float(f"{found.cost.wall:.3g}"),
     )
     return [pick]
 
 
 PICKERS: dict[str, Callable[[Task, Conditions], list[Pick]]] = {
-    "stepsize": _stepsize_find,
+    "stepsize": partial(_find, "stepsize find", 1.0),
+    "stepsize-3": partial(_find, "stepsize find, budget 3", 3.0),
     "range-test": _range_test,
     "torch-lr-finder": _torch_lr_finder,
     "lightning": _lightning,
@@ -346,13 +351,14 @@ PICKERS: dict[str, Callable[[Task, Conditions], list[Pick]]] = {
 }
 TOOLS_OF: dict[str, tuple[str, ...]] = {  # the tools that each picker answers for
     "stepsize": ("stepsize find",),
+    "stepsize-3": ("stepsize find, budget 3",),
     "range-test": ("stepsize range_test",),
     "torch-lr-finder": ("torch-lr-finder",),
     "lightning": ("Lightning tuner",),
     "sweep": (*FASTAI_RULES, "argmin ÷ 10, raw", "argmin ÷ 10, smoothed"),
     "fixed": ("fixed default",),
 }
-_PUBLIC_NAMES = {"stepsize": "find", "range-test": "range_test"}
+_PUBLIC_NAMES = {"stepsize": "find", "stepsize-3": "find", "range-test": "range_test"}
 
 
 def available(picker: str) -> bool:

@@ -47,7 +47,7 @@ def _about(head: Row, rows: Sequence[Row], curves: Mapping[Combo, TruthCurve]) -
         f"{tool_seeds}; the truth is the mean of {'–'.join(map(str, seeds))} others, and its standard error at the "
         f"best rate is {noise}. "
         f"A diverged training counts as an untrained model; no answer counts with the optimizer's default rate. "
-        f"Cost: updates ÷ horizon for the sweeps, wall time ÷ that of a training for stepsize. "
+        f"Cost is in trainings, by forward and backward passes. "
         f"Commit {head['commit']}, {head['date'][:10]}, {machine['cores']} cores ({machine['processor']}), "
         f"Python {versions['python']}, torch {versions['torch']}."
     )

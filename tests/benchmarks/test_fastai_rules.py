@@ -52,6 +52,12 @@ def test_steep_finds_the_steepest_fall_per_decade() -> None:
     assert abs(math.log10(steep(LRS, losses)) + 2) <= 0.1
 
 
+def test_steep_counts_decades_and_not_raw_rates() -> None:
+    losses = 1 / (1 + np.exp(8 * (np.log10(LRS) + 2)))
+    losses[0] += 0.01  # a fall of 0.01 over 3e-7 would be the steepest per rate
+    assert abs(math.log10(steep(LRS, losses)) + 2) <= 0.1
+
+
 def test_minimum_is_a_tenth_of_the_best_rate() -> None:
     assert minimum(LRS, (np.log10(LRS) + 1) ** 2) == pytest.approx(1e-2)
 

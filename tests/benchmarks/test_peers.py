@@ -26,10 +26,18 @@ def test_a_sweep_rises_exponentially_over_the_shifted_range() -> None:
 
 
 def test_a_sweep_stops_at_four_times_its_best() -> None:
-    made = sweep(plain_task("momentum"), Conditions())
-    assert len(made.lrs) < 100
-    assert made.smoothed[-1] > 4 * min(made.smoothed)
-    assert made.smoothed[-2] <= 4 * min(made.smoothed[:-1])
+    values = [1.0] * 20 + [4.5 + 0.01 * k for k in range(200)]  # the average creeps up to 4 and beyond
+    task = Task(
+        model=lambda: torch.nn.Linear(1, 1),
+        loss=lambda model, batch: 0 * model.weight.sum() + batch["loss"],
+        train=[{"loss": torch.tensor(value)} for value in values],
+        optimizer="sgd",
+        steps=400,
+    )
+    made = sweep(task, Conditions(more_steps=2))
+    assert made.raw == pytest.approx(values[: len(made.raw)])
+    assert made.smoothed[-1] > 4 >= made.smoothed[-2]
+    assert len(made.lrs) < 200
 
 
 def test_a_sweep_repeats_itself_and_another_order_of_batches_changes_it() -> None:
@@ -99,3 +107,21 @@ def test_torch_lr_finder_without_enough_points_gives_no_answer() -> None:
     assert pick.lr is None
     assert "Need at least 17 iterations" in pick.note
     assert not math.isnan(pick.cost)
+
+
+def test_the_range_test_of_stepsize_answers_whatever_the_unit_of_the_loss() -> None:
+    (plain,) = pick_with("range-test", plain_task())
+    (scaled,) = pick_with("range-test", plain_task(), Conditions(scale=1000.0))
+    assert plain.lr is not None
+    assert scaled.lr is not None
+    assert abs(math.log10(scaled.lr / plain.lr)) <= 0.15
+    assert plain.interval is not None
+    assert 0 < plain.cost < 2
+
+
+def test_find_answers_within_the_budget_that_its_picker_stands_for() -> None:
+    (one,) = pick_with("stepsize", plain_task())
+    assert one.lr is not None, one.note
+    assert 0 < one.cost <= 1.0
+    assert one.wall is not None
+    assert one.note

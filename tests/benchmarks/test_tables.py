@@ -58,7 +58,9 @@ def test_a_page_keeps_what_lies_outside_the_markers(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8") == "before\n<!-- regret:begin -->\nnewer\n<!-- regret:end -->\nafter\n"
 
 
-@pytest.mark.parametrize("text", ["nothing", "<!-- a:end --><!-- a:begin -->", "<!-- a:begin --><!-- a:begin -->"])
+@pytest.mark.parametrize(
+    "text", ["nothing", "<!-- a:end --><!-- a:begin -->", "<!-- a:begin --><!-- a:begin --><!-- a:end -->"]
+)
 def test_a_page_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must hold <!-- a:begin -->"):
         between_markers(text, "a", "new")

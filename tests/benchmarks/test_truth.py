@@ -36,6 +36,12 @@ def test_every_built_in_task_is_measured_and_none_twice() -> None:
     assert len(all_combos()) == 2 * len(TASKS)
 
 
+def test_a_group_of_tasks_has_a_name() -> None:
+    assert {combo.task for combo in all_combos(["design"])} == set(DESIGN)
+    assert {combo.task for combo in all_combos(["held-out"])} == set(HELD_OUT)
+    assert not any(combo.held_out for combo in all_combos(design_only=True))
+
+
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(SystemExit, match="not among the tasks measured here: digits"):
         all_combos(["digits"])

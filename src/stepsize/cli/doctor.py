@@ -11,13 +11,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 import stepsize
+from stepsize.cli.failures import FAILED, reporting_failures
+from stepsize.cli.options import JsonOption
+from stepsize.cli.output import print_json, show
 
-__all__ = ["Device", "Doctor", "Package", "render", "report"]
+__all__ = ["EXAMPLE", "NAME", "Device", "Doctor", "Package", "command", "render", "report"]
+
+NAME = "doctor"
+EXAMPLE = "stepsize doctor --json"
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"])?")
 
@@ -90,6 +97,18 @@ class Doctor:
         """Return the report as a dict of what JSON can hold."""
         packages = [{**asdict(package), "install": package.install} for package in self.packages]
         return {"status": self.status, **asdict(self), "packages": packages}
+
+
+def command(*, as_json: JsonOption = False) -> None:
+    """Show what this machine offers to a training: versions, devices, packages, data."""
+    with reporting_failures():
+        doctor = report()
+        if as_json:
+            print_json(doctor.to_json())
+        else:
+            show(render(doctor))
+        if doctor.missing:
+            raise typer.Exit(FAILED)
 
 
 def report() -> Doctor:

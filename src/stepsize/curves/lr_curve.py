@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stepsize.errors import InputError
 
-__all__ = ["LrCurve", "Observation", "Prior", "fit_lr_curve"]
+__all__ = ["LrCurve", "Observation", "Prior", "expected_drift", "fit_lr_curve"]
 
 Array = NDArray[np.float64]
 
@@ -20,6 +20,8 @@ _MARGIN = 1.5  # decades beyond the observed rates where the optimum is still lo
 _DRIFTS = np.linspace(-0.10, 0.30, 9)  # decades that the best rate falls for each doubling of the horizon
 _WIDTHS = np.array([0.25, 0.5, 1.0])  # decades
 _STEEPER = np.array([1.0, 3.0])  # how much steeper the curve is above the optimum than below
+_STILL = 0.03  # decades a doubling where optimization is the limit
+_HALF_GAP = 0.25  # log ratio of unseen to training loss at which a training is half way to being limited by its data
 _SIGMA = 0.03  # relative error that no fit of single runs goes below
 _SIGMA_DOF = 4.0
 _HOPELESS = 0.5  # share of the way to the untrained loss beyond which a run only says "bad"
@@ -27,15 +29,23 @@ _HOPELESS = 0.5  # share of the way to the untrained loss beyond which a run onl
 
 @dataclass(frozen=True)
 class Observation:
-    """One run seen from outside: its horizon in updates, its rate, and what it reached (lower is better).
+    """One run seen from outside.
 
-    ``value`` may be infinite or NaN; ``diverged`` runs count as a bound on the rate, not as a value.
+    Attributes:
+        steps: Its horizon, in updates.
+        lr: Its rate.
+        value: What it reached, lower is better; may be infinite or NaN.
+        diverged: Whether it was given up: it then counts as a bound on the rate, not as a value.
+        train_loss: Its loss on training data at the end; NaN where unknown.
+        val_loss: Its loss on unseen data at the end; NaN where unknown.
     """
 
     steps: int
     lr: float
     value: float
     diverged: bool = False
+    train_loss: float = math.nan
+    val_loss: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,41 @@ class Prior:
     center: float | None = None
     spread: float = 0.7
     drift: float = 0.08
-    drift_spread: float = 0.08
+    drift_spread: float = 0.05
+
+
+def expected_drift(observations: Sequence[Observation]) -> float:
+    """Return how fast the best rate is expected to fall with the horizon, from the gap between unseen and training data.
+
+    Where a training is limited by optimization, the best rate sits below the edge of stability, which does not move
+    with the horizon. Where it is limited by what the data hold, the best rate is the one that learns just
+    so much in all, so rate times steps stays fixed: log10(2) = 0.30 decades a doubling. With the gap
+    r = log(best loss on unseen data / best loss on training data) on the longest horizon seen, the drift is taken as
+
+        d = 0.03 + 0.27 r / (r + 1/4) decades a doubling, for r > 0,
+
+    between a drift that is barely there and the 0.30 of a fixed product.
+
+    Args:
+        observations: The runs so far, with both losses where they are known.
+
+    Returns:
+        Decades a doubling; 0.08 where the losses do not tell (not positive, or not both known).
+
+    Example:
+        >>> expected_drift([Observation(50, 0.1, 0.5, train_loss=0.5, val_loss=0.5)])
+        0.03
+        >>> round(expected_drift([Observation(50, 0.1, 0.5, train_loss=0.01, val_loss=0.5)]), 2)
+        0.29
+    """
+    known = [seen for seen in observations if seen.train_loss > 0 and 0 < seen.val_loss < math.inf]
+    if not known:
+        return Prior.drift
+    longest = max(seen.steps for seen in known)
+    rung = [seen for seen in known if seen.steps == longest]
+    gap = math.log(min(seen.val_loss for seen in rung) / min(seen.train_loss for seen in rung))
+    gap = max(0.0, gap)
+    return _STILL + (math.log10(2) - _STILL) * gap / (gap + _HALF_GAP)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,8 @@ _LOST = 0.5  # share of the descent that marks where it is lost again
 _SIGNIFICANT = 5.0  # standard errors that a descent must exceed
 _RESAMPLES = 200
 _FEWEST = 10  # points below which nothing is said
+_ROUNDING = 1e-9  # of a loss; what moves less does not move
+_HUGE = 1e100  # beyond it losses count as equally lost; their squares must stay finite
 Array = NDArray[np.float64]
 
 
@@ -97,15 +99,27 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
     inside = finite & (x <= edge) if edge is not None else finite
     if np.sum(inside) < _FEWEST:
         return _no_answer(x, y, edge)
-    x, y = x[inside], y[inside]
-    start_level, start_noise = _start(y)
+    x, y = x[inside], np.clip(y[inside], -_HUGE, _HUGE)
+    start_level, start_noise, begin = _start(x, y)
     ceiling = start_level + max(8 * start_noise, 0.5 * (start_level - float(np.min(y))))
     at = np.arange(x[0], x[-1] + 0.5 * _GRID, _GRID)
     # An explosion would bend the lines before it; what matters is only that it is above the ceiling.
     curve = smooth(x, np.minimum(y, ceiling), at=at, half_width=_HALF_WIDTH)
     speed = len(x) / repeats / max(x[-1] - x[0], _GRID)
-    marks = _marks(curve.y[None, :], at, start_level, edge, speed)
-    return _reading(curve, marks, start_level, edge, x, np.minimum(y, ceiling), speed, seed)
+    ramp = _Ramp(x, np.minimum(y, ceiling), start_level, begin, edge, speed)
+    return _reading(curve, ramp, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ramp:
+    """The points that count, in the order of their rates, and what is known of them before any fit."""
+
+    x: Array  # log10 rates, shape (n,)
+    y: Array  # losses up to the ceiling, shape (n,)
+    start: float  # the level before anything is learned
+    begin: float  # log10 of the rate that the level stands for
+    edge: float | None  # log10 of the first rate whose loss is not finite
+    speed: float  # steps a decade
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,68 +138,79 @@ class _Marks:
         return np.asarray((self.fallen + self.lost) / 2)
 
 
-def _marks(curves: Array, at: Array, start: float, edge: float | None, speed: float) -> _Marks:
-    lowest = np.argmin(curves, axis=1)
+def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
+    start, edge = ramp.start, ramp.edge
+    # What lies below the start before the start is no descent.
+    lowest = np.argmin(np.where(at[None, :] < min(ramp.begin, at[-1]), np.inf, curves), axis=1)
     bottom = curves[np.arange(len(curves)), lowest][:, None]
     descent = start - bottom
     before = np.arange(curves.shape[1])[None, :] <= lowest[:, None]
-    shift = math.log10(speed / REFERENCE_SPEED)
+    shift = math.log10(ramp.speed / REFERENCE_SPEED)
 
     def down(share: float) -> Array:
         above = before & (curves > start - share * descent)
         last = curves.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
-        return np.where(above.any(axis=1), at[last], at[0])
+        return np.asarray(np.where(above.any(axis=1), at[last], at[0]))
 
     def up(share: float) -> Array:
         above = ~before & (curves > bottom + share * descent)
         crossing = np.where(above.any(axis=1), at[np.argmax(above, axis=1)], np.nan)
-        return crossing if edge is None else np.fmin(crossing, edge)
+        return np.asarray(crossing if edge is None else np.fmin(crossing, edge))
 
     lost = up(_LOST)
     fallen = np.fmin(down(_FALLEN) + shift, np.where(np.isnan(lost), np.inf, lost))
     return _Marks(down(0.1), fallen, up(0.1), lost, descent[:, 0], lowest)
 
 
-def _reading(
-    curve: Smooth, marks: _Marks, start: float, edge: float | None, x: Array, y: Array, speed: float, seed: int
-) -> RangeReading:
-    verdict = _verdict(curve, marks, start, edge)
+def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
+    marks = _marks(curve.y[None, :], curve.x, ramp)
+    limit = _significant(curve, int(marks.lowest[0]), ramp.start)
+    diverged_at = _diverged_at(curve, marks, ramp, limit)
+    verdict = _verdict(curve, marks, ramp, limit, diverged_at)
     learned = verdict.code in ("clear", "no divergence")
-    lost = _rate(marks.lost[0])
-    interval = None
-    if verdict.trustworthy:
-        interval = _interval(curve, x, y, start, edge, speed, seed)
     return RangeReading(
         low=_rate(marks.low[0]) if learned else None,
         lr=_rate(marks.lr[0]) if verdict.trustworthy else None,
         high=_rate(marks.high[0]) if learned else None,
-        diverged_at=lost if lost is not None else (None if edge is None else 10**edge),
-        interval=interval,
+        diverged_at=_rate(diverged_at),
+        interval=_interval(curve, ramp, seed) if verdict.trustworthy else None,
         verdict=verdict,
         fit_lrs=10**curve.x,
         fit_losses=curve.y,
-        start_loss=start,
+        start_loss=ramp.start,
         noise=float(curve.noise[0]),
     )
 
 
-def _verdict(curve: Smooth, marks: _Marks, start: float, edge: float | None) -> Verdict:
-    lowest = int(marks.lowest[0])
-    noise = float(curve.noise[0])
-    error = float(curve.error[lowest]) + noise / math.sqrt(_FEWEST)
-    descent, rise = float(marks.descent[0]), float(np.max(curve.y) - start)
-    spikes = f" {curve.outliers} spikes were ignored." if curve.outliers else ""
-    tiny = 1e-9 * max(abs(start), 1e-300)
-    if descent <= max(_SIGNIFICANT * error, tiny):
-        if edge is not None or rise > max(_SIGNIFICANT * error, tiny):
-            where = f" It diverges at {10 ** (edge if edge is not None else curve.x[-1]):.1e}."
+def _significant(curve: Smooth, lowest: int, start: float) -> float:
+    """Return how much the curve must fall or rise to mean anything."""
+    error = float(curve.error[lowest]) + float(curve.noise[0]) / math.sqrt(_FEWEST)
+    return max(_SIGNIFICANT * error, _ROUNDING * abs(start), 1e-300)
+
+
+def _diverged_at(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float) -> float:
+    """Return the log10 rate where the progress is lost or, where there was none, the loss first rises; NaN if not."""
+    if marks.descent[0] > limit:
+        return float(marks.lost[0])
+    risen = curve.y > ramp.start + limit
+    rise = float(curve.x[np.argmax(risen)]) if risen.any() else math.nan
+    return rise if ramp.edge is None else float(np.fmin(rise, ramp.edge))
+
+
+def _verdict(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at: float) -> Verdict:
+    noise, descent = float(curve.noise[0]), float(marks.descent[0])
+    notes = f" {curve.outliers} spikes were ignored." if curve.outliers else ""
+    if ramp.edge is not None:
+        notes += f" The loss is not finite from {10**ramp.edge:.1e} on."
+    if descent <= limit:
+        if not math.isnan(diverged_at):
             return Verdict(
                 "diverged at once",
                 "The loss rises before it has fallen by more than its noise: the range begins too high, or the model "
-                f"does not learn.{where} Try a lower range, or more steps.",
+                f"does not learn. It diverges at {10**diverged_at:.1e}. Try a lower range, or more steps.",
                 False,
             )
-        if noise > tiny:
+        if noise > _ROUNDING * abs(ramp.start):
             return Verdict(
                 "too noisy",
                 f"The loss moves by {max(descent, 0):.2g} over the range, within its noise of {noise:.2g} a step: "
@@ -197,23 +222,23 @@ def _verdict(curve: Smooth, marks: _Marks, start: float, edge: float | None) -> 
         return Verdict(
             "no divergence",
             f"The loss still falls or is flat at the end of the range, {10 ** curve.x[-1]:.1e}: the best rate may lie "
-            f"above it. Raise the end of the range.{spikes}",
+            f"above it. Raise the end of the range.{notes}",
             False,
         )
-    return Verdict("clear", f"The loss falls by {descent:.3g} and is lost again past its minimum.{spikes}", True)
+    return Verdict("clear", f"The loss falls by {descent:.3g} and is lost again past its minimum.{notes}", True)
 
 
-def _interval(
-    curve: Smooth, x: Array, y: Array, start: float, edge: float | None, speed: float, seed: int
-) -> tuple[float, float]:
+def _interval(curve: Smooth, ramp: _Ramp, seed: int) -> tuple[float, float] | None:
     generator = np.random.default_rng(seed)
-    fitted = np.interp(x, curve.x, curve.y)
-    noise = np.interp(x, curve.x, curve.noise)
-    residuals = np.clip(y - fitted, -4 * noise, 4 * noise)
+    fitted = np.interp(ramp.x, curve.x, curve.y)
+    noise = np.interp(ramp.x, curve.x, curve.noise)
+    residuals = np.clip(ramp.y - fitted, -4 * noise, 4 * noise)
     # Signs are drawn anew, sizes stay where they are: the noise of a loss depends on its level.
-    resampled = fitted + residuals * generator.choice([-1.0, 1.0], size=(_RESAMPLES, len(x)))
-    marks = _marks(resampled @ curve.weights.T, curve.x, start, edge, speed)
-    ends = np.nanquantile(marks.lr, [0.05, 0.95]) if np.isfinite(marks.lr).any() else [np.nan, np.nan]
+    resampled = fitted + residuals * generator.choice([-1.0, 1.0], size=(_RESAMPLES, len(ramp.x)))
+    lrs = _marks(resampled @ curve.weights.T, curve.x, ramp).lr
+    if not np.isfinite(lrs).any():
+        return None
+    ends = np.nanquantile(lrs, [0.05, 0.95])
     half_grid = _GRID / 2  # crossings are known to a grid cell at best
     return float(10 ** (ends[0] - half_grid)), float(10 ** (ends[1] + half_grid))
 
@@ -229,9 +254,11 @@ def _checked(lrs: Iterable[Any], losses: Iterable[Any]) -> tuple[Array, Array]:
     return np.log10(rates[order]), values[order]
 
 
-def _start(y: Array) -> tuple[float, float]:
-    first = y[: max(_FEWEST, len(y) // 10)]
-    return float(np.median(first)), 1.05 * float(np.median(np.abs(np.diff(first))))
+def _start(x: Array, y: Array) -> tuple[float, float, float]:
+    """Return level and noise of the first tenth of the losses, and the log10 rate in its middle."""
+    count = max(_FEWEST, len(y) // 10)
+    noise = 1.05 * float(np.median(np.abs(np.diff(y[:count]))))
+    return float(np.median(y[:count])), noise, float(np.median(x[:count]))
 
 
 def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:

@@ -64,12 +64,13 @@ def smooth(x: Array, y: Array, *, at: Array, half_width: float) -> Smooth:
     """
     robust = np.ones_like(y)
     at_points = _kernel(x, x, half_width)
-    spread = float(np.max(np.abs(y - np.median(y))))
+    # The floor keeps curves that are exact but for a few spikes from weighing rounding errors.
+    spread, size = float(np.max(np.abs(y - np.median(y)))), float(np.max(np.abs(y)))
+    floor = max(1e-6 * spread, 16 * np.finfo(np.float64).eps * size, 1e-300)
     residuals = y
     for _ in range(_ROUNDS):
         residuals = y - _lines(x, x, at_points * robust) @ y
-        # The floor keeps curves that are exact but for a few spikes from weighing rounding errors.
-        scale = np.maximum(_local_median(np.abs(residuals)), max(1e-6 * spread, 1e-300))
+        scale = np.maximum(_local_median(np.abs(residuals)), floor)
         robust = np.clip(1 - (residuals / (_BISQUARE * scale)) ** 2, 0, None) ** 2
     weights = _lines(x, at, _kernel(x, at, half_width) * robust)
     # A line through k effective points takes two degrees of freedom from its residuals.

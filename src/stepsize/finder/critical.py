@@ -45,7 +45,8 @@ def search_critical(
         high: The largest.
 
     Returns:
-        The critical rate with its evidence; ``lr`` is None if the loss rises at every rate, or at none.
+        The critical rate with its evidence; ``lr`` is None if the loss rises at every rate, or at none,
+        or is not finite to begin with.
 
     Example:
         >>> bowl = lambda lr: (1 - 2 * lr) ** 2  # one step of gradient descent on w ** 2 from w = 1: eta_c = 1
@@ -57,6 +58,8 @@ def search_critical(
         Kalra et al., "A scalable measure of loss landscape curvature for analyzing the training dynamics of
         LLMs", arXiv 2601.16979, 2026.
     """
+    if not math.isfinite(base_loss):
+        return Critical(None, base_loss, (), f"The loss of the batch is {base_loss} before any update.")
     trials: list[tuple[float, float]] = []
 
     def rises(lr: float) -> bool:
@@ -68,11 +71,11 @@ def search_critical(
     up = not rises(lr)
     falling, rising = (lr, math.inf) if up else (0.0, lr)
     while falling == 0.0 or rising == math.inf:
-        lr = lr * _STRIDE if up else lr / _STRIDE
-        if not low <= lr <= high:
+        edge = high if up else low
+        if lr == edge:
             way = "does not rise at any rate up to" if up else "rises at every rate down to"
-            edge = high if up else low
             return Critical(None, base_loss, tuple(trials), f"The loss of the batch {way} {edge:.1e}.")
+        lr = min(lr * _STRIDE, high) if up else max(lr / _STRIDE, low)
         if rises(lr):
             rising = lr
         else:

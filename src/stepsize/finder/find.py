@@ -44,7 +44,7 @@ def find(
     """Recommend a peak learning rate for ``task``, within ``budget`` trainings, judged by unseen data.
 
     A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches
-    over short horizons (T/16, T/4, T), each with the task's whole schedule compressed into it, outward from the best
+    over short horizons (T/16, T/4, ... as long as the budget pays a pair), each with the task's whole schedule compressed into it, outward from the best
     until it has worse neighbours. The loss is fitted against log rate over all horizons at once, with the drift of
     the optimum from short to long ones, and the rate of least expected regret at the full horizon T is
     recommended: on the low side of the likely optima, since the high side is steep; never above the highest rate
@@ -212,7 +212,8 @@ class _Search:
 
 def _observed(task: Task, run: Run) -> Observation:
     value = run.judged(task.judge, maximize=task.maximize)
-    return Observation(run.setting.steps, run.setting.lr, value, run.divergence is not None)
+    setting = run.setting
+    return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.train_loss, run.val_loss)
 
 
 def _prior(task: Task, ranged: RangeTest) -> Prior:

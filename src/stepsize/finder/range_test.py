@@ -32,6 +32,7 @@ __all__ = ["DEFAULT_RANGE", "RangeTest", "range_test"]
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate where a ramp begins: nothing is learned there yet
 _FEWEST_STEPS = 10
+_SKIPPED = 30  # updates that a gradient scaler may skip, halving its scale each time, before it finds it
 DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
 
@@ -112,7 +113,7 @@ class RangeTest:
             fit_losses=self.reading.fit_losses,
             title=title,
             subtitle=str(self.verdict),
-            base_level=self.reading.start_loss,
+            base_level=self.reading.start_loss if math.isfinite(self.reading.start_loss) else None,
             low=self.low,
             lr=self.lr,
             high=self.high,
@@ -241,7 +242,8 @@ def _restoring(around: Reach, batches: Iterable[Any], spill: bool) -> Iterator[S
 def _check(step: Callable[[Any], Any], lr: tuple[float, float], steps: int) -> None:
     if not callable(step):
         raise InputError("step", step, "must be a function of one batch that makes an update and returns its loss")
-    if len(lr) != 2 or not all(math.isfinite(end) and end > 0 for end in lr) or lr[0] >= lr[1]:
+    pair = isinstance(lr, tuple | list) and len(lr) == 2 and all(isinstance(end, int | float) for end in lr)
+    if not pair or not 0 < lr[0] < lr[1] < math.inf:
         raise InputError("lr", lr, "must be a pair (low, high) of rates with 0 < low < high")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < _FEWEST_STEPS:
         raise InputError("steps", steps, f"must be a whole number, at least {_FEWEST_STEPS}")
@@ -250,6 +252,10 @@ def _check(step: Callable[[Any], Any], lr: tuple[float, float], steps: int) -> N
 def _probe(controlled: ControlledStep, batch: Any, lr: tuple[float, float]) -> Critical:
     middle = min(max(1e-3, lr[0]), lr[1])
     critical = controlled.critical(batch, start=middle, low=lr[0], high=lr[1])
+    for _ in range(_SKIPPED):
+        if controlled.rates.updates:
+            return critical
+        controlled(batch, lr[0])
     if not controlled.rates.updates:
         raise InputError(
             "step",
@@ -268,11 +274,14 @@ def _run_ramps(
     steps: int,
     watch: Callable[[float, float], None] | None,
 ) -> list[Ramp]:
-    """Run ramps over the same grid of rates until ``steps`` are spent; at least one is run to its end."""
+    """Run ramps over the same grid of rates until ``steps`` are spent; at least one is run to its end.
+
+    Where the first is lost before anything can be read from it, others say no more.
+    """
     rates = _grid(critical, lr, steps)
     ramps: list[Ramp] = []
     spent = 0
-    while not ramps or spent + len(ramps[0].lrs) <= steps:
+    while not ramps or (len(ramps[0].lrs) >= _FEWEST_STEPS and spent + len(ramps[0].lrs) <= steps):
         controlled.rewind(salt=len(ramps))
         # Later ramps keep to the first one's range, so that all rates are judged on the same number of losses.
         reach_ = rates if not ramps else rates[: len(ramps[0].lrs)]
@@ -286,6 +295,8 @@ def _grid(critical: Critical, lr: tuple[float, float], steps: int) -> Array:
     start = low if critical.lr is None else max(low, math.log10(critical.lr) - _BELOW_CRITICAL)
     # Fewer steps than a ramp needs make it faster, never shorter: the reading carries that to the reference speed.
     speed = min(REFERENCE_SPEED, steps / min(high - start, _BELOW_CRITICAL + 0.5))
+    # A narrow range is walked in the fewest steps that can be read, never left.
+    speed = max(speed, (_FEWEST_STEPS - 1) / (high - start))
     count = max(_FEWEST_STEPS, int((high - start) * speed) + 1)
     return np.asarray(10 ** (start + np.arange(count) / speed))
 

@@ -65,7 +65,8 @@ def as_optimizers(optimizer: Optimizer | Iterable[Optimizer]) -> list[Optimizer]
     Raises:
         InputError: If something else is among them, or there is none.
     """
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    several = isinstance(optimizer, Iterable) and not isinstance(optimizer, str)
+    optimizers: list[Optimizer] = list(optimizer) if several else [optimizer]
     for candidate in optimizers:
         if not isinstance(candidate, Optimizer):
             raise InputError("optimizer", candidate, "must be a torch.optim.Optimizer, or a list of them")

@@ -31,7 +31,8 @@ def reach(step: Callable[..., Any], optimizers: Iterable[Optimizer], given: Iter
     That is: every live module that owns one of the optimizers' parameters and every module that contains
     such a one (so that buffers and frozen parts are covered too); the schedulers attached to the optimizers; whatever
     module, optimizer or object with a ``state_dict`` the function reads from its closure, its globals, its
-    defaults, or the object that it is a method of; and what was ``given``.
+    defaults, or the object that it is a method of, directly or one container, object or function deep; and what was
+    ``given``.
 
     Args:
         step: The user's function.
@@ -83,8 +84,11 @@ def _referenced(step: Callable[..., Any]) -> Iterator[Any]:
             yield from filter(_is_stateful, list(value.values()))
         elif isinstance(value, list | tuple | set):
             yield from filter(_is_stateful, list(value))
-        elif isinstance(value, types.FunctionType) and value is not step:
-            yield from (item for item in _values(value) if _is_stateful(item))
+        elif isinstance(value, types.FunctionType | types.MethodType | functools.partial):
+            if value is not step:
+                yield from filter(_is_stateful, list(_values(value)))
+        elif not isinstance(value, type | types.ModuleType):  # a trainer, say, that holds model and averages
+            yield from filter(_is_stateful, list(getattr(value, "__dict__", {}).values()))
 
 
 def _values(step: Callable[..., Any]) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -82,7 +83,7 @@ class ControlledStep:
             if loss.numel() != 1:
                 raise InputError("step", tuple(loss.shape), "must return a scalar loss", "Reduce it, e.g. by .mean()")
             loss = loss.item()
-        if isinstance(loss, bool) or not isinstance(loss, int | float):
+        if isinstance(loss, bool) or not isinstance(loss, numbers.Real):
             raise InputError("step", loss, "must return its loss as a number or a scalar tensor")
         return mean_over_ranks(float(loss))
 
@@ -90,12 +91,15 @@ class ControlledStep:
         """Probe the critical rate on ``batch``: one update, then its direction at other rates.
 
         An update is proportional to its rate (weight decay included), so w(lr) = w + lr (w1 - w) / ``start``
-        needs no further updates; the loss there is that of a step at rate 0.
+        needs no further updates; the loss there is that of a step at rate 0. Where the update was skipped, as a
+        gradient scaler does until it has found its scale, there is no direction to follow.
         """
         parameters = [p for each in self._optimizers for group in each.param_groups for p in group["params"]]
         self.rewind()
         before = [parameter.detach().clone() for parameter in parameters]
         base_loss = self(batch, start)
+        if not self.rates.updates:
+            return Critical(None, base_loss, (), "The first step made no update whose direction could be probed.")
         after = [parameter.detach().clone() for parameter in parameters]
 
         def loss_at(lr: float) -> float:

@@ -42,7 +42,7 @@ def digest(state: Any) -> str:
 def _feed(sha: _Hash, value: Any) -> None:
     if isinstance(value, Tensor):
         _feed_tensor(sha, value.detach())
-    elif isinstance(value, np.ndarray):
+    elif isinstance(value, np.ndarray | np.generic):
         sha.update(f"array{value.dtype}{value.shape}".encode())
         sha.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, Mapping):
@@ -62,6 +62,10 @@ def _feed(sha: _Hash, value: Any) -> None:
 
 def _feed_tensor(sha: _Hash, tensor: Tensor) -> None:
     sha.update(f"tensor{tensor.dtype}{tuple(tensor.shape)}".encode())
+    if tensor.layout == torch.sparse_coo:
+        _feed_tensor(sha, tensor._indices())
+        _feed_tensor(sha, tensor._values())
+        return
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         sha.update(repr(tensor).encode())
         return

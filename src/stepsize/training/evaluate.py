@@ -11,6 +11,8 @@ from torch import nn
 
 from stepsize.errors import TaskError
 from stepsize.training.batches import count_examples, to_device
+from stepsize.training.position import DataPosition
+from stepsize.training.rng import RngState
 from stepsize.training.runs import Evaluation
 from stepsize.training.task import Task
 
@@ -36,6 +38,8 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
 def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = None) -> Evaluated:
     """Return the mean loss and metrics of ``model`` on the task's unseen data, weighted by batch length.
 
+    What it draws from the random generators and the data is put back, so that looking does not change a training.
+
     Args:
         task: Its ``val``, loss and metrics are used; ``val`` must be given.
         model: Put into eval mode meanwhile; its own modes come back after it.
@@ -51,6 +55,7 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
     assert task.val is not None
     device = torch.device(task.device or "cpu")
     modes = {module: module.training for module in model.modules()}
+    randomness, position = RngState.take(), DataPosition.take(task.val)
     model.eval()
     totals: dict[str, Any] = {}
     seen = 0
@@ -68,6 +73,8 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
     finally:
         for module, mode in modes.items():
             module.training = mode
+        position.restore()
+        randomness.restore()
     if not seen:
         raise TaskError("val", task.val, "must yield at least one batch")
     means = {name: float(total) / seen for name, total in totals.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from stepsize.errors import TaskError
 from stepsize.training.loop import train_setting
@@ -43,7 +44,7 @@ class InOrder:
     """
 
     def __init__(self) -> None:
-        self._initial: dict[int, str] = {}
+        self._initial: WeakKeyDictionary[Task, dict[int, str]] = WeakKeyDictionary()
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None) -> list[Run]:
         """Train ``task`` with each setting and return the runs in that order."""
@@ -51,7 +52,7 @@ class InOrder:
 
     def _train(self, task: Task, setting: Setting, watcher: Watcher | None) -> Run:
         run = train_setting(task, setting, watcher=watcher)
-        if self._initial.setdefault(setting.seed, run.initial) != run.initial:
+        if self._initial.setdefault(task, {}).setdefault(setting.seed, run.initial) != run.initial:
             raise TaskError(
                 "model",
                 f"other initial weights for the same seed {setting.seed}",

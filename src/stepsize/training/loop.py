@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,8 +74,9 @@ def train(
     """
     check_lr("lr", lr)
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon if steps is None else steps)
-    if setting.steps < 1:
-        raise InputError("steps", steps, "must be at least 1")
+    for argument, number, least in (("steps", setting.steps, 1), ("seed", setting.seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise InputError(argument, number, f"must be a whole number, at least {least}")
     wanted = frozenset(marks)
     if not all(1 <= mark <= setting.steps for mark in wanted):
         raise InputError("marks", sorted(wanted), f"must lie in 1 … {setting.steps}, the number of updates")
@@ -118,7 +120,7 @@ class _Training:
         self._initial = digest(dict(self._stepper.model.state_dict()))
         self._rule = DivergenceRule(setting.steps)
         self._losses: list[float] = []
-        self._unread: list[Tensor] = []
+        self._unread: list[tuple[Tensor, Sequence[Any]]] = []  # losses still on the device, and their batches
         self._lag = 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
         self._evaluations: list[Evaluation] = []
         self._val_examples = 0
@@ -131,7 +133,7 @@ class _Training:
         return Run(
             setting=self._setting,
             losses=np.asarray(self._losses),
-            evaluations=tuple(self._evaluations) if divergence is None else tuple(self._evaluations[:-1]),
+            evaluations=tuple(e for e in self._evaluations if divergence is None or e.step < divergence.step),
             divergence=divergence,
             seconds=time.perf_counter() - self._began,
             passes=passes,
@@ -141,7 +143,8 @@ class _Training:
 
     def _train(self) -> Divergence | None:
         for step in range(self._setting.steps):
-            self._unread.append(self._stepper.step(step))
+            loss = self._stepper.step(step)
+            self._unread.append((loss, self._stepper.batches))
             if len(self._unread) >= self._lag or step + 1 == self._setting.steps:
                 divergence = self._read()
                 if divergence is not None:
@@ -154,18 +157,18 @@ class _Training:
 
     def _read(self) -> Divergence | None:
         """Look at the losses since the last look; the step of a divergence is exact, whatever the lag."""
-        values = torch.stack(self._unread).double().tolist() if len(self._unread) > 1 else [self._unread[0].item()]
-        self._unread.clear()
-        for value in values:
+        unread, self._unread = self._unread, []
+        values = torch.stack([loss for loss, _ in unread]).double().tolist()
+        for value, (_, batches) in zip(values, unread, strict=True):
             reason = self._rule.update(value)
             self._losses.append(value)
             if reason:
-                self._blame_the_data(value)
+                self._blame_the_data(value, batches)
                 return Divergence(len(self._losses) - 1, reason)
         return None
 
-    def _blame_the_data(self, loss: float) -> None:
-        if not math.isfinite(loss) and holds_non_finite(self._stepper.batch):
+    def _blame_the_data(self, loss: float, batches: Sequence[Any]) -> None:
+        if not math.isfinite(loss) and holds_non_finite(list(batches)):
             raise TaskError(
                 "train",
                 f"NaN or infinity in the batch of step {len(self._losses) - 1}",

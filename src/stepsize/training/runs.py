@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class Run:
     Attributes:
         setting: What was trained.
         losses: The training loss of each update, shape ``(updates done,)``.
-        evaluations: On unseen data, at the marks and at the end; empty without such data or if diverged.
+        evaluations: On unseen data, at the marks and at the end, as far as it came; empty without such data.
         divergence: Why and when it was given up; None where it was not.
         seconds: Wall time, in all.
         passes: Work in forward passes of one batch: an update counts three a batch, an evaluation one.
@@ -118,3 +119,29 @@ class Run:
         if self.divergence is not None:
             return math.inf
         return self.evaluations[-1].judged(judge, maximize=maximize) if self.evaluations else self.train_loss
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as plain values for ``json.dumps``; a figure that is not finite becomes None."""
+        return {
+            "lr": self.setting.lr,
+            "seed": self.setting.seed,
+            "steps": self.setting.steps,
+            "status": self.status,
+            "diverged_at_step": None if self.divergence is None else self.divergence.step,
+            "train_loss": _plain(self.train_loss),
+            "val_loss": _plain(self.val_loss),
+            "evaluations": [
+                {
+                    "step": seen.step,
+                    "loss": _plain(seen.loss),
+                    "metrics": {k: _plain(v) for k, v in seen.metrics.items()},
+                }
+                for seen in self.evaluations
+            ],
+            "losses": [_plain(loss) for loss in self.losses.tolist()],
+            "cost": {"seconds": self.seconds, "passes": self.passes},
+        }
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,18 +67,21 @@ class Snapshot:
         self._rng = RngState.take()
         self._positions = [DataPosition.take(source) for source in self._sources]
         self._tensors = [_SavedTensor.take(tensor, spill) for tensor in self._live_tensors()]
-        self._modes = [(module, module.training) for module in self._modules]
+        self._saved_modules = [_SavedModule.take(module) for module in self._modules]
         self._saved_optimizers = [_SavedOptimizer.take(optimizer, spill) for optimizer in self._optimizers]
-        self._saved_others = [_copied(other.state_dict(), spill) for other in self._others]
+        self._saved_others = [_held(other.state_dict(), spill) for other in self._others]
         self._digests = self.digests()
 
     @property
     def nbytes(self) -> int:
         """The memory that the copies take, in bytes."""
-        saved = [tensor for part in self._tensors for tensor in (part.value, part.grad) if tensor is not None]
-        trees = [[part.groups, part.state, part.attributes] for part in self._saved_optimizers]
-        saved += _tensors_in([trees, self._saved_others])
-        return sum(tensor.numel() * tensor.element_size() for tensor in saved)
+        modules = [[part.held, part.grad] for part in self._tensors]
+        optimizers = [
+            [[items for _, _, items in part.groups], [value for _, value in part.state], part.attributes]
+            for part in self._saved_optimizers
+        ]
+        copies = [held.value for held in _all_held([modules, optimizers, self._saved_others])]
+        return sum(tensor.numel() * tensor.element_size() for tensor in copies)
 
     @property
     def digest(self) -> str:
@@ -86,15 +90,14 @@ class Snapshot:
 
     def restore(self, *, position: bool = True) -> None:
         """Put everything back, any number of times; without ``position`` the data go on from where they are."""
-        with torch.no_grad():
-            for tensor in self._tensors:
-                tensor.restore()
-        for module, mode in self._modes:
-            module.training = mode
-        for saved in self._saved_optimizers:
-            saved.restore()
+        for module in self._saved_modules:
+            module.restore()
+        for tensor in self._tensors:
+            tensor.restore()
+        for optimizer in self._saved_optimizers:
+            optimizer.restore()
         for other, state in zip(self._others, self._saved_others, strict=True):
-            other.load_state_dict(copy.deepcopy(state))
+            other.load_state_dict(_put_back(state, _Held.copied))
         if position:
             for source in self._positions:
                 source.restore()
@@ -139,78 +142,94 @@ class Snapshot:
 
 
 @dataclass(frozen=True, eq=False)
-class _SavedTensor:
+class _Held:
+    """A tensor, and what it held."""
+
     live: Tensor
     value: Tensor
-    grad: Tensor | None
-    live_grad: Tensor | None
+
+    @classmethod
+    def take(cls, live: Tensor, spill: bool) -> _Held:
+        value = live.detach().clone()
+        return cls(live, value.cpu() if spill else value)
+
+    def restore(self) -> Tensor:
+        with torch.no_grad():
+            if self.live.layout == torch.strided and 0 in self.live.stride():
+                # An expanded tensor shows one place in memory many times; torch writes to it only once.
+                once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in self.live.stride())
+                self.live[once].copy_(self.value[once])
+            else:
+                self.live.copy_(self.value)
+        return self.live
+
+    def copied(self) -> Tensor:
+        return self.value.to(self.live.device, copy=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _SavedTensor:
+    held: _Held
+    grad: _Held | None
 
     @classmethod
     def take(cls, live: Tensor, spill: bool) -> _SavedTensor:
         grad = live.grad if live.is_leaf else None
-        return cls(live, _clone(live, spill), None if grad is None else _clone(grad, spill), grad)
+        return cls(_Held.take(live, spill), None if grad is None else _Held.take(grad, spill))
 
     def restore(self) -> None:
-        self.live.copy_(self.value)
-        if self.grad is None or self.live_grad is None:
-            if self.live.is_leaf:
-                self.live.grad = None
-            return
-        self.live_grad.copy_(self.grad)
-        self.live.grad = self.live_grad
+        live = self.held.restore()
+        if live.is_leaf:
+            live.grad = None if self.grad is None else self.grad.restore()
+
+
+@dataclass(frozen=True, eq=False)
+class _SavedModule:
+    live: nn.Module
+    parameters: dict[str, nn.Parameter | None]
+    buffers: dict[str, Tensor | None]
+    training: bool
+
+    @classmethod
+    def take(cls, live: nn.Module) -> _SavedModule:
+        return cls(live, dict(live._parameters), dict(live._buffers), live.training)
+
+    def restore(self) -> None:
+        # Which tensor stands under which name: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
+        self.live._parameters.clear()
+        self.live._parameters.update(self.parameters)
+        self.live._buffers.clear()
+        self.live._buffers.update(self.buffers)
+        self.live.training = self.training
 
 
 @dataclass(frozen=True, eq=False)
 class _SavedOptimizer:
     live: Optimizer
-    groups: list[dict[str, Any]]
-    params: list[list[Tensor]]
+    groups: list[tuple[dict[str, Any], list[Tensor], dict[str, Any]]]  # the group, its parameters, all its items
     state: list[tuple[Any, Any]]
-    tensors: list[tuple[Tensor, Tensor]]  # group values that are tensors (lr), live and saved
     attributes: dict[str, Any]
 
     @classmethod
     def take(cls, live: Optimizer, spill: bool) -> _SavedOptimizer:
-        groups = [{key: value for key, value in group.items() if key != "params"} for group in live.param_groups]
-        tensors = [(value, _clone(value, spill)) for group in groups for value in group.values() if _is_tensor(value)]
-        return cls(
-            live,
-            [{key: v if _is_tensor(v) else copy.deepcopy(v) for key, v in group.items()} for group in groups],
-            [list(group["params"]) for group in live.param_groups],
-            [(parameter, _copied(state, spill)) for parameter, state in live.state.items()],
-            tensors,
-            _copied(_own_attributes(live), spill),
-        )
+        groups = []
+        for group in live.param_groups:
+            items = {key: None if key == "params" else _held(value, spill) for key, value in group.items()}
+            groups.append((group, list(group["params"]), items))
+        state = [(parameter, _held(value, spill)) for parameter, value in live.state.items()]
+        return cls(live, groups, state, _held(_own_attributes(live), spill))
 
     def restore(self) -> None:
-        del self.live.param_groups[len(self.groups) :]
-        for group, saved, params in zip(self.live.param_groups, self.groups, self.params, strict=True):
+        self.live.param_groups[:] = [group for group, _, _ in self.groups]
+        for group, params, items in self.groups:
             group.clear()
-            group["params"] = list(params)
-            group.update({key: v if _is_tensor(v) else copy.deepcopy(v) for key, v in saved.items()})
-        with torch.no_grad():
-            for live, value in self.tensors:
-                live.copy_(value)
-        before = dict(self.live.state)
+            old = _put_back(items, _Held.restore)
+            group.update({key: list(params) if key == "params" else value for key, value in old.items()})
         self.live.state.clear()
-        for parameter, state in self.state:
-            self.live.state[parameter] = _revived(before.get(parameter), state, parameter)
-        self.live.__dict__.update(_copied(self.attributes, spill=False))
-
-
-def _revived(live: Any, saved: Any, parameter: Any) -> Any:
-    """Return ``saved`` in the live tensors where they still fit, else in new ones on their old device."""
-    if isinstance(saved, Tensor):
-        if isinstance(live, Tensor) and live.shape == saved.shape and live.dtype == saved.dtype:
-            with torch.no_grad():
-                return live.copy_(saved)
-        # Spilled copies of per-element state belong beside their parameter; torch keeps step counts on the host.
-        near = isinstance(parameter, Tensor) and saved.shape == parameter.shape
-        return saved.to(parameter.device, copy=True) if near else saved.clone()
-    if isinstance(saved, dict):
-        old = live if isinstance(live, dict) else {}
-        return {key: _revived(old.get(key), value, parameter) for key, value in saved.items()}
-    return copy.deepcopy(saved)
+        self.live.state.update({parameter: _put_back(value, _Held.restore) for parameter, value in self.state})
+        for name in _own_attributes(self.live).keys() - self.attributes.keys():
+            delattr(self.live, name)
+        vars(self.live).update(_put_back(self.attributes, _Held.restore))
 
 
 def _optimizer_state(optimizer: Optimizer) -> list[Any]:
@@ -219,7 +238,7 @@ def _optimizer_state(optimizer: Optimizer) -> list[Any]:
         {key: [order[id(p)] for p in value] if key == "params" else value for key, value in group.items()}
         for group in optimizer.param_groups
     ]
-    state = {order.get(id(parameter), -1): dict(value) for parameter, value in optimizer.state.items()}
+    state = [(order.get(id(key), str(type(key))), value) for key, value in optimizer.state.items()]
     return [groups, state, _own_attributes(optimizer)]
 
 
@@ -237,30 +256,30 @@ def _unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return list({id(part): part for module in modules for part in module.modules()}.values())
 
 
-def _clone(tensor: Tensor, spill: bool) -> Tensor:
-    copied = tensor.detach().clone()
-    return copied.cpu() if spill else copied
-
-
-def _copied(tree: Any, spill: bool) -> Any:
+def _held(tree: Any, spill: bool) -> Any:
+    """Return a copy of ``tree`` that holds its tensors' values beside the tensors themselves."""
     if isinstance(tree, Tensor):
-        return _clone(tree, spill)
-    if isinstance(tree, Mapping) and type(tree).__name__ in ("dict", "OrderedDict"):
-        return {key: _copied(value, spill) for key, value in tree.items()}
+        return _Held.take(tree, spill)
+    if type(tree) in (dict, OrderedDict):
+        return {key: _held(value, spill) for key, value in tree.items()}
     if type(tree) in (list, tuple):
-        return type(tree)(_copied(value, spill) for value in tree)
+        return type(tree)(_held(value, spill) for value in tree)
     return copy.deepcopy(tree)
 
 
-def _tensors_in(tree: Any) -> list[Tensor]:
-    if isinstance(tree, Tensor):
+def _put_back(tree: Any, tensor: Callable[[_Held], Tensor]) -> Any:
+    """Return what :func:`_held` took: tensors as ``tensor`` gives them, and copies of all else."""
+    if isinstance(tree, _Held):
+        return tensor(tree)
+    if type(tree) is dict:
+        return {key: _put_back(value, tensor) for key, value in tree.items()}
+    if type(tree) in (list, tuple):
+        return type(tree)(_put_back(value, tensor) for value in tree)
+    return copy.deepcopy(tree)
+
+
+def _all_held(tree: Any) -> list[_Held]:
+    if isinstance(tree, _Held):
         return [tree]
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
-    if isinstance(tree, list | tuple):
-        return [tensor for part in tree for tensor in _tensors_in(part)]
-    return []
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
+    return [held for part in parts for held in _all_held(part)]

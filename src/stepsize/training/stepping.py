@@ -40,7 +40,7 @@ class Stepper:
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._stream = Stream(task.train)
         self.examples = 0
-        self.batch: Any = None
+        self.batches: Sequence[Any] = ()  # of the last update
 
     def step(self, step: int) -> Tensor:
         """Make update number ``step`` and return its mean training loss, shape ``()``, on the device."""
@@ -51,18 +51,19 @@ class Stepper:
 
     def update(self, batches: Sequence[Any]) -> Tensor:
         """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""
+        self.batches = batches
         self.optimizer.zero_grad(set_to_none=True)
         losses = [self._backward(batch) for batch in batches]
         self._update()
         return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
 
     def _backward(self, batch: Any) -> Tensor:
-        self.batch = to_device(batch, self._device)
+        batch = to_device(batch, self._device)
         with autocast(self._task):
-            loss = self._task.compute_loss(self.model, self.batch)
+            loss = self._task.compute_loss(self.model, batch)
         if not self.examples:
-            _check_loss(loss, self.batch)
-        self.examples += count_examples(self.batch)
+            _check_loss(loss, batch)
+        self.examples += count_examples(batch)
         share = loss / self._task.accumulate
         (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         return loss.detach()

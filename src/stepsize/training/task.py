@@ -111,7 +111,7 @@ class Task:
         set_field(self, "loss_takes", _loss_takes(self.loss, self.loss_takes))
         set_field(self, "steps", _horizon(self))
         _check_schedule(self.schedule, self.horizon)
-        _check_judge(self)
+        _check_metrics(self)
 
     @property
     def horizon(self) -> int:
@@ -187,16 +187,25 @@ def _check_callables(task: Task) -> None:
 
 
 def _check_numbers(task: Task) -> None:
-    if task.clip is not None and not task.clip > 0:
+    if task.clip is not None and not _is_positive(task.clip):
         raise TaskError("clip", task.clip, "must be a positive gradient norm, or None")
-    if not isinstance(task.accumulate, int) or task.accumulate < 1:
-        raise TaskError("accumulate", task.accumulate, "must be a whole number of batches, at least 1")
     if task.precision not in ("fp32", "bf16", "fp16"):
         raise TaskError("precision", task.precision, "must be 'fp32', 'bf16' or 'fp16'")
-    if not isinstance(task.seed, int) or task.seed < 0:
-        raise TaskError("seed", task.seed, "must be a whole number, at least 0")
-    if not isinstance(task.batch_size, int) or task.batch_size < 1:
-        raise TaskError("batch_size", task.batch_size, "must be a whole number of examples, at least 1")
+    for argument, unit, least in (
+        ("accumulate", " of batches", 1),
+        ("seed", "", 0),
+        ("batch_size", " of examples", 1),
+    ):
+        if not _is_whole(getattr(task, argument), least):
+            raise TaskError(argument, getattr(task, argument), f"must be a whole number{unit}, at least {least}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _device(device: torch.device | str | None) -> torch.device:
@@ -204,7 +213,7 @@ def _device(device: torch.device | str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise TaskError("device", device, "must be a torch device, for example 'cpu' or 'cuda:0'") from None
 
 
@@ -246,11 +255,11 @@ def _horizon(task: Task) -> int:
     if (task.steps is None) == (task.epochs is None):
         raise TaskError("steps", (task.steps, task.epochs), "or epochs must be given, and not both")
     if task.steps is not None:
-        if isinstance(task.steps, bool) or not isinstance(task.steps, int) or task.steps < 1:
+        if not _is_whole(task.steps, 1):
             raise TaskError("steps", task.steps, "must be a whole number of updates, at least 1")
         return task.steps
     assert task.epochs is not None
-    if not task.epochs > 0 or not math.isfinite(task.epochs):
+    if not _is_positive(task.epochs) or not math.isfinite(task.epochs):
         raise TaskError("epochs", task.epochs, "must be a positive number of passes")
     if not isinstance(task.train, Sized):
         raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
@@ -270,7 +279,12 @@ def _check_schedule(schedule: Callable[[int], float] | None, horizon: int) -> No
             raise TaskError("schedule", factor, f"must return a finite factor >= 0 (it was asked for step {step})")
 
 
-def _check_judge(task: Task) -> None:
+def _check_metrics(task: Task) -> None:
+    for name, metric in task.metrics.items():
+        if name == "loss":
+            raise TaskError("metrics", name, "must not be called 'loss', which is the task's own")
+        if not isinstance(metric, Metric) and not callable(metric):
+            raise TaskError("metrics", metric, "must hold functions or stepsize.Metric values by name")
     if task.judge == "loss":
         return
     if task.judge not in task.metrics:

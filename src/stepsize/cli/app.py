@@ -1,0 +1,66 @@
+"""The command ``stepsize``: its table of commands, and what they share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import stepsize
+from stepsize.cli import doctor, find, range_test, tasks, train
+from stepsize.cli.failures import STOPPED, tell_stopped
+
+__all__ = ["app", "main"]
+
+_EXIT_CODES = (
+    "Exit codes: 0 an answer · 1 the task failed · 2 bad input · 3 no trustworthy answer · 130 stopped by Ctrl-C."
+)
+
+app = typer.Typer(
+    name="stepsize",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug of stepsize shows a plain traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _command in (find, range_test, train, tasks, doctor):
+    app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(_command.command)
+
+
+@app.callback(invoke_without_command=True, epilog=f"Example: {find.EXAMPLE}\n\n{_EXIT_CODES}")
+def _root(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Find the learning rate of a PyTorch training, with evidence and an interval."""
+    if version:
+        typer.echo(stepsize.__version__)
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        arguments: What stands behind ``stepsize``; default that of the process.
+
+    Raises:
+        SystemExit: Always: 0 an answer, 1 the task failed, 2 bad input, 3 no trustworthy answer, 130 stopped.
+
+    Example:
+        >>> main(["--version"])
+        Traceback (most recent call last):
+        SystemExit: 0
+    """
+    try:
+        app(arguments, prog_name="stepsize")
+    except KeyboardInterrupt:  # between the commands' own handling and ours, for example while torch loads
+        tell_stopped()
+        sys.exit(STOPPED)

@@ -1,0 +1,118 @@
+"""``stepsize find``: the whole answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OptimizerOption,
+    PlotOption,
+    SeedOption,
+    StepsOption,
+    TaskArgument,
+)
+from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
+from stepsize.cli.progress import metered, search_watcher
+from stepsize.cli.resolve import Wishes, opened_task
+
+if TYPE_CHECKING:
+    from stepsize.finder import Found
+    from stepsize.views import Chart
+
+__all__ = ["EXAMPLE", "NAME", "command", "render"]
+
+NAME = "find"
+EXAMPLE = "stepsize find digits-mlp --plot lr.png"
+
+
+def command(
+    task: TaskArgument,
+    *,
+    budget: Annotated[float, typer.Option("--budget", metavar="X", help="What may be spent, in trainings.")] = 1.0,
+    optimizer: OptimizerOption = None,
+    steps: StepsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend a peak learning rate for a training, from short trainings within a budget."""
+    with reporting_failures():
+        from stepsize.views import check_plot_path, number_text
+
+        path = None if plot is None else check_plot_path(plot)
+        from stepsize.finder import find
+
+        with (
+            opened_task(task, Wishes(optimizer, steps, data, device)) as opened,
+            metered(f"find {opened.name}", quiet=as_json) as meter,
+        ):
+            watcher = search_watcher(meter, horizon=opened.horizon, budget=budget)
+            found = find(opened, budget, seed=seed, watcher=watcher)
+        if as_json:
+            print_json(found.to_json())
+        else:
+            show(render(found, budget))
+        if path is not None:
+            save_plot(_chart(found), path)
+        if not found.verdict.trustworthy:
+            raise typer.Exit(NO_ANSWER)
+        if not as_json and found.lr is not None:
+            hint(
+                f"Train with it: stepsize train {task} --lr {number_text(found.lr)}{_repeated(optimizer, steps, data)}"
+            )
+
+
+def render(found: Found, budget: float) -> RenderableType:
+    """Return the answer as something that rich can show.
+
+    Args:
+        found: The answer of ``find``.
+        budget: What might have been spent, in trainings.
+
+    Returns:
+        A table of facts and the verdict.
+    """
+    from stepsize.views import number_text
+    from stepsize.views.numerals import span_text
+
+    cost = found.cost
+    rows: list[tuple[str, RenderableType]] = [
+        ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
+    ]
+    if found.interval is not None:
+        rows.append(("interval", span_text(found.interval)))
+    if found.train_optimum is not None:
+        rows.append(("training loss", f"alone would choose {number_text(found.train_optimum)}"))
+    rows += [
+        ("for", str(found.conditions)),
+        (
+            "cost",
+            f"{cost.trainings:.2f} of {number_text(budget)} trainings in {cost.runs} short runs, "
+            f"{number_text(cost.seconds)} s",
+        ),
+    ]
+    if not found.restored:
+        rows.append(("restored", Text("no: random generators or data positions are not as they were", style="red")))
+    return Group(Text(found.conditions.task, style="bold underline"), facts(rows), verdict_text(found.verdict))
+
+
+def _chart(found: Found) -> Chart:
+    """Return the lr curve, or what there is where nothing was trained."""
+    return found.plot() if found.curve.runs else found.range_test.plot()
+
+
+def _repeated(optimizer: str | None, steps: int | None, data: Path | None) -> str:
+    """Return the options that the next command must have too."""
+    given = {"--optimizer": optimizer, "--steps": steps, "--data": data}
+    return "".join(f" {name} {value}" for name, value in given.items() if value is not None)

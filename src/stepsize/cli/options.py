@@ -1,0 +1,53 @@
+"""The options that several commands share, each with one spelling and one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "DataOption",
+    "DeviceOption",
+    "JsonOption",
+    "OptimizerOption",
+    "PlotOption",
+    "SeedOption",
+    "StepsOption",
+    "TaskArgument",
+]
+
+TaskArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A built-in name (stepsize tasks lists them), file.py:task, or package.module:task.",
+        show_default=False,
+    ),
+]
+OptimizerOption = Annotated[
+    str | None,
+    typer.Option("--optimizer", metavar="NAME", help="Train with this optimizer instead of the task's own."),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option("--steps", metavar="N", help="The horizon in updates, instead of the task's own."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The folder with data files of built-in tasks. Default: $STEPSIZE_DATA"),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="DEVICE", help="Where to train, for example cpu or cuda:0."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", min=0, help="Of initial weights, batch order and dropout."),
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="PATH", help="Save a chart here: .png, .svg, .html or .pdf."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")]

@@ -1,0 +1,101 @@
+"""Where things go: answers to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from stepsize.curves import Verdict
+    from stepsize.views import Chart
+
+__all__ = ["answers", "facts", "hint", "messages", "print_json", "save_plot", "show", "strict", "verdict_text"]
+
+_FILE_WIDTH = 120  # columns where the output is no terminal: few lines need to be broken
+
+
+def answers() -> Console:
+    """Return the console of what was asked for: stdout."""
+    return _console(stderr=False)
+
+
+def messages() -> Console:
+    """Return the console of progress, hints and errors: stderr."""
+    return _console(stderr=True)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print ``renderable`` on stdout."""
+    answers().print(renderable)
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print ``content`` on stdout as one JSON object, by the letter of the standard: NaN and infinities become null."""
+    sys.stdout.write(json.dumps(strict(content), allow_nan=False, indent=2) + "\n")
+
+
+def strict(value: Any) -> Any:
+    """Return ``value`` with None in place of each number that JSON cannot hold.
+
+    Args:
+        value: Nested mappings and sequences of plain values.
+
+    Returns:
+        The same as dicts and lists.
+
+    Example:
+        >>> strict({"cost": float("nan"), "lr": (0.1, float("inf"))})
+        {'cost': None, 'lr': [0.1, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return value
+
+
+def save_plot(chart: Chart, path: Path) -> None:
+    """Write ``chart`` to ``path`` and say so on stderr."""
+    from stepsize.views import save_chart
+
+    saved = save_chart(chart, path)
+    messages().print(Text(f"Chart saved to {saved}"), soft_wrap=True)
+
+
+def hint(text: str) -> None:
+    """Print a quiet line on stderr."""
+    messages().print(Text(text, style="dim"), soft_wrap=True)
+
+
+def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+    """Return a quiet two-column table of names and values."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
+    return table
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    """Return ``verdict`` as a coloured word and its reason."""
+    colour = "green" if verdict.trustworthy else "red"
+    return Text.assemble((f"{verdict.code.capitalize()}. ", f"bold {colour}"), verdict.reason)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _FILE_WIDTH
+    return console

@@ -1,0 +1,104 @@
+"""``stepsize range-test``: one ramp over the rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OptimizerOption,
+    PlotOption,
+    SeedOption,
+    TaskArgument,
+)
+from stepsize.cli.output import facts, print_json, save_plot, show, verdict_text
+from stepsize.cli.progress import metered, range_watcher
+from stepsize.cli.resolve import Wishes, opened_task
+
+if TYPE_CHECKING:
+    from stepsize.finder import RangeTest
+    from stepsize.training import Task
+
+__all__ = ["EXAMPLE", "NAME", "command", "render"]
+
+NAME = "range-test"
+EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6 1 --plot range.png"
+
+
+def command(
+    task: TaskArgument,
+    *,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 100,
+    lr: Annotated[tuple[float, float], typer.Option("--lr", metavar="LOW HIGH", help="The rates to consider.")] = (
+        1e-7,
+        10.0,
+    ),
+    optimizer: OptimizerOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Raise the learning rate step by step, and say which rates learn and which diverge."""
+    with reporting_failures():
+        from stepsize.views import check_plot_path
+
+        path = None if plot is None else check_plot_path(plot)
+        from stepsize.finder import range_test_task
+
+        with (
+            opened_task(task, Wishes(optimizer, None, data, device)) as opened,
+            metered(f"range-test {opened.name}", quiet=as_json) as meter,
+        ):
+            watch = range_watcher(meter, steps=steps)
+            found = range_test_task(opened, lr=lr, steps=steps, seed=seed, watch=watch)
+        if as_json:
+            print_json(found.to_json())
+        else:
+            show(render(found, opened))
+        if path is not None:
+            save_plot(found.plot(title=f"Range test of {opened.name}"), path)
+        if not found.verdict.trustworthy:
+            raise typer.Exit(NO_ANSWER)
+
+
+def render(found: RangeTest, task: Task) -> RenderableType:
+    """Return what a range test found as something that rich can show.
+
+    Args:
+        found: The answer of the range test.
+        task: What was tested.
+
+    Returns:
+        A table of facts and the verdict.
+    """
+    from stepsize.views import number_text
+    from stepsize.views.numerals import span_text
+
+    rates = {
+        "learns from": found.low,
+        "rises above": found.high,
+        "diverges at": found.diverged_at,
+        "critical rate": found.critical.lr,
+    }
+    rows: list[tuple[str, RenderableType]] = [
+        ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
+    ]
+    if found.interval is not None:
+        rows.append(("interval", span_text(found.interval)))
+    rows += [(name, number_text(rate)) for name, rate in rates.items() if rate is not None]
+    rows += [
+        ("for", f"{task.optimizer_name} at a constant rate in the first steps; stepsize find asks for whole trainings"),
+        ("cost", f"{found.calls} steps, {number_text(found.seconds)} s"),
+    ]
+    if not found.restored:
+        rows.append(("restored", Text(f"no: {', '.join(found.differences)}", style="red")))
+    return Group(Text(task.name, style="bold underline"), facts(rows), verdict_text(found.verdict))

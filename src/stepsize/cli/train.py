@@ -1,0 +1,156 @@
+"""``stepsize train``: one training at one rate."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OptimizerOption,
+    PlotOption,
+    SeedOption,
+    StepsOption,
+    TaskArgument,
+)
+from stepsize.cli.output import facts, print_json, save_plot, show
+from stepsize.cli.progress import metered, train_watcher
+from stepsize.cli.resolve import Wishes, opened_task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stepsize.training import Run, Task
+    from stepsize.views import RunView
+
+__all__ = ["EXAMPLE", "NAME", "command", "render", "view_of"]
+
+NAME = "train"
+EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
+_MOST_SMOOTHED = 400  # points; smoothing takes time and memory with their square
+_FEWEST_SMOOTHED = 20
+_SMOOTHING = 0.05  # half the smoother's window, as a share of the training
+
+
+def command(
+    task: TaskArgument,
+    *,
+    lr: Annotated[float, typer.Option("--lr", metavar="X", help="The peak learning rate.", show_default=False)],
+    steps: StepsOption = None,
+    optimizer: OptimizerOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
+    marks: Annotated[
+        int, typer.Option("--marks", metavar="N", min=1, help="How often to judge on unseen data, the end included.")
+    ] = 10,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train once at a learning rate, and say how it went."""
+    with reporting_failures():
+        from stepsize.views import check_plot_path, run_chart
+
+        path = None if plot is None else check_plot_path(plot)
+        from stepsize.training import train
+
+        with (
+            opened_task(task, Wishes(optimizer, steps, data, device)) as opened,
+            metered(f"train {opened.name}", quiet=as_json) as meter,
+        ):
+            run = train(opened, lr, seed=seed, marks=_marks(opened.horizon, marks), watcher=train_watcher(meter))
+        if as_json:
+            print_json(run.to_json())
+        else:
+            show(render(run, opened))
+        if path is not None:
+            save_plot(run_chart(view_of(run, opened)), path)
+        if run.divergence is not None:
+            raise typer.Exit(NO_ANSWER)
+
+
+def render(run: Run, task: Task) -> RenderableType:
+    """Return how a training went as something that rich can show.
+
+    Args:
+        run: The training.
+        task: What was trained.
+
+    Returns:
+        A table of facts and how it ended.
+    """
+    from stepsize.views import number_text
+
+    setting = run.setting
+    rows = [("learning rate", number_text(setting.lr))]
+    if run.divergence is None:
+        rows.append(("training loss", f"{number_text(run.train_loss)}, mean of the last tenth"))
+    if run.evaluations:
+        final = run.evaluations[-1]
+        rows.append(("validation loss", number_text(final.loss)))
+        rows += [(f"validation {name}", number_text(value)) for name, value in final.metrics.items()]
+    rows += [
+        (
+            "for",
+            f"{task.optimizer_name}, schedule {task.schedule_name}, {setting.steps:,} steps, seed {setting.seed}",
+        ),
+        ("cost", f"{number_text(run.seconds)} s"),
+    ]
+    colour = "green" if run.divergence is None else "red"
+    return Group(Text(task.name, style="bold underline"), facts(rows), Text(run.status, style=f"bold {colour}"))
+
+
+def view_of(run: Run, task: Task) -> RunView:
+    """Return what the chart of a training shows: losses, smoothed losses, judgements and the rate of each step.
+
+    Args:
+        run: The training.
+        task: What was trained.
+
+    Returns:
+        Plain data for ``run_chart``.
+    """
+    from stepsize.training.stepping import rung_schedule
+    from stepsize.views import RunView, number_text
+
+    setting = run.setting
+    factor = rung_schedule(task, setting.steps)
+    return RunView(
+        losses=run.losses,
+        lrs=[setting.lr * factor(step) for step in range(len(run.losses))],
+        smoothed=_smoothed(run.losses),
+        val_steps=[evaluation.step for evaluation in run.evaluations],
+        val_losses=[evaluation.loss for evaluation in run.evaluations],
+        diverged_step=None if run.divergence is None else run.divergence.step,
+        title=f"Training of {task.name} at lr {number_text(setting.lr)}",
+        subtitle=f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
+    )
+
+
+def _marks(horizon: int, count: int) -> list[int]:
+    return sorted({max(1, round(horizon * part / count)) for part in range(1, count + 1)})
+
+
+def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the smoothed loss of each step; empty where there are too few, NaN from where losses are not finite."""
+    import numpy as np
+
+    from stepsize.curves import smooth
+
+    n = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
+    if n < _FEWEST_SMOOTHED or math.isclose(float(np.ptp(losses[:n])), 0.0):
+        return np.empty(0)
+    blocks = np.array_split(np.arange(n, dtype=np.float64), min(n, _MOST_SMOOTHED))
+    x = np.array([block.mean() for block in blocks])
+    y = np.array([losses[block.astype(int)].mean() for block in blocks])
+    curve = np.full(len(losses), np.nan)
+    curve[:n] = np.interp(np.arange(n), x, smooth(x, y, at=x, half_width=_SMOOTHING * n).y)
+    return curve
