@@ -44,8 +44,8 @@ def _about(head: Row, rows: Sequence[Row], curves: Mapping[Combo, TruthCurve]) -
     machine, versions = head["machine"], head["versions"]
     return (
         f"Regret: final validation loss above that of the best rate, in per cent of it. Tools ran with the seeds "
-        f"{tool_seeds}; the truth is the mean of {'–'.join(map(str, seeds))} others, and its standard error at the "
-        f"best rate is {noise}. "
+        f"{tool_seeds}; the truth is the mean over {'–'.join(map(str, seeds))} other seeds, and its standard error "
+        f"at the best rate is {noise}. "
         f"A diverged training counts as an untrained model; no answer counts with the optimizer's default rate. "
         f"Cost is in trainings, by forward and backward passes. "
         f"Commit {head['commit']}, {head['date'][:10]}, {machine['cores']} cores ({machine['processor']}), "
@@ -66,7 +66,7 @@ def tool_table(rows: Iterable[Row]) -> str:
                 _percent(float(np.median(regrets))),
                 _percent(float(np.quantile(regrets, 0.9))),
                 _percent(max(regrets)),
-                f"{min(ratios):.2g}× … {max(ratios):.2g}×" if ratios else "–",
+                f"{_times(min(ratios))} … {_times(max(ratios))}" if ratios else "–",
                 f"{np.median(costs):.2g} ({max(costs):.2g})" if costs else "–",
                 str(sum(row["diverged"] for row in own)),
                 str(sum(row["lr"] is None for row in own)),
@@ -134,6 +134,10 @@ def _by(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
 
 
 def _percent(fraction: float) -> str:

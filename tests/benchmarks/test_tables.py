@@ -18,8 +18,9 @@ def row(tool: str, regret: float, task: str = "cancer-mlp", **others: Any) -> di
 
 def test_a_tool_is_summed_up_in_one_line() -> None:
     rows = [row("t", k / 100) for k in range(10)] + [row("t", 2.0, diverged=True, lr=None, picked_to_best=None)]
+    rows[0]["picked_to_best"] = 323.0
     line = tool_table(rows).splitlines()[-1]
-    assert line == "| t | 5.0 % | 9.0 % | 200 % | 2× … 2× | 0.12 (0.12) | 1 | 1 | 11 |"
+    assert line == "| t | 5.0 % | 9.0 % | 200 % | 2× … 323× | 0.12 (0.12) | 1 | 1 | 11 |"
 
 
 def test_a_task_shows_the_median_over_seeds_and_marks_divergence() -> None:

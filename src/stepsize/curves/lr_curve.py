@@ -22,6 +22,8 @@ _WIDTHS = np.array([0.25, 0.5, 1.0])  # decades
 _STEEPER = np.array([1.0, 3.0])  # how much steeper the curve is above the optimum than below
 _STILL = 0.03  # decades a doubling where optimization is the limit
 _HALF_GAP = 0.25  # log ratio of unseen to training loss at which a training is half way to being limited by its data
+_DOUBT = 0.15  # decades by which a real optimum strays from the model's, times sqrt(1 + doublings still to go)
+_TOGETHER = 1.0  # how strongly the amplitudes of the rungs are held together, in units of squared shape
 _SIGMA = 0.03  # relative error that no fit of single runs goes below
 _SIGMA_DOF = 4.0
 _HOPELESS = 0.5  # share of the way to the untrained loss beyond which a run only says "bad"
@@ -67,7 +69,7 @@ class Prior:
 
 
 def expected_drift(observations: Sequence[Observation]) -> float:
-    """Return how fast the best rate is expected to fall with the horizon, from the gap between unseen and training data.
+    """Return how fast the best rate is expected to fall with the horizon, from the gap to unseen data.
 
     Where a training is limited by optimization, the best rate sits below the edge of stability, which does not move
     with the horizon. Where it is limited by what the data hold, the best rate is the one that learns just
@@ -112,6 +114,7 @@ class LrCurve:
         regret_low: Its 10 % quantile.
         regret_high: Its 90 % quantile.
         drift: The posterior mean drift, in decades a doubling.
+        to_go: How often the longest horizon seen must be doubled to reach the full one.
     """
 
     optima: Array
@@ -121,6 +124,7 @@ class LrCurve:
     regret_low: Array
     regret_high: Array
     drift: float
+    to_go: float
 
     def quantile(self, share: float) -> float:
         """Return the rate below which the optimum lies with probability ``share``."""
@@ -197,7 +201,7 @@ def fit_lr_curve(
         likelihood, amplitude = grid.log_likelihood(x[usable], y[usable], doublings[usable])
         log_weight = log_weight + likelihood
     weight = np.exp(log_weight - log_weight.max())
-    return _tabulated(grid, weight / weight.sum(), amplitude, mu)
+    return _tabulated(grid, weight / weight.sum(), amplitude, mu, float(doublings.min()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +230,7 @@ class _Grid:
         return np.asarray((np.sqrt(1 + z**2) - 1) * np.where(z > 0, self.steeper[:, None], 1.0))
 
     def log_likelihood(self, x: Array, y: Array, doublings: Array) -> tuple[Array, Array]:
-        """Return the log likelihood and the least-squares amplitude of each combination, shape ``(g,)``."""
+        """Return the log likelihood of each combination and its amplitude on the longest rung, shape ``(g,)``."""
         shape = self.shape(x, doublings)
         rungs = np.unique(doublings)
         y = y.copy()
@@ -234,10 +238,16 @@ class _Grid:
             inside = doublings == rung
             y[inside] -= y[inside].mean()
             shape[:, inside] -= shape[:, inside].mean(axis=1, keepdims=True)
-        power = np.sum(shape**2, axis=1)
+        power, product = shape**2, shape * y[None, :]
         # A weak pull to a small positive amplitude keeps two equal losses from meaning an infinite basin.
-        amplitude = np.clip((shape @ y + 0.01) / (power + 0.1), 1e-3, None)
-        rest = np.sum((y[None, :] - amplitude[:, None] * shape) ** 2, axis=1)
+        shared = np.clip((product.sum(axis=1) + 0.01) / (power.sum(axis=1) + 0.1), 1e-3, None)
+        amplitude, rest = shared, np.zeros(len(shared))
+        for rung in rungs[::-1]:  # the longest last: its amplitude is the one that is carried on
+            inside = doublings == rung
+            own = product[:, inside].sum(axis=1) + _TOGETHER * shared
+            amplitude = np.clip(own / (power[:, inside].sum(axis=1) + _TOGETHER), 1e-3, None)
+            error = y[None, inside] - amplitude[:, None] * shape[:, inside]
+            rest = rest + np.sum(error**2, axis=1) + _TOGETHER * (amplitude - shared) ** 2
         freedom = max(1, len(y) - len(rungs))
         return -0.5 * (freedom + _SIGMA_DOF) * np.log(_SIGMA_DOF * _SIGMA**2 + rest), amplitude
 
@@ -266,7 +276,7 @@ def _heights(observations: Sequence[Observation], untrained: float) -> tuple[Arr
     return heights, usable
 
 
-def _tabulated(grid: _Grid, weight: Array, amplitude: Array, mu: Array) -> LrCurve:
+def _tabulated(grid: _Grid, weight: Array, amplitude: Array, mu: Array, to_go: float) -> LrCurve:
     keep = weight > 1e-4 * weight.max()  # the rest together weighs nothing and costs most of the time
     kept = _Grid(grid.mu[keep], grid.drift[keep], grid.width[keep], grid.steeper[keep])
     weight, amplitude = weight[keep] / weight[keep].sum(), amplitude[keep]
@@ -277,12 +287,22 @@ def _tabulated(grid: _Grid, weight: Array, amplitude: Array, mu: Array) -> LrCur
     columns = np.arange(len(mu))
     low, high = (excess[order[np.argmax(cumulative >= share, axis=0), columns], columns] for share in (0.1, 0.9))
     index = np.rint((kept.mu - mu[0]) / _GRID).astype(int)
+    optima = np.asarray(np.bincount(index, weights=weight, minlength=len(mu)), dtype=np.float64)
+    blur = _blur(len(mu), _DOUBT * math.sqrt(1 + to_go))
     return LrCurve(
         optima=mu,
-        weights=np.asarray(np.bincount(index, weights=weight, minlength=len(mu)), dtype=np.float64),
+        weights=optima @ blur / (optima @ blur).sum(),
         rates=mu,
-        regret=weight @ excess,
+        regret=blur @ (weight @ excess),
         regret_low=low,
-        regret_high=high,
+        regret_high=blur @ high,
         drift=float(weight @ kept.drift),
+        to_go=to_go,
     )
+
+
+def _blur(size: int, doubt: float) -> Array:
+    """Return the row-stochastic matrix that spreads a table over the candidate optima by ``doubt`` decades."""
+    distance = _GRID * (np.arange(size)[:, None] - np.arange(size)[None, :])
+    kernel = np.exp(-0.5 * (distance / doubt) ** 2)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

@@ -65,7 +65,7 @@ def smooth(x: Array, y: Array, *, at: Array, half_width: float) -> Smooth:
     robust = np.ones_like(y)
     at_points = _kernel(x, x, half_width)
     # The floor keeps curves that are exact but for a few spikes from weighing rounding errors.
-    spread, size = float(np.max(np.abs(y - np.median(y)))), float(np.max(np.abs(y)))
+    spread, size = float(np.median(np.abs(y - np.median(y)))), float(np.max(np.abs(y)))
     floor = max(1e-6 * spread, 16 * np.finfo(np.float64).eps * size, 1e-300)
     residuals = y
     for _ in range(_ROUNDS):

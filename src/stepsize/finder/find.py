@@ -29,7 +29,6 @@ __all__ = ["find"]
 _RANGE_SHARE = 1 / 12  # of the horizon, for the ramp of the range test
 _RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
 _VAL_SHARE = 0.15  # of the work of a short run, for judging it
-_AS_GOOD = 0.01  # regret within which rates count as equally good
 _TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
 
 
@@ -44,11 +43,11 @@ def find(
     """Recommend a peak learning rate for ``task``, within ``budget`` trainings, judged by unseen data.
 
     A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches
-    over short horizons (T/16, T/4, ... as long as the budget pays a pair), each with the task's whole schedule compressed into it, outward from the best
-    until it has worse neighbours. The loss is fitted against log rate over all horizons at once, with the drift of
-    the optimum from short to long ones, and the rate of least expected regret at the full horizon T is
-    recommended: on the low side of the likely optima, since the high side is steep; never above the highest rate
-    that was seen to work.
+    over short horizons (T/16, T/4, ..., as long as the budget pays for a pair), each with the task's whole schedule
+    compressed into it, outward from the best until it has worse neighbours. The loss is fitted against log rate over
+    all horizons at once, with the drift of the optimum from short to long ones, and the rate of least expected regret
+    at the full horizon T is recommended: on the low side of the likely optima, since the high side is steep; never
+    above the highest rate that was seen to work.
 
     Args:
         task: What to train; without ``val`` the training loss judges, and the verdict says so.
@@ -227,5 +226,5 @@ def _prior(task: Task, ranged: RangeTest) -> Prior:
 
 
 def _interval(fit: LrCurve, lr: float) -> tuple[float, float]:
-    low, high = fit.interval(_AS_GOOD)
+    low, high = fit.interval()
     return min(low, lr), max(high, lr)

@@ -84,7 +84,7 @@ class Found:
 
     Attributes:
         lr: The recommended peak rate; None without a trustworthy answer.
-        interval: Where the best rate lies: 80 % of the posterior, and all rates that are as good.
+        interval: Where the best rate lies: 80 % of the posterior.
         verdict: How far to trust it, with the reason.
         cost: What it cost.
         conditions: What the rate is for.
@@ -149,7 +149,7 @@ class Found:
         return CurvePoint(setting.lr, value, setting.steps, setting.seed, diverged=run.divergence is not None)
 
     def _drawn_fit(self) -> CurveFit | None:
-        """Return the fit at the longest trained horizon's level, over the rates that were tried."""
+        """Return the fit at the longest trained horizon's level, over the tried rates and the interval."""
         fit = self.curve.fit
         pairs = zip(self.curve.runs, self.curve.judged, strict=True)
         alive = [(run, value) for run, value in pairs if math.isfinite(value)]
@@ -157,7 +157,7 @@ class Found:
             return None
         longest = max(run.setting.steps for run, _ in alive)
         level = min(value for run, value in alive if run.setting.steps == longest)
-        tried = np.log10([run.setting.lr for run in self.curve.runs])
+        tried = np.log10([*(run.setting.lr for run in self.curve.runs), *(self.interval or ())])
         shown = (fit.rates >= tried.min()) & (fit.rates <= tried.max())
         if level <= 0 or not shown.any():  # relative excess has no meaning for a loss that is not positive
             return None

@@ -39,8 +39,8 @@ _TOP_BUDGET = 0.72  # of the budget that a pair on the longest rung may take; th
 def plan(budget: float, cost: Callable[[float], float]) -> tuple[Rung, ...]:
     """Return the rungs that ``budget`` trainings pay for, ``cost`` being that of a run over a share of the horizon.
 
-    The longest rung is the longest of which a pair of runs takes no more than 72 % of the budget. T/16 scouts for it, and
-    T/4 lies between where the longest is longer than that.
+    The longest rung is the longest of which a pair of runs takes no more than 72 % of the budget. T/16 scouts for
+    it, and T/4 lies between where the longest is longer than that.
     """
     affordable = [rung for rung in _LONGER if _PAIR * cost(rung.share) <= _TOP_BUDGET * budget]
     if not affordable:

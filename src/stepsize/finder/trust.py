@@ -11,7 +11,7 @@ from stepsize.curves.lr_curve import LrCurve, Observation
 __all__ = ["judge_answer", "recommended"]
 
 _CONFIDENT = 0.03  # expected regret up to which an answer is called confident
-_UNCERTAIN = 0.12  # … beyond which it is called too uncertain to rely on
+_UNCERTAIN = 0.15  # … beyond which it is called too uncertain to rely on
 _FLAT = 0.02  # regret within which a decade or more makes a basin flat
 _LEARNED = 0.01  # share of the untrained value that the best run must have gained
 
@@ -31,7 +31,7 @@ def judge_answer(
     assert fit is not None
     lr = recommended(observations, fit)
     regret = fit.expected_regret(lr)
-    low, high = fit.interval(_FLAT)
+    low, high = fit.interval()
     note = "" if has_val else " There are no unseen data: the training loss judged, which does not see overfitting."
     if regret > _UNCERTAIN:
         return Verdict(
@@ -48,11 +48,12 @@ def judge_answer(
             f"A larger budget settles it.{note}",
             True,
         )
-    if high / low >= 10:
+    flat_low, flat_high = fit.interval(_FLAT)
+    if flat_high / flat_low >= 10 and fit.to_go <= 1:  # short runs do not show how steep the sides will become
         return Verdict(
             "flat",
-            f"Every rate between {low:.1e} and {high:.1e} is expected to come within {_FLAT:.0%} of the best: "
-            f"the choice matters little.{note}",
+            f"Every rate between {flat_low:.1e} and {flat_high:.1e} is expected to come within {_FLAT:.0%} of the "
+            f"best: the choice matters little.{note}",
             True,
         )
     code = "confident" if regret <= _CONFIDENT else "fair"

@@ -18,6 +18,10 @@ class WarmupCosine:
     warmup_steps: int
     floor: float
 
+    def __str__(self) -> str:
+        end = f" to {self.floor:g}" if self.floor else ""
+        return f"warm-up over {self.warmup_steps} steps, then cosine{end}"
+
     def __call__(self, step: float) -> float:
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)

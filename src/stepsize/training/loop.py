@@ -122,6 +122,7 @@ class _Training:
         self._losses: list[float] = []
         self._unread: list[tuple[Tensor, Sequence[Any]]] = []  # losses still on the device, and their batches
         self._lag = 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
+        self._masked = False
         self._evaluations: list[Evaluation] = []
         self._val_examples = 0
 
@@ -160,21 +161,25 @@ class _Training:
         unread, self._unread = self._unread, []
         values = torch.stack([loss for loss, _ in unread]).double().tolist()
         for value, (_, batches) in zip(values, unread, strict=True):
+            if not self._losses:  # infinities that leave the first loss finite are meant, as in masks
+                self._masked = math.isfinite(value) and holds_non_finite(batches)
             reason = self._rule.update(value)
             self._losses.append(value)
             if reason:
-                self._blame_the_data(value, batches)
-                return Divergence(len(self._losses) - 1, reason)
+                step = len(self._losses) - 1
+                self._blame_the_data("train", f"the batch of step {step}", value, batches)
+                return Divergence(step, reason)
         return None
 
-    def _blame_the_data(self, loss: float, batches: Sequence[Any]) -> None:
-        if not math.isfinite(loss) and holds_non_finite(list(batches)):
-            raise TaskError(
-                "train",
-                f"NaN or infinity in the batch of step {len(self._losses) - 1}",
-                "must hold finite numbers",
-                "Clean the data: no learning rate can mend this",
-            )
+    def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
+        if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):
+            return
+        raise TaskError(
+            argument,
+            f"NaN or infinity in {where}",
+            "must hold finite numbers",
+            "Clean the data: no learning rate can mend this",
+        )
 
     def _evaluate(self, step: int) -> Evaluation:
         done = evaluate(self._task, self._stepper.model, step=step, examples=self._setting.val_examples)
@@ -186,6 +191,7 @@ class _Training:
         loss = self._evaluate(self._setting.steps).loss
         if math.isfinite(loss):
             return None
+        self._blame_the_data("val", "unseen data", loss, self._task.val or ())
         return Divergence(self._setting.steps, f"the loss on unseen data is {loss}")
 
     def _passes(self) -> float:

@@ -105,7 +105,9 @@ def build_model(task: Task) -> nn.Module:
             "must have at least one trainable parameter",
             "Set requires_grad=True on what is to be trained",
         )
-    return model.to(torch.device(task.device or "cpu")).train()
+    model = model.to(torch.device(task.device or "cpu"))
+    # Within a model in train mode, parts in eval mode are frozen on purpose (BatchNorm in fine-tuning).
+    return model if model.training else model.train()
 
 
 def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:

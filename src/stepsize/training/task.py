@@ -138,7 +138,7 @@ class Task:
         if self.schedule is None:
             return "constant"
         name = getattr(self.schedule, "__name__", None)
-        return name if name is not None else repr(self.schedule)
+        return name if name is not None else str(self.schedule)
 
     def compute_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Return the loss of ``model`` on ``batch``, a tensor of shape ``()``."""

@@ -1,0 +1,120 @@
+"""Runs in order: from the same start, on the same batches, and none touches another."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from stepsize.errors import TaskError
+from stepsize.training import InOrder, Progress, Setting, train
+from tests.training.small import batches, examples, make_task, network
+
+SETTINGS = [Setting(lr, seed, 12) for seed in (0, 1) for lr in (0.1, 0.001, 0.03)]
+
+
+def test_runs_come_in_the_order_of_their_settings_and_equal_single_trainings() -> None:
+    task = make_task(model=network, val=examples(), optimizer="adamw", schedule=lambda step: 1 - step / 20)
+
+    runs = InOrder()(task, SETTINGS)
+
+    assert [run.setting for run in runs] == SETTINGS
+    for run in runs:
+        alone = train(task, run.setting.lr, seed=run.setting.seed, steps=run.setting.steps)
+        assert run.losses.tolist() == alone.losses.tolist()
+        assert run.evaluations == alone.evaluations
+        assert run.initial == alone.initial
+        assert run.model is None
+
+
+def test_runs_of_one_seed_share_their_start_and_their_batches() -> None:
+    seen: list[list[float]] = []
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        seen.append(target.flatten().tolist())
+        return mse_loss(output, target)
+
+    runs = InOrder()(make_task(loss=loss), SETTINGS)
+    drawn = [seen[start : start + 12] for start in range(0, len(seen), 12)]
+
+    assert len({run.initial for run in runs[:3]}) == len({run.initial for run in runs[3:]}) == 1
+    assert runs[0].initial != runs[3].initial
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert drawn[3] == drawn[4] == drawn[5]
+    assert drawn[0] != drawn[3]
+
+
+def test_a_run_that_diverges_does_not_touch_the_next() -> None:
+    task = make_task(model=network, val=examples(), steps=60)
+    calm, wild = Setting(0.05, 0, 60), Setting(1e6, 0, 60)
+
+    before, lost, after = InOrder()(task, [calm, wild, calm])
+
+    assert lost.divergence is not None
+    assert before.losses.tolist() == after.losses.tolist()
+    assert before.evaluations == after.evaluations
+
+
+def test_a_share_of_unseen_data_may_judge() -> None:
+    task = make_task(train=batches(48, size=8), val=batches(48, size=8))
+
+    part, whole = InOrder()(task, [Setting(0.1, 0, 5, val_examples=8), Setting(0.1, 0, 5)])
+
+    assert part.val_loss != whole.val_loss
+    assert (part.passes, whole.passes) == (15 + 1, 15 + 6)
+
+
+def test_a_factory_that_goes_on_with_one_model_is_found_out() -> None:
+    model = nn.Linear(3, 1)
+    settings = [Setting(0.1, 0, 5), Setting(0.2, 0, 5)]
+
+    with pytest.raises(TaskError, match="model must return the same new model .*seed 0'.*copy.deepcopy") as caught:
+        InOrder()(make_task(model=lambda: model), settings)
+
+    assert caught.value.argument == "model"
+    InOrder()(make_task(model=lambda: copy.deepcopy(model)), settings)
+
+
+def test_the_start_is_compared_over_calls_too() -> None:
+    model = nn.Linear(3, 1)
+    task, executor = make_task(model=lambda: model), InOrder()
+
+    executor(task, [Setting(0.1, 0, 5)])
+    with pytest.raises(TaskError, match="must return the same new model"):
+        executor(task, [Setting(0.1, 0, 5)])
+
+
+def test_one_executor_may_train_several_tasks() -> None:
+    executor = InOrder()
+
+    for model in (network, lambda: nn.Linear(3, 1)):
+        assert len(executor(make_task(model=model), SETTINGS[:2])) == 2
+
+
+def test_the_watcher_hears_of_all_runs_in_order() -> None:
+    heard: list[Progress] = []
+
+    InOrder()(make_task(), SETTINGS[:2], watcher=heard.append)
+
+    assert [(progress.setting, progress.step) for progress in heard] == [
+        (setting, step) for setting in SETTINGS[:2] for step in range(1, 13)
+    ]
+
+
+def test_no_settings_are_no_runs() -> None:
+    made: list[Any] = []
+
+    assert InOrder()(make_task(model=lambda: made.append(1)), []) == []
+    assert not made
+
+
+def test_the_global_generator_is_left_as_it_was() -> None:
+    before = torch.get_rng_state()
+
+    InOrder()(make_task(model=network), SETTINGS)
+
+    assert torch.equal(torch.get_rng_state(), before)
