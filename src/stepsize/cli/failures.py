@@ -53,7 +53,7 @@ def reporting_failures() -> Iterator[None]:
         if isinstance(error, typer.Exit) or _is_ours(error):
             raise
         messages().print(Text(task_traceback(error).rstrip()), soft_wrap=True)
-        _tell_error("this came from the task's own code, not from stepsize.")
+        _tell_error("the task's own model, loss or data raised this.")
         raise typer.Exit(FAILED) from None
 
 
@@ -108,7 +108,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _is_theirs(filename: str) -> bool:
-    if filename.startswith("<frozen"):
+    if filename.startswith("<"):  # frozen modules, and the constructors that dataclasses write
         return False
     if any(_inside(filename, _folder_of(package)) for package in ("stepsize", "torch", "typer", "rich")):
         return False

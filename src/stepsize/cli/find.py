@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,9 +69,8 @@ def command(
         if not found.verdict.trustworthy:
             raise typer.Exit(NO_ANSWER)
         if not as_json and found.lr is not None:
-            hint(
-                f"Train with it: stepsize train {task} --lr {number_text(found.lr)}{_repeated(optimizer, steps, data)}"
-            )
+            again = ["stepsize", "train", task, "--lr", number_text(found.lr), *_repeated(optimizer, steps, data)]
+            hint(f"Train with it: {shlex.join(again)}")
 
 
 def render(found: Found, budget: float) -> RenderableType:
@@ -112,7 +112,7 @@ def _chart(found: Found) -> Chart:
     return found.plot() if found.curve.runs else found.range_test.plot()
 
 
-def _repeated(optimizer: str | None, steps: int | None, data: Path | None) -> str:
+def _repeated(optimizer: str | None, steps: int | None, data: Path | None) -> list[str]:
     """Return the options that the next command must have too."""
     given = {"--optimizer": optimizer, "--steps": steps, "--data": data}
-    return "".join(f" {name} {value}" for name, value in given.items() if value is not None)
+    return [part for name, value in given.items() if value is not None for part in (name, str(value))]

@@ -64,11 +64,11 @@ def opened_task(spec: str, wishes: Wishes) -> Iterator[Task]:
     """
     with contextlib.redirect_stdout(sys.stderr):
         place, colon, attribute = spec.rpartition(":")
-        if not colon:
+        if not colon or not place:
             place, attribute = spec, _DEFAULT_ATTRIBUTE
         if place.endswith(".py"):
             folder, load = Path(place).resolve().parent, _load_file
-        elif colon or "." in place:
+        elif place != spec or "." in place:
             folder, load = Path.cwd(), _load_module
         else:
             yield _usable(_built_in(spec, wishes))
@@ -84,7 +84,8 @@ def _built_in(name: str, wishes: Wishes) -> Task:
         return build_task(name, optimizer=wishes.optimizer, data=wishes.data, device=wishes.device, steps=wishes.steps)
     except UnknownNameError as error:
         if error.argument == "task":
-            error.add_note(_FORMS)
+            beside = f" There is a file {name}.py here." if Path(f"{name}.py").is_file() else ""
+            error.add_note(_FORMS + beside)
         raise
 
 
@@ -124,8 +125,8 @@ def _usable(task: Task) -> Task:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Let python import from ``folder`` first, and write no bytecode."""
-    wrote_nothing = sys.dont_write_bytecode
+    """Let python import from ``folder`` first, write no bytecode, and forget what was imported from there."""
+    wrote_nothing, known = sys.dont_write_bytecode, set(sys.modules)
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
     try:
@@ -134,6 +135,14 @@ def _importing_from(folder: Path) -> Iterator[None]:
         sys.dont_write_bytecode = wrote_nothing
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
+        for name in set(sys.modules) - known:
+            if _lies_in(sys.modules[name], folder):
+                del sys.modules[name]
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    return origin is not None and Path(origin).parent == folder
 
 
 def _load_file(place: str) -> ModuleType:

@@ -79,12 +79,17 @@ def listed(data: Path | None = None) -> tuple[Listed, ...]:
     Returns:
         One entry a task, in the order of the catalog.
 
+    Raises:
+        DataUnavailableError: If ``data`` is no folder.
+
     Example:
         >>> listed()[0].name, listed()[0].data
         ('digits-mlp', 'included')
     """
-    from stepsize.tasks import TASKS
+    from stepsize.tasks import TASKS, data_folder
 
+    if data is not None:
+        data_folder(data)
     return tuple(
         Listed(
             entry.name,

@@ -37,6 +37,7 @@ NAME = "train"
 EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
 _MOST_SMOOTHED = 400  # points; smoothing takes time and memory with their square
 _FEWEST_SMOOTHED = 20
+_LOG_SPAN = 30.0  # the largest loss over the smallest, beyond which their logarithms are smoothed
 _SMOOTHING = 0.05  # half the smoother's window, as a share of the training
 
 
@@ -151,6 +152,8 @@ def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = np.array_split(np.arange(n, dtype=np.float64), min(n, _MOST_SMOOTHED))
     x = np.array([block.mean() for block in blocks])
     y = np.array([losses[block.astype(int)].mean() for block in blocks])
+    spans = float(y.min()) > 0 and float(y.max()) > _LOG_SPAN * float(y.min())  # decades, which the chart shows as such
+    line = smooth(x, np.log(y) if spans else y, at=x, half_width=_SMOOTHING * n).y
     curve = np.full(len(losses), np.nan)
-    curve[:n] = np.interp(np.arange(n), x, smooth(x, y, at=x, half_width=_SMOOTHING * n).y)
+    curve[:n] = np.interp(np.arange(n), x, np.exp(line) if spans else line)
     return curve

@@ -24,7 +24,8 @@ _STILL = 0.03  # decades a doubling where optimization is the limit
 _HALF_GAP = 0.25  # log ratio of unseen to training loss at which a training is half way to being limited by its data
 _DOUBT = 0.15  # decades by which a real optimum strays from the model's, times sqrt(1 + doublings still to go)
 _TOGETHER = 1.0  # how strongly the amplitudes of the rungs are held together, in units of squared shape
-_SIGMA = 0.03  # relative error that no fit of single runs goes below
+_MISFIT = 0.15  # of the spread of the heights: what a real curve differs from the model's shape by
+_SIGMA = (0.004, 0.05)  # relative error that is never gone below, or above
 _SIGMA_DOF = 4.0
 _HOPELESS = 0.5  # share of the way to the untrained loss beyond which a run only says "bad"
 
@@ -249,7 +250,8 @@ class _Grid:
             error = y[None, inside] - amplitude[:, None] * shape[:, inside]
             rest = rest + np.sum(error**2, axis=1) + _TOGETHER * (amplitude - shared) ** 2
         freedom = max(1, len(y) - len(rungs))
-        return -0.5 * (freedom + _SIGMA_DOF) * np.log(_SIGMA_DOF * _SIGMA**2 + rest), amplitude
+        sigma = float(np.clip(_MISFIT * np.sqrt(np.mean(y**2)), *_SIGMA))
+        return -0.5 * (freedom + _SIGMA_DOF) * np.log(_SIGMA_DOF * sigma**2 + rest), amplitude
 
 
 def _heights(observations: Sequence[Observation], untrained: float) -> tuple[Array, NDArray[np.bool_]]:

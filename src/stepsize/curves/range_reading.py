@@ -100,13 +100,11 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
     if np.sum(inside) < _FEWEST:
         return _no_answer(x, y, edge)
     x, y = x[inside], np.clip(y[inside], -_HUGE, _HUGE)
-    start_level, start_noise, begin = _start(x, y)
-    ceiling = start_level + max(8 * start_noise, 0.5 * (start_level - float(np.min(y))))
-    at = np.arange(x[0], x[-1] + 0.5 * _GRID, _GRID)
-    # An explosion would bend the lines before it; what matters is only that it is above the ceiling.
-    curve = smooth(x, np.minimum(y, ceiling), at=at, half_width=_HALF_WIDTH)
     speed = len(x) / repeats / max(x[-1] - x[0], _GRID)
-    ramp = _Ramp(x, np.minimum(y, ceiling), start_level, begin, edge, speed)
+    first = y[: max(_FEWEST, len(y) // 10)]
+    start, begin = float(np.median(first)), float(np.median(x[: len(first)]))
+    ramp = _Ramp(x, _cropped(y, first, start), start, len(first), begin, edge, speed)
+    curve = smooth(x, ramp.y, at=np.arange(x[0], x[-1] + 0.5 * _GRID, _GRID), half_width=_HALF_WIDTH)
     return _reading(curve, ramp, seed)
 
 
@@ -116,8 +114,9 @@ class _Ramp:
 
     x: Array  # log10 rates, shape (n,)
     y: Array  # losses up to the ceiling, shape (n,)
-    start: float  # the level before anything is learned
-    begin: float  # log10 of the rate that the level stands for
+    start: float  # the level before anything is learned: the median of the first tenth
+    firsts: int  # how many losses that is
+    begin: float  # log10 of the rate in their middle
     edge: float | None  # log10 of the first rate whose loss is not finite
     speed: float  # steps a decade
 
@@ -164,7 +163,7 @@ def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
 
 def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     marks = _marks(curve.y[None, :], curve.x, ramp)
-    limit = _significant(curve, int(marks.lowest[0]), ramp.start)
+    limit = _significant(curve, int(marks.lowest[0]), ramp)
     diverged_at = _diverged_at(curve, marks, ramp, limit)
     verdict = _verdict(curve, marks, ramp, limit, diverged_at)
     learned = verdict.code in ("clear", "no divergence")
@@ -182,10 +181,11 @@ def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     )
 
 
-def _significant(curve: Smooth, lowest: int, start: float) -> float:
+def _significant(curve: Smooth, lowest: int, ramp: _Ramp) -> float:
     """Return how much the curve must fall or rise to mean anything."""
-    error = float(curve.error[lowest]) + float(curve.noise[0]) / math.sqrt(_FEWEST)
-    return max(_SIGNIFICANT * error, _ROUNDING * abs(start), 1e-300)
+    of_start = 1.25 * float(curve.noise[0]) / math.sqrt(ramp.firsts)  # a median strays a quarter more than a mean
+    error = math.hypot(float(curve.error[lowest]), of_start)
+    return max(_SIGNIFICANT * error, _ROUNDING * abs(ramp.start), 1e-300)
 
 
 def _diverged_at(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float) -> float:
@@ -254,11 +254,11 @@ def _checked(lrs: Iterable[Any], losses: Iterable[Any]) -> tuple[Array, Array]:
     return np.log10(rates[order]), values[order]
 
 
-def _start(x: Array, y: Array) -> tuple[float, float, float]:
-    """Return level and noise of the first tenth of the losses, and the log10 rate in its middle."""
-    count = max(_FEWEST, len(y) // 10)
-    noise = 1.05 * float(np.median(np.abs(np.diff(y[:count]))))
-    return float(np.median(y[:count])), noise, float(np.median(x[:count]))
+def _cropped(y: Array, first: Array, start: float) -> Array:
+    """Return the losses up to a ceiling: an explosion would bend the lines before it, and its height says nothing."""
+    noise = 1.4826 * float(np.median(np.abs(first - start)))
+    headroom = max(8 * noise, 0.5 * (start - float(np.min(y))))
+    return np.minimum(y, start + headroom) if headroom > _ROUNDING * abs(start) else y
 
 
 def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:

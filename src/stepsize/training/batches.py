@@ -77,7 +77,7 @@ class Stream:
         self._iterator = iter(self._source)
         for batch in self._iterator:
             return batch
-        raise TaskError(self._argument, self._source, "must yield at least one batch")
+        raise TaskError(self._argument, type(self._source).__name__, "must yield at least one batch")
 
 
 def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -76,7 +76,7 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
         position.restore()
         randomness.restore()
     if not seen:
-        raise TaskError("val", task.val, "must yield at least one batch")
+        raise TaskError("val", type(task.val).__name__, "must yield at least one batch")
     means = {name: float(total) / seen for name, total in totals.items()}
     loss = means.pop("loss")
     return Evaluated(Evaluation(step, loss, means), seen)

@@ -235,7 +235,7 @@ def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Ite
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor):
         raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors")
     if isinstance(data, Sized) and len(data) == 0:
-        raise TaskError(argument, data, "must yield at least one batch")
+        raise TaskError(argument, f"a {type(data).__name__} of length 0", "must yield at least one batch")
     return data
 
 
