@@ -83,7 +83,7 @@ def _make(job: RangeJob) -> list[Pick]:
 
 
 def _row(job: RangeJob, pick: Pick) -> dict[str, Any]:
-    return {
+    row = {
         "picker": job.picker,
         "tool": pick.tool,
         "task": job.combo.task,
@@ -92,9 +92,9 @@ def _row(job: RangeJob, pick: Pick) -> dict[str, Any]:
         "variant": job.variant,
         "lr": None if pick.lr is None else rounded(pick.lr),
         "cost": None if math.isnan(pick.cost) else pick.cost,
-        "note": pick.note,
         "commit": commit(),
     }
+    return row | ({"note": pick.note} if pick.note else {})
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str, int, str]:
@@ -138,15 +138,15 @@ def ranges_report(path: Path) -> str:
     lines = []
     for tool in dict.fromkeys(row["tool"] for row in rows):
         cells = [_cell(*moved(rows, tool, variant)) for variant in variants]
-        lines.append([tool, *cells])
+        cases = {(row["task"], row["optimizer"], row["seed"]) for row in rows if row["tool"] == tool}
+        lines.append([tool, *cells, str(len(cases))])
     lines.sort(key=lambda cells: not cells[0].startswith("stepsize"))
-    count = len({(row["task"], row["optimizer"], row["seed"]) for row in rows})
     legend = (
-        f"Decades by which the answer moves over {count} tasks × optimizers × seeds: median / p90 / largest "
-        f"(share within {_GOAL}); ±n: in n cases an answer came or went. "
+        f"Decades by which the answer moves: median / p90 / largest (share within {_GOAL}); "
+        "±n: in n cases an answer came or went. Cases: tasks × optimizers × seeds. "
         "Loss × 1000 and + 1000 change what is reported, not the gradients."
     )
-    return f"{legend}\n\n{markdown_table(['what picks the rate', *variants], lines)}"
+    return f"{legend}\n\n{markdown_table(['what picks the rate', *variants, 'cases'], lines)}"
 
 
 def _cell(moves: Sequence[float], changed: int, none: int) -> str:

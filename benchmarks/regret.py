@@ -136,16 +136,17 @@ def _rows_of(job: PickJob, result: list[Pick] | Exception) -> list[dict[str, Any
     if isinstance(result, Exception):  # the process died, not the tool
         raise result
     where = {"task": job.combo.task, "optimizer": job.combo.optimizer, "seed": job.seed}
-    return [{"tool": pick.tool, **where, **_plain(pick), "commit": commit()} for pick in result]
+    return [{"tool": pick.tool, **where, **kept_values(pick), "commit": commit()} for pick in result]
 
 
-def _plain(pick: Pick) -> dict[str, Any]:
+def kept_values(pick: Pick) -> dict[str, Any]:
+    """Return the pick's values for JSON, without those that it does not have."""
     values = asdict(pick)
     del values["tool"]
-    values["lr"] = None if pick.lr is None else rounded(pick.lr)
-    values["cost"] = None if math.isnan(pick.cost) else pick.cost
     values["interval"] = None if pick.interval is None else [rounded(end) for end in pick.interval]
-    return values
+    values = {name: value for name, value in values.items() if value not in (None, "")}
+    lr = None if pick.lr is None else rounded(pick.lr)
+    return values | {"lr": lr, "cost": None if math.isnan(pick.cost) else pick.cost}
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str, int]:

@@ -88,6 +88,8 @@ def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) 
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=_TOLERANCE)
     return bool(one == other)

@@ -18,7 +18,7 @@ from benchmarks.workers import Progress, each_done
 from stepsize.training import Task, train
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
-from stepsize.training.stepping import build_model, build_optimizer
+from stepsize.training.stepping import build_model, build_optimizer, rung_schedule
 
 __all__ = [
     "TRUTH_FOLDER",
@@ -70,7 +70,7 @@ def fingerprint(task: Task) -> dict[str, Any]:
         "batch_size": getattr(task.train, "batch_size", task.batch_size),
         "batches": [_length(task.train), _length(task.val)],
         "optimizer": numbers,
-        "schedule": task.schedule_name,
+        "factors": [float(f"{factor:.4g}") for factor in _factors(task)],
         "clip": task.clip,
         "metric": next(iter(task.metrics), None),
         "untrained": rounded(untrained),
@@ -80,6 +80,12 @@ def fingerprint(task: Task) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | tuple) and not isinstance(value, bool)
+
+
+def _factors(task: Task) -> list[float]:
+    """Return the schedule at eight places over the horizon: numbers outlive the names of schedules."""
+    schedule = rung_schedule(task, task.horizon)
+    return [schedule(task.horizon * k // 8) for k in range(8)]
 
 
 def _length(data: Any) -> int | None:

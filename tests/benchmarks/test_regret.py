@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from benchmarks.combos import GRID, Combo
-from benchmarks.peers import TOOLS_OF
+from benchmarks.peers import TOOLS_OF, Pick
 from benchmarks.record import write_record
-from benchmarks.regret import PickJob, kept_rows, missing_jobs, scored
+from benchmarks.regret import PickJob, kept_rows, kept_values, missing_jobs, scored
 from benchmarks.truth_curve import TruthCurve
 
 COMBO = Combo("cancer-mlp", "momentum")
@@ -53,6 +54,13 @@ def test_a_sweep_with_one_rule_missing_is_made_again() -> None:
     assert missing_jobs(rows, [COMBO], [100], ["sweep"]) == [PickJob("sweep", COMBO, 100)]
     rows[tools[-1], COMBO.task, COMBO.optimizer, 100] = row(tools[-1])
     assert missing_jobs(rows, [COMBO], [100], ["sweep"]) == []
+
+
+def test_a_row_holds_what_the_pick_has_and_always_its_rate_and_cost() -> None:
+    nothing = kept_values(Pick("t", None, math.nan, 1.5, "why"))
+    assert nothing == {"lr": None, "cost": None, "seconds": 1.5, "note": "why"}
+    full = kept_values(Pick("t", 0.123456789, 0.5, 2.0, interval=(0.1, 1 / 3), wall=0.25))
+    assert full == {"lr": 0.123457, "cost": 0.5, "seconds": 2.0, "interval": [0.1, 0.333333], "wall": 0.25}
 
 
 def test_redoing_a_tool_drops_its_rows_and_no_others(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_another_processor_may_round_differently(tmp_path: Path) -> None:
         RunLog(path, PRINT | {"untrained": 2.4})
 
 
+def test_lists_are_compared_number_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    RunLog(path, PRINT | {"factors": [0.1, 1.0]}).add([MADE])
+    assert RunLog(path, PRINT | {"factors": [0.10001, 1.0]}).rows == (MADE,)
+    for other in ([0.1, 0.9], [0.1], [0.1, 1.0, 0.0]):
+        with pytest.raises(FingerprintError, match="factors"):
+            RunLog(path, PRINT | {"factors": other})
+
+
 def test_the_file_is_plain_json_with_one_run_a_line(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     RunLog(path, PRINT).add([MADE, LOST])

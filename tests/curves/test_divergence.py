@@ -133,11 +133,21 @@ def test_a_bounded_loss_that_dies_is_given_up() -> None:
     found = verdict(losses)
     assert found is not None
     assert found[0] == 120 + STEPS // 2
-    assert found[1].startswith("half of the horizon was spent above the start at 0.5")
+    assert found[1].startswith("half of the horizon was spent above the start at 0.49")
 
 
-def test_a_bounded_loss_that_stays_at_its_start_is_not_given_up() -> None:
-    assert verdict(np.log(10) + 0.01 * noise()) is None
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bounded_loss_that_stays_at_its_start_is_not_given_up(seed: int) -> None:
+    assert verdict(np.log(10) + 0.01 * noise(seed)) is None
+    assert verdict(noise(seed)) is None
+
+
+def test_one_lucky_loss_is_no_progress_that_must_be_lost_again() -> None:
+    losses = noise()
+    losses[50] -= 1e3
+    losses[200:] += 100
+
+    assert fired(losses) == 200 + 20
 
 
 @shapes
@@ -165,23 +175,24 @@ def test_a_jump_that_stays_ends_a_training_after_half_a_window() -> None:
     assert found is not None
     assert found[0] == 200 + 20  # the window is a tenth of 400 steps
     assert "most of the last 40 losses lie above" in found[1]
-    assert "far above the start at 2.3" in found[1]
+    assert "far above the start at 2.2" in found[1]
 
 
 def test_a_rough_start_that_recovers_is_not_given_up() -> None:
     steps = np.arange(STEPS)
-    losses = learning() + 8.0 * np.exp(-(((steps - 30) / 12.0) ** 2))
-    # It was above its start for tens of steps, and forty noise widths at the worst.
-    assert np.sum(losses > losses[0] + 1) > 20
+    losses = learning() + 8.0 * np.exp(-(((steps - 30) / 7.0) ** 2))
+    # It was far above its start for many steps, by eighty noise widths at the worst.
+    assert np.sum(losses > losses[0] + 1) > 15
 
     assert verdict(losses) is None
 
 
 def test_a_rate_that_explodes_at_once_does_not_raise_its_own_bar() -> None:
-    step = fired(2.3 * 1.5 ** np.arange(STEPS))
+    grows = 2.3 * 1.5 ** np.arange(STEPS)
+    jumps = learning()
+    jumps[6:] += 1e3
 
-    assert step is not None
-    assert step < 40
+    assert fired(grows) == fired(jumps) == 20 + 20  # twenty steps are its start, half a window the proof
 
 
 def test_a_full_batch_without_noise_is_judged_by_its_progress() -> None:

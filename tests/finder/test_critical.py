@@ -49,7 +49,8 @@ def test_the_sentence_names_the_bracket() -> None:
     falling = max(lr for lr, loss in found.trials if loss <= 1.0)
     rising = min(lr for lr, loss in found.trials if loss > 1.0)
     assert found.reason == f"The loss of the batch falls at {falling:.2e} and rises at {rising:.2e}."
-    assert found.lr and falling < found.lr < rising
+    assert found.lr
+    assert falling < found.lr < rising
     assert rising / falling <= 1.3
 
 

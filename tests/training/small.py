@@ -25,7 +25,7 @@ def examples(n: int = 48) -> Batch:
 def batches(n: int = 48, size: int = 8) -> list[Batch]:
     """Return the examples in batches of ``size``, in order; the last may be smaller."""
     x, y = examples(n)
-    return list(zip(x.split(size), y.split(size), strict=True))
+    return [(x[start : start + size], y[start : start + size]) for start in range(0, n, size)]
 
 
 def linear() -> nn.Module:
@@ -35,6 +35,29 @@ def linear() -> nn.Module:
 def network() -> nn.Module:
     """Return a network with all that makes two trainings differ: BatchNorm statistics and dropout."""
     return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
+
+
+class Frozen(nn.Module):
+    """A network whose BatchNorm stands still, as in fine-tuning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+        self.norm = nn.BatchNorm1d(1).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.body(x))
+        return out
+
+
+class ReIterable:
+    """Batches without a length."""
+
+    def __init__(self, *given: Any) -> None:
+        self.given = given
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.given)
 
 
 def make_task(**changes: Any) -> Task:

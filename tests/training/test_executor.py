@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.small import batches, examples, make_task, network
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from stepsize.errors import TaskError
 from stepsize.training import InOrder, Progress, Setting, train
-from tests.training.small import batches, examples, make_task, network
 
 SETTINGS = [Setting(lr, seed, 12) for seed in (0, 1) for lr in (0.1, 0.001, 0.03)]
 
@@ -72,7 +72,7 @@ def test_a_factory_that_goes_on_with_one_model_is_found_out() -> None:
     model = nn.Linear(3, 1)
     settings = [Setting(0.1, 0, 5), Setting(0.2, 0, 5)]
 
-    with pytest.raises(TaskError, match="model must return the same new model .*seed 0'.*copy.deepcopy") as caught:
+    with pytest.raises(TaskError, match=r"model must return the same new model .*seed 0'.*copy.deepcopy") as caught:
         InOrder()(make_task(model=lambda: model), settings)
 
     assert caught.value.argument == "model"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.training.small import Frozen, ReIterable, batches, examples, linear, make_task, naive_losses, network
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD, AdamW, Optimizer
@@ -17,25 +18,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import InputError, TaskError
 from stepsize.training import Divergence, Evaluation, Metric, Progress, Run, Setting, Task, train
-from stepsize.training.evaluate import evaluate
 from stepsize.training.loop import _Training, train_setting
-from tests.training.small import batches, examples, linear, make_task, naive_losses, network
 
 
 def same_weights(one: nn.Module | None, two: nn.Module) -> bool:
     assert one is not None
     pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
-
-
-class ReIterable:
-    """Batches without a length."""
-
-    def __init__(self, *given: Any) -> None:
-        self.given = given
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.given)
 
 
 def broken(batch: tuple[Tensor, Tensor], value: float = math.nan) -> tuple[Tensor, Tensor]:
@@ -89,7 +78,8 @@ def test_ratios_between_groups_survive_the_schedule() -> None:
 
     def split(params: Iterable[Any], lr: float) -> Optimizer:
         weight, bias = params
-        made.append(SGD([{"params": [weight]}, {"params": [bias], "lr": 0.1 * lr}], lr=lr))
+        groups: list[dict[str, Any]] = [{"params": [weight]}, {"params": [bias], "lr": 0.1 * lr}]
+        made.append(SGD(groups, lr=lr))
         return made[-1]
 
     rates: list[list[float]] = []
@@ -247,64 +237,12 @@ def test_a_ragged_last_batch_counts_by_its_length(size: int) -> None:
         assert run.evaluations[-1].metrics == {"mae": pytest.approx(float((output - y).abs().mean()), rel=1e-5)}
 
 
-def test_a_share_of_unseen_data_is_rounded_up_to_whole_batches() -> None:
-    task = make_task(val=batches(48, size=8), steps=2)
-    model = linear()
-
-    done = evaluate(task, model, step=0, examples=9)
-
-    first = make_task(val=batches(48, size=8)[:2], steps=2)
-    assert done.examples == 16
-    assert done.evaluation.loss == evaluate(first, model, step=0).evaluation.loss
-    assert evaluate(task, model, step=0).examples == 48
-
-
-class Frozen(nn.Module):
-    """A network whose BatchNorm stands still, as in fine-tuning."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = network()
-        self.norm = nn.BatchNorm1d(1).eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.body(x))
-        return out
-
-
-def test_modes_come_back_module_by_module_and_statistics_stand_still_meanwhile() -> None:
-    modes: list[bool] = []
-
-    def loss(model: nn.Module, batch: Any) -> Tensor:
-        modes.append(model.training)
-        return mse_loss(model(batch[0]), batch[1])
-
-    model = Frozen()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    evaluate(make_task(val=batches(), loss=loss, steps=2), model, step=0)
-
-    assert set(modes) == {False}
-    assert model.training
-    assert model.body.training
-    assert not model.norm.training
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_modes_come_back_after_an_error() -> None:
-    model = network()
-
-    with pytest.raises(TaskError, match="val must yield at least one batch"):
-        evaluate(make_task(val=ReIterable()), model, step=0)
-
-    assert all(module.training for module in model.modules())
-
-
 def test_a_batch_norm_that_is_frozen_by_the_factory_stays_so_through_a_training() -> None:
     run = train(make_task(model=Frozen, val=examples(), steps=5), 0.01, marks=[2])
 
     assert isinstance(run.model, Frozen)
     assert run.model.norm.num_batches_tracked == 0
-    assert run.model.body[1].num_batches_tracked == 5  # type: ignore[union-attr]
+    assert run.model.body[1].num_batches_tracked == 5  # type: ignore[index]
 
 
 def test_a_model_that_comes_in_eval_mode_is_trained_in_train_mode() -> None:

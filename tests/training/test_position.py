@@ -73,7 +73,7 @@ def test_a_loader_that_tells_its_position_is_put_back_however_often() -> None:
     assert [int(next(batches)) for _ in range(2)] == [0, 1]
     position = DataPosition.take(loader)
 
-    for _ in range(2):
+    for _ in range(3):
         assert [int(next(batches)) for _ in range(3)] == [2, 3, 4]
         position.restore()
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.small import batches, examples, linear, make_task
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from stepsize.errors import InputError, TaskError, UnknownNameError
 from stepsize.training import Metric, Task, TensorBatches
-from tests.training.small import batches, examples, linear, make_task
 
 
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
@@ -82,6 +82,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"schedule": lambda step: math.nan},
         r"schedule must return a finite factor >= 0 \(it was asked for step 0\); got nan",
     ),
+    "a schedule that is infinite": ({"schedule": lambda step: math.inf}, "schedule must return a finite factor"),
     "a schedule that ends below zero": (
         {"schedule": lambda step: 1 - step / 18},
         r"schedule must return a finite factor >= 0 \(it was asked for step 19\)",
@@ -115,7 +116,7 @@ def test_a_broken_rule_is_told_by_its_argument(changes: dict[str, Any], message:
 
 
 def test_an_unknown_optimizer_is_answered_with_the_nearest_name() -> None:
-    with pytest.raises(UnknownNameError, match="optimizer is not a known name; got 'adamv'. Did you mean 'adam.?'"):
+    with pytest.raises(UnknownNameError, match=r"optimizer is not a known name; got 'adamv'. Did you mean 'adam.?'"):
         make_task(optimizer="adamv")
 
 

@@ -140,11 +140,13 @@ def report() -> Doctor:
 
 def render(doctor: Doctor) -> RenderableType:
     """Return the report as something that rich can show."""
-    packages = [_package_table(doctor)] if doctor.packages else []
+    packages: list[RenderableType] = ["", _package_table(doctor)] if doctor.packages else []
     return Group(
         _machine_table(doctor),
+        "",
         _device_table(doctor),
         *packages,
+        "",
         Text(doctor.status, style="bold red" if doctor.missing else "bold green"),
     )
 
@@ -232,8 +234,12 @@ def _data_line(doctor: Doctor) -> str:
     return f"{doctor.data_folder}: {', '.join(doctor.data_files)}"
 
 
+def _quiet_table(*columns: str) -> Table:
+    return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
+
+
 def _device_table(doctor: Doctor) -> Table:
-    table = Table("device", "name", "memory (GiB)", "precisions", title_justify="left", title="Devices")
+    table = _quiet_table("device", "name", "memory (GiB)", "precisions")
     for device in doctor.devices:
         memory = "shared" if device.memory is None else f"{device.memory / 2**30:.1f}"
         table.add_row(device.name, Text(device.title), memory, ", ".join(device.precisions))
@@ -241,7 +247,7 @@ def _device_table(doctor: Doctor) -> Table:
 
 
 def _package_table(doctor: Doctor) -> Table:
-    table = Table("package", "for", "version", "to install", title_justify="left", title="Packages")
+    table = _quiet_table("package", "for", "version", "to install")
     for package in doctor.packages:
         missing = package.version is None
         table.add_row(

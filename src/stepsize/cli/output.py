@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["answers", "facts", "hint", "messages", "print_json", "save_plot", "show", "strict", "verdict_text"]
 
+_WITH_CARE = ("at the edge", "uncertain")  # verdicts of answers that a larger budget would improve
 _FILE_WIDTH = 120  # columns where the output is no terminal: few lines need to be broken
 
 
@@ -90,8 +91,8 @@ def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
 
 def verdict_text(verdict: Verdict) -> Text:
     """Return ``verdict`` as a coloured word and its reason."""
-    colour = "green" if verdict.trustworthy else "red"
-    return Text.assemble((f"{verdict.code.capitalize()}. ", f"bold {colour}"), verdict.reason)
+    colour = "red" if not verdict.trustworthy else "yellow" if verdict.code in _WITH_CARE else "green"
+    return Text.assemble("\n", (f"{verdict.code.capitalize()}. ", f"bold {colour}"), verdict.reason)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -139,7 +139,9 @@ class _LiveMeter:
     def render(self) -> RenderableType:
         head = Table.grid(padding=(0, 1))
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        bar = ProgressBar(total=1.0, completed=self._share, width=_BAR_WIDTH)
+        bar = ProgressBar(
+            total=1.0, completed=self._share, width=_BAR_WIDTH, complete_style="cyan", finished_style="cyan"
+        )
         head.add_row(
             self._spinner, Text(self._title, style="bold"), bar, f"{self._share:4.0%}", f"{minutes}:{seconds:02d}"
         )

@@ -59,7 +59,8 @@ def opened_task(spec: str, wishes: Wishes) -> Iterator[Task]:
 
     Example:
         >>> with opened_task("digits-mlp", Wishes(optimizer="sgd", device="cpu")) as task:
-        ...     task.optimizer_name
+        ...     name = task.optimizer_name
+        >>> name
         'SGD'
     """
     with contextlib.redirect_stdout(sys.stderr):

@@ -106,7 +106,7 @@ def render(run: Run, task: Task) -> RenderableType:
         ("cost", f"{number_text(run.seconds)} s"),
     ]
     colour = "green" if run.divergence is None else "red"
-    return Group(Text(task.name, style="bold underline"), facts(rows), Text(run.status, style=f"bold {colour}"))
+    return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {colour}"))
 
 
 def view_of(run: Run, task: Task) -> RunView:

@@ -22,6 +22,7 @@ _GRID = 0.02  # decades
 _FALLEN = 0.5  # share of the descent that marks where learning is under way
 _LOST = 0.5  # share of the descent that marks where it is lost again
 _SIGNIFICANT = 5.0  # standard errors that a descent must exceed
+_DOUBTFUL = 0.4  # share of that above which a descent is not denied either
 _RESAMPLES = 200
 _FEWEST = 10  # points below which nothing is said
 _ROUNDING = 1e-9  # of a loss; what moves less does not move
@@ -163,8 +164,9 @@ def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
 
 def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     marks = _marks(curve.y[None, :], curve.x, ramp)
-    limit = _significant(curve, int(marks.lowest[0]), ramp)
-    diverged_at = _diverged_at(curve, marks, ramp, limit)
+    limits = _significant(curve, ramp)
+    limit = float(limits[marks.lowest[0]])
+    diverged_at = float(marks.lost[0]) if marks.descent[0] > limit else _first_rise(curve, ramp, limits)
     verdict = _verdict(curve, marks, ramp, limit, diverged_at)
     learned = verdict.code in ("clear", "no divergence")
     return RangeReading(
@@ -181,18 +183,16 @@ def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     )
 
 
-def _significant(curve: Smooth, lowest: int, ramp: _Ramp) -> float:
-    """Return how much the curve must fall or rise to mean anything."""
+def _significant(curve: Smooth, ramp: _Ramp) -> Array:
+    """Return how much the curve must fall or rise at each of its positions to mean anything."""
     of_start = 1.25 * float(curve.noise[0]) / math.sqrt(ramp.firsts)  # a median strays a quarter more than a mean
-    error = math.hypot(float(curve.error[lowest]), of_start)
-    return max(_SIGNIFICANT * error, _ROUNDING * abs(ramp.start), 1e-300)
+    rounding = max(_ROUNDING * abs(ramp.start), 1e-300)
+    return np.asarray(np.maximum(_SIGNIFICANT * np.hypot(curve.error, of_start), rounding))
 
 
-def _diverged_at(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float) -> float:
-    """Return the log10 rate where the progress is lost or, where there was none, the loss first rises; NaN if not."""
-    if marks.descent[0] > limit:
-        return float(marks.lost[0])
-    risen = curve.y > ramp.start + limit
+def _first_rise(curve: Smooth, ramp: _Ramp, limits: Array) -> float:
+    """Return the log10 rate where a curve that never fell rises or is no longer finite; NaN if it does neither."""
+    risen = curve.y > ramp.start + limits
     rise = float(curve.x[np.argmax(risen)]) if risen.any() else math.nan
     return rise if ramp.edge is None else float(np.fmin(rise, ramp.edge))
 
@@ -203,7 +203,7 @@ def _verdict(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_a
     if ramp.edge is not None:
         notes += f" The loss is not finite from {10**ramp.edge:.1e} on."
     if descent <= limit:
-        if not math.isnan(diverged_at):
+        if not math.isnan(diverged_at) and descent <= _DOUBTFUL * limit:
             return Verdict(
                 "diverged at once",
                 "The loss rises before it has fallen by more than its noise: the range begins too high, or the model "
@@ -213,7 +213,7 @@ def _verdict(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_a
         if noise > _ROUNDING * abs(ramp.start):
             return Verdict(
                 "too noisy",
-                f"The loss moves by {max(descent, 0):.2g} over the range, within its noise of {noise:.2g} a step: "
+                f"The loss falls by {max(descent, 0):.2g} over the range, and its noise alone could bring {limit:.2g}: "
                 "nothing can be read from it. Take more steps, larger batches, or a higher end of the range.",
                 False,
             )

@@ -42,12 +42,12 @@ def find(
 ) -> Found:
     """Recommend a peak learning rate for ``task``, within ``budget`` trainings, judged by unseen data.
 
-    A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches
-    over short horizons (T/16, T/4, ..., as long as the budget pays for a pair), each with the task's whole schedule
-    compressed into it, outward from the best until it has worse neighbours. The loss is fitted against log rate over
-    all horizons at once, with the drift of the optimum from short to long ones, and the rate of least expected regret
-    at the full horizon T is recommended: on the low side of the likely optima, since the high side is steep; never
-    above the highest rate that was seen to work.
+    A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches,
+    outward from the best until it has worse neighbours: first over T/16 updates, then over the longest horizon of
+    which the rest of the budget pays for three runs, each with the task's whole schedule compressed into it. The loss
+    is fitted against log rate over both horizons at once, with the drift of the optimum from short to long ones, and the
+    rate of least expected regret at the full horizon T is recommended: on the low side of the likely optima, since
+    the high side is steep; never above the highest rate that was seen to work.
 
     Args:
         task: What to train; without ``val`` the training loss judges, and the verdict says so.

@@ -8,18 +8,17 @@ from dataclasses import dataclass, replace
 
 from stepsize.curves.lr_curve import LrCurve, Observation, Prior, expected_drift, fit_lr_curve
 
-__all__ = ["Policy", "Proposal", "Rung", "plan"]
+__all__ = ["Policy", "Proposal"]
 
+_SCOUT_SHARE = 1 / 16  # of the horizon: the shortest training that still ranks rates
+_SCOUT_SPEND = 0.45  # of the budget that may be gone when scouting ends
+_SCOUT_SPACING = 0.5  # decades between rates
+_FINAL_SPACING = 0.5
+_FINAL_RUNS = 3  # a rate and its two neighbours, at the longest horizon that the rest of the budget pays for
+_WORTH_IT = 1.5  # times the scouts' horizon below which final runs would tell nothing new
+_REFINED = 0.1  # decades from a trained rate within which another run is a repetition
 _SURE = 0.004  # expected regret below which more runs would not change the answer
 _FEWEST_STEPS = 8  # updates below which a training says nothing about a longer one
-
-
-@dataclass(frozen=True)
-class Rung:
-    """A shortened horizon of the plan: its share of the full one, and the decades between neighbouring rates."""
-
-    share: float
-    spacing: float
 
 
 @dataclass(frozen=True)
@@ -30,30 +29,12 @@ class Proposal:
     lr: float
 
 
-_SCOUT = Rung(1 / 16, 0.5)
-_LONGER = (Rung(1 / 8, 0.3), Rung(1 / 4, 0.3), Rung(1 / 2, 0.3), Rung(1.0, 0.3))
-_PAIR = 2  # runs that a rung needs at least: one alone says nothing about the place of its optimum
-_TOP_BUDGET = 0.72  # of the budget that a pair on the longest rung may take; the rest finds out where to put it
-
-
-def plan(budget: float, cost: Callable[[float], float]) -> tuple[Rung, ...]:
-    """Return the rungs that ``budget`` trainings pay for, ``cost`` being that of a run over a share of the horizon.
-
-    The longest rung is the longest of which a pair of runs takes no more than 72 % of the budget. T/16 scouts for
-    it, and T/4 lies between where the longest is longer than that.
-    """
-    affordable = [rung for rung in _LONGER if _PAIR * cost(rung.share) <= _TOP_BUDGET * budget]
-    if not affordable:
-        return (_SCOUT,)
-    between = [rung for rung in _LONGER if rung.share == 1 / 4 and affordable[-1].share > 1 / 4]
-    return (_SCOUT, *between, affordable[-1])
-
-
 class Policy:
-    """Brackets the optimum on short horizons, follows it to longer ones, and carries it to the full one.
+    """Scouts on a short horizon, follows the optimum to the longest one that the budget pays for, and brackets it there.
 
-    On each rung the rates grow outward from where the optimum is expected, until the best one has a worse
-    neighbour on either side (a diverged one counts), or the next run would not leave the longer rungs a pair each.
+    Scouts train for T/16. Then the rest of the budget is divided by three, and that sets the final horizon, up to T. On
+    either horizon the rates grow outward from where the optimum is expected, until the best one has a worse
+    neighbour on both sides (a diverged one counts) or the money is gone.
 
     Args:
         horizon: T, in updates.
@@ -61,26 +42,17 @@ class Policy:
         cost: The cost of a run over a number of updates, in trainings.
         untrained: The judged value before training.
         prior: What is known before the first run; needs a center.
-        rungs: The plan, from short to long; default what the budget pays for.
     """
 
     def __init__(
-        self,
-        *,
-        horizon: int,
-        budget: float,
-        cost: Callable[[int], float],
-        untrained: float,
-        prior: Prior,
-        rungs: tuple[Rung, ...] | None = None,
+        self, *, horizon: int, budget: float, cost: Callable[[int], float], untrained: float, prior: Prior
     ) -> None:
         self._horizon = horizon
         self._budget = budget
         self._cost = cost
+        self._final_steps: int | None = None
         self.untrained = untrained
         self.prior = prior
-        self._rungs = plan(budget, lambda share: cost(self._steps(share))) if rungs is None else rungs
-        self._level = 0
         self.spent = 0.0
         self.observations: list[Observation] = []
 
@@ -96,52 +68,74 @@ class Policy:
 
     def ask(self) -> Proposal | None:
         """Return the next run, or None when the budget is spent or the answer is sure."""
-        while self._level < len(self._rungs):
-            proposal = self._within(self._rungs[self._level])
+        if self._final_steps is None:
+            proposal = self._scout()
             if proposal is not None:
                 return proposal
-            self._level += 1
-            if self._level < len(self._rungs) and self._sure():
-                return None
-        return None
+            self._final_steps = self._affordable_steps()
+        return self._final(self._final_steps) if self._final_steps else None
 
-    def _steps(self, share: float) -> int:
-        return max(min(_FEWEST_STEPS, self._horizon), round(share * self._horizon))
+    @property
+    def _scout_steps(self) -> int:
+        return max(min(_FEWEST_STEPS, self._horizon), round(_SCOUT_SHARE * self._horizon))
 
-    def _sure(self) -> bool:
-        if not self.observations:
-            return False
-        curve = self.curve()
-        return curve.expected_regret(curve.best()) < _SURE
-
-    def _within(self, rung: Rung) -> Proposal | None:
-        steps = self._steps(rung.share)
-        done = [run for run in self.observations if run.steps == steps]
-        kept_back = sum(_PAIR * self._cost(self._steps(longer.share)) for longer in self._rungs[self._level + 1 :])
-        if self.spent + self._cost(steps) + kept_back > self._budget + 1e-9:
+    def _scout(self) -> Proposal | None:
+        steps = self._scout_steps
+        rest = (1 - _SCOUT_SPEND) * self._budget
+        # A budget that cannot pay for longer runs after them belongs to the scouts altogether.
+        longer = rest >= _FINAL_RUNS * self._cost(round(_WORTH_IT * steps))
+        if not self._affords(steps, self._budget - rest if longer else self._budget):
             return None
-        if not done:
-            return Proposal(steps, self._first(steps))
-        x = self._outward(done, rung.spacing)
+        assert self.prior.center is not None
+        x = self._outward(steps, _SCOUT_SPACING) if self.observations else self.prior.center
         return None if x is None else Proposal(steps, 10**x)
 
-    def _first(self, steps: int) -> float:
-        if not self.observations:
-            assert self.prior.center is not None
-            return 10**self.prior.center
-        curve = self.curve()
-        return curve.quantile(0.5) * 10 ** (curve.drift * math.log2(self._horizon / steps))
+    def _affordable_steps(self) -> int:
+        """Return the longest horizon of which three runs are affordable, or two where that is short; 0 if not worth it."""
+        worth_it = min(self._horizon, round(_WORTH_IT * self._scout_steps))
+        for runs in (_FINAL_RUNS, _FINAL_RUNS - 1):
+            steps = self._longest((self._budget - self.spent) / runs)
+            if steps >= worth_it:
+                return steps
+        return 0
 
-    @staticmethod
-    def _outward(done: list[Observation], spacing: float) -> float | None:
-        """Return the log10 rate beside the best run of a rung where a neighbour is missing, or None."""
+    def _longest(self, price: float) -> int:
+        """Return the most updates that one run can have for ``price``, at most the horizon."""
+        low, high = 0, self._horizon
+        while low < high:  # bisection: cost rises with steps, but evaluation makes it no plain multiple of them
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self._cost(middle) <= price else (low, middle - 1)
+        return low
+
+    def _final(self, steps: int) -> Proposal | None:
+        if not self._affords(steps):
+            return None
+        curve = self.curve()
+        done = [run for run in self.observations if run.steps == steps]
+        if not done:
+            there = curve.drift * math.log2(self._horizon / steps)
+            return Proposal(steps, curve.quantile(0.5) * 10**there)
+        if curve.to_go <= 1 and curve.expected_regret(curve.best()) < _SURE:
+            return None
+        x = self._outward(steps, _FINAL_SPACING)
+        if x is not None:
+            return Proposal(steps, 10**x)
+        best = curve.best()
+        tried = min(abs(math.log10(run.lr / best)) for run in done)
+        return Proposal(steps, best) if steps == self._horizon and tried > _REFINED else None
+
+    def _affords(self, steps: int, limit: float | None = None) -> bool:
+        return self.spent + self._cost(steps) <= (self._budget if limit is None else limit) + 1e-9
+
+    def _outward(self, steps: int, spacing: float) -> float | None:
+        """Return the log10 rate beside the best run of a horizon where a neighbour is missing, or None."""
+        done = [run for run in self.observations if run.steps == steps]
         alive = [run for run in done if not run.diverged and math.isfinite(run.value)]
         if not alive:
-            return math.log10(min(run.lr for run in done)) - 2 * spacing
+            elsewhere = len(done) < len(self.observations)  # other horizons say that it cannot be far
+            return math.log10(min(run.lr for run in done)) - (spacing if elsewhere else 2 * spacing)
         best = min(alive, key=lambda run: run.value)
         at = math.log10(best.lr)
-        below = any(run.lr < best.lr for run in done)
-        above = any(run.lr > best.lr for run in done)
-        if not below:  # the cheaper side to be wrong on, and where longer horizons go
+        if not any(run.lr < best.lr for run in done):  # the cheaper side to be wrong on, and where longer horizons go
             return at - spacing
-        return None if above else at + spacing
+        return None if any(run.lr > best.lr for run in done) else at + spacing

@@ -1,0 +1,246 @@
+"""A task is named in one of three ways; what is wrong with a task file is told with file and line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import WriteTask
+
+import stepsize
+from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.errors import InputError, UnknownNameError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def notes_of(error: pytest.ExceptionInfo[InputError]) -> str:
+    return "\n".join(error.value.__notes__)
+
+
+def opened(spec: str, **wishes: object) -> stepsize.Task:
+    with opened_task(spec, Wishes(**wishes)) as task:  # type: ignore[arg-type]
+        return task
+
+
+def test_a_built_in_name_takes_all_wishes() -> None:
+    task = opened("digits-mlp", optimizer="momentum", steps=50, device="cpu")
+
+    assert (task.name, task.horizon, task.optimizer) == ("digits-mlp", 50, "momentum")
+
+
+@pytest.mark.parametrize(
+    "spec", ["mine.py", "mine.py:task", "mine.py:build", "./mine.py:other", "mine:other", "mine:build"]
+)
+def test_a_file_or_module_names_a_task_or_a_function_that_returns_one(write_task: WriteTask, spec: str) -> None:
+    write_task("task = make()\nother = make()\ndef build():\n    return make()")
+
+    assert opened(spec).name == "small"
+
+
+def test_a_module_of_a_package_is_found_from_the_present_folder(write_task: WriteTask, tmp_path: Path) -> None:
+    (tmp_path / "kit").mkdir()
+    write_task("task = make()", name="kit/trainings.py")
+
+    assert opened("kit.trainings").name == "small"
+
+
+def test_a_file_can_import_its_neighbours_also_while_it_trains(write_task: WriteTask, tmp_path: Path) -> None:
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "bricks.py").write_text("from torch.nn import Linear\n", encoding="utf-8")
+    late = "def late():\n    import bricks\n    return bricks.Linear(3, 1)\ntask = make(model=late, steps=2)"
+    write_task(late, name="nets/mine.py")
+
+    with opened_task("nets/mine.py", Wishes()) as task:
+        run = stepsize.train(task, 0.1)
+
+    assert len(run.losses) == 2
+
+
+def test_nothing_is_left_behind(write_task: WriteTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "bricks.py").write_text("width = 3\n", encoding="utf-8")
+    write_task("import bricks\ntask = make()")
+    before = list(sys.path)
+
+    opened("mine.py")
+
+    assert not list(tmp_path.rglob("*.pyc"))
+    assert sys.path == before
+    assert {"bricks", "mine"}.isdisjoint(sys.modules)
+    assert sys.dont_write_bytecode is False
+
+
+def test_a_file_that_bears_the_name_of_a_library_hides_it_from_nobody(write_task: WriteTask) -> None:
+    write_task(name="json.py")
+    import json
+
+    assert opened("json.py").name == "small"
+    assert sys.modules["json"] is json
+
+
+def test_what_a_task_prints_goes_to_stderr(write_task: WriteTask, capsys: pytest.CaptureFixture[str]) -> None:
+    write_task("print('hello from the file')\ntask = make()")
+
+    opened("mine.py")
+
+    assert capsys.readouterr() == ("", "hello from the file\n")
+
+
+def test_wishes_change_a_task_of_ones_own(write_task: WriteTask) -> None:
+    write_task("task = make(steps=None, epochs=30, schedule=lambda step: 1 - step / 60)")
+
+    task = opened("mine.py", steps=15, optimizer="adam")
+
+    assert (task.horizon, task.optimizer) == (15, "adam")
+    assert task.schedule is not None
+    assert task.schedule(0) > 0.9
+    assert task.schedule(14) < 0.1  # the same shape, complete within the shorter horizon
+
+
+def test_a_task_of_ones_own_brings_its_own_data(write_task: WriteTask) -> None:
+    with pytest.raises(InputError, match="--data is for built-in tasks only"):
+        opened(write_task(), data=Path())
+
+
+def test_an_unknown_name_suggests_the_nearest_and_the_other_forms() -> None:
+    with pytest.raises(UnknownNameError, match=r"got 'digits-mpl'. Did you mean 'digits-mlp'\?") as error:
+        opened("digits-mpl")
+
+    assert "A task of your own is written file.py:task or package.module:task." in notes_of(error)
+
+
+def test_a_name_that_is_a_file_without_its_suffix_is_pointed_out(write_task: WriteTask) -> None:
+    write_task()
+
+    with pytest.raises(UnknownNameError, match="got 'mine'") as error:
+        opened("mine")
+
+    assert "There is a file mine.py here." in notes_of(error)
+
+
+def test_a_missing_file_suggests_the_nearest(write_task: WriteTask) -> None:
+    write_task()
+
+    with pytest.raises(InputError, match=r"must be a file that exists; got 'mime.py'. Did you mean 'mine.py'\?"):
+        opened("mime.py:task")
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"Looked in {tmp_path}"):
+        opened("nothing.py")
+
+
+@pytest.mark.parametrize("spec", ["nowhere.inside:task", "nowhere:task"])
+def test_a_missing_module_is_named(spec: str) -> None:
+    with pytest.raises(InputError, match="must be a module that can be imported from here; got 'nowhere"):
+        opened(spec)
+
+
+def test_a_syntax_error_shows_its_line_and_the_caret(write_task: WriteTask, tmp_path: Path) -> None:
+    write_task("import torch\nmodel = torch.nn.Linear(3,\n", head="")
+
+    with pytest.raises(InputError, match=r"must be valid Python; got 'mine.py'. SyntaxError: '\(' was never") as error:
+        opened("mine.py")
+
+    lines = notes_of(error).splitlines()
+    assert lines[0] == f'  File "{tmp_path / "mine.py"}", line 2'
+    assert lines[1].strip() == "model = torch.nn.Linear(3,"
+    assert lines[2].index("^") == lines[1].index("(")
+
+
+def test_a_syntax_error_in_a_neighbour_names_the_neighbour(write_task: WriteTask, tmp_path: Path) -> None:
+    (tmp_path / "bricks.py").write_text("  width = 3\n", encoding="utf-8")
+    write_task("import bricks")
+
+    with pytest.raises(InputError, match="IndentationError: unexpected indent") as error:
+        opened("mine.py")
+
+    assert "bricks.py" in notes_of(error)
+
+
+def test_an_exception_while_importing_is_named_with_its_line(write_task: WriteTask, tmp_path: Path) -> None:
+    write_task("import torch\ntask = unknown_thing\n", head="")
+
+    with pytest.raises(InputError, match="It raised NameError: name 'unknown_thing' is not defined") as error:
+        opened("mine.py")
+
+    assert notes_of(error) == f"Raised in {tmp_path / 'mine.py'}, line 2:\n    task = unknown_thing"
+
+
+def test_an_exception_in_the_function_that_builds_the_task_is_named_with_its_line(write_task: WriteTask) -> None:
+    write_task("def build():\n    return {}['key']")
+
+    with pytest.raises(InputError, match="It raised KeyError: 'key'") as error:
+        opened("mine.py:build")
+
+    assert "return {}['key']" in notes_of(error)
+
+
+def test_an_exception_in_a_parent_package_is_told(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "__init__.py").write_text("1 / 0\n", encoding="utf-8")
+    (tmp_path / "broken" / "inside.py").touch()
+
+    with pytest.raises(InputError, match="It raised ZeroDivisionError: division by zero"):
+        opened("broken.inside:task")
+
+
+def test_a_task_that_breaks_a_rule_says_in_which_line(write_task: WriteTask) -> None:
+    write_task("task = make(steps=0)")
+
+    with pytest.raises(InputError, match="steps must be a whole number of updates, at least 1; got 0") as error:
+        opened("mine.py")
+
+    assert "mine.py, line" in notes_of(error)
+    assert "dataclass" not in notes_of(error)
+
+
+def test_a_file_that_ends_the_program_is_told_how_not_to(write_task: WriteTask) -> None:
+    write_task("raise SystemExit(2)")
+
+    with pytest.raises(InputError, match='if __name__ == "__main__"'):
+        opened("mine.py")
+
+
+def test_a_missing_attribute_lists_the_tasks_that_are_there(write_task: WriteTask) -> None:
+    write_task("one = make()\ntwo = make()\nnumber = 3")
+
+    with pytest.raises(InputError, match=r"no 'task' is; got 'mine.py'. There is: mine.py:one, mine.py:two$"):
+        opened("mine.py")
+
+
+def test_a_file_without_tasks_says_how_one_is_made(write_task: WriteTask) -> None:
+    write_task("number = 3")
+
+    with pytest.raises(InputError, match=r"It holds no Task; define one, for example: task = stepsize.Task\(...\)"):
+        opened("mine.py")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("task = 3", "must be a stepsize.Task, .* It is of type int"),
+        ("task = nn.Linear", "It is the class Linear"),
+        ("def task(): return None", "It is None"),
+        ("def task(size, *, depth): return make()", r"without arguments; .* It takes \(size, \*, depth\)"),
+    ],
+)
+def test_an_attribute_of_another_type_is_described(write_task: WriteTask, code: str, message: str) -> None:
+    write_task(code)
+
+    with pytest.raises(InputError, match=message):
+        opened("mine.py")
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("mps:7", "device must be one that this machine has"), ("abacus", "device must be a torch device")],
+)
+def test_a_device_that_is_not_there_is_told_before_training(write_task: WriteTask, device: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        opened(write_task(), device=device)

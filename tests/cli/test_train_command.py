@@ -1,0 +1,147 @@
+"""`stepsize train` trains once, and draws how it went."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.cli.conftest import Invoke, WriteTask
+
+import stepsize
+from stepsize.cli.train import EXAMPLE, view_of
+from stepsize.training.stepping import rung_schedule
+
+
+def small_task(steps: int = 60) -> stepsize.Task:
+    x = torch.randn(64, 3)
+    y = x.sum(1, keepdim=True) + 0.3 * torch.randn(64, 1)
+    schedule = stepsize.build_task("cancer-mlp", steps=steps, device="cpu").schedule
+    return stepsize.Task(
+        model=lambda: torch.nn.Linear(3, 1),
+        loss=torch.nn.functional.mse_loss,
+        train=(x, y),
+        val=(x, y),
+        optimizer="sgd",
+        steps=steps,
+        schedule=schedule,
+        device="cpu",
+    )
+
+
+def test_its_json_is_the_run_of_the_library(invoke: Invoke) -> None:
+    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--marks", "4", "--device", "cpu")
+    done = invoke("train", "cancer-mlp", *given, "--json")
+
+    task = stepsize.build_task("cancer-mlp", steps=40, device="cpu")
+    run = stepsize.train(task, 0.01, seed=5, marks=(10, 20, 30, 40))
+
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert (told["lr"], told["seed"], told["steps"]) == (0.01, 5, 40)
+    assert told["losses"] == run.losses.tolist()
+    assert told["val_loss"] == run.val_loss
+    assert [seen["step"] for seen in told["evaluations"]] == [10, 20, 30, 40]
+    assert told["evaluations"][-1]["metrics"] == dict(run.evaluations[-1].metrics)
+    assert told["diverged_at_step"] is None
+
+
+def test_people_read_losses_conditions_and_how_it_ended(invoke: Invoke, write_task: WriteTask, tmp_path: Path) -> None:
+    done = invoke("train", write_task(), "--lr", "0.1", "--plot", "run.svg")
+
+    assert done.exit_code == 0
+    for name in ("learning rate", "training loss", "validation loss", "cost"):
+        assert name in done.stdout
+    assert "SGD, schedule constant, 60 steps, seed 0" in done.stdout
+    assert "Trained for 60 steps." in done.stdout
+    assert "train small: 100%, step 60 of 60" in done.stderr
+    assert "Training of small at lr 0.1" in (tmp_path / "run.svg").read_text(encoding="utf-8")
+
+
+def test_a_training_that_diverged_exits_with_three_and_strict_json(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("train", write_task(), "--lr", "1e30", "--json", "--plot", "run.svg")
+
+    told = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert done.exit_code == 3
+    assert told["diverged_at_step"] == 1
+    assert told["train_loss"] is None
+    assert told["losses"][-1] is None
+    assert Path("run.svg").exists()
+
+
+def test_people_read_why_it_diverged(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("train", write_task(), "--lr", "1e30")
+
+    assert done.exit_code == 3
+    assert "Diverged at step 1: the loss became" in done.stdout
+    assert "training loss" not in done.stdout
+
+
+@pytest.mark.parametrize("lr", ["-1", "0", "nan", "inf"])
+def test_a_rate_must_be_positive_and_finite(invoke: Invoke, write_task: WriteTask, lr: str) -> None:
+    done = invoke("train", write_task(), "--lr", lr)
+
+    assert done.exit_code == 2
+    assert "Error: lr must be a positive, finite learning rate; got" in done.stderr
+
+
+def test_a_rate_must_be_given(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("train", write_task())
+
+    assert done.exit_code == 2
+    assert "Missing option '--lr'" in done.stderr
+
+
+def test_more_marks_than_steps_judge_each_step_once(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--marks", "10", "--json")
+
+    assert [seen["step"] for seen in json.loads(done.stdout)["evaluations"]] == [1, 2, 3]
+
+
+def test_the_chart_shows_the_rate_of_each_step() -> None:
+    task = small_task()
+    run = stepsize.train(task, 0.1, marks=(30, 60))
+
+    view = view_of(run, task)
+
+    factor = rung_schedule(task, 60)
+    assert list(view.lrs) == [0.1 * factor(step) for step in range(60)]
+    assert list(view.val_steps) == [30, 60]
+    assert view.diverged_step is None
+
+
+def test_the_smoothed_line_follows_the_losses_without_their_noise() -> None:
+    task = small_task(steps=500)  # more steps than the smoother is given points
+    run = stepsize.train(task, 0.05)
+
+    line = np.asarray(view_of(run, task).smoothed)
+
+    tail = run.losses[-100:]
+    assert line.shape == run.losses.shape
+    assert np.std(np.diff(line[-100:])) < 0.2 * np.std(np.diff(tail))
+    assert math.isclose(line[-100:].mean(), tail.mean(), rel_tol=0.1)
+
+
+def test_a_short_training_is_not_smoothed() -> None:
+    task = small_task(steps=10)
+
+    assert len(view_of(stepsize.train(task, 0.1), task).smoothed) == 0
+
+
+def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
+    task = small_task(steps=60)
+    run = stepsize.train(task, 0.9)
+    losses = run.losses.copy()
+    losses[40:] = math.inf
+
+    line = np.asarray(view_of(type(run)(**{**vars(run), "losses": losses}), task).smoothed)
+
+    assert np.isfinite(line[:40]).all()
+    assert np.isnan(line[40:]).all()
+
+
+def test_its_help_has_an_example(invoke: Invoke) -> None:
+    assert f"Example: {EXAMPLE}" in invoke("train", "--help").stdout
