@@ -19,7 +19,7 @@ BAD_TASKS = {
         "model must have at least one trainable parameter",
     ),
     "loss not a scalar": (
-        "task = make(loss=lambda output, target: (output - target) ** 2, val=None)",
+        "task = make(loss=lambda output, target: (output - target) ** 2)",
         "loss must return a scalar tensor of shape (); got (32, 1). Reduce it, for example by .mean()",
     ),
     "loss of nothing": (

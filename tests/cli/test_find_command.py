@@ -91,14 +91,15 @@ def test_an_answer_that_cannot_be_trusted_exits_with_three(
     assert (tmp_path / "lr.svg").exists()
 
 
-def test_where_nothing_was_trained_the_chart_is_that_of_the_range_test(
+def test_where_the_budget_pays_for_nothing_there_is_no_chart_and_it_is_said(
     invoke: Invoke, write_task: WriteTask, tmp_path: Path
 ) -> None:
     done = invoke("find", write_task(), "--budget", "0.001", "--plot", "lr.svg", "--json")
 
     assert done.exit_code == 3
     assert json.loads(done.stdout)["curve"]["runs"] == []
-    assert "Range test" in (tmp_path / "lr.svg").read_text(encoding="utf-8")
+    assert "No chart: nothing was trained." in done.stderr
+    assert not (tmp_path / "lr.svg").exists()
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "nan"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stepsize.curves import RangeReading, suggest
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 Array = NDArray[np.float64]
@@ -52,7 +53,7 @@ def test_a_tail_that_is_not_finite_ends_the_range_and_the_sentence_says_so(bad: 
     found = suggest(LRS, losses)
     first = float(LRS[LRS > 0.4][0])
     assert found.verdict.code == "clear"
-    assert f"not finite from {first:.1e}" in found.verdict.reason
+    assert f"not finite from {number_text(first)}" in found.verdict.reason
     assert found.diverged_at == pytest.approx(first)
     assert found.lr
     assert found.lr < 0.4
@@ -78,7 +79,7 @@ def test_an_early_spike_is_ignored_and_counted(position: int) -> None:
     spiked[position] += 60
     plain, found = suggest(LRS, losses), suggest(LRS, spiked)
     assert found.verdict.code == "clear"
-    assert "1 spikes were ignored" in found.verdict.reason
+    assert "1 spike was ignored" in found.verdict.reason
     assert plain.lr
     assert found.lr
     assert abs(math.log10(found.lr / plain.lr)) < 0.02
@@ -99,7 +100,7 @@ def test_a_loss_that_only_rises_has_diverged_at_once(size: float, power: float) 
     assert_no_answer(found, "diverged at once")
     assert found.diverged_at
     assert 1e-6 < found.diverged_at < 2e-5
-    assert f"diverges at {found.diverged_at:.1e}" in found.verdict.reason
+    assert f"diverges at {number_text(found.diverged_at)}" in found.verdict.reason
     assert "lower range" in found.verdict.reason
 
 
@@ -111,9 +112,10 @@ def test_a_level_that_jumps_up_has_diverged_at_once(copies: int) -> None:
     assert found.diverged_at == pytest.approx(0.01, rel=1.0)
 
 
-def test_equal_ramps_without_noise_that_only_rise_have_diverged_at_once() -> None:
-    rates = np.tile(LRS[:18], 5)  # what several ramps over one batch give, cut where they were lost
-    found = suggest(rates, 1 + (rates / 1e-6) ** 0.3, repeats=5)
+@pytest.mark.parametrize("ramps", [1, 5, 16])
+def test_equal_ramps_without_noise_that_only_rise_have_diverged_at_once(ramps: int) -> None:
+    rates = np.tile(LRS[:18], ramps)  # what several ramps over one batch give, cut where they were lost
+    found = suggest(rates, 1 + (rates / 1e-6) ** 0.3, repeats=ramps)
     assert_no_answer(found, "diverged at once")
 
 
@@ -125,7 +127,7 @@ def test_nan_after_a_level_has_diverged_at_once(finite: int) -> None:
 
 
 def test_an_explosion_from_the_first_step_on_gives_no_warning() -> None:
-    losses = np.concatenate([10.0 ** np.arange(0, 300, 15), [math.inf] * 205])
+    losses = np.concatenate([10.0 ** np.linspace(170, 305, 20), [math.inf] * 205])
     assert_no_answer(suggest(LRS, losses), "diverged at once")
 
 

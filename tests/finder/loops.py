@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 mse = nn.functional.mse_loss
+backward: Callable[[Tensor], None] = Tensor.backward  # which has no types of its own
 
 
 @dataclass
@@ -66,7 +67,7 @@ def plain_step(net: nn.Module, optimizer: Optimizer) -> Callable[[Any], Tensor]:
         x, y = batch
         optimizer.zero_grad()
         loss = mse(net(x), y)
-        loss.backward()
+        backward(loss)
         optimizer.step()
         return loss
 
@@ -95,10 +96,10 @@ def lbfgs() -> Loop:
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = mse(net(x), y)
-            loss.backward()
+            backward(loss)
             return loss
 
-        return optimizer.step(closure)  # type: ignore[no-any-return]
+        return optimizer.step(closure)  # type: ignore[no-any-return, no-untyped-call]
 
     return Loop(step, [optimizer], loader(own_generator=False), [net])
 
@@ -148,7 +149,7 @@ def accumulating() -> Loop:
         optimizer.zero_grad()
         parts = [mse(net(a), b) / 2 for a, b in zip(x.chunk(2), y.chunk(2), strict=True)]
         for part in parts:
-            part.backward()  # type: ignore[no-untyped-call]
+            backward(part)
         optimizer.step()
         return torch.stack(parts).sum()
 
@@ -158,7 +159,7 @@ def accumulating() -> Loop:
 def averaged() -> Loop:
     net = network()
     optimizer = AdamW(net.parameters(), lr=0.003)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))  # type: ignore[no-untyped-call]
     update = plain_step(net, optimizer)
 
     def step(batch: Any) -> Tensor:
@@ -180,10 +181,10 @@ def adversarial() -> Loop:
         of_judge.zero_grad()
         ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
         loss = bce(judge(real), ones) + bce(judge(fake.detach()), zeros)
-        loss.backward()
+        backward(loss)
         of_judge.step()
         of_maker.zero_grad()
-        bce(judge(fake), ones).backward()
+        backward(bce(judge(fake), ones))
         of_maker.step()
         return loss
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from stepsize.curves.numerals import number_text
 from stepsize.finder.critical import Critical, search_critical
 
 LOW, HIGH = 1e-7, 10.0
@@ -48,7 +49,7 @@ def test_the_sentence_names_the_bracket() -> None:
     found = search(bowl(2.0), 1.0)
     falling = max(lr for lr, loss in found.trials if loss <= 1.0)
     rising = min(lr for lr, loss in found.trials if loss > 1.0)
-    assert found.reason == f"The loss of the batch falls at {falling:.2e} and rises at {rising:.2e}."
+    assert found.reason == f"The loss of the batch falls at {number_text(falling)} and rises at {number_text(rising)}."
     assert found.lr
     assert falling < found.lr < rising
     assert rising / falling <= 1.3
@@ -58,7 +59,7 @@ def test_a_loss_that_never_rises_has_been_tried_up_to_the_very_end_of_the_range(
     found = search(lambda lr: 0.5, 1.0)
     assert found.lr is None
     assert found.trials[-1][0] == HIGH
-    assert "does not rise at any rate up to 1.0e+01" in found.reason
+    assert "does not rise at any rate up to 10" in found.reason
     assert len(found.trials) <= 9
 
 
@@ -66,7 +67,7 @@ def test_a_loss_that_rises_everywhere_has_been_tried_down_to_the_very_end_of_the
     found = search(lambda lr: 2.0, 1.0)
     assert found.lr is None
     assert found.trials[-1][0] == LOW
-    assert "rises at every rate down to 1.0e-07" in found.reason
+    assert "rises at every rate down to 1e-7" in found.reason
     assert len(found.trials) <= 9
 
 

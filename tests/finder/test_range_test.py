@@ -236,14 +236,17 @@ def test_a_one_shot_iterator_that_is_too_short_is_read_again() -> None:
     assert [id(batch) for batch in found.batches] == [id(batch) for batch in loop.batches]
 
 
+def formed(loop: Loop, form: Callable[[Tensor], Any]) -> Callable[[Any], Any]:
+    return lambda batch: form(loop.step(batch))
+
+
 def test_a_step_may_return_a_tensor_or_any_real_number() -> None:
     loop = linear()
     expected = test_of(loop).lr
     forms: list[Callable[[Tensor], Any]] = [Tensor.item, lambda loss: loss.reshape(1, 1), lambda loss: loss.double()]
     forms += [lambda loss: np.float32(loss.item()), lambda loss: np.float64(loss.item())]
     for form in forms:
-        found = range_test(lambda batch, form=form: form(loop.step(batch)), loop.optimizer, loop.batches)
-        assert found.lr == expected
+        assert range_test(formed(loop, form), loop.optimizer, loop.batches).lr == expected
 
 
 # What it says where it cannot answer

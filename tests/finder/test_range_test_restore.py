@@ -132,11 +132,19 @@ def fixed_batches(loop: Loop) -> Loop:
     return loop
 
 
+def returning(loop: Loop, value: Any) -> Callable[[Any], Any]:
+    def step(batch: Any) -> Any:
+        loop.step(batch)
+        return value
+
+    return step
+
+
 def test_a_result_nobody_wanted_leaves_no_trace_either() -> None:
     def interrupt(loop: Loop) -> None:
         for bad in (None, torch.ones(2), "0.3", True, 1j):
             with pytest.raises(ValueError, match="step must return"):
-                range_test(lambda batch, bad=bad: (loop.step(batch), bad)[1], loop.optimizers, loop.batches)
+                range_test(returning(loop, bad), loop.optimizers, loop.batches)
 
     assert_same_trajectory(momentum, interrupt)
 
@@ -150,7 +158,11 @@ def test_gradients_flags_and_hooks_are_as_they_were() -> None:
     grads = [parameter.grad for parameter in net.parameters()]
     values = [grad.clone() for grad in grads if grad is not None]
     hooks = dict(loop.optimizer._optimizer_step_pre_hooks)
-    proven(range_test(wrapped(loop, lambda calls: net.train() and None), loop.optimizer, loop.batches, steps=40))  # type: ignore[func-returns-value]
+
+    def wake(calls: int) -> None:
+        net.train()
+
+    proven(range_test(wrapped(loop, wake), loop.optimizer, loop.batches, steps=40))
     for parameter, grad, value in zip(net.parameters(), grads, values, strict=True):
         assert parameter.grad is grad
         assert grad is not None

@@ -99,7 +99,7 @@ def test_objects_of_the_closure_are_found() -> None:
 def test_objects_in_containers_of_the_closure_are_found() -> None:
     for wrap in (lambda a: [a], lambda a: (1, a), lambda a: {"ema": a}, lambda a: {a}):
         average = Average()
-        held = wrap(average)  # type: ignore[no-untyped-call]
+        held = wrap(average)
         assert holds(reach(lambda batch, held=held: held, []).others, average)
 
 

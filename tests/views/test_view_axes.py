@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from stepsize.curves.numerals import number_text, span_text, wrapped
 from stepsize.views.axes import Axis, clip_levels, log_ticks, lr_axis, step_axis, value_axis
-from stepsize.views.numerals import number_text, span_text, wrapped
 
 
 def texts(axis: Axis) -> list[str]:

@@ -65,7 +65,11 @@ def command(
         else:
             show(render(found, budget))
         if path is not None:
-            save_plot(_chart(found), path)
+            chart = _chart(found)
+            if chart is None:
+                hint("No chart: nothing was trained.")
+            else:
+                save_plot(chart, path)
         if not found.verdict.trustworthy:
             raise typer.Exit(NO_ANSWER)
         if not as_json and found.lr is not None:
@@ -83,8 +87,8 @@ def render(found: Found, budget: float) -> RenderableType:
     Returns:
         A table of facts and the verdict.
     """
+    from stepsize.curves.numerals import span_text
     from stepsize.views import number_text
-    from stepsize.views.numerals import span_text
 
     cost = found.cost
     rows: list[tuple[str, RenderableType]] = [
@@ -107,9 +111,11 @@ def render(found: Found, budget: float) -> RenderableType:
     return Group(Text(found.conditions.task, style="bold underline"), facts(rows), verdict_text(found.verdict))
 
 
-def _chart(found: Found) -> Chart:
+def _chart(found: Found) -> Chart | None:
     """Return the lr curve, or what there is where nothing was trained."""
-    return found.plot() if found.curve.runs else found.range_test.plot()
+    if found.curve.runs:
+        return found.plot()
+    return None if found.range_test is None else found.range_test.plot()
 
 
 def _repeated(optimizer: str | None, steps: int | None, data: Path | None) -> list[str]:

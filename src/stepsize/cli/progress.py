@@ -99,6 +99,11 @@ class _Search:
         from stepsize.views import number_text
 
         setting = progress.setting
+        if progress.stage == "range test":
+            self._updates += 1
+            share = min(1.0, self._updates / self._horizon / self._budget)
+            self._meter(share, f"range test, lr {number_text(setting.lr)}, {_loss(progress.loss)}")
+            return
         if setting is not self._setting:
             self._setting = setting
             self._losses = deque(maxlen=max(1, setting.steps // 10))

@@ -35,7 +35,7 @@ EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6 1 --plot range.png"
 def command(
     task: TaskArgument,
     *,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 100,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 300,
     lr: Annotated[tuple[float, float], typer.Option("--lr", metavar="LOW HIGH", help="The rates to consider.")] = (
         1e-7,
         10.0,
@@ -80,8 +80,8 @@ def render(found: RangeTest, task: Task) -> RenderableType:
     Returns:
         A table of facts and the verdict.
     """
+    from stepsize.curves.numerals import span_text
     from stepsize.views import number_text
-    from stepsize.views.numerals import span_text
 
     rates = {
         "learns from": found.low,

@@ -91,7 +91,7 @@ def expected_drift(observations: Sequence[Observation]) -> float:
         >>> expected_drift([Observation(50, 0.1, 0.5, train_loss=0.5, val_loss=0.5)])
         0.03
         >>> round(expected_drift([Observation(50, 0.1, 0.5, train_loss=0.01, val_loss=0.5)]), 2)
-        0.29
+        0.28
     """
     known = [seen for seen in observations if seen.train_loss > 0 and 0 < seen.val_loss < math.inf]
     if not known:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.curves.numerals import number_text
 from stepsize.curves.smoothing import Smooth, smooth
 from stepsize.curves.verdict import Verdict
 from stepsize.errors import InputError
@@ -22,7 +23,8 @@ _GRID = 0.02  # decades
 _FALLEN = 0.5  # share of the descent that marks where learning is under way
 _LOST = 0.5  # share of the descent that marks where it is lost again
 _SIGNIFICANT = 5.0  # standard errors that a descent must exceed
-_DOUBTFUL = 0.4  # share of that above which a descent is not denied either
+_DOUBTFUL = 0.4  # share of that above which a descent is not denied either …
+_BESIDE = 0.1  # … unless it is less than this share of the rise after it
 _RESAMPLES = 200
 _FEWEST = 10  # points below which nothing is said
 _ROUNDING = 1e-9  # of a loss; what moves less does not move
@@ -199,15 +201,18 @@ def _first_rise(curve: Smooth, ramp: _Ramp, limits: Array) -> float:
 
 def _verdict(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at: float) -> Verdict:
     noise, descent = float(curve.noise[0]), float(marks.descent[0])
-    notes = f" {curve.outliers} spikes were ignored." if curve.outliers else ""
+    notes = (
+        f" {curve.outliers} {'spike was' if curve.outliers == 1 else 'spikes were'} ignored." if curve.outliers else ""
+    )
     if ramp.edge is not None:
-        notes += f" The loss is not finite from {10**ramp.edge:.1e} on."
+        notes += f" The loss is not finite from {number_text(10**ramp.edge)} on."
     if descent <= limit:
-        if not math.isnan(diverged_at) and descent <= _DOUBTFUL * limit:
+        doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
+        if not math.isnan(diverged_at) and not doubtful:
             return Verdict(
                 "diverged at once",
                 "The loss rises before it has fallen by more than its noise: the range begins too high, or the model "
-                f"does not learn. It diverges at {10**diverged_at:.1e}. Try a lower range, or more steps.",
+                f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps.",
                 False,
             )
         if noise > _ROUNDING * abs(ramp.start):
@@ -221,8 +226,8 @@ def _verdict(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_a
     if np.isnan(marks.lost[0]):
         return Verdict(
             "no divergence",
-            f"The loss still falls or is flat at the end of the range, {10 ** curve.x[-1]:.1e}: the best rate may lie "
-            f"above it. Raise the end of the range.{notes}",
+            f"The loss still falls or is flat at the end of the range, {number_text(10 ** curve.x[-1])}: the best rate "
+            f"may lie above it. Raise the end of the range.{notes}",
             False,
         )
     return Verdict("clear", f"The loss falls by {descent:.3g} and is lost again past its minimum.{notes}", True)
@@ -267,8 +272,8 @@ def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:
         verdict = Verdict("too few steps", reason, False)
     else:
         reason = (
-            f"The loss is not finite from {10**edge:.1e} on, after {int(np.sum(x < edge))} steps: the range begins too "
-            "high, or the data or the model give NaN at any rate. Try a lower range."
+            f"The loss is not finite from {number_text(10**edge)} on, after {int(np.sum(x < edge))} steps: the range "
+            "begins too high, or the data or the model give NaN at any rate. Try a lower range."
         )
         verdict = Verdict("diverged at once", reason, False)
     start = float(np.median(y[np.isfinite(y)])) if np.isfinite(y).any() else math.nan

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stepsize.curves.numerals import number_text
+
 __all__ = ["Critical", "search_critical"]
 
 _STRIDE = 4.0  # factor between rates while the edge is not bracketed yet
@@ -74,7 +76,7 @@ def search_critical(
         edge = high if up else low
         if lr == edge:
             way = "does not rise at any rate up to" if up else "rises at every rate down to"
-            return Critical(None, base_loss, tuple(trials), f"The loss of the batch {way} {edge:.1e}.")
+            return Critical(None, base_loss, tuple(trials), f"The loss of the batch {way} {number_text(edge)}.")
         lr = min(lr * _STRIDE, high) if up else max(lr / _STRIDE, low)
         if rises(lr):
             rising = lr
@@ -86,5 +88,5 @@ def search_critical(
             rising = lr
         else:
             falling = lr
-    reason = f"The loss of the batch falls at {falling:.2e} and rises at {rising:.2e}."
+    reason = f"The loss of the batch falls at {number_text(falling)} and rises at {number_text(rising)}."
     return Critical(math.sqrt(falling * rising), base_loss, tuple(trials), reason)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from stepsize.curves.lr_curve import LrCurve, Observation, Prior, fit_lr_curve
 from stepsize.errors import InputError
@@ -15,11 +20,11 @@ from stepsize.finder.policy import Policy
 from stepsize.finder.range_test import RangeTest
 from stepsize.finder.trust import judge_answer, recommended
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.training.batches import count_examples
-from stepsize.training.evaluate import evaluate
+from stepsize.training.batches import Stream, count_examples, to_device
+from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.executor import Executor, InOrder
 from stepsize.training.rng import isolated_rng
-from stepsize.training.runs import Run, Setting, Watcher
+from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
@@ -28,6 +33,8 @@ __all__ = ["find"]
 
 _RANGE_SHARE = 1 / 12  # of the horizon, for the ramp of the range test
 _RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
+_PROBE_CALLS = 15  # of the step function, at the critical rate, about
+_MOST_FOR_BRACKET = 0.5  # of the budget
 _VAL_SHARE = 0.15  # of the work of a short run, for judging it
 _TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
 
@@ -44,10 +51,10 @@ def find(
 
     A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches,
     outward from the best until it has worse neighbours: first over T/16 updates, then over the longest horizon of
-    which the rest of the budget pays for three runs, each with the task's whole schedule compressed into it. The loss
-    is fitted against log rate over both horizons at once, with the drift of the optimum from short to long ones, and the
-    rate of least expected regret at the full horizon T is recommended: on the low side of the likely optima, since
-    the high side is steep; never above the highest rate that was seen to work.
+    which the rest of the budget pays for three runs, each with the task's whole schedule compressed into it. The
+    loss is fitted against log rate over both horizons at once, with the drift of the optimum from short to long ones,
+    and the rate of least expected regret at the full horizon T is recommended: on the low side of the likely optima,
+    since the high side is steep; never above the highest rate that was seen to work.
 
     Args:
         task: What to train; without ``val`` the training loss judges, and the verdict says so.
@@ -110,23 +117,25 @@ class _Search:
                 horizon=self._task.horizon,
                 budget=self._budget,
                 cost=self._price,
-                untrained=self._untrained(ranged),
+                untrained=self._start.judged,
                 prior=_prior(self._task, ranged),
             )
-            policy.spent = (3 * self._task.accumulate * ranged.calls + self._val_passes(None)) / self._full_passes
+            calls = 0 if ranged is None else ranged.calls
+            policy.spent = (3 * self._task.accumulate * calls + self._val_passes(None)) / self._full_passes
             self._train(policy)
         finally:
             world.restore()
-        return self._answer(policy, ranged, restored=ranged.restored and world.intact())
+        intact = ranged is None or ranged.restored
+        return self._answer(policy, ranged, restored=intact and world.intact())
 
     def _look(self) -> _Start:
         """Learn how much data there are, and what the untrained model reaches on them."""
         task = self._task
         with isolated_rng(self._seed):
-            first = next(iter(task.train), None)
-            size = max(1, count_examples(first)) if first is not None else 1
+            first = next(Stream(task.train))
+            size = max(1, count_examples(first))
             if task.val is None:
-                return _Start(math.nan, 0, size)
+                return _Start(self._first_loss(first), 0, size)
             if isinstance(task.val, Sized):
                 examples = len(task.val) * count_examples(next(iter(task.val), None))
             else:
@@ -134,12 +143,25 @@ class _Search:
             evaluation = evaluate(task, build_model(task), step=0, examples=self._val_limit(None, size)).evaluation
         return _Start(evaluation.judged(task.judge, maximize=task.maximize), examples, size)
 
-    def _bracket(self) -> RangeTest:
-        steps = int(min(max(self._task.horizon * _RANGE_SHARE, _RAMP_STEPS[0]), _RAMP_STEPS[1]))
-        return range_test_task(self._task, steps=steps, seed=self._seed)
+    def _first_loss(self, batch: Any) -> float:
+        with torch.no_grad(), autocast(self._task):
+            batch = to_device(batch, torch.device(self._task.device or "cpu"))
+            loss = self._task.compute_loss(build_model(self._task), batch)
+        return float(loss.mean()) if isinstance(loss, Tensor) else math.nan  # the first update will name what is wrong
 
-    def _untrained(self, ranged: RangeTest) -> float:
-        return ranged.reading.start_loss if math.isnan(self._start.judged) else self._start.judged
+    def _bracket(self) -> RangeTest | None:
+        """Run the range test, unless it would take most of a small budget."""
+        steps = int(min(max(self._task.horizon * _RANGE_SHARE, _RAMP_STEPS[0]), _RAMP_STEPS[1]))
+        price = 3 * self._task.accumulate * (steps + _PROBE_CALLS) / self._full_passes
+        if price > _MOST_FOR_BRACKET * self._budget:
+            return None
+        return range_test_task(self._task, steps=steps, seed=self._seed, watch=self._range_watch(steps))
+
+    def _range_watch(self, steps: int) -> Callable[[float, float], None] | None:
+        if self._watcher is None:
+            return None
+        watcher, counter = self._watcher, itertools.count(1)
+        return lambda lr, loss: watcher(Progress(Setting(lr, self._seed, steps), next(counter), loss, "range test"))
 
     def _train(self, policy: Policy) -> None:
         while (proposal := policy.ask()) is not None:
@@ -169,7 +191,7 @@ class _Search:
         updates = self._task.accumulate * (steps or max(1, self._task.horizon // 16))
         return max(1, int(_VAL_SHARE * 3 * updates * batch_size))
 
-    def _answer(self, policy: Policy, ranged: RangeTest, *, restored: bool) -> Found:
+    def _answer(self, policy: Policy, ranged: RangeTest | None, *, restored: bool) -> Found:
         observations = policy.observations
         fit = policy.curve() if any(math.isfinite(seen.value) for seen in observations) else None
         verdict = judge_answer(observations, fit, policy.untrained, has_val=self._task.val is not None)
@@ -191,8 +213,8 @@ class _Search:
         seconds = time.perf_counter() - self._began
         # The longest run tells the price of an update best; a training that was cut short is no measure.
         longest = max(self._runs, key=lambda run: len(run.losses), default=None)
-        training = longest.seconds / longest.passes * self._full_passes if longest is not None else math.nan
-        return Cost(policy.spent, seconds / training, seconds, len(self._runs))
+        training = longest.seconds / longest.passes * self._full_passes if longest is not None else None
+        return Cost(policy.spent, None if training is None else seconds / training, seconds, len(self._runs))
 
     def _conditions(self) -> Conditions:
         task = self._task
@@ -215,10 +237,10 @@ def _observed(task: Task, run: Run) -> Observation:
     return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.train_loss, run.val_loss)
 
 
-def _prior(task: Task, ranged: RangeTest) -> Prior:
-    if ranged.lr is not None:
+def _prior(task: Task, ranged: RangeTest | None) -> Prior:
+    if ranged is not None and ranged.lr is not None:
         return Prior(center=math.log10(ranged.lr))
-    if ranged.critical.lr is not None:
+    if ranged is not None and ranged.critical.lr is not None:
         return Prior(center=math.log10(ranged.critical.lr / _TIMID), spread=1.0)
     name = task.optimizer
     default = OPTIMIZERS[name].default_lr if isinstance(name, str) else 1e-3

@@ -52,13 +52,13 @@ class Cost:
     Attributes:
         trainings: Forward and backward passes spent, over those of one full training with its evaluation: what
             the budget is kept in, and the same on every machine.
-        wall: Wall time spent, over that of one full training (from the measured time of a step).
+        wall: Wall time spent, over that of one full training (from the measured time of a step); None without a run.
         seconds: Wall time spent.
         runs: How many short runs were trained.
     """
 
     trainings: float
-    wall: float
+    wall: float | None
     seconds: float
     runs: int
 
@@ -91,7 +91,7 @@ class Found:
         curve: The runs and the fit.
         train_optimum: The rate that the training loss alone would choose; None where it cannot tell.
         regret: The expected relative excess of the loss at ``lr`` over the best one; None without an answer.
-        range_test: The range test that began it.
+        range_test: The range test that began it; None where the budget did not pay for one.
         restored: Whether generators and data positions are back as they were, proven by digests.
     """
 
@@ -103,7 +103,7 @@ class Found:
     curve: CurveData
     train_optimum: float | None
     regret: float | None
-    range_test: RangeTest
+    range_test: RangeTest | None
     restored: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Found:
                 "runs": [self._run_json(index) for index in range(len(self.curve.runs))],
                 "fit": self._fit_json(),
             },
-            "range_test": {"lr": self.range_test.lr, "verdict": self.range_test.verdict.code},
+            "range_test": None if self.range_test is None else self.range_test.summary(),
             "restored": self.restored,
         }
 

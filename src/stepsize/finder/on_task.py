@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from stepsize.errors import TaskError
 from stepsize.finder.range_test import DEFAULT_RANGE, RangeTest, range_test
 from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import Stepper
@@ -20,7 +21,7 @@ def range_test_task(
     task: Task,
     *,
     lr: tuple[float, float] = DEFAULT_RANGE,
-    steps: int = 100,
+    steps: int = 300,
     seed: int | None = None,
     watch: Callable[[float, float], None] | None = None,
 ) -> RangeTest:
@@ -73,10 +74,14 @@ class _Grouped:
 
     def __iter__(self) -> Iterator[list[Any]]:
         group: list[Any] = []
+        empty = True
         for batch in self.source:
+            empty = False
             group.append(batch)
             if len(group) == self.size:
                 yield group
                 group = []
         if group:
             yield group
+        elif empty:
+            raise TaskError("train", type(self.source).__name__, "must yield at least one batch")

@@ -30,7 +30,7 @@ class Proposal:
 
 
 class Policy:
-    """Scouts on a short horizon, follows the optimum to the longest one that the budget pays for, and brackets it there.
+    """Scouts on a short horizon, then brackets the optimum on the longest one that the budget pays for.
 
     Scouts train for T/16. Then the rest of the budget is divided by three, and that sets the final horizon, up to T. On
     either horizon the rates grow outward from where the optimum is expected, until the best one has a worse
@@ -91,7 +91,7 @@ class Policy:
         return None if x is None else Proposal(steps, 10**x)
 
     def _affordable_steps(self) -> int:
-        """Return the longest horizon of which three runs are affordable, or two where that is short; 0 if not worth it."""
+        """Return the longest horizon of which three runs are affordable (two where that is short), or 0."""
         worth_it = min(self._horizon, round(_WORTH_IT * self._scout_steps))
         for runs in (_FINAL_RUNS, _FINAL_RUNS - 1):
             steps = self._longest((self._budget - self.spent) / runs)
@@ -108,7 +108,7 @@ class Policy:
         return low
 
     def _final(self, steps: int) -> Proposal | None:
-        if not self._affords(steps):
+        if not self.observations or not self._affords(steps):
             return None
         curve = self.curve()
         done = [run for run in self.observations if run.steps == steps]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_RANGE", "RangeTest", "range_test"]
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate where a ramp begins: nothing is learned there yet
+_PROBED = (1e-9, 1e4)  # where the critical rate is looked for, so that it does not depend on the range
+_SPAN = 3.0  # decades that a ramp has at least, where the range allows
 _FEWEST_STEPS = 10
 _SKIPPED = 30  # updates that a gradient scaler may skip, halving its scale each time, before it finds it
 DEFAULT_RANGE = (1e-7, 10.0)
@@ -104,6 +106,10 @@ class RangeTest:
             "differences": list(self.differences),
         }
 
+    def summary(self) -> dict[str, Any]:
+        """Return the answer alone, as plain values."""
+        return {"lr": self.lr, "verdict": self.verdict.code, "reason": self.verdict.reason}
+
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""
         view = RangeTestView(
@@ -130,7 +136,7 @@ def range_test(
     batches: Iterable[Any],
     *,
     lr: tuple[float, float] = DEFAULT_RANGE,
-    steps: int = 100,
+    steps: int = 300,
     seed: int = 0,
     state: Iterable[Any] = (),
     spill: bool = False,
@@ -156,7 +162,8 @@ def range_test(
         optimizer: The optimizer, or several that train together.
         batches: Any iterable of batches. A one-shot iterator is read too; go on with ``result.batches`` then.
         lr: The lowest and highest rate of the reference group to consider, absolute.
-        steps: Updates to spend on ramps, >= 10; about 100 make one ramp over three decades.
+        steps: Updates to spend on ramps, >= 10; about 100 make one ramp over three decades, and three of them an
+            answer that another order of the batches hardly moves.
         seed: Of dropout and of whatever else ``step`` draws; the same seed gives the same answer.
         state: Further objects to put back (modules, or with ``state_dict``) that cannot be seen from ``step``.
         spill: Whether copies are kept in host memory.
@@ -251,7 +258,7 @@ def _check(step: Callable[[Any], Any], lr: tuple[float, float], steps: int) -> N
 
 def _probe(controlled: ControlledStep, batch: Any, lr: tuple[float, float]) -> Critical:
     middle = min(max(1e-3, lr[0]), lr[1])
-    critical = controlled.critical(batch, start=middle, low=lr[0], high=lr[1])
+    critical = controlled.critical(batch, start=middle, low=min(_PROBED[0], lr[0]), high=max(_PROBED[1], lr[1]))
     for _ in range(_SKIPPED):
         if controlled.rates.updates:
             return critical
@@ -278,7 +285,7 @@ def _run_ramps(
 
     Where the first is lost before anything can be read from it, others say no more.
     """
-    rates = _grid(critical, lr, steps)
+    rates = _grid(critical, lr, steps, controlled.rates.amplification)
     ramps: list[Ramp] = []
     spent = 0
     while not ramps or (len(ramps[0].lrs) >= _FEWEST_STEPS and spent + len(ramps[0].lrs) <= steps):
@@ -290,11 +297,12 @@ def _run_ramps(
     return ramps
 
 
-def _grid(critical: Critical, lr: tuple[float, float], steps: int) -> Array:
+def _grid(critical: Critical, lr: tuple[float, float], steps: int, amplification: float) -> Array:
     low, high = (math.log10(end) for end in lr)
-    start = low if critical.lr is None else max(low, math.log10(critical.lr) - _BELOW_CRITICAL)
+    below = _BELOW_CRITICAL + math.log10(amplification)
+    start = low if critical.lr is None else max(low, min(math.log10(critical.lr) - below, high - _SPAN))
     # Fewer steps than a ramp needs make it faster, never shorter: the reading carries that to the reference speed.
-    speed = min(REFERENCE_SPEED, steps / min(high - start, _BELOW_CRITICAL + 0.5))
+    speed = min(REFERENCE_SPEED, steps / min(high - start, below + 0.5))
     # A narrow range is walked in the fewest steps that can be read, never left.
     speed = max(speed, (_FEWEST_STEPS - 1) / (high - start))
     count = max(_FEWEST_STEPS, int((high - start) * speed) + 1)

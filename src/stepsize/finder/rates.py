@@ -32,6 +32,9 @@ class Rates:
                 "optimizer", "rates that are all 0", "must have a group with a positive lr", "Its ratios are swept"
             )
         self.reference = max(self._base)
+        momentum = max(float(group.get("momentum", 0.0)) for group in self._groups)
+        # Heavy-ball momentum m adds up to 1 / (1 - m) first updates: a rate is as much bolder as its first step tells.
+        self.amplification = 1 / (1 - momentum) if 0 <= momentum < 1 else 1.0
         self.updates = 0
         self._lr = self.reference
         self._handles = [optimizer.register_step_pre_hook(self._before_update) for optimizer in optimizers]
@@ -65,8 +68,8 @@ def as_optimizers(optimizer: Optimizer | Iterable[Optimizer]) -> list[Optimizer]
     Raises:
         InputError: If something else is among them, or there is none.
     """
-    several = isinstance(optimizer, Iterable) and not isinstance(optimizer, str)
-    optimizers: list[Optimizer] = list(optimizer) if several else [optimizer]
+    several = isinstance(optimizer, Iterable) and not isinstance(optimizer, Optimizer | str)
+    optimizers: list[Any] = [*optimizer] if several else [optimizer]  # type: ignore[misc]
     for candidate in optimizers:
         if not isinstance(candidate, Optimizer):
             raise InputError("optimizer", candidate, "must be a torch.optim.Optimizer, or a list of them")

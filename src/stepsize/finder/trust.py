@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stepsize.curves import Verdict
 from stepsize.curves.lr_curve import LrCurve, Observation
+from stepsize.curves.numerals import number_text
 
 __all__ = ["judge_answer", "recommended"]
 
@@ -36,8 +37,8 @@ def judge_answer(
     if regret > _UNCERTAIN:
         return Verdict(
             "uncertain",
-            f"The runs leave the optimum open between {low:.1e} and {high:.1e}; the recommended rate is expected to "
-            f"lose {regret:.0%} against the best. A larger budget narrows it.{note}",
+            f"The runs leave the optimum open between {number_text(low)} and {number_text(high)}; the recommended rate "
+            f"is expected to lose {regret:.0%} against the best. A larger budget narrows it.{note}",
             True,
         )
     edge = _edge(observations)
@@ -52,8 +53,8 @@ def judge_answer(
     if flat_high / flat_low >= 10 and fit.to_go <= 1:  # short runs do not show how steep the sides will become
         return Verdict(
             "flat",
-            f"Every rate between {flat_low:.1e} and {flat_high:.1e} is expected to come within {_FLAT:.0%} of the "
-            f"best: the choice matters little.{note}",
+            f"Every rate between {number_text(flat_low)} and {number_text(flat_high)} is expected to come within "
+            f"{_FLAT:.0%} of the best: the choice matters little.{note}",
             True,
         )
     code = "confident" if regret <= _CONFIDENT else "fair"
@@ -72,8 +73,8 @@ def _refusal(observations: Sequence[Observation], fit: LrCurve | None, untrained
         lowest = min(seen.lr for seen in observations)
         return Verdict(
             "no answer",
-            f"Every rate that was tried diverged, down to {lowest:.1e}. Lower the start, clip gradients, or look for "
-            "what makes the model unstable.",
+            f"Every rate that was tried diverged, down to {number_text(lowest)}. Lower the start, clip gradients, or "
+            "look for what makes the model unstable.",
             False,
         )
     best = min(seen.value for seen in observations if math.isfinite(seen.value))

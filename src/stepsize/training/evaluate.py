@@ -83,6 +83,10 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
 
 
 def _add(totals: dict[str, Any], name: str, value: Any, weight: int) -> None:
+    if isinstance(value, torch.Tensor) and value.ndim:
+        raise TaskError(
+            name, tuple(value.shape), "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()"
+        )
     # Sums stay on the device in double precision; one transfer at the end.
     value = value.detach().double() if isinstance(value, torch.Tensor) else float(value)
     totals[name] = totals.get(name, 0.0) + value * weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,9 @@ def train_setting(
             position.restore()
 
 
-def check_lr(argument: str, lr: float) -> None:
+def check_lr(argument: str, lr: object) -> None:
     """Raise InputError unless ``lr`` is a positive finite number."""
-    if isinstance(lr, bool) or not isinstance(lr, int | float) or not (math.isfinite(lr) and lr > 0):
+    if isinstance(lr, bool) or not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
         raise InputError(argument, lr, "must be a positive, finite learning rate")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,16 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: told to whoever watches."""
+    """Where a run is: told to whoever watches.
+
+    ``loss`` is None while it is still on the device. ``stage`` tells runs from the range test before them, whose
+    ``setting`` holds the rate of the moment.
+    """
 
     setting: Setting
     step: int
     loss: float | None
+    stage: Literal["range test", "run"] = "run"
 
 
 Watcher = Callable[[Progress], None]

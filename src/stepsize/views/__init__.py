@@ -1,5 +1,6 @@
 """Views: from plain data to a pure ``*_info``, from there to a drawn chart; altair is loaded on drawing only."""
 
+from stepsize.curves.numerals import number_text as number_text
 from stepsize.views.chart import Chart as Chart
 from stepsize.views.lr_curve import CurveFit as CurveFit
 from stepsize.views.lr_curve import CurvePoint as CurvePoint
@@ -7,7 +8,6 @@ from stepsize.views.lr_curve import LrCurveInfo as LrCurveInfo
 from stepsize.views.lr_curve import LrCurveView as LrCurveView
 from stepsize.views.lr_curve import lr_curve_chart as lr_curve_chart
 from stepsize.views.lr_curve import lr_curve_info as lr_curve_info
-from stepsize.views.numerals import number_text as number_text
 from stepsize.views.range_test import RangeTestInfo as RangeTestInfo
 from stepsize.views.range_test import RangeTestView as RangeTestView
 from stepsize.views.range_test import range_test_chart as range_test_chart

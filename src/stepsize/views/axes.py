@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepsize.views.numerals import number_text
+from stepsize.curves.numerals import number_text
 
 __all__ = ["Axis", "Tick", "clip_levels", "log_ticks", "lr_axis", "step_axis", "value_axis"]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.curves.numerals import number_text, span_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, value_axis
 from stepsize.views.layers import band, edges, flags, layered, lines, points, rows, x_encoding, y_encoding
@@ -25,7 +26,6 @@ from stepsize.views.marks import (
     place_flags,
     place_point,
 )
-from stepsize.views.numerals import number_text, span_text, wrapped
 from stepsize.views.theme import INK, SERIES, SHAPES, WARNING, WIDTH, header, themed
 
 if TYPE_CHECKING:

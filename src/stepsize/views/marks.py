@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis
-from stepsize.views.numerals import number_text
 
 __all__ = [
     "ABOVE", "BELOW", "DIVERGED", "INSIDE", "NOT_FINITE",

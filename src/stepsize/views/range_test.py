@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.curves.numerals import number_text, span_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, value_axis
 from stepsize.views.layers import band, edges, flags, layered, level, lines, points
@@ -23,7 +24,6 @@ from stepsize.views.marks import (
     place_point,
     thinned,
 )
-from stepsize.views.numerals import number_text, span_text, wrapped
 from stepsize.views.theme import INK, SERIES, WIDTH, header, themed
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.curves.numerals import wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import edges, flags, layered, lines, points
@@ -24,7 +25,6 @@ from stepsize.views.marks import (
     place_point,
     thinned,
 )
-from stepsize.views.numerals import wrapped
 from stepsize.views.theme import INK, SERIES, WIDTH, header, themed
 
 if TYPE_CHECKING:

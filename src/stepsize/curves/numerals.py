@@ -1,4 +1,4 @@
-"""Numbers and sentences as the charts write them."""
+"""Numbers and sentences as charts and verdicts write them."""
 
 from __future__ import annotations
 
