@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -135,3 +136,9 @@ def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
         RangeTestView([0.1], [1.0], [0.1], [1.0, 2.0])
     with pytest.raises(InputError, match="ramp must be a flat array, as long as lrs"):
         RangeTestView([0.1], [1.0], ramp=[0, 1])
+
+
+def test_the_spec_is_strict_json_where_losses_are_not_finite() -> None:
+    view = RangeTestView(lrs=[1e-3, 1e-2, 1e-1, 1.0], losses=[1.0, 0.5, math.inf, math.nan])
+
+    json.dumps(range_test_chart(view).to_dict(), allow_nan=False)

@@ -296,7 +296,7 @@ def _tabulated(grid: _Grid, weight: Array, amplitude: Array, mu: Array, to_go: f
         weights=optima @ blur / (optima @ blur).sum(),
         rates=mu,
         regret=blur @ (weight @ excess),
-        regret_low=low,
+        regret_low=blur @ low,
         regret_high=blur @ high,
         drift=float(weight @ kept.drift),
         to_go=to_go,

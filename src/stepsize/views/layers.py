@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,12 @@ def rows(values: Iterable[Mapping[str, Any]]) -> alt.InlineData:
     """Return inline data: no data frame, no limit on the rows, nothing on disk."""
     import altair as alt
 
-    return alt.InlineData(values=[dict(value) for value in values])
+    return alt.InlineData(values=[{key: _strict(item) for key, item in value.items()} for value in values])
+
+
+def _strict(value: Any) -> Any:
+    """Return ``value``, or None for a float that JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def x_encoding(axis: Axis, field: str = "x") -> alt.X:
