@@ -39,7 +39,7 @@ def test_rungs_are_named_by_their_steps_and_their_share_of_the_horizon(view: LrC
     assert lr_curve_info(view).series == ("125 steps (T/16)", "250 steps (T/8)", "500 steps (T/4)")
     odd = tuple(CurvePoint(0.1, 1.0, steps) for steps in (60, 1000, 2000))
     assert lr_curve_info(LrCurveView(odd, "sgd", "constant", 1000)).series == (
-        "60 steps (T/16.7)", "1000 steps (T)", "2000 steps",
+        "60 steps (T/17)", "1000 steps (T)", "2000 steps",
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_the_lines_below_the_title_say_what_the_answer_is_for(view: LrCurveView)
     assert lr_curve_info(view).lines == (
         "Confident: because.",
         "For adamw, warmup_cosine, T = 2000 steps, batch size 64.",
-        "Dark line: fit, with its uncertainty. Green: the interval of the best rate, 0.003 to 0.009.",
+        "Dark line: fit, carried to T, with its uncertainty. Green: the interval of the best rate, 0.003 to 0.009.",
     )
 
 

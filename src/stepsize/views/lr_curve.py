@@ -248,7 +248,7 @@ def _levels(view: LrCurveView) -> list[float]:
 def _rung_name(steps: int, horizon: int) -> str:
     if steps == horizon:
         return f"{steps} steps (T)"
-    return f"{steps} steps (T/{number_text(horizon / steps)})" if steps < horizon else f"{steps} steps"
+    return f"{steps} steps (T/{number_text(horizon / steps, digits=2)})" if steps < horizon else f"{steps} steps"
 
 
 def _rung_lines(view: LrCurveView, names: dict[int, str], y: Axis) -> tuple[Line, ...]:
@@ -280,7 +280,7 @@ def _setting(view: LrCurveView) -> str:
 def _legend(view: LrCurveView) -> list[str]:
     notes = []
     if view.fit is not None:
-        notes.append("Dark line: fit, with its uncertainty.")
+        notes.append("Dark line: fit, carried to T, with its uncertainty.")
     if view.interval is not None:
         notes.append(f"Green: the interval of the best rate, {span_text(view.interval)}.")
     return notes
