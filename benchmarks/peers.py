@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _STEPS = 100  # what each of these tools takes by default
+_RANGE_TEST_STEPS = 300  # what stepsize.range_test takes by default
 _STOP_AT = 4.0  # fastai stops where the smoothed loss is so many times its best
 
 
@@ -315,7 +316,7 @@ def _range_test(task: Task, conditions: Conditions) -> list[Pick]:
             optimizer,
             task.train,
             lr=conditions.range(1e-7, 10.0),
-            steps=conditions.steps,
+            steps=_RANGE_TEST_STEPS * conditions.more_steps,
             seed=task.seed if conditions.shuffle is None else conditions.shuffle,
         )
     pick = _checked("stepsize range_test", found.lr, found.calls, task, str(found.verdict))

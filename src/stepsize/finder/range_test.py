@@ -302,7 +302,7 @@ def _grid(critical: Critical, lr: tuple[float, float], steps: int, amplification
     below = _BELOW_CRITICAL + math.log10(amplification)
     start = low if critical.lr is None else max(low, min(math.log10(critical.lr) - below, high - _SPAN))
     # Fewer steps than a ramp needs make it faster, never shorter: the reading carries that to the reference speed.
-    speed = min(REFERENCE_SPEED, steps / min(high - start, below + 0.5))
+    speed = min(REFERENCE_SPEED, steps / min(high - start, _SPAN))
     # A narrow range is walked in the fewest steps that can be read, never left.
     speed = max(speed, (_FEWEST_STEPS - 1) / (high - start))
     count = max(_FEWEST_STEPS, int((high - start) * speed) + 1)
