@@ -34,6 +34,7 @@ _BELOW_CRITICAL = 2.5  # decades below the critical rate where a ramp begins: no
 _PROBED = (1e-9, 1e4)  # where the critical rate is looked for, so that it does not depend on the range
 _SPAN = 3.0  # decades that a ramp has at least, where the range allows
 _FEWEST_STEPS = 10
+_LEVEL_OF = 5  # last losses of a lost ramp that tell its level
 _SKIPPED = 30  # updates that a gradient scaler may skip, halving its scale each time, before it finds it
 DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
@@ -212,7 +213,7 @@ def range_test(
     differences = tuple(snapshot.differences())
     lrs = np.concatenate([ramp.lrs for ramp in ramps])
     losses = np.concatenate([ramp.losses for ramp in ramps])
-    reading = suggest(lrs, losses, repeats=len(ramps), seed=seed)
+    reading = suggest(*_as_if_finished(ramps), repeats=len(ramps), seed=seed)
     return RangeTest(
         lr=reading.lr,
         multiplier=None if reading.lr is None else reading.lr / controlled.rates.reference,
@@ -290,11 +291,23 @@ def _run_ramps(
     spent = 0
     while not ramps or (len(ramps[0].lrs) >= _FEWEST_STEPS and spent + len(ramps[0].lrs) <= steps):
         controlled.rewind(salt=len(ramps))
-        # Later ramps keep to the first one's range, so that all rates are judged on the same number of losses.
-        reach_ = rates if not ramps else rates[: len(ramps[0].lrs)]
-        ramps.append(run_ramp(controlled, feed, reach_, watch=watch))
+        ramps.append(run_ramp(controlled, feed, rates, watch=watch))
         spent += len(ramps[-1].lrs)
     return ramps
+
+
+def _as_if_finished(ramps: list[Ramp]) -> tuple[Array, Array]:
+    """Return rates and losses of all ramps over the same rates: one that was lost early would have stayed lost.
+
+    Otherwise only the ramps that happened to survive would speak for the highest rates.
+    """
+    longest = max((ramp.lrs for ramp in ramps), key=len)
+    losses = []
+    for ramp in ramps:
+        missing = len(longest) - len(ramp.lrs)
+        level = float(np.median(ramp.losses[-_LEVEL_OF:]))
+        losses.append(np.concatenate([ramp.losses, np.full(missing, level)]))
+    return np.tile(longest, len(ramps)), np.concatenate(losses)
 
 
 def _grid(critical: Critical, lr: tuple[float, float], steps: int, amplification: float) -> Array:
