@@ -17,6 +17,8 @@ from torch.optim import SGD, Optimizer
 
 from stepsize.errors import InputError
 from stepsize.finder import RangeTest, range_test
+from stepsize.finder.ramp import Ramp
+from stepsize.finder.range_test import _as_if_finished
 
 
 def linear(lr: float = 0.1) -> Loop:
@@ -469,3 +471,24 @@ def test_the_chart_holds_every_point_the_fit_and_the_rates() -> None:
     assert len(values(spec, named(spec, "fit")[0])) > 10
     assert values(spec, named(spec, "interval")[0]) == [{"x": found.interval[0], "x2": found.interval[1]}]  # type: ignore[index]
     assert spec["title"]["text"] == "Mine"
+
+
+def test_a_ramp_that_was_lost_early_speaks_for_the_higher_rates_too() -> None:
+    rates = np.logspace(-4, 0, 6)
+    short = Ramp(rates[:4], np.array([1.0, 0.5, 3.0, 9.0]), diverged=True)
+    long = Ramp(rates, np.array([1.0, 0.5, 0.4, 0.4, 0.3, 0.2]), diverged=False)
+    lrs, losses = _as_if_finished([short, long])
+
+    assert lrs.tolist() == [*rates, *rates]
+    assert losses[:6].tolist() == [1.0, 0.5, 3.0, 9.0, 2.0, 2.0]  # the median of its last five losses
+    assert losses[6:].tolist() == long.losses.tolist()
+
+
+def test_heavy_ball_momentum_begins_its_ramps_a_decade_lower() -> None:
+    def begun(loop: Loop) -> float:
+        found = test_of(loop, steps=100)
+        assert found.critical.lr is not None
+        return float(found.lrs[0] / found.critical.lr)
+
+    assert begun(linear()) == pytest.approx(10**-2.5)
+    assert begun(momentum()) == pytest.approx(10**-3.5)

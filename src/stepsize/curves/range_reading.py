@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ _BESIDE = 0.1  # … unless it is less than this share of the rise after it
 _RESAMPLES = 200
 _FEWEST = 10  # points below which nothing is said
 _ROUNDING = 1e-9  # of a loss; what moves less does not move
-_FEWEST_LOST = 3  # losses at the end of a sweep that are no coincidence
 _HUGE = 1e100  # beyond it losses count as equally lost; their squares must stay finite
 Array = NDArray[np.float64]
 
@@ -123,7 +122,6 @@ class _Ramp:
     begin: float  # log10 of the rate in their middle
     edge: float | None  # log10 of the first rate whose loss is not finite
     speed: float  # steps a decade
-    tail: float = math.nan  # log10 of the rate from which all raw losses to the end are lost again
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +157,6 @@ def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
     def up(share: float) -> Array:
         above = ~before & (curves > bottom + share * descent)
         crossing = np.where(above.any(axis=1), at[np.argmax(above, axis=1)], np.nan)
-        crossing = np.fmin(crossing, ramp.tail)
         return np.asarray(crossing if edge is None else np.fmin(crossing, edge))
 
     lost = up(_LOST)
@@ -170,9 +167,6 @@ def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
 def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     limits = _significant(curve, ramp)
     marks = _marks(curve.y[None, :], curve.x, ramp)
-    if np.isnan(marks.lost[0]) and marks.descent[0] > limits[marks.lowest[0]]:
-        ramp = replace(ramp, tail=_tail(ramp, float(ramp.start - (1 - _LOST) * marks.descent[0])))
-        marks = _marks(curve.y[None, :], curve.x, ramp)
     limit = float(limits[marks.lowest[0]])
     diverged_at = float(marks.lost[0]) if marks.descent[0] > limit else _first_rise(curve, ramp, limits)
     verdict = _verdict(curve, marks, ramp, limit, diverged_at)
@@ -189,16 +183,6 @@ def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
         start_loss=ramp.start,
         noise=float(curve.noise[0]),
     )
-
-
-def _tail(ramp: _Ramp, level: float) -> float:
-    """Return the log10 rate from which all losses lie above ``level``, if those are three at least; else NaN.
-
-    A rise that begins just before a sweep ends looks like spikes to a robust smoother.
-    """
-    below = np.flatnonzero(ramp.y <= level)
-    first = int(below[-1]) + 1 if len(below) else 0
-    return float(ramp.x[first]) if len(ramp.y) - first >= _FEWEST_LOST else math.nan
 
 
 def _significant(curve: Smooth, ramp: _Ramp) -> Array:
