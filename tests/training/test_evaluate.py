@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -12,9 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from stepsize.errors import TaskError
-from stepsize.training import Setting
 from stepsize.training.evaluate import evaluate
-from stepsize.training.loop import train_setting
 
 
 def test_a_share_of_unseen_data_is_rounded_up_to_whole_batches() -> None:
@@ -54,29 +51,3 @@ def test_modes_come_back_after_an_error() -> None:
         evaluate(make_task(val=ReIterable()), model, step=0)
 
     assert all(module.training for module in model.modules())
-
-
-def test_training_data_are_evaluated_in_eval_mode_too() -> None:
-    x, y = batches(48, size=48)[0]
-    task = make_task(train=batches(48, size=8), model=network, steps=2)
-    model = network()
-
-    done = evaluate(task, model, step=0, on="train")
-
-    with torch.no_grad():
-        expected = mse_loss(model.eval()(x), y)
-    assert done.examples == 48
-    assert done.evaluation.loss == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_a_run_tells_how_well_it_fits_and_counts_the_passes_for_it() -> None:
-    task = make_task(train=batches(48, size=8), val=batches(16, size=8))
-    plain = train_setting(task, Setting(0.05, 0, 20))
-    told = train_setting(task, Setting(0.05, 0, 20, train_examples=20), keep_model=True)
-
-    assert math.isnan(plain.fitted)
-    assert told.model is not None
-    assert told.fitted == evaluate(task, told.model, step=20, examples=20, on="train").evaluation.loss
-    assert told.passes == plain.passes + 3  # 20 examples are three batches of 8
-    assert told.losses.tolist() == plain.losses.tolist()
-    assert told.val_loss == plain.val_loss

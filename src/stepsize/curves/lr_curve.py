@@ -39,7 +39,7 @@ class Observation:
         lr: Its rate.
         value: What it reached, lower is better; may be infinite or NaN.
         diverged: Whether it was given up: it then counts as a bound on the rate, not as a value.
-        train_loss: Its loss on training data at the end, in eval mode; NaN where unknown.
+        train_loss: Its loss on training data at the end; NaN where unknown.
         val_loss: Its loss on unseen data at the end; NaN where unknown.
     """
 

@@ -36,7 +36,6 @@ _RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
 _PROBE_CALLS = 15  # of the step function, at the critical rate, about
 _MOST_FOR_BRACKET = 0.5  # of the budget
 _VAL_SHARE = 0.15  # of the work of a short run, for judging it
-_FIT_SHARE = 0.05  # … and for seeing how well it fits what it was trained on
 _RESERVE = 0.05  # of the budget, for what passes do not count: building models, snapshots, fits
 _TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
 
@@ -168,8 +167,7 @@ class _Search:
     def _train(self, policy: Policy) -> None:
         while (proposal := policy.ask()) is not None:
             limit = self._val_limit(proposal.steps, self._start.batch_size)
-            seen = self._train_examples(proposal.steps)
-            setting = Setting(proposal.lr, self._seed, proposal.steps, limit, seen)
+            setting = Setting(proposal.lr, self._seed, proposal.steps, limit)
             run = self._executor(self._task, [setting], watcher=self._watcher)[0]
             self._runs.append(run)
             policy.tell(_observed(self._task, run), run.passes / self._full_passes)
@@ -180,18 +178,12 @@ class _Search:
         return 3.0 * self._task.accumulate * self._task.horizon + self._start.val_examples / self._start.batch_size
 
     def _price(self, steps: int) -> float:
-        evaluations = self._val_passes(steps) + self._train_examples(steps) / self._start.batch_size
-        return (3.0 * self._task.accumulate * steps + evaluations) / self._full_passes
+        return (3.0 * self._task.accumulate * steps + self._val_passes(steps)) / self._full_passes
 
     def _val_passes(self, steps: int | None) -> float:
         limit = self._val_limit(steps, self._start.batch_size)
         examples = self._start.val_examples if limit is None else min(limit, self._start.val_examples)
         return examples / self._start.batch_size
-
-    def _train_examples(self, steps: int) -> int:
-        """Return on how many training examples a run is evaluated: what tells fitting from learning."""
-        share = _FIT_SHARE * 3 * self._task.accumulate * steps * self._start.batch_size
-        return max(self._start.batch_size, min(int(share), self._start.val_examples)) if self._start.val_examples else 0
 
     def _val_limit(self, steps: int | None, batch_size: int) -> int | None:
         """Return how many unseen examples judge a run of ``steps`` updates; None (all) at the full horizon."""
@@ -243,7 +235,7 @@ class _Search:
 def _observed(task: Task, run: Run) -> Observation:
     value = run.judged(task.judge, maximize=task.maximize)
     setting = run.setting
-    return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.fitted, run.val_loss)
+    return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.train_loss, run.val_loss)
 
 
 def _prior(task: Task, ranged: RangeTest | None) -> Prior:

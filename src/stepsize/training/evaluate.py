@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,37 +35,33 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(task.device or "cpu").type, dtype=dtype)
 
 
-def evaluate(
-    task: Task, model: nn.Module, *, step: int, examples: int | None = None, on: Literal["val", "train"] = "val"
-) -> Evaluated:
-    """Return the mean loss and metrics of ``model`` in eval mode on the task's data, weighted by batch length.
+def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = None) -> Evaluated:
+    """Return the mean loss and metrics of ``model`` on the task's unseen data, weighted by batch length.
 
     What it draws from the random generators and the data is put back, so that looking does not change a training.
 
     Args:
-        task: Its data, loss and metrics are used; ``val`` must be given if it is asked for.
+        task: Its ``val``, loss and metrics are used; ``val`` must be given.
         model: Put into eval mode meanwhile; its own modes come back after it.
         step: The number of updates that the model has had, for the record.
         examples: How many examples to take, from the first, rounded up to whole batches; None takes all.
-        on: Which data to take: unseen ones, or those of training.
 
     Returns:
         The evaluation and the number of examples behind it.
 
     Raises:
-        TaskError: If the data yield no batch.
+        TaskError: If ``val`` yields no batch.
     """
-    data = task.val if on == "val" else task.train
-    assert data is not None
+    assert task.val is not None
     device = torch.device(task.device or "cpu")
     modes = {module: module.training for module in model.modules()}
-    randomness, position = RngState.take(), DataPosition.take(data)
+    randomness, position = RngState.take(), DataPosition.take(task.val)
     model.eval()
     totals: dict[str, Any] = {}
     seen = 0
     try:
         with torch.no_grad(), autocast(task):
-            for batch in data:
+            for batch in task.val:
                 batch = to_device(batch, device)
                 weight = count_examples(batch)
                 seen += weight
@@ -80,7 +76,7 @@ def evaluate(
         position.restore()
         randomness.restore()
     if not seen:
-        raise TaskError(on, type(data).__name__, "must yield at least one batch")
+        raise TaskError("val", type(task.val).__name__, "must yield at least one batch")
     means = {name: float(total) / seen for name, total in totals.items()}
     loss = means.pop("loss")
     return Evaluated(Evaluation(step, loss, means), seen)

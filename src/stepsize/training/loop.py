@@ -125,13 +125,12 @@ class _Training:
         self._lag = 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
         self._masked = False
         self._evaluations: list[Evaluation] = []
-        self._evaluated = 0
+        self._val_examples = 0
 
     def run(self, *, keep_model: bool) -> Run:
         divergence = self._train()
         if divergence is None and self._task.val is not None:
             divergence = self._finish()
-        fitted = self._fitted() if divergence is None else math.nan
         passes = self._passes()
         return Run(
             setting=self._setting,
@@ -141,7 +140,6 @@ class _Training:
             seconds=time.perf_counter() - self._began,
             passes=passes,
             initial=self._initial,
-            fitted=fitted,
             model=self._stepper.model if keep_model else None,
         )
 
@@ -186,7 +184,7 @@ class _Training:
 
     def _evaluate(self, step: int) -> Evaluation:
         done = evaluate(self._task, self._stepper.model, step=step, examples=self._setting.val_examples)
-        self._evaluated += done.examples
+        self._val_examples += done.examples
         self._evaluations.append(done.evaluation)
         return done.evaluation
 
@@ -197,15 +195,7 @@ class _Training:
         self._blame_the_data("val", "unseen data", loss, self._task.val or ())
         return Divergence(self._setting.steps, f"the loss on unseen data is {loss}")
 
-    def _fitted(self) -> float:
-        if not self._setting.train_examples:
-            return math.nan
-        wanted, steps = self._setting.train_examples, self._setting.steps
-        done = evaluate(self._task, self._stepper.model, step=steps, examples=wanted, on="train")
-        self._evaluated += done.examples
-        return done.evaluation.loss
-
     def _passes(self) -> float:
         batches = max(1, len(self._losses)) * self._task.accumulate
         examples_a_batch = max(1.0, self._stepper.examples / batches)
-        return 3.0 * batches + self._evaluated / examples_a_batch
+        return 3.0 * batches + self._val_examples / examples_a_batch

@@ -23,14 +23,12 @@ class Setting:
         seed: Of initial weights, batch order and dropout.
         steps: The horizon in updates; the task's schedule is stretched onto it, so that it decays in full.
         val_examples: How many examples of unseen data judge it, rounded up to whole batches; None takes all.
-        train_examples: On how many examples of training data it is evaluated at the end, too.
     """
 
     lr: float
     seed: int
     steps: int
     val_examples: int | None = None
-    train_examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,6 @@ class Run:
         seconds: Wall time, in all.
         passes: Work in forward passes of one batch: an update counts three a batch, an evaluation one.
         initial: A digest of the initial weights.
-        fitted: The loss on training data at the end, in eval mode, so that it compares with that on unseen
-            data; NaN where it was not asked for.
         model: The trained model, where it was asked for.
     """
 
@@ -97,7 +93,6 @@ class Run:
     seconds: float
     passes: float
     initial: str
-    fitted: float = math.nan
     model: nn.Module | None = None
 
     @property
