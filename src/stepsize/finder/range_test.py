@@ -155,7 +155,9 @@ def range_test(
     reach of ``step`` is saved first and put back at the end, also after an exception or Ctrl-C: the
     modules around the optimizers' parameters with all buffers, gradients and flags, the optimizers, schedulers,
     scalers, averages and other objects with a ``state_dict`` that the function refers to, the generators of python,
-    numpy and torch, and those of the loader's samplers. Plain python variables of ``step`` are beyond reach.
+    numpy and torch, and those of the loader's samplers. Plain python variables of ``step`` are beyond reach, as are
+    the batches drawn from a one-shot iterator if ``step`` raises. A scheduler that ``step`` drives is driven once a
+    call: one with a fixed end (``OneCycleLR``) must have more steps left than the test takes.
 
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
