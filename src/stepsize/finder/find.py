@@ -92,7 +92,7 @@ def find(
 class _Start:
     """What is known before any training."""
 
-    judged: float  # of the untrained model, lower is better; NaN without unseen data
+    judged: float  # of the untrained model, lower is better
     val_examples: int
     batch_size: int  # examples a batch of training data
 
