@@ -99,8 +99,9 @@ def test_one_short_horizon_is_carried_by_the_expected_drift() -> None:
 
 def test_a_longer_way_to_the_horizon_leaves_more_doubt() -> None:
     rates = [-2.6, -2.3, -2.0, -1.7, -1.4]
+    sure_of_the_drift = Prior(drift=0.0, drift_spread=1e-3)
     width = {
-        steps: np.diff(np.log10(fit(bowl(-2.0, rates, steps=steps, depth=2.0)).interval()))[0]
+        steps: np.diff(np.log10(fit(bowl(-2.0, rates, steps=steps, depth=2.0), prior=sure_of_the_drift).interval()))[0]
         for steps in (HORIZON // 16, HORIZON // 4, HORIZON)
     }
 
