@@ -94,7 +94,7 @@ def test_without_unseen_data_the_verdict_says_what_judged() -> None:
 
 
 def test_the_recommendation_is_never_above_the_highest_rate_that_worked() -> None:
-    runs = [*bowl(-1.0, [-3.0, -2.6, -2.2]), Observation(HORIZON, 10**-0.9, math.inf, diverged=True)]
+    runs = [*bowl(-1.6, [-3.0, -2.6, -2.2]), Observation(HORIZON, 10**-0.9, math.inf, diverged=True)]
     fit = fitted(runs)
 
     assert fit.best(at_most=10**-0.9) > 10**-2.1
