@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,22 +89,30 @@ def test_ctrl_c_stops_a_training_with_one_line(write_task: WriteTask, tmp_path: 
         "task = make(loss=loss, steps=10_000_000)"
     )
     command = [sys.executable, "-m", "stepsize", "train", write_task(slow), "--lr", "1e-3", "--json"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        for _ in range(600):
-            if (tmp_path / "begun").exists():
-                break
-            try:
-                process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs, this test run perhaps, with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads yet
+    ) as process:
+        try:
+            _wait_for(tmp_path / "begun", process)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
 
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines() == ["Stopped before there was an answer."]
+
+
+def _wait_for(sign: Path, process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):  # a minute: a loaded machine takes long to import torch
+        if sign.exists() or process.poll() is not None:
+            return
+        time.sleep(0.05)
