@@ -59,6 +59,13 @@ def test_a_best_rate_without_a_worse_one_beyond_it_is_at_the_edge(rates: list[fl
     assert f"the {edge} one" in reason
 
 
+def test_a_bracket_on_a_short_horizon_does_not_speak_for_a_longer_one() -> None:
+    scouts = bowl(-1.8, RATES, steps=HORIZON // 16, depth=0.3)
+    final = bowl(-2.6, [-2.2, -1.8, -1.4], steps=HORIZON // 4, depth=0.05)
+
+    assert code([*scouts, *final])[0] == "at the edge"
+
+
 def test_nothing_trained_is_no_answer() -> None:
     verdict = judge_answer([], None, 1.0, has_val=True)
 

@@ -156,13 +156,14 @@ def fit_lr_curve(
 
     With theta = log10 lr, a run over n updates reaches
 
-        log loss = a_n + A g((theta - mu_n) / w),   g(z) = (sqrt(1 + z^2) - 1) * (rho if z > 0 else 1),
+        log loss = a_n + A_n g((theta - mu_n) / w),   g(z) = (sqrt(1 + z^2) - 1) * (rho if z > 0 else 1),
         mu_n = mu + d log2(T / n),
 
     quadratic about its optimum and straight far from it, rho times as steep above as below; a shorter horizon n has
-    its optimum higher by the drift d. Every (mu, d, w, rho) of a grid is weighed by its likelihood, with a_n and A at
-    their least-squares values and the noise integrated out (a Student t), times the prior; a run that diverged
-    bounds the optimum of its horizon from above. Where values are not all positive, (value - best) relative to the
+    its optimum higher by the drift d. Every (mu, d, w, rho) of a grid is weighed by its likelihood times the prior,
+    with a_n and A_n at their least-squares values (the amplitudes pulled towards a shared one) and the noise integrated
+    out (a Student t); a run that diverged bounds the optimum of its horizon from above. What comes out is spread by as
+    much as real optima stray from the model's. Where values are not all positive, (value - best) relative to the
     untrained value stands for the logarithm.
 
     Args:

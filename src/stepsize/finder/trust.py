@@ -45,8 +45,8 @@ def judge_answer(
     if edge:
         return Verdict(
             "at the edge",
-            f"The best rate tried is the {edge} one, and the budget ended before a worse one was seen beyond it. "
-            f"A larger budget settles it.{note}",
+            f"On the longest horizon trained, the best rate is the {edge} one tried: the budget ended before a worse "
+            f"one was seen beyond it. A larger budget settles it.{note}",
             True,
         )
     flat_low, flat_high = fit.interval(_FLAT)
@@ -89,14 +89,12 @@ def _refusal(observations: Sequence[Observation], fit: LrCurve | None, untrained
 
 
 def _edge(observations: Sequence[Observation]) -> str:
-    """Return ``"lowest"`` or ``"highest"`` where the best run of every horizon tried has no worse one beyond it."""
-    edges = set()
-    for steps in {seen.steps for seen in observations}:
-        rung = [seen for seen in observations if seen.steps == steps]
-        alive = [seen for seen in rung if math.isfinite(seen.value)]
-        if not alive:
-            return ""
-        best = min(alive, key=lambda seen: seen.value)
-        below, above = (any(seen.lr < best.lr for seen in rung), any(seen.lr > best.lr for seen in rung))
-        edges.add("" if below and above else "lowest" if above else "highest" if below else "only")
-    return edges.pop() if len(edges) == 1 else ""
+    """Return on which side the best run of the longest horizon lacks a worse neighbour; empty where on none."""
+    longest = max(seen.steps for seen in observations)
+    rung = [seen for seen in observations if seen.steps == longest]
+    alive = [seen for seen in rung if math.isfinite(seen.value)]
+    if not alive:
+        return ""
+    best = min(alive, key=lambda seen: seen.value)
+    below, above = (any(seen.lr < best.lr for seen in rung), any(seen.lr > best.lr for seen in rung))
+    return "" if below and above else "lowest" if above else "highest" if below else "only"
