@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stepsize import schedules as schedules
     from stepsize.curves import suggest as suggest
     from stepsize.finder import find as find
     from stepsize.finder import range_test as range_test
@@ -27,6 +28,7 @@ _HOMES = {
     "find": "stepsize.finder",
     "range_test": "stepsize.finder",
     "range_test_task": "stepsize.finder",
+    "schedules": "stepsize",
     "suggest": "stepsize.curves",
     "train": "stepsize.training",
 }
@@ -38,6 +40,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'stepsize' has no attribute '{name}'")
+    if home == "stepsize":  # a room whose names speak for themselves: stepsize.schedules.cosine
+        return importlib.import_module(f"{home}.{name}")
     return getattr(importlib.import_module(home), name)
 
 

@@ -151,7 +151,7 @@ def test_ctrl_c_ends_with_one_line(invoke: Invoke, write_task: WriteTask, comman
     [
         (("find", "digits-mpl"), "Did you mean 'digits-mlp'?"),
         (("find", "digits-mlp", "--optimizer", "adm"), "Did you mean 'adam'?"),
-        (("find", "digits-mlp", "--steps", "0"), "steps must be at least 1; got 0"),
+        (("find", "digits-mlp", "--steps", "0"), "steps must be a whole number of updates, at least 1; got 0"),
         (("find", "digits-mlp", "--seed", "-1"), "Invalid value for '--seed'"),
         (("find", "mnist-cnn"), "No data folder is known: no data was given and $STEPSIZE_DATA is unset."),
         (("find",), "Missing argument 'TASK'"),

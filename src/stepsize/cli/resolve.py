@@ -92,6 +92,7 @@ def _built_in(name: str, wishes: Wishes) -> Task:
 
 def _changed(task: Task, wishes: Wishes) -> Task:
     """Return the user's ``task`` with what the command line asks for instead of its own."""
+    from stepsize.schedules import Schedule
     from stepsize.training.stepping import rung_schedule
 
     if wishes.data is not None:
@@ -106,7 +107,10 @@ def _changed(task: Task, wishes: Wishes) -> Task:
     if wishes.steps is not None:
         changes["steps"] = wishes.steps
         if task.schedule is not None and wishes.steps >= 1:  # the same shape over the other horizon
-            changes["schedule"] = rung_schedule(task, wishes.steps)
+            given = task.schedule
+            changes["schedule"] = (
+                given.stretched(to=wishes.steps) if isinstance(given, Schedule) else rung_schedule(task, wishes.steps)
+            )
     if not changes:
         return task
     return replace(task, **{"steps": task.horizon, "epochs": None, **changes})

@@ -1,6 +1,42 @@
-"""Schedules: pure values from step to factor; numpy only."""
+"""Schedules: pure values from step to factor, their algebra, their units and their catalog; numpy only."""
 
-from stepsize.schedules.cosine import WarmupCosine as WarmupCosine
-from stepsize.schedules.cosine import warmup_cosine as warmup_cosine
-from stepsize.schedules.stretch import Stretched as Stretched
-from stepsize.schedules.stretch import stretched as stretched
+from stepsize.schedules.catalog import SCHEDULES as SCHEDULES
+from stepsize.schedules.catalog import ScheduleEntry as ScheduleEntry
+from stepsize.schedules.catalog import schedule_entry as schedule_entry
+from stepsize.schedules.course import Course as Course
+from stepsize.schedules.course import Peaks as Peaks
+from stepsize.schedules.course import Values as Values
+from stepsize.schedules.cyclic import one_cycle as one_cycle
+from stepsize.schedules.cyclic import one_cycle_momentum as one_cycle_momentum
+from stepsize.schedules.cyclic import triangular as triangular
+from stepsize.schedules.cyclic import warm_restarts as warm_restarts
+from stepsize.schedules.jsonform import from_json as from_json
+from stepsize.schedules.laws import exponential as exponential
+from stepsize.schedules.laws import function as function
+from stepsize.schedules.laws import inverse_sqrt as inverse_sqrt
+from stepsize.schedules.laws import multi_step as multi_step
+from stepsize.schedules.laws import noam as noam
+from stepsize.schedules.laws import points as points
+from stepsize.schedules.laws import power_law as power_law
+from stepsize.schedules.laws import step_decay as step_decay
+from stepsize.schedules.preview import KeyPoint as KeyPoint
+from stepsize.schedules.preview import Preview as Preview
+from stepsize.schedules.preview import preview as preview
+from stepsize.schedules.ramps import adam_warmup as adam_warmup
+from stepsize.schedules.ramps import constant as constant
+from stepsize.schedules.ramps import cooldown as cooldown
+from stepsize.schedules.ramps import cosine as cosine
+from stepsize.schedules.ramps import decay as decay
+from stepsize.schedules.ramps import linear as linear
+from stepsize.schedules.ramps import linear_warmup as linear_warmup
+from stepsize.schedules.ramps import polynomial as polynomial
+from stepsize.schedules.ramps import warmup as warmup
+from stepsize.schedules.rung import Resampled as Resampled
+from stepsize.schedules.rung import resampled as resampled
+from stepsize.schedules.schedule import Schedule as Schedule
+from stepsize.schedules.shapes import SHAPES as SHAPES
+from stepsize.schedules.shapes import Shape as Shape
+from stepsize.schedules.units import Clock as Clock
+from stepsize.schedules.units import Duration as Duration
+from stepsize.schedules.units import Span as Span
+from stepsize.schedules.wsd import wsd as wsd

@@ -10,7 +10,7 @@ import torch
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.optimizers import optimizer_entry
-from stepsize.schedules import warmup_cosine
+from stepsize.schedules import cosine
 from stepsize.tasks import images, tables, text
 from stepsize.tasks.folder import data_files
 from stepsize.tasks.parts import Parts
@@ -18,7 +18,7 @@ from stepsize.training import Task, TensorBatches
 
 __all__ = ["TASKS", "TaskEntry", "build_task"]
 
-_WARMUP = 0.05
+_WARMUP = "5%"
 _VAL_BATCH = 1_024  # evaluation takes one or a few forward passes
 
 
@@ -186,7 +186,6 @@ def build_task(
     horizon = entry.steps if steps is None else steps
     if isinstance(horizon, bool) or not isinstance(horizon, int):
         raise InputError("steps", steps, "must be a whole number of updates, at least 1")
-    schedule = warmup_cosine(horizon, warmup=_WARMUP)
     parts = entry.parts(*data_files(entry.files, data))
     return Task(
         model=parts.model,
@@ -195,7 +194,7 @@ def build_task(
         val=TensorBatches(parts.val, _VAL_BATCH, shuffle=False),
         optimizer=chosen.name,
         steps=horizon,
-        schedule=schedule,
+        schedule=cosine(warmup=_WARMUP),
         metrics=parts.metrics,
         clip=parts.clip,
         device=device,

@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
 from stepsize.optimizers import optimizer_entry
-from stepsize.schedules import stretched
+from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream, count_examples, map_tensors, to_device
 from stepsize.training.evaluate import autocast
 from stepsize.training.task import Task
 
-__all__ = ["Stepper", "build_model", "build_optimizer", "holds_non_finite", "rung_schedule"]
+__all__ = ["Stepper", "build_model", "build_optimizer", "holds_non_finite", "rung_factors", "rung_schedule"]
 
 
 class Stepper:
@@ -34,7 +34,7 @@ class Stepper:
         self.model = build_model(task)
         self.optimizer = build_optimizer(task, self.model, lr)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self._factor = rung_schedule(task, steps)
+        self._factors = rung_factors(task, steps)
         self._device = torch.device(task.device or "cpu")
         self._scaler = torch.amp.GradScaler(self._device.type) if task.precision == "fp16" else None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -44,7 +44,7 @@ class Stepper:
 
     def step(self, step: int) -> Tensor:
         """Make update number ``step`` and return its mean training loss, shape ``()``, on the device."""
-        factor = self._factor(step)
+        factor = self._factors[step]
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         return self.update([next(self._stream) for _ in range(self._task.accumulate)])
@@ -80,13 +80,21 @@ class Stepper:
             self._scaler.update()
 
 
+def rung_factors(task: Task, steps: int) -> list[float]:
+    """Return the factor of each update of the task's schedule over ``steps`` updates: see :func:`rung_schedule`."""
+    if isinstance(task.schedule, Schedule) and steps == task.horizon:
+        return [float(factor) for factor in task.schedule.factors()]
+    factor = rung_schedule(task, steps)
+    return [factor(step) for step in range(steps)]
+
+
 def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
     """Return the task's schedule over ``steps`` updates instead of its horizon: a complete decay of its own."""
     if task.schedule is None:
         return lambda step: 1.0
     if steps == task.horizon:
         return task.schedule  # type: ignore[return-value]
-    return stretched(task.schedule, task.horizon, to=steps)
+    return resampled(task.schedule, task.horizon, to=steps)
 
 
 def build_model(task: Task) -> nn.Module:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
 from stepsize.optimizers import OPTIMIZERS, optimizer_entry
+from stepsize.schedules import Clock, Schedule
 from stepsize.training.batches import TensorBatches
 
 __all__ = ["Metric", "Precision", "Task"]
@@ -56,7 +57,8 @@ class Task:
             proportional to ``lr``.
         steps: The horizon, in optimizer updates; give this or ``epochs``.
         epochs: The horizon, in passes over ``train``, which then must have a length.
-        schedule: A callable from step to factor (>= 0) over the horizon; None is constant.
+        schedule: A :class:`~stepsize.schedules.Schedule`, whose open durations (``"5%"``, ``"2ep"``, the rest) are
+            settled over the horizon, or a callable from step to factor (>= 0); None is constant.
         metrics: Further figures on unseen data by name: a :class:`Metric`, or a bare function that is only
             reported.
         judge: What decides between rates: ``"loss"`` (of ``val``), or the name of a :class:`Metric`.
@@ -88,7 +90,7 @@ class Task:
     optimizer: str | Callable[[Iterable[Any], float], Optimizer] = "adamw"
     steps: int | None = None
     epochs: float | None = None
-    schedule: Callable[[int], float] | None = None
+    schedule: Schedule | Callable[[int], float] | None = None
     metrics: Mapping[str, Metric | Callable[[Any, Any], Any]] = field(default_factory=dict)
     judge: str = "loss"
     clip: float | None = None
@@ -110,6 +112,8 @@ class Task:
             set_field(self, "val", _batches("val", self.val, self.batch_size, shuffle=False))
         set_field(self, "loss_takes", _loss_takes(self.loss, self.loss_takes))
         set_field(self, "steps", _horizon(self))
+        if isinstance(self.schedule, Schedule):
+            set_field(self, "schedule", self.schedule.over(self.horizon, _clock(self)))
         _check_schedule(self.schedule, self.horizon)
         _check_metrics(self)
 
@@ -264,6 +268,15 @@ def _horizon(task: Task) -> int:
     if not isinstance(task.train, Sized):
         raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
     return max(1, round(task.epochs * len(task.train) / task.accumulate))
+
+
+def _clock(task: Task) -> Clock:
+    batches = len(task.train) if isinstance(task.train, Sized) else None
+    return Clock(
+        batch_size=getattr(task.train, "batch_size", None),
+        accumulate=task.accumulate,
+        steps_per_epoch=None if batches is None else batches / task.accumulate,
+    )
 
 
 def _check_schedule(schedule: Callable[[int], float] | None, horizon: int) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from stepsize.errors import InputError
 
-__all__ = ["Stretched", "stretched"]
+__all__ = ["Resampled", "resampled"]
 
 
 @dataclass(frozen=True)
-class Stretched:
-    """The value behind :func:`stretched`."""
+class Resampled:
+    """The value behind :func:`resampled`."""
 
     schedule: Callable[[int], float]
     steps: int
@@ -29,7 +29,7 @@ class Stretched:
         return (1 - part) * self.schedule(below) + part * self.schedule(below + 1)
 
 
-def stretched(schedule: Callable[[int], float], steps: int, *, to: int) -> Callable[[float], float]:
+def resampled(schedule: Callable[[int], float], steps: int, *, to: int) -> Callable[[float], float]:
     """Return ``schedule``, made for ``steps`` updates, compressed or stretched ``to`` another number.
 
     The factor of update t is that of the original at (t + 1/2) ``steps`` / ``to`` - 1/2, linearly
@@ -47,7 +47,7 @@ def stretched(schedule: Callable[[int], float], steps: int, *, to: int) -> Calla
         InputError: If a horizon is below 1.
 
     Example:
-        >>> halves = stretched(lambda t: 1 - t / 8, 8, to=4)
+        >>> halves = resampled(lambda t: 1 - t / 8, 8, to=4)
         >>> [halves(t) for t in range(4)]
         [0.9375, 0.6875, 0.4375, 0.1875]
     """
@@ -55,4 +55,4 @@ def stretched(schedule: Callable[[int], float], steps: int, *, to: int) -> Calla
         raise InputError("steps", steps, "must be at least 1")
     if to < 1:
         raise InputError("to", to, "must be at least 1")
-    return Stretched(schedule, steps, to)
+    return Resampled(schedule, steps, to)

@@ -1,0 +1,634 @@
+"""How schedules are put together and changed: nodes around other nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepsize.errors import InputError
+from stepsize.schedules.leaves import Ramp
+from stepsize.schedules.node import Node, check_factor, check_positive, plural, whole
+from stepsize.schedules.shapes import Array, Shape, as_shape
+from stepsize.schedules.units import Clock, Span, as_duration
+
+__all__ = [
+    "CooledDown", "Delayed", "Extended", "First", "Floored", "Repeated", "Scaled", "Stretched", "Switched", "Then",
+    "Times", "Within",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Then(Node):
+    """One part after the other, each counting its own steps from 0."""
+
+    kind: ClassVar[str] = "then"
+
+    parts: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        flat: list[Node] = []
+        for part in self.parts:
+            flat += part.parts if isinstance(part, Then) else (part,)
+        if not flat:
+            raise InputError("parts", self.parts, "must hold at least one schedule")
+        self._set(parts=tuple(flat))
+
+    @property
+    def open(self) -> str | None:
+        for part in self.parts:
+            reason = part.open
+            if reason is None and part is not self.parts[-1] and part.length is None:
+                reason = f"'{part}' takes what is left of the horizon"
+            if reason is not None:
+                return reason
+        return None
+
+    @property
+    def length(self) -> int | None:
+        lengths = [part.length for part in self.parts]
+        return None if lengths[-1] is None else sum(length for length in lengths if length is not None)
+
+    def factors(self, steps: Array) -> Array:
+        begins = self._begins()
+        if steps.size == 1:
+            only = int(np.searchsorted(begins, steps.ravel()[0], side="right")) - 1
+            return self.parts[only].held(steps - begins[only])
+        result = np.empty_like(steps)
+        index: NDArray[np.intp] = np.searchsorted(begins, steps, side="right") - 1
+        for i, part in enumerate(self.parts):
+            inside = index == i
+            if inside.any():
+                result[inside] = part.held(steps[inside] - begins[i])
+        return result
+
+    def jumps(self) -> Iterator[int]:
+        for begin, part in zip(self._begins().astype(int).tolist(), self.parts, strict=True):
+            if begin:
+                yield begin
+            yield from (begin + jump for jump in part.jumps())
+
+    def span(self, clock: Clock) -> float | None:
+        spans = [part.span(clock) for part in self.parts]
+        return None if None in spans else sum(span for span in spans if span is not None)
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        spans = [part.span(clock) for part in self.parts]
+        spans = _with_the_rest(self.parts, spans, steps)
+        ends, position = [], 0.0
+        for span in spans:  # rounded ends, not lengths: shares that add up to 100% end at the horizon
+            position += math.inf if span is None else span
+            ends.append(None if math.isinf(position) else math.floor(position + 0.5))
+        settled, begin = [], 0
+        for part, end in zip(self.parts, ends, strict=True):
+            if end is None:
+                settled.append(part.settle(clock, None))
+            elif end > begin:  # a share that is shorter than half a step is left out
+                settled.append(part.settle(clock, end - begin))
+                begin = end
+        if not settled:
+            raise InputError("schedule", str(self), "would have no step at all here", "Give a longer horizon")
+        return Then(tuple(settled)) if len(settled) > 1 else settled[0]
+
+    def _begins(self) -> Array:
+        return np.cumsum([0.0, *(float(part.length or 0) for part in self.parts[:-1])])
+
+    def __str__(self) -> str:
+        return ", then ".join(str(part) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Within(Node):
+    """The inner schedule over a length that is not in steps yet; it dissolves when it is settled."""
+
+    kind: ClassVar[str] = "within"
+
+    inner: Node
+    steps: int | Span
+
+    @property
+    def open(self) -> str | None:
+        return self.inner.open or f"{self.kind}: steps is {self.steps}"
+
+    @property
+    def length(self) -> int | None:
+        return whole(self.steps)
+
+    def factors(self, steps: Array) -> Array:
+        return self.inner.factors(steps)
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(self.steps, "steps")
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        return self.inner.settle(clock, max(1, clock.steps(self.steps, "steps")) if steps is None else steps)
+
+    def __str__(self) -> str:
+        return f"{plural(self.steps)} of ({self.inner})"
+
+
+@dataclass(frozen=True)
+class Times(Node):
+    """The product of two schedules of one length, or of which one has no end."""
+
+    kind: ClassVar[str] = "times"
+
+    left: Node
+    right: Node
+
+    def __post_init__(self) -> None:
+        if self.open is None and self._unequal():
+            raise InputError(
+                "times",
+                f"{plural(self.left.length)} and {plural(self.right.length)}",
+                "needs schedules of one length",
+                "Go on with .then(constant()) where the shorter one ends",
+            )
+
+    def _unequal(self) -> bool:
+        return None not in (self.left.length, self.right.length) and self.left.length != self.right.length
+
+    @property
+    def length(self) -> int | None:
+        return self.right.length if self.left.length is None else self.left.length
+
+    def factors(self, steps: Array) -> Array:
+        return self.left.factors(steps) * self.right.factors(steps)
+
+    def jumps(self) -> Iterator[int]:
+        yield from sorted({*self.left.jumps(), *self.right.jumps()})
+
+    def span(self, clock: Clock) -> float | None:
+        left = self.left.span(clock)
+        return self.right.span(clock) if left is None else left
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        parts = []
+        for part in (self.left, self.right):
+            own = part.span(clock)
+            parts.append(part.settle(clock, steps if own is None else math.floor(own + 0.5)))
+        return Times(*parts)
+
+    def __str__(self) -> str:
+        return f"({self.left}) × ({self.right})"
+
+
+@dataclass(frozen=True)
+class _Around(Node):
+    """A node that keeps the steps of the one inside."""
+
+    inner: Node
+
+    @property
+    def length(self) -> int | None:
+        return self.inner.length
+
+    def jumps(self) -> Iterator[int]:
+        yield from self.inner.jumps()
+
+    def span(self, clock: Clock) -> float | None:
+        return self.inner.span(clock)
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        return dataclasses.replace(self, inner=self.inner.settle(clock, steps))
+
+
+@dataclass(frozen=True)
+class Scaled(_Around):
+    """``by`` times the factor."""
+
+    kind: ClassVar[str] = "scaled"
+
+    by: float
+
+    def __post_init__(self) -> None:
+        self._set(by=check_positive("by", self.by))
+
+    def factors(self, steps: Array) -> Array:
+        return self.by * self.inner.factors(steps)
+
+    def __str__(self) -> str:
+        return f"{self.by:.6g} × ({self.inner})"
+
+
+@dataclass(frozen=True)
+class Floored(_Around):
+    """The factor, or ``at`` where it is below."""
+
+    kind: ClassVar[str] = "floored"
+
+    floor: float
+
+    def __post_init__(self) -> None:
+        self._set(floor=check_factor("floor", self.floor))
+
+    def factors(self, steps: Array) -> Array:
+        return np.maximum(self.inner.factors(steps), self.floor)
+
+    def __str__(self) -> str:
+        return f"({self.inner}), never below {self.floor:g}"
+
+
+@dataclass(frozen=True)
+class Delayed(Node):
+    """``by`` steps at a factor, then the inner schedule."""
+
+    kind: ClassVar[str] = "delayed"
+
+    inner: Node
+    by: int | Span
+    factor: float | None  # None: the factor that the inner one starts with
+
+    def __post_init__(self) -> None:
+        self._set(by=as_duration("by", self.by))
+        if self.factor is not None:
+            self._set(factor=check_factor("factor", self.factor))
+
+    @property
+    def length(self) -> int | None:
+        return None if self.inner.length is None else self.inner.length + whole(self.by)
+
+    def factors(self, steps: Array) -> Array:
+        by = whole(self.by)
+        values = self.inner.held(np.maximum(steps - by, 0.0))
+        return values if self.factor is None else np.where(steps < by, self.factor, values)
+
+    def jumps(self) -> Iterator[int]:
+        by = whole(self.by)
+        yield by
+        yield from (by + jump for jump in self.inner.jumps())
+
+    def span(self, clock: Clock) -> float | None:
+        inner = self.inner.span(clock)
+        return None if inner is None else inner + clock.exact(self.by, "by")
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        by = max(1, clock.steps(self.by, "by"))
+        left = None if steps is None else _left(steps, by, "by")
+        return Delayed(self.inner.settle(clock, left), by, self.factor)
+
+    def __str__(self) -> str:
+        return f"after {plural(self.by)}: {self.inner}"
+
+
+@dataclass(frozen=True)
+class Repeated(Node):
+    """The inner schedule again and again, each time ``per_cycle`` times the one before."""
+
+    kind: ClassVar[str] = "repeated"
+
+    inner: Node
+    times: int | None
+    per_cycle: float
+
+    def __post_init__(self) -> None:
+        if self.times is not None and (
+            isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1
+        ):
+            raise InputError("times", self.times, "must be a whole number, at least 1, or None for endless")
+        self._set(per_cycle=check_positive("per_cycle", self.per_cycle))
+        if self.inner.open is None and self.inner.length is None:
+            raise InputError("repeated", str(self.inner), "must have an end", "Cut it with .first(steps)")
+
+    @property
+    def length(self) -> int | None:
+        return None if self.times is None else self.times * int(self.inner.length or 0)
+
+    def factors(self, steps: Array) -> Array:
+        each = float(self.inner.length or 0)
+        cycle = np.floor(steps / each)
+        if self.times is not None:  # the end stays at the end of the last cycle
+            cycle = np.minimum(cycle, self.times - 1)
+        return self.inner.factors(steps - cycle * each) * self.per_cycle**cycle
+
+    def jumps(self) -> Iterator[int]:
+        each = int(self.inner.length or 0)
+        for cycle in range(self.times or 1):
+            if cycle:
+                yield cycle * each
+            yield from (cycle * each + jump for jump in self.inner.jumps())
+
+    def span(self, clock: Clock) -> float | None:
+        inner = self.inner.span(clock)
+        return None if inner is None or self.times is None else self.times * inner
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        inner = self.inner.span(clock)
+        if inner is not None:
+            whole = Repeated(self.inner.settle(clock, max(1, math.floor(inner + 0.5))), self.times, self.per_cycle)
+            return whole if steps in (None, whole.length) else First(Repeated(whole.inner, None, self.per_cycle), steps)
+        if self.times is None or steps is None:
+            raise InputError("repeated", str(self.inner), "must have a length of its own", "Give the piece its steps")
+        ends = [math.floor(steps * (i + 1) / self.times + 0.5) for i in range(self.times)]
+        parts = [
+            _scaled(self.inner.settle(clock, end - begin), self.per_cycle**i)
+            for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))
+        ]
+        return Then(tuple(parts))
+
+    def __str__(self) -> str:
+        times = "for ever" if self.times is None else f"{self.times} times"
+        decay = "" if self.per_cycle == 1 else f", each {self.per_cycle:g} × the last"
+        return f"({self.inner}) {times}{decay}"
+
+
+@dataclass(frozen=True)
+class Stretched(Node):
+    """The inner schedule at t · length / ``to``."""
+
+    kind: ClassVar[str] = "stretched"
+
+    inner: Node
+    to: int | Span
+
+    def __post_init__(self) -> None:
+        self._set(to=as_duration("to", self.to))
+        _check_bounded("stretched", self.inner)
+
+    @property
+    def length(self) -> int | None:
+        return whole(self.to)
+
+    def factors(self, steps: Array) -> Array:
+        return self.inner.held(steps * (float(self.inner.length or 0) / whole(self.to)))
+
+    def jumps(self) -> Iterator[int]:
+        ratio = whole(self.to) / float(self.inner.length or 1)
+        yield from (math.ceil(jump * ratio) for jump in self.inner.jumps())
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(self.to, "to")
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        to = max(1, clock.steps(self.to, "to")) if steps is None else steps
+        return Stretched(_on_its_own(self.inner, clock), to)
+
+    def __str__(self) -> str:
+        return f"({self.inner}) stretched to {plural(self.to)}"
+
+
+@dataclass(frozen=True)
+class First(Node):
+    """The first steps of the inner schedule."""
+
+    kind: ClassVar[str] = "first"
+
+    inner: Node
+    steps: int | Span
+
+    def __post_init__(self) -> None:
+        self._set(steps=as_duration("steps", self.steps))
+        if self.open is None:
+            _check_within("steps", self.steps, self.inner)
+
+    @property
+    def length(self) -> int | None:
+        return whole(self.steps)
+
+    def factors(self, steps: Array) -> Array:
+        return self.inner.factors(steps)
+
+    def jumps(self) -> Iterator[int]:
+        yield from (jump for jump in self.inner.jumps() if jump < whole(self.steps))
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(self.steps, "steps")
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        own = max(1, clock.steps(self.steps, "steps")) if steps is None else steps
+        return First(_on_its_own(self.inner, clock), own)
+
+    def __str__(self) -> str:
+        return f"the first {plural(self.steps)} of ({self.inner})"
+
+
+@dataclass(frozen=True)
+class CooledDown(Node):
+    """The inner schedule up to ``at``, from there along ``shape`` to ``end``."""
+
+    kind: ClassVar[str] = "cooled-down"
+
+    inner: Node
+    at: int | Span | None  # None: so that it ends with the horizon
+    over: int | Span
+    shape: Shape
+    end: float
+
+    def __post_init__(self) -> None:
+        if self.at is not None:
+            self._set(at=as_duration("at", self.at, least=0))
+        self._set(over=as_duration("over", self.over), shape=as_shape(self.shape), end=check_factor("end", self.end))
+        if self.open is None:
+            _check_within("at", self.at, self.inner)
+
+    @property
+    def open(self) -> str | None:
+        return f"{self.kind}: at is left to the horizon" if self.at is None else super().open
+
+    @property
+    def length(self) -> int | None:
+        return whole(self.at) + whole(self.over)
+
+    def factors(self, steps: Array) -> Array:
+        at = whole(self.at)
+        down = Ramp(self.over, self.inner.value(at), self.end, self.shape)
+        return np.where(steps < at, self.inner.held(steps), down.held(np.maximum(steps - at, 0.0)))
+
+    def jumps(self) -> Iterator[int]:
+        at = whole(self.at)
+        yield from (jump for jump in self.inner.jumps() if jump < at)
+        if at:
+            yield at
+
+    def span(self, clock: Clock) -> float | None:
+        return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        over = max(1, clock.steps(self.over, "over"))
+        if self.at is not None:
+            at = clock.steps(self.at, "at") if self.at else 0
+        elif steps is None:
+            raise InputError("at", None, "needs a horizon to end with", "Give at, or a horizon")
+        else:
+            at = _left(steps, over, "over", least=0)
+        inner = self.inner.settle(clock, steps) if self.inner.span(clock) is None else _on_its_own(self.inner, clock)
+        return CooledDown(inner, at, over, self.shape, self.end)
+
+    def __str__(self) -> str:
+        at = "the end" if self.at is None else plural(self.at)
+        return f"({self.inner}) until {at}, then {self.shape} to {self.end:g} over {plural(self.over)}"
+
+
+@dataclass(frozen=True)
+class Extended(Node):
+    """The inner schedule up to ``at``; what was left of it then ends at ``to``."""
+
+    kind: ClassVar[str] = "extended"
+
+    inner: Node
+    to: int | Span
+    at: int | Span
+    by: Literal["stretching", "holding"]
+
+    def __post_init__(self) -> None:
+        self._set(to=as_duration("to", self.to), at=as_duration("at", self.at, least=0))
+        if self.by not in ("stretching", "holding"):
+            raise InputError("by", self.by, "must be 'stretching' or 'holding'")
+        _check_bounded("extended", self.inner)
+        if self.open is None:
+            self._check()
+
+    def _check(self) -> None:
+        length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
+        if at >= length:
+            raise InputError("at", at, f"must lie before the end of the schedule at step {length:,}")
+        if to <= at:
+            raise InputError("to", to, f"must lie behind step {at:,}, from which on the schedule changes")
+        if self.by == "holding" and to < length:
+            raise InputError(
+                "to", to, f"must be at least the present {length:,} steps where the rate is held", "Stretch instead"
+            )
+
+    @property
+    def length(self) -> int | None:
+        return whole(self.to)
+
+    def factors(self, steps: Array) -> Array:
+        length, to, at = float(self.inner.length or 0), whole(self.to), whole(self.at)
+        if self.by == "holding":
+            after = np.maximum(steps - (to - length), at)
+        else:
+            after = at + (steps - at) * ((length - at) / (to - at))
+        return self.inner.held(np.where(steps < at, steps, after))
+
+    def jumps(self) -> Iterator[int]:
+        length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
+        ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
+        begin = at + to - length if self.by == "holding" else at
+        yield from (jump for jump in self.inner.jumps() if jump < at)
+        yield from sorted({at, begin} - {0})
+        yield from (begin + math.ceil((jump - at) * ratio) for jump in self.inner.jumps() if jump > at)
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(self.to, "to")
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        to = max(1, clock.steps(self.to, "to")) if steps is None else steps
+        at = clock.steps(self.at, "at") if self.at else 0
+        return Extended(_on_its_own(self.inner, clock), to, at, self.by)
+
+    def __str__(self) -> str:
+        return f"({self.inner}), from {plural(self.at)} on ending at {plural(self.to)} by {self.by}"
+
+
+@dataclass(frozen=True)
+class Switched(Node):
+    """One schedule up to ``at``, from there the ``other``, scaled so that the factor does not jump."""
+
+    kind: ClassVar[str] = "switched"
+
+    inner: Node
+    other: Node
+    at: int | Span
+
+    def __post_init__(self) -> None:
+        self._set(at=as_duration("at", self.at, least=0))
+        if self.open is None:
+            for side in (self.inner, self.other):
+                _check_within("at", self.at, side)
+            self._ratio()
+
+    def _ratio(self) -> float:
+        before, after = self.inner.value(whole(self.at)), self.other.value(whole(self.at))
+        for factor, which in ((before, "present"), (after, "new")):
+            if factor == 0:
+                raise InputError(
+                    "at", self.at, f"must not be where the {which} schedule is at factor 0", "Choose an earlier step"
+                )
+        return before / after
+
+    @property
+    def length(self) -> int | None:
+        return self.other.length
+
+    def factors(self, steps: Array) -> Array:
+        at = whole(self.at)
+        return np.where(steps < at, self.inner.held(steps), self._ratio() * self.other.held(steps))
+
+    def jumps(self) -> Iterator[int]:
+        at = whole(self.at)
+        yield from (jump for jump in self.inner.jumps() if jump < at)
+        if at:
+            yield at
+        yield from (jump for jump in self.other.jumps() if jump > at)
+
+    def span(self, clock: Clock) -> float | None:
+        return self.other.span(clock)
+
+    def settle(self, clock: Clock, steps: int | None) -> Node:
+        at = clock.steps(self.at, "at") if self.at else 0
+        return Switched(_on_its_own(self.inner, clock), self.other.settle(clock, steps), at)
+
+    def __str__(self) -> str:
+        return f"({self.inner}) until {plural(self.at)}, then without a jump ({self.other})"
+
+
+def _with_the_rest(parts: tuple[Node, ...], spans: list[float | None], steps: int | None) -> list[float | None]:
+    """Return the spans with the one that takes the rest filled in, and check that they add up to the horizon."""
+    if steps is None:
+        return spans
+    taken = sum(span for span in spans if span is not None)
+    missing = [i for i, span in enumerate(spans) if span is None]
+    if len(missing) > 1:
+        names = " and ".join(f"'{parts[i]}'" for i in missing)
+        raise InputError("schedule", names, "cannot both take the rest of the horizon", "Give one of them a length")
+    if math.floor(taken + 0.5) > steps - (1 if missing else 0):
+        raise InputError(
+            "schedule",
+            f"{taken:,.6g} steps of {steps:,}",
+            "has parts that are longer than the horizon" if taken > steps else "leaves nothing for its last part",
+            "Shorten the warm-up or another part",
+        )
+    if missing:
+        return [steps - taken if span is None else span for span in spans]
+    if math.floor(taken + 0.5) < steps:
+        raise InputError(
+            "schedule",
+            f"{taken:,.6g} steps of {steps:,}",
+            "does not last as long as the horizon",
+            "Leave one part without a length so that it takes the rest",
+        )
+    return spans
+
+
+def _left(steps: int, taken: int, argument: str, least: int = 1) -> int:
+    if steps - taken < least:
+        raise InputError(argument, taken, f"must leave at least {plural(least)} of the {steps:,} there are")
+    return steps - taken
+
+
+def _on_its_own(node: Node, clock: Clock) -> Node:
+    """Settle ``node`` by its own durations alone; one that takes the rest takes the whole horizon."""
+    span = node.span(clock)
+    if span is None:
+        return node.settle(clock, clock.horizon)
+    return node.settle(clock, max(1, math.floor(span + 0.5)))
+
+
+def _scaled(node: Node, by: float) -> Node:
+    return node if by == 1 else Scaled(node, by)
+
+
+def _check_bounded(verb: str, node: Node) -> None:
+    if node.open is None and node.length is None:
+        raise InputError(verb, str(node), "needs a schedule with an end", "Cut it with .first(steps)")
+
+
+def _check_within(argument: str, step: int | Span | None, node: Node) -> None:
+    if node.length is not None and whole(step) > node.length:
+        raise InputError(argument, step, f"must not lie behind the end of the schedule at step {node.length:,}")
