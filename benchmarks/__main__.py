@@ -45,6 +45,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--redo", type=_names, default=(), help="pickers whose kept answers are made anew")
         command.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
 
+    by_schedule = commands.add_parser("by-schedule", help="schedules on real tasks, each at its own tuned peak rate")
+    by_schedule.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+    by_schedule.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    by_schedule.add_argument("--status", type=Path, help="a file to append progress lines to")
+    by_schedule.set_defaults(run=_by_schedule)
+
+    cost = commands.add_parser("schedule-cost", help="what a step of a bound schedule costs, beside torch's schedulers")
+    cost.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+    cost.set_defaults(run=_schedule_cost)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
@@ -119,9 +129,24 @@ def _ranges(arguments: argparse.Namespace) -> None:
     )
 
 
+def _by_schedule(arguments: argparse.Namespace) -> None:
+    from benchmarks.by_schedule import BY_SCHEDULE_FILE, compute_by_schedule
+
+    path = arguments.out or BY_SCHEDULE_FILE
+    compute_by_schedule(path=path, workers=arguments.workers, status=arguments.status)
+
+
+def _schedule_cost(arguments: argparse.Namespace) -> None:
+    from benchmarks.schedule_cost import COST_FILE, compute_cost
+
+    compute_cost(path=arguments.out or COST_FILE)
+
+
 def _tables(arguments: argparse.Namespace) -> None:
+    from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
     from benchmarks.regret import REGRET_FILE, load_curves
+    from benchmarks.schedule_cost import COST_FILE, cost_report
     from benchmarks.tables import regret_report, update_page
     from benchmarks.truth import TRUTH_FOLDER
 
@@ -129,6 +154,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     reports = {
         "regret": regret_report(arguments.regret or REGRET_FILE, curves),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
+        "schedules": schedules_report(BY_SCHEDULE_FILE),
+        "schedule-cost": cost_report(COST_FILE),
     }
     for name, report in reports.items():
         if arguments.page is None:

@@ -309,7 +309,8 @@ class Triangles(Leaf):
         cycle = np.floor(steps / (up + down))
         within = steps - cycle * (up + down)
         height = np.where(within <= up, within / up, (up + down - within) / down)
-        return self.low + (1 - self.low) * height * self.per_cycle**cycle * self.per_step**steps
+        values: Array = self.low + (1 - self.low) * height * self.per_cycle**cycle * self.per_step**steps
+        return values
 
     def __str__(self) -> str:
         decay = "" if self.per_cycle == self.per_step == 1 else ", shrinking"
@@ -346,7 +347,8 @@ class Restarts(Leaf):
         progress = np.clip((steps - begin) / (self._begin(cycle + 1) - begin), 0.0, 1.0)
         peak = np.maximum(self.per_cycle**cycle, self.end)
         falling = self.shape.between(1.0, 0.0, progress)
-        return np.add(self.end, (peak - self.end) * falling, dtype=np.float64)
+        values: Array = self.end + (peak - self.end) * falling
+        return values
 
     def jumps(self) -> Iterator[int]:
         cycle, begin = 1, float(self._begin(np.array([1.0]))[0])
