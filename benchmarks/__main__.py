@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
     by_schedule = commands.add_parser("by-schedule", help="schedules on real tasks, each at its own tuned peak rate")
     by_schedule.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+    by_schedule.add_argument("--picture", type=Path, help="only draw the record, into this file")
     by_schedule.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     by_schedule.add_argument("--status", type=Path, help="a file to append progress lines to")
     by_schedule.set_defaults(run=_by_schedule)
@@ -130,9 +131,12 @@ def _ranges(arguments: argparse.Namespace) -> None:
 
 
 def _by_schedule(arguments: argparse.Namespace) -> None:
-    from benchmarks.by_schedule import BY_SCHEDULE_FILE, compute_by_schedule
+    from benchmarks.by_schedule import BY_SCHEDULE_FILE, compute_by_schedule, draw
 
     path = arguments.out or BY_SCHEDULE_FILE
+    if arguments.picture is not None:
+        draw(path, arguments.picture)
+        return
     compute_by_schedule(path=path, workers=arguments.workers, status=arguments.status)
 
 

@@ -119,6 +119,18 @@ def schedules_report(path: Path) -> str:
     )
 
 
+def draw(path: Path, picture: Path) -> None:
+    """Save the picture of the record."""
+    from stepsize.views import Outcome, OutcomeGroup, OutcomesView, outcomes_chart, save_chart
+
+    groups = tuple(
+        OutcomeGroup(task, tuple(Outcome(name, losses) for name, losses in of.items()), "final validation loss")
+        for task, of in judged(path)
+    )
+    lines = f"Each at its own tuned peak rate; {len(JUDGING_SEEDS)} seeds that the tuning had not seen."
+    save_chart(outcomes_chart(OutcomesView(groups, title="Schedules on real tasks", subtitle=lines)), picture)
+
+
 def judged(path: Path) -> list[tuple[str, dict[str, list[float]]]]:
     """Return, for each task, the final losses of the judging seeds by schedule."""
     return [

@@ -10,26 +10,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepsize import schedules as schedules
+    from stepsize.curves import PlateauRule as PlateauRule
     from stepsize.curves import suggest as suggest
     from stepsize.finder import find as find
     from stepsize.finder import range_test as range_test
     from stepsize.finder import range_test_task as range_test_task
+    from stepsize.integrations import to_keras as to_keras
+    from stepsize.integrations import to_optax as to_optax
     from stepsize.tasks import build_task as build_task
+    from stepsize.training import Bound as Bound
     from stepsize.training import Metric as Metric
+    from stepsize.training import Plateau as Plateau
     from stepsize.training import Snapshot as Snapshot
     from stepsize.training import Task as Task
+    from stepsize.training import bind as bind
+    from stepsize.training import from_torch as from_torch
+    from stepsize.training import preview_torch as preview_torch
     from stepsize.training import train as train
 
 _HOMES = {
+    "Bound": "stepsize.training",
     "Metric": "stepsize.training",
+    "Plateau": "stepsize.training",
+    "PlateauRule": "stepsize.curves",
     "Snapshot": "stepsize.training",
     "Task": "stepsize.training",
+    "bind": "stepsize.training",
     "build_task": "stepsize.tasks",
     "find": "stepsize.finder",
+    "from_torch": "stepsize.training",
+    "preview_torch": "stepsize.training",
     "range_test": "stepsize.finder",
     "range_test_task": "stepsize.finder",
     "schedules": "stepsize",
     "suggest": "stepsize.curves",
+    "to_keras": "stepsize.integrations",
+    "to_optax": "stepsize.integrations",
     "train": "stepsize.training",
 }
 __version__ = "0.1.0"

@@ -4,7 +4,8 @@
 StepsizeError
 ├── InputError (also ValueError)            an argument breaks a rule
 │   ├── TaskError                           … of a Task, or the Task's parts do not fit together
-│   └── UnknownNameError                    a name that no catalog holds; suggests the nearest
+│   ├── UnknownNameError                    a name that no catalog holds; suggests the nearest
+│   └── ScheduleSyntaxError                 a written schedule cannot be read; points at the fault
 ├── DataUnavailableError (FileNotFoundError) a data folder or file is not there
 ├── MissingExtraError (also ImportError)    an optional dependency is not installed
 └── RestoreError (also RuntimeError)        a state could not be put back bit for bit
@@ -14,6 +15,7 @@ StepsizeError
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "RestoreError",
+    "ScheduleSyntaxError",
     "StepsizeError",
     "TaskError",
     "UnknownNameError",
@@ -61,6 +64,33 @@ class UnknownNameError(InputError):
         self.args = (argument, received, tuple(names))  # what pickle gives to the constructor
 
 
+class ScheduleSyntaxError(InputError):
+    """A written schedule cannot be read; the message shows the text with a caret under the fault.
+
+    Attributes:
+        text: The whole of what was to be read.
+        position: Where in it the fault begins, in characters from 0.
+        width: How many characters it takes, at least 1.
+    """
+
+    def __init__(self, text: str, position: int, rule: str, remedy: str = "", width: int = 1) -> None:
+        self.text = text
+        self.position = position
+        self.width = width
+        super().__init__("schedule", text, rule, remedy)
+        self.args = (text, position, rule, remedy, width)  # what pickle gives to the constructor
+
+    def __str__(self) -> str:
+        shown, before, under = _cut(self.text, self.position, max(1, self.width))
+        lines = (
+            f"the schedule cannot be read at character {self.position + 1}:",
+            f"  {shown}".rstrip(),
+            f"  {' ' * before}{'^' * under}",
+            f"{self.rule}. {self.remedy}" if self.remedy else self.rule,
+        )
+        return "\n".join(lines)
+
+
 class DataUnavailableError(StepsizeError, FileNotFoundError):
     """A data folder or file is not there; the message says where it was looked for."""
 
@@ -83,3 +113,27 @@ class RestoreError(StepsizeError, RuntimeError):
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _cut(text: str, position: int, width: int) -> tuple[str, int, int]:
+    """Return what fits a line of ``text`` around the fault, and the columns before and under the fault."""
+    start = max(0, position - 60) if len(text) > 100 else 0
+    stop = min(len(text), start + 100)
+    width = max(1, min(width, stop - position))
+    head, fault, tail = text[start:position], text[position : position + width], text[position + width : stop]
+    head, fault, tail = ("".join(map(_one_line, part)) for part in (head, fault, tail))
+    head = f"…{head}" if start else head
+    return head + fault + tail + "…" * (stop < len(text)), _columns(head), max(1, _columns(fault))
+
+
+def _one_line(character: str) -> str:
+    """Return a character that stays on its line and in its column: tabs and line ends become spaces."""
+    if character.isspace():
+        return " "
+    return character if character.isprintable() else "?"
+
+
+def _columns(text: str) -> int:
+    """Return the columns that a terminal gives to ``text``: two to wide characters, none to combining ones."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

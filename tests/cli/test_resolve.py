@@ -42,6 +42,22 @@ def test_a_file_or_module_names_a_task_or_a_function_that_returns_one(write_task
     assert opened(spec).name == "small"
 
 
+@pytest.mark.parametrize("spec", ["digits-mlp", "mine.py"])
+def test_a_written_schedule_takes_the_place_of_the_tasks_own(write_task: WriteTask, spec: str) -> None:
+    write_task("task = make()")
+
+    task = opened(spec, schedule="wsd cooldown=30%", steps=40)
+
+    assert task.schedule == stepsize.schedules.wsd(40, cooldown="30%")
+
+
+def test_a_schedule_is_read_before_the_task(write_task: WriteTask) -> None:
+    write_task("raise RuntimeError('was run')")
+
+    with pytest.raises(InputError, match=r"'cooldwn'\. Did you mean 'cooldown'\?"):
+        opened("mine.py", schedule="wsd cooldwn=30%")
+
+
 def test_a_module_of_a_package_is_found_from_the_present_folder(write_task: WriteTask, tmp_path: Path) -> None:
     (tmp_path / "kit").mkdir()
     write_task("task = make()", name="kit/trainings.py")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +14,9 @@ from tests.training.small import batches, examples, linear, make_task
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from stepsize import schedules
 from stepsize.errors import InputError, TaskError, UnknownNameError
-from stepsize.training import Metric, Task, TensorBatches
+from stepsize.training import Metric, Task, TensorBatches, train
 
 
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
@@ -38,7 +39,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         r"optimizer must be a name \(sgd, .*\) or a function f\(params, lr\)",
     ),
     "an optimizer that cannot be called": ({"optimizer": 0.1}, "optimizer must be a name .*got 0.1"),
-    "a schedule that cannot be called": ({"schedule": 0.5}, "schedule must be a callable from step to factor, or None"),
+    "a schedule that cannot be called": (
+        {"schedule": 0.5},
+        "schedule must be a Schedule, its written form",
+    ),
     "a clip of zero": ({"clip": 0.0}, "clip must be a positive gradient norm, or None; got 0.0"),
     "a clip that is NaN": ({"clip": math.nan}, "clip must be a positive gradient norm, or None; got nan"),
     "a clip that is text": ({"clip": "1"}, "clip must be a positive gradient norm, or None; got '1'"),
@@ -238,3 +242,37 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     task = Task(model=linear, loss=mse_loss, train=examples(), steps=5)
 
     assert (task.optimizer_name, task.judge, task.seed, task.accumulate) == ("AdamW", "loss", 0, 1)
+
+
+def test_open_durations_are_settled_over_the_horizon() -> None:
+    eta = schedules.warmup("2ep").then(schedules.cosine()).then(schedules.constant("10%", factor=0.0))
+    task = make_task(train=batches(48, 8), steps=None, epochs=10, accumulate=2, schedule=eta)
+
+    # 6 batches a pass, 2 an update: 30 updates in all, 2 passes are 6 of them, 10 % are 3
+    assert task.schedule == schedules.warmup(6).then(schedules.cosine(21)).then(schedules.constant(3, factor=0.0))
+
+
+def test_a_schedule_may_be_written_down() -> None:
+    task = make_task(steps=100, schedule="cosine warmup=5%")
+
+    assert task.schedule == schedules.cosine(100, warmup=5)
+
+
+def test_a_schedule_of_another_length_is_refused() -> None:
+    with pytest.raises(InputError, match="schedule does not last as long as the horizon; got '10 steps of 20'"):
+        make_task(steps=20, schedule=schedules.cosine(10))
+
+
+def test_what_is_trained_is_what_the_schedule_says() -> None:
+    seen: list[float] = []
+
+    def optimizer(params: Iterable[Any], lr: float) -> torch.optim.Optimizer:
+        made = torch.optim.SGD(params, lr)
+        made.register_step_pre_hook(lambda each, *_: seen.append(each.param_groups[0]["lr"]))
+        return made
+
+    task = make_task(steps=20, optimizer=optimizer, schedule="wsd")
+    train(task, 0.01)
+
+    eta = schedules.wsd(20)
+    assert seen == [0.01 * factor for factor in eta.factors().tolist()]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import stepsize
-from stepsize.cli import doctor, find, range_test, tasks, train
+from stepsize.cli import doctor, find, range_test, schedule, tasks, train
 from stepsize.cli.failures import STOPPED, tell_stopped
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app = typer.Typer(
 
 for _command in (find, range_test, train, tasks, doctor):
     app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(_command.command)
+app.add_typer(schedule.app, name=schedule.NAME)
 
 
 @app.callback(invoke_without_command=True, epilog=f"Example: {find.EXAMPLE}\n\n{_EXIT_CODES}")

@@ -17,6 +17,7 @@ from stepsize.cli.options import (
     JsonOption,
     OptimizerOption,
     PlotOption,
+    ScheduleOption,
     SeedOption,
     StepsOption,
     TaskArgument,
@@ -40,6 +41,7 @@ def command(
     *,
     budget: Annotated[float, typer.Option("--budget", metavar="X", help="What may be spent, in trainings.")] = 1.0,
     optimizer: OptimizerOption = None,
+    schedule: ScheduleOption = None,
     steps: StepsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
@@ -55,7 +57,7 @@ def command(
         from stepsize.finder import find
 
         with (
-            opened_task(task, Wishes(optimizer, steps, data, device)) as opened,
+            opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
             metered(f"find {opened.name}", quiet=as_json) as meter,
         ):
             watcher = search_watcher(meter, horizon=opened.horizon, budget=budget)

@@ -13,6 +13,7 @@ __all__ = [
     "JsonOption",
     "OptimizerOption",
     "PlotOption",
+    "ScheduleOption",
     "SeedOption",
     "StepsOption",
     "TaskArgument",
@@ -33,6 +34,14 @@ OptimizerOption = Annotated[
 StepsOption = Annotated[
     int | None,
     typer.Option("--steps", metavar="N", help="The horizon in updates, instead of the task's own."),
+]
+ScheduleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        metavar="TEXT",
+        help="Train on this schedule instead, for example 'wsd cooldown=20%' (stepsize schedule list).",
+    ),
 ]
 DataOption = Annotated[
     Path | None,

@@ -37,6 +37,7 @@ class Wishes:
     steps: int | None = None
     data: Path | None = None
     device: str | None = None
+    schedule: str | None = None
 
 
 @contextmanager
@@ -64,6 +65,10 @@ def opened_task(spec: str, wishes: Wishes) -> Iterator[Task]:
         'SGD'
     """
     with contextlib.redirect_stdout(sys.stderr):
+        if wishes.schedule is not None:
+            from stepsize.schedules import parse
+
+            parse(wishes.schedule)  # a fault in it shows before any data are read
         place, colon, attribute = spec.rpartition(":")
         if not colon or not place:
             place, attribute = spec, _DEFAULT_ATTRIBUTE
@@ -82,12 +87,13 @@ def _built_in(name: str, wishes: Wishes) -> Task:
     from stepsize.tasks import build_task
 
     try:
-        return build_task(name, optimizer=wishes.optimizer, data=wishes.data, device=wishes.device, steps=wishes.steps)
+        task = build_task(name, optimizer=wishes.optimizer, data=wishes.data, device=wishes.device, steps=wishes.steps)
     except UnknownNameError as error:
         if error.argument == "task":
             beside = f" There is a file {name}.py here." if Path(f"{name}.py").is_file() else ""
             error.add_note(_FORMS + beside)
         raise
+    return task if wishes.schedule is None else replace(task, schedule=wishes.schedule)
 
 
 def _changed(task: Task, wishes: Wishes) -> Task:
@@ -104,10 +110,12 @@ def _changed(task: Task, wishes: Wishes) -> Task:
         changes["optimizer"] = wishes.optimizer
     if wishes.device is not None:
         changes["device"] = wishes.device
+    if wishes.schedule is not None:
+        changes["schedule"] = wishes.schedule
     if wishes.steps is not None:
         changes["steps"] = wishes.steps
-        if task.schedule is not None and wishes.steps >= 1:  # the same shape over the other horizon
-            given = task.schedule
+        given = task.schedule
+        if wishes.schedule is None and given is not None and wishes.steps >= 1:  # the same shape over the other horizon
             changes["schedule"] = (
                 given.stretched(to=wishes.steps) if isinstance(given, Schedule) else rung_schedule(task, wishes.steps)
             )

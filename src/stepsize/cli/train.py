@@ -16,6 +16,7 @@ from stepsize.cli.options import (
     JsonOption,
     OptimizerOption,
     PlotOption,
+    ScheduleOption,
     SeedOption,
     StepsOption,
     TaskArgument,
@@ -47,6 +48,7 @@ def command(
     lr: Annotated[float, typer.Option("--lr", metavar="X", help="The peak learning rate.", show_default=False)],
     steps: StepsOption = None,
     optimizer: OptimizerOption = None,
+    schedule: ScheduleOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
     seed: SeedOption = None,
@@ -64,7 +66,7 @@ def command(
         from stepsize.training import train
 
         with (
-            opened_task(task, Wishes(optimizer, steps, data, device)) as opened,
+            opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
             metered(f"train {opened.name}", quiet=as_json) as meter,
         ):
             run = train(opened, lr, seed=seed, marks=_marks(opened.horizon, marks), watcher=train_watcher(meter))

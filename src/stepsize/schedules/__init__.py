@@ -10,6 +10,10 @@ from stepsize.schedules.cyclic import one_cycle as one_cycle
 from stepsize.schedules.cyclic import one_cycle_momentum as one_cycle_momentum
 from stepsize.schedules.cyclic import triangular as triangular
 from stepsize.schedules.cyclic import warm_restarts as warm_restarts
+from stepsize.schedules.difference import Difference as Difference
+from stepsize.schedules.difference import diff as diff
+from stepsize.schedules.export import to_csv as to_csv
+from stepsize.schedules.export import to_lambda as to_lambda
 from stepsize.schedules.jsonform import from_json as from_json
 from stepsize.schedules.laws import exponential as exponential
 from stepsize.schedules.laws import function as function
@@ -39,4 +43,6 @@ from stepsize.schedules.shapes import Shape as Shape
 from stepsize.schedules.units import Clock as Clock
 from stepsize.schedules.units import Duration as Duration
 from stepsize.schedules.units import Span as Span
+from stepsize.schedules.writer import write as write
+from stepsize.schedules.written import parse as parse
 from stepsize.schedules.wsd import wsd as wsd

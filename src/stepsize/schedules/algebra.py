@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -41,9 +42,9 @@ class Then(Node):
 
     @property
     def open(self) -> str | None:
-        for part in self.parts:
+        for i, part in enumerate(self.parts, start=1):
             reason = part.open
-            if reason is None and part is not self.parts[-1] and part.length is None:
+            if reason is None and i < len(self.parts) and part.length is None:
                 reason = f"'{part}' takes what is left of the horizon"
             if reason is not None:
                 return reason
@@ -67,11 +68,12 @@ class Then(Node):
                 result[inside] = part.held(steps[inside] - begins[i])
         return result
 
-    def jumps(self) -> Iterator[int]:
-        for begin, part in zip(self._begins().astype(int).tolist(), self.parts, strict=True):
-            if begin:
+    def jumps(self, until: float) -> Iterator[float]:
+        for begin, part in zip(self._begins().tolist(), self.parts, strict=True):
+            if 0 < begin < until:
                 yield begin
-            yield from (begin + jump for jump in part.jumps())
+            left = until - begin if part.length is None else min(until - begin, part.length)
+            yield from (begin + jump for jump in part.jumps(left))
 
     def span(self, clock: Clock) -> float | None:
         spans = [part.span(clock) for part in self.parts]
@@ -110,6 +112,9 @@ class Within(Node):
 
     inner: Node
     steps: int | Span
+
+    def __post_init__(self) -> None:
+        self._set(steps=as_duration("steps", self.steps))
 
     @property
     def open(self) -> str | None:
@@ -151,17 +156,20 @@ class Times(Node):
             )
 
     def _unequal(self) -> bool:
-        return None not in (self.left.length, self.right.length) and self.left.length != self.right.length
+        lengths = self.left.length, self.right.length
+        return None not in lengths and lengths[0] != lengths[1]
 
     @property
     def length(self) -> int | None:
-        return self.right.length if self.left.length is None else self.left.length
+        left = self.left.length  # asked once: twice at each of n levels would be 2^n times
+        return self.right.length if left is None else left
 
     def factors(self, steps: Array) -> Array:
         return self.left.factors(steps) * self.right.factors(steps)
 
-    def jumps(self) -> Iterator[int]:
-        yield from sorted({*self.left.jumps(), *self.right.jumps()})
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from self.left.jumps(until)
+        yield from self.right.jumps(until)
 
     def span(self, clock: Clock) -> float | None:
         left = self.left.span(clock)
@@ -171,7 +179,10 @@ class Times(Node):
         parts = []
         for part in (self.left, self.right):
             own = part.span(clock)
-            parts.append(part.settle(clock, steps if own is None else math.floor(own + 0.5)))
+            if own is None or (steps is not None and abs(own - steps) < 1):  # which may have been rounded otherwise
+                parts.append(part.settle(clock, steps))
+            else:
+                parts.append(part.settle(clock, max(1, math.floor(own + 0.5))))
         return Times(*parts)
 
     def __str__(self) -> str:
@@ -188,8 +199,8 @@ class _Around(Node):
     def length(self) -> int | None:
         return self.inner.length
 
-    def jumps(self) -> Iterator[int]:
-        yield from self.inner.jumps()
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from self.inner.jumps(until)
 
     def span(self, clock: Clock) -> float | None:
         return self.inner.span(clock)
@@ -251,17 +262,19 @@ class Delayed(Node):
 
     @property
     def length(self) -> int | None:
-        return None if self.inner.length is None else self.inner.length + whole(self.by)
+        inner = self.inner.length
+        return None if inner is None else inner + whole(self.by)
 
     def factors(self, steps: Array) -> Array:
         by = whole(self.by)
         values = self.inner.held(np.maximum(steps - by, 0.0))
         return values if self.factor is None else np.where(steps < by, self.factor, values)
 
-    def jumps(self) -> Iterator[int]:
+    def jumps(self, until: float) -> Iterator[float]:
         by = whole(self.by)
-        yield by
-        yield from (by + jump for jump in self.inner.jumps())
+        if by < until:
+            yield by
+        yield from (by + jump for jump in self.inner.jumps(until - by))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)
@@ -306,12 +319,12 @@ class Repeated(Node):
             cycle = np.minimum(cycle, self.times - 1)
         return self.inner.factors(steps - cycle * each) * self.per_cycle**cycle
 
-    def jumps(self) -> Iterator[int]:
+    def jumps(self, until: float) -> Iterator[float]:
         each = int(self.inner.length or 0)
-        for cycle in range(self.times or 1):
-            if cycle:
-                yield cycle * each
-            yield from (cycle * each + jump for jump in self.inner.jumps())
+        for begin in range(0, math.ceil(min(until, self.length or until)), each):
+            if begin:
+                yield begin
+            yield from (begin + jump for jump in self.inner.jumps(min(each, until - begin)))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)
@@ -321,15 +334,22 @@ class Repeated(Node):
         inner = self.inner.span(clock)
         if inner is not None:
             whole = Repeated(self.inner.settle(clock, max(1, math.floor(inner + 0.5))), self.times, self.per_cycle)
-            return whole if steps in (None, whole.length) else First(Repeated(whole.inner, None, self.per_cycle), steps)
+            if steps in (None, whole.length):
+                return whole
+            each = int(whole.inner.length or 0)
+            if self.times is None and steps % each == 0:  # the end stays at the end of a cycle
+                return dataclasses.replace(whole, times=steps // each)
+            return First(dataclasses.replace(whole, times=None), steps)
         if self.times is None or steps is None:
             raise InputError("repeated", str(self.inner), "must have a length of its own", "Give the piece its steps")
+        if steps < self.times:
+            raise InputError("times", self.times, f"must be at most the {plural(steps)} that there are for all")
         ends = [math.floor(steps * (i + 1) / self.times + 0.5) for i in range(self.times)]
         parts = [
             _scaled(self.inner.settle(clock, end - begin), self.per_cycle**i)
             for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))
         ]
-        return Then(tuple(parts))
+        return Then(tuple(parts)) if len(parts) > 1 else parts[0]
 
     def __str__(self) -> str:
         times = "for ever" if self.times is None else f"{self.times} times"
@@ -355,11 +375,11 @@ class Stretched(Node):
         return whole(self.to)
 
     def factors(self, steps: Array) -> Array:
-        return self.inner.held(steps * (float(self.inner.length or 0) / whole(self.to)))
+        return self.inner.held(steps * float(self.inner.length or 0) / whole(self.to))
 
-    def jumps(self) -> Iterator[int]:
+    def jumps(self, until: float) -> Iterator[float]:
         ratio = whole(self.to) / float(self.inner.length or 1)
-        yield from (math.ceil(jump * ratio) for jump in self.inner.jumps())
+        yield from (jump * ratio for jump in self.inner.jumps(until / ratio))
 
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.to, "to")
@@ -393,8 +413,8 @@ class First(Node):
     def factors(self, steps: Array) -> Array:
         return self.inner.factors(steps)
 
-    def jumps(self) -> Iterator[int]:
-        yield from (jump for jump in self.inner.jumps() if jump < whole(self.steps))
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from self.inner.jumps(min(until, whole(self.steps)))
 
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.steps, "steps")
@@ -423,8 +443,11 @@ class CooledDown(Node):
         if self.at is not None:
             self._set(at=as_duration("at", self.at, least=0))
         self._set(over=as_duration("over", self.over), shape=as_shape(self.shape), end=check_factor("end", self.end))
+        if self.end == 0:
+            self.shape.check_way(1.0, 0.0)
         if self.open is None:
             _check_within("at", self.at, self.inner)
+            _ = self._down  # which knows whether it can go there
 
     @property
     def open(self) -> str | None:
@@ -436,22 +459,32 @@ class CooledDown(Node):
 
     def factors(self, steps: Array) -> Array:
         at = whole(self.at)
-        down = Ramp(self.over, self.inner.value(at), self.end, self.shape)
-        return np.where(steps < at, self.inner.held(steps), down.held(np.maximum(steps - at, 0.0)))
+        return np.where(steps < at, self.inner.held(steps), self._down.held(np.maximum(steps - at, 0.0)))
 
-    def jumps(self) -> Iterator[int]:
+    @cached_property  # asked at each call, n changes of course one after the other would ask 2^n times
+    def _down(self) -> Ramp:
+        return Ramp(self.over, self.inner.value(whole(self.at)), self.end, self.shape)
+
+    def jumps(self, until: float) -> Iterator[float]:
         at = whole(self.at)
-        yield from (jump for jump in self.inner.jumps() if jump < at)
-        if at:
+        yield from self.inner.jumps(min(until, at))
+        if 0 < at < until:
             yield at
 
     def span(self, clock: Clock) -> float | None:
-        return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
+        if self.at is None:
+            return None
+        return (clock.exact(self.at, "at") if self.at else 0.0) + clock.exact(self.over, "over")
 
     def settle(self, clock: Clock, steps: int | None) -> Node:
         over = max(1, clock.steps(self.over, "over"))
         if self.at is not None:
             at = clock.steps(self.at, "at") if self.at else 0
+            ends = math.floor(float(self.span(clock) or 0) + 0.5) if steps is None else steps
+            if isinstance(self.at, Span):  # rounded ends, not lengths
+                at = max(0, min(at, ends - 1) if isinstance(self.over, Span) else ends - over)
+            if isinstance(self.over, Span):
+                over = max(1, ends - at)
         elif steps is None:
             raise InputError("at", None, "needs a horizon to end with", "Give at, or a horizon")
         else:
@@ -503,16 +536,15 @@ class Extended(Node):
         if self.by == "holding":
             after = np.maximum(steps - (to - length), at)
         else:
-            after = at + (steps - at) * ((length - at) / (to - at))
+            after = at + (steps - at) * (length - at) / (to - at)
         return self.inner.held(np.where(steps < at, steps, after))
 
-    def jumps(self) -> Iterator[int]:
+    def jumps(self, until: float) -> Iterator[float]:
         length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
         ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
         begin = at + to - length if self.by == "holding" else at
-        yield from (jump for jump in self.inner.jumps() if jump < at)
-        yield from sorted({at, begin} - {0})
-        yield from (begin + math.ceil((jump - at) * ratio) for jump in self.inner.jumps() if jump > at)
+        moved = (begin + (jump - at) * ratio for jump in self.inner.jumps(length) if jump > at)
+        yield from (jump for jump in (*self.inner.jumps(at), at, begin, *moved) if 0 < jump < until)
 
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.to, "to")
@@ -541,8 +573,9 @@ class Switched(Node):
         if self.open is None:
             for side in (self.inner, self.other):
                 _check_within("at", self.at, side)
-            self._ratio()
+            _ = self._ratio
 
+    @cached_property
     def _ratio(self) -> float:
         before, after = self.inner.value(whole(self.at)), self.other.value(whole(self.at))
         for factor, which in ((before, "present"), (after, "new")):
@@ -558,14 +591,14 @@ class Switched(Node):
 
     def factors(self, steps: Array) -> Array:
         at = whole(self.at)
-        return np.where(steps < at, self.inner.held(steps), self._ratio() * self.other.held(steps))
+        return np.where(steps < at, self.inner.held(steps), self._ratio * self.other.held(steps))
 
-    def jumps(self) -> Iterator[int]:
+    def jumps(self, until: float) -> Iterator[float]:
         at = whole(self.at)
-        yield from (jump for jump in self.inner.jumps() if jump < at)
-        if at:
+        yield from self.inner.jumps(min(until, at))
+        if 0 < at < until:
             yield at
-        yield from (jump for jump in self.other.jumps() if jump > at)
+        yield from (jump for jump in self.other.jumps(until) if jump > at)
 
     def span(self, clock: Clock) -> float | None:
         return self.other.span(clock)
@@ -591,7 +624,9 @@ def _with_the_rest(parts: tuple[Node, ...], spans: list[float | None], steps: in
         raise InputError(
             "schedule",
             f"{taken:,.6g} steps of {steps:,}",
-            "has parts that are longer than the horizon" if taken > steps else "leaves nothing for its last part",
+            "has parts that are longer than the horizon"
+            if taken > steps
+            else "leaves nothing for the part that takes the rest",
             "Shorten the warm-up or another part",
         )
     if missing:
@@ -614,6 +649,8 @@ def _left(steps: int, taken: int, argument: str, least: int = 1) -> int:
 
 def _on_its_own(node: Node, clock: Clock) -> Node:
     """Settle ``node`` by its own durations alone; one that takes the rest takes the whole horizon."""
+    if node.open is None:
+        return node
     span = node.span(clock)
     if span is None:
         return node.settle(clock, clock.horizon)

@@ -209,9 +209,10 @@ _ENTRIES = (
     ScheduleEntry(
         "one-cycle", one_cycle,
         (
-            _STEPS, Parameter("rise", "number"), _START, _END, _SHAPE, Parameter("three_phase", "flag"), _EDGES,
+            _STEPS, Parameter("rise", "number"), _START, Parameter("peak", "number"), _END, _SHAPE,
+            Parameter("three_phase", "flag"), _EDGES,
         ),
-        "one-cycle rise=0.3", one_cycle(), "up once, then down to almost nothing", "start → 1 → end",
+        "one-cycle rise=0.3", one_cycle(), "up once, then down to almost nothing", "start → peak → end",
         source="Smith and Topin, Super-convergence: Very fast training of neural networks, 2018",
     ),
     ScheduleEntry(

@@ -60,12 +60,13 @@ def one_cycle(
     *,
     rise: float = 0.3,
     start: float = 1 / 25,
+    peak: float = 1.0,
     end: float = 1 / 25e4,
     shape: Shape | str = "cosine",
     three_phase: bool = False,
     edges: Corners = "start",
 ) -> Schedule:
-    """Return one cycle: up from ``start`` to 1, then down to ``end``.
+    """Return one cycle: up from ``start`` to ``peak``, then down to ``end``.
 
     With three phases the way down leads through ``start``, as long after the peak as the rise took.
 
@@ -73,6 +74,7 @@ def one_cycle(
         steps: N, how long it takes; None takes the rest of the horizon.
         rise: The share of it that rises, in (0, 1), below one half with three phases.
         start: The factor of update 0; the common ``div_factor`` is 1 / ``start``.
+        peak: The factor in between; another than 1 for what is no rate, such as the momentum that dips.
         end: The factor at the end; the common ``final_div_factor`` is ``start`` / ``end``.
         shape: Of all phases.
         three_phase: Whether to come down in two phases.
@@ -92,7 +94,7 @@ def one_cycle(
     Reference:
         Smith and Topin, "Super-convergence: Very fast training of neural networks using large learning rates", 2018.
     """
-    return Schedule(OneCycle(_optional(steps), start, 1.0, end, rise, as_shape(shape), three_phase, edges))
+    return Schedule(OneCycle(_optional(steps), start, peak, end, rise, as_shape(shape), three_phase, edges))
 
 
 def one_cycle_momentum(

@@ -20,7 +20,6 @@ _KINDS: dict[str, type[Node]] = {
     for node in vars(room).values()
     if isinstance(node, type) and issubclass(node, Node) and "kind" in vars(node) and node is not leaves.Function
 }
-_SHAPES = ("shape", "between")
 
 
 def from_json(document: Mapping[str, Any]) -> Schedule:
@@ -50,9 +49,9 @@ def from_json(document: Mapping[str, Any]) -> Schedule:
     return Schedule(_node(document["schedule"]))
 
 
-def _node(content: Any) -> Node:
+def _node(content: Any, name: str = "schedule") -> Node:
     if not isinstance(content, Mapping) or not isinstance(content.get("kind"), str):
-        raise InputError("schedule", content, "must be an object with a 'kind'")
+        raise InputError(name, content, "must be an object with a 'kind'")
     kind = content["kind"]
     if kind not in _KINDS:
         raise UnknownNameError("kind", kind, _KINDS)
@@ -64,14 +63,19 @@ def _node(content: Any) -> Node:
     missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in given]
     if missing:
         raise InputError(kind, sorted(given), f"lacks the field '{missing[0]}'")
-    return _KINDS[kind](**{name: _value(name, value) for name, value in given.items()})
+    return _KINDS[kind](**{name: _value(name, value, str(fields[name].type)) for name, value in given.items()})
 
 
-def _value(name: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return _node(value)
-    if isinstance(value, list | tuple):
-        return tuple(_value(name, part) for part in value)
-    if name in _SHAPES and isinstance(value, str):
-        return as_shape(value)
-    return value
+def _value(name: str, value: Any, form: str) -> Any:
+    """Return the value of a field, of which ``form`` is the annotation."""
+    if form.startswith("tuple["):
+        if not isinstance(value, list | tuple):
+            raise InputError(name, value, "must be a list")
+        return tuple(_value(name, part, form.removeprefix("tuple[")) for part in value)
+    if form.startswith("Node"):
+        return _node(value, name)
+    if isinstance(value, Mapping | list | tuple):
+        raise InputError(name, value, "must be a single value")
+    if form == "bool" and not isinstance(value, bool):
+        raise InputError(name, value, "must be true or false")
+    return as_shape(value) if form.startswith("Shape") and value is not None else value

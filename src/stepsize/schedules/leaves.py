@@ -49,10 +49,7 @@ class Ramp(Leaf):
         )
         if self.edges not in get_args(Edges):
             raise InputError("edges", self.edges, f"must be one of: {', '.join(get_args(Edges))}")
-        if self.shape.name == "exponential" and self.start != self.end and min(self.start, self.end) == 0:
-            raise InputError(
-                "shape", "exponential", "cannot reach or leave the factor 0", "Give a small factor instead"
-            )
+        self.shape.check_way(self.start, self.end)
         if self.edges == "both" and self.steps == 1 and self.start != self.end:
             raise InputError("steps", 1, "must be at least 2 where both ends are taken")
 
@@ -102,7 +99,9 @@ class Points(Leaf):
             raise InputError("positions", positions, "must increase")
         self._set(positions=positions, values=values)
         if self.between is not None:
-            self._set(between=as_shape(self.between))
+            self._set(between=(shape := as_shape(self.between)))
+            for before, after in itertools.pairwise(values):
+                shape.check_way(before, after)
 
     def factors(self, steps: Array) -> Array:
         positions, values = np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
@@ -112,14 +111,14 @@ class Points(Leaf):
         if self.between.name == "linear":
             return np.asarray(np.interp(steps, positions, values))
         result: Array = values[index]
-        for i in np.unique(index[(steps > positions[0]) & (steps < positions[-1])]).tolist():
+        for i in np.unique(index[(steps >= positions[0]) & (steps < positions[-1])]).tolist():
             inside = (index == i) & (steps >= positions[i])
             progress = (steps[inside] - positions[i]) / (positions[i + 1] - positions[i])
             result[inside] = self.between.between(values[i], values[i + 1], progress)
         return result
 
-    def jumps(self) -> Iterator[int]:
-        yield from (whole(position) for position in self.positions)
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from (at for position in self.positions if 0 < (at := whole(position)) < until)
 
     def __str__(self) -> str:
         shown = ", ".join(f"{p}: {v:g}" for p, v in list(zip(self.positions, self.values, strict=True))[:4])
@@ -195,9 +194,8 @@ class Staircase(Leaf):
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.floor(steps / whole(self.every))
 
-    def jumps(self) -> Iterator[int]:
-        if self.steps is not None:
-            yield from range(whole(self.every), self.length or 0, whole(self.every))
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from range(whole(self.every), math.ceil(until), whole(self.every))
 
     def __str__(self) -> str:
         return f"× {self.gamma:g} every {plural(self.every)}{_for(self.steps)}"
@@ -231,8 +229,8 @@ class MultiStep(Leaf):
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.searchsorted(np.asarray(self.milestones), steps, side="right").astype(np.float64)
 
-    def jumps(self) -> Iterator[int]:
-        yield from (whole(item) for item in self.milestones)
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from (at for item in self.milestones if (at := whole(item)) < until)
 
     def __str__(self) -> str:
         at = ", ".join(f"{item:,}" if isinstance(item, int) else str(item) for item in self.milestones)
@@ -277,9 +275,6 @@ class Noam(Leaf):
     def factors(self, steps: Array) -> Array:
         ratio = (steps + 1) / whole(self.warmup)
         return np.minimum(ratio, 1 / np.sqrt(ratio))
-
-    def jumps(self) -> Iterator[int]:
-        yield whole(self.warmup)
 
     def __str__(self) -> str:
         return f"linear up over {plural(self.warmup)}, then 1 / √t{_for(self.steps)}"
@@ -332,10 +327,12 @@ class Restarts(Leaf):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set(first=as_duration("first", self.first), shape=as_shape(self.shape))
-        if check_positive("growth", self.growth) < 1:
+        self._set(growth=check_positive("growth", self.growth))
+        if self.growth < 1:
             raise InputError("growth", self.growth, "must be at least 1")
-        check_positive("per_cycle", self.per_cycle, most=1.0)
+        self._set(per_cycle=check_positive("per_cycle", self.per_cycle, most=1.0))
         self._set(end=check_factor("end", self.end, most=1.0))
+        self.shape.check_way(1.0, 0.0)  # of which each cycle is a scaled one
 
     def factors(self, steps: Array) -> Array:
         cycle = self._cycle(steps)
@@ -350,16 +347,19 @@ class Restarts(Leaf):
         values: Array = self.end + (peak - self.end) * falling
         return values
 
-    def jumps(self) -> Iterator[int]:
-        cycle, begin = 1, float(self._begin(np.array([1.0]))[0])
-        while self.steps is not None and begin < whole(self.steps):
-            yield math.ceil(begin)
-            cycle += 1
+    def jumps(self, until: float) -> Iterator[float]:
+        for cycle in itertools.count(1):
             begin = float(self._begin(np.array([float(cycle)]))[0])
+            if begin >= until:
+                return
+            yield begin
 
     def _begin(self, cycle: Array) -> Array:
         first = whole(self.first)
-        return first * cycle if self.growth == 1 else first * (self.growth**cycle - 1) / (self.growth - 1)
+        if self.growth == 1:
+            return first * cycle
+        # Rounded, since a cycle that begins at update 21 must not begin 4e-15 behind it.
+        return np.round(first * (self.growth**cycle - 1) / (self.growth - 1), 9)
 
     def _cycle(self, steps: Array) -> Array:
         first = whole(self.first)
@@ -398,6 +398,10 @@ class OneCycle(Leaf):
             raise InputError("edges", self.edges, "must be 'start' or 'both'")
         if self.rise >= (0.5 if self.three_phase else 1.0):
             raise InputError("rise", self.rise, f"must be a share below {'one half' if self.three_phase else '1'}")
+        self.shape.check_way(self.start, self.peak)
+        self.shape.check_way(self.peak, self.end)
+        if self.three_phase:
+            self.shape.check_way(self.start, self.end)
         if isinstance(self.steps, int) and self._knots(self.steps)[0][1] <= 0:
             raise InputError("steps", self.steps, f"must be more for a rise over {self.rise:g} of them")
 
@@ -414,8 +418,8 @@ class OneCycle(Leaf):
             result[inside] = self.shape.between(values[i], values[i + 1], progress)
         return result
 
-    def jumps(self) -> Iterator[int]:
-        yield from (round(knot) for knot in self._knots(whole(self.steps))[0][1:-1])
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from (knot for knot in self._knots(whole(self.steps))[0][1:-1] if knot < until)
 
     def _knots(self, steps: int) -> tuple[list[float], list[float]]:
         """Return positions and factors of the corners; with both ends taken, each phase is a step shorter."""

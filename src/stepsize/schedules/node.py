@@ -51,8 +51,8 @@ class Node(ABC):
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, Span):
                     return f"{self.kind}: {name} is {part}"
-                if isinstance(part, Node) and part.open:
-                    return part.open
+                if isinstance(part, Node) and (reason := part.open):
+                    return reason
         return None
 
     def held(self, steps: Array) -> Array:
@@ -64,8 +64,8 @@ class Node(ABC):
         """Return the factor of one step."""
         return float(self.held(np.array([step], dtype=np.float64))[0])
 
-    def jumps(self) -> Iterator[int]:
-        """Yield steps at which another part begins: where to look at closely. Settled nodes only."""
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
+        """Yield where in (0, ``until``) another part begins: where to look at closely. Settled nodes only."""
         yield from ()
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -150,10 +150,10 @@ def plural(steps: object) -> str:
 
 
 def _number(argument: str, value: object) -> float:
-    if isinstance(value, bool):
+    if isinstance(value, bool | str):
         raise InputError(argument, value, "must be a number")
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value) + 0.0  # type: ignore[arg-type]  # 0.0 for -0.0, which is another text in JSON
     except (TypeError, ValueError):
         raise InputError(argument, value, "must be a number") from None
 

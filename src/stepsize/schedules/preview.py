@@ -12,6 +12,7 @@ from stepsize.schedules.algebra import Then
 from stepsize.schedules.course import Course, Peaks, Values
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
+from stepsize.schedules.units import as_duration
 
 __all__ = ["KeyPoint", "Preview", "preview"]
 
@@ -73,39 +74,42 @@ def preview(course: Course | Schedule, peaks: Peaks, *, steps: int | None = None
         0.03...
     """
     course = Course(course) if isinstance(course, Schedule) else course
-    count = course.length if steps is None else steps
+    count = course.length if steps is None else as_duration("steps", steps)
     if count is None:
         raise InputError("steps", None, "must be given for a schedule without an end")
-    if count < 1:
-        raise InputError("steps", count, "must be at least 1")
+    if not isinstance(count, int):
+        raise InputError("steps", steps, "must be a number of updates", "Call .over(…) to change the horizon")
     at = np.arange(count + 1, dtype=np.float64)
     factors = course.rate(at)
-    points = tuple(_points(course.rate, factors, count))
-    return Preview(at, factors, course.values(peaks, at), points, float(factors[:-1].sum()))
+    values = course.values(peaks, at)
+    points = tuple(_points(course.rate, factors, values.lr, count))
+    return Preview(at, factors, values, points, float(factors[:-1].sum()))
 
 
-def _points(rate: Schedule, factors: Array, count: int) -> Iterator[KeyPoint]:
+def _points(rate: Schedule, factors: Array, lrs: Array, count: int) -> Iterator[KeyPoint]:
     found: dict[int, str] = {0: "first update"}
-    for step, what in _begins(rate):
-        if 0 < step < count:
-            found.setdefault(step, what)
+    for step, what in _begins(rate, count):
+        found.setdefault(step, what)
     peak = int(np.argmax(factors[:-1]))
     if factors[peak] > factors[:-1].min():
         found[peak] = "first update, peak" if peak == 0 else "peak"
+    highest = int(np.argmax(lrs[:-1]))
+    if lrs[highest] > (1 + 1e-9) * lrs[peak]:  # a moving momentum moves it
+        found.setdefault(highest, "highest lr")
     if count > 1:
         found.setdefault(count - 1, "last update")
     found[count] = "behind the end"
     yield from (KeyPoint(step, found[step]) for step in sorted(found))
 
 
-def _begins(rate: Schedule) -> list[tuple[int, str]]:
-    leaps = set(rate.jumps())
+def _begins(rate: Schedule, count: int) -> list[tuple[int, str]]:
+    leaps = set(rate.jumps(count))
     node = rate.node
     begins: list[tuple[int, str]] = [(step, "leaps") for step in sorted(leaps)]
     if isinstance(node, Then):
         at = 0
         for part in node.parts[:-1]:
             at += part.length or 0
-            if at not in leaps:
+            if at not in leaps and at < count:
                 begins.append((at, "next part begins"))
     return sorted(begins)[:_MOST_PARTS]

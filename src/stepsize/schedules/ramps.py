@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import Then, Within
 from stepsize.schedules.leaves import Edges, Ramp
+from stepsize.schedules.node import check_factor
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Shape, as_shape
 from stepsize.schedules.units import Duration, Span, as_duration
@@ -29,6 +30,7 @@ def constant(steps: Duration | None = None, *, factor: float = 1.0) -> Schedule:
         >>> constant()(10**9), constant(100, factor=0.1).length
         (1.0, 100)
     """
+    factor = check_factor("factor", factor)
     return Schedule(Ramp(_duration(steps), factor, factor, Shape("linear")))
 
 
@@ -92,13 +94,13 @@ def linear_warmup(steps: Duration, *, start: float = 0.0, edges: Edges = "neithe
 def adam_warmup(beta2: float = 0.999) -> Schedule:
     """Return the warm-up that Adam needs without tuning: linear over 2 / (1 - beta2) steps.
 
-    At update t: min(1, (t + 1) (1 - ``beta2``) / 2).
+    At update t: min(1, (t + 1) / W) with W = 2 / (1 - ``beta2``), rounded.
 
     Args:
         beta2: Adam's second decay rate, in [0, 1).
 
     Returns:
-        A schedule of ceil(2 / (1 - ``beta2``)) steps.
+        A schedule of 2 / (1 - ``beta2``) steps, rounded.
 
     Raises:
         InputError: If ``beta2`` lies outside [0, 1).

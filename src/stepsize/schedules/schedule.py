@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final, overload
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from stepsize.schedules.algebra import (
     Times,
 )
 from stepsize.schedules.leaves import Points
-from stepsize.schedules.node import Node, whole
+from stepsize.schedules.node import Node
 from stepsize.schedules.shapes import Array, Shape, as_shape
 from stepsize.schedules.units import Clock, Duration, as_duration
 
@@ -71,9 +72,12 @@ class Schedule:
         """Return the factor of ``step``, or an array of the factors of an array of steps."""
         self._check_settled()
         steps = np.asarray(step, dtype=np.float64)
-        if not bool(np.all(steps >= 0)):  # also refuses NaN
-            raise InputError("step", step, "must be at least 0")
-        values = self.node.held(np.atleast_1d(steps))
+        if not bool(np.all((steps >= 0) & (steps < math.inf))):  # also refuses NaN
+            raise InputError("step", step, "must be a finite number, at least 0")
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = self.node.held(np.atleast_1d(steps))
+        if not bool(np.isfinite(values).all()):
+            raise InputError("step", step, "has a factor that is larger than any float", "The schedule must not grow")
         return values if steps.ndim else float(values[0])
 
     @property
@@ -109,27 +113,42 @@ class Schedule:
             >>> linear(4).factors().tolist()
             [1.0, 0.75, 0.5, 0.25]
         """
-        count = self.length if steps is None else whole(as_duration("steps", steps))
-        if count is None:
-            raise InputError("steps", None, "must be given for a schedule without an end")
-        return self(np.arange(count, dtype=np.float64))
+        return self(np.arange(self._count(steps), dtype=np.float64))
 
-    def jumps(self) -> tuple[int, ...]:
-        """Return the steps at which the factor leaps: where it differs from its limit from the left.
+    def jumps(self, steps: int | None = None) -> tuple[int, ...]:
+        """Return the updates that are the first ones behind a leap, where the limits from left and right differ.
+
+        Args:
+            steps: Of how many updates; default its length.
+
+        Returns:
+            Numbers of updates, increasing.
+
+        Raises:
+            InputError: If it has no end and ``steps`` is not given.
 
         Example:
             >>> from stepsize.schedules import step_decay, cosine
             >>> step_decay(3, gamma=0.5, steps=9).jumps(), cosine(9).jumps()
             ((3, 6), ())
         """
-        self._check_settled()
-        found = []
-        for step in sorted({*self.node.jumps()} - {0}):
-            # From the left in two points, so that a steep but continuous part is not taken for a leap.
-            near, nearer, here = self(np.array([step - 2e-6, step - 1e-6, step]))
-            if abs(here - nearer) > 1e-9 + 2 * abs(nearer - near):
-                found.append(step)
-        return tuple(found)
+        until = self._count(steps)
+        places = np.unique([*self.node.jumps(until), math.inf])[:-1]
+        before, after = self._limit(places, -1), self._limit(places, 1)
+        leaps = np.abs(after.value - before.value) > after.doubt + before.doubt
+        # A leap between two updates shows at the later one.
+        found = np.unique(np.ceil(np.round(places[leaps], 6)))
+        return tuple(int(step) for step in found if step < until)
+
+    def _limit(self, places: Array, side: int) -> _Limit:
+        """Return the limits at ``places`` from one side, right even where the factor is as steep as a root."""
+        nearest = np.maximum(1e-6, 1e-11 * places)
+        far, near, nearer = self(places + side * nearest * np.array([[4.0], [2.0], [1.0]]))
+        last, gain = nearer - near, (nearer - near) - (near - far)
+        # Three halvings of the distance on the way L + c distance^a, from which Aitken's rule extrapolates to L.
+        more = np.divide(-(last**2), gain, out=np.zeros_like(last), where=gain != 0)
+        value = nearer + np.clip(more, -50 * np.abs(last), 50 * np.abs(last))
+        return _Limit(value, 1e-12 + 1e-9 * np.abs(value) + 0.05 * np.abs(last))
 
     # ------------------------------------------------------------------ units
 
@@ -156,11 +175,16 @@ class Schedule:
         """
         given = clock or Clock()
         horizon = max(1, given.steps(as_duration("steps", steps), "steps"))
-        settled = self.node.settle(_with_horizon(given, horizon), horizon)
-        if settled.length != horizon:
+        clock = _with_horizon(given, horizon)
+        own = self.node.span(clock)
+        settled = self.node.settle(clock, horizon)
+        length = settled.length
+        if own is not None and length == horizon:  # to which a lone part settles whatever it asked for
+            length = math.floor(own + 0.5)
+        if length != horizon:
             raise InputError(
                 "schedule",
-                f"{settled.length:,} steps of {horizon:,}" if settled.length else "no end",
+                f"{length:,} steps of {horizon:,}" if length is not None else "no end",
                 "does not last as long as the horizon",
                 "Leave its length out, or use .stretched(to=…), .extended(to=…) or .first(steps)",
             )
@@ -443,12 +467,25 @@ class Schedule:
     def __repr__(self) -> str:
         return f"Schedule({self.node})"
 
+    def _count(self, steps: int | None) -> int:
+        count = self.length if steps is None else as_duration("steps", steps)
+        if count is None:
+            raise InputError("steps", None, "must be given for a schedule without an end")
+        if not isinstance(count, int):
+            raise InputError("steps", steps, "must be a number of updates", "Call .over(…) to change the horizon")
+        return count
+
     def _check_settled(self) -> None:
         reason = self.node.open
         if reason is not None:
             raise InputError(
                 "schedule", reason, "is not yet in steps", "Call .over(steps) first, with a Clock for epochs"
             )
+
+
+class _Limit(NamedTuple):
+    value: Array
+    doubt: Array
 
 
 def to_text(document: dict[str, Any]) -> str:

@@ -115,21 +115,33 @@ class Shape:
         if len(self.parameters) > len(known):
             names = ", ".join(name for name, _, _ in known) or "none"
             raise InputError("shape", str(self.parameters), f"'{self.name}' takes {len(known)} parameters ({names})")
-        given = [float(value) for value in self.parameters]
+        given = [self._number(value) for value in self.parameters]
         given += [default for _, default, _ in known[len(given) :]]
         for (name, _, above), value in zip(known, given, strict=True):
             if not (math.isfinite(value) and value > above):
                 raise InputError(f"shape '{self.name}'", value, f"needs {name} to be a finite number above {above:g}")
         object.__setattr__(self, "parameters", tuple(given))
 
+    def _number(self, value: object) -> float:
+        if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+            raise InputError(f"shape '{self.name}'", value, "needs numbers as parameters")
+        return float(value) + 0.0  # which turns -0.0 into 0.0
+
     def __str__(self) -> str:
         default = [value for _, value, _ in SHAPES[self.name].parameters]
         if not self.parameters or (list(self.parameters) == default and len(default) == 1):
             return self.name
-        return f"{self.name}({', '.join(f'{value:.12g}' for value in self.parameters)})"
+        return f"{self.name}({', '.join(repr(value).removesuffix('.0') for value in self.parameters)})"
 
     def __repr__(self) -> str:
         return f"Shape({str(self)!r})"
+
+    def check_way(self, start: float, end: float) -> None:
+        """Raise InputError if it cannot go from ``start`` to ``end``."""
+        if self.name == "exponential" and start != end and min(start, end) == 0:
+            raise InputError(
+                "shape", "exponential", "cannot reach or leave the factor 0", "Give a small factor instead"
+            )
 
     def between(self, start: float, end: float, progress: Array) -> Array:
         """Return the factors on the way from ``start`` to ``end``.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from stepsize.errors import InputError
 
@@ -22,7 +23,7 @@ _WORDS: dict[str, Unit | Literal["steps"]] = {
 }
 _MULTIPLES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 _TEXT = re.compile(
-    r"\s*(?P<number>[0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*(?P<multiple>[kKMGBT]?)\s*(?P<unit>%|[A-Za-z]*)\s*"
+    r"\s*(?P<number>[0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*(?P<multiple>[kKMGB]|T(?![oO])|)\s*(?P<unit>%|[A-Za-z]*)\s*"
 )
 _FORMS = "Write 500, '5%', '2ep', '100k samples' or '1.5M tokens'"
 
@@ -32,8 +33,12 @@ class Span:
     """A duration in another unit than steps; a :class:`Clock` turns it into steps.
 
     Args:
-        amount: How many, > 0; a share is a fraction of the horizon, not a percentage.
+        amount: How many, > 0, kept to the 12 digits that its text has; a share is a fraction of the horizon, at most
+            1, not a percentage.
         unit: Of what.
+
+    Raises:
+        InputError: If it is no positive number, or no known unit.
 
     Example:
         >>> str(Span(0.05, "share")), str(Span(1.5e6, "tokens"))
@@ -44,16 +49,29 @@ class Span:
     unit: Unit
 
     def __post_init__(self) -> None:
+        if self.unit not in get_args(Unit):
+            raise InputError("unit", self.unit, f"must be one of: {', '.join(get_args(Unit))}")
         if not (math.isfinite(self.amount) and self.amount > 0):
             raise InputError("duration", self.amount, f"in {self.unit} must be a positive number")
+        if self.unit == "share" and self.amount > 1:
+            raise InputError("duration", self.amount, "must be a share of the horizon, at most 1")
+        # What its text says, so that a span read from the text is the same span.
+        number, multiple = self._shown()
+        kept = float(number) / 100 if self.unit == "share" else float(number) * multiple
+        object.__setattr__(self, "amount", kept)
 
     def __str__(self) -> str:
+        number, multiple = self._shown()
         if self.unit == "share":
-            return f"{100 * self.amount:.12g}%"
-        for letter, multiple in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-            if self.amount >= multiple:
-                return f"{self.amount / multiple:.12g}{letter} {self.unit}"
-        return f"{self.amount:.12g} {self.unit}"
+            return f"{number}%"
+        letter = {1e9: "G", 1e6: "M", 1e3: "k"}.get(multiple, "")
+        return f"{number}{letter} {self.unit}"
+
+    def _shown(self) -> tuple[str, float]:
+        if self.unit == "share":
+            return f"{100 * self.amount:.12g}", 1.0
+        multiple = next((multiple for multiple in (1e9, 1e6, 1e3) if self.amount >= multiple), 1.0)
+        return f"{self.amount / multiple:.12g}", multiple
 
 
 Duration = int | str | Span
@@ -81,14 +99,17 @@ def as_duration(argument: str, value: object, *, least: int = 1) -> int | Span:
         return value
     if isinstance(value, str):
         return _parsed(argument, value, least)
-    number = value.__index__() if hasattr(value, "__index__") and not isinstance(value, bool) else None
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
     if number is None:
         raise InputError(argument, value, "must be a whole number of steps or a text with a unit", _FORMS)
     if number < least:
         raise InputError(
             argument, value, f"must last at least {least} step{'s' * (least != 1)}", "Leave it out instead"
         )
-    return int(number)
+    return number
 
 
 def _parsed(argument: str, text: str, least: int) -> int | Span:
@@ -101,6 +122,10 @@ def _parsed(argument: str, text: str, least: int) -> int | Span:
         known = ", ".join(["%", "steps", "epochs", "samples", "tokens"])
         raise InputError(argument, text, f"has the unit '{match['unit']}', which is none of: {known}", _FORMS)
     amount = float(re.sub("[_,]", "", match["number"])) * _MULTIPLES[match["multiple"]]
+    if amount == math.inf:
+        raise InputError(argument, text, "is too large a number")
+    if amount == 0 and least == 0:
+        return 0
     if unit == "share":
         if match["multiple"] or not 0 < amount <= 100:
             raise InputError(argument, text, "must be a share of the horizon above 0% and up to 100%")
@@ -150,7 +175,9 @@ class Clock:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(name, value, "must be a whole number, at least 1")
         per_epoch = self.steps_per_epoch
-        if per_epoch is not None and not (isinstance(per_epoch, int | float) and 0 < per_epoch < math.inf):
+        if per_epoch is not None and (
+            isinstance(per_epoch, bool) or not isinstance(per_epoch, int | float) or not 0 < per_epoch < math.inf
+        ):
             raise InputError("steps_per_epoch", per_epoch, "must be a positive number of updates")
 
     def exact(self, duration: Duration, argument: str = "duration") -> float:

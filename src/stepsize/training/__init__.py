@@ -1,9 +1,14 @@
 """Training: the task, the loop, snapshot and restore, and the executors that run lists of settings."""
 
 from stepsize.training.batches import TensorBatches as TensorBatches
+from stepsize.training.binding import Bound as Bound
+from stepsize.training.binding import bind as bind
 from stepsize.training.executor import Executor as Executor
 from stepsize.training.executor import InOrder as InOrder
 from stepsize.training.loop import train as train
+from stepsize.training.plateau import Plateau as Plateau
+from stepsize.training.plateau import PlateauDrop as PlateauDrop
+from stepsize.training.plateau import PlateauStep as PlateauStep
 from stepsize.training.runs import Divergence as Divergence
 from stepsize.training.runs import Evaluation as Evaluation
 from stepsize.training.runs import Progress as Progress
@@ -12,3 +17,6 @@ from stepsize.training.runs import Setting as Setting
 from stepsize.training.snapshot import Snapshot as Snapshot
 from stepsize.training.task import Metric as Metric
 from stepsize.training.task import Task as Task
+from stepsize.training.torch_courses import from_torch as from_torch
+from stepsize.training.torch_preview import TorchPreview as TorchPreview
+from stepsize.training.torch_preview import preview_torch as preview_torch

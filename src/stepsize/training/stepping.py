@@ -90,11 +90,12 @@ def rung_factors(task: Task, steps: int) -> list[float]:
 
 def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
     """Return the task's schedule over ``steps`` updates instead of its horizon: a complete decay of its own."""
-    if task.schedule is None:
+    factor = task.factor
+    if factor is None:
         return lambda step: 1.0
     if steps == task.horizon:
-        return task.schedule  # type: ignore[return-value]
-    return resampled(task.schedule, task.horizon, to=steps)
+        return factor  # type: ignore[return-value]
+    return resampled(factor, task.horizon, to=steps)
 
 
 def build_model(task: Task) -> nn.Module:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
 from stepsize.optimizers import OPTIMIZERS, optimizer_entry
-from stepsize.schedules import Clock, Schedule
+from stepsize.schedules import Clock, Schedule, parse
 from stepsize.training.batches import TensorBatches
 
 __all__ = ["Metric", "Precision", "Task"]
@@ -58,7 +58,8 @@ class Task:
         steps: The horizon, in optimizer updates; give this or ``epochs``.
         epochs: The horizon, in passes over ``train``, which then must have a length.
         schedule: A :class:`~stepsize.schedules.Schedule`, whose open durations (``"5%"``, ``"2ep"``, the rest) are
-            settled over the horizon, or a callable from step to factor (>= 0); None is constant.
+            settled over the horizon; its written form (``"cosine warmup=5%"``); or a callable from step to
+            factor (>= 0). None is constant.
         metrics: Further figures on unseen data by name: a :class:`Metric`, or a bare function that is only
             reported.
         judge: What decides between rates: ``"loss"`` (of ``val``), or the name of a :class:`Metric`.
@@ -90,7 +91,7 @@ class Task:
     optimizer: str | Callable[[Iterable[Any], float], Optimizer] = "adamw"
     steps: int | None = None
     epochs: float | None = None
-    schedule: Schedule | Callable[[int], float] | None = None
+    schedule: Schedule | str | Callable[[int], float] | None = None
     metrics: Mapping[str, Metric | Callable[[Any, Any], Any]] = field(default_factory=dict)
     judge: str = "loss"
     clip: float | None = None
@@ -112,9 +113,11 @@ class Task:
             set_field(self, "val", _batches("val", self.val, self.batch_size, shuffle=False))
         set_field(self, "loss_takes", _loss_takes(self.loss, self.loss_takes))
         set_field(self, "steps", _horizon(self))
+        if isinstance(self.schedule, str):
+            set_field(self, "schedule", parse(self.schedule))
         if isinstance(self.schedule, Schedule):
             set_field(self, "schedule", self.schedule.over(self.horizon, _clock(self)))
-        _check_schedule(self.schedule, self.horizon)
+        _check_schedule(self.factor, self.horizon)
         _check_metrics(self)
 
     @property
@@ -122,6 +125,12 @@ class Task:
         """The number of updates of a full training."""
         assert self.steps is not None  # settled in __post_init__
         return self.steps
+
+    @property
+    def factor(self) -> Callable[[int], float] | None:
+        """The schedule over the horizon, as a callable from step to factor; None is constant."""
+        assert not isinstance(self.schedule, str)  # read in __post_init__
+        return self.schedule
 
     @property
     def maximize(self) -> bool:
@@ -186,8 +195,8 @@ def _check_callables(task: Task) -> None:
             task.optimizer,
             f"must be a name ({', '.join(OPTIMIZERS)}) or a function f(params, lr) that returns an optimizer",
         )
-    if task.schedule is not None and not callable(task.schedule):
-        raise TaskError("schedule", task.schedule, "must be a callable from step to factor, or None")
+    if not (task.schedule is None or isinstance(task.schedule, str) or callable(task.schedule)):
+        raise TaskError("schedule", task.schedule, "must be a Schedule, its written form, a callable, or None")
 
 
 def _check_numbers(task: Task) -> None:

@@ -8,6 +8,14 @@ from stepsize.views.lr_curve import LrCurveInfo as LrCurveInfo
 from stepsize.views.lr_curve import LrCurveView as LrCurveView
 from stepsize.views.lr_curve import lr_curve_chart as lr_curve_chart
 from stepsize.views.lr_curve import lr_curve_info as lr_curve_info
+from stepsize.views.outcomes import Outcome as Outcome
+from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
+from stepsize.views.outcomes import OutcomeMean as OutcomeMean
+from stepsize.views.outcomes import OutcomePanel as OutcomePanel
+from stepsize.views.outcomes import OutcomesInfo as OutcomesInfo
+from stepsize.views.outcomes import OutcomesView as OutcomesView
+from stepsize.views.outcomes import outcomes_chart as outcomes_chart
+from stepsize.views.outcomes import outcomes_info as outcomes_info
 from stepsize.views.range_test import RangeTestInfo as RangeTestInfo
 from stepsize.views.range_test import RangeTestView as RangeTestView
 from stepsize.views.range_test import range_test_chart as range_test_chart
@@ -19,3 +27,10 @@ from stepsize.views.run import run_info as run_info
 from stepsize.views.save import PLOT_SUFFIXES as PLOT_SUFFIXES
 from stepsize.views.save import check_plot_path as check_plot_path
 from stepsize.views.save import save_chart as save_chart
+from stepsize.views.schedule import ScheduleCurve as ScheduleCurve
+from stepsize.views.schedule import ScheduleInfo as ScheduleInfo
+from stepsize.views.schedule import SchedulePanel as SchedulePanel
+from stepsize.views.schedule import ScheduleView as ScheduleView
+from stepsize.views.schedule import schedule_chart as schedule_chart
+from stepsize.views.schedule import schedule_info as schedule_info
+from stepsize.views.schedule import schedule_thumbnail as schedule_thumbnail

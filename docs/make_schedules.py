@@ -1,0 +1,470 @@
+"""Writes docs/schedules.md and its pictures from the catalog: ``python docs/make_schedules.py``.
+
+Every number on the page is computed here; a test fails when the page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+import stepsize.schedules as library
+import stepsize.schedules.written as written_module
+from stepsize.errors import InputError
+from stepsize.schedules import SCHEDULES, SHAPES, Clock, Course, Peaks, Schedule, ScheduleEntry, preview, write
+from stepsize.schedules.course import DecayRule
+from stepsize.schedules.forms import CHANGES
+from stepsize.schedules.leaves import Edges
+from stepsize.views import ScheduleCurve, ScheduleView, number_text, schedule_chart, schedule_thumbnail
+
+DOCS = Path(__file__).parent
+PAGE = DOCS / "schedules.md"
+PICTURES = DOCS / "images" / "schedules"
+BEGIN, END = "<!-- written by hand: begin -->", "<!-- written by hand: end -->"
+
+_UPDATES = 400  # of a thumbnail; enough for 220 pixels
+_EDGES: tuple[Edges, ...] = ("start", "end", "both", "neither")
+_PLACES = re.compile(r' (?:d|transform|[xy]2?|width|height)="[^"]*"')  # in pixels; texts stay as they are
+_FRACTION = re.compile(r"-?\d+\.\d{2,}")
+_EVERYWHERE = {name: value for name, value in vars(library).items() if not name.startswith("_")}
+
+
+def main() -> None:
+    """Write the page and the pictures."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for name, text in pictures().items():
+        (PICTURES / name).write_text(text, encoding="utf-8")
+    PAGE.write_text(page(by_hand(PAGE)), encoding="utf-8")
+    sys.stdout.write(f"Wrote {PAGE} and {len(pictures())} pictures.\n")
+
+
+def by_hand(path: Path) -> str:
+    """Return the section of an existing page that no generator writes."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, begun, rest = text.partition(BEGIN)
+    kept, ended, _ = rest.partition(END)
+    return kept.strip() if begun and ended else "To be written."
+
+
+def page(own_section: str) -> str:
+    """Return the whole page, with the section that is written by hand."""
+    parts = [
+        _intro(), _contract(), _units(), _algebra(), _written(), _together(),
+        f"## On an optimizer\n\n{BEGIN}\n{own_section}\n{END}", _catalog(), _shapes(),
+    ]  # fmt: skip
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+@functools.cache
+def pictures() -> dict[str, str]:
+    """Return the SVG text of each picture by its file name."""
+    found = {
+        f"{name}.svg": _svg(schedule_thumbnail(range(_UPDATES), entry.typical(_UPDATES).factors()))
+        for name, entry in SCHEDULES.items()
+    }
+    return {**found, "together.svg": _svg(schedule_chart(_together_view()))}
+
+
+def python_form(entry: ScheduleEntry) -> str:
+    """Return the Python call that makes the entry's example, from its written form.
+
+    Raises:
+        ValueError: If the written form has something that this does not know.
+    """
+    calls = [_call(piece.strip()) for piece in entry.written.split(",")]
+    return calls[0] + "".join(f".then({call})" for call in calls[1:])
+
+
+# ------------------------------------------------------------------ sections
+
+
+def _intro() -> str:
+    return f"""
+# Schedules
+
+<!-- Written by docs/make_schedules.py; only "On an optimizer" is written by hand. -->
+
+A schedule says what share of the peak learning rate each update gets. It is a plain value: a function from step to
+factor with a length. It holds no state, knows no optimizer, and compares, hashes and pickles by value. What you plot is
+what you train.
+
+```python
+from stepsize.schedules import warmup, constant, cooldown
+
+eta = warmup("5%").then(constant()).then(cooldown("20%"))  # durations still open
+eta = eta.over(10_000)  # now in steps
+eta(0), eta(500), eta(9_000)  # {_numbers(_wsd()([0, 500, 9_000]))}
+```
+
+The same from the command line: `stepsize schedule "{write(_open_wsd())}" --steps 10000`.
+
+Words: a *step* is one optimizer update. A *factor* is the rate divided by the peak rate, a number ≥ 0. The *horizon* is
+the number of updates of the training.
+"""
+
+
+def _contract() -> str:
+    rises = [
+        (f'`warmup(4, edges="{edges}")`', *_cells(library.warmup(4, edges=edges).then(library.constant(4)), range(5)))
+        for edges in ("neither", *_EDGES[:3])
+    ]
+    falls = [
+        (f'`decay(4, edges="{edges}")`', *_cells(library.decay(4, edges=edges), (0, 1, 2, 3, 4, 100)))
+        for edges in _EDGES
+    ]
+    joined = library.warmup(4).then(library.constant(3)).then(library.cooldown(4, shape="linear"))
+    owners = ["warm-up"] * 4 + ["constant"] * 3 + ["cooldown"] * 4 + ["behind the end"] * 2
+    steps = (*range(12), 1000)
+    every = [_contract_row(name, entry.typical(1_000)) for name, entry in SCHEDULES.items()]
+    return f"""
+## The contract
+
+Four rules hold for every schedule.
+
+1. Update 0 uses the factor of step 0.
+2. A part of N steps covers the updates 0 to N − 1 of its own count. Step N belongs to the next part.
+3. Behind the end the factor stays what it is at step `length`. Nothing rises again by itself.
+4. Steps are real numbers ≥ 0; whole ones are updates.
+
+Here is `{write(joined)}`, update by update:
+
+{_table(("step", *(f"{step:,}" for step in steps)), [("part", *owners), ("factor", *_cells(joined, steps))])}
+
+A part runs from one factor to another. `edges` says which of the two an update really takes. A warm-up takes neither
+(no batch is wasted at rate 0, and the peak belongs to the next part). Everything else takes its start. A warm-up of
+4 steps from 0 to 1, followed by a constant:
+
+{_table(("", "update 0", "update 1", "update 2", "update 3, its last", "update 4, the next part"), rises)}
+
+A linear decay of 4 steps from 1 to 0 with nothing behind it:
+
+{_table(("", "update 0", "update 1", "update 2", "update 3, the last", "step 4, the end", "step 100"), falls)}
+
+With `edges="start"` the last update still learns; the end value is reached right behind it. `edges="both"` gives the
+last update the end value, as several other libraries do.
+
+Every schedule of the catalog over 1,000 steps (its example below). Key points are where another part begins, where the
+factor leaps, and the peak:
+
+{_table(("schedule", "update 0", "first key point", "last key point", "update 999", "step 1,000", "step 5,000"), every)}
+"""
+
+
+def _units() -> str:
+    clock = Clock(horizon=10_000, batch_size=8, accumulate=4, world_size=2, sequence_length=1_024, steps_per_epoch=390)
+    rows = [
+        (f"`{text}`", unit, needs, f"{clock.steps(text):,}")
+        for text, unit, needs in (
+            ("500", "steps", "nothing"),
+            ("5%", "a share of the horizon", "the horizon"),
+            ("2ep", "epochs", "`steps_per_epoch`"),
+            ("100k samples", "samples", "`batch_size`"),
+            ("1.5M tok", "tokens", "`batch_size`, `sequence_length`"),
+        )
+    ]
+    thirds = library.linear_warmup("33%").then(library.constant("33%")).then(library.cooldown("34%")).over(10)
+    return f"""
+## Units
+
+A duration is a number of steps or a text with a unit. `.over(steps, clock)` turns all of them into steps, once. A
+step takes `batch_size` · `accumulate` · `world_size` samples, and that times `sequence_length` tokens. The last column
+is for `Clock(batch_size=8, accumulate=4, world_size=2, sequence_length=1_024, steps_per_epoch=390)` and 10,000 steps.
+
+{_table(("written", "unit", "needs", "steps"), rows)}
+
+Numbers take k, M, G (or B) and T. Long forms work too: `epochs`, `samples`, `examples`, `tokens`, `updates`.
+
+A part without a length takes what is left of the horizon; only one part can. Ends of parts are rounded, not lengths, so
+shares that add up to 100 % end exactly with the horizon: 33 %, 33 % and 34 % of 10 steps are `{write(thirds)}`.
+Parts that are longer or shorter than the horizon are an error, never stretched in silence.
+"""
+
+
+_OPERATIONS = (
+    ("constant(2).then(linear(4))", "one after the other; each counts its own steps"),
+    ("linear(6).times(exponential(0.5))", "the product; lengths must agree, or one has no end"),
+    ("linear(6).scaled(0.5)", "all factors multiplied"),
+    ("linear(6).floored(at=0.4)", "never below a floor"),
+    ("linear(4).delayed(2)", "begins later; until then its first factor"),
+    ("linear(3).repeated(2, per_cycle=0.5)", "again and again, each cycle lower"),
+    ("linear(3).stretched(to=6)", "the same shape over another length"),
+    ("inverse_sqrt(1).first(6)", "the beginning; gives an endless schedule an end"),
+    ('constant().cooled_down(at=2, over=4, shape="linear")', "stop now and anneal from wherever it is"),
+    ("linear(4).extended(to=6, at=2)", "a longer horizon from step 2 on, without a leap"),
+    ('linear(4).extended(to=6, at=2, by="holding")', "the same, but staying at the factor of step 2 first"),
+    ("linear(4).switched(cosine(6), at=2)", "another course from step 2 on, scaled so that nothing leaps"),
+)
+
+
+def _algebra() -> str:
+    rows = []
+    for code, what in _OPERATIONS:
+        made: Schedule = eval(code, dict(_EVERYWHERE))
+        rows.append((f"`{code}`", what, _numbers(made.factors()), f"`{_in_cell(write(made))}`"))
+    return f"""
+## Putting schedules together
+
+Each operation returns a new schedule. The factors are those of the updates 0 to 5.
+
+{_table(("Python", "what it does", "factors", "written"), rows)}
+
+`a.then(b).then(c)` equals `a.then(b.then(c))`. A change of course (`cooled_down`, `extended`, `switched`) never leaps
+at the step where it begins.
+"""
+
+
+def _catalog() -> str:
+    sections = [_entry_section(entry) for entry in SCHEDULES.values()]
+    head = """
+## The catalog
+
+t is the step and p = t / steps the progress, both counted from the end of the warm-up where there is one. Pictures show
+400 updates. `stepsize schedule list` prints this list."""
+    return "\n\n".join([head.strip(), *sections])
+
+
+def _entry_section(entry: ScheduleEntry) -> str:
+    rows = [
+        ("factor", f"`{_in_cell(entry.formula)}`"),
+        ("written", f"`{_in_cell(entry.written)}`"),
+        ("Python", f"`{_in_cell(python_form(entry))}`"),
+        ("takes", ", ".join(f"`{parameter.name}`" for parameter in entry.parameters)),
+    ]
+    if entry.source:
+        rows.append(("source", entry.source))
+    title = f"{entry.title[0].upper()}{entry.title[1:]}."
+    return f"### {entry.name}\n\n{title}\n\n![{entry.name}](images/schedules/{entry.name}.svg)\n\n" + _table(
+        ("", ""), rows
+    )
+
+
+def _shapes() -> str:
+    rows = [
+        (
+            f"`{name}`",
+            f"`{_in_cell(shape.title)}`",
+            ", ".join(f"{each} = {default:g}" for each, default, _ in shape.parameters) or "–",
+            shape.source or "–",
+        )
+        for name, shape in SHAPES.items()
+    ]
+    inexact = [f"`{name}`" for name, shape in SHAPES.items() if not shape.exact]
+    return f"""
+## Shapes
+
+A shape is how a part gets from one factor to another. It is written as a name, with its parameters in parentheses:
+`cooldown 20% polynomial(3)`. The formulas fall from 1 at p = 0 to 0 at p = 1; a part that rises uses them mirrored in
+time. {" and ".join(inexact)} are published formulas that do not end exactly there.
+
+{_table(("shape", "formula", "parameters", "source"), rows)}
+"""
+
+
+# ------------------------------------------------- written form, momentum, decay
+
+
+_EXAMPLES = (
+    ("warmup 5% linear, constant 75%, cooldown 20% 1-sqrt", "parts follow each other behind commas"),
+    ("linear * exp gamma=0.1 every=50%", "a product, step by step; binds tighter than the comma"),
+    ("warmup 5%, constant | floored 0.1", "a change applies to the piece right before the bar"),
+    ("(warmup 5%, cosine) | floored 0.1", "or to a group in parentheses"),
+    ("(linear 300) x 3", "three times"),
+    ("multi-step 50%|75% gamma=0.1", "several durations"),
+    ("points 0:0.1|20%:1|100%:0", "several points, step:factor"),
+    ("wsd warmup=none cooldown=30% polynomial(3)", "None, and a shape with a parameter"),
+    ("one-cycle start=0.95 peak=0.85 end=0.95", "momenta, for --momentum"),
+    ("constant | cooled-down 20%", "stop and anneal at the end of the horizon"),
+)
+
+
+def _written() -> str:
+    rows = []
+    for text, what in _EXAMPLES:
+        eta = library.parse(text).over(1_000 if "300" not in text else 900)
+        shown = _cells(eta, (0, 300, 600, (eta.length or 0) - 1))
+        rows.append((f"`{_in_cell(text)}`", what, *shown))
+    changes = ", ".join(f"`{name}`" for name in CHANGES)
+    grammar = re.search(r"```\n(.*?)```", written_module.__doc__ or "", flags=re.DOTALL)
+    assert grammar is not None
+    fault = ""
+    try:
+        library.parse("warmup 5%, constnat 75%, cooldown 20%")
+    except InputError as error:
+        fault = "\n".join(str(error).splitlines()[:3])
+    return f"""
+## The written form
+
+A schedule is one line, for the command line and for configuration files. `parse(text)` reads it, `write(schedule)`
+writes it, and reading what was written gives an equal schedule. The factors are those of updates 0, 300, 600 and the
+last, over 1,000 steps (900 for the repeated one).
+
+{_table(("written", "what it shows", "0", "300", "600", "last"), rows)}
+
+A value without a name is the first duration that the piece takes; a shape needs no name either. Everything else is
+`name=value`. `none` is Python's None. Behind a bar stands a change:
+{changes}.
+
+```
+{grammar[1].rstrip()}
+```
+
+A mistake is shown where it is:
+
+```
+{fault}
+```
+"""
+
+
+_TOGETHER = Course(
+    library.one_cycle(), momentum=library.one_cycle_momentum(low=0.85, high=0.95), weight_decay="corrected"
+)
+_TOGETHER_PEAKS = Peaks(lr=0.1, momentum=0.9, weight_decay=5e-4)
+
+
+def _together() -> str:
+    shrinking = []
+    eta = library.linear(4)
+    for rule in get_args(DecayRule):
+        values = Course(eta, weight_decay=rule).values(Peaks(0.1, weight_decay=0.01), np.arange(5.0))
+        assert values.weight_decay is not None
+        shrink = values.lr * values.weight_decay
+        shrinking.append((f'`"{rule}"`', _numbers(values.weight_decay), _numbers(shrink)))
+    momentum = library.points({0: 0.9, 4: 0.5})
+    kept = Course(eta, momentum=momentum, keep_effective=True).values(Peaks(0.1, momentum=0.9), np.arange(5.0))
+    assert kept.momentum is not None
+    assert kept.effective_lr is not None
+    moving = [
+        ("momentum", _numbers(kept.momentum)),
+        ("lr", _numbers(kept.lr)),
+        ("lr / (1 − momentum)", _numbers(kept.effective_lr)),
+    ]
+    return f"""
+## Momentum and weight decay beside the rate
+
+`Course(rate, momentum=…, weight_decay=…, keep_effective=…)` says what an optimizer is given at each step. `Peaks` holds
+the values that it multiplies. `preview(course, peaks)` computes every update without training.
+
+![One cycle with momentum against it and corrected weight decay](images/schedules/together.svg)
+
+**Momentum** is a schedule of momenta themselves, not of factors. With `keep_effective=True` the rate is corrected so
+that lr / (1 − momentum) follows the schedule. This is for heavy-ball momentum; Adam's β₁ does not scale its update.
+Here `linear(4)` with momentum from 0.9 to 0.5, at lr 0.1, steps 0 to 4:
+
+{_table(("", "values"), moving)}
+
+**Weight decay** has three rules, or a schedule of factors of its own. Decoupled optimizers (AdamW) shrink weights by
+lr · weight decay at each update. So with `linear(4)`, lr 0.1 and weight decay 0.01, steps 0 to 4:
+
+{_table(("rule", "weight decay", "lr · weight decay"), shrinking)}
+
+`"follows"` is what torch does: the shrinking follows the rate. `"independent"` keeps the shrinking at its peak value
+whatever the rate is. `"corrected"` lets it go with the square of the rate. 1 / (lr · weight decay) is the number of
+steps over which weights forget; `stepsize schedule` shows it beside lr / (1 − momentum).
+"""
+
+
+def _together_view() -> ScheduleView:
+    seen = preview(_TOGETHER.over(_UPDATES), _TOGETHER_PEAKS)
+    values = seen.values
+    assert values.momentum is not None
+    assert values.weight_decay is not None
+    assert values.effective_lr is not None
+    curve = ScheduleCurve(
+        "one cycle", values.lr[:-1], values.momentum[:-1], values.weight_decay[:-1], values.effective_lr[:-1]
+    )
+    return ScheduleView(seen.steps[:-1], (curve,), title="One cycle, momentum against it, corrected weight decay")
+
+
+# ------------------------------------------------------------------- details
+
+
+def _open_wsd() -> Schedule:
+    return library.warmup("5%").then(library.constant()).then(library.cooldown("20%"))
+
+
+def _wsd() -> Schedule:
+    return _open_wsd().over(10_000)
+
+
+def _contract_row(name: str, eta: Schedule) -> tuple[str, ...]:
+    points = [point for point in preview(eta, Peaks(1.0)).points if 0 < point.step < 999]
+    shown = [f"{_number(eta(point.step))} at {point.step}" for point in points] or ["–"]
+    return (f"`{name}`", *_cells(eta, (0,)), shown[0], shown[-1], *_cells(eta, (999, 1_000, 5_000)))
+
+
+def _call(piece: str) -> str:
+    name, *words = piece.split()
+    entry = SCHEDULES[name]
+    kinds = {parameter.name: parameter.kind for parameter in entry.parameters}
+    unnamed = next((name for name, kind in kinds.items() if kind == "duration"), "")
+    make: Callable[..., Schedule] = entry.make
+    arguments = []
+    if isinstance(make, functools.partial):
+        arguments = [f"{key}={value!r}" for key, value in make.keywords.items()]
+        make = make.func
+    for word in words:
+        key, given, value = word.rpartition("=")
+        key = key if given else unnamed
+        arguments.append(f"{key}={_literal(kinds[key], value)}")
+    return f"{make.__name__}({', '.join(arguments)})".replace("'", '"')
+
+
+def _literal(kind: str, text: str) -> str:
+    if kind == "number":
+        return repr(float(text)).removesuffix(".0")
+    if kind == "durations":
+        return f"[{', '.join(repr(part) for part in text.split('|'))}]"
+    if kind == "points":
+        pairs = (part.rsplit(":", 1) for part in text.split("|"))
+        return "{" + ", ".join(f"{int(at) if at.isdigit() else at!r}: {float(value):g}" for at, value in pairs) + "}"
+    if kind in ("duration", "shape", "word"):
+        return text if text.isdigit() else repr(text)
+    raise ValueError(kind)
+
+
+def _cells(eta: Schedule, steps: Iterable[int]) -> tuple[str, ...]:
+    return tuple(_number(eta(step)) for step in steps)
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(_number(float(value)) for value in values)
+
+
+def _number(value: float) -> str:
+    return "∞" if value == float("inf") else number_text(value)
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")
+
+
+def _svg(chart: Any) -> str:
+    """Return a chart as SVG, the same on every run: short numbers, and ids that count from 1."""
+    text = io.StringIO()
+    chart.save(text, format="svg")
+    found = _PLACES.sub(lambda place: _FRACTION.sub(_short, place[0]), text.getvalue())
+    ids = list(dict.fromkeys(re.findall(r'id="([a-z]+\d+)"', found)))
+    for number, name in enumerate(ids, start=1):
+        found = re.sub(rf'(id="|url\(#){name}(?=["\)])', rf"\g<1>part{number}", found)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""What courses make of parameter groups: their peaks, and the values of each update written into them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stepsize.errors import InputError
+from stepsize.schedules import Course, Peaks, Schedule
+from stepsize.training.courses import Courses
+
+__all__ = ["GroupValues", "peaks_of"]
+
+_BLOCK = 1_024  # updates evaluated at once; blocks begin at its multiples, so where a training resumes is no matter
+_UNIT = Peaks(lr=1.0, momentum=0.0, weight_decay=1.0)
+Group = dict[str, Any]
+
+
+def peaks_of(group: Mapping[str, Any], course: Course, where: str) -> dict[str, float]:
+    """Return the peaks that ``course`` multiplies, under the keys by which they stand in the group.
+
+    ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` are there only where the
+    course moves them. What the group already has under these keys counts, its present values otherwise.
+
+    Raises:
+        InputError: If the course moves what the group does not have, or a value breaks its rule.
+    """
+    if "lr" not in group:
+        raise InputError("optimizer", f"{where} without lr", "must have a learning rate in each group")
+    found = {"initial_lr": _given(group, "initial_lr", group["lr"])}
+    if course.momentum is not None:
+        present = _momentum(group)
+        if present is None:
+            remedy = "Leave momentum out of the course, or use an optimizer that has it"
+            raise InputError("momentum", f"{where} with neither momentum nor betas", "cannot be scheduled", remedy)
+        if course.keep_effective and "betas" in group:
+            remedy = "Leave keep_effective out: β₁ does not scale the update of Adam"
+            raise InputError("keep_effective", f"{where} with betas", "is for heavy-ball momentum", remedy)
+        found["initial_momentum"] = _given(group, "initial_momentum", present)
+    if course.weight_decay != "follows":
+        if "weight_decay" not in group:
+            remedy = "Leave weight_decay out of the course, or use an optimizer that has it"
+            raise InputError("weight_decay", f"{where} without weight_decay", "cannot be scheduled", remedy)
+        found["initial_weight_decay"] = _given(group, "initial_weight_decay", group["weight_decay"])
+    Peaks(found["initial_lr"], found.get("initial_momentum"), found.get("initial_weight_decay"))  # their rules
+    return found
+
+
+@final
+class GroupValues:
+    """Writes what the courses say into all parameter groups of some optimizers, over and over and fast.
+
+    Groups are looked up anew at each writing: those added later take the main course from their own rates on, and
+    those that ``optimizer.load_state_dict`` put in place bring their own peaks (or keep the ones known here).
+
+    Args:
+        optimizers: Whose groups.
+        courses: What they follow.
+        lr: Peak rates, one a group over all optimizers; None takes the groups' own.
+
+    Raises:
+        InputError: If a course does not fit its groups; nothing is changed then.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], courses: Courses, lr: Sequence[float] | None = None) -> None:
+        self.multiplier = 1.0
+        self._courses = courses
+        self._members = [_Members(index, optimizer) for index, optimizer in enumerate(optimizers)]
+        rates = None if lr is None else iter(lr)
+        for members in self._members:
+            groups = members.optimizer.param_groups
+            given = [{} if rates is None else {"initial_lr": next(rates)} for _ in groups]
+            members.known = [
+                peaks_of({**group, **own}, courses.of(members.index, i), members.where(i))
+                for i, (group, own) in enumerate(zip(groups, given, strict=True))
+            ]
+
+    def install(self) -> None:
+        """Give the groups the peaks that were found when this was made."""
+        for members in self._members:
+            for group, peaks in zip(members.optimizer.param_groups, members.known, strict=True):
+                group.update(peaks)
+
+    def follow(self, courses: Courses) -> None:
+        """Follow other courses from the next writing on.
+
+        Raises:
+            InputError: If one does not fit its groups; nothing is changed then.
+        """
+        for members in self._members:
+            members.peaks(courses)
+        self._courses = courses
+        for members in self._members:
+            members.forget()
+
+    def write(self, step: int) -> None:
+        """Write the values of update number ``step`` into all groups."""
+        for members in self._members:
+            groups = members.optimizer.param_groups
+            if groups is not members.groups or len(groups) != members.count:
+                members.adopt(self._courses)
+            try:
+                table = members.only
+                if table is None:
+                    members.write(groups, step, self.multiplier)
+                    continue
+                # One schedule of the rate for all groups: what nearly everyone has, so without a call.
+                place = step - table.begin
+                factor = (table.rates[place] if 0 <= place < table.count else table.rate(step)) * self.multiplier
+                for group in groups:
+                    if type(group["lr"]) is float:
+                        group["lr"] = group["initial_lr"] * factor
+                    else:
+                        _put(group, "lr", group["initial_lr"] * factor)
+            except KeyError:  # a group was exchanged within the list: it does not know its peaks yet
+                members.adopt(self._courses)
+                members.write(groups, step, self.multiplier)
+
+    def rates(self, step: int) -> list[float | Tensor]:
+        """Return the rates of update number ``step``, group by group, in the type that each group holds."""
+        found: list[float | Tensor] = []
+        for members in self._members:
+            for group, (table, peaks) in zip(
+                members.optimizer.param_groups, members.planned(self._courses), strict=True
+            ):
+                lr = _lr(peaks, table.rate(step) * self.multiplier, table.effective_momentum(step))
+                found.append(torch.full_like(group["lr"], lr) if isinstance(group["lr"], Tensor) else lr)
+        return found
+
+    def peaks(self) -> list[float]:
+        """Return the peak rates, group by group."""
+        return [peaks["initial_lr"] for members in self._members for peaks in members.peaks(self._courses)]
+
+
+class _Members:
+    """The groups of one optimizer, and which table each follows."""
+
+    def __init__(self, index: int, optimizer: Optimizer) -> None:
+        self.index = index
+        self.optimizer = optimizer
+        self.known: list[dict[str, float]] = []
+        self.forget()
+
+    def forget(self) -> None:
+        self.groups: list[Group] | None = None  # the list whose groups have been looked at; never equal to a new one
+        self.count = 0
+        self.only: _Table | None = None  # where all groups follow one schedule of the rate, and nothing else moves
+        self._lanes: list[tuple[_Table, list[int]]] = []
+
+    def where(self, group: int) -> str:
+        return f"group {group} of {type(self.optimizer).__name__}"
+
+    def peaks(self, courses: Courses) -> list[dict[str, float]]:
+        """Return the peaks of each group: its own, else those known from before, else its present values."""
+        known = [*self.known, *[{}] * len(self.optimizer.param_groups)]
+        return [
+            peaks_of({**before, **group}, courses.of(self.index, i), self.where(i))
+            for i, (group, before) in enumerate(zip(self.optimizer.param_groups, known, strict=False))
+        ]
+
+    def adopt(self, courses: Courses) -> None:
+        groups = self.optimizer.param_groups
+        peaks = self.peaks(courses)
+        for group, own in zip(groups, peaks, strict=True):
+            group.update(own)
+            _put_back(group, own)
+        tables: dict[int, tuple[_Table, list[int]]] = {}
+        for i in range(len(groups)):
+            course = courses.of(self.index, i)
+            tables.setdefault(id(course), (self._table(course), []))[1].append(i)
+        self._lanes = list(tables.values())
+        first, _ = self._lanes[0]
+        self.only = first if len(self._lanes) == 1 and first.plain else None
+        self.known, self.groups, self.count = [{**own} for own in peaks], groups, len(groups)
+
+    def _table(self, course: Course) -> _Table:
+        return next((table for table, _ in self._lanes if table.course is course), None) or _Table(course)
+
+    def planned(self, courses: Courses) -> list[tuple[_Table, dict[str, float]]]:
+        return [(self._table(courses.of(self.index, i)), own) for i, own in enumerate(self.peaks(courses))]
+
+    def write(self, groups: list[Group], step: int, multiplier: float) -> None:
+        for table, indices in self._lanes:
+            chosen = groups if len(indices) == len(groups) else [groups[i] for i in indices]
+            factor = table.rate(step) * multiplier
+            for group in chosen:
+                _put(group, "lr", _lr(group, factor, table.effective_momentum(step)))
+            if not table.plain:
+                table.write_others(chosen, step, factor)
+
+
+class _Table:
+    """The factors of a course, evaluated a block ahead, so that one update costs a look into a list.
+
+    Nothing is evaluated behind the end: a user's function may not be defined there.
+    """
+
+    def __init__(self, course: Course) -> None:
+        parts = (course.rate, course.momentum, course.weight_decay)
+        lengths = [part.length for part in parts if isinstance(part, Schedule)]
+        self.course = course
+        self.plain = course.momentum is None and course.weight_decay == "follows"
+        self._last = math.inf if None in lengths else max(length for length in lengths if length is not None)
+        self.begin = 0
+        self.count = 0
+        self.rates: list[float] = []
+        self._momenta: list[float] = []
+        self._decays: list[float] = []
+
+    def rate(self, step: int) -> float:
+        """Return the factor of the rate at ``step``."""
+        place = self._place(step)  # which may evaluate another block
+        return self.rates[place]
+
+    def effective_momentum(self, step: int) -> float | None:
+        """Return the momentum that the rate makes up for, where it does."""
+        place = self._place(step)
+        return self._momenta[place] if self.course.keep_effective else None
+
+    def write_others(self, groups: Iterable[Group], step: int, factor: float) -> None:
+        """Write momentum and weight decay; ``factor`` is that of the rate."""
+        place, rule = self._place(step), self.course.weight_decay
+        if self._momenta:
+            for group in groups:
+                _put_momentum(group, self._momenta[place])
+        if rule != "follows":
+            shared = self._decays[place] if self._decays else None
+            for group in groups:
+                _put(group, "weight_decay", _decay(group["initial_weight_decay"], rule == "corrected", factor, shared))
+
+    def _place(self, step: int) -> int:
+        if step > self._last:
+            step = int(self._last)
+        if not self.begin <= step < self.begin + self.count:
+            self._fill(step)
+        return step - self.begin
+
+    def _fill(self, step: int) -> None:
+        begin = step - step % _BLOCK
+        steps = np.arange(begin, min(begin + _BLOCK, self._last + 1), dtype=np.float64)
+        self.rates = self.course.rate(steps).tolist()
+        if self.course.momentum is not None:
+            momenta = self.course.values(_UNIT, steps).momentum  # which checks that they are momenta
+            assert momenta is not None
+            self._momenta = momenta.tolist()
+        if isinstance(self.course.weight_decay, Schedule):
+            self._decays = self.course.weight_decay(steps).tolist()
+        self.begin, self.count = begin, len(self.rates)
+
+
+# Course.values for one step in plain floats: the same operations in the same order, so that what is written agrees
+# with a preview to the last bit.
+
+
+def _lr(peaks: Mapping[str, Any], factor: float, momentum: float | None) -> float:
+    lr: float = peaks["initial_lr"] * factor
+    return lr if momentum is None else lr * ((1 - momentum) / (1 - peaks["initial_momentum"]))
+
+
+def _decay(peak: float, corrected: bool, factor: float, shared: float | None) -> float:
+    if shared is not None:
+        return peak * shared
+    if corrected:
+        return peak * factor
+    return peak / factor if factor > 0 else 0.0
+
+
+def _put(group: Group, key: str, value: float) -> None:
+    """Set ``group[key]``; a tensor is filled in place, since compiled and captured code holds on to it."""
+    old = group[key]
+    if isinstance(old, Tensor):
+        _fill(old, value)
+    else:
+        group[key] = value
+
+
+def _put_momentum(group: Group, value: float) -> None:
+    if "betas" not in group:
+        _put(group, "momentum", value)
+        return
+    first, *others = group["betas"]
+    if isinstance(first, Tensor):
+        _fill(first, value)
+    else:
+        group["betas"] = (value, *others)
+
+
+def _put_back(group: Group, peaks: dict[str, float]) -> None:
+    """Give a group what an earlier course moved and the present one does not."""
+    if "initial_momentum" in group and "initial_momentum" not in peaks:
+        _put_momentum(group, float(group["initial_momentum"]))
+    if "initial_weight_decay" in group and "initial_weight_decay" not in peaks:
+        _put(group, "weight_decay", float(group["initial_weight_decay"]))
+
+
+def _fill(tensor: Tensor, value: float) -> None:
+    # While a graph is captured a fill would be recorded, and repeated with this value at each replay.
+    if not (tensor.is_cuda and torch.cuda.is_current_stream_capturing()):
+        with torch.no_grad():
+            tensor.fill_(value)
+
+
+def _momentum(group: Mapping[str, Any]) -> float | None:
+    if "betas" in group:
+        return float(group["betas"][0])
+    return float(group["momentum"]) if "momentum" in group else None
+
+
+def _given(group: Mapping[str, Any], key: str, otherwise: Any) -> float:
+    return float(group.get(key, otherwise))

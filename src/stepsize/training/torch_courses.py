@@ -1,0 +1,331 @@
+"""Torch schedulers as values, wherever a closed form says what they do."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Never
+
+from torch.optim import lr_scheduler as torch_schedulers
+from torch.optim.lr_scheduler import LRScheduler
+
+from stepsize import schedules
+from stepsize.errors import InputError
+from stepsize.schedules import Course, Schedule
+from stepsize.training.binding import Bound
+from stepsize.training.torch_preview import check_scheduler
+
+__all__ = ["from_torch"]
+
+_LOOK = "See what it does with preview_torch(scheduler, steps); say it with stepsize.schedules.points or function"
+_CLOSE = 1e-12  # relative; ratios of rates that were computed from one another differ by less
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A scheduler as a value.
+
+    Attributes:
+        rate: Its factors.
+        peaks: The rate of each parameter group where the factor is 1.
+        momentum: What it does to the momentum, if anything.
+        chains: Whether torch multiplies it onto the rate that is there, instead of writing its own.
+    """
+
+    rate: Schedule
+    peaks: tuple[float, ...]
+    momentum: Schedule | None = None
+    chains: bool = False
+
+
+def from_torch(scheduler: LRScheduler) -> Course:
+    """Return ``scheduler`` as a course: its rate, and its momentum where it moves that.
+
+    The course describes the whole training from step 0 on, wherever the scheduler is now; factors refer to the
+    ``initial_lr`` of each parameter group, those of ``OneCycleLR`` and ``CyclicLR`` to ``max_lr``, and those of a
+    ``SequentialLR`` to the highest of its parts: bind it to an optimizer that has this lr. Converted are ``StepLR``,
+    ``MultiStepLR``, ``ConstantLR``, ``LinearLR``, ``ExponentialLR``, ``PolynomialLR``, ``CosineAnnealingLR``,
+    ``CosineAnnealingWarmRestarts``, ``CyclicLR``, ``OneCycleLR``, ``LambdaLR`` with one function, ``SequentialLR`` of
+    them, and ``ChainedScheduler`` of those that multiply.
+
+    Two things differ from torch on purpose. Behind ``T_max`` of a ``CosineAnnealingLR`` the rate stays, where torch's
+    rises again; behind the last step of a ``OneCycleLR`` it stays, where torch raises. Polynomials, cosines and one
+    cycle end with their own number of steps; the rest goes on for ever.
+
+    Args:
+        scheduler: A scheduler of torch, made or midway; it is only read.
+
+    Returns:
+        A course; its ``rate`` is the schedule.
+
+    Raises:
+        InputError: If no closed form exists, parameter groups would need different factors, or torch itself departs
+            from the closed form in such a tree; the message names the part and the way out.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.8)
+        >>> course = from_torch(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=0.08))
+        >>> str(course.rate), course.rate.length
+        ('cosine to 0.1 over 100 steps', 100)
+    """
+    check_scheduler(scheduler)
+    if isinstance(scheduler, Bound):
+        _refuse(scheduler, "is not of torch: it follows a schedule of stepsize", "That is its attribute .course")
+    part = _converted(scheduler)
+    return Course(part.rate, momentum=part.momentum)
+
+
+def _converted(scheduler: LRScheduler) -> _Part:
+    convert = _CONVERSIONS.get(type(scheduler))  # a subclass may do anything
+    if convert is None:
+        _refuse(scheduler, "has no closed form that is known", _LOOK)
+    return convert(scheduler)
+
+
+def _refuse(scheduler: LRScheduler, rule: str, remedy: str) -> Never:
+    raise InputError("scheduler", type(scheduler).__name__, rule, remedy)
+
+
+# ---------------------------------------------------------------- once up or down
+
+
+def _step(scheduler: torch_schedulers.StepLR) -> _Part:
+    every = _whole(scheduler, "step_size")
+    return _chaining(scheduler, schedules.step_decay(every, gamma=scheduler.gamma))
+
+
+def _multi_step(scheduler: torch_schedulers.MultiStepLR) -> _Part:
+    milestones = sorted(scheduler.milestones.elements())
+    later = [step for step in milestones if step > 0]  # torch never meets a negative one
+    rate = schedules.multi_step(later, gamma=scheduler.gamma) if later else schedules.constant()
+    at_once = scheduler.gamma ** scheduler.milestones[0]
+    return _chaining(scheduler, rate if at_once == 1 else rate.scaled(at_once))
+
+
+def _constant(scheduler: torch_schedulers.ConstantLR) -> _Part:
+    total = _whole(scheduler, "total_iters")
+    return _chaining(scheduler, schedules.constant(total, factor=scheduler.factor).then(schedules.constant()))
+
+
+def _linear(scheduler: torch_schedulers.LinearLR) -> _Part:
+    total, end = _whole(scheduler, "total_iters"), scheduler.end_factor
+    ramp = schedules.linear(total, start=scheduler.start_factor, end=end)
+    return _chaining(scheduler, ramp.then(schedules.constant(factor=end)))
+
+
+def _exponential(scheduler: torch_schedulers.ExponentialLR) -> _Part:
+    return _chaining(scheduler, schedules.exponential(scheduler.gamma))
+
+
+def _polynomial(scheduler: torch_schedulers.PolynomialLR) -> _Part:
+    total = _whole(scheduler, "total_iters")
+    return _chaining(scheduler, schedules.polynomial(total, power=scheduler.power))
+
+
+def _cosine(scheduler: torch_schedulers.CosineAnnealingLR) -> _Part:
+    peaks = _rates(scheduler.base_lrs)
+    end = _one_factor(scheduler, "eta_min", [float(scheduler.eta_min)] * len(peaks), peaks)
+    return _Part(schedules.cosine(_whole(scheduler, "T_max"), end=end), peaks, chains=end == 0)
+
+
+def _lambda(scheduler: torch_schedulers.LambdaLR) -> _Part:
+    first, *others = scheduler.lr_lambdas
+    if any(other is not first and other != first for other in others):
+        remedy = "Give each parameter group a schedule of its own: stepsize.schedules.function of each lambda"
+        _refuse(scheduler, f"has {1 + len(others)} functions, where a schedule is one for all groups", remedy)
+    return _Part(schedules.function(first), _rates(scheduler.base_lrs))
+
+
+# ------------------------------------------------------------------ again and again
+
+
+def _warm_restarts(scheduler: torch_schedulers.CosineAnnealingWarmRestarts) -> _Part:
+    peaks = _rates(scheduler.base_lrs)
+    end = _one_factor(scheduler, "eta_min", [float(scheduler.eta_min)] * len(peaks), peaks)
+    return _Part(schedules.warm_restarts(_whole(scheduler, "T_0"), growth=scheduler.T_mult, end=end), peaks)
+
+
+def _cyclic(scheduler: torch_schedulers.CyclicLR) -> _Part:
+    if scheduler._scale_fn_custom is not None:
+        _refuse(scheduler, "has a scale_fn of its own, which may be anything", _LOOK)
+    up = _near_whole(scheduler, "step_size_up", scheduler.total_size * scheduler.step_ratio)
+    down = _near_whole(scheduler, "step_size_down", scheduler.total_size) - up
+    per_cycle = 0.5 if scheduler.mode == "triangular2" else 1.0
+    per_step = float(scheduler.gamma) if scheduler.mode == "exp_range" else 1.0
+    peaks = _rates(scheduler.max_lrs)
+    low = _one_factor(scheduler, "base_lr", _rates(scheduler.base_lrs), peaks)
+    rate = schedules.triangular(up, down, low=low, per_cycle=per_cycle, per_step=per_step)
+    if not scheduler.cycle_momentum:
+        return _Part(rate, peaks)
+    lowest = _one_value(scheduler, "base_momentum", scheduler.base_momentums)
+    highest = _one_value(scheduler, "max_momentum", scheduler.max_momentums)
+    if per_cycle == per_step == 1:
+        corners: dict[schedules.Duration, float] = {0: highest, up: lowest, up + down: highest}
+        return _Part(rate, peaks, schedules.points(corners, steps=up + down).repeated())
+    triangles = schedules.triangular(up, down, low=0.0, per_cycle=per_cycle, per_step=per_step)
+    return _Part(rate, peaks, schedules.function(_Against(triangles, lowest, highest)))
+
+
+@dataclass(frozen=True)
+class _Against:
+    """``highest`` where the schedule is 0, ``lowest`` where it is 1."""
+
+    schedule: Schedule
+    lowest: float
+    highest: float
+
+    def __call__(self, step: int) -> float:
+        return self.highest - (self.highest - self.lowest) * self.schedule(step)
+
+
+def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
+    groups = scheduler.optimizer.param_groups
+    steps, phases = _whole(scheduler, "total_steps"), scheduler._schedule_phases
+    peaks = _rates([group["max_lr"] for group in groups])
+    shape = "cosine" if scheduler._anneal_func_type == "cos" else "linear"
+    form: dict[str, Any] = {
+        "rise": (phases[0]["end_step"] + 1) / steps,
+        "shape": shape,
+        "three_phase": len(phases) == 3,
+        "edges": "both",  # as torch does it: the last update has the last factor
+    }
+    start = _one_factor(scheduler, "initial_lr", _rates([group["initial_lr"] for group in groups]), peaks)
+    end = _one_factor(scheduler, "min_lr", _rates([group["min_lr"] for group in groups]), peaks)
+    rate = schedules.one_cycle(steps, start=start, end=end, **form)
+    if not scheduler.cycle_momentum:
+        return _Part(rate, peaks)
+    low = _one_value(scheduler, "base_momentum", [group["base_momentum"] for group in groups])
+    high = _one_value(scheduler, "max_momentum", [group["max_momentum"] for group in groups])
+    return _Part(rate, peaks, schedules.one_cycle_momentum(steps, low=low, high=high, **form))
+
+
+# ---------------------------------------------------------------------------- trees
+
+
+def _sequential(scheduler: torch_schedulers.SequentialLR) -> _Part:
+    milestones = list(scheduler._milestones)
+    if any(after <= before for before, after in itertools.pairwise([0, *milestones])):
+        rule = f"has the milestones {milestones}, which must increase from 1 on: torch starts another part at the wrong"
+        _refuse(scheduler, f"{rule} rate", "Leave out the part that has no step")
+    parts = [_part_of_sequence(scheduler, part) for part in scheduler._schedulers]
+    highest = max(parts, key=lambda part: max(part.peaks)).peaks
+    rates = []
+    for part in parts:
+        by = _one_factor(scheduler, "the rate of a part", part.peaks, highest)
+        rates.append(part.rate if math.isclose(by, 1, rel_tol=_CLOSE) or by == 0 else part.rate.scaled(by))
+    lengths = [after - before for before, after in itertools.pairwise([0, *milestones])]
+    joined = [_lasting(rate, length) for rate, length in zip(rates, lengths, strict=False)]
+    whole = rates[-1]
+    for rate in reversed(joined):
+        whole = rate.then(whole)
+    return _Part(whole, highest)
+
+
+def _part_of_sequence(scheduler: torch_schedulers.SequentialLR, child: LRScheduler) -> _Part:
+    if hasattr(child, "_schedulers"):
+        rule = f"holds a {type(child).__name__}, in which torch is a step ahead or stops"
+        _refuse(scheduler, rule, "Make one flat SequentialLR of it, or convert the parts and join them with .then")
+    part = _converted(child)
+    if part.momentum is not None:
+        rule = f"holds a {type(child).__name__} that moves the momentum in a part of the training only"
+        _refuse(scheduler, rule, f"Give it cycle_momentum=False, or: {_LOOK}")
+    bases = _rates(child.base_lrs)
+    begins = _rates([group["initial_lr"] for group in scheduler.optimizer.param_groups])
+    own = isinstance(child, torch_schedulers.CyclicLR | torch_schedulers.OneCycleLR)
+    if not own and bases != begins:
+        rule = f"begins at {_shown(begins)}, where its {type(child).__name__} was made for {_shown(bases)}"
+        _refuse(scheduler, rule, "Another scheduler overwrote initial_lr; convert the parts and join them with .then")
+    return part
+
+
+def _chained(scheduler: torch_schedulers.ChainedScheduler) -> _Part:
+    parts = [(child, _converted(child)) for child in scheduler._schedulers]
+    if len(parts) == 1:
+        return parts[0][1]
+    for child, part in parts:
+        if not part.chains:
+            rule = f"holds a {type(child).__name__} that overwrites what the others make of the rate"
+            _refuse(scheduler, rule, "Convert the parts and multiply them with .times if that is what was meant")
+    rates = [part.rate for _, part in parts]
+    longest = max((rate.length or 0 for rate in rates), default=0)
+    whole = None
+    for rate in rates:  # those with an end are at 0 there, and so is the product from then on
+        rate = rate if rate.length is None else _lasting(rate, longest)
+        whole = rate if whole is None else whole.times(rate)
+    assert whole is not None
+    return _Part(whole, parts[0][1].peaks, chains=True)
+
+
+def _lasting(rate: Schedule, steps: int) -> Schedule:
+    """Return ``rate`` over ``steps`` steps, holding its last factor if it ends before."""
+    if rate.length is None or rate.length > steps:
+        return rate.first(steps)
+    if rate.length == steps:
+        return rate
+    return rate.then(schedules.constant(steps - rate.length, factor=rate(rate.length)))
+
+
+# --------------------------------------------------------------- what they were given
+
+
+def _chaining(scheduler: LRScheduler, rate: Schedule) -> _Part:
+    return _Part(rate, _rates(scheduler.base_lrs), chains=True)
+
+
+def _rates(values: Sequence[Any]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _whole(scheduler: LRScheduler, name: str) -> int:
+    return _near_whole(scheduler, name, getattr(scheduler, name))
+
+
+def _near_whole(scheduler: LRScheduler, name: str, value: float) -> int:
+    near = round(value)
+    if near < 1 or not math.isclose(value, near, rel_tol=_CLOSE):
+        _refuse(scheduler, f"has {name}={value:g}, which must be a whole number of steps, at least 1", _LOOK)
+    return near
+
+
+def _one_factor(scheduler: LRScheduler, name: str, values: Sequence[float], peaks: Sequence[float]) -> float:
+    """Return values / peaks, which must be one number for all parameter groups."""
+    factors = [value / peak if peak else math.inf for value, peak in zip(values, peaks, strict=True) if value or peak]
+    if not factors:  # all frozen at 0
+        return 0.0
+    if math.inf in factors or any(not math.isclose(factor, factors[0], rel_tol=_CLOSE) for factor in factors):
+        pairs = enumerate(zip(values, peaks, strict=True))
+        shown = ", ".join(f"group {i}: {value:g} of {peak:g}" for i, (value, peak) in pairs)
+        rule = f"needs another factor for each parameter group, since {name} is not in proportion to the lr ({shown})"
+        _refuse(scheduler, rule, "Give each group a schedule of its own")
+    return factors[0]
+
+
+def _one_value(scheduler: LRScheduler, name: str, values: Sequence[float]) -> float:
+    if len({*_rates(values)}) > 1:
+        rule = f"has another {name} for each parameter group ({_shown(_rates(values))})"
+        _refuse(scheduler, rule, "Give each group a schedule of its own")
+    return float(values[0])
+
+
+def _shown(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+_CONVERSIONS: dict[type[LRScheduler], Callable[[Any], _Part]] = {
+    torch_schedulers.ChainedScheduler: _chained,
+    torch_schedulers.ConstantLR: _constant,
+    torch_schedulers.CosineAnnealingLR: _cosine,
+    torch_schedulers.CosineAnnealingWarmRestarts: _warm_restarts,
+    torch_schedulers.CyclicLR: _cyclic,
+    torch_schedulers.ExponentialLR: _exponential,
+    torch_schedulers.LambdaLR: _lambda,
+    torch_schedulers.LinearLR: _linear,
+    torch_schedulers.MultiStepLR: _multi_step,
+    torch_schedulers.OneCycleLR: _one_cycle,
+    torch_schedulers.PolynomialLR: _polynomial,
+    torch_schedulers.SequentialLR: _sequential,
+    torch_schedulers.StepLR: _step,
+}

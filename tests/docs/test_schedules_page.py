@@ -1,0 +1,77 @@
+"""The page of schedules is what its generator writes from the catalog, and every entry is on it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from docs.make_schedules import PAGE, PICTURES, by_hand, page, pictures, python_form
+
+import stepsize.schedules as library
+from stepsize.schedules import SCHEDULES, SHAPES
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_MOST_BYTES = 12_000
+_HOW = "run: python docs/make_schedules.py"
+
+
+def test_the_committed_page_is_what_the_generator_writes() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(by_hand(PAGE)), _HOW
+
+
+def test_its_python_blocks_run() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+    assert blocks
+    for block in blocks:
+        exec(compile(block, PAGE.name, "exec"), {"__name__": "page"})
+
+
+@pytest.mark.parametrize("name", sorted(pictures()))
+def test_each_committed_picture_is_what_the_generator_draws(name: str) -> None:
+    committed, drawn = (PICTURES / name).read_text(encoding="utf-8"), pictures()[name]
+
+    assert _NUMBER.sub("#", committed) == _NUMBER.sub("#", drawn), _HOW
+    # Other machines may round the last digit of a pixel otherwise.
+    numbers = [list(map(float, _NUMBER.findall(text))) for text in (committed, drawn)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.11), _HOW
+
+
+def test_no_picture_is_left_over_and_thumbnails_are_small() -> None:
+    committed = {path.name: path.stat().st_size for path in PICTURES.iterdir()}
+
+    assert set(committed) == set(pictures())
+    assert [name for name in committed if name != "together.svg" and committed[name] > _MOST_BYTES] == []
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_each_entry_has_a_section_whose_written_and_python_forms_make_its_example(name: str) -> None:
+    entry = SCHEDULES[name]
+    section = PAGE.read_text(encoding="utf-8").partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", section, flags=re.MULTILINE))
+
+    assert f"(images/schedules/{name}.svg)" in section
+    assert library.parse(_code(rows["written"])) == entry.example
+    assert eval(_code(rows["Python"]), dict(vars(library))) == entry.example
+    assert _code(rows["factor"]) == entry.formula
+    assert entry.source in section
+    assert _code(rows["Python"]) == python_form(entry)
+
+
+def test_every_shape_is_listed() -> None:
+    shapes = PAGE.read_text(encoding="utf-8").partition("\n## Shapes\n")[2]
+
+    assert re.findall(r"^\| `([\w-]+)`", shapes, flags=re.MULTILINE) == list(SHAPES)
+
+
+def test_the_section_written_by_hand_survives(tmp_path: Path) -> None:
+    written = tmp_path / "page.md"
+    written.write_text(page("Mine: keep *this*."), encoding="utf-8")
+
+    assert by_hand(written) == "Mine: keep *this*."
+    assert page(by_hand(written)) == written.read_text(encoding="utf-8")
+
+
+def _code(cell: str) -> str:
+    return cell.strip("`").replace("\\|", "|")

@@ -1,0 +1,132 @@
+"""Schedules are values: compared, hashed, copied, pickled and printed by what they are made of."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+from hypothesis import given
+from tests.schedules.strategies import leaves, open_schedules, settled_schedules
+
+from stepsize.schedules import (
+    SCHEDULES,
+    Course,
+    Schedule,
+    Shape,
+    Span,
+    constant,
+    cosine,
+    function,
+    linear,
+    multi_step,
+    one_cycle,
+    points,
+    step_decay,
+    triangular,
+    warm_restarts,
+    warmup,
+    wsd,
+)
+
+names = pytest.mark.parametrize("name", sorted(SCHEDULES))
+
+
+@names
+def test_what_is_made_of_the_same_parts_is_equal_and_has_one_hash(name: str) -> None:
+    one, other = SCHEDULES[name].typical(500), SCHEDULES[name].typical(500)
+
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != SCHEDULES[name].typical(501)
+    assert one != one.scaled(2.0)
+
+
+@names
+def test_copies_and_pickles_are_equal(name: str) -> None:
+    eta = SCHEDULES[name].typical(500)
+
+    for same in (copy.copy(eta), copy.deepcopy(eta), pickle.loads(pickle.dumps(eta))):
+        assert same == eta
+        assert hash(same) == hash(eta)
+        assert same.factors().tolist() == eta.factors().tolist()
+
+
+@given(settled_schedules(max_length=50) | open_schedules() | leaves())
+def test_random_ones_survive_a_pickle(eta: Schedule) -> None:
+    if eta.settled and eta.length is not None:
+        eta(0)  # what it has worked out is no part of its value
+
+    assert pickle.loads(pickle.dumps(eta)) == eta
+
+
+def test_every_parameter_tells_schedules_apart() -> None:
+    different = [
+        linear(10), linear(11), linear(10, end=0.1), linear(10, start=0.9), linear(10, warmup=2), linear("10%"),
+        cosine(10), cosine(10, power=2.0), warmup(10), warmup(10, edges="start"), warmup(10, shape="cosine"),
+        triangular(5), triangular(5, 6), triangular(5, low=0.2), triangular(5, per_step=0.9),
+        one_cycle(10), one_cycle(10, three_phase=True), one_cycle(10, edges="both"),
+        warm_restarts(5), warm_restarts(5, growth=2), warm_restarts(5, end=0.1),
+        points({0: 1.0, 5: 0.5}), points({0: 1.0, 5: 0.5}, between=None),
+        linear(10).extended(to=20, at=5), linear(10).extended(to=20, at=5, by="holding"),
+        linear(10).delayed(2), linear(10).delayed(2, factor=0.5),
+    ]  # fmt: skip
+
+    assert len(set(different)) == len(different)
+
+
+def test_numbers_of_another_type_make_no_other_schedule() -> None:
+    assert warm_restarts(5, growth=2, per_cycle=1) == warm_restarts(5, growth=2.0, per_cycle=1.0)
+    assert linear(10, end=0) == linear(10, end=-0.0)
+    assert linear("500 steps") == linear(500)
+    assert linear("5%") == linear(Span(0.05, "share"))
+    assert cosine(10, power=1) == cosine(10)
+
+
+def test_functions_are_equal_if_they_are_the_same_object() -> None:
+    def half(step: int) -> float:
+        return 0.5
+
+    assert function(half, 9) == function(half, 9)
+    assert function(half, 9) != function(lambda step: 0.5, 9)
+
+
+@pytest.mark.parametrize("value", [linear(9), linear(9).node, Shape("rex"), Span(0.1, "share"), Course(linear(9))])
+def test_nothing_of_a_value_can_be_changed(value: object) -> None:
+    assert dataclasses.is_dataclass(value)
+    for field in dataclasses.fields(value):
+        with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field"):
+            setattr(value, field.name, None)
+
+
+@pytest.mark.parametrize(
+    ("eta", "text"),
+    [
+        (constant(), "constant"),
+        (constant(1, factor=0.25), "constant at 0.25 for 1 step"),
+        (cosine(10_000, warmup=500), "warm-up over 500 steps, then cosine to 0 over 9,500 steps"),
+        (wsd(), "warm-up over 5%, then constant, then 1-sqrt to 0 over 20%"),
+        (step_decay("30%"), "× 0.1 every 30%"),
+        (multi_step([5, "50%"], gamma=0.5), "× 0.5 at 5, 50%"),
+        (linear(9).scaled(0.5).floored(0.1), "(0.5 × (linear to 0 over 9 steps)), never below 0.1"),
+        (linear(9).repeated(3), "(linear to 0 over 9 steps) 3 times"),
+        (
+            constant().cooled_down(over="20%", shape="linear"),
+            "(constant) until the end, then linear to 0 over 20%",
+        ),
+    ],
+)
+def test_its_text_says_what_it_does(eta: Schedule, text: str) -> None:
+    assert str(eta) == text
+    assert repr(eta) == f"Schedule({text})"
+
+
+@names
+def test_every_text_is_one_short_line(name: str) -> None:
+    text = repr(SCHEDULES[name].typical(1_000))
+
+    assert "\n" not in text
+    assert len(text) < 160
+    assert "object at 0x" not in text
+    assert "Ramp(" not in text
