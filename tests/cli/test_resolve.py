@@ -113,9 +113,9 @@ def test_wishes_change_a_task_of_ones_own(write_task: WriteTask) -> None:
     task = opened("mine.py", steps=15, optimizer="adam")
 
     assert (task.horizon, task.optimizer) == (15, "adam")
-    assert task.schedule is not None
-    assert task.schedule(0) > 0.9
-    assert task.schedule(14) < 0.1  # the same shape, complete within the shorter horizon
+    assert task.factor is not None
+    assert task.factor(0) > 0.9
+    assert task.factor(14) < 0.1  # the same shape, complete within the shorter horizon
 
 
 def test_a_task_of_ones_own_brings_its_own_data(write_task: WriteTask) -> None:

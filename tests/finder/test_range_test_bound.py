@@ -14,6 +14,7 @@ from torch.optim import SGD, Adam, AdamW
 
 from stepsize import bind
 from stepsize.finder import range_test
+from stepsize.finder.reach import reach
 from stepsize.schedules import Course, cosine, linear, one_cycle, one_cycle_momentum
 
 
@@ -94,3 +95,13 @@ def test_the_swept_rates_win_over_the_schedule() -> None:
     handle.remove()
     assert used[-len(asked) :] == pytest.approx(asked, rel=1e-12)
     assert len(asked) >= 30
+
+
+def test_a_bound_schedule_is_found_through_any_of_its_optimizers() -> None:
+    first, second = nn.Linear(4, 8), nn.Linear(8, 1)
+    optimizers = [SGD(first.parameters(), lr=0.05), AdamW(second.parameters(), lr=0.01)]
+    bound = bind(linear(2_000), optimizers)
+
+    found = reach(lambda batch: batch, optimizers[1:])
+
+    assert any(item is bound for item in found.others)

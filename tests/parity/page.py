@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.parity.cases import BEYOND, PEERS, Case, Defect, Peer, peer
 from tests.parity.rows_keras import other_backend
-
-from stepsize.schedules.leaves import OneCycle, Ramp
-from stepsize.schedules.node import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "conformance.md"
@@ -103,25 +98,8 @@ def _case(case: Case) -> str:
     theirs, ours = case.factors
     at = (0, case.boundary, case.steps - 1, case.steps + BEYOND)
     first, boundary, last, beyond = (_pair(theirs[step], ours[step], case.tolerance) for step in at)
-    cells = [_code(case.name), _ours(case), first, f"{boundary} ({case.boundary})", last, beyond, _difference(case)]
+    cells = [_code(case.name), str(case.ours), first, f"{boundary} ({case.boundary})", last, beyond, _difference(case)]
     return _row([*cells, case.note])
-
-
-def _ours(case: Case) -> str:
-    """Our schedule in words, with the ends that its ramps take where that is not the start alone."""
-    edges = list(_edges(case.ours.node))
-    shown = "warm-up" in str(case.ours) or any(edge != "start" for edge in edges)
-    return f"{case.ours} [edges: {', '.join(edges)}]" if shown else str(case.ours)
-
-
-def _edges(node: Node) -> Iterator[str]:
-    if isinstance(node, OneCycle) or (isinstance(node, Ramp) and node.start != node.end):
-        yield node.edges
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        for inner in value if isinstance(value, tuple) else (value,):
-            if isinstance(inner, Node):
-                yield from _edges(inner)
 
 
 def _difference(case: Case) -> str:

@@ -240,13 +240,12 @@ _CASES = (
     ),
     _row(
         "WSD",
-        constant(80).then(cooldown(20, shape="halving")),
+        constant(80).then(cooldown(20, shape="halving(0.1)")),
         80,
         t_initial=100,
         decay_t=20,
         decay_fn="exp",
-        decay_ratio=0.5,
-        note="ours has the ratio 1/2 only",
+        decay_ratio=0.1,
     ),
     _row(
         "WSD",

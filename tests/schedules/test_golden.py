@@ -165,6 +165,8 @@ TWINS: list[tuple[str, Callable[[float], float], float]] = [
     ("1-power", lambda p: 1 - p**2, 0.75),
     ("1-power(3)", lambda p: 1 - p**3, 0.875),
     ("halving", lambda p: 2 * 0.5**p - 1, 2 * ROOT - 1),
+    ("halving(0.25)", lambda p: (0.25**p - 0.25) / 0.75, 1 / 3),  # (1/2 − 1/4) / (3/4) at p = ½
+    ("halving(1)", lambda p: 1 - p, 0.5),  # the limit
     ("rex", lambda p: (1 - p) / (0.5 + 0.5 * (1 - p)), 2 / 3),
     # tanh of −7 (1 − p) + 3 p, at p = ½ of −2
     ("tanh", lambda p: 0.5 * (1 - math.tanh(-7 * (1 - p) + 3 * p)), 1 / (1 + math.exp(-4))),

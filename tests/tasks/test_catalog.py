@@ -94,9 +94,9 @@ def test_task_carries_what_its_entry_says(name: str) -> None:
 def test_options_reach_the_task() -> None:
     task = build_task("digits-mlp", optimizer="momentum", seed=3, device="cpu", steps=40)
     assert (task.optimizer, task.seed, task.device, task.horizon) == ("momentum", 3, torch.device("cpu"), 40)
-    assert task.schedule is not None
-    assert task.schedule(2) == 1.0  # the peak follows two updates of warm-up: a twentieth of 40
-    assert task.schedule(39) < 0.01
+    assert task.factor is not None
+    assert task.factor(2) == 1.0  # the peak follows two updates of warm-up: a twentieth of 40
+    assert task.factor(39) < 0.01
 
 
 def test_data_are_finite_and_unseen_data_keep_their_order(name: str) -> None:

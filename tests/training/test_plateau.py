@@ -295,6 +295,17 @@ def test_a_second_controller_is_refused_until_the_first_lets_go() -> None:
     assert (first.observations, second.observations) == (4, 0)
 
 
+def test_a_released_bound_is_not_controlled_any_more() -> None:
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
+    bound = bind(constant(), optimizer)
+    plateau = Plateau(bound)
+    bound.release()
+
+    with pytest.raises(InputError, match=r"bound drives no optimizer any more; .* Bind the schedule again"):
+        plateau.observe(1.0)
+
+
+
 def test_a_controller_that_nobody_holds_does_not_stand_in_the_way() -> None:
     bound = Training.under(constant()).bound
     Plateau(bound).observe(1.0)

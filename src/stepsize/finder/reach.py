@@ -64,7 +64,7 @@ def _owners(optimizers: list[Optimizer]) -> Iterator[Any]:
         kind = type(item)  # never item.__class__: proxies may run code for it
         if issubclass(kind, nn.Module) and "_parameters" in vars(item):
             modules.append(item)
-        elif issubclass(kind, LRScheduler) and id(getattr(item, "optimizer", None)) in ours:
+        elif issubclass(kind, LRScheduler) and any(id(each) in ours for each in _driven(item)):
             yield item
     inside = {id(m) for m in modules if any(id(p) in parameters for p in m._parameters.values())}
     while True:
@@ -73,6 +73,11 @@ def _owners(optimizers: list[Optimizer]) -> Iterator[Any]:
             break
         inside |= around
     yield from (module for module in modules if id(module) in inside)
+
+
+def _driven(scheduler: LRScheduler) -> Iterable[Any]:
+    """Return the optimizers that ``scheduler`` drives: one, or those that share a clock."""
+    return getattr(scheduler, "optimizers", None) or (getattr(scheduler, "optimizer", None),)
 
 
 def _referenced(step: Callable[..., Any]) -> Iterator[Any]:

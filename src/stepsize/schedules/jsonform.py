@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.schedules import algebra, leaves
+from stepsize.schedules import algebra, changes, leaves
 from stepsize.schedules.node import Node
 from stepsize.schedules.schedule import SCHEMA, Schedule
 from stepsize.schedules.shapes import as_shape
@@ -16,7 +16,7 @@ __all__ = ["from_json"]
 
 _KINDS: dict[str, type[Node]] = {
     node.kind: node
-    for room in (leaves, algebra)
+    for room in (leaves, algebra, changes)
     for node in vars(room).values()
     if isinstance(node, type) and issubclass(node, Node) and "kind" in vars(node) and node is not leaves.Function
 }

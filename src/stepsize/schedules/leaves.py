@@ -72,9 +72,11 @@ class Ramp(Leaf):
         over = f"over {plural(self.steps)}"
         if self.end == 1 and self.start < 1:
             kind = "" if self.shape.name == "linear" else f"{self.shape} "
-            return f"{kind}warm-up {f'from {self.start:.4g} ' if self.start else ''}{over}"
+            edges = "" if self.edges == "neither" else f" (edges: {self.edges})"
+            return f"{kind}warm-up {f'from {self.start:.4g} ' if self.start else ''}{over}{edges}"
         begin = "" if self.start == 1 else f" from {self.start:.4g}"
-        return f"{self.shape}{begin} to {self.end:.4g} {over}"
+        edges = "" if self.edges == "start" else f" (edges: {self.edges})"
+        return f"{self.shape}{begin} to {self.end:.4g} {over}{edges}"
 
 
 @dataclass(frozen=True)
@@ -434,7 +436,8 @@ class OneCycle(Leaf):
         phases = (
             f"{self.start:.4g} → {self.peak:g} → {f'{self.start:.4g} → ' if self.three_phase else ''}{self.end:.4g}"
         )
-        return f"one cycle {phases} ({self.shape}, rise {self.rise:.3g}){_for(self.steps)}"
+        edges = "" if self.edges == "start" else f", edges: {self.edges}"
+        return f"one cycle {phases} ({self.shape}, rise {self.rise:.3g}{edges}){_for(self.steps)}"
 
 
 def _for(steps: object) -> str:

@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final, overload
 import numpy as np
 
 from stepsize.errors import InputError
-from stepsize.schedules.algebra import (
-    CooledDown,
-    Delayed,
-    Extended,
-    First,
-    Floored,
-    Repeated,
-    Scaled,
-    Stretched,
-    Switched,
-    Then,
-    Times,
-)
+from stepsize.schedules.algebra import Delayed, Floored, Repeated, Scaled, Then, Times
+from stepsize.schedules.changes import CooledDown, Extended, First, Stretched, Switched
 from stepsize.schedules.leaves import Points
 from stepsize.schedules.node import Node
 from stepsize.schedules.shapes import Array, Shape, as_shape

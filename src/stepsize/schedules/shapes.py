@@ -69,7 +69,11 @@ SHAPES: dict[str, ShapeEntry] = {
     "1-square": ShapeEntry(lambda p: 1 - p * p, "1 − p²"),
     "polynomial": ShapeEntry(lambda p, power: (1 - p) ** power, "(1 − p)^power", (("power", 2.0, 0.0),)),
     "1-power": ShapeEntry(lambda p, power: 1 - p**power, "1 − p^power", (("power", 2.0, 0.0),)),
-    "halving": ShapeEntry(lambda p: 2 * 0.5**p - 1, "2 · 0.5^p − 1"),
+    "halving": ShapeEntry(
+        lambda p, ratio: 1 - p if ratio == 1 else (ratio**p - ratio) / (1 - ratio),
+        "(ratio^p − ratio) / (1 − ratio)",
+        (("ratio", 0.5, 0.0),),
+    ),
     "rex": ShapeEntry(
         lambda p: (1 - p) / (1 - p / 2),
         "(1 − p) / (1 − p/2)",

@@ -237,6 +237,8 @@ class Plateau:
         if self._released:
             remedy = "Make a new Plateau(bound), and load this one's state_dict() to go on from it"
             raise InputError("plateau", self, "must not have been released", remedy)
+        if self._bound.released:
+            raise InputError("bound", self._bound, "drives no optimizer any more", "Bind the schedule again")
 
     def _status(self, number: float, old: float, new: float, decision: PlateauDecision) -> str:
         """Return what one observation led to, as a sentence."""
