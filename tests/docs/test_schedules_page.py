@@ -24,8 +24,9 @@ def test_its_python_blocks_run() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
     assert blocks
+    names = {"__name__": "page"}  # a page is read from the top: later blocks go on from earlier ones
     for block in blocks:
-        exec(compile(block, PAGE.name, "exec"), {"__name__": "page"})
+        exec(compile(block, PAGE.name, "exec"), names)
 
 
 @pytest.mark.parametrize("name", sorted(pictures()))
