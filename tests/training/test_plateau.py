@@ -305,7 +305,6 @@ def test_a_released_bound_is_not_controlled_any_more() -> None:
         plateau.observe(1.0)
 
 
-
 def test_a_controller_that_nobody_holds_does_not_stand_in_the_way() -> None:
     bound = Training.under(constant()).bound
     Plateau(bound).observe(1.0)
