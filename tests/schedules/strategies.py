@@ -85,6 +85,7 @@ def points(draw: st.DrawFn, steps: int | Span | None, most: int) -> Points:
 
 @st.composite
 def multi_steps(draw: st.DrawFn, steps: int | Span | None, most: int) -> MultiStep:
+    most = min(most, steps - 1) if isinstance(steps, int) else most
     at = tuple(sorted(draw(st.lists(st.integers(1, most), min_size=1, max_size=4))))
     return MultiStep(steps, at, draw(gammas))
 

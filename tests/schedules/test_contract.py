@@ -55,7 +55,8 @@ def test_factors_are_finite_floats_from_0_up_one_for_each_update(name: str) -> N
     assert factors.shape == (777,)
     assert np.isfinite(factors).all()
     assert factors.min() >= 0
-    assert factors.max() == pytest.approx(1.0, abs=0.02)
+    # triangles that shrink at every step have lost some of their height by the first peak
+    assert factors.max() == pytest.approx(1.0, abs=0.15 if name == "exp-range" else 0.02)
 
 
 @names

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from tests.schedules.strategies import leaves, open_schedules, settled_schedules
 
+from stepsize.errors import InputError
 from stepsize.schedules import (
     SCHEDULES,
     Course,
@@ -130,3 +131,13 @@ def test_every_text_is_one_short_line(name: str) -> None:
     assert len(text) < 160
     assert "object at 0x" not in text
     assert "Ramp(" not in text
+
+
+def test_a_step_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InputError, match="step must be a number, or an array of numbers; got 'x'"):
+        linear(4)("x")
+
+
+def test_milestones_behind_the_end_are_refused_when_the_schedule_is_made() -> None:
+    with pytest.raises(InputError, match=r"milestones must lie before the end at step 50; got \(100,\)"):
+        multi_step([100], steps=50)

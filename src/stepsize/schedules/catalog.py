@@ -207,6 +207,15 @@ _ENTRIES = (
         "low + (1 − low) · h / 2^c", falls=False, source=_CYCLES,
     ),
     ScheduleEntry(
+        "exp-range", triangular,
+        (
+            Parameter("up", "duration"), Parameter("per_step", "number"), Parameter("down", "duration"),
+            Parameter("low", "number"), _STEPS,
+        ),
+        "exp-range up=10% per_step=0.998 low=0.1", triangular("10%", low=0.1, per_step=0.998),
+        "triangles that shrink at every step", "low + (1 − low) · h · per_step^t", falls=False, source=_CYCLES,
+    ),
+    ScheduleEntry(
         "one-cycle", one_cycle,
         (
             _STEPS, Parameter("rise", "number"), _START, Parameter("peak", "number"), _END, _SHAPE,

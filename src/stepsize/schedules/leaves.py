@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from stepsize.errors import InputError
 from stepsize.schedules.node import Leaf, check_factor, check_positive, plural, whole
 from stepsize.schedules.shapes import Array, Shape, as_shape
-from stepsize.schedules.units import Clock, Span, as_duration
+from stepsize.schedules.units import Span, as_duration
 
 __all__ = [
     "Edges", "Exponential", "Function", "MultiStep", "Noam", "OneCycle", "Points", "PowerLaw", "Ramp", "Restarts",
@@ -106,7 +107,7 @@ class Points(Leaf):
                 shape.check_way(before, after)
 
     def factors(self, steps: Array) -> Array:
-        positions, values = np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
+        positions, values = self._arrays
         index = np.clip(np.searchsorted(positions, steps, side="right") - 1, 0, None)
         if self.between is None or len(values) == 1:
             return np.asarray(values[index])
@@ -118,6 +119,10 @@ class Points(Leaf):
             progress = (steps[inside] - positions[i]) / (positions[i + 1] - positions[i])
             result[inside] = self.between.between(values[i], values[i + 1], progress)
         return result
+
+    @cached_property  # a table may be long, and is looked into step by step
+    def _arrays(self) -> tuple[Array, Array]:
+        return np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
 
     def jumps(self, until: float) -> Iterator[float]:
         yield from (at for position in self.positions if 0 < (at := whole(position)) < until)
@@ -221,12 +226,8 @@ class MultiStep(Leaf):
         if given != sorted(given):
             raise InputError("milestones", self.milestones, "must not decrease")
         self._set(milestones=milestones, gamma=check_positive("gamma", self.gamma))
-
-    def settle(self, clock: Clock, steps: int | None) -> MultiStep:
-        settled = super().settle(clock, steps)
-        if steps is not None and whole(settled.milestones[-1]) >= steps:
-            raise InputError("milestones", settled.milestones, f"must lie before the end at step {steps}")
-        return settled
+        if isinstance(self.steps, int) and given and given[-1] >= self.steps:
+            raise InputError("milestones", milestones, f"must lie before the end at step {self.steps}")
 
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.searchsorted(np.asarray(self.milestones), steps, side="right").astype(np.float64)

@@ -60,7 +60,10 @@ class Schedule:
     def __call__(self, step: ArrayLike) -> float | Array:
         """Return the factor of ``step``, or an array of the factors of an array of steps."""
         self._check_settled()
-        steps = np.asarray(step, dtype=np.float64)
+        try:
+            steps = np.asarray(step, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError("step", step, "must be a number, or an array of numbers") from None
         if not bool(np.all((steps >= 0) & (steps < math.inf))):  # also refuses NaN
             raise InputError("step", step, "must be a finite number, at least 0")
         with np.errstate(over="ignore", invalid="ignore"):
