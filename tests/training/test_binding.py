@@ -243,6 +243,13 @@ def test_open_durations_are_settled_by_the_horizon() -> None:
     assert bounded.course == bound.course
 
 
+def test_a_schedule_may_be_written_down() -> None:
+    bound = bind("warmup 10%, cosine", sgd(), groups={0: "linear"}, steps=50)
+
+    assert bound.course.rate == cosine(50, warmup=5)
+    assert bound.get_lr() == bind(linear(50), sgd()).get_lr()
+
+
 def test_behind_the_end_the_last_factor_is_held_and_the_first_update_there_warns_once() -> None:
     """A training that is longer than its schedule does not raise: pytorch#91765, #38170, hearai#98."""
     optimizer = sgd(0.1)
@@ -377,15 +384,15 @@ def holding(optimizer: Optimizer, **values: Any) -> Optimizer:
 
 MOVING = points({0: 0.9, 10: 0.5})
 WRONG: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
-    "no schedule": (0.5, plain, {}, "schedule must be a Schedule or a Course.*function"),
-    "text": ("cosine", plain, {}, "schedule must be a Schedule or a Course"),
+    "no schedule": (0.5, plain, {}, "schedule must be a Schedule, its written form or a Course.*function"),
+    "text that is no schedule": ("cosin", plain, {"steps": 9}, "'cosin' is not a schedule. Did you mean 'cosine'"),
     "open": (cosine(warmup="5%"), plain, {}, "schedule has durations that are not in steps.*Pass steps="),
     "open group": (linear(9), plain, {"groups": {0: cosine()}}, "groups has durations that are not in steps"),
     "other length": (linear(9), plain, {"steps": 20}, "does not last as long as the horizon"),
     "epochs": (cosine(warmup="1ep"), plain, {"steps": 10}, "needs steps_per_epoch"),
     "no group": (linear(9), plain, {"groups": {1: constant()}}, "groups must have numbers of parameter groups.*0 to 0"),
     "negative group": (linear(9), plain, {"groups": {-1: constant()}}, "groups must have numbers of parameter groups"),
-    "group value": (linear(9), plain, {"groups": {0: 0.1}}, "groups must be a Schedule or a Course"),
+    "group value": (linear(9), plain, {"groups": {0: 0.1}}, "groups must be a Schedule, its written form or a Course"),
     "lr": (linear(9), plain, {"lr": -1.0}, "lr must be a finite learning rate >= 0"),
     "lr text": (linear(9), plain, {"lr": "high"}, "lr must be a finite learning rate >= 0"),
     "lr nan": (linear(9), plain, {"lr": [float("nan")]}, "lr must be a finite learning rate >= 0"),

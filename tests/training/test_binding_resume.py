@@ -352,7 +352,7 @@ def test_nothing_has_happened_at_step_0_that_could_leap() -> None:
 
 IMPOSSIBLE: dict[str, tuple[Any, int, Any, str]] = {
     "over already": (linear(20), 12, linear(10), r"ends before the 12 updates already made; got.*on_change='restart'"),
-    "at zero": (linear(10), 10, linear(20), r"on_change is not possible here: .*factor 0.*on_change='restart'"),
+    "at zero": (linear(10), 10, linear(20), r"on_change is not possible at step 10: .*factor 0.*on_change='restart'"),
     "from a function": (
         function(lambda t: 1 / (1 + t), 20),
         5,

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.errors import InputError
-from stepsize.schedules import Clock, Course, Schedule
+from stepsize.schedules import Clock, Course, Schedule, parse
 from stepsize.schedules.units import Duration
 from stepsize.training.courses import Courses, SavedCourses
 from stepsize.training.group_values import GroupValues
@@ -29,11 +29,11 @@ _DRIVEN: WeakKeyDictionary[Optimizer, ref[Bound]] = WeakKeyDictionary()
 
 
 def bind(
-    schedule: Schedule | Course,
+    schedule: Schedule | Course | str,
     optimizer: Optimizer | Sequence[Optimizer],
     *,
     lr: float | Sequence[float] | None = None,
-    groups: Mapping[int, Schedule | Course] | None = None,
+    groups: Mapping[int, Schedule | Course | str] | None = None,
     steps: Duration | None = None,
     clock: Clock | None = None,
     on_change: OnChange = "error",
@@ -59,7 +59,7 @@ def bind(
     ``release()`` takes them off. Behind its end the schedule holds its last factor, with one warning.
 
     Args:
-        schedule: Of the rate, or a course. Open durations (``"5%"``) are settled by ``steps``.
+        schedule: Of the rate, its written form, or a course. Open durations (``"5%"``) are settled by ``steps``.
         optimizer: One, or several that train together.
         lr: Peak rate of the group with the highest one; the others keep their ratio to it. A sequence gives each group
             its own, over all optimizers in their order. None keeps the groups' rates.
@@ -400,9 +400,11 @@ def _check_free(optimizer: Optimizer) -> None:
 def _course(argument: str, value: object) -> Course:
     if isinstance(value, Course):
         return value
+    if isinstance(value, str):
+        return Course(parse(value))
     if not isinstance(value, Schedule):
         remedy = "Make one with stepsize.schedules; function(…) takes any function"
-        raise InputError(argument, value, "must be a Schedule or a Course", remedy)
+        raise InputError(argument, value, "must be a Schedule, its written form or a Course", remedy)
     return Course(value)
 
 

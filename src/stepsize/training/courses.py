@@ -194,7 +194,8 @@ def _carried(saved: SavedCourses, key: Key, new: Course, step: int) -> Course:
         remedy = "Pass on_change='restart' to begin anew"
         if _holds_function(new):
             remedy = "Bind its .tabulated() instead"
-        raise InputError("on_change", "continue", f"is not possible here: {problem.rule}", remedy) from problem
+        rule = f"is not possible at step {step:,}: '{problem.argument}' {problem.rule}"
+        raise InputError("on_change", "continue", rule, remedy) from problem
     return changed
 
 
