@@ -58,7 +58,7 @@ def test_an_update_that_a_fused_optimizer_skips_on_the_device_does_not_count() -
     scaler = torch.amp.GradScaler("cuda", init_scale=2.0)
     for bad in (False, True, False):
         optimizer.zero_grad()
-        scaler.scale((weights * (torch.inf if bad else 1.0)).sum()).backward()
+        scaler.scale((weights * (torch.inf if bad else 1.0)).sum()).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
         bound.step()
