@@ -8,7 +8,7 @@ from stepsize.errors import InputError
 from stepsize.schedules.leaves import OneCycle, Restarts, Triangles
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Shape, as_shape
-from stepsize.schedules.units import Duration, Span, as_duration
+from stepsize.schedules.units import Duration, as_duration, as_length
 
 __all__ = ["one_cycle", "one_cycle_momentum", "triangular", "warm_restarts"]
 
@@ -52,7 +52,7 @@ def triangular(
     """
     rise = as_duration("up", up)
     fall = rise if down is None else as_duration("down", down)
-    return Schedule(Triangles(_optional(steps), rise, fall, low, per_cycle, per_step))
+    return Schedule(Triangles(as_length(steps), rise, fall, low, per_cycle, per_step))
 
 
 def one_cycle(
@@ -94,7 +94,7 @@ def one_cycle(
     Reference:
         Smith and Topin, "Super-convergence: Very fast training of neural networks using large learning rates", 2018.
     """
-    return Schedule(OneCycle(_optional(steps), start, peak, end, rise, as_shape(shape), three_phase, edges))
+    return Schedule(OneCycle(as_length(steps), start, peak, end, rise, as_shape(shape), three_phase, edges))
 
 
 def one_cycle_momentum(
@@ -136,7 +136,7 @@ def one_cycle_momentum(
     for name, value in (("low", low), ("high", high)):
         if not 0 <= value < 1:
             raise InputError(name, value, "must be a momentum in [0, 1)")
-    return Schedule(OneCycle(_optional(steps), high, low, high, rise, as_shape(shape), three_phase, edges))
+    return Schedule(OneCycle(as_length(steps), high, low, high, rise, as_shape(shape), three_phase, edges))
 
 
 def warm_restarts(
@@ -173,9 +173,5 @@ def warm_restarts(
     Reference:
         Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017.
     """
-    length = _optional(steps)
+    length = as_length(steps)
     return Schedule(Restarts(length, as_duration("first", first), growth, per_cycle, end, as_shape(shape)))
-
-
-def _optional(steps: Duration | None) -> int | Span | None:
-    return None if steps is None else as_duration("steps", steps)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, final
 
 from stepsize.errors import InputError
+from stepsize.files import write_whole
 from stepsize.schedules.course import Course, Peaks
 from stepsize.schedules.leaves import Function
 from stepsize.schedules.node import Node
@@ -126,12 +126,7 @@ def to_csv(
     if path is None:
         target.write(text)  # type: ignore[union-attr]
         return None
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, text.encode("utf-8"))
     return path
 
 

@@ -8,7 +8,7 @@ from stepsize.schedules.leaves import Exponential, Function, MultiStep, Noam, Po
 from stepsize.schedules.ramps import warmup as _warmup
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Shape, as_shape
-from stepsize.schedules.units import Duration, Span, as_duration
+from stepsize.schedules.units import Duration, Span, as_duration, as_length
 
 __all__ = ["exponential", "function", "inverse_sqrt", "multi_step", "noam", "points", "power_law", "step_decay"]
 
@@ -31,7 +31,7 @@ def exponential(gamma: float, every: Duration = 1, *, steps: Duration | None = N
         >>> exponential(0.5, every=10)([0, 10, 20]).tolist()
         [1.0, 0.5, 0.25]
     """
-    return Schedule(Exponential(_optional("steps", steps), gamma, as_duration("every", every)))
+    return Schedule(Exponential(as_length(steps), gamma, as_duration("every", every)))
 
 
 def step_decay(every: Duration, *, gamma: float = 0.1, steps: Duration | None = None) -> Schedule:
@@ -52,7 +52,7 @@ def step_decay(every: Duration, *, gamma: float = 0.1, steps: Duration | None = 
         >>> step_decay(2, gamma=0.1).factors(5).round(3).tolist()
         [1.0, 1.0, 0.1, 0.1, 0.01]
     """
-    return Schedule(Staircase(_optional("steps", steps), gamma, as_duration("every", every)))
+    return Schedule(Staircase(as_length(steps), gamma, as_duration("every", every)))
 
 
 def multi_step(milestones: Sequence[Duration], *, gamma: float = 0.1, steps: Duration | None = None) -> Schedule:
@@ -74,7 +74,7 @@ def multi_step(milestones: Sequence[Duration], *, gamma: float = 0.1, steps: Dur
         [1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
     """
     at = tuple(as_duration("milestones", item) for item in milestones)
-    return Schedule(MultiStep(_optional("steps", steps), at, gamma))
+    return Schedule(MultiStep(as_length(steps), at, gamma))
 
 
 def power_law(timescale: Duration, *, power: float = 0.5, steps: Duration | None = None) -> Schedule:
@@ -100,7 +100,7 @@ def power_law(timescale: Duration, *, power: float = 0.5, steps: Duration | None
     Reference:
         Shen et al., "Power scheduler: A batch size and token number agnostic learning rate scheduler", 2024.
     """
-    return Schedule(PowerLaw(_optional("steps", steps), as_duration("timescale", timescale), power))
+    return Schedule(PowerLaw(as_length(steps), as_duration("timescale", timescale), power))
 
 
 def inverse_sqrt(
@@ -153,7 +153,7 @@ def noam(warmup: Duration, *, steps: Duration | None = None) -> Schedule:
     Reference:
         Vaswani et al., "Attention is all you need", 2017.
     """
-    return Schedule(Noam(_optional("steps", steps), as_duration("warmup", warmup)))
+    return Schedule(Noam(as_length(steps), as_duration("warmup", warmup)))
 
 
 def points(
@@ -183,7 +183,7 @@ def points(
     """
     positions: tuple[int | Span, ...] = tuple(as_duration("values", position, least=0) for position in values)
     shape = None if between is None else as_shape(between)
-    return Schedule(Points(_optional("steps", steps), positions, tuple(values.values()), shape))
+    return Schedule(Points(as_length(steps), positions, tuple(values.values()), shape))
 
 
 def function(factor: Callable[[int], float], steps: Duration | None = None) -> Schedule:
@@ -206,8 +206,4 @@ def function(factor: Callable[[int], float], steps: Duration | None = None) -> S
         >>> function(lambda t: 0.5 ** (t // 10))(25)
         0.25
     """
-    return Schedule(Function(_optional("steps", steps), factor))
-
-
-def _optional(argument: str, value: Duration | None) -> int | Span | None:
-    return None if value is None else as_duration(argument, value)
+    return Schedule(Function(as_length(steps), factor))

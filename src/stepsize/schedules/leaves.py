@@ -166,10 +166,8 @@ class Function(Leaf):
 
 
 @dataclass(frozen=True)
-class Exponential(Leaf):
-    """gamma^(t / every): the factor falls to ``gamma`` of itself every so many steps, smoothly."""
-
-    kind: ClassVar[str] = "exponential"
+class _Geometric(Leaf):
+    """What falls to ``gamma`` of itself ``every`` so many steps."""
 
     gamma: float
     every: int | Span
@@ -177,6 +175,13 @@ class Exponential(Leaf):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set(gamma=check_positive("gamma", self.gamma), every=as_duration("every", self.every))
+
+
+@dataclass(frozen=True)
+class Exponential(_Geometric):
+    """gamma^(t / every): the factor falls to ``gamma`` of itself every so many steps, smoothly."""
+
+    kind: ClassVar[str] = "exponential"
 
     def factors(self, steps: Array) -> Array:
         return self.gamma ** (steps / whole(self.every))
@@ -186,17 +191,10 @@ class Exponential(Leaf):
 
 
 @dataclass(frozen=True)
-class Staircase(Leaf):
+class Staircase(_Geometric):
     """gamma^floor(t / every): the factor drops to ``gamma`` of itself every so many steps, at once."""
 
     kind: ClassVar[str] = "staircase"
-
-    gamma: float
-    every: int | Span
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set(gamma=check_positive("gamma", self.gamma), every=as_duration("every", self.every))
 
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.floor(steps / whole(self.every))

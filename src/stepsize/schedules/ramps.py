@@ -8,7 +8,7 @@ from stepsize.schedules.leaves import Edges, Ramp
 from stepsize.schedules.node import check_factor
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Shape, as_shape
-from stepsize.schedules.units import Duration, Span, as_duration
+from stepsize.schedules.units import Duration, Span, as_duration, as_length
 
 __all__ = ["adam_warmup", "constant", "cooldown", "cosine", "decay", "linear", "linear_warmup", "polynomial", "warmup"]
 
@@ -31,7 +31,7 @@ def constant(steps: Duration | None = None, *, factor: float = 1.0) -> Schedule:
         (1.0, 100)
     """
     factor = check_factor("factor", factor)
-    return Schedule(Ramp(_duration(steps), factor, factor, Shape("linear")))
+    return Schedule(Ramp(as_length(steps), factor, factor, Shape("linear")))
 
 
 def warmup(steps: Duration, *, shape: Shape | str = "linear", start: float = 0.0, edges: Edges = "neither") -> Schedule:
@@ -151,7 +151,7 @@ def decay(
         >>> decay(4, shape="1-sqrt").factors().round(3).tolist()
         [1.0, 0.5, 0.293, 0.134]
     """
-    length = _duration(steps)
+    length = as_length(steps)
     shape = as_shape(shape)
     if warmup is None:
         return Schedule(Ramp(length, start, end, shape, edges))
@@ -276,7 +276,3 @@ def cooldown(steps: Duration | None = None, *, shape: Shape | str = "1-sqrt", en
         Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations", 2024.
     """
     return decay(steps, shape=shape, end=end)
-
-
-def _duration(steps: Duration | None) -> int | Span | None:
-    return None if steps is None else as_duration("steps", steps)

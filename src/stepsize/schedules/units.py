@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from stepsize.errors import InputError
 
-__all__ = ["Clock", "Duration", "Span", "Unit", "as_duration"]
+__all__ = ["Clock", "Duration", "Span", "Unit", "as_duration", "as_length"]
 
 Unit = Literal["share", "epochs", "samples", "tokens"]
 
@@ -110,6 +110,11 @@ def as_duration(argument: str, value: object, *, least: int = 1) -> int | Span:
             argument, value, f"must last at least {least} step{'s' * (least != 1)}", "Leave it out instead"
         )
     return number
+
+
+def as_length(steps: Duration | None) -> int | Span | None:
+    """Return how long a part lasts: a duration as :func:`as_duration` reads it, or None for what is left."""
+    return None if steps is None else as_duration("steps", steps)
 
 
 def _parsed(argument: str, text: str, least: int) -> int | Span:

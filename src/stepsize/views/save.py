@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepsize.errors import InputError
+from stepsize.files import write_whole
 
 if TYPE_CHECKING:
     import altair as alt
@@ -67,7 +67,7 @@ def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:
     leaves neither half a file nor a damaged older one. HTML carries its scripts within itself.
 
     Args:
-        chart: What ``range_test_chart``, ``lr_curve_chart`` or ``run_chart`` returned.
+        chart: What one of the ``*_chart`` functions returned.
         path: A file that ends in .png, .svg, .html or .pdf.
 
     Returns:
@@ -78,13 +78,7 @@ def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:
     """
     target = check_plot_path(path)
     content = _rendered(chart, target.suffix.lower().lstrip("."))
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(target, content)
     return target
 
 
