@@ -11,6 +11,7 @@ from stepsize.errors import (
     DataUnavailableError,
     InputError,
     MissingExtraError,
+    NotStackableError,
     RestoreError,
     ScheduleSyntaxError,
     StepsizeError,
@@ -26,6 +27,7 @@ EXAMPLES = (
     ScheduleSyntaxError("cosin", 0, "'cosin' is not a schedule", "Did you mean 'cosine'?", 5),
     DataUnavailableError("no folder at ./data"),
     MissingExtraError("lightning", "bench"),
+    NotStackableError("the optimizer has step hooks"),
     RestoreError("weights differ"),
 )
 TREE = (
@@ -35,6 +37,7 @@ TREE = (
     (ScheduleSyntaxError, InputError),
     (DataUnavailableError, FileNotFoundError),
     (MissingExtraError, ImportError),
+    (NotStackableError, StepsizeError),
     (RestoreError, RuntimeError),
 )
 

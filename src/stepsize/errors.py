@@ -8,6 +8,7 @@ StepsizeError
 │   └── ScheduleSyntaxError                 a written schedule cannot be read; points at the fault
 ├── DataUnavailableError (FileNotFoundError) a data folder or file is not there
 ├── MissingExtraError (also ImportError)    an optional dependency is not installed
+├── NotStackableError                       runs cannot be trained as one; the reason to train them one by one
 └── RestoreError (also RuntimeError)        a state could not be put back bit for bit
 ```
 """
@@ -22,6 +23,7 @@ __all__ = [
     "DataUnavailableError",
     "InputError",
     "MissingExtraError",
+    "NotStackableError",
     "RestoreError",
     "ScheduleSyntaxError",
     "StepsizeError",
@@ -104,6 +106,10 @@ class MissingExtraError(StepsizeError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; run: pip install "stepsize[{extra}]"')
         self.args = (package, extra)  # what pickle gives to the constructor; the text stays in msg
+
+
+class NotStackableError(StepsizeError):
+    """Several runs cannot be taken over as one; the message is the reason, in one line."""
 
 
 class RestoreError(StepsizeError, RuntimeError):

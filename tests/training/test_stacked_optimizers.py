@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
-from stepsize.errors import InputError
-from stepsize.training.population import NotStackable, StackedOptimizer, stack_optimizers
+from stepsize.errors import InputError, NotStackableError
+from stepsize.training.population import StackedOptimizer, stack_optimizers
 from stepsize.training.population.rules import RULES
 
 MEMBERS = 5
@@ -258,13 +258,13 @@ REFUSED: dict[str, tuple[tuple[Callable[[list[Tensor]], Optimizer], ...], str]] 
 def test_what_cannot_be_stacked_says_why_in_one_line(
     makes: tuple[Callable[[list[Tensor]], Optimizer], ...], reason: str
 ) -> None:
-    with pytest.raises(NotStackable, match=reason) as caught:
+    with pytest.raises(NotStackableError, match=reason) as caught:
         stack(*makes)
     assert "\n" not in str(caught.value)
 
 
 def test_half_precision_is_not_stacked() -> None:
-    with pytest.raises(NotStackable, match=r"torch\.bfloat16 cannot be stacked"):
+    with pytest.raises(NotStackableError, match=r"torch\.bfloat16 cannot be stacked"):
         stack(SGD, dtype=torch.bfloat16)
 
 

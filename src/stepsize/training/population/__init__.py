@@ -1,5 +1,4 @@
 """Population training: K runs of one task as stacked tensors, each with its own rates, in one process."""
 
-from stepsize.training.population.stacked import NotStackable as NotStackable
 from stepsize.training.population.stacked import StackedOptimizer as StackedOptimizer
 from stepsize.training.population.stacked import stack_optimizers as stack_optimizers

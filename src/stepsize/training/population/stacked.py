@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from stepsize.errors import InputError, StepsizeError
+from stepsize.errors import InputError, NotStackableError
 from stepsize.training.population.rules import RULES, Rule, State, Vectors
 
-__all__ = ["NotStackable", "StackedOptimizer", "stack_optimizers"]
-
-
-class NotStackable(StepsizeError):  # noqa: N818  a reason to train one by one, not a fault
-    """These optimizers cannot be taken over as one; the message is the reason, in one line."""
+__all__ = ["StackedOptimizer", "stack_optimizers"]
 
 
 @dataclass
@@ -62,7 +58,7 @@ def stack_optimizers(
         The optimizer of the population.
 
     Raises:
-        NotStackable: If the optimizers are of a class without a rule, or differ in more than numbers.
+        NotStackableError: If the optimizers are of a class without a rule, or differ in more than numbers.
         InputError: If numbers or shapes of the arguments do not fit together.
 
     Example:
@@ -79,7 +75,7 @@ def stack_optimizers(
     places = [_places(optimizer, own) for optimizer, own in zip(optimizers, members, strict=True)]
     counts = {len(optimizer.param_groups) for optimizer in optimizers}
     if len(counts) > 1 or any(place != places[0] for place in places):
-        raise NotStackable("the members' optimizers divide the parameters into different groups")
+        raise NotStackableError("the members' optimizers divide the parameters into different groups")
     groups = [_group(rule, optimizers, index, stacked[0].device) for index in range(counts.pop())]
     slots = [None if place is None else _Slot(p, place) for p, place in zip(stacked, places[0], strict=True)]
     return StackedOptimizer(rule, groups, slots, len(optimizers))
@@ -214,19 +210,19 @@ def _check_shapes(
                 raise InputError("stacked", tuple(whole.shape), f"must hold a parameter of shape {wanted}")
     for whole in stacked:
         if whole.dtype not in (torch.float32, torch.float64):
-            raise NotStackable(f"parameters of {whole.dtype} cannot be stacked, only of float32 and float64")
+            raise NotStackableError(f"parameters of {whole.dtype} cannot be stacked, only of float32 and float64")
 
 
 def _rule(optimizers: Sequence[Optimizer]) -> Rule:
     kind = type(optimizers[0])
     if any(type(optimizer) is not kind for optimizer in optimizers):
         names = sorted({type(optimizer).__name__ for optimizer in optimizers})
-        raise NotStackable(f"the members have optimizers of different classes: {', '.join(names)}")
+        raise NotStackableError(f"the members have optimizers of different classes: {', '.join(names)}")
     if isinstance(optimizers[0], LBFGS):
-        raise NotStackable(f"{kind.__name__} evaluates the loss within a step, through a closure")
+        raise NotStackableError(f"{kind.__name__} evaluates the loss within a step, through a closure")
     if kind not in RULES:
         known = ", ".join(known.__name__ for known in RULES)
-        raise NotStackable(
+        raise NotStackableError(
             f"{kind.__module__}.{kind.__qualname__} has no stacked form; these of torch.optim do: {known}"
         )
     return RULES[kind]
@@ -235,11 +231,11 @@ def _rule(optimizers: Sequence[Optimizer]) -> Rule:
 def _places(optimizer: Optimizer, own: Sequence[Tensor]) -> list[int | None]:
     """Return the group that each of a member's parameters is in, None for those that are not trained."""
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        raise NotStackable("the optimizer has step hooks, which a stacked step would not call")
+        raise NotStackableError("the optimizer has step hooks, which a stacked step would not call")
     found = {id(p): index for index, group in enumerate(optimizer.param_groups) for p in group["params"]}
     places = [found.pop(id(parameter), None) for parameter in own]
     if found:
-        raise NotStackable("the optimizer also trains parameters that are not the member's own")
+        raise NotStackableError("the optimizer also trains parameters that are not the member's own")
     return places
 
 
@@ -247,7 +243,7 @@ def _group(rule: Rule, optimizers: Sequence[Optimizer], index: int, device: torc
     groups = [optimizer.param_groups[index] for optimizer in optimizers]
     flags = {name: _agreed(name, groups) for name in (*rule.flags, "maximize")}
     if any(group["differentiable"] for group in groups):
-        raise NotStackable("differentiable=True: a stacked step is not recorded by autograd")
+        raise NotStackableError("differentiable=True: a stacked step is not recorded by autograd")
     read = {
         name: [_number(name, group, optimizer) for group, optimizer in zip(groups, optimizers, strict=True)]
         for name in ("lr", "weight_decay", *rule.numbers)
@@ -261,7 +257,7 @@ def _group(rule: Rule, optimizers: Sequence[Optimizer], index: int, device: torc
 def _agreed(name: str, groups: Sequence[Mapping[str, Any]]) -> bool:
     values = {bool(group[name]) for group in groups}
     if len(values) > 1:
-        raise NotStackable(f"the members' optimizers differ in {name}, which is not a number")
+        raise NotStackableError(f"the members' optimizers differ in {name}, which is not a number")
     return values.pop()
 
 
