@@ -4,14 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["Divergence", "Evaluation", "Progress", "Run", "Setting", "Watcher"]
+__all__ = ["Changes", "Divergence", "Evaluation", "Finished", "Progress", "Run", "Setting", "Watcher"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a run changes of its task beside the rate; None leaves the task's own.
+
+    Args:
+        optimizer: A name of the catalog.
+        batch_size: Examples a batch; the horizon changes so that as many examples are seen.
+        schedule: Its written form.
+        warmup: The length of the schedule's warm-up: a share of the horizon (``0.05``), updates (whole numbers), or
+            a written length (``"5%"``).
+        momentum: Of the SGD family and RMSprop; the first beta of Adam and its kin.
+        beta2: The second beta of Adam and its kin.
+        weight_decay: Of the groups that decay; of all where none does.
+        clip: The largest global gradient norm.
+
+    Example:
+        >>> Changes(momentum=0.8).given()
+        {'momentum': 0.8}
+    """
+
+    optimizer: str | None = None
+    batch_size: int | None = None
+    schedule: str | None = None
+    warmup: float | str | None = None
+    momentum: float | None = None
+    beta2: float | None = None
+    weight_decay: float | None = None
+    clip: float | None = None
+
+    def given(self) -> dict[str, float | str]:
+        """Return what is changed, by name."""
+        return {name: value for name in _CHANGEABLE if (value := getattr(self, name)) is not None}
+
+
+_CHANGEABLE = tuple(field.name for field in fields(Changes))
 
 
 @dataclass(frozen=True)
@@ -23,12 +60,14 @@ class Setting:
         seed: Of initial weights, batch order and dropout.
         steps: The horizon in updates; the task's schedule is stretched onto it, so that it decays in full.
         val_examples: How many examples of unseen data judge it, rounded up to whole batches; None takes all.
+        changes: What else differs from the task.
     """
 
     lr: float
     seed: int
     steps: int
     val_examples: int | None = None
+    changes: Changes = Changes()
 
 
 @dataclass(frozen=True)
@@ -68,7 +107,7 @@ class Progress:
     stage: Literal["range test", "run"] = "run"
 
 
-Watcher = Callable[[Progress], None]
+Watcher: TypeAlias = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +185,10 @@ class Run:
             "losses": [_plain(loss) for loss in self.losses.tolist()],
             "cost": {"seconds": self.seconds, "passes": self.passes},
         }
+
+
+Finished: TypeAlias = Callable[[int, Run], None]
+"""Told of each run as it ends: the number of its setting in the list, and the run; in the caller's thread."""
 
 
 def _plain(value: float) -> float | None:

@@ -1,0 +1,1 @@
+"""The store: studies, runs, curves and findings in SQLite or PostgreSQL."""
