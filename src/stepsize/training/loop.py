@@ -8,31 +8,19 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from stepsize.curves.divergence import DivergenceRule
-from stepsize.errors import InputError, TaskError
+from stepsize.errors import InputError
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import evaluate
 from stepsize.training.position import DataPosition
+from stepsize.training.recording import Recording
 from stepsize.training.rng import isolated_rng
-from stepsize.training.runs import (
-    Divergence,
-    Evaluation,
-    Progress,
-    Run,
-    Setting,
-    Watcher,
-)
-from stepsize.training.stepping import Stepper, holds_non_finite
+from stepsize.training.runs import Progress, Run, Setting, Watcher
+from stepsize.training.stepping import Stepper, reading_lag
 from stepsize.training.task import Task
 
 __all__ = ["check_lr", "train", "train_setting"]
-
-_DEVICE_LAG = 16  # updates between two looks at the losses where a look would stall the device
-
 
 def train(
     task: Task,
@@ -115,87 +103,37 @@ class _Training:
         self._began = time.perf_counter()
         self._task = task
         self._setting = setting
-        self._marks = marks
+        self._marks = marks if task.val is not None else frozenset()
         self._watcher = watcher
         self._stepper = Stepper(task, setting.lr, setting.steps)
         self._initial = digest(dict(self._stepper.model.state_dict()))
-        self._rule = DivergenceRule(setting.steps)
-        self._losses: list[float] = []
+        self._recording = Recording(task, setting)
         self._unread: list[tuple[Tensor, Sequence[Any]]] = []  # losses still on the device, and their batches
-        self._lag = 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
-        self._masked = False
-        self._evaluations: list[Evaluation] = []
-        self._val_examples = 0
+        self._lag = reading_lag(task)
 
     def run(self, *, keep_model: bool) -> Run:
-        divergence = self._train()
-        if divergence is None and self._task.val is not None:
-            divergence = self._finish()
-        passes = self._passes()
-        return Run(
-            setting=self._setting,
-            losses=np.asarray(self._losses),
-            evaluations=tuple(e for e in self._evaluations if divergence is None or e.step < divergence.step),
-            divergence=divergence,
-            seconds=time.perf_counter() - self._began,
-            passes=passes,
-            initial=self._initial,
-            model=self._stepper.model if keep_model else None,
-        )
+        model = self._stepper.model
+        self._train()
+        self._recording.finish(model)
+        seconds = time.perf_counter() - self._began
+        examples = self._stepper.examples / self._stepper.taken
+        kept = model if keep_model else None
+        return self._recording.run(seconds=seconds, examples=examples, initial=self._initial, model=kept)
 
-    def _train(self) -> Divergence | None:
+    def _train(self) -> None:
         for step in range(self._setting.steps):
             loss = self._stepper.step(step)
             self._unread.append((loss, self._stepper.batches))
-            if len(self._unread) >= self._lag or step + 1 == self._setting.steps:
-                divergence = self._read()
-                if divergence is not None:
-                    return divergence
-            if step + 1 in self._marks and step + 1 < self._setting.steps and self._task.val is not None:
-                self._evaluate(step + 1)
+            last = step + 1 == self._setting.steps
+            if (len(self._unread) >= self._lag or last) and not self._read():
+                return
+            if step + 1 in self._marks and not last:
+                self._recording.evaluate(self._stepper.model, step + 1)
             if self._watcher is not None:
-                self._watcher(Progress(self._setting, step + 1, self._losses[-1] if self._losses else None))
-        return None
+                self._watcher(Progress(self._setting, step + 1, self._recording.last_loss))
 
-    def _read(self) -> Divergence | None:
+    def _read(self) -> bool:
         """Look at the losses since the last look; the step of a divergence is exact, whatever the lag."""
         unread, self._unread = self._unread, []
         values = torch.stack([loss for loss, _ in unread]).double().tolist()
-        for value, (_, batches) in zip(values, unread, strict=True):
-            if not self._losses:  # infinities that leave the first loss finite are meant, as in masks
-                self._masked = math.isfinite(value) and holds_non_finite(batches)
-            reason = self._rule.update(value)
-            self._losses.append(value)
-            if reason:
-                step = len(self._losses) - 1
-                self._blame_the_data("train", f"the batch of step {step}", value, batches)
-                return Divergence(step, reason)
-        return None
-
-    def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
-        if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):
-            return
-        raise TaskError(
-            argument,
-            f"NaN or infinity in {where}",
-            "must hold finite numbers",
-            "Clean the data: no learning rate can mend this",
-        )
-
-    def _evaluate(self, step: int) -> Evaluation:
-        done = evaluate(self._task, self._stepper.model, step=step, examples=self._setting.val_examples)
-        self._val_examples += done.examples
-        self._evaluations.append(done.evaluation)
-        return done.evaluation
-
-    def _finish(self) -> Divergence | None:
-        loss = self._evaluate(self._setting.steps).loss
-        if math.isfinite(loss):
-            return None
-        self._blame_the_data("val", "unseen data", loss, self._task.val or ())
-        return Divergence(self._setting.steps, f"the loss on unseen data is {loss}")
-
-    def _passes(self) -> float:
-        batches = max(1, len(self._losses)) * self._task.accumulate
-        examples_a_batch = max(1.0, self._stepper.examples / batches)
-        return 3.0 * batches + self._val_examples / examples_a_batch
+        return all(self._recording.take(value, batches) for value, (_, batches) in zip(values, unread, strict=True))

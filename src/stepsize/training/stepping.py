@@ -17,7 +17,18 @@ from stepsize.training.batches import Stream, count_examples, map_tensors, to_de
 from stepsize.training.evaluate import autocast
 from stepsize.training.task import Task
 
-__all__ = ["Stepper", "build_model", "build_optimizer", "holds_non_finite", "rung_factors", "rung_schedule"]
+__all__ = [
+    "Stepper",
+    "build_model",
+    "build_optimizer",
+    "check_first_loss",
+    "holds_non_finite",
+    "reading_lag",
+    "rung_factors",
+    "rung_schedule",
+]
+
+_DEVICE_LAG = 16  # updates between two looks at the losses where a look would stall the device
 
 
 class Stepper:
@@ -40,6 +51,7 @@ class Stepper:
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._stream = Stream(task.train)
         self.examples = 0
+        self.taken = 0  # batches
         self.batches: Sequence[Any] = ()  # of the last update
 
     def step(self, step: int) -> Tensor:
@@ -61,9 +73,10 @@ class Stepper:
         batch = to_device(batch, self._device)
         with autocast(self._task):
             loss = self._task.compute_loss(self.model, batch)
-        if not self.examples:
-            _check_loss(loss, batch)
+        if not self.taken:
+            check_first_loss(loss, batch)
         self.examples += count_examples(batch)
+        self.taken += 1
         share = loss / self._task.accumulate
         (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -151,6 +164,11 @@ def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
     return optimizer
 
 
+def reading_lag(task: Task) -> int:
+    """Return after how many updates the losses are read: at once on the CPU, rarely where a look stalls the device."""
+    return 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
+
+
 def holds_non_finite(batch: Any) -> bool:
     """Return whether a floating-point tensor of ``batch`` holds NaN or infinity."""
     found: list[Tensor] = []
@@ -164,7 +182,8 @@ def holds_non_finite(batch: Any) -> bool:
     return bool(found)
 
 
-def _check_loss(loss: Any, batch: Any) -> None:
+def check_first_loss(loss: Any, batch: Any) -> None:
+    """Raise TaskError unless ``loss``, of a new model on ``batch``, is a finite scalar that can be trained."""
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise TaskError("loss", shape, "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()")

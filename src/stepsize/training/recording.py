@@ -1,0 +1,109 @@
+"""What is written down of one run while it goes on, whoever trains it: losses, evaluations, when it is lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from stepsize.curves.divergence import DivergenceRule
+from stepsize.errors import TaskError
+from stepsize.training.evaluate import evaluate
+from stepsize.training.runs import Divergence, Evaluation, Run, Setting
+from stepsize.training.stepping import holds_non_finite
+from stepsize.training.task import Task
+
+__all__ = ["Recording"]
+
+
+class Recording:
+    """The record of one run; :meth:`run` makes the result of it.
+
+    Args:
+        task: What is trained, with the setting's changes applied.
+        setting: With what.
+    """
+
+    def __init__(self, task: Task, setting: Setting) -> None:
+        self._task = task
+        self.setting = setting
+        self._rule = DivergenceRule(setting.steps)
+        self._losses: list[float] = []
+        self._masked = False
+        self._evaluations: list[Evaluation] = []
+        self._val_examples = 0
+        self.divergence: Divergence | None = None
+
+    @property
+    def last_loss(self) -> float | None:
+        """The last training loss that was taken; None before the first."""
+        return self._losses[-1] if self._losses else None
+
+    def take(self, loss: float, batches: Iterable[Any]) -> bool:
+        """Write down the training loss of the next update, made on ``batches``; return whether the run goes on.
+
+        Raises:
+            TaskError: If the loss is not finite because the data are not.
+        """
+        if not self._losses:  # infinities that leave the first loss finite are meant, as in masks
+            self._masked = math.isfinite(loss) and holds_non_finite(list(batches))
+        reason = self._rule.update(loss)
+        self._losses.append(loss)
+        if not reason:
+            return True
+        step = len(self._losses) - 1
+        self._blame_the_data("train", f"the batch of step {step}", loss, batches)
+        self.divergence = Divergence(step, reason)
+        return False
+
+    def evaluate(self, model: nn.Module, step: int) -> Evaluation:
+        """Write down how ``model`` does on unseen data after ``step`` updates."""
+        done = evaluate(self._task, model, step=step, examples=self.setting.val_examples)
+        self._val_examples += done.examples
+        self._evaluations.append(done.evaluation)
+        return done.evaluation
+
+    def finish(self, model: nn.Module) -> None:
+        """Judge the trained model on unseen data, where there are any and the run was not lost."""
+        if self.divergence is not None or self._task.val is None:
+            return
+        loss = self.evaluate(model, self.setting.steps).loss
+        if math.isfinite(loss):
+            return
+        self._blame_the_data("val", "unseen data", loss, self._task.val)
+        self.divergence = Divergence(self.setting.steps, f"the loss on unseen data is {loss}")
+
+    def run(self, *, seconds: float, examples: float, initial: str, model: nn.Module | None = None) -> Run:
+        """Return the run.
+
+        Args:
+            seconds: Wall time that it took.
+            examples: Examples a batch of training data, on average.
+            initial: Digest of the initial weights.
+            model: The trained model, where it was asked for.
+        """
+        lost = self.divergence
+        batches = max(1, len(self._losses)) * self._task.accumulate
+        return Run(
+            setting=self.setting,
+            losses=np.asarray(self._losses),
+            evaluations=tuple(seen for seen in self._evaluations if lost is None or seen.step < lost.step),
+            divergence=lost,
+            seconds=seconds,
+            passes=3.0 * batches + self._val_examples / max(1.0, examples),
+            initial=initial,
+            model=model,
+        )
+
+    def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
+        if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):
+            return
+        raise TaskError(
+            argument,
+            f"NaN or infinity in {where}",
+            "must hold finite numbers",
+            "Clean the data: no learning rate can mend this",
+        )
