@@ -9,7 +9,13 @@ StepsizeError
 ├── DataUnavailableError (FileNotFoundError) a data folder or file is not there
 ├── MissingExtraError (also ImportError)    an optional dependency is not installed
 ├── NotStackableError                       runs cannot be trained as one; the reason to train them one by one
-└── RestoreError (also RuntimeError)        a state could not be put back bit for bit
+├── RestoreError (also RuntimeError)        a state could not be put back bit for bit
+└── StoreError                              the store cannot be reached, read or written
+    ├── StoreLockedError                    somebody else writes the study, or holds the database
+    ├── StoreReadOnlyError                  nothing may be written there
+    ├── StoreCorruptError                   the file is damaged, or no database at all
+    ├── StoreVersionError                   written by a newer stepsize
+    └── UnknownStudyError (also LookupError) no study of that name; suggests the nearest
 ```
 """
 
@@ -27,8 +33,14 @@ __all__ = [
     "RestoreError",
     "ScheduleSyntaxError",
     "StepsizeError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreReadOnlyError",
+    "StoreVersionError",
     "TaskError",
     "UnknownNameError",
+    "UnknownStudyError",
 ]
 
 
@@ -114,6 +126,48 @@ class NotStackableError(StepsizeError):
 
 class RestoreError(StepsizeError, RuntimeError):
     """A state could not be put back bit for bit; the message names the parts that differ."""
+
+
+class StoreError(StepsizeError):
+    """The store cannot be reached, read or written; the message names it, without its password."""
+
+
+class StoreLockedError(StoreError):
+    """Somebody else writes the study or holds the database; the message says who, as far as it is known."""
+
+
+class StoreReadOnlyError(StoreError):
+    """Something was to be written where nothing may be written."""
+
+
+class StoreCorruptError(StoreError):
+    """The file of the store is damaged, or no database at all; it was left as it is."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer stepsize, whose tables this one does not know."""
+
+
+class UnknownStudyError(StoreError, LookupError):
+    """The store holds no study of that name; the message suggests the nearest known one.
+
+    Attributes:
+        name: What was asked for.
+        where: The store, without its password.
+        known: The names that it holds.
+    """
+
+    def __init__(self, name: str, where: str, known: Iterable[str] = ()) -> None:
+        self.name = name
+        self.where = where
+        self.known = tuple(sorted(known))
+        super().__init__(name, where, self.known)
+
+    def __str__(self) -> str:
+        near = difflib.get_close_matches(self.name, self.known, n=1, cutoff=0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        holds = f"it holds {', '.join(self.known)}" if self.known else "it holds none"
+        return f"{self.where} has no study {_shown(self.name)}; {holds}.{hint}"
 
 
 def _shown(value: object) -> str:

@@ -43,6 +43,8 @@ from stepsize.schedules.shapes import Shape as Shape
 from stepsize.schedules.units import Clock as Clock
 from stepsize.schedules.units import Duration as Duration
 from stepsize.schedules.units import Span as Span
+from stepsize.schedules.warmups import as_warmup as as_warmup
+from stepsize.schedules.warmups import with_warmup as with_warmup
 from stepsize.schedules.writer import write as write
 from stepsize.schedules.written import parse as parse
 from stepsize.schedules.wsd import wsd as wsd

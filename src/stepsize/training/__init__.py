@@ -5,10 +5,13 @@ from stepsize.training.binding import Bound as Bound
 from stepsize.training.binding import bind as bind
 from stepsize.training.executor import Executor as Executor
 from stepsize.training.executor import InOrder as InOrder
+from stepsize.training.executor import StreamingExecutor as StreamingExecutor
 from stepsize.training.loop import train as train
 from stepsize.training.plateau import Plateau as Plateau
 from stepsize.training.plateau import PlateauDrop as PlateauDrop
 from stepsize.training.plateau import PlateauStep as PlateauStep
+from stepsize.training.population import Population as Population
+from stepsize.training.runs import Changes as Changes
 from stepsize.training.runs import Divergence as Divergence
 from stepsize.training.runs import Evaluation as Evaluation
 from stepsize.training.runs import Progress as Progress
@@ -20,3 +23,4 @@ from stepsize.training.task import Task as Task
 from stepsize.training.torch_courses import from_torch as from_torch
 from stepsize.training.torch_preview import TorchPreview as TorchPreview
 from stepsize.training.torch_preview import preview_torch as preview_torch
+from stepsize.training.variation import varied as varied

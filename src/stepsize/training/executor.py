@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -11,7 +11,7 @@ from stepsize.training.loop import train_setting
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
 
-__all__ = ["Executor", "InOrder"]
+__all__ = ["Executor", "InOrder", "StreamingExecutor"]
 
 
 class Executor(Protocol):
@@ -22,6 +22,15 @@ class Executor(Protocol):
     """
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None) -> list[Run]: ...
+
+
+class StreamingExecutor(Executor, Protocol):
+    """An executor that also hands out each run as it ends."""
+
+    def stream(
+        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+    ) -> Iterator[tuple[int, Run]]:
+        """Yield (place of the setting in the list, run) as each run ends, in any order."""
 
 
 class InOrder:
@@ -48,7 +57,14 @@ class InOrder:
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None) -> list[Run]:
         """Train ``task`` with each setting and return the runs in that order."""
-        return [self._train(task, setting, watcher) for setting in settings]
+        return [run for _, run in self.stream(task, settings, watcher=watcher)]
+
+    def stream(
+        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+    ) -> Iterator[tuple[int, Run]]:
+        """Yield the place of each setting and its run as it ends."""
+        for place, setting in enumerate(settings):
+            yield place, self._train(task, setting, watcher)
 
     def _train(self, task: Task, setting: Setting, watcher: Watcher | None) -> Run:
         run = train_setting(task, setting, watcher=watcher)

@@ -19,8 +19,10 @@ from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag
 from stepsize.training.task import Task
+from stepsize.training.variation import varied
 
 __all__ = ["check_lr", "train", "train_setting"]
+
 
 def train(
     task: Task,
@@ -80,7 +82,8 @@ def train_setting(
     watcher: Watcher | None = None,
     keep_model: bool = False,
 ) -> Run:
-    """Train ``task`` once with ``setting``: what every executor that trains one by one calls."""
+    """Train ``task``, varied as ``setting`` says, once: what every executor that trains one by one calls."""
+    task = varied(task, setting.changes)
     positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
     try:
         with isolated_rng(setting.seed):

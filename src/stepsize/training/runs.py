@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["Changes", "Divergence", "Evaluation", "Finished", "Progress", "Run", "Setting", "Watcher"]
+__all__ = ["Changes", "Divergence", "Evaluation", "Progress", "Run", "Setting", "Watcher"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +185,6 @@ class Run:
             "losses": [_plain(loss) for loss in self.losses.tolist()],
             "cost": {"seconds": self.seconds, "passes": self.passes},
         }
-
-
-Finished: TypeAlias = Callable[[int, Run], None]
-"""Told of each run as it ends: the number of its setting in the list, and the run; in the caller's thread."""
 
 
 def _plain(value: float) -> float | None:

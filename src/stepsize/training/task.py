@@ -73,6 +73,9 @@ class Task:
             name of its first parameter (``model``, ``module`` or ``net`` mean the second form).
         name: What to call the task in reports.
 
+    Attributes:
+        given_schedule: The schedule as it was given, before its open durations were settled.
+
     Raises:
         TaskError: If an argument breaks its rule; the message names the argument.
 
@@ -102,6 +105,7 @@ class Task:
     batch_size: int = 32
     loss_takes: LossArguments = "auto"
     name: str = "task"
+    given_schedule: Schedule | Callable[[int], float] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         _check_callables(self)
@@ -115,6 +119,7 @@ class Task:
         set_field(self, "steps", _horizon(self))
         if isinstance(self.schedule, str):
             set_field(self, "schedule", parse(self.schedule))
+        set_field(self, "given_schedule", self.schedule)
         if isinstance(self.schedule, Schedule):
             set_field(self, "schedule", self.schedule.over(self.horizon, _clock(self)))
         _check_schedule(self.factor, self.horizon)

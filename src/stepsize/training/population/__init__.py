@@ -1,4 +1,5 @@
 """Population training: K runs of one task as stacked tensors, each with its own rates, in one process."""
 
+from stepsize.training.population.population import Population as Population
 from stepsize.training.population.stacked import StackedOptimizer as StackedOptimizer
 from stepsize.training.population.stacked import stack_optimizers as stack_optimizers

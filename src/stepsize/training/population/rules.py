@@ -12,17 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
-__all__ = ["RULES", "Rule", "State", "Vectors"]
+__all__ = ["RULES", "Flags", "Rule", "State", "Vectors", "only_lr", "plain_group"]
 
 Vectors: TypeAlias = dict[str, Tensor]
 State: TypeAlias = dict[str, Tensor]
-Flags: TypeAlias = Mapping[str, bool]
+Flags: TypeAlias = Mapping[str, Any]
+
+
+def plain_group(group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """Return a parameter group by the names that rules and their caller use."""
+    plain = {"maximize": False, "differentiable": False, **group}
+    if "betas" in group:
+        plain["beta1"], plain["beta2"] = group["betas"]
+    if "initial_accumulator_value" in group:  # torch's Adagrad takes the constructor's for all groups
+        plain["initial_accumulator_value"] = optimizer.defaults["initial_accumulator_value"]
+    return plain
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,14 @@ class Rule:
         begin: Gives the state of a parameter before its first update.
         rates: From the numbers, the rates of this update, its number from 1 and the state, all that changes from
             update to update: shape (K,), double.
-        update: Changes parameter and state in place, given the gradient and all vectors, broadcast.
+        update: Changes parameter and state in place, given the gradient and all vectors, broadcast; the gradient
+            is scratch space: for many members the memory that temporaries take costs more than the arithmetic.
         constants: From the numbers, what ``update`` needs and never changes: shape (K,), double.
         flags: Keys of what all members must agree on, beside ``maximize``.
         shared: Whether ``rates`` leaves the state alone, so that one call serves all parameters of a group.
+        read: Gives a group of an optimizer by the names above, and ``decoupled_weight_decay`` where the class knows
+            it under another name.
+        decays: Whether ``update`` multiplies the parameter by ``shrink`` itself, and not the caller before it.
     """
 
     numbers: tuple[str, ...]
@@ -47,9 +61,12 @@ class Rule:
     constants: Callable[[Vectors], Vectors]
     flags: tuple[str, ...] = ()
     shared: bool = True
+    read: Callable[[Mapping[str, Any], Optimizer], Mapping[str, Any]] = plain_group
+    decays: bool = False
 
 
-def _only_lr(_numbers: Vectors, lr: Tensor, _count: int, _state: State) -> Vectors:
+def only_lr(_numbers: Vectors, lr: Tensor, _count: int, _state: State) -> Vectors:
+    """Return the rates of a rule that nothing changes from update to update but lr."""
     return {"descent": -lr}
 
 
@@ -63,8 +80,9 @@ def _moment_weights(numbers: Vectors) -> Vectors:
 
 
 def _average(gradient: Tensor, state: State, vectors: Vectors) -> None:
+    """Average the gradient and its square, which is left in its place."""
     state["first"].lerp_(gradient, vectors["first_weight"])
-    state["second"].lerp_(gradient.square(), vectors["second_weight"])
+    state["second"].lerp_(gradient.square_(), vectors["second_weight"])
 
 
 # SGD -----------------------------------------------------------------------------------------------------------------
@@ -88,7 +106,7 @@ def _sgd_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vect
         else:
             state["velocity"] = gradient.clone()  # the first gradient is not dampened
         velocity = state["velocity"]
-        direction = torch.addcmul(gradient, velocity, vectors["momentum"]) if flags["nesterov"] else velocity
+        direction = gradient.addcmul_(velocity, vectors["momentum"]) if flags["nesterov"] else velocity
     parameter.addcmul_(direction, vectors["descent"])
 
 
@@ -109,7 +127,7 @@ def _adagrad_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> V
 
 def _adagrad_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
     deviation = state["sum"].addcmul_(gradient, gradient).sqrt().add_(vectors["eps"])
-    parameter.addcdiv_(gradient * vectors["descent"], deviation)
+    parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
 
 
 def _rmsprop_constants(numbers: Vectors) -> Vectors:
@@ -131,7 +149,7 @@ def _rmsprop_update(parameter: Tensor, gradient: Tensor, state: State, vectors: 
         velocity = state["velocity"].mul_(vectors["momentum"]).addcdiv_(gradient, deviation)
         parameter.addcmul_(velocity, vectors["descent"])
     else:
-        parameter.addcdiv_(gradient * vectors["descent"], deviation)
+        parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
 
 
 def _adadelta_constants(numbers: Vectors) -> Vectors:
@@ -164,7 +182,8 @@ def _adam_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vec
     if flags["amsgrad"]:
         torch.maximum(state["largest"], second, out=state["largest"])
         second = state["largest"]
-    parameter.addcdiv_(state["first"] * vectors["descent"], second.sqrt().add_(vectors["eps"]))
+    deviation = torch.sqrt(second, out=gradient).add_(vectors["eps"])
+    parameter.addcmul_(torch.div(state["first"], deviation, out=gradient), vectors["descent"])
 
 
 def _nadam_begin(parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
@@ -187,9 +206,10 @@ def _nadam_rates(numbers: Vectors, lr: Tensor, count: int, state: State) -> Vect
 
 
 def _nadam_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
+    direction = gradient * vectors["by_gradient"]
     _average(gradient, state, vectors)
-    direction = (gradient * vectors["by_gradient"]).addcmul_(state["first"], vectors["by_first"])
-    parameter.addcdiv_(direction, state["second"].sqrt().add_(vectors["eps"]))
+    direction.addcmul_(state["first"], vectors["by_first"])
+    parameter.addcdiv_(direction, torch.sqrt(state["second"], out=gradient).add_(vectors["eps"]))
 
 
 def _radam_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Vectors:
@@ -209,8 +229,8 @@ def _radam_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Vec
 
 def _radam_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
     _average(gradient, state, vectors)
-    divisor = torch.addcmul(vectors["added"], state["second"].sqrt(), vectors["adapts"])
-    parameter.addcdiv_(state["first"] * vectors["descent"], divisor)
+    divisor = torch.sqrt(state["second"], out=gradient).mul_(vectors["adapts"]).add_(vectors["added"])
+    parameter.addcmul_(torch.div(state["first"], divisor, out=gradient), vectors["descent"])
 
 
 def _adamax_constants(numbers: Vectors) -> Vectors:
@@ -228,8 +248,8 @@ def _adamax_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Ve
 def _adamax_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
     state["first"].lerp_(gradient, vectors["first_weight"])
     largest = state["largest"].mul_(vectors["beta2"])
-    torch.maximum(largest, gradient.abs().add_(vectors["eps"]), out=largest)
-    parameter.addcdiv_(state["first"] * vectors["descent"], largest)
+    torch.maximum(largest, gradient.abs_().add_(vectors["eps"]), out=largest)
+    parameter.addcmul_(torch.div(state["first"], largest, out=gradient), vectors["descent"])
 
 
 # The table -----------------------------------------------------------------------------------------------------------
@@ -239,7 +259,7 @@ _DECOUPLED = ("decoupled_weight_decay",)
 _ADAM = Rule(_BETAS, _moments, _adam_rates, _adam_update, _moment_weights, ("amsgrad", *_DECOUPLED))
 
 RULES: dict[type[Optimizer], Rule] = {
-    SGD: Rule(("momentum", "dampening"), _sgd_begin, _only_lr, _sgd_update, _sgd_constants, ("nesterov",)),
+    SGD: Rule(("momentum", "dampening"), _sgd_begin, only_lr, _sgd_update, _sgd_constants, ("nesterov",)),
     Adagrad: Rule(
         ("lr_decay", "initial_accumulator_value", "eps"),
         _adagrad_begin,
@@ -248,9 +268,9 @@ RULES: dict[type[Optimizer], Rule] = {
         _adagrad_constants,
     ),
     RMSprop: Rule(
-        ("alpha", "eps", "momentum"), _rmsprop_begin, _only_lr, _rmsprop_update, _rmsprop_constants, ("centered",)
+        ("alpha", "eps", "momentum"), _rmsprop_begin, only_lr, _rmsprop_update, _rmsprop_constants, ("centered",)
     ),
-    Adadelta: Rule(("rho", "eps"), _adadelta_begin, _only_lr, _adadelta_update, _adadelta_constants),
+    Adadelta: Rule(("rho", "eps"), _adadelta_begin, only_lr, _adadelta_update, _adadelta_constants),
     Adam: _ADAM,
     AdamW: _ADAM,
     NAdam: Rule(

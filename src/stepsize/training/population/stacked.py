@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from stepsize.errors import InputError, NotStackableError
-from stepsize.training.population.rules import RULES, Rule, State, Vectors
+from stepsize.training.population.rule_table import find_rule, stackable
+from stepsize.training.population.rules import Rule, State, Vectors
 
 __all__ = ["StackedOptimizer", "stack_optimizers"]
 
@@ -21,7 +22,7 @@ class _Group:
     """A parameter group of all members: their numbers, shape (K,), in double precision."""
 
     numbers: Vectors
-    flags: dict[str, bool]
+    flags: dict[str, Any]
 
 
 @dataclass
@@ -45,7 +46,8 @@ def stack_optimizers(
 ) -> StackedOptimizer:
     """Make of K torch optimizers one that updates all members of a population at once.
 
-    Each member's updates equal those of its own torch optimizer but for rounding. The given optimizers are only read:
+    Each member's updates equal those of its own torch optimizer but for rounding (which is that of bfloat16 in Muon,
+    since torch iterates in it). The given optimizers are only read:
     their classes, and the hyper-parameters of each group, in which members may differ.
 
     Args:
@@ -58,7 +60,8 @@ def stack_optimizers(
         The optimizer of the population.
 
     Raises:
-        NotStackableError: If the optimizers are of a class without a rule, or differ in more than numbers.
+        NotStackableError: If the optimizers are of a class without a rule, differ in more than numbers, or have been
+            stepped before.
         InputError: If numbers or shapes of the arguments do not fit together.
 
     Example:
@@ -102,8 +105,8 @@ class StackedOptimizer:
         """Update all members once, in place.
 
         Args:
-            gradients: One a stacked parameter and of its shape; they are not changed. A parameter whose gradient is
-                None keeps its value and its state, as in torch.
+            gradients: One a stacked parameter and of its shape; used up: what they hold afterwards means nothing. A
+                parameter whose gradient is None keeps its value and its state, as in torch.
             factors: What the peak rates are multiplied by in this update: one factor, or one a member, shape (K,).
 
         Raises:
@@ -171,18 +174,20 @@ class StackedOptimizer:
         group = self._groups[slot.group]
         found = self._rule.rates(group.numbers, lr, slot.count, slot.state)
         if group.flags["decays"] and group.flags.get("decoupled_weight_decay"):
-            found["shrink"] = 1 - lr * group.numbers["weight_decay"]
+            decay = group.numbers["weight_decay"]
+            found["shrink"] = 1 - decay if group.flags.get("fixed_decay") else 1 - lr * decay
         return {name: vector.to(slot.parameter.dtype) for name, vector in found.items()}
 
     def _update(self, slot: _Slot, gradient: Tensor, rates: Vectors) -> None:
         flags, parameter = self._groups[slot.group].flags, slot.parameter
         vectors = {**slot.constants, **slot.broadcast(rates)}
         if flags["maximize"]:
-            gradient = -gradient
+            gradient.neg_()
         if "shrink" in vectors:
-            parameter.mul_(vectors["shrink"])
+            if not self._rule.decays:
+                parameter.mul_(vectors["shrink"])
         elif flags["decays"]:
-            gradient = torch.addcmul(gradient, parameter, vectors["weight_decay"])
+            gradient.addcmul_(parameter, vectors["weight_decay"])
         self._rule.update(parameter, gradient, slot.state, vectors, flags)
 
 
@@ -220,12 +225,18 @@ def _rule(optimizers: Sequence[Optimizer]) -> Rule:
         raise NotStackableError(f"the members have optimizers of different classes: {', '.join(names)}")
     if isinstance(optimizers[0], LBFGS):
         raise NotStackableError(f"{kind.__name__} evaluates the loss within a step, through a closure")
-    if kind not in RULES:
-        known = ", ".join(known.__name__ for known in RULES)
-        raise NotStackableError(
-            f"{kind.__module__}.{kind.__qualname__} has no stacked form; these of torch.optim do: {known}"
-        )
-    return RULES[kind]
+    rule = find_rule(kind)
+    if rule is None:
+        known = ", ".join(stackable())
+        raise NotStackableError(f"{kind.__module__}.{kind.__qualname__} has no stacked form; these do: {known}")
+    if any(_stepped(optimizer) for optimizer in optimizers):
+        raise NotStackableError("an optimizer was stepped before, and its state would be lost")
+    return rule
+
+
+def _stepped(optimizer: Optimizer) -> bool:
+    states = optimizer.state.values()
+    return any(float(state["step"]) > 0 if "step" in state else bool(state) for state in states)
 
 
 def _places(optimizer: Optimizer, own: Sequence[Tensor]) -> list[int | None]:
@@ -240,30 +251,19 @@ def _places(optimizer: Optimizer, own: Sequence[Tensor]) -> list[int | None]:
 
 
 def _group(rule: Rule, optimizers: Sequence[Optimizer], index: int, device: torch.device) -> _Group:
-    groups = [optimizer.param_groups[index] for optimizer in optimizers]
+    groups = [rule.read(optimizer.param_groups[index], optimizer) for optimizer in optimizers]
     flags = {name: _agreed(name, groups) for name in (*rule.flags, "maximize")}
     if any(group["differentiable"] for group in groups):
         raise NotStackableError("differentiable=True: a stacked step is not recorded by autograd")
-    read = {
-        name: [_number(name, group, optimizer) for group, optimizer in zip(groups, optimizers, strict=True)]
-        for name in ("lr", "weight_decay", *rule.numbers)
-    }
+    read = {name: [float(group[name]) for group in groups] for name in ("lr", "weight_decay", *rule.numbers)}
     flags["decays"] = any(read["weight_decay"])
     flags["momentum"] = any(read.get("momentum", ()))
     dtype = torch.float32 if device.type == "mps" else torch.float64  # mps has no double
     return _Group({name: torch.tensor(own, device=device, dtype=dtype) for name, own in read.items()}, flags)
 
 
-def _agreed(name: str, groups: Sequence[Mapping[str, Any]]) -> bool:
-    values = {bool(group[name]) for group in groups}
+def _agreed(name: str, groups: Sequence[Mapping[str, Any]]) -> Any:
+    values = {group[name] for group in groups}
     if len(values) > 1:
-        raise NotStackableError(f"the members' optimizers differ in {name}, which is not a number")
+        raise NotStackableError(f"the members' optimizers differ in {name}, on which a population must agree")
     return values.pop()
-
-
-def _number(name: str, group: Mapping[str, Any], optimizer: Optimizer) -> float:
-    if name in ("beta1", "beta2"):
-        return float(group["betas"][name == "beta2"])
-    if name == "initial_accumulator_value":  # torch's Adagrad takes the constructor's for all groups
-        return float(optimizer.defaults[name])
-    return float(group[name])
