@@ -15,8 +15,14 @@ from stepsize.errors import (
     RestoreError,
     ScheduleSyntaxError,
     StepsizeError,
+    StoreCorruptError,
+    StoreError,
+    StoreLockedError,
+    StoreReadOnlyError,
+    StoreVersionError,
     TaskError,
     UnknownNameError,
+    UnknownStudyError,
 )
 
 EXAMPLES = (
@@ -29,6 +35,12 @@ EXAMPLES = (
     MissingExtraError("lightning", "bench"),
     NotStackableError("the optimizer has step hooks"),
     RestoreError("weights differ"),
+    StoreError("cannot reach postgresql://ann@host/lab"),
+    StoreLockedError("stepsize.db is locked"),
+    StoreReadOnlyError("stepsize.db may not be written"),
+    StoreCorruptError("stepsize.db is damaged"),
+    StoreVersionError("stepsize.db is newer"),
+    UnknownStudyError("digit", "stepsize.db", ["photos", "digits"]),
 )
 TREE = (
     (InputError, ValueError),
@@ -39,6 +51,12 @@ TREE = (
     (MissingExtraError, ImportError),
     (NotStackableError, StepsizeError),
     (RestoreError, RuntimeError),
+    (StoreLockedError, StoreError),
+    (StoreReadOnlyError, StoreError),
+    (StoreCorruptError, StoreError),
+    (StoreVersionError, StoreError),
+    (UnknownStudyError, StoreError),
+    (UnknownStudyError, LookupError),
 )
 
 
@@ -82,6 +100,11 @@ def test_an_error_survives_pickling(error: StepsizeError) -> None:
             MissingExtraError("lightning", "bench"),
             'lightning is not installed; run: pip install "stepsize[bench]"',
         ),
+        (
+            UnknownStudyError("digit", "stepsize.db", ["photos", "digits"]),
+            "stepsize.db has no study 'digit'; it holds digits, photos. Did you mean 'digits'?",
+        ),
+        (UnknownStudyError("digit", "stepsize.db"), "stepsize.db has no study 'digit'; it holds none."),
     ],
 )
 def test_a_message_names_the_argument_the_value_the_rule_and_the_remedy(error: StepsizeError, text: str) -> None:

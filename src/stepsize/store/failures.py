@@ -1,0 +1,74 @@
+"""Errors of databases in the words of the store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from stepsize.errors import StepsizeError, StoreCorruptError, StoreError, StoreLockedError, StoreReadOnlyError
+from stepsize.store.address import Address
+
+__all__ = ["guarded"]
+
+_LOCKED = "is locked by another program that writes to it; wait until it is done, or use another store"
+_READ_ONLY = "may not be written; give a store where you may write, or change its permissions"
+_CORRUPT = (
+    "is damaged or no SQLite database, and was left as it is; "
+    "give another path, or save what can be saved with `sqlite3 FILE .recover`"
+)
+_FULL = "cannot grow: the disk is full; nothing of what was stored before is lost"
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: (StoreLockedError, _LOCKED),
+    sqlite3.SQLITE_LOCKED: (StoreLockedError, _LOCKED),
+    sqlite3.SQLITE_READONLY: (StoreReadOnlyError, _READ_ONLY),
+    sqlite3.SQLITE_PERM: (StoreReadOnlyError, _READ_ONLY),
+    sqlite3.SQLITE_CORRUPT: (StoreCorruptError, _CORRUPT),
+    sqlite3.SQLITE_NOTADB: (StoreCorruptError, _CORRUPT),
+    sqlite3.SQLITE_CANTOPEN: (StoreError, "cannot be opened; check the permissions of the file and of its folder"),
+    sqlite3.SQLITE_FULL: (StoreError, _FULL),
+}
+_POSTGRES = {
+    "25006": (StoreReadOnlyError, _READ_ONLY),  # read_only_sql_transaction
+    "42501": (StoreReadOnlyError, _READ_ONLY),  # insufficient_privilege
+    "53100": (StoreError, _FULL),  # disk_full
+    "55P03": (StoreLockedError, _LOCKED),  # lock_not_available
+    "XX001": (StoreCorruptError, "is damaged; ask whoever runs the server"),  # data_corrupted
+}
+
+
+@contextmanager
+def guarded(address: Address) -> Iterator[None]:
+    """Turn what the database raises within into a StoreError that names the store, without its password."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translated(address, error) from error
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        raise StoreError(f"{address} failed: {_first_line(address, error)}") from error
+    except StepsizeError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{address} failed: {error.strerror or error}") from error
+    except json.JSONDecodeError as error:
+        raise StoreCorruptError(f"{address} {_CORRUPT}") from error
+
+
+def _translated(address: Address, error: DBAPIError) -> StoreError:
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the higher bits refine it
+        found = _SQLITE.get(code)
+    else:
+        found = _POSTGRES.get(str(getattr(cause, "sqlstate", "")))
+    if found is not None:
+        return found[0](f"{address} {found[1]}")
+    return StoreError(f"{address} failed: {_first_line(address, cause or error)}")
+
+
+def _first_line(address: Address, error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return address.hide(lines[0])

@@ -1,0 +1,163 @@
+"""One writer a study, by locks that end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sqlalchemy import Connection, text
+
+from stepsize.errors import StoreLockedError
+from stepsize.store.address import Address
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+__all__ = ["FileLock", "Lock", "ServerLock"]
+
+
+_PATIENCE = 2.0
+"""So many seconds a server may take to notice that a writer was killed."""
+
+
+class Lock(Protocol):
+    """A lock that was acquired when it was made."""
+
+    def release(self) -> None:
+        """Let others write the study; doing so twice does no harm."""
+
+
+class FileLock:
+    """The lock of one study of an SQLite store: a file beside it, locked by the operating system.
+
+    A process that ends in any way loses its locks at once, so nothing has to be waited for or cleaned up; a file
+    that a killed process left is taken over. POSIX record locks are what a fork does not inherit: workers that
+    outlive a killed writer hold nothing. They belong to the process, so a second writer within it is told by a set.
+
+    Args:
+        address: The store.
+        study: The name of the study.
+
+    Raises:
+        StoreLockedError: If somebody else holds it; the message says who.
+    """
+
+    _held: set[str] = set()  # noqa: RUF012  the one set of this process
+    _guard = threading.Lock()
+
+    def __init__(self, address: Address, study: str) -> None:
+        assert address.path is not None
+        whole = address.path.resolve()
+        self._path = whole.with_name(f"{whole.name}.{hashlib.sha256(study.encode()).hexdigest()[:12]}.lock")
+        with self._guard:
+            if str(self._path) in self._held:
+                raise _taken(address, study, "this process")
+            self._file: int | None = self._acquire(address, study)
+            self._held.add(str(self._path))
+
+    def release(self) -> None:
+        """Let others write the study, and take the file away."""
+        with self._guard:
+            if self._file is None:
+                return
+            if sys.platform != "win32":  # there, a file that is open cannot be taken away
+                self._path.unlink(missing_ok=True)
+            os.close(self._file)
+            self._file = None
+            self._held.discard(str(self._path))
+
+    def _acquire(self, address: Address, study: str) -> int:
+        while True:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                if not _locked(file):
+                    holder = os.read(file, 200).decode(errors="replace").strip()
+                    raise _taken(address, study, holder or "another process")
+                if not self._still_there(file):  # its last holder took it away in between
+                    os.close(file)
+                    continue
+                os.ftruncate(file, 0)
+                now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+                os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode())
+            except BaseException:
+                os.close(file)
+                raise
+            return file
+
+    def _still_there(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+
+class ServerLock:
+    """The lock of one study of a PostgreSQL store: an advisory lock of the writer's own connection.
+
+    The server gives it back when the connection ends, so a writer that was killed does not block.
+
+    Args:
+        connection: The writer's; the lock lives as long.
+        address: The store.
+        study: The name of the study.
+
+    Raises:
+        StoreLockedError: If somebody else holds it; the message says who.
+    """
+
+    def __init__(self, connection: Connection, address: Address, study: str) -> None:
+        digest = hashlib.sha256(f"stepsize study {study}".encode()).digest()
+        self._connection = connection
+        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        patience = time.monotonic() + _PATIENCE
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}):
+            if time.monotonic() > patience:
+                raise _taken(address, study, self._holder())
+            time.sleep(0.05)
+
+    def release(self) -> None:
+        """Let others write the study."""
+        if not self._connection.invalidated:  # a lost connection has given it back already
+            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+
+    def _holder(self) -> str:
+        query = text(
+            "SELECT a.pid, coalesce(host(a.client_addr), 'the server itself'), a.backend_start FROM pg_locks l "
+            "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+            "AND (l.classid::bigint << 32 | l.objid::bigint) = :key"
+        )
+        row = self._connection.execute(query, {"key": self._key}).first()
+        return (
+            "another process" if row is None else f"a client on {row[1]} (server process {row[0]}) since {row[2]:%F %R}"
+        )
+
+
+def _taken(address: Address, study: str, holder: str) -> StoreLockedError:
+    return StoreLockedError(
+        f"study '{study}' of {address} is being written by {holder}; "
+        "wait until it ends, stop it, or give the study another name"
+    )
+
+
+def _locked(file: int) -> bool:
+    """Lock the file for this process and return whether that could be done."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(file, 4096, os.SEEK_SET)  # behind the text, which others must be able to read
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            os.lseek(file, 0, os.SEEK_SET)
+        else:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError | PermissionError):
+            raise
+        return False
+    return True
