@@ -14,13 +14,13 @@ import altair as alt
 import pytest
 
 from stepsize.errors import InputError
-from stepsize.views import PLOT_SUFFIXES, CurvePoint, LrCurveView, check_plot_path, lr_curve_chart, save_chart
+from stepsize.views import PLOT_SUFFIXES, Chart, CurvePoint, LrCurveView, check_plot_path, lr_curve_chart, save_chart
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture(scope="module")
-def chart() -> alt.LayerChart:
+def chart() -> Chart:
     points = tuple(CurvePoint(lr, lr + 0.001 / lr, 10) for lr in (0.01, 0.03, 0.1))
     return lr_curve_chart(LrCurveView(points, "sgd", "constant", 10, lr=0.03))
 
@@ -29,7 +29,7 @@ def chart() -> alt.LayerChart:
     (".png", b"\x89PNG\r\n\x1a\n"), (".PNG", b"\x89PNG\r\n\x1a\n"),
     (".svg", b"<svg"), (".pdf", b"%PDF-"), (".html", b"<!DOCTYPE html>"),
 ])  # fmt: skip
-def test_the_suffix_names_the_format(chart: alt.LayerChart, tmp_path: Path, suffix: str, magic: bytes) -> None:
+def test_the_suffix_names_the_format(chart: Chart, tmp_path: Path, suffix: str, magic: bytes) -> None:
     target = save_chart(chart, tmp_path / f"lr{suffix}")
     content = target.read_bytes().lstrip()
     assert content.startswith(magic)
@@ -37,14 +37,14 @@ def test_the_suffix_names_the_format(chart: alt.LayerChart, tmp_path: Path, suff
     assert [path.name for path in tmp_path.iterdir()] == [f"lr{suffix}"]
 
 
-def test_a_png_has_two_pixels_for_each_unit(chart: alt.LayerChart, tmp_path: Path) -> None:
+def test_a_png_has_two_pixels_for_each_unit(chart: Chart, tmp_path: Path) -> None:
     content = save_chart(chart, tmp_path / "lr.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
     assert 1280 < width < 1700
     assert 640 < height < 1200
 
 
-def test_html_carries_its_scripts_within_itself(chart: alt.LayerChart, tmp_path: Path) -> None:
+def test_html_carries_its_scripts_within_itself(chart: Chart, tmp_path: Path) -> None:
     text = save_chart(chart, tmp_path / "lr.html").read_text(encoding="utf-8")
     markup = re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"\b(src|href|url)\b", markup)
@@ -54,13 +54,13 @@ def test_html_carries_its_scripts_within_itself(chart: alt.LayerChart, tmp_path:
     assert len(text) > 500_000  # the renderer itself
 
 
-def test_texts_of_an_svg_are_the_ticks_and_titles_of_the_info(chart: alt.LayerChart, tmp_path: Path) -> None:
+def test_texts_of_an_svg_are_the_ticks_and_titles_of_the_info(chart: Chart, tmp_path: Path) -> None:
     text = save_chart(chart, tmp_path / "lr.svg").read_text(encoding="utf-8")
     shown = re.findall(r"<text[^>]*>([^<]+)</text>", text)
     assert {"0.01", "0.02", "0.05", "0.1", "learning rate", "validation loss", "recommended 0.03"} <= set(shown)
 
 
-def test_the_file_is_as_readable_as_any_other_new_file(chart: alt.LayerChart, tmp_path: Path) -> None:
+def test_the_file_is_as_readable_as_any_other_new_file(chart: Chart, tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     target = save_chart(chart, tmp_path / "lr.svg")
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -81,7 +81,7 @@ def test_a_failure_leaves_an_older_file_as_it_was_and_nothing_beside_it(tmp_path
 
 
 def test_a_failure_while_moving_leaves_nothing_beside_it(
-    chart: alt.LayerChart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chart: Chart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError("disk gone")
@@ -92,7 +92,7 @@ def test_a_failure_while_moving_leaves_nothing_beside_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_stays_a_link_and_its_target_is_written(chart: alt.LayerChart, tmp_path: Path) -> None:
+def test_a_link_stays_a_link_and_its_target_is_written(chart: Chart, tmp_path: Path) -> None:
     (tmp_path / "link.svg").symlink_to(tmp_path / "real.svg")
     save_chart(chart, tmp_path / "link.svg")
     assert (tmp_path / "link.svg").is_symlink()

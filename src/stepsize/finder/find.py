@@ -5,28 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Sized
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from collections.abc import Callable
 
 from stepsize.curves.lr_curve import LrCurve, Observation, Prior, fit_lr_curve
 from stepsize.errors import InputError
-from stepsize.finder.found import Conditions, Cost, CurveData, Found
+from stepsize.finder.found import Cost, CurveData, Found
 from stepsize.finder.on_task import range_test_task
 from stepsize.finder.policy import Policy
 from stepsize.finder.range_test import RangeTest
 from stepsize.finder.trust import judge_answer, recommended
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.training.batches import Stream, count_examples, to_device
-from stepsize.training.evaluate import autocast, evaluate
+from stepsize.training.conditions import Conditions
 from stepsize.training.executor import Executor, InOrder
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
-from stepsize.training.stepping import build_model
+from stepsize.training.start import look_at_start
 from stepsize.training.task import Task
 
 __all__ = ["find"]
@@ -35,7 +28,6 @@ _RANGE_SHARE = 1 / 12  # of the horizon, for the ramp of the range test
 _RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
 _PROBE_CALLS = 15  # of the step function, at the critical rate, about
 _MOST_FOR_BRACKET = 0.5  # of the budget
-_VAL_SHARE = 0.15  # of the work of a short run, for judging it
 _RESERVE = 0.05  # of the budget, for what passes do not count: building models, snapshots, fits
 _TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
 
@@ -88,15 +80,6 @@ def find(
     return search.run()
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What is known before any training."""
-
-    judged: float  # of the untrained model, lower is better
-    val_examples: int
-    batch_size: int  # examples a batch of training data
-
-
 class _Search:
     """One call of :func:`find` while it goes on."""
 
@@ -112,48 +95,27 @@ class _Search:
     def run(self) -> Found:
         world = Snapshot(data=[source for source in (self._task.train, self._task.val) if source is not None])
         try:
-            self._start = self._look()
+            self._start = look_at_start(self._task, self._seed)
             ranged = self._bracket()
             policy = Policy(
                 horizon=self._task.horizon,
                 budget=(1 - _RESERVE) * self._budget,
-                cost=self._price,
+                cost=self._start.price,
                 untrained=self._start.judged,
                 prior=_prior(self._task, ranged),
             )
             calls = 0 if ranged is None else ranged.calls
-            policy.spent = (3 * self._task.accumulate * calls + self._val_passes(None)) / self._full_passes
+            policy.spent = (3 * self._task.accumulate * calls + self._start.val_passes(None)) / self._start.full_passes
             self._train(policy)
         finally:
             world.restore()
         intact = ranged is None or ranged.restored
         return self._answer(policy, ranged, restored=intact and world.intact())
 
-    def _look(self) -> _Start:
-        """Learn how much data there are, and what the untrained model reaches on them."""
-        task = self._task
-        with isolated_rng(self._seed):
-            first = next(Stream(task.train))
-            size = max(1, count_examples(first))
-            if task.val is None:
-                return _Start(self._first_loss(first), 0, size)
-            if isinstance(task.val, Sized):
-                examples = len(task.val) * count_examples(next(iter(task.val), None))
-            else:
-                examples = sum(count_examples(batch) for batch in task.val)
-            evaluation = evaluate(task, build_model(task), step=0, examples=self._val_limit(None, size)).evaluation
-        return _Start(evaluation.judged(task.judge, maximize=task.maximize), examples, size)
-
-    def _first_loss(self, batch: Any) -> float:
-        with torch.no_grad(), autocast(self._task):
-            batch = to_device(batch, torch.device(self._task.device or "cpu"))
-            loss = self._task.compute_loss(build_model(self._task), batch)
-        return float(loss.mean()) if isinstance(loss, Tensor) else math.nan  # the first update will name what is wrong
-
     def _bracket(self) -> RangeTest | None:
         """Run the range test, unless it would take most of a small budget."""
         steps = int(min(max(self._task.horizon * _RANGE_SHARE, _RAMP_STEPS[0]), _RAMP_STEPS[1]))
-        price = 3 * self._task.accumulate * (steps + _PROBE_CALLS) / self._full_passes
+        price = 3 * self._task.accumulate * (steps + _PROBE_CALLS) / self._start.full_passes
         if price > _MOST_FOR_BRACKET * self._budget:
             return None
         return range_test_task(self._task, steps=steps, seed=self._seed, watch=self._range_watch(steps))
@@ -166,31 +128,11 @@ class _Search:
 
     def _train(self, policy: Policy) -> None:
         while (proposal := policy.ask()) is not None:
-            limit = self._val_limit(proposal.steps, self._start.batch_size)
+            limit = self._start.val_limit(proposal.steps)
             setting = Setting(proposal.lr, self._seed, proposal.steps, limit)
             run = self._executor(self._task, [setting], watcher=self._watcher)[0]
             self._runs.append(run)
-            policy.tell(_observed(self._task, run), run.passes / self._full_passes)
-
-    @property
-    def _full_passes(self) -> float:
-        """The work of one full training with its evaluation, in forward passes of a batch."""
-        return 3.0 * self._task.accumulate * self._task.horizon + self._start.val_examples / self._start.batch_size
-
-    def _price(self, steps: int) -> float:
-        return (3.0 * self._task.accumulate * steps + self._val_passes(steps)) / self._full_passes
-
-    def _val_passes(self, steps: int | None) -> float:
-        limit = self._val_limit(steps, self._start.batch_size)
-        examples = self._start.val_examples if limit is None else min(limit, self._start.val_examples)
-        return examples / self._start.batch_size
-
-    def _val_limit(self, steps: int | None, batch_size: int) -> int | None:
-        """Return how many unseen examples judge a run of ``steps`` updates; None (all) at the full horizon."""
-        if steps is not None and steps >= self._task.horizon:
-            return None
-        updates = self._task.accumulate * (steps or max(1, self._task.horizon // 16))
-        return max(1, int(_VAL_SHARE * 3 * updates * batch_size))
+            policy.tell(_observed(self._task, run), run.passes / self._start.full_passes)
 
     def _answer(self, policy: Policy, ranged: RangeTest | None, *, restored: bool) -> Found:
         observations = policy.observations
@@ -202,7 +144,7 @@ class _Search:
             interval=None if fit is None or lr is None else _interval(fit, lr),
             verdict=verdict,
             cost=self._cost(policy),
-            conditions=self._conditions(),
+            conditions=Conditions.of(self._task, self._start.batch_size),
             curve=CurveData(tuple(self._runs), tuple(seen.value for seen in observations), fit),
             train_optimum=self._train_optimum(policy) if lr is not None else None,
             regret=None if fit is None or lr is None else fit.expected_regret(lr),
@@ -214,14 +156,8 @@ class _Search:
         seconds = time.perf_counter() - self._began
         # The longest run tells the price of an update best; a training that was cut short is no measure.
         longest = max(self._runs, key=lambda run: len(run.losses), default=None)
-        training = longest.seconds / longest.passes * self._full_passes if longest is not None else None
+        training = longest.seconds / longest.passes * self._start.full_passes if longest is not None else None
         return Cost(policy.spent, None if training is None else seconds / training, seconds, len(self._runs))
-
-    def _conditions(self) -> Conditions:
-        task = self._task
-        judge = task.judge if task.judge != "loss" else "validation loss" if task.val is not None else "training loss"
-        size = self._start.batch_size * task.accumulate
-        return Conditions(task.name, task.optimizer_name, task.schedule_name, task.horizon, size, judge)
 
     def _train_optimum(self, policy: Policy) -> float | None:
         seen = [Observation(r.setting.steps, r.setting.lr, r.train_loss, r.divergence is not None) for r in self._runs]

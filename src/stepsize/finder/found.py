@@ -12,37 +12,13 @@ from numpy.typing import NDArray
 from stepsize.curves import Verdict
 from stepsize.curves.lr_curve import LrCurve
 from stepsize.finder.range_test import RangeTest
+from stepsize.training.conditions import Conditions
 from stepsize.training.runs import Run
 from stepsize.views import Chart, CurveFit, CurvePoint, LrCurveView, lr_curve_chart
 
-__all__ = ["Conditions", "Cost", "CurveData", "Found"]
+__all__ = ["Cost", "CurveData", "Found"]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What a recommended rate is for: it holds for no other optimizer, schedule, horizon or batch size.
-
-    Attributes:
-        task: The name of the task.
-        optimizer: Of the training.
-        schedule: Whose peak the rate is.
-        horizon: The number of updates.
-        batch_size: Examples an update; None where the batches do not tell.
-        judge: What was compared: ``"validation loss"``, ``"training loss"``, or a metric.
-    """
-
-    task: str
-    optimizer: str
-    schedule: str
-    horizon: int
-    batch_size: int | None
-    judge: str
-
-    def __str__(self) -> str:
-        size = "" if self.batch_size is None else f", batch size {self.batch_size}"
-        return f"{self.optimizer}, schedule {self.schedule}, {self.horizon:,} steps{size}, judged by {self.judge}"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,28 @@
 """Views: from plain data to a pure ``*_info``, from there to a drawn chart; altair is loaded on drawing only."""
 
 from stepsize.curves.numerals import number_text as number_text
+from stepsize.views.best_against_cost import BestAgainstCostInfo as BestAgainstCostInfo
+from stepsize.views.best_against_cost import BestAgainstCostView as BestAgainstCostView
+from stepsize.views.best_against_cost import CostSeries as CostSeries
+from stepsize.views.best_against_cost import best_against_cost_chart as best_against_cost_chart
+from stepsize.views.best_against_cost import best_against_cost_info as best_against_cost_info
 from stepsize.views.chart import Chart as Chart
+from stepsize.views.curves_by_rate import CurvesByRateInfo as CurvesByRateInfo
+from stepsize.views.curves_by_rate import CurvesByRateView as CurvesByRateView
+from stepsize.views.curves_by_rate import RateCurve as RateCurve
+from stepsize.views.curves_by_rate import curves_by_rate_chart as curves_by_rate_chart
+from stepsize.views.curves_by_rate import curves_by_rate_info as curves_by_rate_info
+from stepsize.views.heat_map import ColourKey as ColourKey
+from stepsize.views.heat_map import HeatMapInfo as HeatMapInfo
+from stepsize.views.heat_map import HeatMapView as HeatMapView
+from stepsize.views.heat_map import MapGuide as MapGuide
+from stepsize.views.heat_map import MapPlace as MapPlace
+from stepsize.views.heat_map import MapRun as MapRun
+from stepsize.views.heat_map import constant_effective_lr as constant_effective_lr
+from stepsize.views.heat_map import heat_map_chart as heat_map_chart
+from stepsize.views.heat_map import heat_map_info as heat_map_info
 from stepsize.views.lr_curve import CurveFit as CurveFit
+from stepsize.views.lr_curve import CurvePanel as CurvePanel
 from stepsize.views.lr_curve import CurvePoint as CurvePoint
 from stepsize.views.lr_curve import LrCurveInfo as LrCurveInfo
 from stepsize.views.lr_curve import LrCurveView as LrCurveView
@@ -20,6 +40,7 @@ from stepsize.views.range_test import RangeTestInfo as RangeTestInfo
 from stepsize.views.range_test import RangeTestView as RangeTestView
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
+from stepsize.views.rulers import MapDimension as MapDimension
 from stepsize.views.run import RunInfo as RunInfo
 from stepsize.views.run import RunView as RunView
 from stepsize.views.run import run_chart as run_chart

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stepsize.curves.numerals import number_text
 
-__all__ = ["Axis", "Tick", "clip_levels", "log_ticks", "lr_axis", "step_axis", "value_axis"]
+__all__ = [
+    "Axis", "Tick", "clip_levels", "complement_text", "complement_ticks", "log_ticks", "lr_axis", "step_axis",
+    "value_axis",
+]  # fmt: skip
 
 _HUGE = 1e300  # beyond it, differences of two levels could overflow
 _LEAST_DECADES = 0.8  # of a log axis: holds at least one of 1, 2, 5 times a power of ten
@@ -37,10 +40,11 @@ class Axis:
         high: The value at its end.
         log: Whether equal distances are equal ratios.
         title: What it measures, with the unit.
-        ticks: Of a log axis; a linear one leaves them to the renderer.
+        ticks: Of a log axis; a linear one that has none leaves them to the renderer.
         empty: Whether nothing finite lies on it; its numbers would mean nothing and are left out.
         bare: Whether texts are left to another panel below.
         count: About how many ticks a linear axis has.
+        reverse: Whether ``high`` stands at the beginning.
     """
 
     low: float
@@ -51,24 +55,28 @@ class Axis:
     empty: bool = False
     bare: bool = False
     count: int = 6
+    reverse: bool = False
 
     def position(self, value: float) -> float:
         """Return where ``value`` lies, as a share of the axis; below 0 or above 1 outside it."""
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return 1 - share if self.reverse else share
 
 
-def clip_levels(values: ArrayLike, keep: ArrayLike = ()) -> tuple[float, float]:
+def clip_levels(values: ArrayLike, keep: ArrayLike = (), *, quantile: float = 0.75) -> tuple[float, float]:
     """Return the lowest and the highest level worth showing.
 
-    With a the lowest value and q the third quartile, values above q + (q - a) are given up, unless they
-    overshoot by so little (a quarter of the height) that showing them costs nothing. Falling is progress,
-    so only what lies 50 quartile distances below the first quartile is given up at the lower side.
+    With a the lowest value and q the third quartile, or another ``quantile``, values above q + (q - a) are given
+    up, unless they overshoot by so little (a quarter of the height) that showing them costs nothing. Falling is
+    progress, so only what lies 50 quartile distances below the first quartile is given up at the lower side.
 
     Args:
         values: Any shape; NaN and infinities are passed over.
         keep: Levels that must be shown, whatever the values.
+        quantile: Where q lies, in (0.25, 1).
 
     Returns:
         The two levels; ``(0, 1)`` where nothing is finite.
@@ -81,7 +89,7 @@ def clip_levels(values: ArrayLike, keep: ArrayLike = ()) -> tuple[float, float]:
     must = _finite(keep)
     if not finite.size:
         return (float(must.min()), float(must.max())) if must.size else (0.0, 1.0)
-    first, third = (float(level) for level in np.quantile(finite, (0.25, 0.75)))
+    first, third = (float(level) for level in np.quantile(finite, (0.25, quantile)))
     low, high = float(finite.min()), float(finite.max())
     if third > first:
         low = max(low, first - 50 * (third - first))
@@ -91,19 +99,22 @@ def clip_levels(values: ArrayLike, keep: ArrayLike = ()) -> tuple[float, float]:
     return min(low, *must.tolist(), low), max(high, *must.tolist(), high)
 
 
-def value_axis(values: ArrayLike, title: str, *, keep: ArrayLike = (), may_log: bool = False) -> Axis:
+def value_axis(
+    values: ArrayLike, title: str, *, keep: ArrayLike = (), may_log: bool = False, decades: float = _LOG_DECADES
+) -> Axis:
     """Return the vertical axis for ``values``: robust limits with some air, log where that reads better.
 
     Args:
         values: What will be drawn; NaN and infinities are passed over.
         title: What it measures.
         keep: Levels that must be shown.
-        may_log: Whether a log axis is an option; taken if all is positive and spans over 1.5 decades.
+        may_log: Whether a log axis is an option; taken if all is positive and spans over ``decades``.
+        decades: From which span on values are read better on a log axis.
     """
     finite = np.concatenate([_finite(values), _finite(keep)])
-    if may_log and finite.size and finite.min() > 0 and finite.max() / finite.min() > 10**_LOG_DECADES:
+    if may_log and finite.size and finite.min() > 0 and finite.max() / finite.min() > 10**decades:
         low, high = clip_levels(np.log10(_finite(values)), np.log10(_finite(keep)))
-        if high - low > _LOG_DECADES:  # what is left after clipping decides
+        if high - low > decades:  # what is left after clipping decides
             pad = _PAD * (high - low)
             return _log_axis(10 ** (low - pad), 10 ** (high + pad), title)
     low, high = clip_levels(values, keep)
@@ -156,6 +167,28 @@ def log_ticks(low: float, high: float) -> tuple[Tick, ...]:
                 bears = digit in labelled and (power - first) % stride == 0
                 ticks.append(Tick(value, number_text(value) if bears else ""))
     return tuple(ticks)
+
+
+def complement_ticks(low: float, high: float) -> tuple[Tick, ...]:
+    """Return ticks for what lies as near to one as ``low`` … ``high``: at the distances, with texts of the values.
+
+    Example:
+        >>> [tick.text for tick in complement_ticks(0.005, 1.0) if tick.text]
+        ['0.99', '0.9', '0']
+    """
+    return tuple(replace(tick, text=complement_text(tick.value) if tick.text else "") for tick in log_ticks(low, high))
+
+
+def complement_text(distance: float) -> str:
+    """Return one minus ``distance`` with as many digits as tell it from one.
+
+    Example:
+        >>> complement_text(0.1), complement_text(0.00021), complement_text(1.0)
+        ('0.9', '0.99979', '0')
+    """
+    places = max(0, 1 - math.floor(math.log10(distance)))
+    text = f"{1 - distance:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _log_axis(low: float, high: float, title: str) -> Axis:

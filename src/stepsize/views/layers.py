@@ -14,7 +14,10 @@ from stepsize.views.theme import ANSWER, HEIGHT, LINE_HEIGHT, MUTED, ROLE_COLOUR
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["band", "edges", "flags", "layered", "level", "lines", "points", "rows", "x_encoding", "y_encoding"]
+__all__ = [
+    "band", "crosses", "edges", "flags", "layered", "level", "line_legend", "lines", "points", "rows",
+    "x_encoding", "y_encoding",
+]  # fmt: skip
 
 _EDGES = {  # kind: shape, pixels from the top
     ABOVE: ("triangle-up", 7.0),
@@ -111,8 +114,29 @@ def edges(marks: Sequence[Point], x: Axis, y: Axis, colour: Any) -> list[alt.Cha
     return layers
 
 
+def crosses(marks: Sequence[Point], x: Axis, y: Axis, *, name: str = "crosses", size: float = 60) -> list[alt.Chart]:
+    """Return what went wrong as crosses at its place, with a light rim that parts them from what lies below."""
+    import altair as alt
+
+    if not marks:
+        return []
+    data = rows(asdict(mark) for mark in marks)
+    place = {"x": x_encoding(x), "y": y_encoding(y)}
+    rim = alt.Chart(data).mark_point(shape=_CROSS, size=size, strokeWidth=4.5, stroke="white", opacity=0.85)
+    mark = alt.Chart(data, name=name).mark_point(shape=_CROSS, size=size, strokeWidth=2, stroke=WARNING, opacity=1)
+    return [rim.encode(**place), mark.encode(**place, tooltip=_tooltip(x, y))]
+
+
 def lines(
-    pieces: Sequence[Line], x: Axis, y: Axis, colour: Any, *, name: str, width: float = 2, opacity: float = 1
+    pieces: Sequence[Line],
+    x: Axis,
+    y: Axis,
+    colour: Any,
+    *,
+    name: str,
+    width: float = 2,
+    opacity: float = 1,
+    dash: Any = None,
 ) -> list[alt.Chart]:
     """Return the layer of lines, each piece connected in itself; none where there is nothing to connect."""
     import altair as alt
@@ -125,7 +149,8 @@ def lines(
     if not data:
         return []
     mark = alt.Chart(rows(data), name=name).mark_line(strokeWidth=width, opacity=opacity, clip=True)
-    return [mark.encode(x=x_encoding(x), y=y_encoding(y), color=colour, detail="piece:N", order=alt.Order("x:Q"))]
+    place = {"x": x_encoding(x), "y": y_encoding(y), "detail": "piece:N", "order": alt.Order("x:Q")}
+    return [mark.encode(color=colour, **place, **({} if dash is None else {"strokeDash": dash}))]
 
 
 def flags(marks: Sequence[Flag], x: Axis, *, height: float = HEIGHT, texts: bool = True) -> list[alt.Chart]:
@@ -154,7 +179,7 @@ def flags(marks: Sequence[Flag], x: Axis, *, height: float = HEIGHT, texts: bool
     return layers
 
 
-def band(interval: tuple[float, float] | None, x: Axis) -> list[alt.Chart]:
+def band(interval: tuple[float, float] | None, x: Axis, *, height: float = HEIGHT) -> list[alt.Chart]:
     """Return the interval as a shaded band over the whole height."""
     import altair as alt
 
@@ -162,7 +187,7 @@ def band(interval: tuple[float, float] | None, x: Axis) -> list[alt.Chart]:
         return []
     data = rows([{"x": interval[0], "x2": interval[1]}])
     mark = alt.Chart(data, name="interval").mark_rect(color=ANSWER, opacity=0.12, clip=True)
-    return [mark.encode(x=x_encoding(x), x2="x2:Q", y=alt.value(0), y2=alt.value(HEIGHT))]
+    return [mark.encode(x=x_encoding(x), x2="x2:Q", y=alt.value(0), y2=alt.value(height))]
 
 
 def level(value: float | None, text: str, y: Axis) -> list[alt.Chart]:
@@ -177,10 +202,28 @@ def level(value: float | None, text: str, y: Axis) -> list[alt.Chart]:
     return [rule, label.encode(x=alt.value(WIDTH), y=y_encoding(y), text="text:N")]
 
 
+def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
+    """Return the legend of lines called ``names``, in as many columns as fit."""
+    import altair as alt
+
+    return alt.Legend(
+        title=title,
+        columns=next(count for count in range(len(names), 0, -1) if count == 1 or _legend_width(names, count) <= WIDTH),
+        labelLimit=WIDTH,
+        offset=8,
+        symbolType="stroke",
+        symbolSize=260,
+        symbolStrokeWidth=3,
+        symbolOpacity=1,
+    )
+
+
 def _scale(axis: Axis) -> alt.Scale:
     import altair as alt
 
-    return alt.Scale(type="log" if axis.log else "linear", domain=[axis.low, axis.high], nice=False, zero=False)
+    kind: Any = "log" if axis.log else "linear"
+    turned: Any = axis.reverse or alt.Undefined
+    return alt.Scale(type=kind, domain=[axis.low, axis.high], nice=False, zero=False, reverse=turned)
 
 
 def _axis(axis: Axis) -> alt.Axis:
@@ -188,7 +231,7 @@ def _axis(axis: Axis) -> alt.Axis:
 
     if axis.empty:
         return alt.Axis(values=[])
-    if not axis.log:
+    if not axis.log and not axis.ticks:
         return alt.Axis(labelExpr=_linear_text(axis), tickCount=axis.count, labels=not axis.bare)
     values = [tick.value for tick in axis.ticks]
     texts = [tick.text for tick in axis.ticks]
@@ -198,6 +241,7 @@ def _axis(axis: Axis) -> alt.Axis:
         values=values,
         labelExpr=text,
         labelOverlap=False,
+        labels=not axis.bare,
         gridOpacity={"condition": major, "value": 0.35},
         tickOpacity={"condition": major, "value": 0.4},
     )
@@ -219,3 +263,8 @@ def _tooltip(x: Axis, y: Axis) -> list[alt.Tooltip]:
         alt.Tooltip("text:N", title=y.title),
         alt.Tooltip("series:N", title="series"),
     ]
+
+
+def _legend_width(names: Sequence[str], columns: int) -> float:
+    """About how many pixels a legend takes, each column being as wide as its longest name and a symbol."""
+    return sum(6.5 * max(len(name) for name in names[column::columns]) + 36 for column in range(columns))

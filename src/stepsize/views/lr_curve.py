@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -26,13 +26,14 @@ from stepsize.views.marks import (
     place_flags,
     place_point,
 )
-from stepsize.views.theme import INK, SERIES, SHAPES, WARNING, WIDTH, header, themed
+from stepsize.views.theme import INK, SHAPES, WARNING, WIDTH, header, shades, themed
 
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["CurveFit", "CurvePoint", "LrCurveInfo", "LrCurveView", "lr_curve_chart", "lr_curve_info"]
+__all__ = ["CurveFit", "CurvePanel", "CurvePoint", "LrCurveInfo", "LrCurveView", "lr_curve_chart", "lr_curve_info"]
 
+_TRAIN_HEIGHT = 130
 _MARGIN = 0.12  # a text centred at less than this share of the width from an edge could leave the plot
 
 
@@ -46,6 +47,7 @@ class CurvePoint:
         steps: Its horizon, in updates; the rung that it belongs to.
         seed: Its seed.
         diverged: Whether it was given up; it is drawn as a cross then, whatever its loss.
+        train_loss: Its training loss, for the panel below; NaN leaves it out there.
     """
 
     lr: float
@@ -53,6 +55,7 @@ class CurvePoint:
     steps: int
     seed: int = 0
     diverged: bool = False
+    train_loss: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,9 @@ class CurveFit:
 class LrCurveView:
     """What the chart of an lr curve shows.
 
+    Where a rate was trained from several seeds, each run is a faint point, equal seeds are joined by thin lines and
+    the means stand out. Training losses, where there are any, get a panel of their own, on the same rates.
+
     Args:
         points: The runs, at least one.
         optimizer: Its name, which the recommendation is for.
@@ -95,9 +101,11 @@ class LrCurveView:
         title: What was searched.
         verdict: The answer, as a sentence; wrapped by the chart.
         loss_label: The title of the vertical axis: "validation loss", or the metric.
+        confidence: How surely the best rate lies in the interval, in (0, 1); None where that is not known.
+        joined: Whether runs of neighbouring rates are joined by lines: not where they differ in more than the rate.
 
     Raises:
-        InputError: If there is no point, or a rate is not positive.
+        InputError: If there is no point, a rate is not positive, or the confidence is no share.
     """
 
     points: tuple[CurvePoint, ...]
@@ -112,10 +120,14 @@ class LrCurveView:
     title: str = "Loss against learning rate"
     verdict: str = ""
     loss_label: str = "validation loss"
+    confidence: float | None = None
+    joined: bool = True
 
     def __post_init__(self) -> None:
         if not self.points:
             raise InputError("points", self.points, "must hold at least one run")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise InputError("confidence", self.confidence, "must lie between 0 and 1", "Write 80 % as 0.8")
         for point in self.points:
             if not (math.isfinite(point.lr) and point.lr > 0):
                 raise InputError("points", point, "must have positive, finite rates, since their axis is logarithmic")
@@ -131,32 +143,50 @@ class Caption:
 
 
 @dataclass(frozen=True)
+class CurvePanel:
+    """Losses against the rate.
+
+    Attributes:
+        y: The axis of losses: clipped where they explode, log where they span decades.
+        points: The runs.
+        seeds: Per rung the runs of each seed, connected; empty where no rate has several.
+        means: Per rung and rate the mean over the seeds that reached something, where most did; empty where no rate
+            has several.
+        rungs: Per rung the means, connected; parted by rates that have none.
+        broken: What the crosses are, and where their text stands; None where there are none.
+    """
+
+    y: Axis
+    points: tuple[Point, ...]
+    seeds: tuple[Line, ...]
+    means: tuple[Point, ...]
+    rungs: tuple[Line, ...]
+    broken: Caption | None = None
+
+
+@dataclass(frozen=True)
 class LrCurveInfo:
     """Everything that stands on the chart, at its place.
 
     Attributes:
         x: The axis of learning rates.
-        y: The axis of losses: clipped where they explode, log where they span decades.
-        points: The runs.
-        rungs: Per rung the mean over its seeds, connected.
+        judged: The losses that decide.
+        train: The training losses, without the diverged; None where there are none.
         fit: The fitted curve, in finite pieces.
         edges: The lower and the upper edge of its band, as ``(lr, low, high)``.
         flags: The recommendation and the optimum of the training loss.
         series: The names of the rungs, from the shortest to the longest.
         lines: Verdict, setting and notes below the title.
-        broken: What the crosses are, and where their text stands; None where there are none.
     """
 
     x: Axis
-    y: Axis
-    points: tuple[Point, ...]
-    rungs: tuple[Line, ...]
+    judged: CurvePanel
+    train: CurvePanel | None
     fit: tuple[Line, ...]
     edges: tuple[tuple[float, float, float], ...]
     flags: tuple[Flag, ...]
     series: tuple[str, ...]
     lines: tuple[str, ...]
-    broken: Caption | None
 
 
 def lr_curve_info(view: LrCurveView) -> LrCurveInfo:
@@ -171,33 +201,37 @@ def lr_curve_info(view: LrCurveView) -> LrCurveInfo:
     Example:
         >>> runs = (CurvePoint(1e-3, 0.9, 125), CurvePoint(1e-2, 0.4, 125), CurvePoint(1e-1, 9.0, 125, diverged=True))
         >>> info = lr_curve_info(LrCurveView(runs, "adamw", "cosine", horizon=2000, lr=0.008))
-        >>> info.series, [point.kind for point in info.points], info.flags[0].text
+        >>> info.series, [point.kind for point in info.judged.points], info.flags[0].text
         (('125 steps (T/16)',), ['inside', 'inside', 'diverged'], 'recommended 0.008')
     """
     fit = view.fit
     marked = _marked(view)
     x = lr_axis([point.lr for point in view.points] + [rate for rate, _, _ in marked] + list(view.interval or ()))
-    losses = [point.loss for point in view.points if not point.diverged]
-    y = value_axis(losses, view.loss_label, keep=_levels(view), may_log=True)
     names = {steps: _rung_name(steps, view.horizon) for steps in sorted({point.steps for point in view.points})}
-    placed = tuple(
-        place_point(point.lr, point.loss, names[point.steps], y, diverged=point.diverged) for point in view.points
-    )
+    judged = _panel(view.points, names, view.loss_label, keep=_levels(view), joined=view.joined)
+    train = None
+    if any(math.isfinite(point.train_loss) for point in view.points):
+        trained = [replace(point, loss=point.train_loss) for point in view.points]
+        train = _panel(trained, names, "training loss", joined=view.joined)
+        train = replace(train, points=tuple(point for point in train.points if point.kind != DIVERGED))
     return LrCurveInfo(
         x=x,
-        y=y,
-        points=placed,
-        rungs=_rung_lines(view, names, y),
-        fit=line_through("fit", fit.lrs, fit.mean, y) if fit else (),
-        edges=_band_edges(fit, y) if fit else (),
+        judged=replace(judged, broken=_caption(judged.points, x)),
+        train=train,
+        fit=line_through("fit", fit.lrs, fit.mean, judged.y) if fit else (),
+        edges=_band_edges(fit, judged.y) if fit else (),
         flags=place_flags(marked, x, WIDTH),
         series=tuple(names.values()),
-        lines=wrapped(view.verdict, _setting(view), " ".join(_legend(view)), " ".join(_notes(placed))),
-        broken=_caption(placed, x),
+        lines=wrapped(
+            view.verdict,
+            _setting(view),
+            " ".join(_legend(view, several=bool(judged.means))),
+            " ".join(_notes(judged.points)),
+        ),
     )
 
 
-def lr_curve_chart(view: LrCurveView) -> alt.LayerChart:
+def lr_curve_chart(view: LrCurveView) -> alt.LayerChart | alt.VConcatChart:
     """Return the chart of an lr curve: runs by rung, fit with its band, interval and recommendation.
 
     Args:
@@ -209,21 +243,80 @@ def lr_curve_chart(view: LrCurveView) -> alt.LayerChart:
     import altair as alt
 
     info = lr_curve_info(view)
-    names = list(info.series)
-    legend = alt.Legend(title="horizon of the run")
-    colour = alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=_cycled(SERIES, len(names))))
-    shape = alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=_cycled(SHAPES, len(names))))
-    chart = layered(
-        *band(view.interval, info.x),
-        *flags(info.flags, info.x),
-        *_fit_band(info),
-        *lines(info.rungs, info.x, info.y, colour, name="rungs", width=1.2, opacity=0.6),
-        *lines(info.fit, info.x, info.y, alt.value(INK), name="fit", width=2.2),
-        points(info.points, info.x, info.y, colour, shape=shape, size=70, opacity=0.9),
-        *edges(info.points, info.x, info.y, colour),
-        *_broken_caption(info),
+    title = header(view.title, info.lines)
+    if info.train is None:
+        return themed(_judged_panel(view, info, info.x, legend=True).properties(title=title))
+    upper = _judged_panel(view, info, replace(info.x, bare=True), legend=True)
+    lower = layered(
+        *band(view.interval, info.x, height=_TRAIN_HEIGHT),
+        *flags(info.flags, info.x, height=_TRAIN_HEIGHT, texts=False),
+        *_runs(info.train, info, info.x, legend=True),
+        height=_TRAIN_HEIGHT,
     )
-    return themed(chart.properties(title=header(view.title, info.lines)))
+    return themed(alt.vconcat(upper, lower, spacing=10).properties(title=title))
+
+
+def _judged_panel(view: LrCurveView, info: LrCurveInfo, x: Axis, *, legend: bool) -> alt.LayerChart:
+    import altair as alt
+
+    return layered(
+        *band(view.interval, x),
+        *flags(info.flags, x),
+        *_fit_band(info, x),
+        *_runs(info.judged, info, x, legend=legend),
+        *lines(info.fit, x, info.judged.y, alt.value(INK), name="fit", width=2.2),
+        *_broken_caption(info.judged, x),
+    )
+
+
+def _runs(panel: CurvePanel, info: LrCurveInfo, x: Axis, *, legend: bool) -> list[alt.Chart]:
+    """The runs by rung: the longer, the darker; shapes tell the rungs too."""
+    import altair as alt
+
+    names = list(info.series)
+    shown = alt.Legend(title="horizon of the run") if legend else None
+    colour = alt.Color("series:N", legend=shown, scale=alt.Scale(domain=names, range=shades(len(names))))
+    shape = alt.Shape("series:N", legend=shown, scale=alt.Scale(domain=names, range=_cycled(SHAPES, len(names))))
+    several = bool(panel.means)
+    layers = [
+        *lines(panel.seeds, x, panel.y, colour, name="seeds", width=0.8, opacity=0.45),
+        *lines(panel.rungs, x, panel.y, colour, name="rungs", width=1.4 if several else 1.2, opacity=0.75),
+        points(
+            panel.points, x, panel.y, colour, shape=shape,
+            size=26 if several else 70, opacity=0.4 if several else 0.95,
+        ),
+    ]  # fmt: skip
+    if several:
+        layers.append(points(panel.means, x, panel.y, colour, name="means", shape=shape, size=70, opacity=0.95))
+    return [*layers, *edges(panel.points, x, panel.y, colour)]
+
+
+def _panel(
+    runs: Sequence[CurvePoint], names: dict[int, str], label: str, *, joined: bool, keep: Sequence[float] = ()
+) -> CurvePanel:
+    y = value_axis([run.loss for run in runs if not run.diverged], label, keep=keep, may_log=True)
+    measured: dict[tuple[int, float], dict[int, float]] = {}
+    for run in sorted(runs, key=lambda run: (run.steps, run.lr, run.seed)):
+        measured.setdefault((run.steps, run.lr), {})[run.seed] = math.nan if run.diverged else run.loss
+    several = any(len(seeds) > 1 for seeds in measured.values())
+    means = {place: _mean(list(seeds.values())) for place, seeds in measured.items()}
+    return CurvePanel(
+        y=y,
+        points=tuple(place_point(run.lr, run.loss, names[run.steps], y, diverged=run.diverged) for run in runs),
+        seeds=_seed_lines(measured, names, y) if joined and several else (),
+        means=tuple(
+            place_point(lr, mean, names[steps], y)
+            for (steps, lr), mean in means.items()
+            if several and math.isfinite(mean)
+        ),
+        rungs=_rung_lines(means, names, y) if joined else (),
+    )
+
+
+def _mean(losses: Sequence[float]) -> float:
+    """The mean of what was reached; NaN unless most seeds reached something, for a lucky one is no mean."""
+    reached = [loss for loss in losses if math.isfinite(loss)]
+    return float(np.mean(reached)) if 2 * len(reached) > len(losses) else math.nan
 
 
 def _marked(view: LrCurveView) -> list[tuple[float, str, str]]:
@@ -251,16 +344,27 @@ def _rung_name(steps: int, horizon: int) -> str:
     return f"{steps} steps (T/{number_text(horizon / steps, digits=2)})" if steps < horizon else f"{steps} steps"
 
 
-def _rung_lines(view: LrCurveView, names: dict[int, str], y: Axis) -> tuple[Line, ...]:
-    """Per rung, the mean loss of each rate over the seeds that reached something."""
+def _rung_lines(means: dict[tuple[int, float], float], names: dict[int, str], y: Axis) -> tuple[Line, ...]:
+    """Per rung, the means connected from rate to rate; not across a rate that has none."""
     found: list[Line] = []
     for steps, name in names.items():
-        reached = [p for p in view.points if p.steps == steps and not p.diverged and math.isfinite(p.loss)]
-        rates = sorted({point.lr for point in reached})
-        means = [float(np.mean([point.loss for point in reached if point.lr == rate])) for rate in rates]
-        if len(rates) > 1:
-            found += line_through(name, rates, means, y)
-    return tuple(found)
+        rates = [lr for rung, lr in means if rung == steps]
+        found += line_through(name, rates, [means[steps, lr] for lr in rates], y)
+    return tuple(line for line in found if len(line.x) > 1)
+
+
+def _seed_lines(
+    measured: dict[tuple[int, float], dict[int, float]], names: dict[int, str], y: Axis
+) -> tuple[Line, ...]:
+    """Per rung that has several seeds, those of each connected from rate to rate: they are compared in pairs."""
+    found: list[Line] = []
+    for steps, name in names.items():
+        rates = [lr for rung, lr in measured if rung == steps]
+        seeds = sorted({seed for lr in rates for seed in measured[steps, lr]})
+        for seed in seeds if len(seeds) > 1 else ():
+            own = [lr for lr in rates if seed in measured[steps, lr]]
+            found += line_through(name, own, [measured[steps, lr][seed] for lr in own], y)
+    return tuple(line for line in found if len(line.x) > 1)
 
 
 def _band_edges(fit: CurveFit, y: Axis) -> tuple[tuple[float, float, float], ...]:
@@ -277,23 +381,27 @@ def _setting(view: LrCurveView) -> str:
     return f"For {view.optimizer}, {view.schedule}, T = {view.horizon} steps{size}."
 
 
-def _legend(view: LrCurveView) -> list[str]:
+def _legend(view: LrCurveView, *, several: bool) -> list[str]:
     notes = []
+    if several:
+        joined = " joined seed by seed;" if view.joined else ""
+        notes.append(f"Faint: single runs,{joined} large: their means.")
     if view.fit is not None:
         notes.append("Dark line: fit, carried to T, with its uncertainty.")
     if view.interval is not None:
-        notes.append(f"Green: the interval of the best rate, {span_text(view.interval)}.")
+        share = "" if view.confidence is None else f"{number_text(100 * view.confidence)} % "
+        notes.append(f"Green: the {share}interval of the best rate, {span_text(view.interval)}.")
     return notes
 
 
-def _fit_band(info: LrCurveInfo) -> list[alt.Chart]:
+def _fit_band(info: LrCurveInfo, x: Axis) -> list[alt.Chart]:
     import altair as alt
 
     if not info.edges:
         return []
-    data = rows({"x": x, "y": low, "y2": high} for x, low, high in info.edges)
+    data = rows({"x": lr, "y": low, "y2": high} for lr, low, high in info.edges)
     mark = alt.Chart(data, name="fit_band").mark_area(color=INK, opacity=0.13, clip=True)
-    return [mark.encode(x=x_encoding(info.x), y=y_encoding(info.y), y2="y2:Q")]
+    return [mark.encode(x=x_encoding(x), y=y_encoding(info.judged.y), y2="y2:Q")]
 
 
 def _notes(points: Sequence[Point]) -> tuple[str, ...]:
@@ -315,16 +423,16 @@ def _caption(points: Sequence[Point], x: Axis) -> Caption | None:
     return Caption(math.sqrt(first * last), "center", text)
 
 
-def _broken_caption(info: LrCurveInfo) -> list[alt.Chart]:
+def _broken_caption(panel: CurvePanel, x: Axis) -> list[alt.Chart]:
     import altair as alt
 
-    if info.broken is None:
+    if panel.broken is None:
         return []
-    base = alt.Chart(rows([asdict(info.broken)]), name="broken")
-    align = info.broken.align
+    base = alt.Chart(rows([asdict(panel.broken)]), name="broken")
+    align = panel.broken.align
     shift = {"left": -5, "center": 0, "right": 5}[align]
     mark = base.mark_text(align=align, dx=shift, baseline="top", color=WARNING, fontSize=12)
-    return [mark.encode(x=x_encoding(info.x), y=alt.value(16), text="text:N")]
+    return [mark.encode(x=x_encoding(x), y=alt.value(16), text="text:N")]
 
 
 def _cycled(choices: Sequence[str], count: int) -> list[str]:

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import flags, layered, lines
+from stepsize.views.layers import flags, layered, line_legend, lines
 from stepsize.views.marks import Flag, Line, checked_arrays, line_through, place_flags, thinned
-from stepsize.views.theme import ANSWER, HEIGHT, INK, MUTED, SERIES, WARNING, WIDTH, header, themed
+from stepsize.views.theme import COLOURS, HEIGHT, MUTED, SERIES, WIDTH, header, themed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -32,9 +32,7 @@ _MOST_EVEN = 1000  # of them, the lowest and the highest of even stretches; the 
 _MOST_DECADES = 6  # of a log axis: the last update of a decay to zero would otherwise take half of it
 _MOST_SMALL_DECADES = 4  # of that of a small panel
 _NARROW = 2.0  # pixels: treads below this width are drawn as the slope that they look like
-_MOST_CURVES = 8
-# No answer and no warning stands on these charts, so that their colours are free for schedules.
-_COLOURS = (*SERIES[:4], ANSWER, WARNING, INK, MUTED)
+_MOST_CURVES = len(COLOURS)
 # Of lines: the first is the widest, so that it shows beside a later one that coincides with it.
 _WIDEST, _THINNEST, _WIDENING = 3.0, 1.8, 0.6
 _KEY_ROLE = "optimum"  # the muted, dashed look of a flag
@@ -435,8 +433,8 @@ def _drawn_panel(info: ScheduleInfo, panel: SchedulePanel, x: Axis) -> alt.Layer
     import altair as alt
 
     count = len(info.series)
-    scale = alt.Scale(domain=list(info.series), range=list(_COLOURS[:count]))
-    colour = alt.Color("series:N", scale=scale, legend=_legend(info.series) if count > 1 else None)
+    scale = alt.Scale(domain=list(info.series), range=list(COLOURS[:count]))
+    colour = alt.Color("series:N", scale=scale, legend=line_legend(info.series) if count > 1 else None)
     widening = min(_WIDENING, (_WIDEST - _THINNEST) / max(1, count - 1))
     drawn = [
         layer
@@ -452,26 +450,6 @@ def _drawn_panel(info: ScheduleInfo, panel: SchedulePanel, x: Axis) -> alt.Layer
     ]
     rules = flags(info.flags, x, height=panel.height, texts=panel is info.panels[0])
     return layered(*rules, *drawn, height=panel.height)
-
-
-def _legend(names: Sequence[str]) -> alt.Legend:
-    import altair as alt
-
-    return alt.Legend(
-        title=None,
-        columns=next(count for count in range(len(names), 0, -1) if count == 1 or _legend_width(names, count) <= WIDTH),
-        labelLimit=WIDTH,
-        offset=8,
-        symbolType="stroke",
-        symbolSize=260,
-        symbolStrokeWidth=3,
-        symbolOpacity=1,
-    )
-
-
-def _legend_width(names: Sequence[str], columns: int) -> float:
-    """About how many pixels a legend takes, each column being as wide as its longest name and a symbol."""
-    return sum(6.5 * max(len(name) for name in names[column::columns]) + 36 for column in range(columns))
 
 
 def _bare_encoding(channel: Any, axis: Axis, ticks: tuple[float, float], *, flush: bool) -> Any:

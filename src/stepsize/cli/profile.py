@@ -1,0 +1,121 @@
+"""``stepsize profile``: what about data and model makes the rate what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stepsize.cli.failures import reporting_failures
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OptimizerOption,
+    PlotOption,
+    SeedOption,
+    TaskArgument,
+)
+from stepsize.cli.output import print_json, save_plot, show
+from stepsize.cli.progress import metered, train_watcher
+from stepsize.cli.resolve import Wishes, opened_task
+
+if TYPE_CHECKING:
+    from stepsize.finder import Advice, Measured, Profile
+
+__all__ = ["EXAMPLE", "NAME", "command", "render"]
+
+NAME = "profile"
+EXAMPLE = "stepsize profile digits-mlp --plot profile.svg"
+
+
+def command(
+    task: TaskArgument,
+    *,
+    batches: Annotated[
+        int | None,
+        typer.Option("--batches", metavar="N", help="Batches whose gradients are compared; default by the horizon."),
+    ] = None,
+    optimizer: OptimizerOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what about data and model makes the learning rate what it is, and say what follows."""
+    with reporting_failures():
+        from stepsize.views import check_plot_path
+
+        path = None if plot is None else check_plot_path(plot)
+        from stepsize.finder import profile
+
+        with (
+            opened_task(task, Wishes(optimizer, None, data, device)) as opened,
+            metered(f"profile {opened.name}", quiet=as_json) as meter,
+        ):
+            found = profile(opened, seed=seed, batches=batches, watcher=train_watcher(meter))
+        if as_json:
+            print_json(found.to_json())
+        else:
+            show(render(found))
+        if path is not None:
+            save_plot(found.plot(title=f"Profile of {opened.name}"), path)
+
+
+def render(found: Profile) -> RenderableType:
+    """Return a profile as something that rich can show: the measured quantities, what to do, what is not known.
+
+    Args:
+        found: What was measured.
+
+    Returns:
+        A table, numbered advice with its evidence, and sentences.
+    """
+    facts = found.facts
+    head = Text.assemble(
+        (facts.task, "bold underline"),
+        f"  {facts.optimizer}, batches of {facts.batch_size}, {facts.horizon:,} updates in full",
+    )
+    parts: list[RenderableType] = [head, Text(), _measured(found.measured), Text()]
+    for number, advice in enumerate(found.advice, start=1):
+        parts.append(_advice(number, advice))
+    parts += [Text(f"Not known: {sentence}", style="yellow") for sentence in found.untold]
+    parts.append(Text(found.status, style="dim"))
+    if not found.restored:
+        parts.append(Text("The position of the data could not be put back.", style="red"))
+    return Group(*parts)
+
+
+def _measured(measured: tuple[Measured, ...]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in measured:
+        table.add_row(each.name, _value(each), each.follows)
+    return table
+
+
+def _value(measured: Measured) -> str:
+    from stepsize.curves.numerals import span_text
+    from stepsize.views import number_text
+
+    if measured.value is None:
+        return "unknown"
+    unit = f" {measured.unit}" if measured.unit else ""
+    spread = "" if measured.interval is None else f" ({span_text(measured.interval)})"
+    digits = 4 if measured.name.startswith(("loss", "entropy")) else 3  # what is read by comparing
+    return f"{number_text(measured.value, digits)}{unit}{spread}"
+
+
+def _advice(number: int, advice: Advice) -> RenderableType:
+    return Group(
+        Text.assemble((f"{number}. {advice.about.capitalize()}. ", "bold green"), advice.sentence),
+        Padding(Text(f"Seen: {advice.evidence}", style="dim"), (0, 0, 0, 3)),
+        Padding(Text(f"To confirm: {advice.confirm}", style="dim"), (0, 0, 1, 3)),
+    )

@@ -1,0 +1,225 @@
+"""What the columns of the inputs look like: scales, constants, outliers, categories, conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stepsize.training.batches import TensorBatches
+from stepsize.training.task import Task
+
+__all__ = ["Column", "Features", "InputData", "features_of", "input_data"]
+
+_MOST_ROWS = 8_192
+_MOST_CORRELATED = 256  # columns whose correlations are looked at
+_FAR = 10.0  # standard deviations from the mean beyond which an entry is an outlier
+_FEW_VALUES = 20  # whole numbers of so few values may be categories
+_CONSTANT = 1e-7  # of the column's magnitude: a spread below it is rounding
+_NULL = 1e-6  # of the largest eigenvalue: below it a direction does not count
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Features:
+    """One input of the model, column by column.
+
+    Attributes:
+        name: Which input of the batch.
+        kind: ``"numbers"``, or ``"categories"`` for whole numbers, which have no scale.
+        unit: What a column is: ``"column"``, or ``"channel"`` of images.
+        rows: How many rows were looked at.
+        columns: How many columns there are.
+        not_finite: How many entries are NaN or infinite.
+        constant: How many columns never change.
+        low: The smallest standard deviation of a column that changes; None without such a column.
+        high: The largest.
+        typical: The median one.
+        offset: The largest |mean| / standard deviation of a column that changes.
+        far: How many columns hold an entry more than 10 standard deviations from their mean, of the column's own
+            and of the typical one.
+        farthest: The largest distance of an entry from its column's mean, in the larger of those deviations.
+        whole: How many columns hold a few whole numbers only, and more than two of them.
+        condition: Largest over smallest eigenvalue of the correlation matrix, of those above 1e-6 of the largest.
+        top_share: The share of the largest eigenvalue in their sum.
+        directions: How many eigenvalues are above 1e-6 of the largest.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    rows: int
+    columns: int
+    not_finite: int = 0
+    constant: int = 0
+    low: float | None = None
+    high: float | None = None
+    typical: float | None = None
+    offset: float = 0.0
+    far: int = 0
+    farthest: float = 0.0
+    whole: int = 0
+    condition: float | None = None
+    top_share: float | None = None
+    directions: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class InputData:
+    """The task's data as tensors: inputs by name, and the target where the batches tell which it is.
+
+    Attributes:
+        inputs: Tensors of shape ``(rows, ...)``.
+        target: The last element of the batches, where the loss is ``loss(output, target)``.
+        source: Which data these are, in words.
+        reason: Why there are none; empty where there are.
+    """
+
+    inputs: tuple[tuple[str, Tensor], ...] = ()
+    target: Tensor | None = None
+    source: str = ""
+    reason: str = ""
+
+
+def input_data(task: Task, batches: Sequence[Any]) -> InputData:
+    """Return inputs and target of ``task``: all rows where it holds tensors, else those of ``batches``."""
+    if isinstance(task.train, TensorBatches):
+        parts: Any = task.train.tensors
+        source = f"{len(parts[0]):,} training examples"
+    else:
+        parts = _joined(batches)
+        if parts is None:
+            return InputData(reason="the batches are not tuples or mappings of tensors of one shape")
+        source = "the batches that were drawn"
+    if isinstance(parts, Mapping):
+        return InputData(tuple((str(name), tensor) for name, tensor in parts.items()), None, source)
+    last = len(parts) - 1 if task.loss_takes == "output" and len(parts) > 1 else len(parts)
+    inputs = tuple((f"input {number}" if last > 1 else "input", part) for number, part in enumerate(parts[:last]))
+    return InputData(inputs, parts[last] if last < len(parts) else None, source)
+
+
+def features_of(name: str, tensor: Tensor) -> Features:
+    """Return what the columns of ``tensor`` look like, on at most 8 192 evenly spaced rows.
+
+    Args:
+        name: What to call it.
+        tensor: Shape ``(rows, columns)``; of images ``(rows, channels, height, width)`` a column is a channel, of other
+            shapes the last dimension.
+
+    Returns:
+        Its figures; whole numbers are taken for categories, and only counted.
+
+    Example:
+        >>> x = torch.stack([torch.linspace(-1, 1, 100), 50 * torch.linspace(-1, 1, 100) ** 2, torch.ones(100)], 1)
+        >>> found = features_of("x", x)
+        >>> found.columns, found.constant, found.high / found.low > 20
+        (3, 1, True)
+    """
+    stride = max(1, -(-len(tensor) // _MOST_ROWS))
+    rows = tensor[::stride].detach()
+    if not rows.is_floating_point():
+        columns = int(np.prod(rows.shape[1:], dtype=int))
+        return Features(name, "categories", "column", len(rows), columns)
+    table, unit = _table(rows)
+    finite = np.isfinite(table)
+    clean = table[finite.all(1)]
+    column = Column.read(clean) if len(clean) > 1 else None
+    basic = {"rows": len(rows), "columns": table.shape[1], "not_finite": int((~finite).sum())}
+    if column is None or not column.moving.any():
+        return Features(name, "numbers", unit, **basic, constant=0 if column is None else table.shape[1])
+    spread = column.spread[column.moving]
+    condition, share, directions = _conditioning(column.scaled(clean))
+    return Features(
+        name,
+        "numbers",
+        unit,
+        **basic,
+        constant=int((~column.moving).sum()),
+        low=float(spread.min()),
+        high=float(spread.max()),
+        typical=float(np.median(spread)),
+        offset=float((np.abs(column.mean[column.moving]) / spread).max()),
+        far=int((column.farthest > _FAR).sum()),
+        farthest=float(column.farthest.max()),
+        whole=int(column.whole.sum()),
+        condition=condition,
+        top_share=share,
+        directions=directions,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Figures of each column of a table, shape ``(columns,)``: which of them change, how far, around what."""
+
+    mean: Array
+    spread: Array
+    moving: NDArray[np.bool_]
+    farthest: Array
+    whole: NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, table: Array) -> Column:
+        """Return the figures of ``table``, shape ``(rows, columns)``, which holds finite numbers only."""
+        mean, spread = table.mean(0), table.std(0, ddof=1)
+        moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(table).max(0))
+        safe = np.where(moving, spread, 1.0)
+        # A column that hardly moves beside the others, as a pixel at the rim, has no say, however long its tail.
+        typical = np.median(spread[moving]) if moving.any() else 1.0
+        farthest = np.where(moving, np.abs(table - mean).max(0) / np.maximum(safe, typical), 0.0)
+        whole = np.asarray([3 <= _whole_values(column) <= _FEW_VALUES for column in table.T])
+        return cls(mean, spread, moving, farthest, whole)
+
+    def scaled(self, table: Array) -> Array:
+        """Return the columns of ``table`` that change, centred and scaled to unit deviation."""
+        return np.asarray((table[:, self.moving] - self.mean[self.moving]) / self.spread[self.moving])
+
+
+def _table(rows: Tensor) -> tuple[Array, str]:
+    if rows.ndim == 1:
+        rows, unit = rows[:, None], "column"
+    elif rows.ndim >= 4:
+        rows, unit = rows.movedim(1, -1).flatten(0, -2), "channel"
+    else:
+        rows, unit = rows.flatten(0, -2), "column"
+    stride = max(1, -(-len(rows) // (8 * _MOST_ROWS)))  # an image has many pixels
+    return rows[::stride].double().cpu().numpy(), unit
+
+
+def _whole_values(column: Array) -> int:
+    """How many values a column of whole numbers has; 0 where it holds others."""
+    return len(np.unique(column)) if bool((column == np.round(column)).all()) else 0
+
+
+def _conditioning(scaled: Array) -> tuple[float | None, float | None, int]:
+    """Return condition, share of the largest eigenvalue, and number of directions of the correlation matrix."""
+    columns = scaled.shape[1]
+    if columns < 2 or len(scaled) < 3:
+        return None, None, columns
+    kept = scaled[:, np.linspace(0, columns - 1, min(columns, _MOST_CORRELATED)).astype(int)]
+    eigenvalues = np.linalg.eigvalsh(kept.T @ kept / (len(kept) - 1))
+    counted = eigenvalues[eigenvalues > _NULL * eigenvalues[-1]]
+    return float(counted[-1] / counted[0]), float(counted[-1] / eigenvalues.sum()), len(counted)
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """Return the batches' tensors, each joined over the batches; None where that cannot be done."""
+    first = batches[0]
+    keys: Sequence[Any]
+    if isinstance(first, Mapping):
+        keys = list(first)
+    elif isinstance(first, tuple | list):
+        keys = range(len(first))
+    else:
+        return None
+    columns = {key: [batch[key] for batch in batches] for key in keys}
+    for parts in columns.values():
+        if not all(isinstance(part, Tensor) and part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
+            return None
+    joined = {key: torch.cat(parts) for key, parts in columns.items()}
+    return joined if isinstance(first, Mapping) else tuple(joined.values())

@@ -1,0 +1,169 @@
+"""Gradients of many small batches at one point, kept as their inner products: all that the noise scale needs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stepsize.errors import TaskError
+from stepsize.training.batches import count_examples, map_tensors, to_device
+from stepsize.training.evaluate import autocast
+from stepsize.training.task import Task
+
+__all__ = ["GradientSample", "couples_examples", "cut", "sample_gradients"]
+
+_SKETCH = 1 << 20  # numbers kept of a gradient: smaller ones are kept whole, larger ones folded with random signs
+_COUPLING = (nn.modules.batchnorm._BatchNorm,)  # layers through which the examples of a batch see each other
+
+
+@dataclass(frozen=True, eq=False)
+class GradientSample:
+    """Gradients g_i of n disjoint pieces of data at one point.
+
+    Attributes:
+        gram: The inner products <g_i, g_j>, shape ``(n, n)``.
+        sizes: Examples of each piece, shape ``(n,)``.
+        batch: Which batch each piece was cut from, shape ``(n,)``.
+        losses: The training loss of each piece, shape ``(n,)``.
+        mean: The mean gradient over all examples by parameter name; None for a parameter that no loss depends on.
+    """
+
+    gram: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    batch: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    mean: dict[str, Tensor | None]
+
+    @property
+    def loss(self) -> float:
+        """The mean loss over all examples."""
+        return float(np.average(self.losses, weights=self.sizes))
+
+    def batch_norms(self) -> NDArray[np.float64]:
+        """Return the norm of the gradient of each whole batch, shape ``(batches,)``."""
+        norms = []
+        for number in np.unique(self.batch):
+            inside = self.batch == number
+            share = self.sizes[inside] / self.sizes[inside].sum()
+            norms.append(float(np.sqrt(max(0.0, share @ self.gram[np.ix_(inside, inside)] @ share))))
+        return np.asarray(norms)
+
+
+def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pieces: int = 1) -> GradientSample:
+    """Return the gradients of ``batches`` at the present weights of ``model``, each cut into ``pieces``.
+
+    They are those that an update would see, before clipping: in the model's present mode, so with dropout;
+    under bf16 where the task trains in it, in full precision where it trains in fp16. Gradients of more than a
+    million numbers are folded onto a million with random signs, which keeps their inner products up to a relative
+    error of about sqrt(2 / 2^20) = 0.14 % of the product of their norms.
+
+    Args:
+        task: Its loss and device are used.
+        model: Is left with the buffers that the forward passes leave; no weight or gradient of it is changed.
+        batches: In the form of the task's training data.
+        pieces: Into how many pieces each batch is cut, >= 1.
+
+    Returns:
+        The inner products and what belongs to them.
+
+    Raises:
+        TaskError: If a loss is not finite, or depends on no parameter.
+
+    Reference:
+        Charikar, Chen and Farach-Colton, "Finding frequent items in data streams", 2002, for the sketch.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    sums: list[Tensor | None] = [None] * len(named)
+    rows, sizes, numbers, losses = [], [], [], []
+    fold = _Fold([p for _, p in named])
+    for number, batch in enumerate(batches):
+        for piece in cut(batch, pieces):
+            size = count_examples(piece)
+            loss, gradients = _gradients(task, model, piece, [p for _, p in named])
+            rows.append(fold(gradients))
+            sums = [_added(total, new, size) for total, new in zip(sums, gradients, strict=True)]
+            sizes.append(float(size))
+            numbers.append(number)
+            losses.append(loss)
+    examples = sum(sizes)
+    stacked = torch.stack(rows).double() if fold.short else torch.stack(rows)
+    mean = {name: None if t is None else t / examples for (name, _), t in zip(named, sums, strict=True)}
+    gram = (stacked @ stacked.T).double().cpu().numpy()
+    return GradientSample(gram, np.asarray(sizes), np.asarray(numbers), np.asarray(losses), mean)
+
+
+def couples_examples(model: nn.Module) -> bool:
+    """Return whether examples of a batch see each other in ``model``, so that cutting a batch changes its loss."""
+    return any(isinstance(module, _COUPLING) and module.training for module in model.modules())
+
+
+def cut(batch: Any, pieces: int) -> Iterator[Any]:
+    """Yield ``batch`` in about equal ``pieces``, as far as its tensors share their first dimension; else whole."""
+    lengths: set[int] = set()
+
+    def measure(tensor: Tensor) -> Tensor:
+        lengths.add(len(tensor) if tensor.ndim else 0)
+        return tensor
+
+    map_tensors(batch, measure)
+    size = lengths.pop() if len(lengths) == 1 else 0
+    if pieces == 1 or size < 2:
+        yield batch
+        return
+    ends = np.linspace(0, size, min(pieces, size) + 1).round().astype(int).tolist()
+    for start, stop in itertools.pairwise(ends):
+        yield map_tensors(batch, lambda tensor, part=slice(start, stop): tensor[part])  # type: ignore[misc]
+
+
+def _gradients(
+    task: Task, model: nn.Module, piece: Any, parameters: list[nn.Parameter]
+) -> tuple[float, tuple[Tensor | None, ...]]:
+    piece = to_device(piece, torch.device(task.device or "cpu"))
+    with nullcontext() if task.precision == "fp16" else autocast(task):
+        loss = task.compute_loss(model, piece)
+    value = float(loss.detach())
+    if not np.isfinite(value):
+        raise TaskError(
+            "loss", value, "must be finite on the training data, before any update", "No learning rate can mend this"
+        )
+    if not loss.requires_grad:
+        raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
+    return value, torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def _added(total: Tensor | None, new: Tensor | None, weight: int) -> Tensor | None:
+    if new is None:
+        return total
+    return weight * new.detach() if total is None else total.add_(new.detach(), alpha=weight)
+
+
+class _Fold:
+    """Turns the gradients of a model into one vector of at most ``_SKETCH`` numbers."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._total = sum(p.numel() for p in parameters)
+        self.short = self._total <= _SKETCH
+
+    def __call__(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        flat = [
+            torch.zeros(p.numel(), device=p.device) if g is None else g.detach().flatten().float()
+            for p, g in zip(self._parameters, gradients, strict=True)
+        ]
+        if self.short:
+            return torch.cat(flat)
+        folded = torch.zeros(_SKETCH, device=flat[0].device)
+        generator = torch.Generator(device=folded.device).manual_seed(0)  # the same signs for every gradient
+        for part in flat:
+            for chunk in torch.split(part, _SKETCH):
+                signs = torch.randint(0, 2, chunk.shape, generator=generator, device=chunk.device) * 2 - 1
+                folded[: len(chunk)] += chunk * signs
+        return folded

@@ -1,0 +1,124 @@
+"""The gradient noise scale: from which batch size on more examples an update stop paying."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NoiseScale", "growth", "noise_scale"]
+
+_RESAMPLES = 1_000
+_LEVELS = (0.05, 0.95)
+_FEWEST = 4  # pieces from which a spread can be told
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """How noisy the gradient of one example is, against the gradient of the whole training set.
+
+    Attributes:
+        examples: B_simple = tr(Sigma) / |G|^2, in examples; infinite where no common gradient stood out of the noise.
+        interval: Where it falls in 90 % of resamplings of the pieces; the upper end may be infinite.
+        trace: tr(Sigma), the summed variance of the gradient of one example.
+        norm2: |G|^2, the squared norm of the mean gradient, without the noise's share; may be estimated below 0.
+        pieces: How many disjoint pieces of data were compared.
+        piece_size: Their mean size, in examples.
+    """
+
+    examples: float
+    interval: tuple[float, float]
+    trace: float
+    norm2: float
+    pieces: int
+    piece_size: float
+
+
+def noise_scale(gram: Array, sizes: Array, *, population: int | None = None, seed: int = 0) -> NoiseScale | None:
+    """Return the gradient noise scale from the inner products of the gradients of disjoint pieces of data.
+
+    With pieces of b_i examples drawn without replacement from N, the mean of |g_i|^2 is
+    |G|^2 + tr(Sigma) (mean(1 / b_i) - 1 / N), and that of <g_i, g_j> is |G|^2 - tr(Sigma) / N. So both are had
+    without bias as ``tr(Sigma) = (mean |g_i|^2 - mean <g_i, g_j>) / mean(1 / b_i)`` and
+    ``|G|^2 = mean <g_i, g_j> + tr(Sigma) / N``: the estimator of two batch sizes of the reference, with all
+    pairs of pieces for the large one.
+
+    Args:
+        gram: <g_i, g_j>, shape ``(n, n)``.
+        sizes: b_i, examples a piece, shape ``(n,)``.
+        population: N, how many training examples there are; None takes infinitely many.
+        seed: Of the resampling.
+
+    Returns:
+        The noise scale; None with fewer than 4 pieces, or where every gradient is zero.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> gradients = 1.0 + 3.0 * rng.standard_normal((64, 1000)) / np.sqrt(8)  # tr(Sigma) = 9 000, |G|^2 = 1 000
+        >>> found = noise_scale(gradients @ gradients.T, np.full(64, 8.0))
+        >>> round(found.examples, 1), found.interval[0] < 9 < found.interval[1]
+        (9.0, True)
+
+    Reference:
+        McCandlish et al., "An empirical model of large-batch training", arXiv 1812.06162, 2018, appendix A.
+    """
+    count = len(sizes)
+    if count < _FEWEST or not np.trace(gram) > 0:
+        return None
+    one = np.ones((1, count))
+    trace, norm2 = (float(each[0]) for each in _estimates(gram, sizes, one, population))
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
+    traces, norms = _estimates(gram, sizes, drawn.astype(np.float64), population)
+    low, high = (float(level) for level in np.quantile(_ratio(traces, norms), _LEVELS, method="higher"))
+    value = float(_ratio(np.asarray([trace]), np.asarray([norm2]))[0])
+    return NoiseScale(value, (min(low, value), max(high, value)), trace, norm2, count, float(np.mean(sizes)))
+
+
+def growth(noise: float, batch: float, to: float, *, exponent: float) -> float:
+    """Return by which factor the best rate grows when the batch size goes from ``batch`` to ``to``.
+
+    eta(B) = eta_max / (1 + B_noise / B)^a
+
+    Args:
+        noise: B_noise, in examples; may be infinite.
+        batch: The present B.
+        to: The other B.
+        exponent: a: 1 for SGD, 1/2 for Adam and its kin as a rule of thumb.
+
+    Example:
+        >>> growth(1000.0, 100, 200, exponent=1.0), growth(math.inf, 100, 400, exponent=0.5)
+        (1.8333333333333333, 2.0)
+
+    Reference:
+        McCandlish et al., arXiv 1812.06162, 2018, for SGD; Malladi et al., "On the SDEs and scaling rules for adaptive
+        gradient algorithms", arXiv 2205.10287, 2022, for the square root.
+    """
+    ratio = to / batch if math.isinf(noise) else (1 + noise / batch) / (1 + noise / to)
+    return float(ratio**exponent)
+
+
+def _estimates(gram: Array, sizes: Array, weights: Array, population: int | None) -> tuple[Array, Array]:
+    """Return tr(Sigma) and |G|^2 for each row of ``weights``: how often each piece is taken, shape ``(r, n)``.
+
+    A piece that was drawn twice is never paired with itself.
+    """
+    diagonal = np.diag(gram)
+    total = weights.sum(1)
+    squares = weights @ diagonal / total
+    inverse = weights @ (1 / sizes) / total
+    pairs = total**2 - (weights**2).sum(1)
+    products = ((weights @ gram) * weights).sum(1) - weights**2 @ diagonal
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_product = np.where(pairs > 0, products / pairs, np.nan)
+    trace = (squares - mean_product) / inverse
+    return trace, mean_product + (trace / population if population else 0.0)
+
+
+def _ratio(traces: Array, norms: Array) -> Array:
+    """tr(Sigma) / |G|^2, infinite where no gradient stands out of the noise, and 0 where there is no noise."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(norms > 0, np.maximum(traces, 0.0) / norms, np.inf)
+    return np.where(np.isnan(ratio), np.inf, ratio)

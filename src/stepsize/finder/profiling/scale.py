@@ -1,0 +1,205 @@
+"""How large loss, outputs and targets are before any training, against predictions that know no input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stepsize.training.batches import count_examples, to_device
+from stepsize.training.task import Task
+
+__all__ = [
+    "Classes",
+    "LossScale",
+    "Outputs",
+    "TargetScale",
+    "best_constant",
+    "classes_of",
+    "outputs_of",
+    "target_scale",
+]
+
+_MOST_COORDINATES = 4_096  # of a constant prediction; larger outputs share one number
+_MOST_CLASSES = 1_000
+_FITTING = 60  # iterations of the fit of a constant
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """The loss before training, beside that of predictions that know no input.
+
+    Attributes:
+        start: The mean training loss of the untrained model.
+        error: Its standard error over the batches.
+        zero: The loss where every output is 0: log(classes) for cross-entropy, the mean square for a regression.
+        constant: The loss of the best output that is the same for every example: the entropy of the classes, or
+            the variance of the target.
+        output_std: The standard deviation of the untrained model's outputs over examples.
+        reason: Why there are no such figures; empty where there are.
+    """
+
+    start: float
+    error: float
+    zero: float | None = None
+    constant: float | None = None
+    output_std: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """The scale of a target of numbers: its columns' means and standard deviations.
+
+    Attributes:
+        columns: How many numbers an example has.
+        offset: The largest |mean| of a column.
+        low: The smallest standard deviation of a column.
+        high: The largest.
+    """
+
+    columns: int
+    offset: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How often each class occurs.
+
+    Attributes:
+        count: How many classes occur.
+        labels: How many labels were counted.
+        per_example: Labels an example has: 1, or the length of a sequence.
+        majority: The share of the most frequent class.
+        rarest: The share of the rarest that occurs.
+        entropy: H = - sum p log p, in nats: the cross-entropy of a prediction that knows the shares alone.
+    """
+
+    count: int
+    labels: int
+    per_example: float
+    majority: float
+    rarest: float
+    entropy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Outputs of a model and their targets, batch by batch; ``reason`` says why there are none."""
+
+    outputs: tuple[Tensor, ...] = ()
+    targets: tuple[Tensor, ...] = ()
+    reason: str = ""
+
+
+def outputs_of(task: Task, model: nn.Module, batches: Sequence[Any]) -> Outputs:
+    """Return the outputs of ``model`` on ``batches`` with their targets, where the task's loss takes outputs."""
+    if task.loss_takes == "model":
+        return Outputs(reason="the loss takes the model itself, so no other prediction can be put in its place")
+    outputs, targets = [], []
+    with torch.no_grad():
+        for batch in batches:
+            moved = to_device(batch, torch.device(task.device or "cpu"))
+            output, target = model(*moved[:-1]), moved[-1]
+            if not isinstance(output, Tensor) or not isinstance(target, Tensor) or not output.is_floating_point():
+                return Outputs(reason="output and target are not single tensors")
+            outputs.append(output.float())
+            targets.append(target)
+    return Outputs(tuple(outputs), tuple(targets))
+
+
+def best_constant(loss: Callable[..., Tensor], seen: Outputs) -> tuple[float, float]:
+    """Return the loss of outputs that are all 0, and that of the best output that is the same for every example.
+
+    Which loss it is need not be known: the constant is fitted with the loss itself, one number for each class of
+    labels, else one for each coordinate of the output.
+
+    Args:
+        loss: ``loss(output, target)``, the mean over the batch.
+        seen: Outputs, of which only the shapes count, and targets; at least one batch.
+
+    Returns:
+        (loss of zeros, loss of the best constant); the second is never above the first.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 1])
+        >>> zero, constant = best_constant(nn.functional.cross_entropy, Outputs((torch.zeros(4, 3),), (labels,)))
+        >>> round(zero, 3), round(constant, 3)  # log 3, and the entropy of (3/4, 1/4)
+        (1.099, 0.562)
+    """
+    shape = _constant_shape(seen)
+    constant = torch.zeros(shape, device=seen.outputs[0].device, requires_grad=True)
+    weights = [float(count_examples(target)) for target in seen.targets]
+
+    def mean_loss() -> Tensor:
+        losses = [
+            weight * loss(constant.expand(output.shape).clone(), target)
+            for weight, output, target in zip(weights, seen.outputs, seen.targets, strict=True)
+        ]
+        return torch.stack(losses).sum() / sum(weights)
+
+    zero = mean_loss()
+    if not zero.requires_grad:
+        return float(zero), float(zero)
+    optimizer = torch.optim.LBFGS([constant], max_iter=_FITTING, line_search_fn="strong_wolfe", tolerance_change=1e-10)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = mean_loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    best = float(mean_loss().detach())
+    return float(zero.detach()), min(best, float(zero.detach())) if math.isfinite(best) else float(zero.detach())
+
+
+def classes_of(target: Tensor) -> Classes | None:
+    """Return the balance of the classes in ``target``: whole numbers, or the two numbers 0 and 1; else None.
+
+    Example:
+        >>> found = classes_of(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+        >>> found.count, found.majority, round(found.entropy, 3)
+        (2, 0.75, 0.562)
+    """
+    if target.is_complex() or not target.numel():
+        return None
+    if target.is_floating_point() and not bool(((target == 0) | (target == 1)).all()):
+        return None
+    labels, counts = np.unique(target.cpu().numpy().ravel(), return_counts=True)
+    if not 2 <= len(labels) <= _MOST_CLASSES:
+        return None
+    shares = counts / counts.sum()
+    entropy = float(-(shares * np.log(shares)).sum())
+    per_example = target.numel() / len(target) if target.ndim else 1.0
+    return Classes(len(labels), int(counts.sum()), per_example, float(shares.max()), float(shares.min()), entropy)
+
+
+def target_scale(target: Tensor) -> TargetScale | None:
+    """Return the scale of a target of numbers, shape ``(n, ...)``; None where it is none, or has less than two rows."""
+    if not target.is_floating_point() or len(target) < 2:
+        return None
+    rows = target.detach().double().reshape(len(target), -1)
+    spread = rows.std(0)
+    return TargetScale(rows.shape[1], float(rows.mean(0).abs().max()), float(spread.min()), float(spread.max()))
+
+
+def _constant_shape(seen: Outputs) -> tuple[int, ...]:
+    """Return the shape of one output for every example, which broadcasts against all outputs."""
+    output, target = seen.outputs[0], seen.targets[0]
+    if not target.is_floating_point() and output.ndim >= 2:
+        if output.shape[:-1] == target.shape:
+            return (output.shape[-1],)
+        if output.shape[:1] + output.shape[2:] == target.shape:
+            return (output.shape[1], *(1 for _ in output.shape[2:]))
+    shapes = {each.shape[1:] for each in seen.outputs}
+    if len(shapes) == 1 and math.prod(output.shape[1:]) <= _MOST_COORDINATES:
+        return tuple(output.shape[1:])
+    return ()
