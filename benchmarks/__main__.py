@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
     cost.set_defaults(run=_schedule_cost)
 
+    population = commands.add_parser("population", help="many rates at once, against plain loops over the same rates")
+    population.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+    population.add_argument("--threads", type=_numbers, default=(1, 2), help="of torch; default 1,2")
+    population.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes minutes")
+    population.set_defaults(run=_population)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
@@ -140,6 +146,13 @@ def _by_schedule(arguments: argparse.Namespace) -> None:
     compute_by_schedule(path=path, workers=arguments.workers, status=arguments.status)
 
 
+def _population(arguments: argparse.Namespace) -> None:
+    from benchmarks.population import POPULATION_FILE, compute_population
+
+    path = arguments.out or POPULATION_FILE
+    compute_population(path=path, threads=arguments.threads, compiled=arguments.compiled)
+
+
 def _schedule_cost(arguments: argparse.Namespace) -> None:
     from benchmarks.schedule_cost import COST_FILE, compute_cost
 
@@ -148,6 +161,7 @@ def _schedule_cost(arguments: argparse.Namespace) -> None:
 
 def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
+    from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
     from benchmarks.regret import REGRET_FILE, load_curves
     from benchmarks.schedule_cost import COST_FILE, cost_report
@@ -160,6 +174,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
+        "population": population_report(POPULATION_FILE),
     }
     for name, report in reports.items():
         if arguments.page is None:

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from stepsize.curves import PlateauRule as PlateauRule
     from stepsize.curves import suggest as suggest
     from stepsize.finder import find as find
+    from stepsize.finder import profile as profile
     from stepsize.finder import range_test as range_test
     from stepsize.finder import range_test_task as range_test_task
     from stepsize.integrations import to_keras as to_keras
     from stepsize.integrations import to_optax as to_optax
+    from stepsize.search import sweep as sweep
+    from stepsize.store import Store as Store
     from stepsize.tasks import build_task as build_task
     from stepsize.training import Bound as Bound
     from stepsize.training import Metric as Metric
     from stepsize.training import Plateau as Plateau
+    from stepsize.training import Population as Population
     from stepsize.training import Snapshot as Snapshot
     from stepsize.training import Task as Task
     from stepsize.training import bind as bind
@@ -39,11 +43,15 @@ _HOMES = {
     "build_task": "stepsize.tasks",
     "find": "stepsize.finder",
     "from_torch": "stepsize.training",
+    "Population": "stepsize.training",
+    "Store": "stepsize.store",
     "preview_torch": "stepsize.training",
+    "profile": "stepsize.finder",
     "range_test": "stepsize.finder",
     "range_test_task": "stepsize.finder",
     "schedules": "stepsize",
     "suggest": "stepsize.curves",
+    "sweep": "stepsize.search",
     "to_keras": "stepsize.integrations",
     "to_optax": "stepsize.integrations",
     "train": "stepsize.training",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
-from stepsize.training import Executor, InOrder, Run, Setting, Task
+from stepsize.training import InOrder, Run, Setting, StreamingExecutor, Task
 from stepsize.training.runs import Watcher
 
 __all__ = ["Local", "Workers"]
 
 
+@runtime_checkable
 class Workers(Protocol):
     """Trains settings of one task and gives the runs back in any order; made for one sweep, closed after it.
 
@@ -53,7 +54,12 @@ class Local:
     """
 
     def __init__(
-        self, task: Task, executor: Executor | None = None, *, capacity: int = 1, watcher: Watcher | None = None
+        self,
+        task: Task,
+        executor: StreamingExecutor | None = None,
+        *,
+        capacity: int = 1,
+        watcher: Watcher | None = None,
     ) -> None:
         self._task = task
         self._executor = executor or InOrder()
@@ -73,9 +79,9 @@ class Local:
     def collect(self) -> Iterator[tuple[int, Run]]:
         """Train everything that was submitted and yield each run."""
         batch, self._waiting = self._waiting, []
-        runs = self._executor(self._task, [setting for _, setting in batch], watcher=self._watcher)
-        for (ticket, _), run in zip(batch, runs, strict=True):
-            yield ticket, run
+        settings = [setting for _, setting in batch]
+        for place, run in self._executor.stream(self._task, settings, watcher=self._watcher):
+            yield batch[place][0], run
 
     def close(self) -> None:
         """Forget what was submitted."""

@@ -1,0 +1,205 @@
+"""``stepsize sweep``: many settings, and what they say about the rate."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OptimizerOption,
+    PlotOption,
+    ScheduleOption,
+    StepsOption,
+    TaskArgument,
+)
+from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
+from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.errors import InputError
+
+if TYPE_CHECKING:
+    from stepsize.cli.sweep_table import SweepScreen
+    from stepsize.search import SweepProgress, SweepResult
+
+__all__ = ["EXAMPLE", "NAME", "command", "read_dimension", "render"]
+
+NAME = "sweep"
+EXAMPLE = "stepsize sweep digits-mlp --lr 1e-4:0.1 --plot sweep.png"
+_SPACE = "LOW:HIGH, or values between commas"
+
+
+def _dimension(flag: str, text: str) -> Any:
+    return typer.Option(flag, metavar="RANGE", help=f"{text}: {_SPACE}.")
+
+
+def command(
+    task: TaskArgument,
+    *,
+    lr: Annotated[str | None, _dimension("--lr", "Peak rates")] = None,
+    momentum: Annotated[str | None, _dimension("--momentum", "Momentum, or the first beta")] = None,
+    weight_decay: Annotated[str | None, _dimension("--weight-decay", "Weight decay")] = None,
+    batch_size: Annotated[str | None, _dimension("--batch-size", "Examples a batch")] = None,
+    warmup: Annotated[str | None, _dimension("--warmup", "Warm-up, as a share of the horizon")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", metavar="NAME", help="What proposes settings.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.")] = None,
+    rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.")] = 3,
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
+    ] = "population",
+    store: Annotated[str, typer.Option("--store", metavar="WHERE", help="A path or URL; each run is kept.")] = (
+        "stepsize.db"
+    ),
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the sweep in the store.")] = None,
+    optimizer: OptimizerOption = None,
+    schedule: ScheduleOption = None,
+    steps: StepsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    plot: PlotOption = None,
+    chart: Annotated[Literal["rates", "curves", "cost"], typer.Option("--chart", help="What --plot draws.")] = "rates",
+    as_json: JsonOption = False,
+) -> None:
+    """Train many settings and say which rate is best, within which interval, and how far that can be trusted.
+
+    Each run is kept as it ends: the same command goes on where it was stopped.
+    """
+    with reporting_failures():
+        from stepsize.views import check_plot_path
+
+        path = None if plot is None else check_plot_path(plot)
+        given = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "batch_size": batch_size,
+            "warmup": warmup,
+        }
+        space = {key: read_dimension(key, text) for key, text in given.items() if text is not None}
+        from stepsize.cli.sweep_table import SweepScreen
+        from stepsize.search import sweep
+
+        with opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened:
+            try:
+                with SweepScreen(quiet=as_json) as screen:
+                    found = sweep(
+                        opened,
+                        sampler=sampler,
+                        trials=trials,
+                        rungs=rungs,
+                        seeds=seeds,
+                        workers=workers,
+                        store=store,
+                        name=name,
+                        watcher=_watcher(screen, f"sweep {opened.name}"),
+                        **space,
+                    )
+            except KeyboardInterrupt:
+                hint(f"What ended is kept in {store}. Go on with: {shlex.join(['stepsize', *sys.argv[1:]])}")
+                raise
+        if as_json:
+            print_json(found.to_json())
+        else:
+            show(render(found))
+        if path is not None and found.runs:
+            save_plot(found.plot(chart), path)
+        if not found.summary.verdict.trustworthy:
+            raise typer.Exit(NO_ANSWER)
+
+
+def read_dimension(name: str, text: str) -> Any:
+    """Return what ``text`` asks for along one dimension: a tuple is a range, a list a choice, a number is fixed.
+
+    Args:
+        name: Of the dimension, for messages.
+        text: ``"1e-4:0.1"``, ``"0.9,0.95"`` or ``"0.9"``.
+
+    Raises:
+        InputError: If a part is no number.
+
+    Example:
+        >>> read_dimension("lr", "1e-4:0.1"), read_dimension("batch_size", "32,64"), read_dimension("momentum", "0.9")
+        ((0.0001, 0.1), [32, 64], 0.9)
+    """
+    if ":" in text:
+        low, _, high = text.partition(":")
+        return _number(name, low, text), _number(name, high, text)
+    values = [_number(name, part, text) for part in text.split(",")]
+    return values if len(values) > 1 or name == "lr" else values[0]
+
+
+def _number(name: str, part: str, text: str) -> float | int:
+    try:
+        return int(part)
+    except ValueError:
+        pass
+    try:
+        return float(part)
+    except ValueError:
+        option = "--" + name.replace("_", "-")
+        raise InputError(option, text, f"must be {_SPACE}", f"For example {option} 0.001:0.1") from None
+
+
+def render(found: SweepResult) -> RenderableType:
+    """Return the answer as something that rich can show."""
+    from stepsize.curves.numerals import number_text, span_text
+
+    best, summary = found.best, found.summary
+    rows: list[tuple[str, RenderableType]] = [
+        ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
+    ]
+    if best is not None:
+        others = [f"{key} {value}" for key, value in best.values.items() if key != "lr"]
+        if others:
+            rows.append(("with", ", ".join(others)))
+    if found.interval is not None:
+        rows.append(("interval", f"{span_text(found.interval)} (80 %)"))
+    if summary.train_optimum is not None:
+        rows.append(("training loss", f"alone would choose lr {number_text(summary.train_optimum.lr)}"))
+    if found.sensitivity is not None:
+        rows.append(("sensitivity", f"{number_text(found.sensitivity.value)} mean excess loss over three decades"))
+    rows += [
+        ("for", str(found.conditions)),
+        ("cost", f"{summary.cost:.1f} trainings in {summary.runs} runs, {number_text(found.seconds)} s"),
+    ]
+    if found.where is not None:
+        rows.append(("kept as", f"{found.name} in {found.where}"))
+    rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
+    return Group(Text(found.conditions.task, style="bold underline"), facts(rows), verdict_text(summary.verdict))
+
+
+def _watcher(screen: SweepScreen, title: str) -> Any:
+    from stepsize.cli.sweep_table import SweepState, SweepTrial
+    from stepsize.search import Outcome
+
+    def shown(outcome: Outcome) -> SweepTrial:
+        trial = outcome.job.trial
+        return SweepTrial(trial.number, trial.values, outcome.value, outcome.job.share, diverged=outcome.diverged)
+
+    def told(progress: SweepProgress) -> None:
+        fresh = progress.done - progress.resumed
+        left = progress.seconds / fresh * progress.remaining if fresh else None
+        now = "" if progress.running is None else f"step {progress.running.step} of {progress.running.setting.steps}"
+        state = SweepState(
+            title=title,
+            done=progress.done,
+            total=progress.done + progress.remaining,
+            diverged=progress.diverged,
+            best=tuple(map(shown, progress.top)),
+            cost=progress.spent,
+            elapsed=progress.seconds,
+            remaining=left,
+            now=now,
+            notes=progress.notes,
+        )
+        screen.update(state, None if progress.outcome is None else shown(progress.outcome))
+
+    return told
