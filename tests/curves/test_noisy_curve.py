@@ -137,7 +137,7 @@ def test_the_noise_is_found_in_the_unit_of_the_values_and_where_it_grows() -> No
 def test_noise_is_pooled_from_rates_nearby_and_not_from_all() -> None:
     x = np.repeat(np.linspace(-4, -1, 13), 6)
     random = np.random.default_rng(0)
-    u = np.where(x < -2.5, 0.01, 0.1) * random.standard_normal(len(x)) + (x + 4)
+    u = np.where(x < -2.4, 0.01, 0.1) * random.standard_normal(len(x)) + (x + 4)
     table = _Runs(x, u, np.tile(np.arange(6), 13))
     low, high = _Noise.of(table, u, 0).unscaled(np.array([-3.8, -1.2]), _spread(table, u))
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepsize.errors import InputError
-from stepsize.search.ceiling import Ceiling
+from stepsize.search.ceiling import Ceiling, learn_ceiling
 from stepsize.search.jobs import Job, Outcome, Trial, Value
 from stepsize.search.plan import Plan
 from stepsize.search.plan_ladder import rank
+from stepsize.search.plan_widening import moved_out
 from stepsize.search.rungs import RUNGS, Rungs
 from stepsize.search.samplers import SAMPLERS, Sampler
 from stepsize.search.space import Range, Space, as_space
@@ -149,6 +150,13 @@ def test_asha_promotes_as_soon_as_a_trial_is_in_the_top_of_its_rung() -> None:
         (1e-2, 0.5, 0),  # the best of five
         (1e-2, 1.0, 0),  # and of the three on the second rung, from which another had gone on
     ]
+
+
+def test_asha_promotes_every_newcomer_that_leads_its_rung_at_once() -> None:
+    plan = plan_of(Mindful(), trials=9, rungs=Rungs.asha(1 / 2, 2), widen=0)
+    jobs = [(job.trial.number, job.share) for job in in_turns(plan, lambda job: -job.trial.number)]
+    expected = [[(number, 0.5), (number, 1.0)] if number else [(0, 0.5)] for number in range(9)]
+    assert jobs == sum(expected, [])
 
 
 def naive_turns(rungs: Rungs, lrs: Sequence[float], judge: Judge) -> list[tuple[int, float]]:
@@ -293,10 +301,46 @@ def test_a_range_in_which_everything_diverges_is_widened_downwards() -> None:
     assert any(note.startswith("Every training diverged, so the range was widened to 1e-5") for note in plan.notes)
 
 
-def test_a_coarse_grid_is_widened_by_its_spacing() -> None:
+@pytest.mark.parametrize(("downwards", "added"), [(1, 1e-6), (-1, 100.0)])
+def test_a_coarse_grid_is_widened_by_its_spacing(downwards: int, added: float) -> None:
     plan = plan_of(SAMPLERS["grid"].make(0, 3), trials=3, widen=1)
-    jobs = list(in_turns(plan, lambda job: job.trial.lr))
-    assert [job.trial.lr for job in jobs[3:]] == pytest.approx([1e-6])
+    jobs = list(in_turns(plan, lambda job: downwards * job.trial.lr))
+    assert [job.trial.lr for job in jobs[3:]] == pytest.approx([added])
+
+
+def test_the_longest_rung_says_where_the_best_lies() -> None:
+    rates = [10 ** (-4 + 4 * k / 7) for k in range(8)]
+    plan = plan_of(Listed(*rates), rungs=Rungs.halving(1 / 4, 2))
+
+    def judge(job: Job) -> float:  # the short runs prefer the highest rate, and by more
+        return 10.0 + inside(job) if job.share == 1.0 else -job.trial.lr
+
+    list(in_turns(plan, judge))
+    assert plan.space == SPACE
+
+
+def test_what_is_added_keeps_below_the_ceiling() -> None:
+    space = SPACE.widened("lr", high=10.0)
+    outcomes = [
+        outcome_of(Job(Trial(n, {"lr": 10 ** (-1 + n / 20)}), 1.0, 0), 1.0 if n < 30 else math.inf) for n in range(40)
+    ]
+    ceiling = learn_ceiling(outcomes, space)
+    bound = ceiling.bound({"lr": 1.0})
+    assert bound is not None
+    assert 2.0 < bound < 5.0
+    rates = [moved_out({"lr": lr}, space, ceiling)["lr"] for lr in (1e-4, 0.01, 1.0)]
+    assert rates == pytest.approx([1.0, math.sqrt(bound), bound])
+    assert moved_out({"lr": 1.5}, space, ceiling) == {"lr": 1.5}  # lies in the new part already
+    assert moved_out({"lr": 0.01}, space, None)["lr"] == pytest.approx(math.sqrt(10))
+
+
+def test_the_ceiling_is_that_of_the_space_as_wide_as_it_is() -> None:
+    plan = plan_of(SAMPLERS["grid"].make(0, 5), trials=5)
+    for _ in in_turns(plan, lambda job: math.inf):
+        pass
+    assert plan.space != SPACE
+    assert plan.ceiling is not None
+    assert plan.ceiling.space == plan.space
 
 
 def test_rates_from_a_list_and_a_best_in_the_middle_widen_nothing() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -60,9 +59,9 @@ def _in_order(wanted: Hire) -> Workers:
 
 
 def _processes(wanted: Hire) -> Workers:
-    from stepsize.search.processes import Processes
+    from stepsize.search.processes import Processes, usable_cores
 
-    return Processes(wanted.source, wanted.count or os.cpu_count() or 1, watcher=wanted.watcher)
+    return Processes(wanted.source, wanted.count or usable_cores(), watcher=wanted.watcher)
 
 
 def _ray(wanted: Hire) -> Workers:

@@ -23,7 +23,7 @@ from stepsize.search.remote import Bench, Failure, Kit, TaskSource, as_task_sour
 from stepsize.training import Progress, Run, Setting, Task
 from stepsize.training.runs import Watcher
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "usable_cores"]
 
 _LOOK_SECONDS = 1.0  # between two looks at whether silent workers still live
 _PATIENCE_SECONDS = 2.0  # from asking a worker to end to ending it
@@ -110,7 +110,7 @@ class Processes:
         ):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
                 raise InputError(argument, number, f"must be a whole number, at least {least}")
-        threads = max(1, _cores() // count) if threads_each is None else threads_each
+        threads = max(1, usable_cores() // count) if threads_each is None else threads_each
         self._kit = Kit(as_task_source(task), threads)
         self._count = count
         self._retries = retries
@@ -244,7 +244,8 @@ class Processes:
         )
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

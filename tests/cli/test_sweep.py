@@ -1,0 +1,70 @@
+"""``stepsize sweep``: from the command line to an answer, a chart and a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepsize.cli import main
+from stepsize.cli.sweep import read_dimension
+from stepsize.errors import InputError
+
+_SMALL = ["sweep", "cancer-mlp", "--steps", "12", "--lr", "1e-4:0.3", "--trials", "4", "--seeds", "2"]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def test_it_answers_keeps_its_runs_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*_SMALL, "--json", "--plot", "s.svg") in (0, 3)
+    first: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert {"best", "interval", "curve", "sensitivity", "cost"} <= set(first)
+    assert (tmp_path / "stepsize.db").is_file()
+    assert (tmp_path / "s.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert run(*_SMALL, "--json") in (0, 3)
+    again = json.loads(capsys.readouterr().out)
+    assert again["name"] == first["name"]
+    assert again["runs"] == first["runs"]  # taken over, costs to the last digit
+
+
+def test_it_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(*_SMALL, "--store", str(tmp_path / "own.db"), "--name", "mine")
+    output = capsys.readouterr()
+    assert "learning rate" in output.out
+    assert f"mine in {tmp_path / 'own.db'}" in output.out.replace("\n", "").replace("  ", "")
+    assert "sweep cancer-mlp: 1 of" in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lr", "1e-4:x"], "--lr must be LOW:HIGH"),
+        (["--lr", "1:0.1"], "inverted"),
+        (["--lr", "1e-3:1", "--sampler", "tpa"], "tpe"),
+    ],
+)
+def test_bad_input_is_told(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("sweep", "cancer-mlp", "--store", str(tmp_path / "s.db"), *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_dimension_is_a_range_a_list_or_a_number() -> None:
+    assert read_dimension("lr", "0.1") == [0.1]
+    assert read_dimension("momentum", "0.5:0.99") == (0.5, 0.99)
+    assert read_dimension("batch_size", "32,64") == [32, 64]
+    with pytest.raises(InputError, match="--batch-size must be LOW:HIGH, or values between commas; got '32,x'"):
+        read_dimension("batch_size", "32,x")
