@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import tomllib
 from dataclasses import replace
 from importlib import metadata
@@ -71,7 +72,7 @@ def test_its_packages_are_those_of_the_project_file(doctor: Doctor) -> None:
     asked = {("", text) for text in project["dependencies"]}
     asked |= {(extra, text) for extra, texts in project["optional-dependencies"].items() for text in texts}
 
-    expected = {(extra, text.split(">")[0].split("=")[0].strip()) for extra, text in asked}
+    expected = {(extra, re.split(r"[\[>=]", text)[0].strip()) for extra, text in asked}
 
     assert {(package.extra, package.name) for package in doctor.packages} == expected
 
