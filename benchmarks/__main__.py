@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     population.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes minutes")
     population.set_defaults(run=_population)
 
+    overhead = commands.add_parser("sweep-overhead", help="what a sweep costs besides training, beside bare optuna")
+    overhead.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+    overhead.set_defaults(run=_sweep_overhead)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
@@ -153,6 +157,12 @@ def _population(arguments: argparse.Namespace) -> None:
     compute_population(path=path, threads=arguments.threads, compiled=arguments.compiled)
 
 
+def _sweep_overhead(arguments: argparse.Namespace) -> None:
+    from benchmarks.sweep_overhead import OVERHEAD_FILE, compute_overhead
+
+    compute_overhead(path=arguments.out or OVERHEAD_FILE)
+
+
 def _schedule_cost(arguments: argparse.Namespace) -> None:
     from benchmarks.schedule_cost import COST_FILE, compute_cost
 
@@ -165,6 +175,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.ranges import RANGES_FILE, ranges_report
     from benchmarks.regret import REGRET_FILE, load_curves
     from benchmarks.schedule_cost import COST_FILE, cost_report
+    from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
     from benchmarks.tables import regret_report, update_page
     from benchmarks.truth import TRUTH_FOLDER
 
@@ -175,6 +186,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "population": population_report(POPULATION_FILE),
+        "sweep-overhead": overhead_report(OVERHEAD_FILE),
     }
     for name, report in reports.items():
         if arguments.page is None:

@@ -1,0 +1,117 @@
+"""What a sweep costs besides training: trials of a task that takes no time, against bare optuna's ask and tell."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
+from benchmarks.tables import markdown_table
+from stepsize.search import sweep
+from stepsize.training import InOrder, Run, Setting, Task
+from stepsize.training.runs import Evaluation, Watcher
+
+__all__ = ["OVERHEAD_FILE", "compute_overhead", "overhead_report"]
+
+OVERHEAD_FILE = RECORDS_FOLDER / "sweep_overhead.json"
+_TRIALS = 1_000
+_ROUNDS = 3
+
+
+class _Nothing(InOrder):
+    """Hands runs back that nobody trained."""
+
+    def stream(
+        self,
+        task: Task,
+        settings: Sequence[Setting],
+        *,
+        watcher: Watcher | None = None,  # noqa: ARG002
+    ) -> Iterator[tuple[int, Run]]:
+        for place, setting in enumerate(settings):
+            loss = _bowl(setting.lr)
+            seen = (Evaluation(1, loss, {}),)
+            yield place, Run(setting, np.array([loss]), seen, None, 0.0, 3.0, "")
+
+
+def compute_overhead(*, path: Path) -> None:
+    """Time every way in turn, round by round."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    ways: dict[str, Callable[[], object]] = {}
+    for name, make in (("random", optuna.samplers.RandomSampler), ("tpe", optuna.samplers.TPESampler)):
+        ways[f"optuna, {name}"] = lambda make=make: _bare(make(seed=0))  # type: ignore[misc]
+        ways[f"sweep, {name}, no store"] = lambda name=name: _swept(name, None)  # type: ignore[misc]
+        ways[f"sweep, {name}, SQLite"] = lambda name=name: _swept(name, "sweep.db")  # type: ignore[misc]
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(_ROUNDS):
+        for name, run in ways.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    rows = [{"way": name, "seconds": statistics.median(values)} for name, values in times.items()]
+    write_record(path, header("sweep-overhead"), rows)
+
+
+def overhead_report(path: Path) -> str:
+    """Return the table of the record."""
+    rows = list(read_rows(path))
+    if not rows:
+        return "Nothing measured yet."
+    head = json.loads(path.read_text(encoding="utf-8"))["record"]
+    seconds = {row["way"]: row["seconds"] for row in rows}
+    lines = [
+        [way, f"{value:.2f}", f"{value / seconds['optuna, ' + way.split(', ')[1]]:.2f} ×"]
+        for way, value in seconds.items()
+    ]
+    about = (
+        f"{_TRIALS:,} trials of a task that takes no time, one rate each, one after the other; median of {_ROUNDS} "
+        f"interleaved rounds. A sweep's time includes the fit of its answer. Commit {head['commit']}, "
+        f"{head['date'][:10]}, optuna {optuna.__version__}."
+    )
+    return "\n\n".join([about, markdown_table(["way", "seconds", "of bare optuna in memory"], lines)])
+
+
+def _bowl(lr: float) -> float:
+    return (math.log10(lr) + 2) ** 2 + 0.1
+
+
+def _bare(sampler: Any) -> None:
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(_TRIALS):
+        trial = study.ask()
+        study.tell(trial, _bowl(trial.suggest_float("lr", 1e-5, 1.0, log=True)))
+
+
+def _swept(sampler: str, store: str | None) -> None:
+    x = torch.zeros(4, 1)
+    task = Task(
+        model=lambda: torch.nn.Linear(1, 1),
+        loss=torch.nn.functional.mse_loss,
+        train=(x, x),
+        val=(x, x),
+        optimizer="sgd",
+        steps=1,
+        device="cpu",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        where = None if store is None else Path(folder) / store
+        sweep(
+            task,
+            lr=(1e-5, 1.0),
+            sampler=sampler,
+            trials=_TRIALS,
+            seeds=1,
+            repeats=0,
+            workers=_Nothing(),
+            store=where,
+        )
