@@ -240,7 +240,8 @@ def awaited(condition: Any, seconds: float = 60.0) -> bool:
 def test_workers_end_with_the_program_that_started_them(tmp_path: Path, blow: signal.Signals) -> None:
     """The script has no main guard either: it must run once only; stdout is the script's alone."""
     script, pids = tmp_path / "script.py", tmp_path / "pids"
-    script.write_text(SCRIPT)
+    # a shell's background jobs ignore Ctrl-C, and so would their children
+    script.write_text(f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{SCRIPT}")
     pids.mkdir()
     with subprocess.Popen(
         [sys.executable, str(script), str(pids)],

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -144,12 +145,26 @@ def _connect(path: Path, wait: float, read_only: bool) -> sqlite3.Connection:
         raw.execute("PRAGMA foreign_keys = ON")
         raw.execute("PRAGMA synchronous = NORMAL")
         if not read_only:
-            raw.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(raw, wait)
             raw.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB of log: a quarter of the syncs of the default
     except BaseException:
         raw.close()
         raise
     return raw
+
+
+def _log_ahead(raw: sqlite3.Connection, wait: float) -> None:
+    """Switch to the write-ahead log; SQLite itself does not wait here for others that make the same switch."""
+    until = time.monotonic() + wait
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _reading(path: Path) -> str:
