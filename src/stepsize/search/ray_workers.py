@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import time
@@ -221,10 +222,9 @@ def _check(cpus: float, gpus: float, retries: int) -> None:
 
 def _imported() -> ModuleType:
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError:
         raise MissingExtraError("ray", "ray") from None
-    return ray
 
 
 def _connect(ray: ModuleType, address: str | None) -> None:
