@@ -196,10 +196,12 @@ def _run_id(run: RunRecord | int) -> int:
 
 def _check_file(address: Address, create: bool) -> None:
     path = address.path
-    if path is None or path.is_file():
+    if path is None:
         return
-    if path.exists():
-        raise InputError("where", str(path), "must be a file of SQLite, or not there yet")
+    if path.exists():  # asked first: a file may appear between two looks, but it does not go away
+        if not path.is_file():
+            raise InputError("where", str(path), "must be a file of SQLite, or not there yet")
+        return
     if not path.parent.is_dir():
         raise DataUnavailableError(
             f"no folder at {path.parent} for the store {path.name}; make it, or give another path"
