@@ -95,9 +95,11 @@ class Stepper:
 
 def rung_factors(task: Task, steps: int) -> list[float]:
     """Return the factor of each update of the task's schedule over ``steps`` updates: see :func:`rung_schedule`."""
-    if isinstance(task.schedule, Schedule) and steps == task.horizon:
-        return [float(factor) for factor in task.schedule.factors()]
-    factor = rung_schedule(task, steps)
+    if isinstance(task.schedule, Schedule):
+        table = task.schedule.factors().tolist()  # all at once: a call for each update costs as much as a small one
+        factor = resampled(table.__getitem__, task.horizon, to=steps) if steps != task.horizon else table.__getitem__
+    else:
+        factor = rung_schedule(task, steps)
     return [factor(step) for step in range(steps)]
 
 

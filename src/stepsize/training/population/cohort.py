@@ -100,7 +100,8 @@ class Cohort:
         self._initial = digest(dict(self._members.model.state_dict()))
         self._optimizer = _stack_optimizers(tasks, settings, self._members)
         self._clips = _clips(tasks, self._members)
-        factors = torch.tensor([rung_factors(task, self._steps) for task in tasks], dtype=torch.float64)
+        tables = {id(task): rung_factors(task, self._steps) for task in tasks}  # most are one task
+        factors = torch.tensor([tables[id(task)] for task in tasks], dtype=torch.float64)
         # One factor for all is a float; own ones are a row of a table on the device.
         self._shared = factors[0].tolist() if bool((factors == factors[0]).all()) else None
         self._factors = factors.T.to(next(iter(self._members.parameters.values())).device)
