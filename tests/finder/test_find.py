@@ -61,13 +61,40 @@ def test_the_budget_is_kept(budget: float, optimizer: str) -> None:
     assert found.cost.runs == len(found.curve.runs)
 
 
-def test_the_cost_is_what_the_runs_and_the_range_test_took(found: Found) -> None:
-    assert found.range_test
+def test_the_cost_is_what_the_runs_and_the_range_test_took() -> None:
     task = tiny()
+    found = find(task, gain=1.0)  # a crowd is charged by its price, not by its passes
+    assert found.range_test
     full = 3 * task.horizon + 64 / 16
     runs = sum(run.passes for run in found.curve.runs)
     assert found.cost.trainings >= (runs + 3 * found.range_test.calls) / full - 1e-9
     assert found.cost.trainings <= (runs + 3 * found.range_test.calls + 4) / full + 1e-9
+
+
+def test_members_of_a_crowd_are_charged_what_they_cost_together() -> None:
+    task = tiny()
+    found = find(task, gain=5.0)
+    full = 3 * task.horizon + 64 / 16
+    passes = sum(run.passes for run in found.curve.runs) / full
+    alone = find(task, gain=1.0)
+
+    assert found.cost.gain == pytest.approx(5.0)
+    assert found.cost.trainings < 1.0 < passes
+    assert max(run.setting.steps for run in found.curve.runs) > max(run.setting.steps for run in alone.curve.runs)
+    assert len(found.curve.runs) >= 16
+
+
+def test_the_gain_that_was_measured_makes_the_same_plan_again() -> None:
+    first = find(tiny())
+    again = find(tiny(), gain=first.cost.gain)
+
+    assert [run.setting for run in again.curve.runs][:8] == [run.setting for run in first.curve.runs][:8]
+
+
+@pytest.mark.parametrize("gain", [0.5, -1, math.inf, math.nan, True, "4"])
+def test_a_gain_below_one_is_refused(gain: Any) -> None:
+    with pytest.raises(InputError, match=r"gain must be a number of at least 1; got .*\. None measures it"):
+        find(tiny(), gain=gain)
 
 
 def test_the_answer_is_near_the_best_rate(found: Found) -> None:
@@ -94,10 +121,11 @@ def test_the_rate_is_never_above_the_highest_that_was_seen_to_work() -> None:
                 assert found.lr <= max(worked(found)) * (1 + 1e-9)
 
 
-def test_the_same_seed_gives_the_same_answer_bit_for_bit() -> None:
+@pytest.mark.parametrize("gain", [1.0, 3.6])
+def test_the_same_seed_gives_the_same_answer_bit_for_bit(gain: float) -> None:
     def answer(seed: int) -> Any:
         torch.manual_seed(torch.seed() % 999)  # whatever the generators stood at before
-        found = find(tiny(), budget=0.6, seed=seed)
+        found = find(tiny(), budget=0.6, seed=seed, gain=gain)
         runs = [(run.setting, run.losses.tolist()) for run in found.curve.runs]
         return found.lr, found.interval, found.verdict, found.cost.trainings, runs
 

@@ -35,14 +35,23 @@ def valley(optimum: float, *, drift: float = 0.1, cliff: float = math.inf) -> Ca
 
 
 def play(
-    reached: Callable[[Proposal], float], *, budget: float, center: float = -2.0, horizon: int = HORIZON
+    reached: Callable[[Proposal], float],
+    *,
+    budget: float,
+    center: float = -2.0,
+    horizon: int = HORIZON,
+    gain: float = 1.0,
 ) -> tuple[Policy, list[Proposal]]:
-    policy = Policy(horizon=horizon, budget=budget, cost=cost, untrained=100.0, prior=Prior(center=center))
+    prior = Prior(center=center)
+    policy = Policy(horizon=horizon, budget=budget, cost=cost, untrained=100.0, prior=prior, crowd=8, gain=gain)
     asked: list[Proposal] = []
-    while (proposal := policy.ask()) is not None:
-        asked.append(proposal)
-        value = reached(proposal)
-        policy.tell(Observation(proposal.steps, proposal.lr, value, value == math.inf), cost(proposal.steps))
+    while proposals := policy.ask():
+        asked += proposals
+        share = policy.price(proposals[0].steps, len(proposals)) / len(proposals)
+        for proposal in proposals:
+            value = reached(proposal)
+            seen = Observation(proposal.steps, proposal.lr, value, value == math.inf, seed=proposal.seed)
+            policy.tell(seen, share)
         assert len(asked) < 200, "the policy does not end"
     return policy, asked
 
@@ -143,7 +152,8 @@ def test_tiny_horizons_are_trained_in_full_or_not_at_all(horizon: int) -> None:
     policy = Policy(
         horizon=horizon, budget=4.0, cost=lambda steps: steps / horizon, untrained=100.0, prior=Prior(center=-2.0)
     )
-    while (proposal := policy.ask()) is not None:
+    while proposals := policy.ask():
+        (proposal,) = proposals
         assert min(8, horizon) <= proposal.steps <= horizon
         value = (math.log10(proposal.lr) + 2) ** 2 + 1
         policy.tell(Observation(proposal.steps, proposal.lr, value), proposal.steps / horizon)
@@ -154,3 +164,47 @@ def test_tiny_horizons_are_trained_in_full_or_not_at_all(horizon: int) -> None:
 
 def test_the_same_answers_bring_the_same_questions() -> None:
     assert play(valley(-1.7), budget=2.0)[1] == play(valley(-1.7), budget=2.0)[1]
+
+
+# Crowds: several rates at once
+
+
+@pytest.mark.parametrize("gain", [2.0, 4.0, 8.0, 16.0])
+@pytest.mark.parametrize("optimum", [-3.0, -2.2, -1.5, -1.0])
+def test_crowds_find_the_optimum_within_the_budget(optimum: float, gain: float) -> None:
+    policy, asked = play(valley(optimum), budget=1.0, gain=gain)
+
+    assert policy.spent <= 1.0 + 1e-9
+    assert sum(cost(proposal.steps) for proposal in asked) > 1.0  # what one after the other does not pay for
+    assert math.log10(recommended(policy.observations, policy.curve())) == pytest.approx(optimum, abs=0.3)
+
+
+def test_the_cheaper_members_are_the_longer_a_crowd_trains() -> None:
+    lengths = [max(run.steps for run in play(valley(-2.2), budget=1.0, gain=gain)[1]) for gain in (2.0, 4.0, 8.0)]
+
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > 2.5 * lengths[0]
+
+
+def test_a_crowd_keeps_below_a_rate_that_diverged() -> None:
+    _, asked = play(valley(-1.0, cliff=-1.8), budget=1.0, gain=4.0)
+    scouts = [run for run in asked if run.steps == HORIZON // 16]
+    final = [run for run in asked if run.steps != HORIZON // 16]
+    lowest_lost = min(run.lr for run in scouts if math.log10(run.lr) >= -1.8)
+
+    assert final
+    assert all(run.lr < lowest_lost * 1.001 for run in final)
+
+
+def test_further_crowds_on_the_full_horizon_have_other_seeds() -> None:
+    _, asked = play(valley(-2.2), budget=6.0, gain=4.0)
+    full = [run.seed for run in asked if run.steps == HORIZON]
+
+    assert full[:8] == [0] * 8
+    assert max(full) >= 1
+
+
+@settings(max_examples=30)
+@given(budget=st.floats(0.01, 6), optimum=st.floats(-4, 0), gain=st.sampled_from([2.0, 2.83, 8.0]))
+def test_crowds_never_exceed_the_budget(budget: float, optimum: float, gain: float) -> None:
+    assert play(valley(optimum), budget=budget, gain=gain)[0].spent <= budget + 1e-9

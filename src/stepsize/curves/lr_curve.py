@@ -11,23 +11,32 @@ from numpy.typing import NDArray
 
 from stepsize.errors import InputError
 
-__all__ = ["LrCurve", "Observation", "Prior", "expected_drift", "fit_lr_curve"]
+__all__ = ["LrCurve", "Observation", "Prior", "expected_drift", "fit_lr_curve", "lost", "rise"]
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
 
 _GRID = 0.05  # decades between candidate optima; all that is read off is interpolated
 _MARGIN = 1.5  # decades beyond the observed rates where the optimum is still looked for
-_DRIFTS = np.linspace(-0.10, 0.30, 9)  # decades that the best rate falls for each doubling of the horizon
+_DRIFTS = np.linspace(-0.08, 0.32, 11)  # decades that the best rate falls with the last doubling of the horizon, about
 _WIDTHS = np.array([0.25, 0.5, 1.0])  # decades
-_STEEPER = np.array([1.0, 3.0])  # how much steeper the curve is above the optimum than below
-_STILL = 0.03  # decades a doubling where optimization is the limit
-_HALF_GAP = 0.25  # log ratio of unseen to training loss at which a training is half way to being limited by its data
-_DOUBT = 0.15  # decades by which a real optimum strays from the model's, times sqrt(1 + doublings still to go)
+_STEEPER = np.array([1.0, 3.0, 8.0])  # how much steeper the curve is above the optimum than below
+_STILL = 0.05  # decades where optimization is the limit
+_TOP = math.log10(2)  # … where data are: rate times steps stays fixed
+_HALF_GAP = 0.5  # log ratio of unseen to training loss at which a training is half way to being limited by its data
+_CURVED = 0.2  # by how much faster it moves for each doubling that the horizon is shorter
+_DOUBT = 0.12  # decades by which a real optimum strays from the model's, times sqrt(1 + doublings still to go)
 _TOGETHER = 1.0  # how strongly the amplitudes of the rungs are held together, in units of squared shape
 _MISFIT = 0.15  # of the spread of the heights: what a real curve differs from the model's shape by
 _SIGMA = (0.004, 0.05)  # relative error that is never gone below, or above
 _SIGMA_DOF = 4.0
 _HOPELESS = 0.5  # share of the way to the untrained loss beyond which a run only says "bad"
+_NOTHING = 0.3  # share of what the best run of as few updates learned, below which a higher rate has learned nothing
+_LEARNED = 0.05  # share of the untrained value by which a run must be better for that
+_SWINGS = 0.1  # weight of the training loss beside the unseen one: an end state may be lucky, an average is not
+_CLIFF = (0.7, 0.15)  # decades from the optimum up to where nothing is learned, and the spread of that
+_RETREAT = 0.2  # decades that the end of what works falls for each doubling of the horizon, at most
+_WORST = (2.0, 4.0)  # relative excess beyond which one bad rate is as bad as another: at least, at most
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Observation:
         diverged: Whether it was given up: it then counts as a bound on the rate, not as a value.
         train_loss: Its loss on training data at the end; NaN where unknown.
         val_loss: Its loss on unseen data at the end; NaN where unknown.
+        seed: Runs of one horizon are compared within a seed: each seed has a level of its own.
     """
 
     steps: int
@@ -49,6 +59,7 @@ class Observation:
     diverged: bool = False
     train_loss: float = math.nan
     val_loss: float = math.nan
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,8 @@ class Prior:
     Attributes:
         center: The log10 of the rate that a range test suggests; None where nothing is known.
         spread: Decades of doubt about it, one standard deviation.
-        drift: Decades that the best rate falls for each doubling of the horizon. The mean of what was seen on
-            small networks of several kinds, where T/16 to T moved it by -0.4 ... 0.8 decades.
+        drift: Decades that the best rate falls with the last doubling of the horizon, about (see :func:`rise`). The
+            mean of what was seen on small networks of several kinds, where T/16 to T moved it by -0.4 ... 1.2 decades.
         drift_spread: One standard deviation of that.
     """
 
@@ -67,6 +78,18 @@ class Prior:
     spread: float = 0.7
     drift: float = 0.08
     drift_spread: float = 0.05
+
+
+def rise(doublings: float) -> float:
+    """Return how far the optimum of a horizon that must be doubled so often lies above that of the full one, in drifts.
+
+    r(k) = k (1 + k / 5): the shorter the horizon, the faster the best rate moves.
+
+    Example:
+        >>> rise(0.0), round(rise(2.0), 6), round(rise(4.0), 6)
+        (0.0, 2.8, 7.2)
+    """
+    return doublings * (1 + _CURVED * doublings)
 
 
 def expected_drift(observations: Sequence[Observation]) -> float:
@@ -77,7 +100,7 @@ def expected_drift(observations: Sequence[Observation]) -> float:
     so much in all, so rate times steps stays fixed: log10(2) = 0.30 decades a doubling. With the gap
     r = log(best loss on unseen data / best loss on training data) on the longest horizon seen, the drift is taken as
 
-        d = 0.03 + 0.27 r / (r + 1/4) decades a doubling, for r > 0,
+        d = 0.05 + 0.25 r / (r + 1/2) decades, for r > 0,
 
     between a drift that is barely there and the 0.30 of a fixed product.
 
@@ -85,13 +108,14 @@ def expected_drift(observations: Sequence[Observation]) -> float:
         observations: The runs so far, with both losses where they are known.
 
     Returns:
-        Decades a doubling; 0.08 where the losses do not tell (not positive, or not both known).
+        Decades that the best rate falls with the last doubling, about (see :func:`rise`); 0.08 where the losses do not
+        tell (not positive, or not both known).
 
     Example:
         >>> expected_drift([Observation(50, 0.1, 0.5, train_loss=0.5, val_loss=0.5)])
-        0.03
+        0.05
         >>> round(expected_drift([Observation(50, 0.1, 0.5, train_loss=0.01, val_loss=0.5)]), 2)
-        0.28
+        0.27
     """
     known = [seen for seen in observations if seen.train_loss > 0 and 0 < seen.val_loss < math.inf]
     if not known:
@@ -100,7 +124,7 @@ def expected_drift(observations: Sequence[Observation]) -> float:
     rung = [seen for seen in known if seen.steps == longest]
     gap = math.log(min(seen.val_loss for seen in rung) / min(seen.train_loss for seen in rung))
     gap = max(0.0, gap)
-    return _STILL + (math.log10(2) - _STILL) * gap / (gap + _HALF_GAP)
+    return _STILL + (_TOP - _STILL) * gap / (gap + _HALF_GAP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +138,7 @@ class LrCurve:
         regret: The expected relative excess over the best loss there, shape ``(k,)``.
         regret_low: Its 10 % quantile.
         regret_high: Its 90 % quantile.
-        drift: The posterior mean drift, in decades a doubling.
+        drift: The posterior mean drift: see :func:`rise`.
         to_go: How often the longest horizon seen must be doubled to reach the full one.
     """
 
@@ -157,14 +181,15 @@ def fit_lr_curve(
     With theta = log10 lr, a run over n updates reaches
 
         log loss = a_n + A_n g((theta - mu_n) / w),   g(z) = (sqrt(1 + z^2) - 1) * (rho if z > 0 else 1),
-        mu_n = mu + d log2(T / n),
+        mu_n = mu + d k (1 + k / 5),  k = log2(T / n),
 
     quadratic about its optimum and straight far from it, rho times as steep above as below; a shorter horizon n has
     its optimum higher by the drift d. Every (mu, d, w, rho) of a grid is weighed by its likelihood times the prior,
     with a_n and A_n at their least-squares values (the amplitudes pulled towards a shared one) and the noise integrated
-    out (a Student t); a run that diverged bounds the optimum of its horizon from above. What comes out is spread by as
-    much as real optima stray from the model's. Where values are not all positive, (value - best) relative to the
-    untrained value stands for the logarithm.
+    out (a Student t); a run that diverged, or that learned nothing above one that did, bounds the optimum of its
+    horizon from above. What comes out is spread by as much as real optima stray from the model's, and falls off a
+    cliff to what an untrained model loses: 0.7 decade above the optimum, or beyond the rates that were seen to learn.
+    Where values are not all positive, (value - best) relative to the untrained value stands for the logarithm.
 
     Args:
         observations: The runs, at least one.
@@ -189,21 +214,26 @@ def fit_lr_curve(
     prior = prior or Prior()
     x = np.array([math.log10(run.lr) for run in observations])
     doublings = np.array([math.log2(horizon / run.steps) for run in observations])
+    moved = np.array([rise(doubling) for doubling in doublings])
     y, usable = _heights(observations, untrained)
     mu = np.arange(x.min() - _MARGIN, x.max() + _MARGIN, _GRID)
     grid = _Grid.over(mu)
     log_weight = grid.log_prior(prior)
-    for run, position, doubling in zip(observations, x, doublings, strict=True):
-        if run.diverged:
+    for position, shift, gone in zip(x, moved, lost(observations, untrained), strict=True):
+        if gone:
             # Soft, since the edge is as noisy as everything else: 0.1 decade below the diverged rate.
-            excess = grid.mu + grid.drift * doubling - (position - 0.1)
+            excess = grid.mu + grid.drift * shift - (position - 0.1)
             log_weight = log_weight - 0.5 * (np.clip(excess, 0, None) / 0.05) ** 2
     amplitude = np.full(len(grid.mu), 0.1)
     if usable.sum() >= 2:
-        likelihood, amplitude = grid.log_likelihood(x[usable], y[usable], doublings[usable])
+        levels = _levels(observations)
+        likelihood, amplitude = grid.log_likelihood(x[usable], y[usable], moved[usable], levels[usable])
         log_weight = log_weight + likelihood
     weight = np.exp(log_weight - log_weight.max())
-    return _tabulated(grid, weight / weight.sum(), amplitude, mu, float(doublings.min()))
+    alive = [run.value for run in observations if math.isfinite(run.value)]
+    worst = _worst(min(alive, default=math.nan), untrained)
+    seen = _works(observations, untrained, horizon)
+    return _tabulated(grid, weight / weight.sum(), amplitude, mu, float(doublings.min()), worst, seen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,26 +256,26 @@ class _Grid:
             log = log - 0.5 * ((self.mu - prior.center) / prior.spread) ** 2
         return np.asarray(log)
 
-    def shape(self, x: Array, doublings: Array) -> Array:
+    def shape(self, x: Array, moved: Array) -> Array:
         """Return g for each combination and point, shape ``(g, n)``."""
-        z = (x[None, :] - self.mu[:, None] - self.drift[:, None] * doublings[None, :]) / self.width[:, None]
+        z = (x[None, :] - self.mu[:, None] - self.drift[:, None] * moved[None, :]) / self.width[:, None]
         return np.asarray((np.sqrt(1 + z**2) - 1) * np.where(z > 0, self.steeper[:, None], 1.0))
 
-    def log_likelihood(self, x: Array, y: Array, doublings: Array) -> tuple[Array, Array]:
+    def log_likelihood(self, x: Array, y: Array, moved: Array, levels: Labels) -> tuple[Array, Array]:
         """Return the log likelihood of each combination and its amplitude on the longest rung, shape ``(g,)``."""
-        shape = self.shape(x, doublings)
-        rungs = np.unique(doublings)
+        shape = self.shape(x, moved)
+        rungs = np.unique(levels)
         y = y.copy()
         for rung in rungs:  # taking the means of a rung out is fitting its own level a_n
-            inside = doublings == rung
+            inside = levels == rung
             y[inside] -= y[inside].mean()
             shape[:, inside] -= shape[:, inside].mean(axis=1, keepdims=True)
         power, product = shape**2, shape * y[None, :]
         # A weak pull to a small positive amplitude keeps two equal losses from meaning an infinite basin.
         shared = np.clip((product.sum(axis=1) + 0.01) / (power.sum(axis=1) + 0.1), 1e-3, None)
         amplitude, rest = shared, np.zeros(len(shared))
-        for rung in rungs[::-1]:  # the longest last: its amplitude is the one that is carried on
-            inside = doublings == rung
+        for rung in rungs:  # the longest last: its amplitude is the one that is carried on
+            inside = levels == rung
             own = product[:, inside].sum(axis=1) + _TOGETHER * shared
             amplitude = np.clip(own / (power[:, inside].sum(axis=1) + _TOGETHER), 1e-3, None)
             error = y[None, inside] - amplitude[:, None] * shape[:, inside]
@@ -255,10 +285,38 @@ class _Grid:
         return -0.5 * (freedom + _SIGMA_DOF) * np.log(_SIGMA_DOF * sigma**2 + rest), amplitude
 
 
+def _levels(observations: Sequence[Observation]) -> Labels:
+    """Return a label for each run: those of one horizon and seed have one, and longer horizons have higher ones."""
+    kinds = sorted({(run.steps, run.seed) for run in observations})
+    return np.array([kinds.index((run.steps, run.seed)) for run in observations], dtype=np.int64)
+
+
+def lost(observations: Sequence[Observation], untrained: float) -> list[bool]:
+    """Return which runs say that their rate is too high.
+
+    Those are the ones that diverged, and the ones that learned nothing at a rate above one at which a training of no
+    more updates did learn.
+    """
+    return [run.diverged or _learned_nothing(run, observations, untrained) for run in observations]
+
+
+def _learned_nothing(run: Observation, observations: Sequence[Observation], untrained: float) -> bool:
+    below = [seen.value for seen in observations if seen.lr < run.lr and seen.steps <= run.steps and not seen.diverged]
+    best = min((value for value in below if math.isfinite(value)), default=math.inf)
+    learned = untrained - best
+    return learned > _LEARNED * abs(untrained) and not untrained - run.value >= _NOTHING * learned
+
+
+def _steadied(run: Observation) -> float:
+    """Return the value of a run, with a part of the training loss where that is of its kind."""
+    comparable = run.value == run.val_loss and run.value >= 0 and math.isfinite(run.train_loss)
+    return run.value + _SWINGS * run.train_loss if comparable else run.value
+
+
 def _heights(observations: Sequence[Observation], untrained: float) -> tuple[Array, NDArray[np.bool_]]:
     """Return each run's height on a relative scale, and which heights say more than "bad"."""
-    values = np.array([run.value for run in observations])
-    finite = np.isfinite(values) & ~np.array([run.diverged for run in observations])
+    values = np.array([_steadied(run) for run in observations])
+    finite = np.isfinite(values) & ~np.array(lost(observations, untrained))
     if not finite.any():
         return values, finite
     best = float(values[finite].min())
@@ -270,21 +328,46 @@ def _heights(observations: Sequence[Observation], untrained: float) -> tuple[Arr
         heights = np.where(finite, (values - best) / gap, 0.0)
         top, bottom = 1.0, 0.0
     usable = finite.copy()
-    steps = np.array([run.steps for run in observations])
-    for rung in np.unique(steps):
-        inside = finite & (steps == rung)
+    levels = _levels(observations)
+    for rung in np.unique(levels):
+        inside = finite & (levels == rung)
         if inside.any():
             lowest = heights[inside].min()
             usable[inside] = heights[inside] <= lowest + max(_HOPELESS * (top - lowest), 0.2 * (top - bottom), 0.1)
     return heights, usable
 
 
-def _tabulated(grid: _Grid, weight: Array, amplitude: Array, mu: Array, to_go: float) -> LrCurve:
+def _works(observations: Sequence[Observation], untrained: float, horizon: int) -> float:
+    """Return the log10 rate up to which trainings of the full horizon surely learn; -inf where none did."""
+    gone = lost(observations, untrained)
+    alive = [run for run, lost in zip(observations, gone, strict=True) if not lost and math.isfinite(run.value)]
+    best = {run.steps: min(other.value for other in alive if other.steps == run.steps) for run in alive}
+    return max(
+        (
+            math.log10(run.lr) - _RETREAT * math.log2(horizon / run.steps)
+            for run in alive
+            if untrained - run.value >= 0.5 * (untrained - best[run.steps]) > 0
+        ),
+        default=-math.inf,
+    )
+
+
+def _worst(best: float, untrained: float) -> float:
+    """Return the relative excess of a training that learns nothing."""
+    return float(np.clip(untrained / best - 1, *_WORST)) if best > 0 and untrained > best else _WORST[0]
+
+
+def _tabulated(
+    grid: _Grid, weight: Array, amplitude: Array, mu: Array, to_go: float, worst: float, seen: float
+) -> LrCurve:
     keep = weight > 1e-4 * weight.max()  # the rest together weighs nothing and costs most of the time
     kept = _Grid(grid.mu[keep], grid.drift[keep], grid.width[keep], grid.steeper[keep])
     weight, amplitude = weight[keep] / weight[keep].sum(), amplitude[keep]
-    # Relative excess, bounded: beyond doubling the loss one bad rate is as bad as another.
-    excess = np.expm1(np.minimum(amplitude[:, None] * kept.shape(mu, np.zeros(len(mu))), math.log(3)))
+    # Relative excess, bounded: beyond that one bad rate is as bad as another.
+    excess = np.expm1(np.minimum(amplitude[:, None] * kept.shape(mu, np.zeros(len(mu))), math.log1p(worst)))
+    over = (mu[None, :] - np.maximum(kept.mu[:, None] + _CLIFF[0], seen)) / _CLIFF[1]
+    fallen = 1 / (1 + np.exp(np.clip(-1.7 * over, -50, 50)))  # 1.7: a logistic curve close to the normal one
+    excess += (worst - excess) * fallen
     order = np.argsort(excess, axis=0)
     cumulative = np.cumsum(weight[order], axis=0)
     columns = np.arange(len(mu))

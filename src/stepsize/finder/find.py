@@ -17,6 +17,8 @@ from stepsize.finder.trust import judge_answer, recommended
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.conditions import Conditions
 from stepsize.training.executor import Executor, InOrder
+from stepsize.training.population import Population
+from stepsize.training.population.gain import CROWD, Gain, measure_gain, rounded_gain
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.start import look_at_start
@@ -29,6 +31,8 @@ _RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
 _PROBE_CALLS = 15  # of the step function, at the critical rate, about
 _MOST_FOR_BRACKET = 0.5  # of the budget
 _RESERVE = 0.05  # of the budget, for what passes do not count: building models, snapshots, fits
+_MEASURING = 20  # updates that it takes to measure what is gained by training rates at once, about
+_MOST_FOR_MEASURING = 0.1  # of the budget
 _TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
 
 
@@ -38,30 +42,36 @@ def find(
     *,
     seed: int | None = None,
     executor: Executor | None = None,
+    gain: float | None = None,
     watcher: Watcher | None = None,
 ) -> Found:
     """Recommend a peak learning rate for ``task``, within ``budget`` trainings, judged by unseen data.
 
     A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches,
     outward from the best until it has worse neighbours: first over T/16 updates, then over the longest horizon of
-    which the rest of the budget pays for three runs, each with the task's whole schedule compressed into it. The
-    loss is fitted against log rate over both horizons at once, with the drift of the optimum from short to long ones,
-    and the rate of least expected regret at the full horizon T is recommended: on the low side of the likely optima,
-    since the high side is steep; never above the highest rate that was seen to work.
+    which the rest of the budget pays for three runs, each with the task's whole schedule compressed into it. Where
+    eight runs at once, as a population, cost about three plain ones or less (that is measured first), crowds of eight
+    take the place of single runs. The loss is fitted against log rate over both horizons at once, with the drift of
+    the optimum from short to long ones, and the rate of least expected regret at the full horizon T is recommended: on
+    the low side of the likely optima, since the high side is a cliff; never above the highest rate that was seen to
+    work, nor below what was tried.
 
     Args:
         task: What to train; without ``val`` the training loss judges, and the verdict says so.
         budget: What may be spent, in trainings (forward and backward passes of one full training with its
             evaluation); less is spent where more would not change the answer.
         seed: Of initial weights, batch order and dropout, shared by all runs; default the task's.
-        executor: What trains lists of settings; default one after the other.
+        executor: What trains lists of settings; default one after the other, and crowds as a population.
+        gain: How many times cheaper than a plain run each of eight runs at once is, >= 1. Default measures it,
+            rounded; ``found.cost.gain`` tells it, and giving that again makes the same plan on a machine that
+            is busy with something else. 1 trains one rate after the other.
         watcher: Called with the progress of each run.
 
     Returns:
         The recommendation with its interval, verdict, cost, conditions and curve.
 
     Raises:
-        InputError: If ``budget`` is not positive.
+        InputError: If ``budget`` is not positive, or ``gain`` is below 1.
         TaskError: If the parts of the task turn out not to fit together.
 
     Example:
@@ -76,18 +86,30 @@ def find(
     """
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < math.inf:
         raise InputError("budget", budget, "must be a positive number of trainings")
-    search = _Search(task, float(budget), task.seed if seed is None else seed, executor or InOrder(), watcher)
+    if gain is not None and (isinstance(gain, bool) or not isinstance(gain, int | float) or not 1 <= gain < math.inf):
+        raise InputError("gain", gain, "must be a number of at least 1", "None measures it, 1 trains one by one")
+    search = _Search(task, float(budget), task.seed if seed is None else seed, executor, gain, watcher)
     return search.run()
 
 
 class _Search:
     """One call of :func:`find` while it goes on."""
 
-    def __init__(self, task: Task, budget: float, seed: int, executor: Executor, watcher: Watcher | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        budget: float,
+        seed: int,
+        executor: Executor | None,
+        gain: float | None,
+        watcher: Watcher | None,
+    ) -> None:
         self._task = task
         self._budget = budget
         self._seed = seed
-        self._executor = executor
+        self._alone = executor or InOrder()
+        self._together = executor or Population()
+        self._given = 1.0 if executor is not None and gain is None else gain
         self._watcher = watcher
         self._began = time.perf_counter()
         self._runs: list[Run] = []
@@ -97,20 +119,24 @@ class _Search:
         try:
             self._start = look_at_start(self._task, self._seed)
             ranged = self._bracket()
+            gain = self._gain()
             policy = Policy(
                 horizon=self._task.horizon,
                 budget=(1 - _RESERVE) * self._budget,
                 cost=self._start.price,
                 untrained=self._start.judged,
                 prior=_prior(self._task, ranged),
+                crowd=CROWD,
+                gain=gain.factor,
             )
             calls = 0 if ranged is None else ranged.calls
-            policy.spent = (3 * self._task.accumulate * calls + self._start.val_passes(None)) / self._start.full_passes
+            passes = 3 * self._task.accumulate * calls + self._start.val_passes(None) + gain.passes
+            policy.spent = passes / self._start.full_passes
             self._train(policy)
         finally:
             world.restore()
         intact = ranged is None or ranged.restored
-        return self._answer(policy, ranged, restored=intact and world.intact())
+        return self._answer(policy, ranged, gain, restored=intact and world.intact())
 
     def _bracket(self) -> RangeTest | None:
         """Run the range test, unless it would take most of a small budget."""
@@ -126,15 +152,31 @@ class _Search:
         watcher, counter = self._watcher, itertools.count(1)
         return lambda lr, loss: watcher(Progress(Setting(lr, self._seed, steps), next(counter), loss, "range test"))
 
-    def _train(self, policy: Policy) -> None:
-        while (proposal := policy.ask()) is not None:
-            limit = self._start.val_limit(proposal.steps)
-            setting = Setting(proposal.lr, self._seed, proposal.steps, limit)
-            run = self._executor(self._task, [setting], watcher=self._watcher)[0]
-            self._runs.append(run)
-            policy.tell(_observed(self._task, run), run.passes / self._start.full_passes)
+    def _gain(self) -> Gain:
+        """Return what is gained by training several rates at once; measured, where that is cheap."""
+        if self._given is not None:
+            return Gain(rounded_gain(self._given))
+        if _MEASURING / self._task.horizon > _MOST_FOR_MEASURING * self._budget:
+            return Gain(1.0, reason="the training is too short to pay for measuring it")
+        return measure_gain(self._task, self._seed)
 
-    def _answer(self, policy: Policy, ranged: RangeTest | None, *, restored: bool) -> Found:
+    def _train(self, policy: Policy) -> None:
+        while proposals := policy.ask():
+            settings = [
+                Setting(proposal.lr, self._seed + proposal.seed, proposal.steps, self._start.val_limit(proposal.steps))
+                for proposal in proposals
+            ]
+            train = self._alone if len(settings) == 1 else self._together
+            runs = train(self._task, settings, watcher=self._watcher)
+            self._runs += runs
+            # A crowd is over when its last member is: one that diverges early makes it cheaper, not free.
+            passes = [run.passes / self._start.full_passes for run in runs]
+            price = policy.price(settings[0].steps, len(runs)) / policy.price(settings[0].steps, 1)
+            share = min(price * max(passes) / sum(passes), 1.0)
+            for proposal, run, cost in zip(proposals, runs, passes, strict=True):
+                policy.tell(_observed(self._task, run, proposal.seed), cost * share)
+
+    def _answer(self, policy: Policy, ranged: RangeTest | None, gain: Gain, *, restored: bool) -> Found:
         observations = policy.observations
         fit = policy.curve() if any(math.isfinite(seen.value) for seen in observations) else None
         verdict = judge_answer(observations, fit, policy.untrained, has_val=self._task.val is not None)
@@ -143,7 +185,7 @@ class _Search:
             lr=lr,
             interval=None if fit is None or lr is None else _interval(fit, lr),
             verdict=verdict,
-            cost=self._cost(policy),
+            cost=self._cost(policy, gain),
             conditions=Conditions.of(self._task, self._start.batch_size),
             curve=CurveData(tuple(self._runs), tuple(seen.value for seen in observations), fit),
             train_optimum=self._train_optimum(policy) if lr is not None else None,
@@ -152,15 +194,24 @@ class _Search:
             restored=restored,
         )
 
-    def _cost(self, policy: Policy) -> Cost:
+    def _cost(self, policy: Policy, gain: Gain) -> Cost:
         seconds = time.perf_counter() - self._began
         # The longest run tells the price of an update best; a training that was cut short is no measure.
         longest = max(self._runs, key=lambda run: len(run.losses), default=None)
-        training = longest.seconds / longest.passes * self._start.full_passes if longest is not None else None
-        return Cost(policy.spent, None if training is None else seconds / training, seconds, len(self._runs))
+        wall = None
+        if longest is not None:
+            crowded = sum(run.setting.steps == longest.setting.steps for run in self._runs) >= CROWD
+            alone = gain.factor if crowded else 1.0  # the seconds of a member of a crowd are its share of them
+            wall = seconds * longest.passes / (longest.seconds * alone * self._start.full_passes)
+        return Cost(policy.spent, wall, seconds, len(self._runs), gain.factor)
 
     def _train_optimum(self, policy: Policy) -> float | None:
-        seen = [Observation(r.setting.steps, r.setting.lr, r.train_loss, r.divergence is not None) for r in self._runs]
+        seen = [
+            Observation(
+                r.setting.steps, r.setting.lr, r.train_loss, r.divergence is not None, seed=r.setting.seed - self._seed
+            )
+            for r in self._runs
+        ]
         if not any(math.isfinite(run.value) for run in seen):
             return None
         untrained = float(self._runs[0].losses[0])
@@ -168,10 +219,10 @@ class _Search:
         return recommended(seen, fit)
 
 
-def _observed(task: Task, run: Run) -> Observation:
+def _observed(task: Task, run: Run, seed: int) -> Observation:
     value = run.judged(task.judge, maximize=task.maximize)
     setting = run.setting
-    return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.train_loss, run.val_loss)
+    return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.train_loss, run.val_loss, seed)
 
 
 def _prior(task: Task, ranged: RangeTest | None) -> Prior:

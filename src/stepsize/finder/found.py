@@ -26,17 +26,19 @@ class Cost:
     """What an answer cost.
 
     Attributes:
-        trainings: Forward and backward passes spent, over those of one full training with its evaluation: what
-            the budget is kept in, and the same on every machine.
+        trainings: Forward and backward passes spent, over those of one full training with its evaluation; those of
+            a crowd by what they cost at once. It is what the budget is kept in.
         wall: Wall time spent, over that of one full training (from the measured time of a step); None without a run.
         seconds: Wall time spent.
         runs: How many short runs were trained.
+        gain: How many times cheaper than a plain run each of a crowd was; 1.0 where there were none.
     """
 
     trainings: float
     wall: float | None
     seconds: float
     runs: int
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

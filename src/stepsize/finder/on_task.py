@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from stepsize.errors import TaskError
-from stepsize.finder.range_test import DEFAULT_RANGE, RangeTest, range_test
+from stepsize.finder.range_test import DEFAULT_RANGE, RangeTest, check_range_test, range_test_around
+from stepsize.finder.reach import Reach
 from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
@@ -53,14 +54,15 @@ def range_test_task(
         def step(batches: list[Any]) -> Tensor:
             return stepper.update(batches)
 
-        return range_test(
+        check_range_test(step, lr, steps)
+        return range_test_around(
+            Reach([stepper.model], [stepper.optimizer], stepper.stateful),
             step,
-            stepper.optimizer,
+            [stepper.optimizer],
             _Grouped(task.train, task.accumulate),
             lr=lr,
             steps=steps,
             seed=seed,
-            state=[stepper.model],
             watch=watch,
         )
 

@@ -28,7 +28,7 @@ from stepsize.views import Chart, RangeTestView, range_test_chart
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DEFAULT_RANGE", "RangeTest", "range_test"]
+__all__ = ["DEFAULT_RANGE", "RangeTest", "check_range_test", "range_test", "range_test_around"]
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate where a ramp begins: nothing is learned there yet
 _PROBED = (1e-9, 1e4)  # where the critical rate is looked for, so that it does not depend on the range
@@ -200,10 +200,38 @@ def range_test(
         2026, for the probe.
     """
     optimizers = as_optimizers(optimizer)
-    _check(step, lr, steps)
-    feed = Batches(batches)
+    check_range_test(step, lr, steps)
     around = reach(step, optimizers, state)
+    return range_test_around(around, step, optimizers, batches, lr=lr, steps=steps, seed=seed, spill=spill, watch=watch)
+
+
+def range_test_around(
+    around: Reach,
+    step: Callable[[Any], Any],
+    optimizers: list[Optimizer],
+    batches: Iterable[Any],
+    *,
+    lr: tuple[float, float] = DEFAULT_RANGE,
+    steps: int = 300,
+    seed: int = 0,
+    spill: bool = False,
+    watch: Callable[[float, float], None] | None = None,
+) -> RangeTest:
+    """Run :func:`range_test` where it is known what ``step`` touches: looking for that takes longer than short tests.
+
+    Args:
+        around: All that is to be put back.
+        step: As in :func:`range_test`, and so is what follows.
+        optimizers: The optimizers that train together.
+        batches: Any iterable of batches.
+        lr: The lowest and highest rate.
+        steps: Updates to spend on ramps.
+        seed: Of what ``step`` draws.
+        spill: Whether copies are kept in host memory.
+        watch: Called with rate and loss after each step.
+    """
     began = time.perf_counter()
+    feed = Batches(batches)
     with _restoring(around, batches, spill) as snapshot:
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, snapshot, seed)
@@ -249,7 +277,8 @@ def _restoring(around: Reach, batches: Iterable[Any], spill: bool) -> Iterator[S
         snapshot.restore()
 
 
-def _check(step: Callable[[Any], Any], lr: tuple[float, float], steps: int) -> None:
+def check_range_test(step: Callable[[Any], Any], lr: tuple[float, float], steps: int) -> None:
+    """Raise InputError for arguments that break their rule."""
     if not callable(step):
         raise InputError("step", step, "must be a function of one batch that makes an update and returns its loss")
     pair = isinstance(lr, tuple | list) and len(lr) == 2 and all(isinstance(end, int | float) for end in lr)

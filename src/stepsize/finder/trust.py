@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from stepsize.curves import Verdict
-from stepsize.curves.lr_curve import LrCurve, Observation
+from stepsize.curves.lr_curve import LrCurve, Observation, rise
 from stepsize.curves.numerals import number_text
 
 __all__ = ["judge_answer", "recommended"]
@@ -18,8 +18,15 @@ _LEARNED = 0.01  # share of the untrained value that the best run must have gain
 
 
 def recommended(observations: Sequence[Observation], fit: LrCurve) -> float:
-    """Return the rate of least expected regret, never above the highest one that was seen to work."""
-    return fit.best(at_most=max(seen.lr for seen in observations if math.isfinite(seen.value)))
+    """Return the rate of least expected regret among those that the runs speak of.
+
+    Never above the highest one that was seen to work, nor below the lowest one that was tried on the longest horizon
+    (carried to the full one with the drift of the optimum): of what lies beyond, the fit only guesses.
+    """
+    longest = max(seen.steps for seen in observations)
+    lowest = min(seen.lr for seen in observations if seen.steps == longest)
+    at_least = lowest / 10 ** (max(fit.drift, 0.0) * rise(fit.to_go))
+    return max(fit.best(at_most=max(seen.lr for seen in observations if math.isfinite(seen.value))), at_least)
 
 
 def judge_answer(
@@ -34,19 +41,19 @@ def judge_answer(
     regret = fit.expected_regret(lr)
     low, high = fit.interval()
     note = "" if has_val else " There are no unseen data: the training loss judged, which does not see overfitting."
-    if regret > _UNCERTAIN:
-        return Verdict(
-            "uncertain",
-            f"The runs leave the optimum open between {number_text(low)} and {number_text(high)}; the recommended rate "
-            f"is expected to lose {regret:.0%} against the best. A larger budget narrows it.{note}",
-            True,
-        )
     edge = _edge(observations)
     if edge:
         return Verdict(
             "at the edge",
             f"On the longest horizon trained, the best rate is the {edge} one tried: the budget ended before a worse "
             f"one was seen beyond it. A larger budget settles it.{note}",
+            True,
+        )
+    if regret > _UNCERTAIN:
+        return Verdict(
+            "uncertain",
+            f"The runs leave the optimum open between {number_text(low)} and {number_text(high)}; the recommended rate "
+            f"is expected to lose {regret:.0%} against the best. A larger budget narrows it.{note}",
             True,
         )
     flat_low, flat_high = fit.interval(_FLAT)
@@ -92,9 +99,14 @@ def _edge(observations: Sequence[Observation]) -> str:
     """Return on which side the best run of the longest horizon lacks a worse neighbour; empty where on none."""
     longest = max(seen.steps for seen in observations)
     rung = [seen for seen in observations if seen.steps == longest]
-    alive = [seen for seen in rung if math.isfinite(seen.value)]
+    sides = [_open_side([seen for seen in rung if seen.seed == seed]) for seed in sorted({seen.seed for seen in rung})]
+    return sides[0] if all(sides) else ""
+
+
+def _open_side(runs: Sequence[Observation]) -> str:
+    alive = [seen for seen in runs if math.isfinite(seen.value)]
     if not alive:
         return ""
     best = min(alive, key=lambda seen: seen.value)
-    below, above = (any(seen.lr < best.lr for seen in rung), any(seen.lr > best.lr for seen in rung))
+    below, above = (any(seen.lr < best.lr for seen in runs), any(seen.lr > best.lr for seen in runs))
     return "" if below and above else "lowest" if above else "highest" if below else "only"

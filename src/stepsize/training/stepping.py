@@ -54,6 +54,11 @@ class Stepper:
         self.taken = 0  # batches
         self.batches: Sequence[Any] = ()  # of the last update
 
+    @property
+    def stateful(self) -> list[Any]:
+        """What updates change beside model and optimizer."""
+        return [] if self._scaler is None else [self._scaler]
+
     def step(self, step: int) -> Tensor:
         """Make update number ``step`` and return its mean training loss, shape ``()``, on the device."""
         factor = self._factors[step]
