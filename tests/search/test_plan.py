@@ -233,6 +233,64 @@ def test_what_diverged_is_never_promoted_even_if_nothing_else_is_there() -> None
     assert plan.notes[-1] == "No trial came through the full horizon, so none was repeated."
 
 
+def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() -> None:
+    rates = [10 ** (-4 + k / 2) for k in range(8)]  # 1e-4 ... 3e-1
+
+    def judge(job: Job) -> float:
+        """Short runs are best at the highest rate; over the full horizon all above 0.02 diverge."""
+        if job.share < 1:
+            return -math.log10(job.trial.lr)
+        return math.inf if job.trial.lr > 0.02 else inside(job)
+
+    plan = plan_of(Listed(*rates), rungs=Rungs.halving(1 / 4, 4), widen=0)
+    last = [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0]
+
+    # 0.3 and 0.1 were promoted and diverged; each is replaced once, by the next best: 0.03, then 0.01.
+    assert last == pytest.approx([10**-0.5, 10**-1, 10**-1.5, 10**-2])
+    assert plan.notes[:2] == [
+        "Promoted 4 of 8 trials from 1/4 of the horizon to the full horizon.",
+        "2 of them came in for what diverged over the full horizon: the next best of the rung below.",
+    ]
+
+
+def test_a_lower_rate_comes_in_before_a_better_one_that_is_as_high_as_what_diverged() -> None:
+    short = {0.05: 1.0, 0.1: 1.1, 0.01: 2.0, 0.001: 3.0}
+
+    def judge(job: Job) -> float:
+        return short[job.trial.lr] if job.share < 1 else math.inf if job.trial.lr >= 0.05 else 1.0
+
+    plan = plan_of(Listed(*short), trials=4, rungs=Rungs.halving(1 / 4, 4), widen=0)
+
+    assert [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0] == [0.05, 0.01]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.floats(-6, 0), min_size=1, max_size=20, unique=True),
+    st.floats(-6, 0.5),
+    st.floats(0, 0.6),
+    st.sampled_from(["halving", "asha", "hyperband"]),
+    st.sampled_from([2, 3, 4]),
+)
+def test_there_is_an_answer_wherever_some_trial_survives_at_every_length(
+    places: list[float], edge: float, retreat: float, rungs: str, eta: int
+) -> None:
+    def judge(job: Job) -> float:
+        """Higher is better up to the edge, which falls by ``retreat`` decades for each doubling of the horizon."""
+        x = math.log10(job.trial.lr)
+        return math.inf if x > edge - retreat * math.log2(16 * job.share) else 1 - x
+
+    made = RUNGS[rungs].make(1 / 16, eta)
+    plan = plan_of(Listed(*(10**x for x in places)), trials=len(places), rungs=made, widen=0)
+    jobs = list(in_turns(plan, judge))
+    finished = [outcome for outcome in plan.outcomes if outcome.job.share == 1.0 and not outcome.diverged]
+
+    # Hyperband's brackets compete among themselves, but each that has a survivor ends with one.
+    if any(x <= edge - retreat * math.log2(16) for x in places):
+        assert finished
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
 def test_what_could_not_be_judged_ranks_behind_everything_that_could() -> None:
     values = {0.001: math.nan, 0.01: 9.0, 0.02: math.nan, 0.05: 8.0}
     plan = plan_of(Listed(*values), trials=4, rungs=Rungs.halving(1 / 2, 2))

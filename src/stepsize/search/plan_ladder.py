@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from stepsize.search.jobs import Outcome
+from stepsize.search.jobs import Outcome, Trial
 from stepsize.search.rungs import Bracket, Rungs
 
 __all__ = ["Ladder", "Promotion", "promotion_notes", "rank", "written_share"]
@@ -36,10 +36,21 @@ class _Rung:
     closed: bool = False
     ranked: list[tuple[bool, float, int]] = field(default_factory=list)
     promoted: set[int] = field(default_factory=set)
+    gone: list[Trial] = field(default_factory=list)  # what diverged here
+    replaced: int = 0  # how many came in for them
+
+    @property
+    def judged(self) -> int:
+        """How many were judged."""
+        return sum(not unjudged for unjudged, _, _ in self.ranked)
 
 
 class Ladder:
     """The rungs of one bracket and the trials on them.
+
+    Short trainings flatter high rates. So each trial that diverges on a rung that it was promoted to is replaced by the
+    next best of the rung below, first by one that does not have its values at a rate as high; a rung on which nobody
+    is judged takes all that there are, one after the other.
 
     Promotions depend on nothing but the order of what is told, so that telling the same again rebuilds the ladder.
 
@@ -52,6 +63,7 @@ class Ladder:
         self._rules = rungs
         self._rungs = [_Rung(share) for share in bracket.shares]
         self._levels = {share: level for level, share in enumerate(bracket.shares)}
+        self._trials: dict[int, Trial] = {}
         self._filled = False
 
     def enter(self) -> float:
@@ -65,7 +77,10 @@ class Ladder:
         rung = self._rungs[level]
         rung.told += 1
         place = len(rung.ranked)
-        if not outcome.diverged:
+        self._trials[outcome.job.trial.number] = outcome.job.trial
+        if outcome.diverged:
+            rung.gone.append(outcome.job.trial)
+        else:
             place = bisect(rung.ranked, rank(outcome))
             insort(rung.ranked, rank(outcome))
         promotions = [] if self._rules.waits else self._promote_early(level, place)
@@ -105,6 +120,10 @@ class Ladder:
             count = 0 if rung.closed else self._rules.closing_quota(count)
         return counts
 
+    def replaced(self) -> list[tuple[float, int]]:
+        """Return (rung, how many came in for trials that diverged there) of each rung where some did."""
+        return [(rung.share, rung.replaced) for rung in self._rungs if rung.replaced]
+
     def climbed(self) -> list[tuple[float, float, int, int]]:
         """Return (rung, next rung, how many were promoted, of how many) of each rung but the last."""
         pairs = zip(self._rungs, self._rungs[1:], strict=False)
@@ -124,9 +143,39 @@ class Ladder:
             if not complete:
                 break
             if not rung.closed:
+                instead = self._replace(level)
+                if instead:
+                    return promotions + instead
                 rung.closed = True
-                promotions += self._promote(level, range(self._rules.closing_quota(rung.told)))
+                promotions += self._promote(level, range(self._rules.closing_quota(rung.told - rung.replaced)))
         return promotions
+
+    def _replace(self, level: int) -> list[Promotion]:
+        """Promote to a rung as many as diverged on it, the likeliest to survive first."""
+        rung = self._rungs[level]
+        missing = min(len(rung.gone), rung.entered - rung.replaced) - rung.replaced
+        nobody = not rung.judged
+        for lower in range(level - 1, -1, -1):
+            chosen = self._left(lower, rung.gone)[: max(missing, int(nobody))]
+            if chosen:
+                return self._come_in(lower, chosen)
+            if not nobody:  # only for the sake of an answer is it worth to begin further below
+                break
+        return []
+
+    def _left(self, level: int, gone: Sequence[Trial]) -> list[int]:
+        """Return the judged trials of a rung that were not promoted, those first that are safer than what is gone."""
+        rung = self._rungs[level]
+        left = [number for unjudged, _, number in rung.ranked if not unjudged and number not in rung.promoted]
+        return sorted(left, key=lambda number: any(_no_safer(self._trials[number], trial) for trial in gone))
+
+    def _come_in(self, level: int, numbers: Sequence[int]) -> list[Promotion]:
+        above = self._rungs[level + 1]
+        self._rungs[level].promoted.update(numbers)
+        above.closed = False
+        above.entered += len(numbers)
+        above.replaced += len(numbers)
+        return [(number, above.share) for number in numbers]
 
     def _promote(self, level: int, places: Iterable[int]) -> list[Promotion]:
         if level + 1 == len(self._rungs):
@@ -139,6 +188,12 @@ class Ladder:
         return [(number, above.share) for number in fresh]
 
 
+def _no_safer(trial: Trial, gone: Trial) -> bool:
+    """Return whether ``trial`` has the values of one that diverged, at a rate as high or higher."""
+    others = {name: value for name, value in trial.values.items() if name != "lr"}
+    return trial.lr >= gone.lr and others == {name: value for name, value in gone.values.items() if name != "lr"}
+
+
 def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
     """Return a sentence a rung on how many of its trials went on, all brackets taken together."""
     counts: dict[tuple[float, float], tuple[int, int]] = {}
@@ -146,11 +201,20 @@ def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
         for share, above, promoted, told in ladder.climbed():
             before = counts.get((share, above), (0, 0))
             counts[share, above] = (before[0] + promoted, before[1] + told)
-    return [
+    notes = [
         f"Promoted {promoted} of {told} trials from {written_share(share)} to {written_share(above)}."
         for (share, above), (promoted, told) in sorted(counts.items())
         if promoted
     ]
+    came: dict[float, int] = {}
+    for ladder in ladders:
+        for share, number in ladder.replaced():
+            came[share] = came.get(share, 0) + number
+    notes += [
+        f"{number} of them came in for what diverged over {written_share(share)}: the next best of the rung below."
+        for share, number in sorted(came.items())
+    ]
+    return notes
 
 
 def written_share(share: float) -> str:
