@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepsize.cli import main
-from stepsize.cli.sweep import read_dimension
+from stepsize.cli.sweep.run import read_dimension
 from stepsize.errors import InputError
 
 _SMALL = ["sweep", "cancer-mlp", "--steps", "12", "--lr", "1e-4:0.3", "--trials", "4", "--seeds", "2"]

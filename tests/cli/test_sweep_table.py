@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from stepsize.cli.sweep_table import RungCount, SweepScreen, SweepState, SweepTrial, sweep_table
+from stepsize.cli.sweep.table import RungCount, SweepScreen, SweepState, SweepTrial, sweep_table
 from stepsize.errors import InputError
 
 BEST = SweepTrial(7, {"lr": 0.0123456, "momentum": 0.9}, 0.0712, seeds=3)

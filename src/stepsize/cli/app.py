@@ -25,8 +25,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (find, range_test, sweep, profile, train, tasks, doctor):
+for _command in (find, range_test, profile, train, tasks, doctor):
     app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(_command.command)
+app.add_typer(sweep.app, name=sweep.NAME)
 app.add_typer(schedule.app, name=schedule.NAME)
 
 

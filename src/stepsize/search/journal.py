@@ -10,11 +10,12 @@ from typing import Any, Self
 import numpy as np
 
 from stepsize.search.jobs import Job, Outcome, Trial
+from stepsize.search.space import Range, Space
 from stepsize.search.swept import SweptRun
 from stepsize.store import EvaluationRecord, RunRecord, Store, TrialRecord
 from stepsize.training import Run
 
-__all__ = ["Journal", "read_runs"]
+__all__ = ["KIND", "Journal", "mirror_sweep", "read_runs"]
 
 KIND = "sweep"
 
@@ -72,6 +73,10 @@ class Journal:
         seen = [EvaluationRecord(found.step, found.loss, found.metrics) for found in run.evaluations]
         self._writer.add_run(record, run.losses, seen)
 
+    def mirror(self, space: Space) -> None:
+        """Write the trials into optuna's own tables too, so that its dashboard opens the sweep."""
+        mirror_sweep(self._store, self.name, space)
+
     def finish(self, status: str) -> None:
         """Write down how the sweep stands: ``"done"`` or ``"interrupted"``."""
         self._writer.finish(status)
@@ -83,6 +88,24 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
+
+
+def mirror_sweep(store: Store, name: str, space: Space) -> int:
+    """Write the trials of the sweep ``name`` into optuna's tables of the same database; returns how many.
+
+    Raises:
+        StoreError: If they cannot be written, or hold a study of that name that is not of stepsize.
+    """
+    from stepsize.store.mirror import mirror
+
+    axes: dict[str, Any] = {}
+    for dimension in space.dimensions:
+        if isinstance(dimension, Range):
+            axes[dimension.name] = (dimension.low, dimension.high)
+        else:
+            axes[dimension.name] = list(dimension.values)
+    log = [one.name for one in space.dimensions if isinstance(one, Range) and one.scale == "log"]
+    return mirror(store, name, axes, log)
 
 
 def read_runs(store: Store, name: str) -> list[SweptRun]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from stepsize.curves.numerals import number_text
+from stepsize.errors import InputError
+from stepsize.search.jobs import Value
+from stepsize.search.space import Dimension, Range, scale_of
 from stepsize.views import (
     BestAgainstCostView,
     Chart,
@@ -15,17 +19,23 @@ from stepsize.views import (
     CurveFit,
     CurvePoint,
     CurvesByRateView,
+    HeatMapView,
     LrCurveView,
+    MapDimension,
+    MapGuide,
+    MapRun,
     RateCurve,
     best_against_cost_chart,
+    constant_effective_lr,
     curves_by_rate_chart,
+    heat_map_chart,
     lr_curve_chart,
 )
 
 if TYPE_CHECKING:
     from stepsize.search.result import SweepResult
 
-__all__ = ["cost_chart", "curves_chart", "rates_chart"]
+__all__ = ["cost_chart", "curves_chart", "map_chart", "rates_chart"]
 
 _CONFIDENCE = 0.8  # of a summary's interval
 
@@ -62,6 +72,50 @@ def rates_chart(found: SweepResult) -> Chart:
         joined=len(found.space.free) <= 1,
     )
     return lr_curve_chart(view)
+
+
+def map_chart(found: SweepResult) -> Chart:
+    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon.
+
+    Raises:
+        InputError: If nothing was searched beside the rate.
+    """
+    beside = next((one for one in found.space.free if one.name != "lr"), None)
+    if beside is None:
+        raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")
+    longest = max(outcome.job.share for outcome in found.outcomes)
+    runs = tuple(
+        MapRun(seen.job.trial.lr, seen.job.trial.values[beside.name], seen.value, diverged=seen.diverged)
+        for seen in found.outcomes
+        if seen.job.share == longest
+    )
+    name = beside.name.replace("_", " ")
+    view = HeatMapView(
+        x=MapDimension("learning rate"),
+        y=MapDimension(name, _map_scale(beside, [run.y for run in runs])),
+        runs=runs,
+        guides=_ridge(found, [run.y for run in runs]) if beside.name == "momentum" else (),
+        title=f"{found.conditions.task}: learning rate by {name}",
+        verdict=found.status,
+        loss_label=found.conditions.judge,
+    )
+    return heat_map_chart(view)
+
+
+def _map_scale(dimension: Dimension, values: Sequence[Value]) -> Literal["log", "linear", "complement", "even"]:
+    scale = dimension.scale if isinstance(dimension, Range) else scale_of(dimension.name)
+    has_place = all(not isinstance(value, str) and (value > 0 or scale != "log") for value in values)
+    return scale if has_place else "even"
+
+
+def _ridge(found: SweepResult, momenta: Sequence[Value]) -> tuple[MapGuide, ...]:
+    """Return the line along which lr / (1 - m) is that of the best setting."""
+    known = [float(value) for value in momenta]
+    if found.best is None or not min(known) < max(known) < 1:
+        return ()
+    effective = found.best.lr / (1 - float(found.best.values["momentum"]))
+    least, most = 1 - max(known), 1 - min(known)
+    return (constant_effective_lr(effective, [1 - least ** (k / 20) * most ** (1 - k / 20) for k in range(21)]),)
 
 
 def curves_chart(found: SweepResult) -> Chart:

@@ -86,19 +86,25 @@ class SweepResult:
         """What came of every run."""
         return tuple(run.outcome for run in self.runs)
 
-    def plot(self, kind: Literal["rates", "curves", "cost"] = "rates") -> Chart:
+    def plot(self, kind: Literal["rates", "map", "curves", "cost"] = "rates") -> Chart:
         """Return a chart.
 
         Args:
-            kind: ``"rates"`` is the lr curve, ``"curves"`` the training losses over time, ``"cost"`` the best value so
-                far against what was spent.
+            kind: ``"rates"`` is the lr curve, ``"map"`` the loss over the rate and the first dimension searched beside
+                it (by momentum, with the line of constant lr/(1 - m)), ``"curves"`` the training losses over time,
+                ``"cost"`` the best value so far against what was spent.
 
         Raises:
             InputError: If there is no such chart, or no run to draw.
         """
         from stepsize.search import plotting
 
-        charts = {"rates": plotting.rates_chart, "curves": plotting.curves_chart, "cost": plotting.cost_chart}
+        charts = {
+            "rates": plotting.rates_chart,
+            "map": plotting.map_chart,
+            "curves": plotting.curves_chart,
+            "cost": plotting.cost_chart,
+        }
         if kind not in charts:
             raise InputError("kind", kind, f"must be one of: {', '.join(charts)}")
         if not self.runs:

@@ -17,7 +17,7 @@ from stepsize.schedules import Schedule, parse, write
 from stepsize.search.jobs import Value
 from stepsize.training.runs import Changes
 
-__all__ = ["NAMES", "Choice", "Dimension", "Range", "Scale", "Space", "as_space"]
+__all__ = ["NAMES", "Choice", "Dimension", "Range", "Scale", "Space", "as_space", "scale_of"]
 
 SCHEMA = 1
 NAMES = ("lr", *(field.name for field in fields(Changes)))
@@ -325,7 +325,17 @@ def _range(name: str, given: tuple[Any, ...]) -> Range:
     bounds = [_plain(name, value) for value in given]
     whole = name == "batch_size" or (name == "warmup" and all(isinstance(value, int) for value in bounds))
     low, high = (float(value) for value in bounds)
-    return _checked(Range(name, low, high, _SCALES.get(name, "log"), whole))
+    return _checked(Range(name, low, high, scale_of(name), whole))
+
+
+def scale_of(name: str) -> Scale:
+    """Return in which equal steps of a dimension are equal, by its name.
+
+    Example:
+        >>> scale_of("lr"), scale_of("momentum")
+        ('log', 'complement')
+    """
+    return _SCALES.get(name, "log")
 
 
 def _checked(dimension: DimensionT) -> DimensionT:

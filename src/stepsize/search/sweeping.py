@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -44,6 +44,7 @@ class SweepProgress:
     """Where a sweep is: told to whoever watches, after each outcome and each update of a run.
 
     Attributes:
+        name: Of the sweep.
         done: Jobs with an outcome.
         remaining: Jobs without one, as far as can be foreseen.
         spent: In trainings.
@@ -57,6 +58,7 @@ class SweepProgress:
         running: The update just made; None at an outcome.
     """
 
+    name: str
     done: int
     remaining: int
     spent: float
@@ -88,6 +90,7 @@ def sweep(
     seed: int = 0,
     watcher: SweepWatcher | None = None,
     source: Any = None,
+    asked: Mapping[str, Any] | None = None,
     **others: Any,
 ) -> SweepResult:
     """Search the peak rate of ``task``, alone or with what goes with it, and say how far the answer can be trusted.
@@ -116,6 +119,7 @@ def sweep(
         seed: Of the sampler.
         watcher: Called with a :class:`SweepProgress`.
         source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
+        asked: Plain values that the store keeps with the sweep, such as what the task was made from.
         others: What is searched or fixed beside the rate, by the names of :class:`~stepsize.training.Changes`:
             ``momentum=(0.5, 0.99)``, ``batch_size=[32, 64]``, ``optimizer=["sgd", "adamw"]``, ...
 
@@ -149,28 +153,48 @@ def sweep(
     start = look_at_start(task, own[0])
     spec = {
         "format": _FORMAT,
-        "task": {"name": task.name, "source": source if isinstance(source, str) else None, "start": start.fingerprint},
+        "task": {
+            "name": task.name,
+            "source": source if isinstance(source, str) else None,
+            "start": start.fingerprint,
+            "untrained": start.judged if math.isfinite(start.judged) else None,
+            "conditions": asdict(Conditions.of(task, start.batch_size)),
+        },
         "space": space.to_json(),
         "sampler": {"name": chosen, "seed": seed, "trials": count},
-        "rungs": {"shares": list(climbed.shares), "kind": rungs if isinstance(rungs, str) else "own"},
+        "rungs": {
+            "kind": rungs if isinstance(rungs, str) else "own",
+            "shares": list(climbed.shares),
+            "eta": climbed.eta,
+        },
         "seeds": list(own),
         "repeats": repeats,
+        "asked": dict(asked or {}),
     }
     name = name or f"{task.name}-{_short_digest(spec)}"
     with ExitStack() as open_things:
         journal = _journal(store, name, spec, open_things)
-        running = _Running(task, plan, start, journal, watcher)
+        running = _Running(task, name, plan, start, journal, watcher)
         wanted = Hire(task, source or task, entry.learns, running.update if watcher else None, running.tell)
         hired = open_things.enter_context(crew(wanted))
-        return running.run(hired, name)
+        return running.run(hired)
 
 
 class _Running:
     """One sweep while it goes on."""
 
-    def __init__(self, task: Task, plan: Plan, start: Start, journal: Any | None, watcher: SweepWatcher | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        name: str,
+        plan: Plan,
+        start: Start,
+        journal: Any | None,
+        watcher: SweepWatcher | None,
+    ) -> None:
         self._began = time.perf_counter()
         self._task = task
+        self._name = name
         self._plan = plan
         self._start = start
         self._journal = journal
@@ -183,7 +207,7 @@ class _Running:
         self._resumed = 0
         self._spent = 0.0
 
-    def run(self, workers: Workers, name: str) -> SweepResult:
+    def run(self, workers: Workers) -> SweepResult:
         """Train what the plan asks for and return the answer."""
         if self._journal is not None:
             trials, runs = self._journal.history()
@@ -202,7 +226,8 @@ class _Running:
             raise
         if self._journal is not None:
             self._journal.finish("done")
-        return self._result(name)
+            self._journal.mirror(self._plan.space)
+        return self._result()
 
     def tell(self, sentence: str) -> None:
         """Take note of what the workers did by themselves."""
@@ -264,6 +289,7 @@ class _Running:
     def _progress(self, outcome: Outcome | None = None, running: Progress | None = None) -> SweepProgress:
         jobs, cost = self._plan.remaining()
         return SweepProgress(
+            name=self._name,
             done=len(self._runs),
             remaining=jobs,
             spent=self._spent,
@@ -280,9 +306,9 @@ class _Running:
     def _notes(self) -> tuple[str, ...]:
         return (*self._told, *self._plan.notes)
 
-    def _result(self, name: str) -> SweepResult:
+    def _result(self) -> SweepResult:
         return SweepResult(
-            name=name,
+            name=self._name,
             where=None if self._journal is None else self._journal.where,
             conditions=Conditions.of(self._task, self._start.batch_size),
             space=self._plan.space,

@@ -1,9 +1,10 @@
-"""``stepsize sweep``: many settings, and what they say about the rate."""
+"""``stepsize sweep TASK``: many settings, and what they say about the rate."""
 
 from __future__ import annotations
 
 import shlex
-import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,9 +16,7 @@ from stepsize.cli.options import (
     DataOption,
     DeviceOption,
     JsonOption,
-    OptimizerOption,
     PlotOption,
-    ScheduleOption,
     StepsOption,
     TaskArgument,
 )
@@ -26,14 +25,37 @@ from stepsize.cli.resolve import Wishes, opened_task
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.cli.sweep_table import SweepScreen
+    from stepsize.cli.sweep.table import SweepScreen
     from stepsize.search import SweepProgress, SweepResult
 
-__all__ = ["EXAMPLE", "NAME", "command", "read_dimension", "render"]
+__all__ = [
+    "EXAMPLE",
+    "NAME",
+    "STORE",
+    "Asked",
+    "ChartOption",
+    "Outlet",
+    "StoreOption",
+    "WorkersOption",
+    "command",
+    "read_dimension",
+    "render",
+    "train",
+]
 
-NAME = "sweep"
+NAME = "run"
 EXAMPLE = "stepsize sweep digits-mlp --lr 1e-4:0.1 --plot sweep.png"
 _SPACE = "LOW:HIGH, or values between commas"
+Charts = Literal["rates", "map", "curves", "cost"]
+
+StoreOption = Annotated[
+    str, typer.Option("--store", metavar="WHERE", help="Where sweeps are kept: a path, or a PostgreSQL URL.")
+]
+ChartOption = Annotated[Charts, typer.Option("--chart", help="What --plot draws.")]
+WorkersOption = Annotated[
+    str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
+]
+STORE = "stepsize.db"
 
 
 def _dimension(flag: str, text: str) -> Any:
@@ -45,6 +67,7 @@ def command(
     *,
     lr: Annotated[str | None, _dimension("--lr", "Peak rates")] = None,
     momentum: Annotated[str | None, _dimension("--momentum", "Momentum, or the first beta")] = None,
+    beta2: Annotated[str | None, _dimension("--beta2", "The second beta")] = None,
     weight_decay: Annotated[str | None, _dimension("--weight-decay", "Weight decay")] = None,
     batch_size: Annotated[str | None, _dimension("--batch-size", "Examples a batch")] = None,
     warmup: Annotated[str | None, _dimension("--warmup", "Warm-up, as a share of the horizon")] = None,
@@ -52,20 +75,22 @@ def command(
     trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.")] = None,
     rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.")] = 3,
-    workers: Annotated[
-        str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
-    ] = "population",
-    store: Annotated[str, typer.Option("--store", metavar="WHERE", help="A path or URL; each run is kept.")] = (
-        "stepsize.db"
-    ),
+    workers: WorkersOption = "population",
+    store: StoreOption = STORE,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the sweep in the store.")] = None,
-    optimizer: OptimizerOption = None,
-    schedule: ScheduleOption = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option("--optimizer", metavar="NAMES", help="Instead of the task's own; several between commas."),
+    ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option("--schedule", metavar="TEXT", help="Instead of the task's own; may be given several times."),
+    ] = None,
     steps: StepsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
     plot: PlotOption = None,
-    chart: Annotated[Literal["rates", "curves", "cost"], typer.Option("--chart", help="What --plot draws.")] = "rates",
+    chart: ChartOption = "rates",
     as_json: JsonOption = False,
 ) -> None:
     """Train many settings and say which rate is best, within which interval, and how far that can be trusted.
@@ -73,46 +98,129 @@ def command(
     Each run is kept as it ends: the same command goes on where it was stopped.
     """
     with reporting_failures():
-        from stepsize.views import check_plot_path
-
-        path = None if plot is None else check_plot_path(plot)
         given = {
             "lr": lr,
             "momentum": momentum,
+            "beta2": beta2,
             "weight_decay": weight_decay,
             "batch_size": batch_size,
             "warmup": warmup,
         }
         space = {key: read_dimension(key, text) for key, text in given.items() if text is not None}
-        from stepsize.cli.sweep_table import SweepScreen
-        from stepsize.search import sweep
+        schedules = schedule or []
+        if len(schedules) > 1:
+            space["schedule"] = list(schedules)
+        if optimizer is not None and "," in optimizer:
+            space["optimizer"] = [part.strip() for part in optimizer.split(",") if part.strip()]
+            optimizer = None
+        asked = Asked(
+            task=task,
+            optimizer=optimizer,
+            schedule=schedules[0] if len(schedules) == 1 else None,
+            steps=steps,
+            data=None if data is None else str(data),
+            device=device,
+        )
+        options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": name, **space}
+        train(asked, options, workers=workers, store=store, outlet=Outlet(plot, chart, as_json))
 
-        with opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened:
-            try:
-                with SweepScreen(quiet=as_json) as screen:
-                    found = sweep(
-                        opened,
-                        sampler=sampler,
-                        trials=trials,
-                        rungs=rungs,
-                        seeds=seeds,
-                        workers=workers,
-                        store=store,
-                        name=name,
-                        watcher=_watcher(screen, f"sweep {opened.name}"),
-                        **space,
-                    )
-            except KeyboardInterrupt:
-                hint(f"What ended is kept in {store}. Go on with: {shlex.join(['stepsize', *sys.argv[1:]])}")
-                raise
-        if as_json:
+
+@dataclass(frozen=True)
+class Asked:
+    """What the task of a sweep is made from; the store keeps it with the sweep."""
+
+    task: str
+    optimizer: str | None = None
+    schedule: str | None = None
+    steps: int | None = None
+    data: str | None = None
+    device: str | None = None
+
+    @property
+    def wishes(self) -> Wishes:
+        """What is asked of the task in place of its own."""
+        data = None if self.data is None else Path(self.data)
+        return Wishes(self.optimizer, self.steps, data, self.device, self.schedule)
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """Where an answer goes."""
+
+    plot: Path | None = None
+    chart: Charts = "rates"
+    as_json: bool = False
+
+    def check(self) -> None:
+        """Raise InputError if a chart cannot be saved there: before anything is trained."""
+        if self.plot is not None:
+            from stepsize.views import check_plot_path
+
+            check_plot_path(self.plot)
+
+    def give(self, found: SweepResult) -> None:
+        """Print the answer, draw it, and end with the exit code for no answer where there is none."""
+        if self.as_json:
             print_json(found.to_json())
         else:
             show(render(found))
-        if path is not None and found.runs:
-            save_plot(found.plot(chart), path)
+        if self.plot is not None:
+            if found.runs:
+                save_plot(found.plot(self.chart), self.plot)
+            else:
+                hint("No chart: nothing was trained.")
         if not found.summary.verdict.trustworthy:
             raise typer.Exit(NO_ANSWER)
+
+
+def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, outlet: Outlet) -> None:
+    """Train a sweep, or go on with it, and give its answer.
+
+    Args:
+        asked: What the task is made from.
+        options: Arguments of :func:`stepsize.sweep`.
+        workers: Who trains.
+        store: Where it is kept.
+        outlet: Where the answer goes.
+    """
+    outlet.check()
+    from stepsize.cli.sweep.table import SweepScreen
+    from stepsize.search import sweep
+
+    begun: list[str] = []
+
+    with opened_task(asked.task, asked.wishes) as opened:
+        try:
+            with SweepScreen(quiet=outlet.as_json) as screen:
+                shown = _watcher(screen, f"sweep {opened.name}")
+
+                def watch(progress: SweepProgress) -> None:
+                    begun[:] = [progress.name]
+                    shown(progress)
+
+                kept = {name: value for name, value in asdict(asked).items() if value is not None}
+                found = sweep(opened, workers=workers, store=store, watcher=watch, **{"asked": kept, **options})
+        except KeyboardInterrupt:
+            if begun:
+                again = ["stepsize", "sweep", "resume", begun[0], *_unless(STORE, store), *_workers(workers)]
+                hint(f"What ended is kept in {_hidden(store)}. Go on with: {shlex.join(again)}")
+            raise
+    outlet.give(found)
+
+
+def _unless(default: str, store: str) -> list[str]:
+    return [] if store == default else ["--store", _hidden(store)]
+
+
+def _workers(name: str) -> list[str]:
+    return [] if name == "population" else ["--workers", name]
+
+
+def _hidden(store: str) -> str:
+    """Return where the store is, without its password."""
+    from stepsize.store.address import as_address
+
+    return str(as_address(store))
 
 
 def read_dimension(name: str, text: str) -> Any:
@@ -177,7 +285,7 @@ def render(found: SweepResult) -> RenderableType:
 
 
 def _watcher(screen: SweepScreen, title: str) -> Any:
-    from stepsize.cli.sweep_table import SweepState, SweepTrial
+    from stepsize.cli.sweep.table import SweepState, SweepTrial
     from stepsize.search import Outcome
 
     def shown(outcome: Outcome) -> SweepTrial:

@@ -1,0 +1,73 @@
+"""``stepsize sweep export``: the runs of a sweep as a table, as JSON, or in optuna's own tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepsize.cli.failures import reporting_failures
+from stepsize.cli.output import hint
+from stepsize.cli.sweep.run import STORE, StoreOption
+from stepsize.errors import InputError
+from stepsize.files import write_whole
+
+if TYPE_CHECKING:
+    from stepsize.search import SweepResult
+    from stepsize.store import Store
+
+__all__ = ["EXAMPLE", "NAME", "command"]
+
+NAME = "export"
+EXAMPLE = "stepsize sweep export digits-mlp-1a2b3c runs.csv"
+_OPTUNA = "optuna"
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep: stepsize sweep show", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO", help="FILE.csv, FILE.json, or optuna: its tables beside ours.", show_default=False
+        ),
+    ],
+    *,
+    store: StoreOption = STORE,
+) -> None:
+    """Write the runs of a sweep to a file, or its trials into optuna's tables of the same database."""
+    with reporting_failures():
+        suffix = Path(to).suffix.lower()
+        if to != _OPTUNA and suffix not in (".csv", ".json"):
+            raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
+        from stepsize.search.stored import read_sweep
+        from stepsize.store import Store
+
+        with Store.open(store, create=False) as opened:
+            found = read_sweep(opened, name)
+            if to == _OPTUNA:
+                _mirror(opened, found)
+                return
+        text = _csv(found) if suffix == ".csv" else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+        write_whole(Path(to), text.encode())
+        hint(f"{len(found.runs)} runs of {name} are in {to}")
+
+
+def _mirror(store: Store, found: SweepResult) -> None:
+    from stepsize.search.journal import mirror_sweep
+
+    mirror_sweep(store, found.name, found.space)
+    hint(f"optuna's dashboard opens it: the storage is {store.where}, the study {found.name}.")
+
+
+def _csv(found: SweepResult) -> str:
+    rows: list[dict[str, Any]] = found.to_json()["runs"]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,29 @@
+"""The commands below ``stepsize sweep``, of which the first may be left out."""
+
+from __future__ import annotations
+
+import typer
+
+from stepsize.cli.groups import FirstByDefault
+from stepsize.cli.sweep import export, resume, run, show
+
+__all__ = ["EXAMPLE", "NAME", "app"]
+
+NAME = "sweep"
+EXAMPLE = run.EXAMPLE
+
+app = typer.Typer(cls=FirstByDefault)
+
+for _command in (run, show, resume, export):
+    app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(_command.command)
+
+
+@app.callback(invoke_without_command=True, epilog=f"Example: {EXAMPLE}")
+def _root(context: typer.Context) -> None:
+    """Train many settings and say which rate is best, within which interval, and how far that can be trusted.
+
+    Each run is kept as it ends: the same command goes on where it was stopped, and so does 'resume'.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit

@@ -1,0 +1,44 @@
+"""``stepsize sweep resume``: go on with a sweep that was stopped, with what it was asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stepsize.cli.failures import reporting_failures
+from stepsize.cli.options import JsonOption, PlotOption
+from stepsize.cli.sweep.run import STORE, Asked, ChartOption, Outlet, StoreOption, WorkersOption, train
+from stepsize.errors import InputError
+
+__all__ = ["EXAMPLE", "NAME", "command"]
+
+NAME = "resume"
+EXAMPLE = "stepsize sweep resume digits-mlp-1a2b3c"
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep: stepsize sweep show", show_default=False)],
+    *,
+    store: StoreOption = STORE,
+    workers: WorkersOption = "population",
+    plot: PlotOption = None,
+    chart: ChartOption = "rates",
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a sweep that was stopped or killed; one that is done gives its answer again.
+
+    A task from a file is looked for where it was: run this in the same folder.
+    """
+    with reporting_failures():
+        outlet = Outlet(plot, chart, as_json)
+        outlet.check()
+        from stepsize.search.stored import stored_sweep
+        from stepsize.store import Store
+
+        with Store.open(store, create=False) as opened:
+            kept = stored_sweep(opened, name)
+        if "task" not in kept.asked:
+            rule = "must be a sweep that was begun on the command line"
+            raise InputError("name", name, rule, "Go on with this one by calling stepsize.sweep as before")
+        train(Asked(**kept.asked), kept.arguments, workers=workers, store=store, outlet=outlet)

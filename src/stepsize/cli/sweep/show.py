@@ -1,0 +1,86 @@
+"""``stepsize sweep show``: the sweeps of a store, or the answer of one as far as it came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from stepsize.cli.failures import reporting_failures
+from stepsize.cli.options import JsonOption, PlotOption
+from stepsize.cli.output import hint, print_json, show
+from stepsize.cli.sweep.run import STORE, ChartOption, Outlet, StoreOption
+
+if TYPE_CHECKING:
+    from stepsize.store import Store
+
+__all__ = ["EXAMPLE", "NAME", "command", "listed"]
+
+NAME = "show"
+EXAMPLE = "stepsize sweep show"
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Of the sweep; default lists all.", show_default=False)
+    ] = None,
+    *,
+    store: StoreOption = STORE,
+    plot: PlotOption = None,
+    chart: ChartOption = "rates",
+    as_json: JsonOption = False,
+) -> None:
+    """List the sweeps of a store, or show the answer of one as far as it came; nothing is trained."""
+    with reporting_failures():
+        outlet = Outlet(plot, chart, as_json)
+        outlet.check()
+        from stepsize.search.stored import read_sweep
+        from stepsize.store import Store
+
+        with Store.open(store, create=False) as opened:
+            if name is None:
+                _list(opened, as_json=as_json)
+            else:
+                outlet.give(read_sweep(opened, name))
+
+
+def listed(store: Store) -> list[dict[str, Any]]:
+    """Return each sweep of ``store`` as plain values: name, task, status, runs, trials, cost and when it was begun."""
+    from stepsize.search.journal import KIND
+
+    rows = []
+    for study in store.studies():
+        if study.kind == KIND:
+            runs = store.runs(study.name)
+            rows.append(
+                {
+                    "name": study.name,
+                    "task": study.spec["task"]["name"],
+                    "status": study.status,
+                    "trials": len({run.trial.number for run in runs}),
+                    "runs": len(runs),
+                    "cost": sum(run.cost for run in runs),
+                    "created": study.created.isoformat(timespec="seconds"),
+                }
+            )
+    return rows
+
+
+def _list(store: Store, *, as_json: bool) -> None:
+    rows = listed(store)
+    if as_json:
+        print_json({"store": store.where, "sweeps": rows})
+        return
+    if not rows:
+        hint(f"No sweep is kept in {store.where}. Begin one with: stepsize sweep digits-mlp")
+        return
+    table = Table(title=f"Sweeps in {store.where}", title_justify="left")
+    for column in ("name", "task", "status", "trials", "runs", "trainings", "begun (UTC)"):
+        table.add_column(column, justify="right" if column in ("trials", "runs", "trainings") else "left")
+    for row in rows:
+        when = row["created"][:16].replace("T", " ")
+        cost = f"{row['cost']:.1f}"
+        table.add_row(row["name"], row["task"], row["status"], str(row["trials"]), str(row["runs"]), cost, when)
+    show(table)
+    hint(f"One of them in full: stepsize sweep show {rows[-1]['name']}")
