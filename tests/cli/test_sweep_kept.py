@@ -1,0 +1,179 @@
+"""``stepsize sweep show``, ``resume`` and ``export``: what was kept, and what is wrong with a store."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from tests.cli.conftest import WriteTask
+from tests.cli.test_process import environment
+from tests.cli.test_sweep import run
+
+_SMALL = ["cancer-mlp", "--steps", "12", "--lr", "1e-4:0.3", "--trials", "4", "--seeds", "2"]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Path:
+    """A store with one sweep named ``mine``, in the folder in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    assert run("sweep", *_SMALL, "--name", "mine", "--json") in (0, 3)
+    capsys.readouterr()
+    return tmp_path / "stepsize.db"
+
+
+def shown(capsys: Captured) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_sweeps_of_a_store_are_listed(store: Path, capsys: Captured) -> None:
+    assert run("sweep", "show", "--json") == 0
+    (row,) = shown(capsys)["sweeps"]
+    assert (row["name"], row["task"], row["status"]) == ("mine", "cancer-mlp", "done")
+    assert row["runs"] >= row["trials"] >= 4
+    assert run("sweep", "show") == 0
+    printed = capsys.readouterr()
+    assert "mine" in printed.out
+    assert "stepsize sweep show mine" in printed.err
+
+
+def test_one_is_shown_drawn_and_given_again_without_training(store: Path, capsys: Captured) -> None:
+    assert run("sweep", "show", "mine", "--json", "--plot", "c.svg", "--chart", "cost") in (0, 3)
+    first = shown(capsys)
+    assert (store.parent / "c.svg").read_text(encoding="utf-8").startswith("<svg")
+    before = store.read_bytes()
+    assert run("sweep", "show", "mine", "--json") in (0, 3)
+    assert shown(capsys) == first
+    assert store.read_bytes() == before
+    assert run("sweep", "resume", "mine", "--json") in (0, 3)
+    assert shown(capsys)["runs"] == first["runs"]
+
+
+def test_runs_are_exported_as_tables_as_json_and_to_optuna(store: Path, capsys: Captured) -> None:
+    assert run("sweep", "export", "mine", "runs.csv") == 0
+    assert run("sweep", "export", "mine", "runs.json") == 0
+    assert run("sweep", "export", "mine", "optuna") == 0
+    assert "the study mine" in capsys.readouterr().err
+    with Path("runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    runs = json.loads(Path("runs.json").read_text())["runs"]
+    assert [float(row["lr"]) for row in rows] == [row["lr"] for row in runs]
+    assert {row["status"] for row in rows} == {"Trained for 12 steps."}
+    study = optuna.load_study(study_name="mine", storage=f"sqlite:///{store}")
+    assert len(study.trials) == len({row["trial"] for row in runs})
+
+
+def test_lists_of_optimizers_and_schedules_are_searched(tmp_path: Path, capsys: Captured) -> None:
+    where = str(tmp_path / "s.db")
+    several = ["--optimizer", "sgd,adamw", "--schedule", "cosine", "--schedule", "linear", "--sampler", "random"]
+    assert run("sweep", *_SMALL, *several, "--store", where, "--json") in (0, 3)
+    runs = shown(capsys)["runs"]
+    assert {row["optimizer"] for row in runs} == {"sgd", "adamw"}
+    assert {row["schedule"] for row in runs} <= {"cosine", "linear"}
+    assert run("sweep", *_SMALL, "--optimizer", "sgd,adamv", "--store", where) == 2
+    assert "adamw" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "mien"], "has no study 'mien'; it holds mine. Did you mean 'mine'?"),
+        (["resume", "mien"], "Did you mean 'mine'?"),
+        (["export", "mine", "runs.xlsx"], "TO must end in .csv or .json, or be 'optuna'; got 'runs.xlsx'"),
+        (["show", "--store", "none.db"], "no store at none.db"),
+        (["show", "mine", "--plot", "a.xyz"], "plot must end in"),
+        (["show", "mine", "--plot", "a.svg", "--chart", "map"], "needs a second dimension, and only lr was searched"),
+    ],
+)
+def test_bad_input_is_told(arguments: list[str], message: str, store: Path, capsys: Captured) -> None:
+    before = store.read_bytes()
+    assert run("sweep", *arguments) in (1, 2)
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert store.read_bytes() == before
+
+
+def test_a_store_that_is_none_is_left_as_it_is(tmp_path: Path, capsys: Captured) -> None:
+    place = tmp_path / "notes.db"
+    place.write_text("not a database, but somebody's notes, long enough to be taken for one " * 20)
+    before = place.read_bytes()
+    for command in (["show"], ["resume", "mine"], [*_SMALL]):
+        assert run("sweep", *command, "--store", str(place)) in (1, 2)
+        assert "notes.db" in capsys.readouterr().err
+    assert place.read_bytes() == before
+
+
+def test_a_store_of_a_newer_stepsize_is_refused_by_every_command(store: Path, capsys: Captured) -> None:
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE stepsize_version SET version = 99")
+    connection.close()
+    for command in (["show"], ["show", "mine"], ["resume", "mine"], ["export", "mine", "a.csv"], _SMALL):
+        assert run("sweep", *command) in (1, 2)
+        assert "written by a newer stepsize (tables of version 99" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_sweep_that_another_process_writes_is_not_touched(store: Path, capsys: Captured) -> None:
+    from stepsize.search.stored import stored_sweep
+    from stepsize.store import Store
+
+    with Store.open(store) as mine, mine.begin("mine", "sweep", stored_sweep(mine, "mine").spec):
+        assert run("sweep", "resume", "mine") in (1, 2)
+        assert "mine" in capsys.readouterr().err
+    assert run("sweep", "resume", "mine") in (0, 3)
+
+
+def test_a_sweep_begun_in_python_is_not_resumed_here(tmp_path: Path, capsys: Captured) -> None:
+    from stepsize import sweep
+    from stepsize.tasks import build_task
+
+    sweep(build_task("cancer-mlp", steps=8), lr=[0.01, 0.1], seeds=1, store=tmp_path / "s.db", name="own")
+    assert run("sweep", "resume", "own", "--store", str(tmp_path / "s.db")) == 2
+    assert "must be a sweep that was begun on the command line" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent as POSIX does")
+def test_ctrl_c_says_the_command_that_goes_on_and_that_command_does(write_task: WriteTask, tmp_path: Path) -> None:
+    task = write_task(
+        "import os, pathlib, signal\n"
+        "ends = []\n"
+        "def loss(output, target):\n"
+        "    ends.append(1)\n"
+        "    if len(ends) == 200 and not pathlib.Path('stopped').exists():\n"
+        "        pathlib.Path('stopped').touch()\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return nn.functional.mse_loss(output, target)\n"
+        "task = make(loss=loss, steps=40)"
+    )
+    asked = [task, "--lr", "1e-3:0.1", "--trials", "6", "--workers", "in-order", "--store", "own.db", "--json"]
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "stepsize", "sweep", *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    stopped = call(*asked)
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stdout == ""
+    (told,) = [line for line in stopped.stderr.splitlines() if "Go on with" in line]
+    command = told.partition("Go on with: stepsize sweep ")[2].split()
+    assert command[0] == "resume"
+    assert command[2:] == ["--store", "own.db", "--workers", "in-order"]
+    kept = len(json.loads(call("show", command[1], "--store", "own.db", "--json").stdout)["runs"])
+    assert 1 <= kept < 6
+    ended = call(*command, "--json")
+    assert ended.returncode in (0, 3), ended.stderr
+    assert len(json.loads(ended.stdout)["runs"]) >= 6
