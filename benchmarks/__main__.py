@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     overhead.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
     overhead.set_defaults(run=_sweep_overhead)
 
+    searches = commands.add_parser("searches", help="grid, random and optuna searches, replayed on the truth")
+    searches.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
+    searches.set_defaults(run=_searches)
+
+    deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
+    deepobs.set_defaults(run=_deepobs)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
@@ -163,6 +170,19 @@ def _sweep_overhead(arguments: argparse.Namespace) -> None:
     compute_overhead(path=arguments.out or OVERHEAD_FILE)
 
 
+def _searches(arguments: argparse.Namespace) -> None:
+    from benchmarks.searches import compute_searches
+    from benchmarks.truth import TRUTH_FOLDER
+
+    compute_searches(arguments.truth or TRUTH_FOLDER)
+
+
+def _deepobs(_arguments: argparse.Namespace) -> None:
+    from benchmarks.deepobs import compute_deepobs
+
+    compute_deepobs()
+
+
 def _schedule_cost(arguments: argparse.Namespace) -> None:
     from benchmarks.schedule_cost import COST_FILE, compute_cost
 
@@ -171,10 +191,12 @@ def _schedule_cost(arguments: argparse.Namespace) -> None:
 
 def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
+    from benchmarks.deepobs import deepobs_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
     from benchmarks.regret import REGRET_FILE, load_curves
     from benchmarks.schedule_cost import COST_FILE, cost_report
+    from benchmarks.searches import searches_report
     from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
     from benchmarks.tables import regret_report, update_page
     from benchmarks.truth import TRUTH_FOLDER
@@ -182,6 +204,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     curves = load_curves(all_combos(), arguments.truth or TRUTH_FOLDER)
     reports = {
         "regret": regret_report(arguments.regret or REGRET_FILE, curves),
+        "searches": searches_report(),
+        "deepobs": deepobs_report(),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),

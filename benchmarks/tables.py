@@ -14,7 +14,7 @@ from benchmarks.combos import Combo, all_combos
 from benchmarks.record import between_markers, read_rows
 from benchmarks.truth_curve import TruthCurve
 
-__all__ = ["markdown_table", "per_task_table", "regret_report", "tool_table", "truth_table", "update_page"]
+__all__ = ["markdown_table", "per_task_table", "percent", "regret_report", "tool_table", "truth_table", "update_page"]
 
 Row = Mapping[str, Any]
 _PLACES = {"design tasks": False, "held-out tasks": True, "all tasks": None}
@@ -39,7 +39,7 @@ def regret_report(record: Path, curves: Mapping[Combo, TruthCurve]) -> str:
 def _about(head: Row, rows: Sequence[Row], curves: Mapping[Combo, TruthCurve]) -> str:
     seeds = sorted({curve.seeds for curve in curves.values()})
     errors = [curve.best_error for curve in curves.values() if not math.isnan(curve.best_error)]
-    noise = f"{_percent(float(np.median(errors)))} in the median" if errors else "unknown with one seed"
+    noise = f"{percent(float(np.median(errors)))} in the median" if errors else "unknown with one seed"
     tool_seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
     machine, versions = head["machine"], head["versions"]
     return (
@@ -63,9 +63,9 @@ def tool_table(rows: Iterable[Row]) -> str:
         lines.append(
             [
                 tool,
-                _percent(float(np.median(regrets))),
-                _percent(float(np.quantile(regrets, 0.9))),
-                _percent(max(regrets)),
+                percent(float(np.median(regrets))),
+                percent(float(np.quantile(regrets, 0.9))),
+                percent(max(regrets)),
                 f"{_times(min(ratios))} … {_times(max(ratios))}" if ratios else "–",
                 f"{np.median(costs):.2g} ({max(costs):.2g})" if costs else "–",
                 str(sum(row["diverged"] for row in own)),
@@ -87,7 +87,7 @@ def per_task_table(rows: Iterable[Row]) -> str:
         for tool in tools:
             picks = [row for row in own if row["tool"] == tool]
             mark = "!" if any(row["diverged"] for row in picks) else ""
-            cells.append(_percent(float(np.median([row["regret"] for row in picks]))) + mark if picks else "–")
+            cells.append(percent(float(np.median([row["regret"] for row in picks]))) + mark if picks else "–")
         lines.append([f"{combo.task}, {combo.optimizer}{' (held out)' if combo.held_out else ''}", *cells])
     return markdown_table(["task", *tools], lines)
 
@@ -103,7 +103,7 @@ def truth_table(curves: Mapping[Combo, TruthCurve]) -> str:
             [
                 f"{combo.task}, {combo.optimizer}",
                 f"{curve.best_lr:.2g}{' (edge)' if curve.at_edge else ''}",
-                f"{curve.best_loss:.4g} ± {_percent(curve.best_error)}",
+                f"{curve.best_loss:.4g} ± {percent(curve.best_error)}",
                 f"{curve.cap:.3g}",
                 f"{low:.2g} … {high:.2g}",
                 f"{safe.max():.2g}" if len(safe) else "none",
@@ -140,8 +140,9 @@ def _times(ratio: float) -> str:
     return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """Return a fraction as people read it, in per cent."""
     if math.isnan(fraction):
         return "?"
-    percent = 100 * fraction
-    return f"{percent:,.0f} %" if abs(percent) >= 10 else f"{percent:.1f} %"
+    value = 100 * fraction
+    return f"{value:,.0f} %" if abs(value) >= 10 else f"{value:.1f} %"
