@@ -18,7 +18,7 @@ Labels = NDArray[np.int64]
 
 _GRID = 0.05  # decades between candidate optima; all that is read off is interpolated
 _MARGIN = 1.5  # decades beyond the observed rates where the optimum is still looked for
-_DRIFTS = np.linspace(0.0, 0.32, 9)  # decades that the best rate falls with the last doubling; it is not expected to rise
+_DRIFTS = np.linspace(0.0, 0.32, 9)  # decades that the best rate falls with the last doubling; it does not rise
 _WIDTHS = np.array([0.25, 0.5, 1.0])  # decades
 _STEEPER = np.array([1.0, 3.0, 8.0])  # how much steeper the curve is above the optimum than below
 _STILL = 0.05  # decades where optimization is the limit
