@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table
-from stepsize.search import sweep
+from stepsize.search import Local, sweep
 from stepsize.training import InOrder, Run, Setting, Task
 from stepsize.training.runs import Evaluation, Watcher
 
@@ -113,6 +113,6 @@ def _swept(sampler: str, store: str | None) -> None:
             trials=_TRIALS,
             seeds=1,
             repeats=0,
-            workers=_Nothing(),
+            workers=Local(task, _Nothing()),
             store=where,
         )

@@ -93,11 +93,12 @@ class Ceiling:
         steepest = np.sign(members[:, 2:].mean(axis=0)) / 2  # the corner of the space where the ceiling is highest
         low, high = (10.0 ** _crossing(members, corner) for corner in (-steepest, steepest))
         rates = f"lr {number_text(low, 2)}"
+        depends = ""
         if number_text(high, 2) != number_text(low, 2):
-            names = " and ".join(one.name for one in ranges)
-            rates = f"{rates} to {number_text(high, 2)}, depending on {names},"
+            rates = f"{rates} to {number_text(high, 2)}"
+            depends = f", depending on {' and '.join(one.name for one in ranges)}"
         chosen = ", ".join(f"{one.name} {value}" for one, value in zip(lists, group, strict=True) if not one.fixed)
-        return f"from {rates} on{f' with {chosen}' if chosen else ''} ({diverged} of {count} did)"
+        return f"from {rates} on{depends}{f' with {chosen}' if chosen else ''} ({diverged} of {count} did)"
 
 
 def learn_ceiling(outcomes: Sequence[Outcome], space: Space) -> Ceiling:

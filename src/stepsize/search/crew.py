@@ -13,8 +13,8 @@ from stepsize.training.runs import Watcher
 
 __all__ = ["WORKERS", "Hire", "WorkersEntry", "workers_entry"]
 
-_WAITS = 64  # jobs handed to a population at once where no proposal waits for an outcome
-_LEARNS = 8  # … where proposals learn from outcomes: fewer at once are better informed, more are cheaper
+WAITS = 64  # jobs handed to a population at once where no proposal waits for an outcome
+LEARNS = 8  # … where proposals learn from outcomes: fewer at once are better informed, more are cheaper
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class WorkersEntry:
 
 
 def _population(wanted: Hire) -> Workers:
-    capacity = _LEARNS if wanted.learns else _WAITS
+    capacity = LEARNS if wanted.learns else WAITS
     return Local(wanted.task, Population(told=wanted.told), capacity=capacity, watcher=wanted.watcher)
 
 

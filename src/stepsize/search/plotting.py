@@ -135,6 +135,13 @@ def curves_chart(found: SweepResult) -> Chart:
     return curves_by_rate_chart(CurvesByRateView(curves=curves, title=f"Training {found.conditions.task} by rate"))
 
 
+def _cost_subtitle(found: SweepResult, longest: float) -> str:
+    if all(outcome.job.share == longest for outcome in found.outcomes):
+        return f"{len(found.runs)} runs."
+    of = "the full horizon" if longest == 1 else f"{number_text(longest)} of the horizon"
+    return f"Runs of {of}; what shorter ones cost is counted."
+
+
 def cost_chart(found: SweepResult) -> Chart:
     """Return the best value so far against what was spent, over the runs of the longest horizon."""
     longest = max(outcome.job.share for outcome in found.outcomes)
@@ -145,7 +152,7 @@ def cost_chart(found: SweepResult) -> Chart:
     view = BestAgainstCostView(
         series=(series,),
         title=f"Best so far against cost: {found.conditions.task}",
-        subtitle=f"Runs of {number_text(longest)} of the horizon; what shorter ones cost is counted.",
+        subtitle=_cost_subtitle(found, longest),
         loss_label=f"best {found.conditions.judge}",
     )
     return best_against_cost_chart(view)

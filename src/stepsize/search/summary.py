@@ -171,7 +171,7 @@ def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) ->
         best=None if best is None else settings.trials[best],
         value=value,
         seeds=0 if best is None else len(values[best]),
-        interval=None if curve is None else curve.interval(),
+        interval=_interval(curve, None if best is None else settings.trials[best].lr),
         curve=curve,
         sensitivity=None if untrained is None else lr_sensitivity(lrs, judged, untrained=untrained),
         basin=basin(lrs, judged, untrained=untrained),
@@ -189,6 +189,14 @@ def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) ->
         runs=len(outcomes),
         verdict=answer.verdict(),
     )
+
+
+def _interval(curve: NoisyCurve | None, lr: float | None) -> tuple[float, float] | None:
+    """Return where the best rate lies; the best setting's own rate is in it, also where other values are the noise."""
+    if curve is None:
+        return None
+    low, high = curve.interval()
+    return (low, high) if lr is None else (min(low, lr), max(high, lr))
 
 
 def _judged(outcome: Outcome) -> float:

@@ -7,14 +7,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from stepsize.errors import InputError
+from stepsize.errors import InputError, StoreError
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.search.crew import Hire, workers_entry
+from stepsize.search.crew import LEARNS, WAITS, Hire, workers_entry
 from stepsize.search.jobs import Job, Outcome
 from stepsize.search.plan import Plan
 from stepsize.search.result import SweepResult
@@ -35,7 +35,6 @@ _PER_DECADE = 4  # trials, where only the rate is searched
 _PER_DIMENSION = 16  # … where more is
 _MOST = 64  # trials, unless more are asked for
 _START, _ETA = 1 / 16, 4  # of rungs that are named
-_WAITS = 64  # jobs handed at once to an executor of the caller's
 _FORMAT = 1  # of the specification that a store keeps
 
 
@@ -223,6 +222,8 @@ class _Running:
         except BaseException:
             if self._journal is not None:
                 self._journal.finish("interrupted")
+                with suppress(StoreError):  # what stopped the sweep is the news
+                    self._journal.mirror(self._plan.space)
             raise
         if self._journal is not None:
             self._journal.finish("done")
@@ -324,7 +325,7 @@ class _Running:
 def _own(workers: StreamingExecutor | Workers, wanted: Hire) -> Workers:
     if isinstance(workers, Workers):
         return workers
-    return Local(wanted.task, workers, capacity=_WAITS, watcher=wanted.watcher)
+    return Local(wanted.task, workers, capacity=LEARNS if wanted.learns else WAITS, watcher=wanted.watcher)
 
 
 def _journal(store: Any, name: str, spec: dict[str, Any], open_things: ExitStack) -> Any | None:

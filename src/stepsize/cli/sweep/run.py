@@ -49,13 +49,14 @@ _SPACE = "LOW:HIGH, or values between commas"
 Charts = Literal["rates", "map", "curves", "cost"]
 
 StoreOption = Annotated[
-    str, typer.Option("--store", metavar="WHERE", help="Where sweeps are kept: a path, or a PostgreSQL URL.")
+    str, typer.Option("--store", metavar="WHERE", help="Where sweeps are kept: a path, a PostgreSQL URL, or none.")
 ]
 ChartOption = Annotated[Charts, typer.Option("--chart", help="What --plot draws.")]
 WorkersOption = Annotated[
     str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
 ]
 STORE = "stepsize.db"
+NOWHERE = "none"
 
 
 def _dimension(flag: str, text: str) -> Any:
@@ -201,9 +202,13 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
                 kept = {name: value for name, value in asdict(asked).items() if value is not None}
                 found = sweep(opened, workers=workers, store=store, watcher=watch, **{"asked": kept, **options})
         except KeyboardInterrupt:
-            if begun:
+            if store == NOWHERE:
+                hint("Nothing was kept: the sweep had --store none.")
+            elif begun:
                 again = ["stepsize", "sweep", "resume", begun[0], *_unless(STORE, store), *_workers(workers)]
                 hint(f"What ended is kept in {_hidden(store)}. Go on with: {shlex.join(again)}")
+                if "://" in store:
+                    hint("The password is left out there: write it into the URL, or set PGPASSWORD.")
             raise
     outlet.give(found)
 
@@ -265,7 +270,11 @@ def render(found: SweepResult) -> RenderableType:
         ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
     ]
     if best is not None:
-        others = [f"{key} {value}" for key, value in best.values.items() if key != "lr"]
+        others = [
+            f"{key} {value if isinstance(value, str) else number_text(value)}"
+            for key, value in best.values.items()
+            if key != "lr"
+        ]
         if others:
             rows.append(("with", ", ".join(others)))
     if found.interval is not None:
