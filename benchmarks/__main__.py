@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     truth = commands.add_parser("truth", help="full trainings over a dense grid of rates, kept in benchmarks/truth")
-    truth.add_argument("--seeds", type=_numbers, default=TRUTH_SEEDS, help="default 0,1,2")
+    truth.add_argument("--seeds", type=_numbers, default=TRUTH_SEEDS, help=f"default {TRUTH_SEEDS}")
     truth.add_argument("--grid-only", action="store_true", help="leave out the midpoints around the best rate")
     truth.add_argument("--out", type=Path, help="folder for the files; default benchmarks/truth")
     truth.set_defaults(run=_truth)
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     searches = commands.add_parser("searches", help="grid, random and optuna searches, replayed on the truth")
     searches.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
     searches.set_defaults(run=_searches)
+
+    small = commands.add_parser("small", help="find on tiny tasks, as crowds and one by one; some minutes")
+    small.set_defaults(run=_small)
 
     deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
     deepobs.set_defaults(run=_deepobs)
@@ -177,6 +180,12 @@ def _searches(arguments: argparse.Namespace) -> None:
     compute_searches(arguments.truth or TRUTH_FOLDER)
 
 
+def _small(_arguments: argparse.Namespace) -> None:
+    from benchmarks.small import compute_small
+
+    compute_small()
+
+
 def _deepobs(_arguments: argparse.Namespace) -> None:
     from benchmarks.deepobs import compute_deepobs
 
@@ -197,6 +206,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.regret import REGRET_FILE, load_curves
     from benchmarks.schedule_cost import COST_FILE, cost_report
     from benchmarks.searches import searches_report
+    from benchmarks.small import small_report
     from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
     from benchmarks.tables import regret_report, update_page
     from benchmarks.truth import TRUTH_FOLDER
@@ -205,6 +215,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     reports = {
         "regret": regret_report(arguments.regret or REGRET_FILE, curves),
         "searches": searches_report(),
+        "small": small_report(),
         "deepobs": deepobs_report(),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
