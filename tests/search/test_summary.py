@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 from collections.abc import Mapping, Sequence
 
@@ -275,3 +276,24 @@ def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
     assert time.process_time() - began < 30  # about 1; threads that spin for each other count too
     assert found.best is not None
     assert abs(math.log10(found.best.lr) + 2) < 0.5
+
+
+def test_a_thousand_runs_are_summarised_quickly_and_as_a_few_hundred_are() -> None:
+    draw = random.Random(1)
+
+    def runs(count: int) -> list[Outcome]:
+        lrs = [10 ** draw.uniform(-5, 0) for _ in range(count)]
+        jobs = [Job(Trial(number, {"lr": lr}), 1.0, 0) for number, lr in enumerate(lrs)]
+        return [Outcome(job, 1 + 0.2 * (math.log10(job.trial.lr) + 2) ** 2 + draw.gauss(0, 0.02)) for job in jobs]
+
+    began = time.perf_counter()
+    many = summarise(runs(1_000), untrained=3.0)
+    seconds = time.perf_counter() - began
+    few = summarise(runs(200), untrained=3.0)
+
+    assert seconds < 3.0  # all of them at once took some 1.5 s, a busy machine twice that; now 0.1 s
+    assert many.interval is not None
+    assert few.interval is not None
+    assert few.interval[0] < 1e-2 < few.interval[1]
+    assert many.interval[0] < 2e-2
+    assert many.interval[1] > 5e-3

@@ -22,6 +22,7 @@ __all__ = ["RungAgreement", "Summary", "summarise"]
 _Key: TypeAlias = frozenset[tuple[str, Value]]
 
 _BEYOND = 0.5  # probability of a best rate beyond all that were tried from which the answer lies at the edge
+_FITTED = 96  # outcomes that the curve is fitted to, at most
 _CONTENDERS = 0.5  # share of the settings, the best ones, whose noise is pooled
 
 
@@ -298,9 +299,23 @@ def _means(outcomes: Sequence[Outcome]) -> dict[_Key, float]:
     return {key: float(np.mean(list(by_seed.values()))) for key, by_seed in _by_setting(outcomes).items()}
 
 
+def _thinned(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Return at most _FITTED outcomes: those nearest to the best rate, and an even choice of the others.
+
+    The time of the fit grows with the third power of their number, and far from the best one they say little.
+    """
+    if len(outcomes) <= _FITTED:
+        return outcomes
+    best = min(outcomes, key=_judged).job.trial.lr
+    order = sorted(outcomes, key=lambda outcome: abs(math.log(outcome.job.trial.lr / best)))
+    near, far = order[: _FITTED // 2], order[_FITTED // 2 :]
+    return near + [far[round(k)] for k in np.linspace(0, len(far) - 1, _FITTED - len(near))]
+
+
 def _curve(outcomes: Sequence[Outcome], untrained: float | None) -> NoisyCurve | None:
     if len({o.job.trial.lr for o in outcomes if math.isfinite(_judged(o))}) < 3:
         return None
+    outcomes = _thinned(outcomes)
     lrs = [outcome.job.trial.lr for outcome in outcomes]
     seeds = [outcome.job.seed for outcome in outcomes]
     return fit_noisy_curve(lrs, [_judged(o) for o in outcomes], seeds, untrained=untrained)
