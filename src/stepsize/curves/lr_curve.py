@@ -26,6 +26,7 @@ _TOP = math.log10(2)  # … where data are: rate times steps stays fixed
 _HALF_GAP = 0.5  # log ratio of unseen to training loss at which a training is half way to being limited by its data
 _CURVED = 0.2  # by how much faster it moves for each doubling that the horizon is shorter
 _DOUBT = 0.12  # decades by which a real optimum strays from the model's, times sqrt(1 + doublings still to go)
+_ASIDE = 0.05  # decades by which the interval is wider than the posterior on either side, times one more than to_go
 _TOGETHER = 1.0  # how strongly the amplitudes of the rungs are held together, in units of squared shape
 _MISFIT = 0.15  # of the spread of the heights: what a real curve differs from the model's shape by
 _SIGMA = (0.004, 0.05)  # relative error that is never gone below, or above
@@ -166,11 +167,21 @@ class LrCurve:
         """Return the expected relative excess over the best loss at ``lr``."""
         return float(np.interp(math.log10(lr), self.rates, self.regret))
 
-    def interval(self, tolerance: float = 0.0) -> tuple[float, float]:
-        """Return the central 80 % interval of the optimum, widened to every rate within ``tolerance`` of regret."""
-        low, high = math.log10(self.quantile(0.1)), math.log10(self.quantile(0.9))
+    def interval(self) -> tuple[float, float]:
+        """Return where the optimum lies with 80 % probability, at least every rate of the lowest regret.
+
+        It is the central 80 % of the posterior and 0.05 decade on either side, times one more than the doublings still
+        to go: with that, it held the best rate in 80 % of the answers on the tasks that the fit was designed on.
+        """
+        aside = _ASIDE * (1 + self.to_go)
+        low, high = math.log10(self.quantile(0.1)) - aside, math.log10(self.quantile(0.9)) + aside
+        fine = self.within(0.0)
+        return min(10**low, fine[0]), max(10**high, fine[1])
+
+    def within(self, tolerance: float) -> tuple[float, float]:
+        """Return the lowest and the highest rate that is expected to lose at most ``tolerance`` beyond the best."""
         fine = self.rates[self.regret <= np.min(self.regret) + tolerance]
-        return float(10 ** min(low, fine[0])), float(10 ** max(high, fine[-1]))
+        return float(10 ** fine[0]), float(10 ** fine[-1])
 
 
 def fit_lr_curve(

@@ -18,7 +18,7 @@ from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.conditions import Conditions
 from stepsize.training.executor import Executor, InOrder
 from stepsize.training.population import Population
-from stepsize.training.population.gain import CROWD, Gain, measure_gain, rounded_gain
+from stepsize.training.population.gain import CROWD, Gain, known_gain, measure_gain
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.start import look_at_start
@@ -63,8 +63,8 @@ def find(
         seed: Of initial weights, batch order and dropout, shared by all runs; default the task's.
         executor: What trains lists of settings; default one after the other, and crowds as a population.
         gain: How many times cheaper than a plain run each of eight runs at once is, >= 1. Default measures it,
-            rounded; ``found.cost.gain`` tells it, and giving that again makes the same plan on a machine that
-            is busy with something else. 1 trains one rate after the other.
+            rounded; ``found.cost.gain`` tells it, and giving that again, where it is above 1, makes the same plan on a
+            machine that is busy with something else. 1 trains one rate after the other.
         watcher: Called with the progress of each run.
 
     Returns:
@@ -155,7 +155,7 @@ class _Search:
     def _gain(self) -> Gain:
         """Return what is gained by training several rates at once; measured, where that is cheap."""
         if self._given is not None:
-            return Gain(rounded_gain(self._given))
+            return known_gain(self._given, self._task)
         if _MEASURING / self._task.horizon > _MOST_FOR_MEASURING * self._budget:
             return Gain(1.0, reason="the training is too short to pay for measuring it")
         return measure_gain(self._task, self._seed)

@@ -56,7 +56,7 @@ def judge_answer(
             f"is expected to lose {regret:.0%} against the best. A larger budget narrows it.{note}",
             True,
         )
-    flat_low, flat_high = fit.interval(_FLAT)
+    flat_low, flat_high = fit.within(_FLAT)
     if flat_high / flat_low >= 10 and fit.to_go <= 1:  # short runs do not show how steep the sides will become
         return Verdict(
             "flat",

@@ -21,7 +21,7 @@ from stepsize.training.runs import Progress, Setting
 from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
 
-__all__ = ["CROWD", "Gain", "measure_gain", "rounded_gain"]
+__all__ = ["CROWD", "Gain", "known_gain", "measure_gain", "rounded_gain"]
 
 CROWD = 8  # members: enough to share the overhead of an update, few enough to be spent on one horizon
 _UPDATES = 4  # the first warms up, the quickest of the others counts
@@ -59,6 +59,19 @@ def rounded_gain(factor: float) -> float:
     return _WORTH_IT * math.sqrt(2.0) ** math.floor(2 * math.log2(factor / _WORTH_IT) + 1e-9)
 
 
+def known_gain(factor: float, task: Task) -> Gain:
+    """Return what :func:`measure_gain` would, had it measured ``factor``: the same plan follows from it.
+
+    A factor that forms no crowd is not charged for.
+    """
+    rounded = rounded_gain(factor)
+    return Gain(rounded, _passes(task, rounded) if rounded > 1 else 0.0)
+
+
+def _passes(task: Task, factor: float) -> float:
+    return _FORWARDS * _UPDATES * task.accumulate * (1 + CROWD / factor)
+
+
 def measure_gain(task: Task, seed: int) -> Gain:
     """Measure how much cheaper :data:`CROWD` runs of ``task`` are together than one after the other.
 
@@ -72,7 +85,8 @@ def measure_gain(task: Task, seed: int) -> Gain:
     Returns:
         The gain, with what measuring it took.
     """
-    plain, passes = _seconds(InOrder(), task, seed, 1), _FORWARDS * _UPDATES * task.accumulate
+    plain = _seconds(InOrder(), task, seed, 1)
+    passes = _FORWARDS * _UPDATES * task.accumulate
     most = plain / max(_least(task, seed), 1e-12)
     if most < _WORTH_IT:
         return Gain(1.0, passes, f"an update is arithmetic already: at most {most:.1f} times faster")
@@ -82,8 +96,12 @@ def measure_gain(task: Task, seed: int) -> Gain:
         return Gain(1.0, passes, reason)
     together = _seconds(population, task, seed, CROWD)
     factor = rounded_gain(CROWD * plain / together)
-    passes *= 1 + CROWD / factor  # by the rounded figure, so that a plan that counts it comes out alike again
-    return Gain(factor, passes, "" if factor > 1 else f"members cost {together / CROWD / plain:.2f} plain trainings")
+    # Charged by the rounded figure, so that a plan that counts it comes out alike again.
+    return Gain(
+        factor,
+        _passes(task, factor),
+        "" if factor > 1 else f"members cost {together / CROWD / plain:.2f} plain trainings",
+    )
 
 
 def _seconds(executor: Executor, task: Task, seed: int, members: int) -> float:
