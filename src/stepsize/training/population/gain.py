@@ -56,7 +56,7 @@ def rounded_gain(factor: float) -> float:
     """
     if factor < _WORTH_IT:
         return 1.0
-    return _WORTH_IT * math.sqrt(2.0) ** math.floor(2 * math.log2(factor / _WORTH_IT) + 1e-9)
+    return float(_WORTH_IT * 2 ** (math.floor(2 * math.log2(factor / _WORTH_IT) + 1e-9) / 2))
 
 
 def known_gain(factor: float, task: Task) -> Gain:
