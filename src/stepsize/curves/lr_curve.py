@@ -351,7 +351,7 @@ def _heights(observations: Sequence[Observation], untrained: float) -> tuple[Arr
 def _works(observations: Sequence[Observation], untrained: float, horizon: int) -> float:
     """Return the log10 rate up to which trainings of the full horizon surely learn; -inf where none did."""
     gone = lost(observations, untrained)
-    alive = [run for run, lost in zip(observations, gone, strict=True) if not lost and math.isfinite(run.value)]
+    alive = [run for run, hopeless in zip(observations, gone, strict=True) if not hopeless and math.isfinite(run.value)]
     best = {run.steps: min(other.value for other in alive if other.steps == run.steps) for run in alive}
     return max(
         (
