@@ -185,7 +185,10 @@ def test_a_server_that_goes_away_is_an_error_and_the_study_goes_on_later(postgre
             writer.add_run(a_run(0))
             with engine.connect() as other:
                 other.execute(
-                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stepsize'")
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE application_name = 'stepsize' AND datname = current_database()"  # others test beside us
+                    )
                 )
             with pytest.raises(StoreError, match=r"postgresql://.* failed: "):
                 writer.add_run(a_run(1))
