@@ -97,7 +97,7 @@ def test_a_cluster_whose_node_is_killed_gives_every_run_once_as_in_this_process(
     settings: list[Setting] = []
     came: list[tuple[int, Run]] = []
     killer = Killer(cluster, tmp_path)
-    with RayWorkers(a_task(str(tmp_path), pause=0.025)) as workers:
+    with RayWorkers(a_task(str(tmp_path), pause=0.08)) as workers:
         assert workers.capacity == 2
         killer.start()
         left = 4  # to begin after the node is gone
