@@ -1,5 +1,6 @@
 """Optimizers: the catalog of names, and what the learning rate means to each."""
 
 from stepsize.optimizers.catalog import OPTIMIZERS as OPTIMIZERS
-from stepsize.optimizers.catalog import OptimizerEntry as OptimizerEntry
 from stepsize.optimizers.catalog import optimizer_entry as optimizer_entry
+from stepsize.optimizers.entry import OptimizerEntry as OptimizerEntry
+from stepsize.optimizers.muon import MuonAdamW as MuonAdamW

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stepsize.errors import InputError
+from stepsize.training.calling import judged
 from stepsize.training.digest import digest
 from stepsize.training.position import DataPosition
 from stepsize.training.recording import Recording
@@ -117,7 +118,8 @@ class _Training:
     def run(self, *, keep_model: bool) -> Run:
         model = self._stepper.model
         self._train()
-        self._recording.finish(model)
+        with judged(self._stepper.optimizer):
+            self._recording.finish(model)
         seconds = time.perf_counter() - self._began
         examples = self._stepper.examples / self._stepper.taken
         kept = model if keep_model else None
@@ -131,7 +133,8 @@ class _Training:
             if (len(self._unread) >= self._lag or last) and not self._read():
                 return
             if step + 1 in self._marks and not last:
-                self._recording.evaluate(self._stepper.model, step + 1)
+                with judged(self._stepper.optimizer):
+                    self._recording.evaluate(self._stepper.model, step + 1)
             if self._watcher is not None:
                 self._watcher(Progress(self._setting, step + 1, self._recording.last_loss))
 

@@ -14,7 +14,9 @@ from stepsize.errors import TaskError
 from stepsize.optimizers import optimizer_entry
 from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream, count_examples, map_tensors, to_device
+from stepsize.training.calling import Call, tell_training
 from stepsize.training.evaluate import autocast
+from stepsize.training.rng import RngState
 from stepsize.training.task import Task
 
 __all__ = [
@@ -44,6 +46,8 @@ class Stepper:
         self._task = task
         self.model = build_model(task)
         self.optimizer = build_optimizer(task, self.model, lr)
+        self._call = Call(self.optimizer)
+        tell_training(self.optimizer)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self._factors = rung_factors(task, steps)
         self._device = torch.device(task.device or "cpu")
@@ -70,9 +74,11 @@ class Stepper:
         """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""
         self.batches = batches
         self.optimizer.zero_grad(set_to_none=True)
+        before = RngState.take() if self._call.takes_look else None
         losses = [self._backward(batch) for batch in batches]
-        self._update()
-        return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
+        loss = torch.stack(losses).mean() if len(losses) > 1 else losses[0]
+        self._update(self._call.arguments(loss, lambda: self._look(batches, before)))
+        return loss
 
     def _backward(self, batch: Any) -> Tensor:
         batch = to_device(batch, self._device)
@@ -86,16 +92,39 @@ class Stepper:
         (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _update(self) -> None:
+    def _look(self, batches: Sequence[Any], randomness: RngState | None) -> Tensor:
+        """Return the mean loss of ``batches`` at the present weights, with the dropout of the update's own pass."""
+        after = RngState.take()
+        modes = _averaging(self.model)
+        try:
+            if randomness is not None:
+                randomness.restore()
+            for module in modes:
+                module.track_running_stats = False  # a look is no update: BatchNorm must not count it
+            with torch.no_grad(), autocast(self._task):
+                losses = [self._task.compute_loss(self.model, to_device(batch, self._device)) for batch in batches]
+            return torch.stack(losses).mean()
+        finally:
+            for module, tracked in modes.items():
+                module.track_running_stats = tracked
+            after.restore()
+
+    def _update(self, arguments: dict[str, Any]) -> None:
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
         if self._task.clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._task.clip)
         if self._scaler is None:
-            self.optimizer.step()
+            self.optimizer.step(**arguments)
         else:
-            self._scaler.step(self.optimizer)
+            self._scaler.step(self.optimizer, **arguments)
             self._scaler.update()
+
+
+def _averaging(model: nn.Module) -> dict[Any, bool]:
+    """Return the parts of ``model`` that average over batches while they train, and whether they do."""
+    kinds = nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm
+    return {module: module.track_running_stats for module in model.modules() if isinstance(module, kinds)}
 
 
 def rung_factors(task: Task, steps: int) -> list[float]:

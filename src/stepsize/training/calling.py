@@ -1,0 +1,63 @@
+"""What an optimizer asks of the loop that calls it: the loss, the loss again, or to be told when it is judged."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+__all__ = ["Call", "judged", "tell_training"]
+
+
+class Call:
+    """How to call the ``step`` of one optimizer.
+
+    - One whose ``step`` has a parameter ``loss`` gets the mean loss of the update's batches, a tensor without a graph.
+    - One whose ``step`` has a parameter ``look`` gets a function that returns this loss at the present weights, without
+      gradients and with the same dropout.
+
+    Args:
+        optimizer: Any.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        # of the class: torch wraps the methods of instances, some without their signature
+        parameters = inspect.signature(type(optimizer).step).parameters
+        self.takes_loss = "loss" in parameters
+        self.takes_look = "look" in parameters
+
+    def arguments(self, loss: Tensor, look: Callable[[], Tensor]) -> dict[str, Any]:
+        """Return the arguments of this update."""
+        given: dict[str, Any] = {}
+        if self.takes_loss:
+            given["loss"] = loss
+        if self.takes_look:
+            given["look"] = look
+        return given
+
+
+@contextmanager
+def judged(optimizer: Optimizer | None) -> Iterator[None]:
+    """Hold an optimizer that judges other weights than it trains (schedule-free, averaging) at those meanwhile."""
+    if not _has_modes(optimizer):
+        yield
+        return
+    optimizer.eval()  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        optimizer.train()  # type: ignore[union-attr]
+
+
+def tell_training(optimizer: Optimizer) -> None:
+    """Put an optimizer that has modes into the one for training; it may begin in the other."""
+    if _has_modes(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]
+
+
+def _has_modes(optimizer: Optimizer | None) -> bool:
+    return all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
