@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stepsize.finder import range_test_task as range_test_task
     from stepsize.integrations import to_keras as to_keras
     from stepsize.integrations import to_optax as to_optax
+    from stepsize.optimizers.adaptive import Adapted as Adapted
+    from stepsize.optimizers.adaptive import adapt as adapt
     from stepsize.search import sweep as sweep
     from stepsize.store import Store as Store
     from stepsize.tasks import build_task as build_task
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
     from stepsize.training import train as train
 
 _HOMES = {
+    "Adapted": "stepsize.optimizers.adaptive",
     "Bound": "stepsize.training",
     "Metric": "stepsize.training",
     "Plateau": "stepsize.training",
     "PlateauRule": "stepsize.curves",
     "Snapshot": "stepsize.training",
     "Task": "stepsize.training",
+    "adapt": "stepsize.optimizers.adaptive",
     "bind": "stepsize.training",
     "build_task": "stepsize.tasks",
     "find": "stepsize.finder",

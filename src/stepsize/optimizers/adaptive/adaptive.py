@@ -1,0 +1,234 @@
+"""Any optimizer, with a rate that a rule adapts while it trains."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stepsize.errors import InputError
+from stepsize.optimizers.adaptive.rule import Now, Rule
+
+__all__ = ["Adaptive", "Move"]
+
+_LOGGER = logging.getLogger("stepsize.adaptive")
+_TOLD = 2.0  # a change of the multiplier by this factor is written down
+_KEPT = 1_000  # moves
+
+
+@dataclass(frozen=True)
+class Move:
+    """That the multiplier has moved by a factor of two or more since the move before.
+
+    Attributes:
+        step: The number of updates before.
+        before: The multiplier that was told last.
+        after: The present one.
+        why: What the rule says.
+    """
+
+    step: int
+    before: float
+    after: float
+    why: str
+
+
+@final
+class Adaptive(Optimizer):
+    """An optimizer whose rates are multiplied by what a rule finds, update by update.
+
+    Update t of a group uses lr_t = s_t · group["lr"], with s_t from the rule. ``group["lr"]`` stays what the user or a
+    schedule wrote there, so that any scheduler works: its factor and the rule's multiply, and so do ratios of groups.
+    A rule that would find the same rate whatever lr is (Polyak, line search) finds it for the peak: ``initial_lr`` of
+    a group where a scheduler left it, otherwise the largest rate so far.
+
+    Args:
+        optimizer: Any torch optimizer; it is driven from now on by this one, and shares its groups and state.
+        rule: What adapts the rate; one rule for one optimizer.
+        bounds: The least and the largest multiplier; only Mechanic begins below.
+
+    Attributes:
+        multiplier: s of the last update; 1.0 before the first.
+        moves: Why it moved, newest last; the thousand last are kept.
+
+    Raises:
+        InputError: If an argument breaks its rule; ``step`` raises it where the loss (or what returns it) is missing,
+            before anything is changed.
+
+    Example:
+        >>> from stepsize.optimizers.adaptive import Hypergradient
+        >>> weight = torch.nn.Parameter(torch.ones(3))
+        >>> optimizer = Adaptive(torch.optim.SGD([weight], lr=1e-3), Hypergradient())
+        >>> for _ in range(50):
+        ...     optimizer.zero_grad()
+        ...     (weight ** 2).sum().backward()
+        ...     _ = optimizer.step()
+        >>> optimizer.rates[0] > 1e-2
+        True
+    """
+
+    def __init__(self, optimizer: Optimizer, rule: Rule, *, bounds: tuple[float, float] = (1e-6, 1e6)) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise InputError("optimizer", type(optimizer).__name__, "must be a torch.optim.Optimizer")
+        if isinstance(optimizer, Adaptive):
+            raise InputError("optimizer", "Adaptive", "must not be adapted already", "Give the optimizer within")
+        if not isinstance(rule, Rule):
+            raise InputError("rule", rule, "must be a rule of stepsize.optimizers.adaptive, such as Mechanic()")
+        low, high = bounds
+        if not 0 < low <= 1 <= high < math.inf:
+            raise InputError("bounds", bounds, "must be two positive, finite multipliers around 1")
+        super().__init__(optimizer.param_groups, optimizer.defaults)
+        self.optimizer = optimizer
+        self.rule = rule
+        self.bounds = (float(low), float(high))
+        self.multiplier = 1.0
+        self.moves: deque[Move] = deque(maxlen=_KEPT)
+        self._told = 1.0
+        self._steps = 0
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self._share()
+
+    @property
+    def rates(self) -> list[float]:
+        """The effective rate of each group in the last update (the next one's where the rule stands still)."""
+        return [float(group["lr"]) * self.multiplier for group in self.param_groups]
+
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        loss: Tensor | float | None = None,
+        look: Callable[[], Tensor] | None = None,
+    ) -> Any:
+        """Make one update.
+
+        Args:
+            closure: Computes the loss and its gradients anew and returns the loss, as torch's optimizers take it;
+                called once, before the update.
+            loss: The mean loss of the batch that the gradients are of; for rules that need it, without a closure.
+            look: Returns the loss of this batch at the present weights, without gradients and with the same dropout;
+                for rules that try.
+
+        Returns:
+            What ``closure`` returned, or None.
+        """
+        self._share()
+        found = None
+        if closure is not None:
+            with torch.enable_grad():
+                found = loss = closure()
+        self._require(loss, look)
+        with torch.no_grad():
+            self._update(loss, look)
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer within, and under ``"adaptive"`` that of the rule."""
+        own = {
+            "multiplier": self.multiplier,
+            "told": self._told,
+            "steps": self._steps,
+            "peaks": list(self._peaks),
+            "rule": self.rule.state_dict(),
+        }
+        return {**self.optimizer.state_dict(), "adaptive": {**own, "kind": type(self.rule).__name__}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned.
+
+        Raises:
+            InputError: If it has no state of a rule, or of another one; nothing is changed then.
+        """
+        own = state_dict.get("adaptive")
+        if own is None:
+            raise InputError(
+                "state_dict", sorted(state_dict), "must come from an Adaptive", "Load it into the optimizer within"
+            )
+        if own["kind"] != type(self.rule).__name__:
+            raise InputError("state_dict", own["kind"], f"must be of the rule {type(self.rule).__name__}")
+        self.optimizer.load_state_dict({key: value for key, value in state_dict.items() if key != "adaptive"})
+        self.multiplier, self._told, self._steps = own["multiplier"], own["told"], own["steps"]
+        self._peaks = list(own["peaks"])
+        self.rule.load_state_dict(own["rule"])
+        self._share()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to the optimizer within."""
+        inner = self.__dict__.get("optimizer")
+        if inner is None:  # torch's own constructor, which is given groups that are there already
+            super().add_param_group(param_group)
+            return
+        inner.add_param_group(param_group)
+        self._share()
+
+    def _share(self) -> None:
+        self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state
+
+    def _require(self, loss: object, look: object) -> None:
+        name = type(self.rule).__name__
+        if "loss" in self.rule.needs and loss is None:
+            raise InputError("loss", None, f"must be given to a step with {name}", "Call optimizer.step(loss=loss)")
+        if "look" in self.rule.needs and look is None:
+            remedy = "Call optimizer.step(loss=loss, look=lambda: loss_of_this_batch())"
+            raise InputError("look", None, f"must be given to a step with {name}, which tries rates", remedy)
+
+    def _update(self, loss: Tensor | float | None, look: Callable[[], Tensor] | None) -> None:
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            self.optimizer.step()
+            return
+        factor = self._factor()
+        now = Now(
+            parameters=parameters,
+            gradients=[p.grad for p in parameters],
+            factor=factor,
+            peak=max(self._peaks),
+            loss=float(loss) if loss is not None and "loss" in self.rule.needs else None,
+            look=look,
+            step=self._steps,
+            bounds=self.bounds,
+        )
+        wanted = self.rule.multiplier(now)
+        multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
+        before = [p.clone() for p in parameters] if self.rule.watches else []
+        self._step_at(multiplier)
+        if self.rule.watches:
+            torch._foreach_sub_(before, parameters)
+            multiplier = self.rule.learn(replace(now, parameters=parameters), before, multiplier)
+        self._note(multiplier)
+
+    def _factor(self) -> float:
+        """Note the peaks of the groups, and return the largest rate relative to its peak."""
+        rates = [float(group["lr"]) for group in self.param_groups]
+        known = [*self._peaks, *[0.0] * (len(rates) - len(self._peaks))]
+        self._peaks = [
+            float(group.get("initial_lr", max(rate, peak)))
+            for group, rate, peak in zip(self.param_groups, rates, known, strict=True)
+        ]
+        return max((rate / peak for rate, peak in zip(rates, self._peaks, strict=True) if peak > 0), default=0.0)
+
+    def _step_at(self, multiplier: float) -> None:
+        scheduled = [group["lr"] for group in self.param_groups]
+        try:
+            for group, lr in zip(self.param_groups, scheduled, strict=True):
+                group["lr"] = lr * multiplier
+            self.optimizer.step()
+        finally:
+            for group, lr in zip(self.param_groups, scheduled, strict=True):
+                group["lr"] = lr
+
+    def _note(self, multiplier: float) -> None:
+        self.multiplier = multiplier
+        self._steps += 1
+        if multiplier > 0 and not self._told / _TOLD < multiplier < self._told * _TOLD:
+            move = Move(self._steps - 1, self._told, multiplier, self.rule.why())
+            self.moves.append(move)
+            self._told = multiplier
+            _LOGGER.info("update %d: rate × %.3g, was × %.3g: %s", move.step, move.after, move.before, move.why)

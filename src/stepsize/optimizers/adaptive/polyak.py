@@ -1,0 +1,125 @@
+"""The rate by the loss: how far to go until a linear model of it reaches its target."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from stepsize.errors import InputError, UnknownNameError
+from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot
+
+__all__ = ["Polyak"]
+
+Form = Literal["sps", "sps-max", "decsps", "ali-g"]
+_FORMS = ("sps", "sps-max", "decsps", "ali-g")
+_SMALL = 1e-5  # δ of ALI-G
+
+
+@final
+class Polyak(Rule):
+    """Go as far as a linear model of the loss says that the target lies.
+
+    The optimizer proposes the movement d_t, at the scheduled rate lr; after s d_t the loss is f_t − s g_t·d_t to first
+    order, which is the target f* at
+
+        s* = (f_t − f*) / (g_t·d_t).
+
+    For plain SGD, d_t = lr g_t, and s* lr = (f_t − f*) / ‖g_t‖² is Polyak's step size, whatever lr is. The forms:
+
+    - sps: s = min(s* / c, b);
+    - sps-max: s_t = min(s* / c, b, 2^(1/T) s_{t−1}), which does not jump up; s_0 is free;
+    - decsps: s_t = min(s*, c_{t−1} s_{t−1}) / c_t with c_t = c √(t + 1), which falls as 1/√t, so that a target that no
+      batch reaches does no harm; c_{t−1} s_{t−1} begins at b;
+    - ali-g: s = min((f_t − f*) / (g_t·d_t + δ lr), 1) with δ = 1e-5: the scheduled rate is the largest.
+
+    Under a schedule lr is the peak, and its factor multiplies the step. Where the movement does not go downhill
+    (g·d ≤ 0, as momentum may), s stays as it was.
+
+    Args:
+        form: Which of the four.
+        target: f*, what no batch's loss can be below; 0 for most losses.
+        c: The constant, > 0.
+        most: b, the largest multiplier, > 0.
+        doubling: T, in updates, ≥ 1.
+
+    Raises:
+        UnknownNameError: If the form is not known.
+        InputError: If an argument breaks its rule; from ``step``, before anything moves, if a loss is below the target.
+
+    Source: N. Loizou et al., Stochastic Polyak Step-size for SGD, 2021 (sps, sps-max); A. Orvieto et al., Dynamics of
+    SGD with Stochastic Polyak Stepsizes, 2022 (decsps); L. Berrada et al., Training Neural Networks for and by
+    Interpolation, 2020 (ali-g).
+
+    Example:
+        >>> from stepsize.optimizers.adaptive import Adaptive
+        >>> weight = torch.nn.Parameter(torch.tensor([3.0]))
+        >>> optimizer = Adaptive(torch.optim.SGD([weight], lr=0.1), Polyak("sps"))
+        >>> loss = 0.5 * (weight ** 2).sum()
+        >>> loss.backward()
+        >>> _ = optimizer.step(loss=loss)
+        >>> round(optimizer.rates[0], 4)  # (4.5 - 0) / 3² = 0.5
+        0.5
+    """
+
+    needs = frozenset({"loss"})
+
+    def __init__(
+        self,
+        form: Form = "sps-max",
+        *,
+        target: float = 0.0,
+        c: float = 1.0,
+        most: float = 1e6,
+        doubling: int = 100,
+    ) -> None:
+        super().__init__()
+        if form not in _FORMS:
+            raise UnknownNameError("form", form, _FORMS)
+        check_number("target", target, -math.inf, math.inf, open_low=True)
+        check_number("c", c, 0, math.inf)
+        check_number("most", most, 0, math.inf)
+        check_number("doubling", doubling, 1, math.inf, open_low=False)
+        self.form, self.target, self.c, self.most, self.doubling = form, target, c, most, doubling
+        self.memory = {"s": None, "updates": 0}
+
+    def multiplier(self, now: Now) -> float:
+        """Return the last s: the optimizer proposes a movement, which is scaled after it.
+
+        At s = 1 a rate that is far too small would propose one that is lost in the rounding of the weights.
+        """
+        assert now.loss is not None  # needed, so it is there
+        if now.loss < self.target:
+            remedy = "Give a target that no loss lies below, or another rule"
+            raise InputError("loss", now.loss, f"must not be below the target {self.target:g} of Polyak", remedy)
+        return 1.0 if self.memory["s"] is None else self.memory["s"]
+
+    def learn(self, now: Now, moved: list[Tensor], multiplier: float) -> float:
+        """Scale the movement to where the target lies."""
+        assert now.loss is not None
+        # At the peak rate, so that the schedule's factor is not made up for but multiplies.
+        downhill = float(dot(now.gradients, moved)) / (now.factor * multiplier) if now.factor else 0.0  # the one look
+        if math.isfinite(downhill) and downhill > 0 and math.isfinite(now.loss):
+            self.memory["s"] = now.bounded(self._scaled(now.loss - self.target, downhill, now.peak))
+        self.memory["updates"] += 1
+        s: float = multiplier if self.memory["s"] is None else self.memory["s"]
+        torch._foreach_add_(now.parameters, moved, alpha=1 - s / multiplier)
+        return s
+
+    def why(self) -> str:
+        """Return what the loss said."""
+        return f"the target loss {self.target:g} lies that far along the update"
+
+    def _scaled(self, gap: float, downhill: float, lr: float) -> float:
+        last, t = self.memory["s"], self.memory["updates"]
+        if self.form == "ali-g":
+            return min(gap / (downhill + _SMALL * lr), 1.0)
+        if self.form == "decsps":
+            spent = self.most if last is None else self.c * math.sqrt(t) * last
+            return min(gap / downhill, spent) / (self.c * math.sqrt(t + 1))
+        s = min(gap / (self.c * downhill), self.most)
+        if self.form == "sps-max" and last is not None:
+            s = min(s, 2 ** (1 / self.doubling) * last)
+        return s

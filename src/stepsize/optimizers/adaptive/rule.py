@@ -1,0 +1,103 @@
+"""What a rule that adapts the rate is: a multiplier from what one update shows."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from stepsize.errors import InputError
+
+__all__ = ["Now", "Rule", "check_number", "dot"]
+
+
+@dataclass(frozen=True, eq=False)
+class Now:
+    """What is known at one update.
+
+    Attributes:
+        parameters: Those that have a gradient, before the update (after it, in :meth:`Rule.learn`).
+        gradients: Of the loss, in the same order, before the optimizer touches them.
+        factor: The largest rate of a group relative to its peak: what the schedule says.
+        peak: The largest peak rate.
+        loss: The mean loss of the batch, where the rule needs it.
+        look: Returns this loss at the present weights, where the rule needs it.
+        step: The number of updates before this one.
+        bounds: The least and the largest multiplier.
+    """
+
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    factor: float
+    peak: float
+    loss: float | None
+    look: Callable[[], Tensor] | None
+    step: int
+    bounds: tuple[float, float]
+
+    def bounded(self, multiplier: float) -> float:
+        """Return ``multiplier`` within the bounds."""
+        return min(max(multiplier, self.bounds[0]), self.bounds[1])
+
+
+class Rule(ABC):
+    """A rule that adapts the rate; what it remembers lies in ``memory``, of numbers and tensors.
+
+    A rule is made without an optimizer; :class:`Adaptive` asks it for the multiplier of each update.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # "loss", "look"
+    watches: ClassVar[bool] = True  # whether `learn` wants the movement of the weights
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] = {}
+
+    @abstractmethod
+    def multiplier(self, now: Now) -> float:
+        """Return by what the scheduled rates are multiplied in this update."""
+
+    def learn(self, _now: Now, _moved: list[Tensor], multiplier: float) -> float:
+        """Take note of the update that was made; may change the weights.
+
+        Args:
+            _now: As it was before the update, but with the parameters' present values.
+            _moved: The weights before the update minus those after it, which the rule may keep.
+            multiplier: What the update was made with, within the bounds.
+
+        Returns:
+            The multiplier that the update amounts to after all.
+        """
+        return multiplier
+
+    def why(self) -> str:
+        """Return what moved the multiplier last, in a few words."""
+        return type(self).__name__
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of what is remembered."""
+        return copy.deepcopy(self.memory)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remember ``state`` instead."""
+        self.memory = copy.deepcopy(state)
+
+
+def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """Return the inner product over all tensors of both lists, a tensor of shape ()."""
+    parts = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(first, second, strict=True)]
+    return parts[0] if len(parts) == 1 else torch.stack([part.to(parts[0].device) for part in parts]).sum()
+
+
+def check_number(argument: str, value: object, low: float, high: float, *, open_low: bool = True) -> None:
+    """Raise InputError unless ``value`` is a number above (or at) ``low`` and at most ``high``."""
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if valid and (low < value if open_low else low <= value) and value <= high:  # type: ignore[operator]
+        return
+    least = f"above {low:g}" if open_low else f"at least {low:g}"
+    raise InputError(argument, value, f"must be a number {least}" + (f", at most {high:g}" if high < math.inf else ""))

@@ -1,0 +1,254 @@
+"""Each rule against its equations, written down slowly, and against other implementations of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+
+from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Mechanic, Polyak, Rule
+
+DTYPE = torch.float64
+SCALES = np.array([1.0, 0.3, 0.1, 2.0])
+START = np.array([1.0, -2.0, 3.0, 0.5])
+
+
+def loss_at(x: np.ndarray[Any, Any], t: int) -> float:
+    """Return 0.5 Σ s (x − a_t)² + 1 with a_t that moves about: a loss with noise."""
+    return float(0.5 * (SCALES * (x - centre(t)) ** 2).sum() + 1.0)
+
+
+def gradient_at(x: np.ndarray[Any, Any], t: int) -> np.ndarray[Any, Any]:
+    return np.asarray(SCALES * (x - centre(t)))
+
+
+def centre(t: int) -> np.ndarray[Any, Any]:
+    return np.asarray(0.3 * np.sin(np.arange(4) + 1.7 * t))
+
+
+def run(rule: Rule, lr: float, steps: int, momentum: float = 0.0) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+    """Return the weights after each update, and its effective rates, of SGD with ``rule``."""
+    weight = nn.Parameter(torch.tensor(START, dtype=DTYPE))
+    optimizer = Adaptive(SGD([weight], lr=lr, momentum=momentum), rule, bounds=(1e-12, 1e12))
+    scales = torch.tensor(SCALES, dtype=DTYPE)
+    places, rates = [], []
+    for t in range(steps):
+
+        def value(t: int = t) -> Tensor:
+            return 0.5 * (scales * (weight - torch.tensor(centre(t), dtype=DTYPE)) ** 2).sum() + 1.0
+
+        optimizer.zero_grad()
+        loss = value()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(loss=loss, look=lambda: value().detach())
+        places.append(weight.detach().numpy().copy())
+        rates.append(optimizer.rates[0])
+    return places, rates
+
+
+# Slow twins, for plain SGD ------------------------------------------------------------------------------------------
+
+
+def hypergradient(form: str, lr: float, steps: int, beta: float) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+    x, rate, last = START.copy(), lr, None
+    places, rates = [], []
+    squares: list[float] = []
+    for t in range(steps):
+        g = gradient_at(x, t)
+        if last is not None:
+            u, before = last  # the last direction and the gradient that it came from: the same for SGD
+            c = float(g @ u) / float(np.linalg.norm(g) * np.linalg.norm(u))
+            ratio = -float(g @ u) / float(before @ u)
+            if form != "stable" or ratio <= 1:
+                squares.append(c * c)
+            if form == "additive":
+                # s ← s + β g·d/s with d = s lr u: in terms of the rate α = s lr, α ← α + β lr² g·u
+                rate = max(rate + beta * lr * lr * float(g @ u), 1e-12 * lr)
+            elif form == "multiplicative":
+                rate *= 1 + beta * c
+            else:
+                weights = 0.99 ** np.arange(len(squares))[::-1]
+                mean = float(weights @ np.array(squares) / weights.sum()) if squares else 1.0
+                rate *= 1 / (1 + ratio) if ratio > 1 else math.exp(beta * c / math.sqrt(mean))
+        last = (g, g)
+        x = x - rate * g
+        places.append(x.copy())
+        rates.append(rate)
+    return places, rates
+
+
+@pytest.mark.parametrize(("form", "beta"), [("additive", 0.5), ("multiplicative", 0.02), ("stable", 0.1)])
+@pytest.mark.parametrize("lr", [0.01, 0.5])
+def test_hypergradient(form: Any, beta: float, lr: float) -> None:
+    places, rates = run(Hypergradient(form, beta), lr, 60)
+    slow_places, slow_rates = hypergradient(form, lr, 60, beta)
+
+    np.testing.assert_allclose(rates, slow_rates, rtol=1e-9)
+    np.testing.assert_allclose(places, slow_places, rtol=1e-8, atol=1e-10)
+    assert max(rates) > 1.05 * min(rates), "nothing was tried"
+
+
+def test_a_rate_over_the_edge_comes_back_at_once() -> None:
+    # Curvature 2 in the last coordinate: plain descent diverges above a rate of 1.
+    plain = START.copy()
+    for t in range(40):
+        plain = plain - 1.5 * gradient_at(plain, t)
+    places, rates = run(Hypergradient("stable", 0.1), 1.5, 40)
+
+    assert rates[-1] < 1.1
+    assert loss_at(places[-1], 39) < loss_at(START, 0) < 1e6 < loss_at(plain, 39)
+
+
+def polyak(form: str, steps: int, *, target: float, c: float, most: float, doubling: int, lr: float) -> list[float]:
+    """Return the step sizes of the papers: rates, not multipliers."""
+    x, rates = START.copy(), []
+    rate = math.inf
+    for t in range(steps):
+        g = gradient_at(x, t)
+        gap, square = loss_at(x, t) - target, float(g @ g)
+        if form == "sps":
+            rate = min(gap / (c * square), most)
+        elif form == "sps-max":
+            rate = min(gap / (c * square), most, 2 ** (1 / doubling) * rate)
+        elif form == "decsps":
+            now, before = c * math.sqrt(t + 1), c * math.sqrt(t)
+            rate = min(gap / square, before * rate if t else most) / now
+        else:
+            rate = min(gap / (square + 1e-5), lr)
+        x = x - rate * g
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize("form", ["sps", "sps-max", "decsps", "ali-g"])
+@pytest.mark.parametrize("lr", [1e-3, 0.7])
+def test_polyak(form: Any, lr: float) -> None:
+    numbers: dict[str, Any] = {"target": 0.5, "c": 2.0, "doubling": 7}
+
+    # Where a step may jump, roundings grow from update to update: the trajectory is chaotic.
+    _, rates = run(Polyak(form, most=3.0 / lr, **numbers), lr, 20)
+
+    np.testing.assert_allclose(rates, polyak(form, 20, most=3.0, lr=lr, **numbers), rtol=1e-8)
+
+
+def line_search(steps: int, *, c: float, shorten: float, doubling: int, start: float) -> list[float]:
+    x, rate, rates = START.copy(), start, []
+    for t in range(steps):
+        g = gradient_at(x, t)
+        rate *= 2 ** (1 / doubling) if t else 1.0
+        while loss_at(x - rate * g, t) > loss_at(x, t) - c * rate * float(g @ g):
+            rate *= shorten
+        x = x - rate * g
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize("lr", [1e-3, 0.7])
+def test_line_search(lr: float) -> None:
+    numbers: dict[str, Any] = {"c": 0.3, "shorten": 0.6, "doubling": 5}
+
+    _, rates = run(LineSearch(start=50.0 / lr, **numbers), lr, 40)
+
+    np.testing.assert_allclose(rates, line_search(40, start=50.0, **numbers), rtol=1e-8)
+
+
+def mechanic(steps: int, lr: float, *, start: float, decay: float, betas: tuple[float, ...]) -> list[float]:
+    x, origin, total = START.copy(), START.copy(), np.zeros(4)
+    n = len(betas)
+    s, m, v, r = np.zeros(n), np.full(n, 1e-6), np.zeros(n), np.zeros(n)
+    beta = np.array(betas)
+    found = []
+    for t in range(steps):
+        g = gradient_at(x, t)
+        h = total @ (g + decay * s.sum() * np.linalg.norm(g) * x / (np.linalg.norm(x) + 1e-8))
+        m = np.maximum(beta * m, abs(h))
+        v = beta**2 * v + h**2
+        r = np.maximum(beta * r - s * h, 0)
+        s = (m * start / n + r) / (np.sqrt(v) + 1e-8)
+        total = total - lr * g
+        x = origin + s.sum() * total
+        found.append(float(s.sum()))
+    return found
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize("lr", [1e-3, 1.0])
+def test_mechanic(decay: float, lr: float) -> None:
+    _, rates = run(Mechanic(start=1e-3, decay=decay), lr, 80)
+    betas = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
+
+    slow = mechanic(80, lr, start=1e-3, decay=decay, betas=betas)
+
+    np.testing.assert_allclose(rates, [lr * s for s in slow], rtol=1e-6)
+
+
+# Other implementations ----------------------------------------------------------------------------------------------
+
+
+def trained(make: Callable[[list[nn.Parameter]], Any], steps: int, **given: Any) -> Tensor:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).to(DTYPE)
+    x = torch.randn(32, 3, dtype=DTYPE)
+    y = torch.sin(2 * x.sum(1, keepdim=True))
+    optimizer = make(list(model.parameters()))
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(**({name: value(loss) for name, value in given.items()}))
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Let tensors be double where nothing is said."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(DTYPE)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("double")  # or the package would keep s in single precision
+@pytest.mark.parametrize("base", [SGD, AdamW])
+def test_mechanic_agrees_with_its_authors_package(base: Any) -> None:
+    package = pytest.importorskip("mechanic_pytorch")
+    theirs = trained(lambda p: package.mechanize(base, s_decay=0.0, s_init=1e-4, store_delta=True)(p, lr=0.01), 100)
+
+    ours = trained(lambda p: Adaptive(base(p, lr=0.01), Mechanic(start=1e-4, decay=0.0)), 100)
+
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_ali_g_agrees_with_another_implementation() -> None:
+    package = pytest.importorskip("pytorch_optimizer")
+    theirs = trained(lambda p: package.AliG(p, max_lr=0.5), 40, closure=lambda loss: lambda: float(loss))
+
+    ours = trained(lambda p: Adaptive(SGD(p, lr=0.5), Polyak("ali-g")), 40, loss=lambda loss: loss)
+
+    # It adds 1e-6 to the norm, and we 1e-5 to its square, as the paper does.
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_sps_agrees_with_another_implementation() -> None:
+    """Polyak's step of optax: min(f / ‖g‖², the largest), on the same trajectory."""
+    jax = pytest.importorskip("jax")
+    optax = pytest.importorskip("optax")
+    optimizer = optax.polyak_sgd(max_learning_rate=0.8, variant="sps")
+    x = jax.numpy.array(START)
+    state = optimizer.init(x)
+    theirs = []
+    for t in range(10):
+        value, gradient = loss_at(np.asarray(x), t), jax.numpy.array(gradient_at(np.asarray(x), t))
+        updates, state = optimizer.update(gradient, state, x, value=value)
+        x = optax.apply_updates(x, updates)
+        theirs.append(np.asarray(x))
+
+    ours, _ = run(Polyak("sps", most=0.8 / 0.01), 0.01, 10)
+
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
