@@ -73,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     small = commands.add_parser("small", help="find on tiny tasks, as crowds and one by one; some minutes")
     small.set_defaults(run=_small)
 
+    adaptive = commands.add_parser("adaptive", help="rates that adapt by themselves, from a bad start")
+    adaptive.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="default 0,1,2")
+    adaptive.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    adaptive.set_defaults(run=_adaptive)
+
     deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
     deepobs.set_defaults(run=_deepobs)
 
@@ -186,6 +191,12 @@ def _small(_arguments: argparse.Namespace) -> None:
     compute_small()
 
 
+def _adaptive(arguments: argparse.Namespace) -> None:
+    from benchmarks.adaptive import compute_adaptive
+
+    compute_adaptive(arguments.seeds, arguments.workers)
+
+
 def _deepobs(_arguments: argparse.Namespace) -> None:
     from benchmarks.deepobs import compute_deepobs
 
@@ -199,6 +210,7 @@ def _schedule_cost(arguments: argparse.Namespace) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
+    from benchmarks.adaptive import adaptive_report
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
     from benchmarks.population import POPULATION_FILE, population_report
@@ -217,6 +229,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "searches": searches_report(),
         "small": small_report(),
         "deepobs": deepobs_report(),
+        "adaptive": adaptive_report(),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),

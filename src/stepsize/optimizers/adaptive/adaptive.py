@@ -197,12 +197,20 @@ class Adaptive(Optimizer):
         )
         wanted = self.rule.multiplier(now)
         multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
-        before = [p.clone() for p in parameters] if self.rule.watches else []
+        before = self._copied(parameters) if self.rule.watches else []
         self._step_at(multiplier)
         if self.rule.watches:
             torch._foreach_sub_(before, parameters)
             multiplier = self.rule.learn(replace(now, parameters=parameters), before, multiplier)
         self._note(multiplier)
+
+    def _copied(self, parameters: list[Tensor]) -> list[Tensor]:
+        """Return copies, in the same memory each time: asking for new memory costs more than the copying."""
+        held = self.__dict__.setdefault("_buffer", [])
+        if [(one.shape, one.dtype, one.device) for one in held] != [(p.shape, p.dtype, p.device) for p in parameters]:
+            held[:] = [torch.empty_like(p) for p in parameters]
+        torch._foreach_copy_(held, parameters)
+        return list(held)
 
     def _factor(self) -> float:
         """Note the peaks of the groups, and return the largest rate relative to its peak."""

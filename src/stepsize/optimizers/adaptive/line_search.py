@@ -31,7 +31,7 @@ class LineSearch(Rule):
         c: The share of the promised fall that is asked for, in (0, 1).
         shorten: β, in (0, 1).
         doubling: T, in how many updates s may double, ≥ 1.
-        start: s of the first try, > 0; where the rate may be far too small, a large one finds out in the first update.
+        start: s of the first try, > 0: large, since the first update shortens it as often as it takes.
 
     Raises:
         InputError: If an argument breaks its rule.
@@ -39,13 +39,13 @@ class LineSearch(Rule):
     Source: S. Vaswani et al., Painless Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates, 2019.
 
     Example:
-        >>> LineSearch(start=1e3).shorten
+        >>> LineSearch().shorten
         0.7
     """
 
     needs = frozenset({"loss", "look"})
 
-    def __init__(self, c: float = 0.1, *, shorten: float = 0.7, doubling: int = 50, start: float = 1.0) -> None:
+    def __init__(self, c: float = 0.1, *, shorten: float = 0.7, doubling: int = 50, start: float = 1e3) -> None:
         super().__init__()
         for argument, value in (("c", c), ("shorten", shorten)):
             check_number(argument, value, 0, math.nextafter(1, 0))

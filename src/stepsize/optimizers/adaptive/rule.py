@@ -67,7 +67,8 @@ class Rule(ABC):
 
         Args:
             _now: As it was before the update, but with the parameters' present values.
-            _moved: The weights before the update minus those after it, which the rule may keep.
+            _moved: The weights before the update minus those after it; the rule may look at them until the update
+                after the next multiplier is asked for, and change them.
             multiplier: What the update was made with, within the bounds.
 
         Returns:
