@@ -137,7 +137,7 @@ class _Loop:
             loss = nn.functional.cross_entropy(self._model(self._x), self._y)
             loss.backward()  # type: ignore[no-untyped-call]
             if self._adapted:
-                self._optimizer.step(loss=loss, look=self._look)  # type: ignore[call-arg]
+                self._optimizer.step(loss=loss, look=self._look)  # type: ignore[call-overload]
             else:
                 self._optimizer.step()
         return time.perf_counter() - began
@@ -208,5 +208,7 @@ def _per_task(rows: Sequence[dict[str, Any]]) -> str:
 
 def _mean(values: Iterable[float | None]) -> str:
     known = list(values)
+    if not known:
+        return "–"
     numbers = [value for value in known if value is not None]
     return "lost" if len(numbers) < len(known) else f"{statistics.mean(numbers):.4g}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stepsize.finder import range_test_task as range_test_task
     from stepsize.integrations import to_keras as to_keras
     from stepsize.integrations import to_optax as to_optax
+    from stepsize.optimizers import Conditions as Conditions
+    from stepsize.optimizers import translate as translate
     from stepsize.optimizers.adaptive import Adapted as Adapted
     from stepsize.optimizers.adaptive import adapt as adapt
     from stepsize.search import sweep as sweep
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adapted": "stepsize.optimizers.adaptive",
     "Bound": "stepsize.training",
+    "Conditions": "stepsize.optimizers",
     "Metric": "stepsize.training",
     "Plateau": "stepsize.training",
     "PlateauRule": "stepsize.curves",
@@ -59,6 +62,7 @@ _HOMES = {
     "to_keras": "stepsize.integrations",
     "to_optax": "stepsize.integrations",
     "train": "stepsize.training",
+    "translate": "stepsize.optimizers",
 }
 __version__ = "0.1.0"
 __all__ = ["__version__", *sorted(_HOMES)]

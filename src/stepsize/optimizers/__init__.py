@@ -4,3 +4,6 @@ from stepsize.optimizers.catalog import OPTIMIZERS as OPTIMIZERS
 from stepsize.optimizers.catalog import optimizer_entry as optimizer_entry
 from stepsize.optimizers.entry import OptimizerEntry as OptimizerEntry
 from stepsize.optimizers.muon import MuonAdamW as MuonAdamW
+from stepsize.optimizers.translate import Conditions as Conditions
+from stepsize.optimizers.translate import Translation as Translation
+from stepsize.optimizers.translate import translate as translate

@@ -1,0 +1,268 @@
+"""A rate for one setting, carried to another: where to start there, and how far to look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stepsize.errors import InputError
+from stepsize.optimizers.catalog import optimizer_entry
+from stepsize.optimizers.entry import OptimizerEntry
+
+__all__ = ["Conditions", "RuleApplied", "Translation", "translate"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a rate belongs to; None is not said, and then must not be said on the other side either.
+
+    Args:
+        optimizer: A name of the catalog.
+        momentum: m, or β₁, in [0, 1); None takes the entry's.
+        batch_size: Examples an update, ≥ 1.
+        horizon: Updates of the whole training, ≥ 1.
+
+    Raises:
+        UnknownNameError: If the optimizer is not known.
+        InputError: If a number breaks its rule.
+    """
+
+    optimizer: str
+    momentum: float | None = None
+    batch_size: int | None = None
+    horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        entry = optimizer_entry(self.optimizer)
+        if self.momentum is not None:
+            if entry.momentum is None and self.optimizer != "sgd":
+                raise InputError("momentum", self.momentum, f"has no meaning to {entry.title}")
+            if not 0 <= self.momentum < 1:
+                raise InputError("momentum", self.momentum, "must lie in [0, 1)")
+        for name in ("batch_size", "horizon"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(name, value, "must be a whole number, at least 1")
+
+    @property
+    def effective(self) -> float:
+        """By what the momentum multiplies the movement of a steady gradient: 1 / (1 − m) for heavy-ball, else 1."""
+        entry = optimizer_entry(self.optimizer)
+        m = entry.momentum_default if self.momentum is None else self.momentum
+        heavy = entry.momentum == "heavy-ball" or self.optimizer == "sgd"
+        return 1 / (1 - m) if heavy else 1.0
+
+
+@dataclass(frozen=True)
+class RuleApplied:
+    """One rule of a translation.
+
+    Attributes:
+        what: What changes.
+        factor: By what the rate is multiplied.
+        low: The least factor that is taken seriously.
+        high: The largest.
+        held: What the rule holds fixed.
+        source: Author, title, year.
+        warning: Where it is known not to hold, or to contradict another; empty if nothing is.
+    """
+
+    what: str
+    factor: float
+    low: float
+    high: float
+    held: str
+    source: str
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A rate elsewhere.
+
+    Attributes:
+        lr: Where to start; None where no rule leads there.
+        low: The lowest rate to look at.
+        high: The highest.
+        rules: What was applied, in order.
+        warnings: What is unreliable.
+    """
+
+    lr: float | None
+    low: float
+    high: float
+    rules: tuple[RuleApplied, ...]
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.lr is None:
+            return f"no rule leads there: search {self.low:.3g} to {self.high:.3g}"
+        return f"start at {self.lr:.3g}, look from {self.low:.3g} to {self.high:.3g}"
+
+
+def translate(lr: float, *, from_: Conditions | str, to: Conditions | str) -> Translation:
+    """Return where a rate that is good under some conditions lies under others.
+
+    Factors multiply, and so do the ends of their ranges; what is unchanged or not said is left out.
+
+    - momentum, heavy-ball: lr / (1 − m) is kept;
+    - batch size × k: lr k for SGD (√k is the other rule: the range reaches there), lr √k for adaptive optimizers;
+    - horizon × k: lr k^−0.25;
+    - optimizer: only between relatives; Adam and SGD have no rule.
+
+    Args:
+        lr: Absolute, good under ``from_``.
+        from_: The conditions it is good under; a name is an optimizer.
+        to: Those that a rate is wanted for.
+
+    Returns:
+        Where to start, the range to look at, the rules with their sources, and warnings.
+
+    Raises:
+        InputError: If ``lr`` is not positive, or a condition is given on one side only.
+        UnknownNameError: If an optimizer is not known.
+
+    Example:
+        >>> found = translate(0.1, from_="sgd", to="momentum")
+        >>> round(found.lr, 4), found.rules[0].held
+        (0.01, 'lr / (1 − m)')
+        >>> print(translate(0.1, from_="sgd", to="adamw"))
+        no rule leads there: search 1e-05 to 0.1
+        >>> before, after = Conditions("adamw", batch_size=64), Conditions("adamw", batch_size=256)
+        >>> print(translate(1e-3, from_=before, to=after))
+        start at 0.002, look from 0.001 to 0.004
+    """
+    if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
+        raise InputError("lr", lr, "must be a positive, finite learning rate")
+    before = Conditions(from_) if isinstance(from_, str) else from_
+    after = Conditions(to) if isinstance(to, str) else to
+    _check_sides(before, after)
+    rules = tuple(_rules(before, after))
+    warnings = tuple(rule.warning for rule in rules if rule.warning)
+    if not _related(before.optimizer, after.optimizer):
+        one, other = (optimizer_entry(name).title for name in (before.optimizer, after.optimizer))
+        said = f"No rule carries a rate from {one} to {other}: search, for example with stepsize.find"
+        return Translation(None, *optimizer_entry(after.optimizer).lr_range, (), (said,))
+    factor, low, high = (math.prod(getattr(rule, name) for rule in rules) for name in ("factor", "low", "high"))
+    return Translation(lr * factor, lr * low, lr * high, rules, warnings)
+
+
+def _check_sides(before: Conditions, after: Conditions) -> None:
+    for name in ("batch_size", "horizon"):
+        one, other = getattr(before, name), getattr(after, name)
+        if (one is None) != (other is None):
+            raise InputError(name, (one, other), "must be given on both sides or on neither")
+
+
+def _rules(before: Conditions, after: Conditions) -> Iterator[RuleApplied]:
+    if before.optimizer != after.optimizer and (pair := _pair(before.optimizer, after.optimizer)) is not None:
+        yield pair
+    if before.effective != after.effective:
+        yield _by_momentum(before, after)
+    if before.batch_size is not None and after.batch_size is not None and before.batch_size != after.batch_size:
+        yield _by_batch(after.batch_size / before.batch_size, optimizer_entry(after.optimizer))
+    if before.horizon is not None and after.horizon is not None and before.horizon != after.horizon:
+        yield _by_horizon(after.horizon / before.horizon)
+
+
+def _by_momentum(before: Conditions, after: Conditions) -> RuleApplied:
+    factor = before.effective / after.effective
+    return RuleApplied(
+        f"movement of a steady gradient × {after.effective / before.effective:.3g}",
+        factor,
+        factor / 2,
+        factor * 2,
+        "lr / (1 − m)",
+        "K. Yuan, B. Ying, A. Sayed, On the Influence of Momentum Acceleration on Online Learning, 2016",
+        "It is shown for small rates; at large ones momentum raises the limit that curvature sets, too",
+    )
+
+
+def _by_batch(k: float, entry: OptimizerEntry) -> RuleApplied:
+    what = f"batch size × {k:.3g}"
+    if _family(entry.name) == "sgd":
+        low, high = sorted((math.sqrt(k), k))
+        return RuleApplied(
+            what,
+            k,
+            low,
+            high,
+            "the noise of the updates, by examples seen",
+            "P. Goyal et al., Accurate, Large Minibatch SGD, 2017",
+            "√k is the other rule (A. Krizhevsky, 2014); beyond the critical batch size neither holds",
+        )
+    low, high = sorted((1.0, k))
+    return RuleApplied(
+        what,
+        math.sqrt(k),
+        low,
+        high,
+        "the noise of the updates, with 1 − β₁ and 1 − β₂ × k and ε / √k",
+        "S. Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient Algorithms, 2022",
+        "Without moving the betas along it holds for small changes only",
+    )
+
+
+def _by_horizon(k: float) -> RuleApplied:
+    low, high = sorted((1.0, k**-0.5))
+    return RuleApplied(
+        f"horizon × {k:.3g}",
+        k**-0.25,
+        low,
+        high,
+        "batch size, model and the shape of the schedule",
+        "J. Bjorck et al., Scaling Optimal LR Across Token Horizons, 2024",
+        "Exponents from 0 to -0.5 are measured; where the batch size grows with the horizon it is positive",
+    )
+
+
+_ADAM = "adam"
+_FAMILIES = {
+    "sgd": ("sgd", "momentum", "nesterov"),
+    _ADAM: ("adam", "adamw", "nadam", "radam", "adopt", "ademamix", "muon"),
+}
+_SAME = "the size of an update's elements, near lr"
+# From, to: factor, range, source. The way back is the inverse.
+_PAIRS: dict[tuple[str, str], tuple[float, float, float, str, str]] = {
+    ("adamw", "lion"): (
+        1 / 5,
+        1 / 10,
+        1 / 3,
+        "X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023",
+        "Weight decay wants 3 to 10 times as much, so that lr · decay stays",
+    ),
+    ("adamw", "schedule-free-adamw"): (3, 1, 10, "A. Defazio et al., The Road Less Scheduled, 2024", ""),
+    ("sgd", "schedule-free-sgd"): (20, 10, 50, "A. Defazio et al., The Road Less Scheduled, 2024", ""),
+    ("adam", "adamax"): (2, 1, 4, "D. Kingma, J. Ba, Adam: A Method for Stochastic Optimization, 2015", ""),
+}
+
+
+def _family(name: str) -> str | None:
+    return next((family for family, members in _FAMILIES.items() if name in members), None)
+
+
+def _related(one: str, other: str) -> bool:
+    family = _family(one)
+    return one == other or (family is not None and family == _family(other)) or _pair(one, other) is not None
+
+
+def _pair(one: str, other: str) -> RuleApplied | None:
+    """Return the rule between two optimizers; None where there is none, or nothing to change but the momentum."""
+    what = f"{optimizer_entry(one).title} to {optimizer_entry(other).title}"
+    for (start, end), (factor, low, high, source, warning) in _PAIRS.items():
+        if one == start and other == end:
+            return RuleApplied(what, factor, low, high, _SAME, source, warning)
+        if one == end and other == start:
+            return RuleApplied(what, 1 / factor, 1 / high, 1 / low, _SAME, source, warning)
+    if _family(one) == _family(other) == _ADAM:
+        return RuleApplied(
+            what,
+            1.0,
+            1 / 3,
+            3.0,
+            _SAME,
+            "K. Wen et al., Fantastic Pretraining Optimizers and Where to Find Them, 2025",
+            "Relatives share the order of their rates: tuned ones may lie 3 times apart",
+        )
+    return None

@@ -1,0 +1,142 @@
+"""What a training gives to optimizers that ask for more than gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import stepsize
+from stepsize.training.calling import judged, tell_training
+
+
+class Asking(torch.optim.SGD):
+    """SGD that writes down what it is given."""
+
+    def __init__(self, params: Iterable[Any], lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.losses: list[float] = []
+        self.looks: list[float] = []
+        self.modes: list[str] = []
+
+    def step(  # type: ignore[override]
+        self, closure: None = None, *, loss: Tensor | None = None, look: Callable[[], Tensor] | None = None
+    ) -> None:
+        assert closure is None
+        assert loss is not None
+        assert look is not None
+        assert not loss.requires_grad
+        self.losses.append(loss.item())
+        self.looks += [look().item(), look().item()]
+        super().step()
+        self.modes.append("step")
+
+    def train(self) -> None:
+        self.modes.append("train")
+
+    def eval(self) -> None:
+        self.modes.append("eval")
+
+
+def task(make: Any, *, norm: bool = True, accumulate: int = 1) -> stepsize.Task:
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    data = (x, x.sum(1, keepdim=True))
+    between = [nn.BatchNorm1d(8)] if norm else []
+    return stepsize.Task(
+        model=lambda: nn.Sequential(nn.Linear(4, 8), *between, nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1)),
+        loss=nn.functional.mse_loss,
+        train=data,
+        val=data,
+        optimizer=make,
+        steps=5,
+        batch_size=16,
+        accumulate=accumulate,
+    )
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_look_is_the_loss_of_the_same_batches_with_the_same_dropout(accumulate: int) -> None:
+    made: list[Asking] = []
+
+    def make(params: Iterable[Any], lr: float) -> Asking:
+        made.append(Asking(params, lr))
+        return made[-1]
+
+    run = stepsize.train(task(make, accumulate=accumulate), 0.05)
+
+    optimizer = made[0]
+    assert optimizer.losses == pytest.approx(run.losses)
+    assert optimizer.looks == pytest.approx([loss for loss in run.losses for _ in range(2)])
+
+
+def test_looking_changes_nothing() -> None:
+    """The same weights, dropout masks and running averages as of an optimizer that does not look."""
+    plain = stepsize.train(task("sgd"), 0.05)
+    looked = stepsize.train(task(Asking), 0.05)
+
+    assert looked.losses == pytest.approx(plain.losses, rel=0, abs=0)
+    assert looked.judged("loss") == plain.judged("loss")
+    assert plain.model is not None
+    assert looked.model is not None
+    for (name, one), other in zip(plain.model.state_dict().items(), looked.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, msg=name)
+
+
+def test_modes_are_told_around_every_evaluation() -> None:
+    made: list[Asking] = []
+
+    def make(params: Iterable[Any], lr: float) -> Asking:
+        made.append(Asking(params, lr))
+        return made[-1]
+
+    stepsize.train(task(make), 0.05, marks=[2])
+
+    assert made[0].modes == ["train", "step", "step", "eval", "train", "step", "step", "step", "eval", "train"]
+
+
+def test_schedule_free_is_judged_at_its_average() -> None:
+    schedulefree = pytest.importorskip("schedulefree")
+    made: list[Any] = []
+
+    def make(params: Iterable[Any], lr: float) -> Any:
+        made.append(schedulefree.SGDScheduleFree(params, lr=lr))
+        return made[-1]
+
+    bare = task(make, norm=False)
+    run = stepsize.train(bare, 0.05)
+    assert run.model is not None
+    assert bare.val is not None
+    optimizer = made[0]
+
+    def loss() -> float:
+        model = run.model
+        assert model is not None
+        model.eval()
+        with torch.no_grad():
+            parts = [nn.functional.mse_loss(model(x), y, reduction="sum") for x, y in bare.val or ()]
+        return float(torch.stack(parts).sum() / 64)
+
+    assert run.judged("loss") != pytest.approx(loss(), rel=1e-6), "training goes on elsewhere"
+    with judged(optimizer):
+        assert run.judged("loss") == pytest.approx(loss(), rel=1e-5)
+
+
+def test_a_mode_comes_back_after_an_error() -> None:
+    optimizer = Asking([nn.Parameter(torch.ones(1))], 0.1)
+    tell_training(optimizer)
+
+    with pytest.raises(RuntimeError, match="within"), judged(optimizer):
+        raise RuntimeError("within")
+
+    assert optimizer.modes == ["train", "eval", "train"]
+
+
+def test_what_has_no_modes_is_left_alone() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+
+    tell_training(optimizer)
+    with judged(optimizer):
+        pass
