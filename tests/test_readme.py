@@ -22,7 +22,7 @@ def test_each_python_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.
 def test_there_are_blocks_and_their_pictures_and_pages_exist() -> None:
     named = [*re.findall(r"!\[[^]]*\]\(([^)]+)\)", _TEXT), *re.findall(r"`((?:docs/)?[A-Z\w]+(?:/\w+)*\.md)`", _TEXT)]
 
-    assert len(_BLOCKS) == 3
+    assert len(_BLOCKS) == 4
     assert len(named) >= 4
     assert [name for name in named if not (_ROOT / name).is_file()] == []
 
