@@ -146,13 +146,15 @@ def test_trials_proposed_at_once_differ(name: str) -> None:
 def test_sampling_touches_no_global_state_and_prints_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     import optuna
 
-    level = optuna.logging.get_verbosity()
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.INFO)  # another test may have asked for less
     states = global_states()
 
     swept(SAMPLERS[name].make(0, 14), JOINT, 14, critical)
 
     assert global_states() == states
-    assert optuna.logging.get_verbosity() == level == logging.INFO
+    assert optuna.logging.get_verbosity() == logging.INFO
+    optuna.logging.set_verbosity(before)
     assert capfd.readouterr() == ("", "")
 
 
