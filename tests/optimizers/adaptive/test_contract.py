@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import math
@@ -295,7 +296,50 @@ def test_a_state_of_another_rule_or_of_none_is_refused() -> None:
     with pytest.raises(InputError, match=r"^state_dict must be of the rule Mechanic; got 'Polyak'"):
         problem.optimizer.load_state_dict(other.optimizer.state_dict())
     with pytest.raises(InputError, match=r"^state_dict must come from an Adaptive; got \['param_groups', 'state'\]"):
-        problem.optimizer.load_state_dict(other.optimizer.optimizer.state_dict())
+        problem.optimizer.load_state_dict(SGD(problem.model.parameters(), lr=0.1).state_dict())
+
+
+@rules
+def test_a_snapshot_takes_the_rule_along(rule: str) -> None:
+    problem = Problem(OPTIMIZERS["momentum"], rule, lr=0.01)
+    problem.train(4)
+    snapshot = stepsize.Snapshot(modules=[problem.model], optimizers=[problem.optimizer])
+    problem.train(6)
+    straight, multiplier = problem.weights(), problem.optimizer.multiplier
+
+    snapshot.restore()
+    snapshot.check()
+    problem.train(6)
+
+    assert problem.optimizer.multiplier == multiplier
+    torch.testing.assert_close(problem.weights(), straight, rtol=0, atol=0)
+
+
+@rules
+def test_a_copy_goes_on_as_the_original(rule: str) -> None:
+    problem = Problem(OPTIMIZERS["momentum"], rule, lr=0.01)
+    problem.train(4)
+    twin = copy.deepcopy(problem)
+
+    problem.train(6)
+    twin.train(6)
+
+    assert twin.optimizer.multiplier == problem.optimizer.multiplier
+    torch.testing.assert_close(twin.weights(), problem.weights(), rtol=0, atol=0)
+
+
+@rules
+def test_what_is_loaded_goes_to_the_device_of_the_parameters(rule: str) -> None:
+    problem = Problem(OPTIMIZERS["momentum"], rule)
+    problem.train(3)
+    elsewhere = adapt(SGD([nn.Parameter(p.detach().to("meta")) for p in problem.model.parameters()], lr=0.1), rule)
+
+    elsewhere.load_state_dict(problem.optimizer.state_dict())
+
+    kept = [one for value in elsewhere.rule.memory.values() if isinstance(value, list) for one in value]
+    tensors = [one for one in (*kept, *elsewhere.rule.memory.values()) if isinstance(one, Tensor)]
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert tensors or rule.startswith(("polyak", "ali-g", "line-search")), "nothing was looked at"
 
 
 def test_a_group_that_is_added_later_adapts_too() -> None:

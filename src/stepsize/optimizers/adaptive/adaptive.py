@@ -6,7 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -21,6 +21,7 @@ __all__ = ["Adaptive", "Move"]
 _LOGGER = logging.getLogger("stepsize.adaptive")
 _TOLD = 2.0  # a change of the multiplier by this factor is written down
 _KEPT = 1_000  # moves
+_KEY = "adaptive"  # in the state of the optimizer: there snapshots and digests look, too
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ class Adaptive(Optimizer):
         bounds: The least and the largest multiplier; only Mechanic begins below.
 
     Attributes:
-        multiplier: s of the last update; 1.0 before the first.
         moves: Why it moved, newest last; the thousand last are kept.
 
     Raises:
@@ -88,12 +88,23 @@ class Adaptive(Optimizer):
         self.optimizer = optimizer
         self.rule = rule
         self.bounds = (float(low), float(high))
-        self.multiplier = 1.0
         self.moves: deque[Move] = deque(maxlen=_KEPT)
-        self._told = 1.0
-        self._steps = 0
-        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self.state = optimizer.state
+        self.state[_KEY] = {  # type: ignore[index]
+            "kind": type(rule).__name__,
+            "multiplier": 1.0,
+            "told": 1.0,
+            "updates": 0,
+            "peaks": [float(group["lr"]) for group in optimizer.param_groups],
+            "rule": rule.memory,
+        }
         self._share()
+
+    @property
+    def multiplier(self) -> float:
+        """S of the last update; 1.0 before the first."""
+        found: float = self._kept["multiplier"]
+        return found
 
     @property
     def rates(self) -> list[float]:
@@ -130,15 +141,9 @@ class Adaptive(Optimizer):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer within, and under ``"adaptive"`` that of the rule."""
-        own = {
-            "multiplier": self.multiplier,
-            "told": self._told,
-            "steps": self._steps,
-            "peaks": list(self._peaks),
-            "rule": self.rule.state_dict(),
-        }
-        return {**self.optimizer.state_dict(), "adaptive": {**own, "kind": type(self.rule).__name__}}
+        """Return the state of the optimizer within; that of the rule is in it, under ``["state"]["adaptive"]``."""
+        self._share()
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned.
@@ -146,18 +151,20 @@ class Adaptive(Optimizer):
         Raises:
             InputError: If it has no state of a rule, or of another one; nothing is changed then.
         """
-        own = state_dict.get("adaptive")
-        if own is None:
-            raise InputError(
-                "state_dict", sorted(state_dict), "must come from an Adaptive", "Load it into the optimizer within"
-            )
-        if own["kind"] != type(self.rule).__name__:
-            raise InputError("state_dict", own["kind"], f"must be of the rule {type(self.rule).__name__}")
-        self.optimizer.load_state_dict({key: value for key, value in state_dict.items() if key != "adaptive"})
-        self.multiplier, self._told, self._steps = own["multiplier"], own["told"], own["steps"]
-        self._peaks = list(own["peaks"])
-        self.rule.load_state_dict(own["rule"])
+        kept = state_dict["state"].get(_KEY)
+        if kept is None:
+            remedy = "Load it into the optimizer within"
+            raise InputError("state_dict", sorted(state_dict), "must come from an Adaptive", remedy)
+        if kept["kind"] != type(self.rule).__name__:
+            raise InputError("state_dict", kept["kind"], f"must be of the rule {type(self.rule).__name__}")
+        self.optimizer.load_state_dict(state_dict)
+        devices = [p.device for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer.state[_KEY] = _copied_to(kept, devices)  # type: ignore[index]
         self._share()
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("optimizer", "rule", "bounds", "moves")  # torch's own method leaves them out, and copies would break
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the optimizer within."""
@@ -168,8 +175,18 @@ class Adaptive(Optimizer):
         inner.add_param_group(param_group)
         self._share()
 
+    @property
+    def _kept(self) -> dict[str, Any]:
+        kept: dict[str, Any] = self.optimizer.state[_KEY]  # type: ignore[index]
+        return kept
+
     def _share(self) -> None:
+        """Take over groups and state of the optimizer within, which loading and snapshots exchange."""
+        before = self.state.get(_KEY)  # type: ignore[call-overload]
         self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state
+        if _KEY not in self.state:  # the state of a plain optimizer was loaded into the one within
+            self.state[_KEY] = before  # type: ignore[index]
+        self.rule.memory = self._kept["rule"]
 
     def _require(self, loss: object, look: object) -> None:
         name = type(self.rule).__name__
@@ -189,19 +206,18 @@ class Adaptive(Optimizer):
             parameters=parameters,
             gradients=[p.grad for p in parameters],
             factor=factor,
-            peak=max(self._peaks),
+            peak=max(self._kept["peaks"]),
             loss=float(loss) if loss is not None and "loss" in self.rule.needs else None,
             look=look,
-            step=self._steps,
             bounds=self.bounds,
         )
         wanted = self.rule.multiplier(now)
         multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
-        before = self._copied(parameters) if self.rule.watches else []
+        moved = self._copied(parameters)
         self._step_at(multiplier)
-        if self.rule.watches:
-            torch._foreach_sub_(before, parameters)
-            multiplier = self.rule.learn(replace(now, parameters=parameters), before, multiplier)
+        torch._foreach_sub_(moved, parameters)
+        multiplier = self.rule.learn(now, moved, multiplier)
+        self._kept["rule"] = self.rule.memory
         self._note(multiplier)
 
     def _copied(self, parameters: list[Tensor]) -> list[Tensor]:
@@ -215,12 +231,13 @@ class Adaptive(Optimizer):
     def _factor(self) -> float:
         """Note the peaks of the groups, and return the largest rate relative to its peak."""
         rates = [float(group["lr"]) for group in self.param_groups]
-        known = [*self._peaks, *[0.0] * (len(rates) - len(self._peaks))]
-        self._peaks = [
+        known = [*self._kept["peaks"], *[0.0] * (len(rates) - len(self._kept["peaks"]))]
+        peaks = [
             float(group.get("initial_lr", max(rate, peak)))
             for group, rate, peak in zip(self.param_groups, rates, known, strict=True)
         ]
-        return max((rate / peak for rate, peak in zip(rates, self._peaks, strict=True) if peak > 0), default=0.0)
+        self._kept["peaks"] = peaks
+        return max((rate / peak for rate, peak in zip(rates, peaks, strict=True) if peak > 0), default=0.0)
 
     def _step_at(self, multiplier: float) -> None:
         scheduled = [group["lr"] for group in self.param_groups]
@@ -233,10 +250,23 @@ class Adaptive(Optimizer):
                 group["lr"] = lr
 
     def _note(self, multiplier: float) -> None:
-        self.multiplier = multiplier
-        self._steps += 1
-        if multiplier > 0 and not self._told / _TOLD < multiplier < self._told * _TOLD:
-            move = Move(self._steps - 1, self._told, multiplier, self.rule.why())
+        kept = self._kept
+        told = kept["told"]
+        if multiplier > 0 and not told / _TOLD < multiplier < told * _TOLD:
+            move = Move(kept["updates"], told, multiplier, self.rule.why())
             self.moves.append(move)
-            self._told = multiplier
+            kept["told"] = multiplier
             _LOGGER.info("update %d: rate × %.3g, was × %.3g: %s", move.step, move.after, move.before, move.why)
+        kept |= {"multiplier": multiplier, "updates": kept["updates"] + 1}
+
+
+def _copied_to(tree: Any, devices: list[torch.device]) -> Any:
+    """Return a copy of ``tree``, its tensors on ``devices``: a list of as many goes one by one, others to the first."""
+    if isinstance(tree, Tensor):
+        return tree.detach().clone().to(devices[0])
+    if isinstance(tree, dict):
+        return {key: _copied_to(value, devices) for key, value in tree.items()}
+    if isinstance(tree, list):
+        places = devices if len(tree) == len(devices) else [devices[0]] * len(tree)
+        return [_copied_to(value, [place]) for value, place in zip(tree, places, strict=True)]
+    return tree

@@ -29,34 +29,29 @@ class RuleEntry:
         name: The key in the catalog.
         title: What to call it in reports.
         make: Makes the rule; options of its class are taken by keyword.
-        by: What it goes by.
     """
 
     name: str
     title: str
     make: Callable[..., Rule]
-    by: str
 
-
-_HISTORY, _LOSS, _TRYING = "the gradient's own history", "the loss", "trying"
 
 RULES: dict[str, RuleEntry] = {
     entry.name: entry
     for entry in (
-        RuleEntry("hypergradient", "hypergradient, stabilised", partial(Hypergradient, "stable"), _HISTORY),
-        RuleEntry("hypergradient-additive", "hypergradient, additive", partial(Hypergradient, "additive"), _HISTORY),
+        RuleEntry("hypergradient", "hypergradient, stabilised", partial(Hypergradient, "stable")),
+        RuleEntry("hypergradient-additive", "hypergradient, additive", partial(Hypergradient, "additive")),
         RuleEntry(
             "hypergradient-multiplicative",
             "hypergradient, multiplicative",
             partial(Hypergradient, "multiplicative"),
-            _HISTORY,
         ),
-        RuleEntry("mechanic", "Mechanic", Mechanic, _HISTORY),
-        RuleEntry("polyak", "Polyak, SPS-max", partial(Polyak, "sps-max"), _LOSS),
-        RuleEntry("polyak-sps", "Polyak, SPS", partial(Polyak, "sps"), _LOSS),
-        RuleEntry("polyak-decaying", "Polyak, DecSPS", partial(Polyak, "decsps"), _LOSS),
-        RuleEntry("ali-g", "Polyak, ALI-G", partial(Polyak, "ali-g"), _LOSS),
-        RuleEntry("line-search", "Armijo line search", LineSearch, _TRYING),
+        RuleEntry("mechanic", "Mechanic", Mechanic),
+        RuleEntry("polyak", "Polyak, SPS-max", partial(Polyak, "sps-max")),
+        RuleEntry("polyak-sps", "Polyak, SPS", partial(Polyak, "sps")),
+        RuleEntry("polyak-decaying", "Polyak, DecSPS", partial(Polyak, "decsps")),
+        RuleEntry("ali-g", "Polyak, ALI-G", partial(Polyak, "ali-g")),
+        RuleEntry("line-search", "Armijo line search", LineSearch),
     )
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,13 +21,12 @@ class Now:
     """What is known at one update.
 
     Attributes:
-        parameters: Those that have a gradient, before the update (after it, in :meth:`Rule.learn`).
+        parameters: Those that have a gradient: before the update, in :meth:`Rule.learn` after it.
         gradients: Of the loss, in the same order, before the optimizer touches them.
         factor: The largest rate of a group relative to its peak: what the schedule says.
         peak: The largest peak rate.
         loss: The mean loss of the batch, where the rule needs it.
         look: Returns this loss at the present weights, where the rule needs it.
-        step: The number of updates before this one.
         bounds: The least and the largest multiplier.
     """
 
@@ -38,7 +36,6 @@ class Now:
     peak: float
     loss: float | None
     look: Callable[[], Tensor] | None
-    step: int
     bounds: tuple[float, float]
 
     def bounded(self, multiplier: float) -> float:
@@ -47,13 +44,14 @@ class Now:
 
 
 class Rule(ABC):
-    """A rule that adapts the rate; what it remembers lies in ``memory``, of numbers and tensors.
+    """A rule that adapts the rate.
 
-    A rule is made without an optimizer; :class:`Adaptive` asks it for the multiplier of each update.
+    A rule is made without an optimizer; :class:`Adaptive` asks it for the multiplier of each update. What it remembers
+    lies in ``memory``, in numbers, lists and tensors: :class:`Adaptive` keeps that in the optimizer's state, where
+    ``state_dict``, snapshots and digests find it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()  # "loss", "look"
-    watches: ClassVar[bool] = True  # whether `learn` wants the movement of the weights
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
@@ -66,7 +64,7 @@ class Rule(ABC):
         """Take note of the update that was made; may change the weights.
 
         Args:
-            _now: As it was before the update, but with the parameters' present values.
+            _now: As it was before the update; its parameters have moved.
             _moved: The weights before the update minus those after it; the rule may look at them until the update
                 after the next multiplier is asked for, and change them.
             multiplier: What the update was made with, within the bounds.
@@ -79,14 +77,6 @@ class Rule(ABC):
     def why(self) -> str:
         """Return what moved the multiplier last, in a few words."""
         return type(self).__name__
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return a copy of what is remembered."""
-        return copy.deepcopy(self.memory)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Remember ``state`` instead."""
-        self.memory = copy.deepcopy(state)
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
