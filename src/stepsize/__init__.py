@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stepsize.optimizers import translate as translate
     from stepsize.optimizers.adaptive import Adapted as Adapted
     from stepsize.optimizers.adaptive import adapt as adapt
+    from stepsize.search import compare as compare
     from stepsize.search import sweep as sweep
     from stepsize.store import Store as Store
     from stepsize.tasks import build_task as build_task
@@ -47,6 +48,7 @@ _HOMES = {
     "Task": "stepsize.training",
     "adapt": "stepsize.optimizers.adaptive",
     "bind": "stepsize.training",
+    "compare": "stepsize.search",
     "build_task": "stepsize.tasks",
     "find": "stepsize.finder",
     "from_torch": "stepsize.training",

@@ -16,9 +16,23 @@ KEYS = {"lr", "interval", "verdict", "cost", "curve", "restored"}
 
 
 def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
-    done = invoke("find", "cancer-mlp", "--budget", "0.9", "--steps", "200", "--seed", "3", "--json", "--device", "cpu")
+    done = invoke(
+        "find",
+        "cancer-mlp",
+        "--budget",
+        "0.9",
+        "--steps",
+        "200",
+        "--seed",
+        "3",
+        "--gain",
+        "1",
+        "--json",
+        "--device",
+        "cpu",
+    )
 
-    found = stepsize.find(stepsize.build_task("cancer-mlp", steps=200, device="cpu"), 0.9, seed=3)
+    found = stepsize.find(stepsize.build_task("cancer-mlp", steps=200, device="cpu"), 0.9, seed=3, gain=1)
 
     told = json.loads(done.stdout)
     assert set(told) >= KEYS
@@ -33,8 +47,8 @@ def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
 def test_people_read_the_rate_what_it_is_for_and_what_it_cost(invoke: Invoke, write_task: WriteTask) -> None:
     task = write_task("task = make(steps=400)")
 
-    told = json.loads(invoke("find", task, "--json").stdout)
-    done = invoke("find", task)
+    told = json.loads(invoke("find", task, "--gain", "1", "--json").stdout)
+    done = invoke("find", task, "--gain", "1")
 
     assert done.exit_code == 0
     assert f"learning rate  {number_text(told['lr'])} " in done.stdout

@@ -46,6 +46,15 @@ def command(
     data: DataOption = None,
     device: DeviceOption = None,
     seed: SeedOption = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(
+            "--gain",
+            metavar="X",
+            help="How many times cheaper each of eight rates at once is: measured, so that it may come out "
+            "differently; given, the plan is the same again.",
+        ),
+    ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +70,7 @@ def command(
             metered(f"find {opened.name}", quiet=as_json) as meter,
         ):
             watcher = search_watcher(meter, horizon=opened.horizon, budget=budget)
-            found = find(opened, budget, seed=seed, watcher=watcher)
+            found = find(opened, budget, seed=seed, gain=gain, watcher=watcher)
         if as_json:
             print_json(found.to_json())
         else:

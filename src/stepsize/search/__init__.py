@@ -1,5 +1,12 @@
 """Search: sweeps over the rate and what goes with it, on one machine or many, resumable at any moment."""
 
+from stepsize.search.comparing import CLASSICS as CLASSICS
+from stepsize.search.comparing import CompareProgress as CompareProgress
+from stepsize.search.comparing import compare as compare
+from stepsize.search.comparison import Comparison as Comparison
+from stepsize.search.comparison import Contender as Contender
+from stepsize.search.comparison import Round as Round
+from stepsize.search.comparison import Standing as Standing
 from stepsize.search.crew import WORKERS as WORKERS
 from stepsize.search.jobs import Job as Job
 from stepsize.search.jobs import Outcome as Outcome

@@ -17,7 +17,7 @@ from stepsize.curves.ranks import RankAgreement, rank_agreement
 from stepsize.curves.sensitivity import Basin, LrSensitivity, basin, lr_sensitivity
 from stepsize.search.jobs import Outcome, Trial, Value
 
-__all__ = ["RungAgreement", "Summary", "summarise"]
+__all__ = ["RungAgreement", "Summary", "judged_value", "plain", "summarise"]
 
 _Key: TypeAlias = frozenset[tuple[str, Value]]
 
@@ -122,8 +122,8 @@ class Summary:
             "lowest_diverged": self.lowest_diverged,
             "cost": {"trainings": self.cost, "seconds": self.seconds, "runs": self.runs},
         }
-        plain: dict[str, Any] = _plain(found)
-        return plain
+        told: dict[str, Any] = plain(found)
+        return told
 
 
 def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) -> Summary:
@@ -163,9 +163,9 @@ def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) ->
         comparison = compare_pairs(values[best], values[second], noise=pooled_noise(others))
     held = settings.beside(best)
     curve = _curve(held, untrained)
-    lrs, judged = [o.job.trial.lr for o in held], [_judged(o) for o in held]
-    lost = [o.job.trial.lr for o in outcomes if math.isinf(_judged(o))]
-    alive = [o.job.trial.lr for o in outcomes if math.isfinite(_judged(o))]
+    lrs, judged = [o.job.trial.lr for o in held], [judged_value(o) for o in held]
+    lost = [o.job.trial.lr for o in outcomes if math.isinf(judged_value(o))]
+    alive = [o.job.trial.lr for o in outcomes if math.isfinite(judged_value(o))]
     value = math.nan if best is None else float(np.mean(list(values[best].values())))
     answer = _Answer(settings, best, value, second, comparison, curve, untrained)
     return Summary(
@@ -200,7 +200,8 @@ def _interval(curve: NoisyCurve | None, lr: float | None) -> tuple[float, float]
     return (low, high) if lr is None else (min(low, lr), max(high, lr))
 
 
-def _judged(outcome: Outcome) -> float:
+def judged_value(outcome: Outcome) -> float:
+    """Return the judged figure of a run, infinite if it diverged."""
     return math.inf if outcome.diverged else outcome.value
 
 
@@ -228,7 +229,7 @@ class _Settings:
         trials: dict[_Key, Trial] = {}
         for outcome in outcomes:
             trials.setdefault(_key(outcome.job.trial), outcome.job.trial)
-        known = tuple(o for o in outcomes if o.job.share == longest and not math.isnan(_judged(o)))
+        known = tuple(o for o in outcomes if o.job.share == longest and not math.isnan(judged_value(o)))
         return cls(tuple(outcomes), known, trials)
 
     @property
@@ -238,7 +239,7 @@ class _Settings:
 
     def ranked(self, figure: Callable[[Outcome], float]) -> list[_Key]:
         """Return the settings of which no run diverged on the longest rung, best first by ``figure``."""
-        lost = {_key(outcome.job.trial) for outcome in self.longest if math.isinf(_judged(outcome))}
+        lost = {_key(outcome.job.trial) for outcome in self.longest if math.isinf(judged_value(outcome))}
         safe = [o for o in self.longest if math.isfinite(figure(o)) and _key(o.job.trial) not in lost]
         if not safe:
             return []
@@ -257,7 +258,9 @@ class _Settings:
         rest = dict(best)
         del rest["lr"]
         same = [o for o in self.longest if {k: v for k, v in o.job.trial.values.items() if k != "lr"} == rest]
-        return same if len({o.job.trial.lr for o in same if math.isfinite(_judged(o))}) >= 3 else list(self.longest)
+        return (
+            same if len({o.job.trial.lr for o in same if math.isfinite(judged_value(o))}) >= 3 else list(self.longest)
+        )
 
     def gap(self, best: _Key | None) -> float:
         """Return the mean of loss on unseen data less training loss of a setting."""
@@ -270,7 +273,7 @@ class _Settings:
         cost, best, counted = 0.0, math.inf, set(map(id, self.longest))
         for outcome in self.outcomes:
             cost += outcome.cost
-            if id(outcome) in counted and _judged(outcome) < best:
+            if id(outcome) in counted and judged_value(outcome) < best:
                 best = outcome.value
                 points.append((cost, best))
         if points and cost > points[-1][0]:
@@ -283,7 +286,7 @@ class _Settings:
         longest = max((outcome.job.share for outcome in self.outcomes), default=1.0)
         found = []
         for share in sorted({o.job.share for o in self.outcomes if o.job.share < longest}):
-            rung = _means([o for o in self.outcomes if o.job.share == share and not math.isnan(_judged(o))])
+            rung = _means([o for o in self.outcomes if o.job.share == share and not math.isnan(judged_value(o))])
             found.append(RungAgreement(share, rank_agreement(rung, end, untrained=untrained)))
         return tuple(found)
 
@@ -291,7 +294,7 @@ class _Settings:
 def _by_setting(outcomes: Sequence[Outcome]) -> dict[_Key, dict[int, float]]:
     found: dict[_Key, dict[int, float]] = {}
     for outcome in outcomes:
-        found.setdefault(_key(outcome.job.trial), {})[outcome.job.seed] = _judged(outcome)
+        found.setdefault(_key(outcome.job.trial), {})[outcome.job.seed] = judged_value(outcome)
     return found
 
 
@@ -306,19 +309,19 @@ def _thinned(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """
     if len(outcomes) <= _FITTED:
         return outcomes
-    best = min(outcomes, key=_judged).job.trial.lr
+    best = min(outcomes, key=judged_value).job.trial.lr
     order = sorted(outcomes, key=lambda outcome: abs(math.log(outcome.job.trial.lr / best)))
     near, far = order[: _FITTED // 2], order[_FITTED // 2 :]
     return near + [far[round(k)] for k in np.linspace(0, len(far) - 1, _FITTED - len(near))]
 
 
 def _curve(outcomes: Sequence[Outcome], untrained: float | None) -> NoisyCurve | None:
-    if len({o.job.trial.lr for o in outcomes if math.isfinite(_judged(o))}) < 3:
+    if len({o.job.trial.lr for o in outcomes if math.isfinite(judged_value(o))}) < 3:
         return None
     outcomes = _thinned(outcomes)
     lrs = [outcome.job.trial.lr for outcome in outcomes]
     seeds = [outcome.job.seed for outcome in outcomes]
-    return fit_noisy_curve(lrs, [_judged(o) for o in outcomes], seeds, untrained=untrained)
+    return fit_noisy_curve(lrs, [judged_value(o) for o in outcomes], seeds, untrained=untrained)
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,7 +371,7 @@ class _Answer:
     def _without_any(self) -> Verdict:
         if not self.settings.longest:
             return Verdict("nothing-trained", "No answer: no run has ended that could be judged.", False)
-        lost = [o.job.trial.lr for o in self.settings.longest if math.isinf(_judged(o))]
+        lost = [o.job.trial.lr for o in self.settings.longest if math.isinf(judged_value(o))]
         return Verdict(
             "all-diverged",
             f"No answer: every setting diverged, down to lr {number_text(min(lost))}. Try lower rates, a warm-up or a "
@@ -416,10 +419,10 @@ def _curve_json(curve: NoisyCurve) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return ``value`` with lists for tuples and None for figures that are not finite."""
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -28,7 +28,7 @@ from stepsize.training import Changes, Progress, Run, Setting, StreamingExecutor
 from stepsize.training.conditions import Conditions
 from stepsize.training.start import Start, look_at_start
 
-__all__ = ["SweepProgress", "SweepWatcher", "sweep"]
+__all__ = ["SweepProgress", "SweepWatcher", "seeds_of", "sweep"]
 
 _REACH = 100.0  # the default range of lr: so many times below and above what people start from
 _PER_DECADE = 4  # trials, where only the rate is searched
@@ -147,7 +147,7 @@ def sweep(
     crew = workers_entry(workers).hire if isinstance(workers, str) else partial(_own, workers)
     count = _trials(space) if trials is None else trials
     climbed = rungs if isinstance(rungs, Rungs) else rungs_entry(rungs).make(_START, _ETA)
-    own = _seeds(task, seeds)
+    own = seeds_of(task, seeds)
     plan = Plan(space, entry.make(seed, count), trials=count, rungs=climbed, seeds=own, repeats=repeats)
     start = look_at_start(task, own[0])
     spec = {
@@ -352,11 +352,17 @@ def _trials(space: Space) -> int:
     return min(_MOST, max(3, round(_PER_DECADE * math.log10(rates.high / rates.low)) + 1))
 
 
-def _seeds(task: Task, seeds: int | Sequence[int]) -> tuple[int, ...]:
+def seeds_of(task: Task, seeds: int | Sequence[int], *, first: int | None = None) -> tuple[int, ...]:
+    """Return the seeds that ``seeds`` asks for; a number of them counts from ``first``, default the task's own.
+
+    Raises:
+        InputError: If there is none, or they are neither a number nor a list.
+    """
+    begin = task.seed if first is None else first
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         if seeds < 1:
             raise InputError("seeds", seeds, "must be at least 1")
-        return tuple(range(task.seed, task.seed + seeds))
+        return tuple(range(begin, begin + seeds))
     if isinstance(seeds, str | bool) or not isinstance(seeds, Sequence):
         raise InputError("seeds", seeds, "must be a whole number or a list of seeds")
     return tuple(seeds)

@@ -7,6 +7,11 @@ from stepsize.views.best_against_cost import CostSeries as CostSeries
 from stepsize.views.best_against_cost import best_against_cost_chart as best_against_cost_chart
 from stepsize.views.best_against_cost import best_against_cost_info as best_against_cost_info
 from stepsize.views.chart import Chart as Chart
+from stepsize.views.contenders import ContenderLine as ContenderLine
+from stepsize.views.contenders import ContendersInfo as ContendersInfo
+from stepsize.views.contenders import ContendersView as ContendersView
+from stepsize.views.contenders import contenders_chart as contenders_chart
+from stepsize.views.contenders import contenders_info as contenders_info
 from stepsize.views.curves_by_rate import CurvesByRateInfo as CurvesByRateInfo
 from stepsize.views.curves_by_rate import CurvesByRateView as CurvesByRateView
 from stepsize.views.curves_by_rate import RateCurve as RateCurve

@@ -1,0 +1,81 @@
+"""`stepsize compare` gives the library's answer: as a table for people, as JSON for machines, as a chart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Invoke, WriteTask
+
+import stepsize
+
+SMALL = ("--optimizers", "sgd,adam", "--trials", "4", "--seeds", "2")
+
+
+def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
+    done = invoke("compare", "cancer-mlp", *SMALL, "--steps", "30", "--store", "none", "--json", "--device", "cpu")
+    task = stepsize.build_task("cancer-mlp", steps=30, device="cpu")
+    found = stepsize.compare(task, ["sgd", "adam"], trials=4, seeds=2)
+    told = json.loads(done.stdout)
+    assert told["verdict"] == found.verdict.code
+    assert [one["name"] for one in told["rounds"][0]["standings"]] == [
+        one.contender.name for one in found.rounds[0].standings
+    ]
+    assert [one["judged"] for one in told["rounds"][0]["standings"]] == [
+        {str(seed): value for seed, value in one.judged.items()} for one in found.rounds[0].standings
+    ]
+    assert done.exit_code == 0
+    assert done.stderr == ""
+
+
+def test_people_read_a_table_and_a_verdict_and_it_goes_on_where_it_was(invoke: Invoke, write_task: WriteTask) -> None:
+    task = write_task("task = make(steps=120)")
+    done = invoke("compare", task, *SMALL, "--plot", "c.svg")
+    assert done.exit_code == 0, done.stderr
+    head = next(line for line in done.stdout.splitlines() if "validation loss" in line)
+    for column in ("lr", "± seeds", "training loss", "steps to", "basin", "diverges from", "tuning"):
+        assert column in head
+    assert "tuned with 4 trainings on one seed, then trained on 2 others" in done.stdout
+    assert Path("c.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert "12 of 12 trainings" in done.stderr
+    again = invoke("compare", task, *SMALL, "--json")
+    kept = json.loads(again.stdout)
+    assert kept["cost"]["trainings"] > 5
+    assert again.exit_code == 0
+    assert Path("stepsize.db").is_file()
+
+
+def test_schedules_are_contenders_and_batch_sizes_rounds(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke(
+        "compare", write_task(), "--optimizers", "sgd", "--schedules", "constant", "--schedules", "cosine",
+        "--batch-sizes", "16,32", "--trials", "3", "--seeds", "1", "--store", "none",
+    )  # fmt: skip
+    assert done.stdout.count("sgd, cosine") >= 2
+    assert "batch size 16" in done.stdout
+    assert "At batch size 32:" in done.stdout
+
+
+def test_no_answer_has_its_own_exit_code(invoke: Invoke, write_task: WriteTask) -> None:
+    task = write_task("task = make(loss=lambda p, t: nn.functional.mse_loss(p, t) * 1e30, steps=20)")
+    done = invoke("compare", task, "--optimizers", "sgd", "--trials", "3", "--seeds", "1", "--store", "none")
+    assert done.exit_code == 3, done.stdout
+    assert "diverged" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--optimizers", "sgd,adamm"), "adamm"),
+        (("--batch-sizes", "16,many"), "--batch-sizes must be whole numbers between commas; got '16,many'"),
+        (("--trials", "2"), "trials must be a whole number of at least 3"),
+        (("--plot", "c.doc"), ".doc"),
+        (("--schedules", "cosin"), "cosin"),
+    ],
+)
+def test_bad_input_is_told(arguments: tuple[str, ...], message: str, invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("compare", write_task(), *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not Path("stepsize.db").exists()
