@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     adaptive.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     adaptive.set_defaults(run=_adaptive)
 
+    optimizers = commands.add_parser("optimizers", help="optimizers on real tasks, each at its own tuned rate")
+    optimizers.add_argument("--tasks", type=_names, help="default four, with a transformer")
+    optimizers.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    optimizers.set_defaults(run=_optimizers)
+
     deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
     deepobs.set_defaults(run=_deepobs)
 
@@ -191,6 +196,12 @@ def _small(_arguments: argparse.Namespace) -> None:
     compute_small()
 
 
+def _optimizers(arguments: argparse.Namespace) -> None:
+    from benchmarks.optimizers import TASKS, compute_optimizers
+
+    compute_optimizers(arguments.tasks or TASKS, arguments.workers)
+
+
 def _adaptive(arguments: argparse.Namespace) -> None:
     from benchmarks.adaptive import compute_adaptive
 
@@ -213,6 +224,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.adaptive import adaptive_report
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
+    from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
     from benchmarks.regret import REGRET_FILE, load_curves
@@ -230,6 +242,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "small": small_report(),
         "deepobs": deepobs_report(),
         "adaptive": adaptive_report(),
+        "optimizers": optimizers_report(),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),

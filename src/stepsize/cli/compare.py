@@ -59,6 +59,10 @@ def command(
         float | None,
         typer.Option("--target", metavar="LOSS", help="Tell the steps to this training loss. Default: the median end."),
     ] = None,
+    drift: Annotated[
+        float | None,
+        typer.Option("--drift", metavar="TURNS", help="Turn the inputs this far around during a training.", min=0),
+    ] = None,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the comparison in the store.")] = None,
@@ -82,14 +86,22 @@ def command(
 
         names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
         sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]
-        kept = {"task": task, "steps": steps, "data": None if data is None else str(data), "device": device}
+        kept = {
+            "task": task,
+            "steps": steps,
+            "drift": drift,
+            "data": None if data is None else str(data),
+            "device": device,
+        }
         try:
             with (
                 opened_task(task, Wishes(None, steps, data, device)) as opened,
                 metered(f"compare {opened.name}", quiet=as_json) as meter,
             ):
+                from stepsize.tasks import drifting
+
                 found = compare(
-                    opened,
+                    opened if drift is None else drifting(opened, drift),
                     names,
                     schedules=schedules or None,
                     batch_sizes=sizes,

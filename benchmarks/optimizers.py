@@ -1,0 +1,141 @@
+"""Optimizers on real tasks, each at its own tuned rate: who wins where, and what the untuned ones lose.
+
+Every contender has the same nine trainings to find its rate in the range of its catalog entry, and three fresh seeds
+at the rate found. Those that estimate the rate themselves also take part at their default, without any tuning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import stepsize
+from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
+from benchmarks.tables import markdown_table, percent
+from benchmarks.workers import Progress, each_done
+from stepsize.search import CLASSICS
+
+__all__ = ["OPTIMIZERS_FILE", "compute_optimizers", "optimizers_report"]
+
+OPTIMIZERS_FILE = RECORDS_FOLDER / "optimizers.json"
+TASKS = ("digits-mlp", "digits-cnn", "diabetes-regression", "docs-chars-gpt")
+CONTENDERS = (*CLASSICS, "lion", "muon", "schedule-free-adamw", "prodigy", "dog")
+_KEPT = (
+    "name", "optimizer", "tuned", "lr", "at_edge", "value", "train_loss", "val_loss", "diverged", "seconds",
+    "tuning_cost", "doubt", "sensitivity", "highest_survivor", "lowest_diverged",
+)  # fmt: skip
+
+
+def compute_optimizers(
+    tasks: Iterable[str] = TASKS, workers: int = 2, path: Path = OPTIMIZERS_FILE, *, seeds: int = 3, trials: int = 9
+) -> None:
+    """Compare the contenders on each task and add the rows to the record; rows of the same tasks are replaced."""
+    jobs = [(task, seeds, trials) for task in tasks]
+    rows = [row for row in read_rows(path) if row["task"] not in set(tasks)]
+    progress = Progress("optimizers", float(len(jobs)), workers, None)
+    for job, found in each_done(_compared, jobs, workers):
+        if isinstance(found, Exception):
+            raise found
+        rows += found
+        write_record(path, header("optimizers"), rows)
+        progress.advance(1.0, job[0])
+
+
+def _compared(job: tuple[str, int, int]) -> list[dict[str, Any]]:
+    name, seeds, trials = job
+    torch.set_num_threads(1)
+    found = stepsize.compare(stepsize.build_task(name), CONTENDERS, seeds=seeds, trials=trials)
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))["rounds"][0]
+    best = told["standings"][0]["name"]
+    return [
+        {
+            "task": name,
+            "place": place,
+            "leads": one["name"] in told["leaders"],
+            "best": best,
+            "verdict": told["verdict"],
+            "steps": found.conditions.horizon,
+            "target": told["target"],
+            "target_steps": list(one["steps_to_target"].values()),
+            "judged": list(one["judged"].values()),
+            "basin": None if one["basin"] is None else one["basin"]["decades"],
+            **{key: one[key] for key in _KEPT},
+        }
+        for place, one in enumerate(told["standings"], 1)
+    ]
+
+
+def optimizers_report(path: Path = OPTIMIZERS_FILE) -> str:
+    """Return the tables of the record."""
+    rows = read_rows(path)
+    if not rows:
+        return "No record yet: `python -m benchmarks optimizers`."
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    about = (
+        f"{len(tasks)} tasks. Loss above the best contender's on the same task, in per cent of it, at the tuned rate, "
+        f"means over {len(rows[0]['judged'])} seeds; **bold** where a contender cannot be told apart from the best. "
+        "(untuned) is at the optimizer's default rate, at no tuning cost."
+    )
+    parts = [about, _across(rows, tasks)]
+    for task in tasks:
+        own = sorted((row for row in rows if row["task"] == task), key=lambda row: row["place"])
+        parts += [f"#### {task}: {_winner(own)}", _table(own)]
+    return "\n\n".join(parts)
+
+
+def _across(rows: Sequence[dict[str, Any]], tasks: Sequence[str]) -> str:
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    by = {(row["name"], row["task"]): row for row in rows}
+    best = {task: min(_value(row) for row in rows if row["task"] == task) for task in tasks}
+    lines = []
+    for name in names:
+        excess = [_value(by[name, task]) / best[task] - 1 for task in tasks]
+        cells = [_marked(percent(gap), by[name, task]) for gap, task in zip(excess, tasks, strict=True)]
+        lines.append((sum(excess), [name, *cells]))
+    return markdown_table(["contender", *tasks], [line for _, line in sorted(lines, key=lambda pair: pair[0])])
+
+
+def _marked(text: str, row: dict[str, Any]) -> str:
+    told = "lost" if row["value"] is None else text
+    return f"**{told}**" if row["leads"] else told
+
+
+def _value(row: dict[str, Any]) -> float:
+    return float("inf") if row["value"] is None else float(row["value"])
+
+
+def _winner(own: Sequence[dict[str, Any]]) -> str:
+    leaders = [row["name"] for row in own if row["leads"]]
+    return f"{leaders[0]} wins" if len(leaders) == 1 else f"no winner among {', '.join(leaders)}"
+
+
+def _table(own: Sequence[dict[str, Any]]) -> str:
+    heads = ["contender", "lr", "unseen loss", "training loss", f"steps to {own[0]['target']:.3g}", "basin, decades"]
+    heads += ["mean excess over 3 decades", "diverges from", "tuning, trainings", "s a training"]
+    lines = []
+    for row in own:
+        reached = sorted(step for step in row["target_steps"] if step is not None)
+        most = len(reached) * 2 > len(row["target_steps"])
+        lines.append(
+            [
+                row["name"],
+                _number(row["lr"]) + (" (edge)" if row["at_edge"] else ""),
+                _number(row["value"]),
+                _number(row["train_loss"]),
+                f"{reached[len(row['target_steps']) // 2]:.0f}" if most else "never",
+                "–" if row["basin"] is None else f"{row['basin']:.1f}",
+                _number(row["sensitivity"]),
+                _number(row["lowest_diverged"]),
+                f"{row['tuning_cost']:.1f}",
+                _number(row["seconds"]),
+            ]
+        )
+    return markdown_table(heads, lines)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
