@@ -106,7 +106,7 @@ def test_the_range_holds_the_default_and_is_wide_enough_to_search(entry: Optimiz
     low, high = entry.lr_range
 
     assert low < entry.default_lr < high
-    assert 3 <= entry.decades <= 5
+    assert 3 <= math.log10(entry.lr_range[1] / entry.lr_range[0]) <= 5
 
 
 @entries
@@ -272,6 +272,31 @@ def test_the_form_of_momentum_is_how_far_a_steady_gradient_moves(entry: Optimize
         places.append(weight.item())
 
     assert places[-2] - places[-1] == pytest.approx(entry.effective_lr(lr), rel=2e-3)
+
+
+# Where no adaptive scale stands between the gradient and the update, coupled decay looks like decoupled decay; where
+# the estimate of the rate itself sees the decay, neither shows.
+_DECAY_DOES_NOT_SHOW = {"sgd", "momentum", "nesterov", "schedule-free-sgd", "radam", "shampoo", "momo"}
+
+
+@entries
+def test_decay_is_coupled_or_not_as_the_entry_says(entry: OptimizerEntry) -> None:
+    if entry.decoupled is None or entry.lr_free or entry.name in _DECAY_DOES_NOT_SHOW:
+        pytest.skip("the form of its decay does not show on three updates")
+    lr, ends = 1e-3, []
+    for decay in (0.0, 0.1):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.ones(16, 16))
+        optimizer = build(entry, [{"params": [weight], "weight_decay": decay}], lr)
+        for _ in range(3):
+            pulled = (weight * torch.randn(16, 16)).sum()  # the same random gradients with and without
+            update(optimizer, pulled)
+        ends.append(weight.detach().clone())
+    by_decay = ends[1] - ends[0]
+
+    # Decoupled, all weights shrink alike; coupled, by how large the gradient beside the decay happens to be.
+    spread = float(by_decay.std() / by_decay.mean().abs())
+    assert spread < 0.2 if entry.decoupled else spread > 0.5, spread
 
 
 @entries

@@ -27,7 +27,7 @@ def final(task: Any, lr: float) -> float:
 def test_no_rate_outside_is_much_better_than_the_best_inside(entry: OptimizerEntry, name: str) -> None:
     task = stepsize.build_task(name, optimizer=entry.name, steps=150)
     low, high = entry.lr_range
-    points = round(2 * entry.decades) + 1
+    points = round(2 * math.log10(entry.lr_range[1] / entry.lr_range[0])) + 1
     inside = [low * (high / low) ** (i / (points - 1)) for i in range(points)]
     outside = [low / 10, low / 3, high * 3, high * 10]
 

@@ -320,6 +320,39 @@ def test_losses_that_are_read_late_tell_the_same_step() -> None:
     assert prompt.losses.tolist() == late.losses.tolist()
 
 
+class Strict(torch.optim.SGD):
+    """Checks its gradients, as some packages do."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            assert all(bool(p.grad.isfinite().all()) for p in group["params"]), "the gradients must be finite"
+        return super().step(closure)
+
+
+def test_an_optimizer_that_refuses_what_is_not_finite_is_a_divergence_too() -> None:
+    x = torch.ones(32, 2)
+    task = Task(
+        model=lambda: nn.Linear(2, 1), loss=lambda p, t: (p - t).square().mean() * 1e20, train=(x, x[:, :1]),
+        optimizer=lambda parameters, lr: Strict(parameters, lr=lr), steps=40, batch_size=16,
+    )  # fmt: skip
+    run = train(task, 1e10, seed=0)
+    assert run.divergence is not None
+
+
+def test_an_error_of_an_optimizer_with_finite_gradients_is_one() -> None:
+    class Broken(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            raise RuntimeError("broken")
+
+    x = torch.ones(32, 2)
+    task = Task(
+        model=lambda: nn.Linear(2, 1), loss=nn.functional.mse_loss, train=(x, x[:, :1]),
+        optimizer=lambda parameters, lr: Broken(parameters, lr=lr), steps=4, batch_size=16,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="broken"):
+        train(task, 0.1, seed=0)
+
+
 def test_unseen_data_with_a_loss_that_is_not_finite_are_a_divergence() -> None:
     def loss(model: nn.Module, batch: Any) -> Tensor:
         value = mse_loss(model(batch[0]), batch[1])

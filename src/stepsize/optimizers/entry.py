@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -22,6 +21,9 @@ class OptimizerFactory(Protocol):
     """Builds an optimizer over ``params`` whose groups' rates are proportional to ``lr``."""
 
     def __call__(self, params: Iterable[Any], lr: float) -> Optimizer: ...
+
+
+ALGOPERF = "search spaces of AlgoPerf (Dahl et al., 2023), 1e-4 to 1e-2, and a decade around"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +85,19 @@ class OptimizerEntry:
         m = self.momentum_default if momentum is None else momentum
         return lr / (1 - m) if self.momentum == "heavy-ball" else lr
 
-    @property
-    def decades(self) -> float:
-        """How wide the range is, in powers of ten."""
-        return math.log10(self.lr_range[1] / self.lr_range[0])
+
+def adam_like(**different: Any) -> OptimizerEntry:
+    """Return the entry of a relative of Adam: what most of them share, and what is different."""
+    shared: dict[str, Any] = {
+        "default_lr": 1e-3,
+        "lr_range": (1e-5, 1e-1),
+        "range_source": ALGOPERF,
+        "momentum": "averaged",
+        "momentum_default": 0.9,
+        "decoupled": False,
+        "memory": 2,
+    }
+    return OptimizerEntry(**(shared | different))
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ from functools import partial
 
 import torch
 
-from stepsize.optimizers.entry import OptimizerEntry
+from stepsize.optimizers.entry import ALGOPERF, OptimizerEntry, adam_like
 from stepsize.optimizers.muon import MuonAdamW
 
 __all__ = ["NATIVE"]
 
 _SGD = torch.optim.SGD
-_ALGOPERF = "search spaces of AlgoPerf (Dahl et al., 2023), 1e-4 to 1e-2, and a decade around"
 _SGD_RANGE = "AlgoPerf (Dahl et al., 2023) searches 0.02 to 5 with momentum; small models want less"
-_ADAM_RANGE = _ALGOPERF
 
 NATIVE = (
     OptimizerEntry(
@@ -24,6 +22,7 @@ NATIVE = (
         default_lr=0.1,
         lr_range=(1e-3, 10.0),
         range_source=_SGD_RANGE,
+        momentum="heavy-ball",
         decoupled=False,
         source="H. Robbins, S. Monro, A Stochastic Approximation Method, 1951",
     ),
@@ -70,7 +69,7 @@ NATIVE = (
         make=torch.optim.RMSprop,
         default_lr=1e-2,
         lr_range=(1e-5, 1e-1),
-        range_source=_ADAM_RANGE,
+        range_source=ALGOPERF,
         decoupled=False,
         memory=1,
         source="T. Tieleman, G. Hinton, Lecture 6.5: RMSProp, 2012",
@@ -86,69 +85,37 @@ NATIVE = (
         memory=2,
         source="M. Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012",
     ),
-    OptimizerEntry(
+    adam_like(
         name="adam",
         title="Adam",
         make=torch.optim.Adam,
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM_RANGE,
-        momentum="averaged",
-        momentum_default=0.9,
-        decoupled=False,
-        memory=2,
         source="D. Kingma, J. Ba, Adam: A Method for Stochastic Optimization, 2015",
     ),
-    OptimizerEntry(
+    adam_like(
         name="adamw",
         title="AdamW",
         make=torch.optim.AdamW,
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM_RANGE,
-        momentum="averaged",
-        momentum_default=0.9,
         decoupled=True,
-        memory=2,
         source="I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
-    OptimizerEntry(
+    adam_like(
         name="nadam",
         title="NAdam",
         make=torch.optim.NAdam,
         default_lr=2e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM_RANGE,
-        momentum="averaged",
-        momentum_default=0.9,
-        decoupled=False,
-        memory=2,
         source="T. Dozat, Incorporating Nesterov Momentum into Adam, 2016",
     ),
-    OptimizerEntry(
+    adam_like(
         name="radam",
         title="RAdam",
         make=torch.optim.RAdam,
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM_RANGE,
-        momentum="averaged",
-        momentum_default=0.9,
-        decoupled=False,
-        memory=2,
         source="L. Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, 2020",
     ),
-    OptimizerEntry(
+    adam_like(
         name="adamax",
         title="Adamax",
         make=torch.optim.Adamax,
         default_lr=2e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM_RANGE,
-        momentum="averaged",
-        momentum_default=0.9,
-        decoupled=False,
-        memory=2,
         source="D. Kingma, J. Ba, Adam: A Method for Stochastic Optimization, 2015",
     ),
     OptimizerEntry(
@@ -158,19 +125,16 @@ NATIVE = (
         default_lr=1e-2,
         # Update t goes no faster than 1/√t, and relative to the weights' size: small models want large peaks.
         lr_range=(1e-4, 1.0),
-        range_source=_ADAM_RANGE,
+        range_source=ALGOPERF,
         decoupled=True,
         memory=2 / 64,
         source="N. Shazeer, M. Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018",
     ),
-    OptimizerEntry(
+    adam_like(
         name="muon",
         title="Muon, AdamW for what is no matrix",
         make=MuonAdamW,
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
         range_source="scaled to AdamW's updates (Liu et al., 2025), so AdamW's",
-        momentum="averaged",
         momentum_default=0.95,
         decoupled=True,
         memory=1,

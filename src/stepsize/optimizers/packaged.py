@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from stepsize.optimizers.entry import OptimizerEntry, Packaged
+from stepsize.optimizers.entry import OptimizerEntry, Packaged, adam_like
 
 __all__ = ["PACKAGED"]
 
 _MANY = "pytorch-optimizer"
 _from_many = partial(Packaged, _MANY, "pytorch_optimizer")
-_ADAM = "as Adam's: AlgoPerf (Dahl et al., 2023), 1e-4 to 1e-2, and a decade around"
 _FREE = "a factor of its own estimate: two decades around 1"
 _MOMO = ("_number_steps", "loss_avg", "lb")  # without them a resumed training would begin its averages anew
 
@@ -43,14 +42,11 @@ PACKAGED = (
         source="Y. You et al., Large Batch Optimization for Deep Learning, 2020",
         package=_MANY,
     ),
-    OptimizerEntry(
+    adam_like(
         name="soap",
         title="SOAP",
         make=_from_many("SOAP"),
         default_lr=3e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM,
-        momentum="averaged",
         momentum_default=0.95,
         decoupled=True,
         memory=6,
@@ -69,56 +65,36 @@ PACKAGED = (
         source="V. Gupta, T. Koren, Y. Singer, Shampoo: Preconditioned Stochastic Tensor Optimization, 2018",
         package=_MANY,
     ),
-    OptimizerEntry(
+    adam_like(
         name="adan",
         title="Adan",
         make=_from_many("Adan"),
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM,
-        momentum="averaged",
         momentum_default=0.98,
-        decoupled=False,
+        decoupled=True,
         memory=4,
         source="X. Xie et al., Adan: Adaptive Nesterov Momentum Algorithm, 2022",
         package=_MANY,
     ),
-    OptimizerEntry(
+    adam_like(
         name="adopt",
         title="ADOPT",
         make=_from_many("ADOPT"),
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM,
-        momentum="averaged",
-        momentum_default=0.9,
-        decoupled=False,
-        memory=2,
         source="S. Taniguchi et al., ADOPT: Modified Adam Can Converge with Any β₂, 2024",
         package=_MANY,
     ),
-    OptimizerEntry(
+    adam_like(
         name="ademamix",
         title="AdEMAMix",
         make=_from_many("AdEMAMix"),
-        default_lr=1e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM,
-        momentum="averaged",
-        momentum_default=0.9,
-        decoupled=False,
         memory=3,
         source="M. Pagliardini, P. Ablin, D. Grangier, The AdEMAMix Optimizer, 2024",
         package=_MANY,
     ),
-    OptimizerEntry(
+    adam_like(
         name="mars",
         title="MARS",
         make=_from_many("MARS", rates=("lr", "lr_1d")),
         default_lr=3e-3,
-        lr_range=(1e-5, 1e-1),
-        range_source=_ADAM,
-        momentum="averaged",
         momentum_default=0.95,
         decoupled=True,
         memory=3,
@@ -140,18 +116,14 @@ PACKAGED = (
         source="A. Defazio et al., The Road Less Scheduled, 2024",
         package="schedulefree",
     ),
-    OptimizerEntry(
+    adam_like(
         name="schedule-free-adamw",
         title="schedule-free AdamW",
         make=Packaged("schedulefree", "schedulefree", "AdamWScheduleFree"),
         default_lr=2.5e-3,
-        lr_range=(1e-5, 1e-1),
         range_source="1 to 10 times that of scheduled AdamW (Defazio et al., 2024)",
-        momentum="averaged",
-        momentum_default=0.9,
         decoupled=True,
         needs=frozenset({"eval"}),
-        memory=2,
         source="A. Defazio et al., The Road Less Scheduled, 2024",
         package="schedulefree",
     ),

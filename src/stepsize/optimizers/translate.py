@@ -36,7 +36,7 @@ class Conditions:
     def __post_init__(self) -> None:
         entry = optimizer_entry(self.optimizer)
         if self.momentum is not None:
-            if entry.momentum is None and self.optimizer != "sgd":
+            if entry.momentum is None:
                 raise InputError("momentum", self.momentum, f"has no meaning to {entry.title}")
             if not 0 <= self.momentum < 1:
                 raise InputError("momentum", self.momentum, "must lie in [0, 1)")
@@ -48,10 +48,7 @@ class Conditions:
     @property
     def effective(self) -> float:
         """By what the momentum multiplies the movement of a steady gradient: 1 / (1 − m) for heavy-ball, else 1."""
-        entry = optimizer_entry(self.optimizer)
-        m = entry.momentum_default if self.momentum is None else self.momentum
-        heavy = entry.momentum == "heavy-ball" or self.optimizer == "sgd"
-        return 1 / (1 - m) if heavy else 1.0
+        return optimizer_entry(self.optimizer).effective_lr(1.0, self.momentum)
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,8 @@ class Translation:
 def translate(lr: float, *, from_: Conditions | str, to: Conditions | str) -> Translation:
     """Return where a rate that is good under some conditions lies under others.
 
-    Factors multiply, and so do the ends of their ranges; what is unchanged or not said is left out.
+    Factors multiply, and so do the ends of their ranges; what is unchanged or not said is left out. The factors are
+    those of the sources; how wide the ranges are is our judgement, not a measurement.
 
     - momentum, heavy-ball: lr / (1 − m) is kept;
     - batch size × k: lr k for SGD (√k is the other rule: the range reaches there), lr √k for adaptive optimizers;

@@ -30,7 +30,7 @@ from stepsize.training.start import Start, look_at_start
 
 __all__ = ["SweepProgress", "SweepWatcher", "seeds_of", "sweep"]
 
-_REACH = 100.0  # the default range of lr: so many times below and above what people start from
+_UNKNOWN_RANGE = (1e-5, 0.1)  # of lr, for an optimizer that the catalog does not know
 _PER_DECADE = 4  # trials, where only the rate is searched
 _PER_DIMENSION = 16  # … where more is
 _MOST = 64  # trials, unless more are asked for
@@ -101,8 +101,8 @@ def sweep(
 
     Args:
         task: What to train; without ``val`` the training loss judges.
-        lr: Absolute peak rates: a range ``(low, high)`` or a list. None takes two decades on either side of the
-            optimizer's customary rate.
+        lr: Absolute peak rates: a range ``(low, high)`` or a list. None takes the range of the
+            optimizer's catalog entry.
         seeds: The seeds of weights, batch order and dropout, or how many, counted from the task's.
         sampler: A name of :data:`~stepsize.search.SAMPLERS`; None takes a grid for the rate alone, else ``"tpe"``.
         trials: How many settings are proposed, those of a widened range not counted; None takes four a decade for the
@@ -339,8 +339,7 @@ def _journal(store: Any, name: str, spec: dict[str, Any], open_things: ExitStack
 
 
 def _range(task: Task) -> tuple[float, float]:
-    usual = OPTIMIZERS[task.optimizer].default_lr if isinstance(task.optimizer, str) else 1e-3
-    return usual / _REACH, usual * _REACH
+    return OPTIMIZERS[task.optimizer].lr_range if isinstance(task.optimizer, str) else _UNKNOWN_RANGE
 
 
 def _trials(space: Space) -> int:

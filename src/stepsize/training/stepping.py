@@ -77,7 +77,13 @@ class Stepper:
         before = RngState.take() if self._call.takes_look else None
         losses = [self._backward(batch) for batch in batches]
         loss = torch.stack(losses).mean() if len(losses) > 1 else losses[0]
-        self._update(self._call.arguments(loss, lambda: self._look(batches, before)))
+        arguments = self._call.arguments(loss, lambda: self._look(batches, before))
+        try:
+            self._update(arguments)
+        except (AssertionError, ArithmeticError, RuntimeError, ValueError):
+            if all(p.grad is None or bool(p.grad.isfinite().all()) for p in self._parameters):
+                raise
+            return loss * math.nan  # some optimizers check what others carry on with: a diverged training, no bug
         return loss
 
     def _backward(self, batch: Any) -> Tensor:

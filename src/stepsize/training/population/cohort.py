@@ -20,7 +20,7 @@ from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.stepping import build_model, build_optimizer, reading_lag, rung_factors
 from stepsize.training.task import Task
 
-__all__ = ["Cohort", "Look", "look", "train_cohort"]
+__all__ = ["Cohort", "Look", "build_stacked", "clip_gradients", "clip_limits", "look", "train_cohort"]
 
 _CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
 
@@ -58,7 +58,7 @@ def look(task: Task, setting: Setting) -> Look:
             batch = next(Stream(task.train))
             rehearsal = rehearse(task, model, batch)
             members = Members(task, model, 2, rehearsal)
-            _stack_optimizers([task, task], [setting, setting], members)
+            build_stacked([task, task], [setting, setting], members)
             members.check(batch, rehearsal)
     finally:
         position.restore()
@@ -98,8 +98,8 @@ class Cohort:
         self._recordings = [Recording(task, setting) for task, setting in zip(tasks, settings, strict=True)]
         self._members = Members(self._task, build_model(self._task), len(settings), known.rehearsal)
         self._initial = digest(dict(self._members.model.state_dict()))
-        self._optimizer = _stack_optimizers(tasks, settings, self._members)
-        self._clips = _clips(tasks, self._members)
+        self._optimizer = build_stacked(tasks, settings, self._members)
+        self._clips = clip_limits(tasks, self._members)
         tables = {id(task): rung_factors(task, self._steps) for task in tasks}  # most are one task
         factors = torch.tensor([tables[id(task)] for task in tasks], dtype=torch.float64)
         # One factor for all is a float; own ones are a row of a table on the device.
@@ -143,7 +143,7 @@ class Cohort:
         self._batches += len(batches)
         losses, gradients = self._members.gradients(batches)
         if self._clips is not None:
-            _clip(gradients, self._clips)
+            clip_gradients(gradients, self._clips)
         self._optimizer.step(gradients, self._factors[step] if self._shared is None else self._shared[step])
         self._unread.append((losses, batches))
 
@@ -185,14 +185,15 @@ class Cohort:
                 self._watcher(Progress(recording.setting, step, recording.last_loss))
 
 
-def _stack_optimizers(tasks: Sequence[Task], settings: Sequence[Setting], members: Members) -> StackedOptimizer:
+def build_stacked(tasks: Sequence[Task], settings: Sequence[Setting], members: Members) -> StackedOptimizer:
+    """Return the optimizer of the members, each at its setting's rate."""
     model = members.model
     optimizers = [build_optimizer(task, model, setting.lr) for task, setting in zip(tasks, settings, strict=True)]
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return stack_optimizers(optimizers, [own] * len(optimizers), list(members.parameters.values()))
 
 
-def _clips(tasks: Sequence[Task], members: Members) -> Tensor | None:
+def clip_limits(tasks: Sequence[Task], members: Members) -> Tensor | None:
     """Return the members' largest gradient norms, shape (K,), infinite for one that does not clip; None for none."""
     if all(task.clip is None for task in tasks):
         return None
@@ -201,7 +202,7 @@ def _clips(tasks: Sequence[Task], members: Members) -> Tensor | None:
     return torch.tensor(limits, device=parameter.device, dtype=parameter.dtype)
 
 
-def _clip(gradients: Sequence[Tensor | None], limits: Tensor) -> None:
+def clip_gradients(gradients: Sequence[Tensor | None], limits: Tensor) -> None:
     """Scale each member's gradients in place, so that their global norm is at most its limit."""
     given = [gradient for gradient in gradients if gradient is not None]
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in given])

@@ -165,6 +165,12 @@ class Members:
         self.parameters = {n: p.index_select(0, members).requires_grad_() for n, p in self.parameters.items()}
         self.buffers = {name: buffer.index_select(0, members) for name, buffer in self.buffers.items()}
 
+    def forked(self, members: Tensor) -> Members:
+        """Return members that go on from these, any of them several times; these stay as they are."""
+        other = copy.copy(self)  # they share the template, which only lends its shape
+        other.keep(members)
+        return other
+
     @torch.no_grad()
     def put_on(self, member: int) -> nn.Module:
         """Return the template with the weights and buffers of one member on, until the next call."""

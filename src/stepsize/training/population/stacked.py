@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -158,6 +158,21 @@ class StackedOptimizer:
                 slot.parameter = parameter
                 slot.state = _cut(slot.state, members)
         self._derive()
+
+    def forked(self, members: Tensor, stacked: Sequence[Tensor]) -> StackedOptimizer:
+        """Return an optimizer that goes on from here with ``members``, any of them several times; this one stays.
+
+        Args:
+            members: Indices, int64, in the order in which they stand in ``stacked``.
+            stacked: Their parameters, changed in place by steps of the new optimizer.
+
+        Raises:
+            InputError: As :meth:`keep`.
+        """
+        slots = [None if slot is None else replace(slot) for slot in self._slots]
+        other = StackedOptimizer(self._rule, [replace(group) for group in self._groups], slots, self._size)
+        other.keep(members, stacked)
+        return other
 
     def _derive(self) -> None:
         """Compute what the updates need of the numbers, once."""
