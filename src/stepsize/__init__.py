@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stepsize.training import Snapshot as Snapshot
     from stepsize.training import Task as Task
     from stepsize.training import bind as bind
+    from stepsize.training import follow as follow
     from stepsize.training import from_torch as from_torch
     from stepsize.training import preview_torch as preview_torch
     from stepsize.training import train as train
@@ -51,6 +52,7 @@ _HOMES = {
     "compare": "stepsize.search",
     "build_task": "stepsize.tasks",
     "find": "stepsize.finder",
+    "follow": "stepsize.training",
     "from_torch": "stepsize.training",
     "Population": "stepsize.training",
     "Store": "stepsize.store",

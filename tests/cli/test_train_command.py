@@ -145,3 +145,16 @@ def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
 
 def test_its_help_has_an_example(invoke: Invoke) -> None:
     assert f"Example: {EXAMPLE}" in invoke("train", "--help").stdout
+
+
+def test_a_rate_that_follows_unseen_data_tells_its_decisions(invoke: Invoke, write_task: WriteTask) -> None:
+    task = write_task("task = make(steps=80)")
+    done = invoke("train", task, "--lr", "1e-3", "--follow", "--plot", "f.svg")
+    assert done.exit_code == 0, done.stderr
+    assert "learning rate    from 0.001 to" in done.stdout
+    assert "was judged best after a cooldown" in done.stdout
+    assert "trainings" in done.stdout
+    assert "from lr 0.001 on" in Path("f.svg").read_text(encoding="utf-8")
+    told = json.loads(invoke("train", task, "--lr", "1e-3", "--follow", "--json").stdout)
+    assert len(told["lrs"]) == 80
+    assert told["decisions"][0]["step"] == 8

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stepsize.training import Run, Task
+    from stepsize.training import Followed, Run, Task
     from stepsize.views import RunView
 
 __all__ = ["EXAMPLE", "NAME", "command", "render", "view_of"]
@@ -55,6 +55,9 @@ def command(
     marks: Annotated[
         int, typer.Option("--marks", metavar="N", min=1, help="How often to judge on unseen data, the end included.")
     ] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Let the rate follow unseen data, for about three trainings' work.")
+    ] = False,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,29 +66,34 @@ def command(
         from stepsize.views import check_plot_path, run_chart
 
         path = None if plot is None else check_plot_path(plot)
+        from stepsize.training import follow as following
         from stepsize.training import train
 
         with (
             opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
             metered(f"train {opened.name}", quiet=as_json) as meter,
         ):
-            run = train(opened, lr, seed=seed, marks=_marks(opened.horizon, marks), watcher=train_watcher(meter))
+            watcher = train_watcher(meter)
+            followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
+            marked = _marks(opened.horizon, marks)
+            run = followed.run if followed else train(opened, lr, seed=seed, marks=marked, watcher=watcher)
         if as_json:
-            print_json(run.to_json())
+            print_json((followed or run).to_json())
         else:
-            show(render(run, opened))
+            show(render(run, opened, followed))
         if path is not None:
-            save_plot(run_chart(view_of(run, opened)), path)
+            save_plot(run_chart(view_of(run, opened, followed)), path)
         if run.divergence is not None:
             raise typer.Exit(NO_ANSWER)
 
 
-def render(run: Run, task: Task) -> RenderableType:
+def render(run: Run, task: Task, followed: Followed | None = None) -> RenderableType:
     """Return how a training went as something that rich can show.
 
     Args:
         run: The training.
         task: What was trained.
+        followed: How the rate came about, where it followed unseen data.
 
     Returns:
         A table of facts and how it ended.
@@ -94,29 +102,34 @@ def render(run: Run, task: Task) -> RenderableType:
 
     setting = run.setting
     rows = [("learning rate", number_text(setting.lr))]
+    if followed is not None:
+        rows[0] = ("learning rate", f"from {number_text(setting.lr)} to {number_text(followed.lr)}")
+        rows += [(f"at step {one.step:,}", one.reason) for one in followed.decisions]
     if run.divergence is None:
         rows.append(("training loss", f"{number_text(run.train_loss)}, mean of the last tenth"))
     if run.evaluations:
         final = run.evaluations[-1]
         rows.append(("validation loss", number_text(final.loss)))
         rows += [(f"validation {name}", number_text(value)) for name, value in final.metrics.items()]
+    told = "" if followed is None else f", as much work as {followed.cost:.1f} trainings"
     rows += [
         (
             "for",
             f"{task.optimizer_name}, schedule {task.schedule_name}, {setting.steps:,} steps, seed {setting.seed}",
         ),
-        ("cost", f"{number_text(run.seconds)} s"),
+        ("cost", f"{number_text(run.seconds)} s{told}"),
     ]
     colour = "green" if run.divergence is None else "red"
     return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {colour}"))
 
 
-def view_of(run: Run, task: Task) -> RunView:
+def view_of(run: Run, task: Task, followed: Followed | None = None) -> RunView:
     """Return what the chart of a training shows: losses, smoothed losses, judgements and the rate of each step.
 
     Args:
         run: The training.
         task: What was trained.
+        followed: How the rate came about, where it followed unseen data.
 
     Returns:
         Plain data for ``run_chart``.
@@ -126,14 +139,16 @@ def view_of(run: Run, task: Task) -> RunView:
 
     setting = run.setting
     factor = rung_schedule(task, setting.steps)
+    rates = followed.lrs if followed else [setting.lr * factor(step) for step in range(len(run.losses))]
+    at = f"from lr {number_text(setting.lr)} on" if followed else f"at lr {number_text(setting.lr)}"
     return RunView(
         losses=run.losses,
-        lrs=[setting.lr * factor(step) for step in range(len(run.losses))],
+        lrs=rates,
         smoothed=_smoothed(run.losses),
         val_steps=[evaluation.step for evaluation in run.evaluations],
         val_losses=[evaluation.loss for evaluation in run.evaluations],
         diverged_step=None if run.divergence is None else run.divergence.step,
-        title=f"Training of {task.name} at lr {number_text(setting.lr)}",
+        title=f"Training of {task.name} {at}",
         subtitle=f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
     )
 

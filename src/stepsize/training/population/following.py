@@ -28,7 +28,7 @@ from stepsize.training.runs import Divergence, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import build_model, rung_factors
 from stepsize.training.task import Task
 
-__all__ = ["Followed", "Move", "follow"]
+__all__ = ["Decision", "Followed", "follow"]
 
 _FEWEST = 40  # updates of a training that can be followed
 _WIDE = tuple(4.0**power for power in range(-3, 4))  # times the rate given: what the first fork tries
@@ -43,7 +43,7 @@ _FORGOTTEN = 0.5  # share of all that was learned whose loss makes it go back
 
 
 @dataclass(frozen=True)
-class Move:
+class Decision:
     """One decision.
 
     Attributes:
@@ -66,32 +66,32 @@ class Followed:
     Attributes:
         run: The training that remained; its passes are those of all forks.
         lrs: The rate of each update, shape (steps,): the peak of the moment times the schedule.
-        moves: The decisions.
+        decisions: The decisions.
         cost: In trainings.
     """
 
     run: Run
     lrs: NDArray[np.float64]
-    moves: tuple[Move, ...]
+    decisions: tuple[Decision, ...]
     cost: float
 
     @property
     def lr(self) -> float:
         """The peak rate that it ended with."""
-        return self.moves[-1].lr
+        return self.decisions[-1].lr
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; a figure that is not finite becomes None."""
-        moves = [
+        decisions = [
             {
-                "step": move.step,
-                "lr": move.lr,
-                "reason": move.reason,
-                "tried": [{"lr": lr, "value": value if math.isfinite(value) else None} for lr, value in move.tried],
+                "step": one.step,
+                "lr": one.lr,
+                "reason": one.reason,
+                "tried": [{"lr": lr, "value": value if math.isfinite(value) else None} for lr, value in one.tried],
             }
-            for move in self.moves
+            for one in self.decisions
         ]
-        return {**self.run.to_json(), "lrs": self.lrs.tolist(), "moves": moves, "trainings": self.cost}
+        return {**self.run.to_json(), "lrs": self.lrs.tolist(), "decisions": decisions, "trainings": self.cost}
 
 
 def follow(
@@ -122,8 +122,8 @@ def follow(
 
     Example:
         >>> from stepsize.tasks import build_task
-        >>> found = follow(build_task("cancer-mlp", steps=200), 1e-5)
-        >>> found.lr > 1e-4, len(found.lrs), 1.5 < found.cost < 4
+        >>> found = follow(build_task("cancer-mlp", steps=200), 1e-5)  # a hundredth of what is customary
+        >>> found.decisions[0].lr > 1e-4, len(found.lrs), 1.5 < found.cost < 4
         (True, 200, True)
 
     Reference:
@@ -195,7 +195,7 @@ class _Following:
         self._step = 0
         self._losses: list[float] = []
         self._lrs: list[float] = []
-        self._moves: list[Move] = []
+        self._decisions: list[Decision] = []
         self._passes = 0.0
         self._examples = [0, 0]  # and batches
         self._untrained = self._value(self._crowd, 0)
@@ -203,7 +203,7 @@ class _Following:
 
     def run(self, decisions: int) -> Followed:
         """Train to the end."""
-        ratio, before = _NARROW**2, 0
+        ratio, before = _NARROW, 0
         for number, (forked, alone) in enumerate(_stages(self._setting.steps, decisions)):
             wide = number == 0
             side = self._decide(_WIDE if wide else (1 / ratio, 1.0, ratio), forked, wide=wide)
@@ -230,7 +230,9 @@ class _Following:
             return 0
         self._crowd = crowd.forked([place])
         self._kept = _Kept(self._crowd.forked([0]), values[place])
-        self._moves.append(Move(self._step, _paired(rates, values), rates[place], _reason(rates, values, place)))
+        self._decisions.append(
+            Decision(self._step, _paired(rates, values), rates[place], _reason(rates, values, place))
+        )
         return 0 if wide else place - len(tried) // 2
 
     def _retreat(self, what: str, tried: tuple[tuple[float, float], ...]) -> None:
@@ -240,14 +242,14 @@ class _Following:
         self._crowd = self._kept.crowd.forked([0])
         lr = self._setting.lr * lower
         reason = f"{what}: back to the weights of the last good decision, at lr {number_text(lr)}."
-        self._moves.append(Move(self._step, tried, lr, reason))
+        self._decisions.append(Decision(self._step, tried, lr, reason))
 
     def _judged(self, crowd: _Crowd, losses: NDArray[np.float64]) -> list[float]:
         """Return what each member is judged after a cooldown, on a copy and on the batches that come next."""
-        random = RngState.take()
         cooled = crowd.forked(range(len(crowd.times)))
         length = max(_LEAST // 2, round(_COOLDOWN * len(losses)))
         held = [self._next() for _ in range(length * self._task.accumulate)]
+        random = RngState.take()  # after them: a new epoch is shuffled by it
         batches = iter(held)
         last = min(self._step + len(losses), self._setting.steps) - 1
         self._updates(cooled, [last] * length, lambda: next(batches), falling=True)
@@ -320,7 +322,7 @@ class _Following:
             initial=self._initial,
             model=model,
         )
-        return Followed(run, np.asarray(self._lrs), tuple(self._moves), run.passes / once)
+        return Followed(run, np.asarray(self._lrs), tuple(self._decisions), run.passes / once)
 
 
 def _lower(values: Sequence[float], before: float) -> int:
