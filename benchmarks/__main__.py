@@ -76,10 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     adaptive = commands.add_parser("adaptive", help="rates that adapt by themselves, from a bad start")
     adaptive.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="default 0,1,2")
     adaptive.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    adaptive.add_argument("--follow", action="store_true", help="only stepsize.follow, beside the references kept")
     adaptive.set_defaults(run=_adaptive)
 
     optimizers = commands.add_parser("optimizers", help="optimizers on real tasks, each at its own tuned rate")
-    optimizers.add_argument("--tasks", type=_names, help="default four, with a transformer")
+    optimizers.add_argument("--studies", type=_names, help="default all: four tasks, noise and drift")
     optimizers.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     optimizers.set_defaults(run=_optimizers)
 
@@ -197,15 +198,18 @@ def _small(_arguments: argparse.Namespace) -> None:
 
 
 def _optimizers(arguments: argparse.Namespace) -> None:
-    from benchmarks.optimizers import TASKS, compute_optimizers
+    from benchmarks.optimizers import STUDIES, compute_optimizers
 
-    compute_optimizers(arguments.tasks or TASKS, arguments.workers)
+    compute_optimizers(arguments.studies or STUDIES, arguments.workers)
 
 
 def _adaptive(arguments: argparse.Namespace) -> None:
-    from benchmarks.adaptive import compute_adaptive
+    from benchmarks.adaptive import compute_adaptive, compute_following
 
-    compute_adaptive(arguments.seeds, arguments.workers)
+    if arguments.follow:
+        compute_following(arguments.workers)
+    else:
+        compute_adaptive(arguments.seeds, arguments.workers)
 
 
 def _deepobs(_arguments: argparse.Namespace) -> None:

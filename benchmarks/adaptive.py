@@ -28,10 +28,11 @@ from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.workers import Progress, each_done
 from stepsize.optimizers.adaptive import RULES, Adapted
 
-__all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive"]
+__all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_following"]
 
 ADAPTIVE_FILE = RECORDS_FOLDER / "adaptive.json"
 STARTS = (0.01, 10.0)
+_FOLLOW = "follow"  # no wrapper of an optimizer: stepsize.follow, which forks
 _NAMES = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "line-search")
 _ROUNDS = 7
 _UPDATES = 15
@@ -53,6 +54,37 @@ def compute_adaptive(seeds: Iterable[int] = (0, 1, 2), workers: int = 2, path: P
         rows += found
         write_record(path, header("adaptive"), rows)
         progress.advance(1.0, job[0].name)
+
+
+def compute_following(workers: int = 2, path: Path = ADAPTIVE_FILE) -> None:
+    """Train the same starts with ``stepsize.follow`` and put its rows into the record, beside the references there."""
+    rows = [row for row in read_rows(path) if row["rule"] != _FOLLOW]
+    references = [row for row in rows if row["rule"] == _NAMES[0] and "start" in row]
+    curves = {combo.name: curve.best_lr for combo, curve in load_curves(all_combos(), TRUTH_FOLDER).items()}
+    jobs = [(row, curves[Combo(row["task"], row["optimizer"]).name]) for row in references]
+    progress = Progress("following", float(len(jobs)), workers, None)
+    for job, found in each_done(_followed, jobs, workers):
+        if isinstance(found, Exception):
+            raise found
+        rows.append(found)
+        write_record(path, header("adaptive --follow"), rows)
+        progress.advance(1.0, job[0]["task"])
+
+
+def _followed(job: tuple[dict[str, Any], float]) -> dict[str, Any]:
+    row, best = job
+    torch.set_num_threads(1)
+    task = build(Combo(row["task"], row["optimizer"]))
+    found = stepsize.follow(task, best * row["start"], seed=row["seed"])
+    loss = math.inf if found.run.divergence is not None else found.run.judged("loss")
+    kept = {key: row[key] for key in ("task", "optimizer", "start", "seed", "tuned", "fixed", "untrained")}
+    return {
+        **kept,
+        "rule": _FOLLOW,
+        "loss": rounded(loss) if math.isfinite(loss) else None,
+        "trainings": rounded(found.cost),
+        "ended": rounded(found.lr / best),
+    }
 
 
 def _measured(job: Job) -> list[dict[str, Any]]:
@@ -164,11 +196,19 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
         "gap in unseen loss between the fixed rate and the tuned one that is closed, 100 % = as good as tuned; "
         "trainings without a gap (below 2 %) are left out. A lost training counts as the untrained model."
     )
+    forked = [row["trainings"] for row in runs if row["rule"] == _FOLLOW]
+    if forked:
+        about += (
+            f" Following forks, so that it does the work of {statistics.median(forked):.1f} trainings (median; "
+            f"{min(forked):.1f} to {max(forked):.1f}), and chooses by the unseen data that judge here; the others "
+            "train once and do not see them."
+        )
     heads = ["rule", "start", "share: median", "p10", "worst", "≥ 90 %", "lost", "regret: median", "p90"]
     lines = [
         _line(rule, start, [r for r in runs if (r["rule"], r["start"]) == (rule, start)])
         for start in STARTS
-        for rule in _NAMES
+        for rule in (*_NAMES, _FOLLOW)
+        if any(row["rule"] == rule for row in runs)
     ]
     timed = [
         [RULES[row["rule"]].title, row["optimizer"], f"{row['plain_ms']:.1f} ms", percent(row["overhead"])]
@@ -186,7 +226,8 @@ def _line(rule: str, start: float, rows: Sequence[dict[str, Any]]) -> list[str]:
     figures = [percent(value) for value in (*quantiles, float(shares.min()))]
     lost = str(sum(row["loss"] is None for row in rows))
     spent = [percent(float(value)) for value in np.quantile(regrets, (0.5, 0.9))]
-    return [RULES[rule].title, f"{start:g} ×", *figures, good, lost, *spent]
+    title = "follow unseen data (forks)" if rule == _FOLLOW else RULES[rule].title
+    return [title, f"{start:g} ×", *figures, good, lost, *spent]
 
 
 def _regret(row: dict[str, Any]) -> float:
@@ -200,10 +241,10 @@ def _per_task(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for key in sorted(keys):
         own = [row for row in rows if (row["task"], row["optimizer"], row["start"]) == key]
-        by_rule = [_mean(row["loss"] for row in own if row["rule"] == rule) for rule in _NAMES]
+        by_rule = [_mean(row["loss"] for row in own if row["rule"] == rule) for rule in (*_NAMES, _FOLLOW)]
         first = [_mean(row[name] for row in own) for name in ("tuned", "fixed")]
         lines.append([key[0], key[1], f"{key[2]:g} ×", *first, *by_rule])
-    return markdown_table(["task", "optimizer", "start", "tuned", "fixed", *_NAMES], lines)
+    return markdown_table(["task", "optimizer", "start", "tuned", "fixed", *_NAMES, _FOLLOW], lines)
 
 
 def _mean(values: Iterable[float | None]) -> str:

@@ -1,13 +1,15 @@
 """Optimizers on real tasks, each at its own tuned rate: who wins where, and what the untuned ones lose.
 
 Every contender has the same nine trainings to find its rate in the range of its catalog entry, and three fresh seeds
-at the rate found. Those that estimate the rate themselves also take part at their default, without any tuning.
+at the rate found. Those that estimate the rate themselves also take part at their default, without any tuning. Two
+smaller studies ask what the noise of the gradients (the batch size) and a target that drifts change.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,41 @@ from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
 from benchmarks.workers import Progress, each_done
 from stepsize.search import CLASSICS
+from stepsize.tasks import drifting
 
 __all__ = ["OPTIMIZERS_FILE", "compute_optimizers", "optimizers_report"]
 
 OPTIMIZERS_FILE = RECORDS_FOLDER / "optimizers.json"
 TASKS = ("digits-mlp", "digits-cnn", "diabetes-regression", "docs-chars-gpt")
 CONTENDERS = (*CLASSICS, "lion", "muon", "schedule-free-adamw", "prodigy", "dog")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One comparison."""
+
+    name: str
+    task: str
+    contenders: tuple[str, ...] = CONTENDERS
+    schedules: tuple[str, ...] | None = None
+    batch_sizes: tuple[int, ...] | None = None
+    drift: float = 0.0
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        *(Study(task, task) for task in TASKS),
+        Study("noise", "digits-mlp", ("sgd", "momentum", "adagrad", "rmsprop", "adam"), batch_sizes=(16, 128, 512)),
+        Study(
+            "drift",
+            "digits-mlp",
+            ("sgd", "momentum", "adagrad", "rmsprop", "adam"),
+            schedules=("constant", "cosine"),
+            drift=0.25,
+        ),
+    )
+}
 _KEPT = (
     "name", "optimizer", "tuned", "lr", "at_edge", "value", "train_loss", "val_loss", "diverged", "seconds",
     "tuning_cost", "doubt", "sensitivity", "highest_survivor", "lowest_diverged",
@@ -31,49 +62,68 @@ _KEPT = (
 
 
 def compute_optimizers(
-    tasks: Iterable[str] = TASKS, workers: int = 2, path: Path = OPTIMIZERS_FILE, *, seeds: int = 3, trials: int = 9
+    names: Iterable[str] = tuple(STUDIES),
+    workers: int = 2,
+    path: Path = OPTIMIZERS_FILE,
+    *,
+    seeds: int = 3,
+    trials: int = 9,
 ) -> None:
-    """Compare the contenders on each task and add the rows to the record; rows of the same tasks are replaced."""
-    jobs = [(task, seeds, trials) for task in tasks]
-    rows = [row for row in read_rows(path) if row["task"] not in set(tasks)]
+    """Run the studies and add their rows to the record; rows of the same studies are replaced."""
+    jobs = [(STUDIES[name], seeds, trials) for name in names]
+    wanted = {study.name for study, _, _ in jobs}
+    rows = [row for row in read_rows(path) if row["study"] not in wanted]
     progress = Progress("optimizers", float(len(jobs)), workers, None)
     for job, found in each_done(_compared, jobs, workers):
         if isinstance(found, Exception):
             raise found
         rows += found
         write_record(path, header("optimizers"), rows)
-        progress.advance(1.0, job[0])
+        progress.advance(1.0, job[0].name)
 
 
-def _compared(job: tuple[str, int, int]) -> list[dict[str, Any]]:
-    name, seeds, trials = job
+def _compared(job: tuple[Study, int, int]) -> list[dict[str, Any]]:
+    study, seeds, trials = job
     torch.set_num_threads(1)
-    found = stepsize.compare(stepsize.build_task(name), CONTENDERS, seeds=seeds, trials=trials)
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))["rounds"][0]
-    best = told["standings"][0]["name"]
+    task = stepsize.build_task(study.task)
+    found = stepsize.compare(
+        drifting(task, study.drift) if study.drift else task,
+        study.contenders,
+        schedules=study.schedules,
+        batch_sizes=study.batch_sizes,
+        seeds=seeds,
+        trials=trials,
+    )
+    rounds = json.loads(json.dumps(found.to_json(), allow_nan=False))["rounds"]
+    return [row for one in rounds for row in _rows(study, one, found.conditions.horizon)]
+
+
+def _rows(study: Study, one: dict[str, Any], steps: int) -> list[dict[str, Any]]:
     return [
         {
-            "task": name,
+            "study": study.name,
+            "task": study.task,
+            "batch_size": one["batch_size"],
             "place": place,
-            "leads": one["name"] in told["leaders"],
-            "best": best,
-            "verdict": told["verdict"],
-            "steps": found.conditions.horizon,
-            "target": told["target"],
-            "target_steps": list(one["steps_to_target"].values()),
-            "judged": list(one["judged"].values()),
-            "basin": None if one["basin"] is None else one["basin"]["decades"],
-            **{key: one[key] for key in _KEPT},
+            "leads": standing["name"] in one["leaders"],
+            "verdict": one["verdict"],
+            "steps": steps,
+            "target": one["target"],
+            "target_steps": list(standing["steps_to_target"].values()),
+            "judged": list(standing["judged"].values()),
+            "basin": None if standing["basin"] is None else standing["basin"]["decades"],
+            **{key: standing[key] for key in _KEPT},
         }
-        for place, one in enumerate(told["standings"], 1)
+        for place, standing in enumerate(one["standings"], 1)
     ]
 
 
 def optimizers_report(path: Path = OPTIMIZERS_FILE) -> str:
     """Return the tables of the record."""
-    rows = read_rows(path)
-    if not rows:
+    every = read_rows(path)
+    if not every:
         return "No record yet: `python -m benchmarks optimizers`."
+    rows = [row for row in every if row["study"] == row["task"]]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     about = (
         f"{len(tasks)} tasks. Loss above the best contender's on the same task, in per cent of it, at the tuned rate, "
@@ -82,9 +132,18 @@ def optimizers_report(path: Path = OPTIMIZERS_FILE) -> str:
     )
     parts = [about, _across(rows, tasks)]
     for task in tasks:
-        own = sorted((row for row in rows if row["task"] == task), key=lambda row: row["place"])
-        parts += [f"#### {task}: {_winner(own)}", _table(own)]
+        parts += _section(task, [row for row in rows if row["task"] == task])
+    for name, title in (("noise", "batch size"), ("drift", "inputs that turn by 90° during the training")):
+        own = [row for row in every if row["study"] == name]
+        for size in dict.fromkeys(row["batch_size"] for row in own):
+            what = title if size is None else f"{title} {size}"
+            parts += _section(f"{own[0]['task']}, {what}", [row for row in own if row["batch_size"] == size])
     return "\n\n".join(parts)
+
+
+def _section(title: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+    own = sorted(rows, key=lambda row: row["place"])
+    return [f"#### {title}: {_winner(own)}", _table(own)]
 
 
 def _across(rows: Sequence[dict[str, Any]], tasks: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 import stepsize
-from stepsize.errors import InputError, NotStackableError
+from stepsize.errors import InputError
 from stepsize.training import Followed, Task, follow
 from stepsize.training.batches import Stream
 from stepsize.training.population.following import _chosen, _lower, _stages
@@ -172,9 +172,24 @@ def test_bad_input_is_told(changes: dict[str, Any], arguments: dict[str, Any], m
         follow(make(**changes), **arguments)
 
 
-def test_what_cannot_be_stacked_is_told() -> None:
-    with pytest.raises(NotStackableError):
-        follow(make(optimizer=lambda parameters, lr: torch.optim.LBFGS(parameters, lr=lr)), 0.1)
+class Own(torch.optim.Adam):
+    """An optimizer that a population does not know, so that its members are trained one after the other."""
+
+
+def test_what_cannot_be_stacked_follows_too() -> None:
+    stacked = follow(make(), 1e-4, seed=0)
+    apart = follow(make(optimizer=lambda parameters, lr: Own(parameters, lr=lr)), 1e-4, seed=0)
+    assert [one.lr for one in apart.decisions] == [one.lr for one in stacked.decisions]
+    assert apart.run.losses == pytest.approx(stacked.run.losses, rel=1e-3)
+    assert apart.run.val_loss == pytest.approx(stacked.run.val_loss, rel=1e-3)
+    assert apart.cost == stacked.cost
+
+
+def test_an_optimizer_that_averages_is_judged_by_its_average() -> None:
+    pytest.importorskip("schedulefree")
+    found = follow(make(optimizer="schedule-free-adamw", schedule="constant"), 1e-4, seed=0)
+    assert found.lr > 1e-3
+    assert found.run.val_loss < 0.5
 
 
 def test_as_good_is_not_worth_moving_for() -> None:

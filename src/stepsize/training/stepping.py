@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,10 +66,21 @@ class Stepper:
 
     def step(self, step: int) -> Tensor:
         """Make update number ``step`` and return its mean training loss, shape ``()``, on the device."""
-        factor = self._factors[step]
+        self.scale(self._factors[step])
+        return self.update([next(self._stream) for _ in range(self._task.accumulate)])
+
+    def scale(self, factor: float) -> None:
+        """Set the groups' rates to ``factor`` times their peaks."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        return self.update([next(self._stream) for _ in range(self._task.accumulate)])
+
+    def forked(self) -> Stepper:
+        """Return one that goes on from here with copies of model and optimizer; the data are shared."""
+        other = copy.copy(self)
+        other.model, other.optimizer, other._scaler = copy.deepcopy((self.model, self.optimizer, self._scaler))
+        other._call = Call(other.optimizer)
+        other._parameters = [p for p in other.model.parameters() if p.requires_grad]
+        return other
 
     def update(self, batches: Sequence[Any]) -> Tensor:
         """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""

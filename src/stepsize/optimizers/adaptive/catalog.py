@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.optimizers.adaptive.adaptive import Adaptive
+from stepsize.optimizers.adaptive.greedy import Greedy
 from stepsize.optimizers.adaptive.hypergradient import Hypergradient
 from stepsize.optimizers.adaptive.line_search import LineSearch
 from stepsize.optimizers.adaptive.mechanic import Mechanic
@@ -51,6 +52,7 @@ RULES: dict[str, RuleEntry] = {
         RuleEntry("polyak-sps", "Polyak, SPS", partial(Polyak, "sps")),
         RuleEntry("polyak-decaying", "Polyak, DecSPS", partial(Polyak, "decsps")),
         RuleEntry("ali-g", "Polyak, ALI-G", partial(Polyak, "ali-g")),
+        RuleEntry("greedy", "greedy, by the loss's progress", Greedy),
         RuleEntry("line-search", "Armijo line search", LineSearch),
     )
 }

@@ -12,20 +12,16 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.batches import Stream, count_examples
-from stepsize.training.digest import digest
 from stepsize.training.evaluate import evaluate
-from stepsize.training.population.cohort import Look, build_stacked, clip_gradients, clip_limits, look
-from stepsize.training.population.members import Members
-from stepsize.training.population.stacked import StackedOptimizer
+from stepsize.training.population.crowd import Crowd, begin_crowd
 from stepsize.training.position import DataPosition
 from stepsize.training.rng import RngState, isolated_rng
 from stepsize.training.runs import Divergence, Progress, Run, Setting, Watcher
-from stepsize.training.stepping import build_model, rung_factors
+from stepsize.training.stepping import rung_factors
 from stepsize.training.task import Task
 
 __all__ = ["Decision", "Followed", "follow"]
@@ -118,7 +114,6 @@ def follow(
 
     Raises:
         InputError: If the task has no unseen data, is shorter than 40 updates, or an argument is out of range.
-        NotStackableError: If model or optimizer cannot be trained as a population.
 
     Example:
         >>> from stepsize.tasks import build_task
@@ -139,38 +134,20 @@ def follow(
     if task.horizon < _FEWEST:
         raise InputError("task", task.horizon, f"must have at least {_FEWEST} steps to be followed", "Raise its steps")
     setting = Setting(float(lr), task.seed if seed is None else seed, task.horizon)
-    known = look(task, setting)
     positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
     try:
         with isolated_rng(setting.seed):
-            return _Following(task, setting, known, watcher).run(decisions)
+            return _Following(task, setting, watcher).run(decisions)
     finally:
         for position in positions:
             position.restore()
 
 
 @dataclass
-class _Crowd:
-    """Members with their optimizer, and by what each multiplies the rate."""
-
-    members: Members
-    optimizer: StackedOptimizer
-    times: Tensor
-
-    def forked(self, places: Sequence[int], times: Sequence[float] | None = None) -> _Crowd:
-        """Return a crowd that goes on from members at ``places``; this one stays."""
-        chosen = torch.tensor(places, device=self.times.device)
-        members = self.members.forked(chosen)
-        optimizer = self.optimizer.forked(chosen, list(members.parameters.values()))
-        kept = self.times.index_select(0, chosen)
-        return _Crowd(members, optimizer, kept if times is None else torch.tensor(times).to(kept))
-
-
-@dataclass
 class _Kept:
     """What a retreat goes back to: the crowd of one at the last good decision, and what it was judged."""
 
-    crowd: _Crowd
+    crowd: Crowd
     value: float
 
 
@@ -178,17 +155,12 @@ class _Kept:
 class _Following:
     """One training while it is followed."""
 
-    def __init__(self, task: Task, setting: Setting, known: Look, watcher: Watcher | None) -> None:
+    def __init__(self, task: Task, setting: Setting, watcher: Watcher | None) -> None:
         self._began = time.perf_counter()
         self._task = task
         self._setting = setting
         self._watcher = watcher
-        model = build_model(task)
-        self._initial = digest(dict(model.state_dict()))
-        members = Members(task, model, 1, known.rehearsal)
-        times = torch.ones(1, dtype=torch.float64, device=next(iter(members.parameters.values())).device)
-        self._crowd = _Crowd(members, build_stacked([task], [setting], members), times)
-        self._clips = clip_limits([task], members)
+        self._crowd, self._initial = begin_crowd(task, setting)
         self._factors = rung_factors(task, setting.steps)
         self._stream = Stream(task.train)
         self._ahead: deque[Any] = deque()  # batches that a cooldown has seen and the training has not
@@ -216,7 +188,7 @@ class _Following:
 
     def _decide(self, tried: Sequence[float], steps: int, *, wide: bool) -> int:
         """Fork, judge, and go on with the best; return whether that is higher (1), lower (-1) or neither (0)."""
-        start, peak = self._crowd, float(self._crowd.times[0])
+        start, peak = self._crowd, self._crowd.times[0]
         crowd = start.forked([0] * len(tried), [peak * times for times in tried])
         losses = self._updates(crowd, [self._step + more for more in range(steps)], self._next)
         values = self._judged(crowd, losses)
@@ -237,14 +209,14 @@ class _Following:
 
     def _retreat(self, what: str, tried: tuple[tuple[float, float], ...]) -> None:
         """Go back to the weights of the last good decision, at a lower rate."""
-        lower = float(self._kept.crowd.times[0]) / _RETREAT
+        lower = self._kept.crowd.times[0] / _RETREAT
         self._kept = _Kept(self._kept.crowd.forked([0], [lower]), self._kept.value)
         self._crowd = self._kept.crowd.forked([0])
         lr = self._setting.lr * lower
         reason = f"{what}: back to the weights of the last good decision, at lr {number_text(lr)}."
         self._decisions.append(Decision(self._step, tried, lr, reason))
 
-    def _judged(self, crowd: _Crowd, losses: NDArray[np.float64]) -> list[float]:
+    def _judged(self, crowd: Crowd, losses: NDArray[np.float64]) -> list[float]:
         """Return what each member is judged after a cooldown, on a copy and on the batches that come next."""
         cooled = crowd.forked(range(len(crowd.times)))
         length = max(_LEAST // 2, round(_COOLDOWN * len(losses)))
@@ -261,37 +233,33 @@ class _Following:
         random.restore()
         return values
 
-    def _value(self, crowd: _Crowd, member: int) -> float:
+    def _value(self, crowd: Crowd, member: int) -> float:
         """Return what a member is judged on unseen data, lower is better; infinite where that is not finite."""
-        done = evaluate(self._task, crowd.members.put_on(member), step=self._step)
+        with crowd.judged(member):
+            done = evaluate(self._task, crowd.put_on(member), step=self._step)
         self._passes += done.examples / max(1.0, self._examples[0] / max(1, self._examples[1]))
         value = done.evaluation.judged(self._task.judge, maximize=self._task.maximize)
         return value if math.isfinite(value) else math.inf
 
     def _train(self, steps: int) -> bool:
         """Go on alone; return whether it survived."""
-        lr = self._setting.lr * float(self._crowd.times[0])
+        lr = self._setting.lr * self._crowd.times[0]
         losses = self._updates(self._crowd, [self._step + more for more in range(steps)], self._next)[:, 0]
         self._step += steps
         self._write(losses.tolist(), lr, steps)
         return bool(np.isfinite(losses).all())
 
     def _updates(
-        self, crowd: _Crowd, at: Sequence[int], batches: Callable[[], Any], *, falling: bool = False
+        self, crowd: Crowd, at: Sequence[int], batches: Callable[[], Any], *, falling: bool = False
     ) -> NDArray[np.float64]:
         """Update all members, at the schedule's factors of the updates ``at``; return their losses, (steps, K)."""
         losses = []
-        limits = None if self._clips is None else self._clips.expand(len(crowd.times))
         for number, step in enumerate(at):
             now = [batches() for _ in range(self._task.accumulate)]
             self._examples[0] += sum(count_examples(batch) for batch in now)
             self._examples[1] += len(now)
-            found, gradients = crowd.members.gradients(now)
-            if limits is not None:
-                clip_gradients(gradients, limits)
             left = 1 - (number + 1) / (len(at) + 1) if falling else 1.0
-            crowd.optimizer.step(gradients, crowd.times * (self._factors[step] * left))
-            losses.append(found)
+            losses.append(crowd.update(now, self._factors[step] * left))
             if self._watcher is not None and not falling:
                 self._watcher(Progress(self._setting, step + 1, None))
         self._passes += 3.0 * len(at) * self._task.accumulate * len(crowd.times)
@@ -306,8 +274,9 @@ class _Following:
         self._lrs += [lr * factor for factor in self._factors[len(self._lrs) : len(self._lrs) + steps]]
 
     def _followed(self) -> Followed:
-        model = self._crowd.members.put_on(0)
-        done = evaluate(self._task, model, step=self._setting.steps)
+        model = self._crowd.put_on(0)
+        with self._crowd.judged(0):
+            done = evaluate(self._task, model, step=self._setting.steps)
         loss = done.evaluation.loss
         lost = None if math.isfinite(loss) else Divergence(self._step, f"the loss on unseen data is {loss}")
         judging = done.examples / max(1.0, self._examples[0] / self._examples[1])
