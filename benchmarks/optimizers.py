@@ -174,7 +174,7 @@ def _winner(own: Sequence[dict[str, Any]]) -> str:
 
 def _table(own: Sequence[dict[str, Any]]) -> str:
     heads = ["contender", "lr", "unseen loss", "training loss", f"steps to {own[0]['target']:.3g}", "basin, decades"]
-    heads += ["mean excess over 3 decades", "diverges from", "tuning, trainings", "s a training"]
+    heads += ["mean excess over 3 decades", "diverges from", "tuning, trainings"]
     lines = []
     for row in own:
         reached = sorted(step for step in row["target_steps"] if step is not None)
@@ -190,7 +190,6 @@ def _table(own: Sequence[dict[str, Any]]) -> str:
                 _number(row["sensitivity"]),
                 _number(row["lowest_diverged"]),
                 f"{row['tuning_cost']:.1f}",
-                _number(row["seconds"]),
             ]
         )
     return markdown_table(heads, lines)

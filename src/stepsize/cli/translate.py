@@ -1,0 +1,91 @@
+"""``stepsize translate``: a rate for one setting, carried to another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.options import JsonOption
+from stepsize.cli.output import facts, print_json, show
+from stepsize.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stepsize.optimizers import Translation
+
+__all__ = ["EXAMPLE", "NAME", "command", "render"]
+
+NAME = "translate"
+EXAMPLE = "stepsize translate 0.1 --from sgd --to momentum --batch-size 64:256"
+_T = TypeVar("_T")
+
+
+def command(
+    lr: Annotated[float, typer.Argument(metavar="LR", help="A rate that is good as things are.", show_default=False)],
+    *,
+    from_: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="The optimizer that it is good for.", show_default=False)
+    ],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NAME", help="The optimizer to carry it to. Default: the same.")
+    ] = None,
+    momentum: Annotated[
+        str | None, typer.Option("--momentum", metavar="FROM:TO", help="Momentum, or the first beta.")
+    ] = None,
+    batch_size: Annotated[str | None, typer.Option("--batch-size", metavar="FROM:TO", help="Examples a batch.")] = None,
+    horizon: Annotated[
+        str | None, typer.Option("--horizon", metavar="FROM:TO", help="Updates of a whole training.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry a rate to another optimizer, momentum, batch size or horizon, with a range and what it rests on."""
+    with reporting_failures():
+        from stepsize.optimizers import Conditions, translate
+
+        betas = _pair("--momentum", momentum, float)
+        sizes = _pair("--batch-size", batch_size, int)
+        horizons = _pair("--horizon", horizon, int)
+        before = Conditions(from_, betas[0], sizes[0], horizons[0])
+        after = Conditions(to or from_, betas[1], sizes[1], horizons[1])
+        found = translate(lr, from_=before, to=after)
+        if as_json:
+            print_json(asdict(found))
+        else:
+            show(render(found))
+        if found.lr is None:
+            raise typer.Exit(NO_ANSWER)
+
+
+def render(found: Translation) -> RenderableType:
+    """Return a translation as something that rich can show: where to start, the range, each rule and its warning."""
+    from stepsize.curves.numerals import number_text, span_text
+
+    start = "none: no rule leads there" if found.lr is None else number_text(found.lr)
+    rows: list[tuple[str, RenderableType]] = [
+        ("start at", Text(start, style="bold cyan" if found.lr is not None else "bold yellow")),
+        ("look from", span_text((found.low, found.high))),
+    ]
+    for rule in found.rules:
+        low, high = number_text(rule.low), number_text(rule.high)
+        rows.append((rule.what, f"× {number_text(rule.factor)} ({low} to {high}), holding {rule.held}"))
+        rows.append(("", Text(rule.source, style="dim")))
+    rows += [("careful", Text(f"{warning}.", style="yellow")) for warning in found.warnings]
+    return Group(facts(rows))
+
+
+def _pair(option: str, text: str | None, kind: Callable[[str], _T]) -> tuple[_T | None, _T | None]:
+    if text is None:
+        return None, None
+    first, colon, second = text.partition(":")
+    try:
+        if colon:
+            return kind(first), kind(second)
+    except ValueError:
+        pass
+    raise InputError(option, text, "must be two numbers with a colon between them", f"For example {option} 64:256")

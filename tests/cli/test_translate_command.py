@@ -1,0 +1,59 @@
+"""`stepsize translate` says where a rate lies elsewhere, and on what that rests."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.cli.conftest import Invoke
+
+import stepsize
+from stepsize import Conditions
+from stepsize.cli.translate import EXAMPLE
+
+
+def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
+    done = invoke("translate", "0.1", "--from", "sgd", "--to", "momentum", "--batch-size", "64:256", "--json")
+    found = stepsize.translate(0.1, from_=Conditions("sgd", batch_size=64), to=Conditions("momentum", batch_size=256))
+    told = json.loads(done.stdout)
+    assert (told["lr"], told["low"], told["high"]) == pytest.approx((found.lr, found.low, found.high))
+    assert [rule["what"] for rule in told["rules"]] == [rule.what for rule in found.rules]
+
+
+def test_people_read_the_rules_and_their_warnings(invoke: Invoke) -> None:
+    done = invoke("translate", "0.1", "--from", "momentum", "--momentum", "0.9:0.95", "--horizon", "1000:4000")
+    assert done.exit_code == 0
+    assert "start at" in done.stdout
+    assert "lr / (1 − m)" in done.stdout
+    assert "J. Bjorck et al." in done.stdout
+    assert "careful" in done.stdout
+
+
+def test_where_no_rule_leads_it_says_so(invoke: Invoke) -> None:
+    done = invoke("translate", "0.1", "--from", "sgd", "--to", "adamw")
+    assert done.exit_code == 3
+    assert "none: no rule leads there" in done.stdout
+    assert "search, for example with stepsize.find" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("0.1", "--from", "sdg"), "Did you mean 'sgd'"),
+        (("0", "--from", "sgd"), "lr must be a positive, finite learning rate"),
+        (("0.1", "--from", "sgd", "--batch-size", "64"), "--batch-size must be two numbers with a colon between them"),
+        (
+            ("0.1", "--from", "sgd", "--batch-size", "64:x"),
+            "--batch-size must be two numbers with a colon between them",
+        ),
+        (("0.1", "--from", "adagrad", "--momentum", "0.9:0.5"), "momentum has no meaning to Adagrad"),
+    ],
+)
+def test_bad_input_is_told(arguments: tuple[str, ...], message: str, invoke: Invoke) -> None:
+    done = invoke("translate", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_its_example_runs(invoke: Invoke) -> None:
+    assert invoke(*EXAMPLE.split()[1:]).exit_code == 0
