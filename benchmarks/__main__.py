@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     adaptive = commands.add_parser("adaptive", help="rates that adapt by themselves, from a bad start")
     adaptive.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="default 0,1,2")
     adaptive.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
-    adaptive.add_argument("--follow", action="store_true", help="only stepsize.follow, beside the references kept")
+    adaptive.add_argument("--only", type=_names, help="rules to add to the record, for example follow,greedy")
     adaptive.set_defaults(run=_adaptive)
 
     optimizers = commands.add_parser("optimizers", help="optimizers on real tasks, each at its own tuned rate")
@@ -204,10 +204,10 @@ def _optimizers(arguments: argparse.Namespace) -> None:
 
 
 def _adaptive(arguments: argparse.Namespace) -> None:
-    from benchmarks.adaptive import compute_adaptive, compute_following
+    from benchmarks.adaptive import compute_adaptive, compute_more
 
-    if arguments.follow:
-        compute_following(arguments.workers)
+    if arguments.only:
+        compute_more(arguments.only, arguments.workers)
     else:
         compute_adaptive(arguments.seeds, arguments.workers)
 

@@ -27,13 +27,15 @@ from benchmarks.tables import markdown_table, percent
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.workers import Progress, each_done
 from stepsize.optimizers.adaptive import RULES, Adapted
+from stepsize.training import TensorBatches
+from stepsize.training.evaluate import evaluate
 
-__all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_following"]
+__all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_more"]
 
 ADAPTIVE_FILE = RECORDS_FOLDER / "adaptive.json"
 STARTS = (0.01, 10.0)
 _FOLLOW = "follow"  # no wrapper of an optimizer: stepsize.follow, which forks
-_NAMES = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "line-search")
+_NAMES = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "greedy", "line-search")
 _ROUNDS = 7
 _UPDATES = 15
 
@@ -56,32 +58,50 @@ def compute_adaptive(seeds: Iterable[int] = (0, 1, 2), workers: int = 2, path: P
         progress.advance(1.0, job[0].name)
 
 
-def compute_following(workers: int = 2, path: Path = ADAPTIVE_FILE) -> None:
-    """Train the same starts with ``stepsize.follow`` and put its rows into the record, beside the references there."""
-    rows = [row for row in read_rows(path) if row["rule"] != _FOLLOW]
+def compute_more(rules: Iterable[str], workers: int = 2, path: Path = ADAPTIVE_FILE) -> None:
+    """Train the starts that the record knows with these rules too, and put their rows into it."""
+    wanted = tuple(rules)
+    rows = [row for row in read_rows(path) if row["rule"] not in wanted]
+    rows += overheads([rule for rule in wanted if rule != _FOLLOW])
     references = [row for row in rows if row["rule"] == _NAMES[0] and "start" in row]
     curves = {combo.name: curve.best_lr for combo, curve in load_curves(all_combos(), TRUTH_FOLDER).items()}
-    jobs = [(row, curves[Combo(row["task"], row["optimizer"]).name]) for row in references]
-    progress = Progress("following", float(len(jobs)), workers, None)
-    for job, found in each_done(_followed, jobs, workers):
+    jobs = [(rule, row, curves[Combo(row["task"], row["optimizer"]).name]) for rule in wanted for row in references]
+    progress = Progress("adaptive", float(len(jobs)), workers, None)
+    for job, found in each_done(_more, jobs, workers):
         if isinstance(found, Exception):
             raise found
         rows.append(found)
-        write_record(path, header("adaptive --follow"), rows)
-        progress.advance(1.0, job[0]["task"])
+        write_record(path, header(f"adaptive --only {','.join(wanted)}"), rows)
+        progress.advance(1.0, f"{job[0]} on {job[1]['task']}")
 
 
-def _followed(job: tuple[dict[str, Any], float]) -> dict[str, Any]:
-    row, best = job
+def _more(job: tuple[str, dict[str, Any], float]) -> dict[str, Any]:
+    rule, row, best = job
     torch.set_num_threads(1)
-    task = build(Combo(row["task"], row["optimizer"]))
-    found = stepsize.follow(task, best * row["start"], seed=row["seed"])
-    loss = math.inf if found.run.divergence is not None else found.run.judged("loss")
+    combo = Combo(row["task"], row["optimizer"])
     kept = {key: row[key] for key in ("task", "optimizer", "start", "seed", "tuned", "fixed", "untrained")}
+    if rule == _FOLLOW:
+        return kept | {"rule": rule} | _followed(build(combo), best, row["start"], row["seed"])
+    return kept | {"rule": rule, "loss": _known(_adapted(build(combo), rule, best * row["start"], row["seed"]))}
+
+
+def _followed(task: stepsize.Task, best: float, start: float, seed: int) -> dict[str, Any]:
+    """Follow every second example of the unseen data, and judge all by the others, which nothing has chosen by."""
+    assert isinstance(task.val, TensorBatches)
+    halves = [TensorBatches(tuple(t[half::2] for t in task.val.tensors), task.val.batch_size, False) for half in (0, 1)]
+    # The schedule as it was given: the settled one would be settled twice.
+    chooses, judges = (
+        dataclasses.replace(task, val=half, schedule=task.given_schedule, epochs=None) for half in halves
+    )
+    found = stepsize.follow(chooses, best * start, seed=seed)
+    loss = math.inf
+    if found.run.divergence is None and found.run.model is not None:
+        loss = evaluate(judges, found.run.model, step=task.horizon).evaluation.loss
     return {
-        **kept,
-        "rule": _FOLLOW,
-        "loss": rounded(loss) if math.isfinite(loss) else None,
+        "tuned": rounded(_final(judges, best, seed)),
+        "fixed": _known(_final(judges, best * start, seed)),
+        "untrained": rounded(stepsize.train(judges, best * 1e-12, seed=seed, steps=1).judged("loss")),
+        "loss": _known(loss),
         "trainings": rounded(found.cost),
         "ended": rounded(found.lr / best),
     }
@@ -93,25 +113,29 @@ def _measured(job: Job) -> list[dict[str, Any]]:
     tuned = _final(task, best, seed)
     fixed = _final(task, best * start, seed)
     untrained = stepsize.train(task, best * 1e-12, seed=seed, steps=1).judged("loss")
-    rows = []
-    for rule in _NAMES:
-        factory = Adapted(combo.optimizer, rule)
-        # The schedule as it was given: the settled one would be settled twice.
-        adapting = dataclasses.replace(task, optimizer=factory, schedule=task.given_schedule, epochs=None)
-        rows.append(
-            {
-                "task": combo.task,
-                "optimizer": combo.optimizer,
-                "rule": rule,
-                "start": start,
-                "seed": seed,
-                "tuned": rounded(tuned),
-                "fixed": rounded(fixed) if math.isfinite(fixed) else None,
-                "untrained": rounded(untrained),
-                "loss": rounded(loss) if math.isfinite(loss := _final(adapting, best * start, seed)) else None,
-            }
-        )
-    return rows
+    return [
+        {
+            "task": combo.task,
+            "optimizer": combo.optimizer,
+            "rule": rule,
+            "start": start,
+            "seed": seed,
+            "tuned": rounded(tuned),
+            "fixed": _known(fixed),
+            "untrained": rounded(untrained),
+            "loss": _known(_adapted(task, rule, best * start, seed)),
+        }
+        for rule in _NAMES
+    ]
+
+
+def _adapted(task: stepsize.Task, rule: str, lr: float, seed: int) -> float:
+    factory = Adapted(task.optimizer, rule)
+    return _final(dataclasses.replace(task, optimizer=factory, schedule=task.given_schedule, epochs=None), lr, seed)
+
+
+def _known(loss: float) -> float | None:
+    return rounded(loss) if math.isfinite(loss) else None
 
 
 def _final(task: stepsize.Task, lr: float, seed: int) -> float:
@@ -119,21 +143,21 @@ def _final(task: stepsize.Task, lr: float, seed: int) -> float:
     return math.inf if run.divergence is not None else run.judged("loss")
 
 
-def overheads() -> list[dict[str, Any]]:
+def overheads(rules: Sequence[str] = _NAMES) -> list[dict[str, Any]]:
     """Return the time of an update with each rule, over that of the optimizer alone: 1.07 million parameters."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     x, y = torch.randn(128, 784), torch.randint(10, (128,))
     rows = []
     for optimizer in ("momentum", "adamw"):
-        ways = {"plain": None, **{rule: rule for rule in _NAMES}}
+        ways = {"plain": None, **{rule: rule for rule in rules}}
         made = {way: _Loop(optimizer, rule, x, y) for way, rule in ways.items()}
         times: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(_ROUNDS):  # interleaved: the machine is not equally fast all the time
             for way, loop in made.items():
                 times[way].append(loop.seconds(_UPDATES))
         plain = statistics.median(times["plain"])
-        for rule in _NAMES:
+        for rule in rules:
             ratios = [a / b for a, b in zip(times[rule], times["plain"], strict=True)]
             rows.append(
                 {
@@ -200,8 +224,9 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     if forked:
         about += (
             f" Following forks, so that it does the work of {statistics.median(forked):.1f} trainings (median; "
-            f"{min(forked):.1f} to {max(forked):.1f}), and chooses by the unseen data that judge here; the others "
-            "train once and do not see them."
+            f"{min(forked):.1f} to {max(forked):.1f}), and it chooses by every second example of "
+            "the unseen data: its rows are judged by the others, and so are the references beside it. The other rules "
+            "train once."
         )
     heads = ["rule", "start", "share: median", "p10", "worst", "≥ 90 %", "lost", "regret: median", "p90"]
     lines = [
@@ -240,11 +265,15 @@ def _per_task(rows: Sequence[dict[str, Any]]) -> str:
     keys = list(dict.fromkeys((row["task"], row["optimizer"], row["start"]) for row in rows))
     lines = []
     for key in sorted(keys):
-        own = [row for row in rows if (row["task"], row["optimizer"], row["start"]) == key]
-        by_rule = [_mean(row["loss"] for row in own if row["rule"] == rule) for rule in (*_NAMES, _FOLLOW)]
+        every = [row for row in rows if (row["task"], row["optimizer"], row["start"]) == key]
+        own = [row for row in every if row["rule"] != _FOLLOW]
+        followed = [row for row in every if row["rule"] == _FOLLOW]
+        by_rule = [_mean(row["loss"] for row in own if row["rule"] == rule) for rule in _NAMES]
         first = [_mean(row[name] for row in own) for name in ("tuned", "fixed")]
-        lines.append([key[0], key[1], f"{key[2]:g} ×", *first, *by_rule])
-    return markdown_table(["task", "optimizer", "start", "tuned", "fixed", *_NAMES, _FOLLOW], lines)
+        beside = f"{_mean(row['loss'] for row in followed)} ({_mean(row['tuned'] for row in followed)})"
+        lines.append([key[0], key[1], f"{key[2]:g} ×", *first, *by_rule, beside])
+    heads = ["task", "optimizer", "start", "tuned", "fixed", *_NAMES, f"{_FOLLOW} (tuned, same half)"]
+    return markdown_table(heads, lines)
 
 
 def _mean(values: Iterable[float | None]) -> str:
