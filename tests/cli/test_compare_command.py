@@ -33,10 +33,10 @@ def test_people_read_a_table_and_a_verdict_and_it_goes_on_where_it_was(invoke: I
     task = write_task("task = make(steps=120)")
     done = invoke("compare", task, *SMALL, "--plot", "c.svg")
     assert done.exit_code == 0, done.stderr
-    head = next(line for line in done.stdout.splitlines() if "validation loss" in line)
-    for column in ("lr", "± seeds", "training loss", "steps to", "basin", "diverges from", "tuning"):
+    head = next(line for line in done.stdout.splitlines() if "val loss" in line)
+    for column in ("lr", "± seeds", "train loss", "steps to", "basin", "lost from", "tuning"):
         assert column in head
-    assert "tuned with 4 trainings on one seed, then trained on 2 others" in done.stdout
+    assert "tuned with 4 trainings on one seed (cost in trainings), then trained on 2 others" in done.stdout
     assert Path("c.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "12 of 12 trainings" in done.stderr
     again = invoke("compare", task, *SMALL, "--json")

@@ -135,7 +135,7 @@ def render(found: Comparison) -> RenderableType:
         ("for", f"{found.conditions.horizon:,} steps, judged by {found.conditions.judge}"),
         (
             "each",
-            f"tuned with {found.trials} trainings on one seed, then trained on {len(found.seeds)} "
+            f"tuned with {found.trials} trainings on one seed (cost in trainings), then trained on {len(found.seeds)} "
             f"other{'s' * (len(found.seeds) != 1)}",
         ),
         ("cost", f"{found.cost:.1f} trainings, {number_text(found.seconds)} s"),
@@ -155,8 +155,9 @@ def _table(one: Round, judge: str) -> Table:
     beside = _beside(one, judge)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
-    headings = ("lr", judge, "± seeds", *beside, f"steps to {number_text(one.target)}")
-    for heading in (*headings, "basin", "diverges from", "tuning"):
+    losses = [name.replace("validation", "val").replace("training", "train") for name in (judge, *beside)]
+    headings = ("lr", losses[0], "± seeds", *losses[1:], f"steps to {number_text(one.target)}")
+    for heading in (*headings, "basin, decades", "lost from", "tuning cost"):
         table.add_column(heading, justify="right")
     for standing in one.standings:
         leading = standing.contender.name in one.leaders
@@ -196,9 +197,9 @@ def _cells(standing: Standing, losses: list[float]) -> list[str]:
         told(float(np.std(values, ddof=1)) if len(values) > 1 else None),
         *map(told, losses),
         "never" if math.isinf(steps) else "–" if math.isnan(steps) else f"{steps:,.0f}",
-        "–" if basin is None else f"{basin.decades:.1f} decades",
+        "–" if basin is None else f"{basin.decades:.1f}",
         told(None if tuning is None else tuning.lowest_diverged),
-        f"{standing.tuning_cost:.1f} trainings" if standing.tuning_cost else "none",
+        f"{standing.tuning_cost:.1f}" if standing.tuning_cost else "none",
     ]
 
 

@@ -128,7 +128,11 @@ def run_info(view: RunView) -> RunInfo:
         place_point(step, loss, "validation", y) for step, loss in zip(view.val_steps, view.val_losses, strict=True)
     )
     finite_lrs = lrs[np.isfinite(lrs)]
-    rates = replace(value_axis(finite_lrs, "learning rate", keep=[0.0]), count=3) if finite_lrs.size else None
+    rates = (
+        replace(value_axis(finite_lrs, "learning rate", keep=[0.0, finite_lrs.max()]), count=3)
+        if finite_lrs.size
+        else None
+    )
     diverged = [] if view.diverged_step is None else [view.diverged_step]
     at = thinned(lrs, _MOST_POINTS)
     smooth = np.asarray(view.smoothed, dtype=np.float64)
