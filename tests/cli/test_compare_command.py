@@ -51,7 +51,7 @@ def test_schedules_are_contenders_and_batch_sizes_rounds(invoke: Invoke, write_t
         "compare", write_task(), "--optimizers", "sgd", "--schedules", "constant", "--schedules", "cosine",
         "--batch-sizes", "16,32", "--trials", "3", "--seeds", "1", "--store", "none",
     )  # fmt: skip
-    assert done.stdout.count("sgd, cosine") >= 2
+    assert done.stdout.count("sgd with cosine") >= 2
     assert "batch size 16" in done.stdout
     assert "At batch size 32:" in done.stdout
 

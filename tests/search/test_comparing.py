@@ -110,7 +110,7 @@ def test_schedules_and_batch_sizes_multiply_and_rounds_are_apart() -> None:
     assert [one.batch_size for one in found.rounds] == [8, 16]
     for one in found.rounds:
         names = {standing.contender.name for standing in one.standings}
-        assert names == {"sgd, constant", "sgd, cosine", "adam, constant", "adam, cosine"}
+        assert names == {"sgd with constant", "sgd with cosine", "adam with constant", "adam with cosine"}
     assert "At batch size 8:" in found.status
     assert "At batch size 16:" in found.status
     steps = [len(one.standings[0].finals[0].losses) for one in found.rounds]

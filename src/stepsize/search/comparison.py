@@ -42,7 +42,7 @@ class Contender:
     @property
     def name(self) -> str:
         """What tables call it."""
-        parts = [self.optimizer if self.schedule is None else f"{self.optimizer}, {self.schedule}"]
+        parts = [self.optimizer if self.schedule is None else f"{self.optimizer} with {self.schedule}"]
         return " ".join([*parts, *([] if self.tuned else ["(untuned)"])])
 
 
