@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
+from tests.search.plane import Counting, make
 
 import stepsize
 from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
@@ -20,43 +19,6 @@ from stepsize.search.comparing import CLASSICS, CompareProgress, coarse_rates, c
 from stepsize.search.comparison import Contender, Round, Standing, judge_round, steps_to, tuning_doubt
 from stepsize.search.jobs import Job, Outcome, Trial
 from stepsize.search.swept import SweptRun
-from stepsize.training import InOrder, Run, Setting, Task
-from stepsize.training.runs import Watcher
-
-
-def make(steps: int = 24, **others: Any) -> Task:
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(96, 6, generator=generator)
-    y = x @ torch.randn(6, 1, generator=generator) + 0.1 * torch.randn(96, 1, generator=generator)
-    given: dict[str, Any] = {
-        "model": lambda: nn.Linear(6, 1),
-        "loss": nn.functional.mse_loss,
-        "train": (x[:64], y[:64]),
-        "val": (x[64:], y[64:]),
-        "optimizer": "sgd",
-        "steps": steps,
-        "batch_size": 16,
-        "name": "plane",
-    }
-    return Task(**(given | others))
-
-
-class Counting(InOrder):
-    """Keeps what was trained; stops the comparison after some."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        super().__init__()
-        self.trained: list[Setting] = []
-        self._stop = stop
-
-    def stream(
-        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
-    ) -> Iterator[tuple[int, Run]]:
-        for place, run in super().stream(task, settings, watcher=watcher):
-            if self._stop is not None and len(self.trained) >= self._stop:
-                raise KeyboardInterrupt
-            self.trained.append(settings[place])
-            yield place, run
 
 
 def outcome(lr: float, value: float, seed: int = 0) -> Outcome:

@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 import pytest
-from tests.search.test_sweeping import keys, make
+from tests.search.plane import make
+from tests.search.test_sweeping import keys
 
 from stepsize.errors import InputError, UnknownStudyError
 from stepsize.search.result import SweepResult

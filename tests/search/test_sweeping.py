@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.search.plane import Counting, make
 from torch import nn
 
 from stepsize.errors import InputError, UnknownNameError
@@ -17,47 +17,11 @@ from stepsize.search.result import SweepResult
 from stepsize.search.sweeping import SweepProgress, sweep
 from stepsize.search.workers import Local
 from stepsize.store import Store
-from stepsize.training import InOrder, Metric, Run, Setting, Task
-from stepsize.training.runs import Watcher
-
-
-def make(steps: int = 24, **others: Any) -> Task:
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(96, 6, generator=generator)
-    y = x @ torch.randn(6, 1, generator=generator)
-    given: dict[str, Any] = {
-        "model": lambda: nn.Linear(6, 1),
-        "loss": nn.functional.mse_loss,
-        "train": (x[:64], y[:64]),
-        "val": (x[64:], y[64:]),
-        "optimizer": "sgd",
-        "steps": steps,
-        "batch_size": 16,
-        "name": "plane",
-    }
-    return Task(**(given | others))
+from stepsize.training import Metric, TensorBatches
 
 
 def keys(found: SweepResult) -> list[tuple[int, float, int]]:
     return [outcome.job.key for outcome in found.outcomes]
-
-
-class Counting(InOrder):
-    """Counts the trainings; stops the sweep after some."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        super().__init__()
-        self.trained: list[Setting] = []
-        self._stop = stop
-
-    def stream(
-        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
-    ) -> Iterator[tuple[int, Run]]:
-        for place, run in super().stream(task, settings, watcher=watcher):
-            if self._stop is not None and len(self.trained) >= self._stop:
-                raise KeyboardInterrupt
-            self.trained.append(settings[place])
-            yield place, run
 
 
 def test_it_finds_the_rate_of_a_plane() -> None:
@@ -240,3 +204,13 @@ def test_nothing_learned_is_said() -> None:
     assert found.summary.verdict.code in ("nothing-learned", "at-edge")
     assert not found.summary.verdict.trustworthy
     assert math.isfinite(found.untrained)
+
+
+def test_the_cost_of_a_batch_size_counts_from_that_of_the_batches() -> None:
+    # The batches are the task's own, of 16; its argument batch_size, 32, says nothing about them.
+    x, y = torch.randn(64, 6), torch.randn(64, 1)
+    task = make(train=TensorBatches((x, y), 16), batch_size=32, val=(x, y))
+    same, double = (sweep(task, lr=[0.01], seeds=1, batch_size=[size], repeats=0) for size in (16, 32))
+    plain = sweep(task, lr=[0.01], seeds=1, repeats=0)
+    assert same.cost == pytest.approx(plain.cost)
+    assert double.cost == pytest.approx(plain.cost, rel=0.2)  # half the updates, of twice the examples

@@ -266,8 +266,8 @@ class _Running:
             self._watcher(self._progress(outcome=outcome))
 
     def _outcome(self, job: Job, run: Run) -> Outcome:
-        batch_size = varied(self._task, run.setting.changes).batch_size
-        size = batch_size / self._task.batch_size  # a pass over larger batches is dearer
+        batch_size = run.setting.changes.batch_size or self._start.batch_size
+        size = batch_size / self._start.batch_size  # a pass over larger batches is dearer
         diverged = None if run.divergence is None else min(1.0, run.divergence.step / run.setting.steps)
         return Outcome(
             job,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, value_axis
-from stepsize.views.layers import edges, layered, level, line_legend, lines, points
+from stepsize.views.layers import edges, layered, level, lines, points, series_encodings
 from stepsize.views.marks import Line, Point, checked_arrays, edge_notes, line_through, place_point
-from stepsize.views.theme import COLOURS, DASHES, header, themed
+from stepsize.views.theme import COLOURS, header, themed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -167,15 +167,8 @@ def best_against_cost_chart(view: BestAgainstCostView) -> alt.LayerChart:
     Returns:
         An altair chart; show it in a notebook or write it with ``save_chart``.
     """
-    import altair as alt
-
     info = best_against_cost_info(view)
-    names = list(info.series)
-    legend = line_legend(names) if len(names) > 1 else None
-    scale = alt.Scale(domain=names, range=list(COLOURS[: len(names)]))
-    colour = alt.Color("series:N", legend=legend, scale=scale)
-    patterns = alt.Scale(domain=names, range=list(DASHES[: len(names)]))
-    dash = alt.StrokeDash("series:N", legend=legend, scale=patterns)
+    colour, dash = series_encodings(info.series)
     text = "" if info.target is None else f"{view.target_text} {number_text(info.target)}"
     chart = layered(
         *level(info.target, text, info.y),

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from stepsize.curves.numerals import wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import edges, layered, line_legend, lines, points
+from stepsize.views.layers import edges, layered, lines, points, series_encodings
 from stepsize.views.marks import Line, Point, checked_arrays, edge_notes, line_through, place_point
-from stepsize.views.theme import COLOURS, DASHES, header, themed
+from stepsize.views.theme import COLOURS, header, themed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -162,15 +162,8 @@ def contenders_chart(view: ContendersView) -> alt.LayerChart:
     Returns:
         An altair chart; show it in a notebook or write it with ``save_chart``.
     """
-    import altair as alt
-
     info = contenders_info(view)
-    names = list(info.names)
-    legend = line_legend(names) if len(names) > 1 else None
-    colours = alt.Scale(domain=names, range=list(COLOURS[: len(names)]))
-    colour = alt.Color("series:N", legend=legend, scale=colours)
-    patterns = alt.Scale(domain=names, range=list(DASHES[: len(names)]))
-    dash = alt.StrokeDash("series:N", legend=legend, scale=patterns)
+    colour, dash = series_encodings(info.names)
     chart = layered(
         *lines(info.curves, info.x, info.y, colour, name="contenders", width=1.8, dash=dash),
         points(info.points, info.x, info.y, colour, size=24, opacity=0.9),

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from stepsize.views.axes import Axis
 from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, Flag, Line, Point
-from stepsize.views.theme import ANSWER, HEIGHT, LINE_HEIGHT, MUTED, ROLE_COLOURS, ROLE_DASHES, WARNING, WIDTH
+from stepsize.views.theme import (
+    ANSWER,
+    COLOURS,
+    DASHES,
+    HEIGHT,
+    LINE_HEIGHT,
+    MUTED,
+    ROLE_COLOURS,
+    ROLE_DASHES,
+    WARNING,
+    WIDTH,
+)
 
 if TYPE_CHECKING:
     import altair as alt
@@ -216,6 +227,17 @@ def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
         symbolStrokeWidth=3,
         symbolOpacity=1,
     )
+
+
+def series_encodings(names: Sequence[str]) -> tuple[Any, Any]:
+    """Return the encodings of colour and dash that tell lines apart by name; a legend where there are several."""
+    import altair as alt
+
+    legend = line_legend(names) if len(names) > 1 else None
+    scale = alt.Scale(domain=list(names), range=list(COLOURS[: len(names)]))
+    patterns = alt.Scale(domain=list(names), range=list(DASHES[: len(names)]))
+    colour = alt.Color("series:N", legend=legend, scale=scale)
+    return colour, alt.StrokeDash("series:N", legend=legend, scale=patterns)
 
 
 def _scale(axis: Axis) -> alt.Scale:
