@@ -35,7 +35,7 @@ __all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_more
 ADAPTIVE_FILE = RECORDS_FOLDER / "adaptive.json"
 STARTS = (0.01, 10.0)
 _FOLLOW = "follow"  # no wrapper of an optimizer: stepsize.follow, which forks
-_NAMES = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "greedy", "line-search")
+_NAMES = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "polyak-estimated", "greedy", "line-search")
 _ROUNDS = 7
 _UPDATES = 15
 

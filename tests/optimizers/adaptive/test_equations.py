@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 
 from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Mechanic, Polyak, Rule
+from stepsize.optimizers.adaptive.rule import Now
 
 DTYPE = torch.float64
 SCALES = np.array([1.0, 0.3, 0.1, 2.0])
@@ -252,3 +253,39 @@ def test_sps_agrees_with_another_implementation() -> None:
     ours, _ = run(Polyak("sps", most=0.8 / 0.01), 0.01, 10)
 
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_an_estimated_target_is_a_level_below_the_record() -> None:
+    rng = np.random.default_rng(0)
+    losses = np.concatenate([np.geomspace(4.0, 2.0, 120), np.full(180, 2.0)]) + 0.05 * rng.normal(size=300)
+    rule, found = Polyak(target="estimated"), []
+    for loss in losses:
+        rule.multiplier(Now([], [], 1.0, 0.1, float(loss), None, (1e-6, 1e6)))
+        found.append(rule._level())
+
+    mean = record = since = losses[0]
+    gap, waited, expected = abs(losses[0]) / 2, 0, [losses[0] / 2]
+    for loss in losses[1:]:
+        mean = 0.9 * mean + 0.1 * loss
+        record, waited = min(record, mean), waited + 1
+        if record <= since - gap / 2:
+            since, waited = record, 0
+        elif waited == 50:
+            gap, since, waited = gap / 2, record, 0
+        expected.append(record - gap)
+    assert found == pytest.approx(expected)
+    assert gap < 0.2  # drawn near where nothing falls any more
+    assert 1.6 < found[-1] < 2.0
+
+
+def test_an_estimated_target_trains_where_no_loss_is_near_zero() -> None:
+    weight = nn.Parameter(torch.tensor(START))
+    optimizer = Adaptive(SGD([weight], lr=1e-4), Polyak(target="estimated"))
+    scales = torch.tensor(SCALES)
+    for t in range(800):
+        optimizer.zero_grad()
+        loss = 0.5 * (scales * (weight - torch.tensor(centre(t))) ** 2).sum() + 100.0
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(loss=loss)
+    ends = 0.5 * (scales * weight.detach() ** 2).sum().item()
+    assert ends < 0.1 * float(0.5 * (SCALES * START**2).sum())

@@ -213,9 +213,10 @@ class Adaptive(Optimizer):
         )
         wanted = self.rule.multiplier(now)
         multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
-        moved = self._copied(parameters)
+        moved = self._copied(parameters) if self.rule.sees_movement else []
         self._step_at(multiplier)
-        torch._foreach_sub_(moved, parameters)
+        if moved:
+            torch._foreach_sub_(moved, parameters)
         multiplier = self.rule.learn(now, moved, multiplier)
         self._kept["rule"] = self.rule.memory
         self._note(multiplier)

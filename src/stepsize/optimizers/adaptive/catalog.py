@@ -49,6 +49,7 @@ RULES: dict[str, RuleEntry] = {
         ),
         RuleEntry("mechanic", "Mechanic", Mechanic),
         RuleEntry("polyak", "Polyak, SPS-max", partial(Polyak, "sps-max")),
+        RuleEntry("polyak-estimated", "Polyak, SPS-max, estimated target", partial(Polyak, target="estimated")),
         RuleEntry("polyak-sps", "Polyak, SPS", partial(Polyak, "sps")),
         RuleEntry("polyak-decaying", "Polyak, DecSPS", partial(Polyak, "decsps")),
         RuleEntry("ali-g", "Polyak, ALI-G", partial(Polyak, "ali-g")),

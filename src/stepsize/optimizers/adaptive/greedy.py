@@ -48,6 +48,7 @@ class Greedy(Rule):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"loss"})
+    sees_movement: ClassVar[bool] = False
 
     def __init__(
         self, window: int = 10, confidence: float = 1.0, up: float = 1.5, down: float = 0.5, patience: int = 3

@@ -16,6 +16,8 @@ __all__ = ["Polyak"]
 Form = Literal["sps", "sps-max", "decsps", "ali-g"]
 _FORMS = ("sps", "sps-max", "decsps", "ali-g")
 _SMALL = 1e-5  # δ of ALI-G
+_KEEP = 0.9  # of the mean of the losses that an estimated target goes by
+_PATIENCE = 50  # updates without enough progress after which the target is drawn nearer
 
 
 @final
@@ -35,12 +37,18 @@ class Polyak(Rule):
       batch reaches does no harm; c_{t−1} s_{t−1} begins at b;
     - ali-g: s = min((f_t − f*) / (g_t·d_t + δ lr), 1) with δ = 1e-5: the scheduled rate is the largest.
 
+    Where no bound is known, or no batch comes near it (a text's loss is never near 0), the target is estimated: a level
+    below the record r, the lowest running mean m_t = 0.9 m_{t−1} + 0.1 f_t so far: f* = r − δ, at first δ = |f_0| / 2.
+    Each time r falls by δ / 2 below where it was when this was last looked at, the level has proved reachable and δ
+    stays; where it has not in 50 updates, δ is halved.
+
     Under a schedule lr is the peak, and its factor multiplies the step. Where the movement does not go downhill
     (g·d ≤ 0, as momentum may), s stays as it was.
 
     Args:
         form: Which of the four.
-        target: f*, what no batch's loss can be below; 0 for most losses.
+        target: f*, what no batch's loss can be below; 0 for most losses. ``"estimated"`` is the level above; a batch
+            whose loss lies below it leaves s as it was.
         c: The constant, > 0.
         most: b, the largest multiplier, > 0.
         doubling: T, in updates, ≥ 1.
@@ -51,7 +59,8 @@ class Polyak(Rule):
 
     Source: N. Loizou et al., Stochastic Polyak Step-size for SGD, 2021 (sps, sps-max); A. Orvieto et al., Dynamics of
     SGD with Stochastic Polyak Stepsizes, 2022 (decsps); L. Berrada et al., Training Neural Networks for and by
-    Interpolation, 2020 (ali-g).
+    Interpolation, 2020 (ali-g); A. Nedić, D. Bertsekas, Incremental Subgradient Methods for Nondifferentiable
+    Optimization, 2001, for target levels; the running mean and the constants are ours.
 
     Example:
         >>> from stepsize.optimizers.adaptive import Adaptive
@@ -70,7 +79,7 @@ class Polyak(Rule):
         self,
         form: Form = "sps-max",
         *,
-        target: float = 0.0,
+        target: float | Literal["estimated"] = 0.0,
         c: float = 1.0,
         most: float = 1e6,
         doubling: int = 100,
@@ -78,12 +87,15 @@ class Polyak(Rule):
         super().__init__()
         if form not in _FORMS:
             raise UnknownNameError("form", form, _FORMS)
-        check_number("target", target, -math.inf, math.inf, open_low=True)
+        if target != "estimated":
+            check_number("target", target, -math.inf, math.inf, open_low=True)
         check_number("c", c, 0, math.inf)
         check_number("most", most, 0, math.inf)
         check_number("doubling", doubling, 1, math.inf, open_low=False)
         self.form, self.target, self.c, self.most, self.doubling = form, target, c, most, doubling
         self.memory = {"s": None, "updates": 0}
+        if target == "estimated":
+            self.memory |= {"mean": None, "record": 0.0, "gap": 0.0, "since": 0.0, "waited": 0}
 
     def multiplier(self, now: Now) -> float:
         """Return the last s: the optimizer proposes a movement, which is scaled after it.
@@ -91,7 +103,9 @@ class Polyak(Rule):
         At s = 1 a rate that is far too small would propose one that is lost in the rounding of the weights.
         """
         assert now.loss is not None  # needed, so it is there
-        if now.loss < self.target:
+        if isinstance(self.target, str):
+            self._estimate(now.loss)
+        elif now.loss < self.target:
             remedy = "Give a target that no loss lies below, or another rule"
             raise InputError("loss", now.loss, f"must not be below the target {self.target:g} of Polyak", remedy)
         return 1.0 if self.memory["s"] is None else self.memory["s"]
@@ -101,8 +115,9 @@ class Polyak(Rule):
         assert now.loss is not None
         # At the peak rate, so that the schedule's factor is not made up for but multiplies.
         downhill = float(dot(now.gradients, moved)) / (now.factor * multiplier) if now.factor else 0.0  # the one look
-        if math.isfinite(downhill) and downhill > 0 and math.isfinite(now.loss):
-            self.memory["s"] = now.bounded(self._scaled(now.loss - self.target, downhill, now.peak))
+        gap = now.loss - self._level()
+        if math.isfinite(downhill) and downhill > 0 and math.isfinite(gap) and gap >= 0:
+            self.memory["s"] = now.bounded(self._scaled(gap, downhill, now.peak))
         self.memory["updates"] += 1
         s: float = multiplier if self.memory["s"] is None else self.memory["s"]
         torch._foreach_add_(now.parameters, moved, alpha=1 - s / multiplier)
@@ -110,7 +125,26 @@ class Polyak(Rule):
 
     def why(self) -> str:
         """Return what the loss said."""
-        return f"the target loss {self.target:g} lies that far along the update"
+        return f"the target loss {self._level():.4g} lies that far along the update"
+
+    def _level(self) -> float:
+        return self.memory["record"] - self.memory["gap"] if isinstance(self.target, str) else self.target
+
+    def _estimate(self, loss: float) -> None:
+        """Move the estimated target."""
+        memory = self.memory
+        if not math.isfinite(loss):
+            return
+        if memory["mean"] is None:
+            memory |= {"mean": loss, "record": loss, "gap": abs(loss) / 2, "since": loss}
+            return
+        memory["mean"] = _KEEP * memory["mean"] + (1 - _KEEP) * loss
+        memory["record"] = min(memory["record"], memory["mean"])
+        memory["waited"] += 1
+        if memory["record"] <= memory["since"] - memory["gap"] / 2:
+            memory |= {"since": memory["record"], "waited": 0}
+        elif memory["waited"] >= _PATIENCE:
+            memory |= {"gap": memory["gap"] / 2, "since": memory["record"], "waited": 0}
 
     def _scaled(self, gap: float, downhill: float, lr: float) -> float:
         last, t = self.memory["s"], self.memory["updates"]

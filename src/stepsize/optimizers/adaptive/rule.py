@@ -52,6 +52,7 @@ class Rule(ABC):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()  # "loss", "look"
+    sees_movement: ClassVar[bool] = True  # copies of the weights are made for it; without, _moved is empty
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
