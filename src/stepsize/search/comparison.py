@@ -292,7 +292,7 @@ def judge_round(
     best, others = ranked[0], ranked[1:]
     if not math.isfinite(best.value):
         reason = (
-            "every contender diverged, at every rate or on one of the seeds: look at the data and at the loss first"
+            "Every contender diverged, at every rate or on one of the seeds: look at the data and at the loss first"
         )
         return Round(batch_size, tuple(ranked), target, (), Verdict("all-diverged", _sentence(reason), False))
     level = 1 - _ERROR / max(1, len(others))
@@ -368,7 +368,7 @@ def _verdict(compared: Sequence[Standing], leaders: tuple[str, ...], untrained: 
     name, value = best.contender.name, number_text(best.value)
     edge = _edge_note(compared)
     if best.value >= untrained:
-        reason = f"no contender got below the {number_text(untrained)} of the untrained model: train longer"
+        reason = f"No contender got below the {number_text(untrained)} of the untrained model: train longer"
         return Verdict("nothing-learned", _sentence(reason), False)
     if len(compared) == 1:
         return Verdict("alone", _sentence(f"{name} reaches {value}; there is nothing to compare it with{edge}"), True)
@@ -382,7 +382,7 @@ def _verdict(compared: Sequence[Standing], leaders: tuple[str, ...], untrained: 
     margin = "" if last is None else f" {last.told_of(name, leaders[1])}"
     if last is not None and last.distinguishable:
         margin += f" A finer search of {leaders[1]}'s rate may undo that: raise the number of trials."
-    reason = f"no winner: {name} reaches {value} and cannot be told apart from {rest}{edge}.{margin}"
+    reason = f"No winner: {name} reaches {value} and cannot be told apart from {rest}{edge}.{margin}"
     return Verdict("tied", _sentence(reason), True)
 
 
