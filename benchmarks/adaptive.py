@@ -58,14 +58,26 @@ def compute_adaptive(seeds: Iterable[int] = (0, 1, 2), workers: int = 2, path: P
         progress.advance(1.0, job[0].name)
 
 
-def compute_more(rules: Iterable[str], workers: int = 2, path: Path = ADAPTIVE_FILE) -> None:
-    """Train the starts that the record knows with these rules too, and put their rows into it."""
+def compute_more(
+    rules: Iterable[str], workers: int = 2, path: Path = ADAPTIVE_FILE, *, follow_seeds: Iterable[int] = (0, 1, 2)
+) -> None:
+    """Train the starts that the record knows with these rules too, and put their rows into it.
+
+    Following brings its own references, so that it may have more seeds than the record.
+    """
     wanted = tuple(rules)
     rows = [row for row in read_rows(path) if row["rule"] not in wanted]
     rows += overheads([rule for rule in wanted if rule != _FOLLOW])
     references = [row for row in rows if row["rule"] == _NAMES[0] and "start" in row]
     curves = {combo.name: curve.best_lr for combo, curve in load_curves(all_combos(), TRUTH_FOLDER).items()}
-    jobs = [(rule, row, curves[Combo(row["task"], row["optimizer"]).name]) for rule in wanted for row in references]
+    seeded = [
+        row | {"seed": seed} for seed in follow_seeds for row in references if row["seed"] == references[0]["seed"]
+    ]
+    jobs = [
+        (rule, row, curves[Combo(row["task"], row["optimizer"]).name])
+        for rule in wanted
+        for row in (seeded if rule == _FOLLOW else references)
+    ]
     progress = Progress("adaptive", float(len(jobs)), workers, None)
     for job, found in each_done(_more, jobs, workers):
         if isinstance(found, Exception):
@@ -214,17 +226,18 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
         return "No record yet: `python -m benchmarks adaptive`."
     runs = [row for row in rows if "start" in row]
     times = [row for row in rows if "overhead" in row]
-    seeds = len({row["seed"] for row in runs})
+    seeds = len({row["seed"] for row in runs if row["rule"] != _FOLLOW})
     about = (
         f"{len({(row['task'], row['optimizer']) for row in runs})} tasks × optimizers, {seeds} seed(s). Share: of the "
         "gap in unseen loss between the fixed rate and the tuned one that is closed, 100 % = as good as tuned; "
         "trainings without a gap (below 2 %) are left out. A lost training counts as the untrained model."
     )
+    follow_seeds = len({row["seed"] for row in runs if row["rule"] == _FOLLOW})
     forked = [row["trainings"] for row in runs if row["rule"] == _FOLLOW]
     if forked:
         about += (
-            f" Following forks, so that it does the work of {statistics.median(forked):.1f} trainings (median; "
-            f"{min(forked):.1f} to {max(forked):.1f}), and it chooses by every second example of "
+            f" Following ({follow_seeds} seeds) forks, so that it does the work of "
+            f"{statistics.median(forked):.1f} trainings (median; {min(forked):.1f} to {max(forked):.1f}), and it chooses by every second example of "
             "the unseen data: its rows are judged by the others, and so are the references beside it. The other rules "
             "train once."
         )
