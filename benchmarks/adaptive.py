@@ -238,8 +238,8 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
         about += (
             f" Following ({follow_seeds} seed(s)) forks, so that it does the work of "
             f"{statistics.median(forked):.1f} trainings (median; {min(forked):.1f} to {max(forked):.1f}), "
-            "and it chooses by every second example of the unseen data: its rows are judged by the others, and so are the references beside it. The other rules "
-            "train once."
+            "and it chooses by every second example of the unseen data: "
+            "its rows are judged by the others, and so are the references beside it. The other rules train once."
         )
     heads = ["rule", "start", "share: median", "p10", "worst", "≥ 90 %", "lost", "regret: median", "p90"]
     lines = [
