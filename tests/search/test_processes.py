@@ -163,6 +163,8 @@ def test_workers_that_start_from_other_weights_are_found_out(crew: Processes) ->
         gathered(crew, [Setting(0.1, DIFFERS, 1)] * 2)
 
 
+# Where another test has imported JAX, it warns of every fork in this process, such as that of InOrder's loader below.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loader_with_processes_of_its_own_works_in_a_worker() -> None:
     loader = DataLoader(TensorDataset(X, X[:, :1]), batch_size=8, num_workers=1)
     task = Task(
