@@ -129,6 +129,20 @@ def test_rates_and_losses_are_those_of_what_remained() -> None:
     assert found.run.model is not None
 
 
+def test_its_cost_counts_forks_cooldowns_and_every_look_at_unseen_data() -> None:
+    task = make()  # 160 updates on batches of 16; the 32 examples of unseen data are two forward passes
+    stages = list(_stages(160, 8))
+    passes = 2.0  # before training
+    for number, (forked, alone) in enumerate(stages):
+        members = 3 if number else 7
+        cooldown = max(4, round(forked / 2))
+        passes += members * (3 * (forked + cooldown) + 2) + 3 * alone
+    passes += 2.0  # at the end
+    found = follow(task, 1e-4, seed=0)
+    assert found.run.passes == pytest.approx(passes)
+    assert found.cost == pytest.approx(passes / (3 * 160 + 2))
+
+
 def test_it_leaves_generators_and_data_as_they_were() -> None:
     task = make()
     before = RngState.take()

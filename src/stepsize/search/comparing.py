@@ -224,10 +224,10 @@ class _Runner:
         lr: float | None = OPTIMIZERS[contender.optimizer].default_lr
         if contender.tuned:
             coarse = coarse_rates(self.spans[contender.optimizer], self.trials)
-            outcomes += self._sweep(contender, size, "coarse", coarse, [self.tuning])
+            outcomes += self._run(contender, size, "coarse", coarse, [self.tuning]).outcomes
             fine = fine_rates(coarse, _best(outcomes), self.trials - len(coarse))
             if fine:
-                outcomes += self._sweep(contender, size, "fine", fine, [self.tuning])
+                outcomes += self._run(contender, size, "fine", fine, [self.tuning]).outcomes
             lr = _best(outcomes)
         finals: tuple[SweptRun, ...] = ()
         if lr is not None:
@@ -248,11 +248,6 @@ class _Runner:
             tuned_by=tuple(outcomes),
             steps_to_target={},
         )
-
-    def _sweep(
-        self, contender: Contender, size: int | None, phase: str, lrs: list[float], seeds: Sequence[int]
-    ) -> list[Outcome]:
-        return list(self._run(contender, size, phase, lrs, seeds).outcomes)
 
     def _run(
         self, contender: Contender, size: int | None, phase: str, lrs: list[float], seeds: Sequence[int]

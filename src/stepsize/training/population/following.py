@@ -168,8 +168,9 @@ class _Following:
         self._losses: list[float] = []
         self._lrs: list[float] = []
         self._decisions: list[Decision] = []
-        self._passes = 0.0
+        self._passes = 0.0  # of training
         self._examples = [0, 0]  # and batches
+        self._looked = 0  # examples of unseen data
         self._untrained = self._value(self._crowd, 0)
         self._kept = _Kept(self._crowd.forked([0]), self._untrained)
 
@@ -237,7 +238,7 @@ class _Following:
         """Return what a member is judged on unseen data, lower is better; infinite where that is not finite."""
         with crowd.judged(member):
             done = evaluate(self._task, crowd.put_on(member), step=self._step)
-        self._passes += done.examples / max(1.0, self._examples[0] / max(1, self._examples[1]))
+        self._looked += done.examples
         value = done.evaluation.judged(self._task.judge, maximize=self._task.maximize)
         return value if math.isfinite(value) else math.inf
 
@@ -279,15 +280,15 @@ class _Following:
             done = evaluate(self._task, model, step=self._setting.steps)
         loss = done.evaluation.loss
         lost = None if math.isfinite(loss) else Divergence(self._step, f"the loss on unseen data is {loss}")
-        judging = done.examples / max(1.0, self._examples[0] / self._examples[1])
-        once = 3.0 * self._setting.steps * self._task.accumulate + judging
+        batch = max(1.0, self._examples[0] / self._examples[1])
+        once = 3.0 * self._setting.steps * self._task.accumulate + done.examples / batch
         run = Run(
             setting=self._setting,
             losses=np.asarray(self._losses),
             evaluations=(done.evaluation,) if lost is None else (),
             divergence=lost,
             seconds=time.perf_counter() - self._began,
-            passes=self._passes + judging,
+            passes=self._passes + (self._looked + done.examples) / batch,
             initial=self._initial,
             model=model,
         )
