@@ -38,6 +38,12 @@ def test_it_answers_keeps_its_runs_and_goes_on(
     assert again["runs"] == first["runs"]  # taken over, costs to the last digit
 
 
+def test_without_a_store_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*_SMALL, "--store", "none") in (0, 3)
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(*_SMALL, "--store", str(tmp_path / "own.db"), "--name", "mine")
     output = capsys.readouterr()

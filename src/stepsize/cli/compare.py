@@ -16,7 +16,7 @@ from stepsize.cli.options import DataOption, DeviceOption, JsonOption, PlotOptio
 from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered
 from stepsize.cli.resolve import Wishes, opened_task
-from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption
+from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption, kept_in
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def command(
                     seeds=seeds,
                     target=target,
                     workers=workers,
-                    store=None if store == NOWHERE else store,
+                    store=kept_in(store),
                     name=name,
                     watcher=_watcher(meter),
                     asked={key: value for key, value in kept.items() if value is not None},

@@ -38,6 +38,7 @@ __all__ = [
     "StoreOption",
     "WorkersOption",
     "command",
+    "kept_in",
     "read_dimension",
     "render",
     "train",
@@ -57,6 +58,11 @@ WorkersOption = Annotated[
 ]
 STORE = "stepsize.db"
 NOWHERE = "none"
+
+
+def kept_in(store: str) -> str | None:
+    """Return what ``--store`` asks for, as the library takes it."""
+    return None if store == NOWHERE else store
 
 
 def _dimension(flag: str, text: str) -> Any:
@@ -200,7 +206,9 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
                     shown(progress)
 
                 kept = {name: value for name, value in asdict(asked).items() if value is not None}
-                found = sweep(opened, workers=workers, store=store, watcher=watch, **{"asked": kept, **options})
+                found = sweep(
+                    opened, workers=workers, store=kept_in(store), watcher=watch, **{"asked": kept, **options}
+                )
         except KeyboardInterrupt:
             if store == NOWHERE:
                 hint("Nothing was kept: the sweep had --store none.")
