@@ -87,6 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
     deepobs.set_defaults(run=_deepobs)
 
+    verdicts = commands.add_parser("verdicts", help="what watching says of rates that are too low, fine and too high")
+    verdicts.add_argument("--seeds", type=_numbers, default=(0,), help="default 0")
+    verdicts.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    verdicts.set_defaults(run=_verdicts)
+
+    guard = commands.add_parser("guard", help="faults on purpose, with a guard and without")
+    guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
+    guard.set_defaults(run=_guard)
+
+    watching = commands.add_parser("watch", help="what watching costs a step")
+    watching.add_argument("--device", default="cpu", help="default cpu")
+    watching.set_defaults(run=_watch)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
@@ -224,10 +237,32 @@ def _schedule_cost(arguments: argparse.Namespace) -> None:
     compute_cost(path=arguments.out or COST_FILE)
 
 
+def _verdicts(arguments: argparse.Namespace) -> None:
+    from benchmarks.verdicts import compute_verdicts, verdicts_report
+
+    compute_verdicts(arguments.seeds, workers=arguments.workers)
+    print(verdicts_report())
+
+
+def _guard(arguments: argparse.Namespace) -> None:
+    from benchmarks.guard_faults import compute_faults, faults_report
+
+    compute_faults(arguments.count)
+    print(faults_report())
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    from benchmarks.watch_overhead import compute_overhead, overhead_report
+
+    compute_overhead(arguments.device)
+    print(overhead_report())
+
+
 def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.adaptive import adaptive_report
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
+    from benchmarks.guard_faults import faults_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
@@ -238,6 +273,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
     from benchmarks.tables import regret_report, update_page
     from benchmarks.truth import TRUTH_FOLDER
+    from benchmarks.verdicts import VERDICTS_FILE, verdicts_report
+    from benchmarks.watch_overhead import overhead_report as watch_report
 
     curves = load_curves(all_combos(), arguments.truth or TRUTH_FOLDER)
     reports = {
@@ -250,6 +287,9 @@ def _tables(arguments: argparse.Namespace) -> None:
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
+        "verdicts": verdicts_report(VERDICTS_FILE),
+        "watch": watch_report(),
+        "guard": faults_report(),
         "population": population_report(POPULATION_FILE),
         "sweep-overhead": overhead_report(OVERHEAD_FILE),
     }

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from stepsize.finder import range_test_task as range_test_task
     from stepsize.integrations import to_keras as to_keras
     from stepsize.integrations import to_optax as to_optax
+    from stepsize.monitor import Finding as Finding
+    from stepsize.monitor import Guard as Guard
+    from stepsize.monitor import Watch as Watch
+    from stepsize.monitor import diagnose as diagnose
+    from stepsize.monitor import guard as guard
+    from stepsize.monitor import watch as watch
+    from stepsize.monitor import watch_task as watch_task
     from stepsize.optimizers import Conditions as Conditions
     from stepsize.optimizers import translate as translate
     from stepsize.optimizers.adaptive import Adapted as Adapted
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from stepsize.training import Snapshot as Snapshot
     from stepsize.training import Task as Task
     from stepsize.training import bind as bind
+    from stepsize.training import counterfactual as counterfactual
     from stepsize.training import follow as follow
     from stepsize.training import from_torch as from_torch
     from stepsize.training import preview_torch as preview_torch
@@ -42,6 +50,8 @@ _HOMES = {
     "Adapted": "stepsize.optimizers.adaptive",
     "Bound": "stepsize.training",
     "Conditions": "stepsize.optimizers",
+    "Finding": "stepsize.monitor",
+    "Guard": "stepsize.monitor",
     "Metric": "stepsize.training",
     "Plateau": "stepsize.training",
     "PlateauRule": "stepsize.curves",
@@ -50,7 +60,9 @@ _HOMES = {
     "adapt": "stepsize.optimizers.adaptive",
     "bind": "stepsize.training",
     "compare": "stepsize.search",
+    "counterfactual": "stepsize.training",
     "build_task": "stepsize.tasks",
+    "diagnose": "stepsize.monitor",
     "find": "stepsize.finder",
     "follow": "stepsize.training",
     "from_torch": "stepsize.training",
@@ -67,6 +79,10 @@ _HOMES = {
     "to_optax": "stepsize.integrations",
     "train": "stepsize.training",
     "translate": "stepsize.optimizers",
+    "Watch": "stepsize.monitor",
+    "guard": "stepsize.monitor",
+    "watch": "stepsize.monitor",
+    "watch_task": "stepsize.monitor",
 }
 __version__ = "0.1.0"
 __all__ = ["__version__", *sorted(_HOMES)]

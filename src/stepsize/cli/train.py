@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from stepsize.cli.diagnosis import findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
 from stepsize.cli.options import (
     DataOption,
@@ -24,6 +26,7 @@ from stepsize.cli.options import (
 from stepsize.cli.output import facts, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +61,18 @@ def command(
     follow: Annotated[
         bool, typer.Option("--follow", help="Let the rate follow unseen data, for about three trainings' work.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Watch its signals, and say what is wrong with the rate and why.")
+    ] = False,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Watch it, and go back to a good state when it is lost.")
+    ] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Also fork at a quarter at half and twice the rate, and compare.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one page.")
+    ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,8 +81,11 @@ def command(
         from stepsize.views import check_plot_path, run_chart
 
         path = None if plot is None else check_plot_path(plot)
+        if follow and (watch or guard or html):
+            raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
+        from stepsize.monitor import watch_task as watching
+        from stepsize.training import counterfactual, train
         from stepsize.training import follow as following
-        from stepsize.training import train
 
         with (
             opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
@@ -75,12 +93,24 @@ def command(
         ):
             watcher = train_watcher(meter)
             followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
+            watched = (
+                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher) if watch or guard or html else None
+            )
             marked = _marks(opened.horizon, marks)
-            run = followed.run if followed else train(opened, lr, seed=seed, marks=marked, watcher=watcher)
+            forked = counterfactual(opened, lr, seed=seed) if fork else None
+            done = followed or watched
+            run = done.run if done else train(opened, lr, seed=seed, marks=marked, watcher=watcher)
         if as_json:
-            print_json((followed or run).to_json())
+            more = {} if forked is None else {"fork": forked.to_json()}
+            print_json({**(done or run).to_json(), **more})
         else:
             show(render(run, opened, followed))
+            if watched is not None:
+                show(findings_text(watched.report, watched.acts))
+            if forked is not None:
+                show(Text(f"\n{forked.status}"))
+        if html is not None and watched is not None:
+            save_page(watched.report, html, opened.name)
         if path is not None:
             save_plot(run_chart(view_of(run, opened, followed)), path)
         if run.divergence is not None:

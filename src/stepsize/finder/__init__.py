@@ -1,6 +1,6 @@
 """The finder: range test, critical-rate probe, profile of data and model, and the whole recommendation."""
 
-from stepsize.finder.critical import Critical as Critical
+from stepsize.curves.critical import Critical as Critical
 from stepsize.finder.find import find as find
 from stepsize.finder.found import Found as Found
 from stepsize.finder.on_task import range_test_task as range_test_task

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch.optim import Optimizer
 
 from stepsize.curves import RangeReading, Verdict, suggest
+from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED
 from stepsize.errors import InputError
-from stepsize.finder.critical import Critical
 from stepsize.finder.ramp import Ramp, run_ramp
 from stepsize.finder.rates import as_optimizers
 from stepsize.finder.reach import Reach, reach

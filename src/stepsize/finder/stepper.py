@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stepsize.curves.critical import Critical, search_critical
 from stepsize.errors import InputError
-from stepsize.finder.critical import Critical, search_critical
 from stepsize.finder.distributed import mean_over_ranks
 from stepsize.finder.rates import Rates
 from stepsize.training.batches import Stream

@@ -10,8 +10,10 @@ from stepsize.training.loop import train as train
 from stepsize.training.plateau import Plateau as Plateau
 from stepsize.training.plateau import PlateauDrop as PlateauDrop
 from stepsize.training.plateau import PlateauStep as PlateauStep
+from stepsize.training.population import Counterfactual as Counterfactual
 from stepsize.training.population import Followed as Followed
 from stepsize.training.population import Population as Population
+from stepsize.training.population import counterfactual as counterfactual
 from stepsize.training.population import follow as follow
 from stepsize.training.runs import Changes as Changes
 from stepsize.training.runs import Divergence as Divergence

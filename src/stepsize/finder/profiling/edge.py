@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stepsize.finder.critical import Critical, search_critical
+from stepsize.curves.critical import Critical, search_critical
 from stepsize.training.batches import to_device
 from stepsize.training.evaluate import autocast
 from stepsize.training.rng import seed_everything

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from stepsize.curves.critical import Critical, search_critical
 from stepsize.curves.numerals import number_text
-from stepsize.finder.critical import Critical, search_critical
 
 LOW, HIGH = 1e-7, 10.0
 

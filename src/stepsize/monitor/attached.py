@@ -1,0 +1,92 @@
+"""What is attached to a training: its schedule or scheduler, and what its optimizer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from stepsize.monitor.record import Facts
+from stepsize.schedules import Schedule
+from stepsize.training.binding import Bound
+
+__all__ = ["Called", "facts_of", "free_estimate"]
+
+_POINTS = 1_000
+_FREE = ("Prodigy", "DAdapt")  # classes that estimate the distance to the solution, in group["d"]
+_BY_STEP = ("OneCycleLR", "CyclicLR", "LinearLR")
+
+
+class Called:
+    """Counts how often a torch scheduler is stepped against the updates made.
+
+    Args:
+        schedule: Anything; only torch schedulers are counted.
+    """
+
+    def __init__(self, schedule: Any) -> None:
+        counts_itself = isinstance(schedule, Bound)
+        self._scheduler = schedule if isinstance(schedule, LRScheduler) and not counts_itself else None
+        self._begin = _calls(self._scheduler)
+        self._updates = 0
+        self._early = False
+
+    def look(self, updates: int) -> None:
+        """Look at the scheduler after that many updates."""
+        if self._scheduler is None:
+            return
+        if not self._updates and _calls(self._scheduler) > self._begin and not updates:
+            self._early = True
+        self._updates = updates
+
+    def told(self) -> Mapping[str, Any]:
+        """Return what a rule may know of it; empty without one."""
+        if self._scheduler is None:
+            return {}
+        name = type(self._scheduler).__name__
+        calls = _calls(self._scheduler) - self._begin
+        by_step = name in _BY_STEP or getattr(self._scheduler, "total_steps", None) is not None
+        return {"name": name, "calls": calls, "updates": self._updates, "early": self._early, "by_step": by_step}
+
+
+def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) -> Facts:
+    """Return what is known of a training before its first step."""
+    groups = [group for one in optimizers for group in one.param_groups]
+    betas = [group["betas"][0] for group in groups if isinstance(group.get("betas"), tuple | list)]
+    momenta = [float(group["momentum"]) for group in groups if isinstance(group.get("momentum"), int | float)]
+    return Facts(
+        steps=steps,
+        optimizer="+".join(type(one).__name__ for one in optimizers),
+        momentum=max([*momenta, *(float(beta) for beta in betas)], default=0.0),
+        weight_decay=max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0),
+        learning_rate_free=any(_free(one) for one in optimizers),
+        schedule=_factors(schedule, steps),
+    )
+
+
+def free_estimate(optimizer: Optimizer) -> float | None:
+    """Return the distance that a learning-rate-free optimizer estimates; None where there is none."""
+    value = optimizer.param_groups[0].get("d")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _free(optimizer: Optimizer) -> bool:
+    return type(optimizer).__name__.startswith(_FREE) and "d" in optimizer.param_groups[0]
+
+
+def _calls(scheduler: LRScheduler | None) -> int:
+    return 0 if scheduler is None else int(scheduler.last_epoch)
+
+
+def _factors(schedule: Any, steps: int | None) -> tuple[float, ...]:
+    """Return a schedule's factors over the horizon, thinned; empty where they cannot be known ahead."""
+    course = getattr(schedule, "course", None)
+    value = schedule if isinstance(schedule, Schedule) else getattr(course, "rate", None)
+    if not isinstance(value, Schedule) or not steps:
+        return ()
+    factors = (value if value.settled else value.over(steps)).factors(steps)
+    kept = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).round().astype(int))
+    return tuple(factors[kept].tolist())

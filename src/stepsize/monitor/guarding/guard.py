@@ -1,0 +1,357 @@
+"""``guard``: a watched training that goes back when it is lost, and never silently."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, final
+
+import numpy as np
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from stepsize.errors import InputError
+from stepsize.monitor.finding import Finding
+from stepsize.monitor.guarding.batches import Replayable
+from stepsize.monitor.guarding.checkpoint import load, save
+from stepsize.monitor.guarding.expected import Expected
+from stepsize.monitor.guarding.journal import Entry, Journal
+from stepsize.monitor.guarding.policy import Policy, State, Trouble, decide, multiplier
+from stepsize.monitor.guarding.rates import Rates
+from stepsize.monitor.guarding.ring import Ring
+from stepsize.monitor.guarding.trouble import trouble_of
+from stepsize.monitor.reporting import Report
+from stepsize.monitor.verdict import RateVerdict
+from stepsize.monitor.watching import Watch, watch
+from stepsize.schedules import Schedule, points
+from stepsize.training.snapshot import Snapshot
+
+__all__ = ["Guard", "guard"]
+
+_LOG = logging.getLogger("stepsize")
+OnPlateau: TypeAlias = Literal["reduce", "stop"]
+_REDUCTION = 0.3
+
+
+def guard(
+    model: nn.Module | Iterable[nn.Module],
+    optimizer: Optimizer | Iterable[Optimizer],
+    *,
+    schedule: Any = None,
+    steps: int | None = None,
+    scaler: Any = None,
+    others: Iterable[Any] = (),
+    every: int | None = None,
+    keep: int = 3,
+    cut: float = 0.5,
+    rewarm: int | None = None,
+    retries: int = 5,
+    on_plateau: OnPlateau | None = None,
+    dry_run: bool = False,
+    journal: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    validate: Callable[[], Tensor | float] | None = None,
+    on_finding: Callable[[Finding], object] | None = None,
+) -> Guard:
+    """Guard a training: when it is lost, it goes back to a good state, at a lower rate or without the batches at fault.
+
+    Take batches from its ``batches(source)`` and call ``step(loss)`` after each update. On trouble (a loss or gradient
+    that is not finite, a loss far above what it was, a divergence) models, optimizers, scheduler, scaler, others,
+    random
+    generators and the position in the data go back to a snapshot in host memory. The same batches are replayed at
+    ``cut`` times the rate; if trouble comes again at the same batch it was the data, which are left out; if it comes
+    elsewhere it is the rate, which stays cut; else the rate comes back over ``rewarm`` steps.
+
+    Args:
+        model: What is trained, one or several.
+        optimizer: What updates it, one or several.
+        schedule: What sets the rate; its state goes back too.
+        steps: How many updates the training is to have.
+        scaler: The ``torch.amp.GradScaler``, where losses are scaled.
+        others: Whatever else goes back: averaged weights, metrics, with ``state_dict`` and ``load_state_dict``.
+        every: Steps between two snapshots; default a fiftieth of ``steps``, at least 10.
+        keep: How many snapshots are kept, at least 2.
+        cut: By what the rate is multiplied, in (0, 1).
+        rewarm: Over how many steps a rate cut for a replay comes back; default ``every``.
+        retries: How many acts it may take in one incident before it stops.
+        on_plateau: ``"reduce"`` multiplies the rate by 0.3 at a plateau, ``"stop"`` ends there; None only reports it.
+        dry_run: Whether it only writes down what it would do.
+        journal: A JSON file of all acts.
+        checkpoint: A file that each snapshot is also written to, whole or not at all; :meth:`Guard.resume` reads it.
+        validate: Returns the loss on unseen data, as for :func:`stepsize.watch`.
+        on_finding: Called with each new finding.
+
+    Returns:
+        A :class:`Guard`, a context manager.
+
+    Raises:
+        InputError: If an argument is not of these kinds.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> with guard(net, optimizer, steps=60) as guarding:
+        ...     for number, x in enumerate(guarding.batches(torch.randn(80, 8, 2))):
+        ...         loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        ...         optimizer.zero_grad(); _ = loss.backward()
+        ...         if number == 30:
+        ...             _ = net.weight.grad.fill_(float("nan"))
+        ...         _ = optimizer.step()
+        ...         guarding.step(loss)
+        >>> [entry.kind for entry in guarding.acts], bool(net.weight.isfinite().all())
+        (['replay'], True)
+    """
+    for name, value, least in (("every", every, 1), ("keep", keep, 2), ("rewarm", rewarm, 0), ("retries", retries, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(name, value, f"must be a whole number, at least {least}")
+    if not 0 < cut < 1:
+        raise InputError("cut", cut, "must lie between 0 and 1")
+    if on_plateau not in (None, "reduce", "stop"):
+        raise InputError("on_plateau", on_plateau, "must be 'reduce', 'stop' or None")
+    watching = watch(
+        model, optimizer, schedule=schedule, steps=steps, scaler=scaler, validate=validate, on_finding=on_finding
+    )
+    models = [model] if isinstance(model, nn.Module) else list(model)
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    between = every or max(10, (steps or 2_000) // 50)
+    stateful = [one for one in (schedule, scaler) if hasattr(one, "load_state_dict")]
+    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between)
+    return Guard(
+        watching,
+        models,
+        optimizers,
+        schedule,
+        [*stateful, *others],
+        policy,
+        steps=steps,
+        every=between,
+        keep=keep,
+        on_plateau=on_plateau,
+        dry_run=dry_run,
+        journal=None if journal is None else Path(journal),
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+
+
+@final
+class Guard:
+    """A training that is guarded; made by :func:`guard`.
+
+    Attributes:
+        watching: What watches it.
+        stopped: Why it was stopped, as a sentence; None while it goes on.
+        step_number: The update that comes next; it goes back with the training.
+    """
+
+    def __init__(
+        self,
+        watching: Watch,
+        models: Sequence[nn.Module],
+        optimizers: Sequence[Optimizer],
+        schedule: Any,
+        others: Sequence[Any],
+        policy: Policy,
+        *,
+        steps: int | None,
+        every: int,
+        keep: int,
+        on_plateau: OnPlateau | None,
+        dry_run: bool,
+        journal: Path | None,
+        checkpoint: Path | None,
+    ) -> None:
+        self.watching = watching
+        watching.be_prompt()
+        self.stopped: str | None = None
+        self.step_number = 0
+        self._models, self._optimizers, self._others = list(models), list(optimizers), list(others)
+        self._policy, self._state = policy, State()
+        self._steps, self._every, self._dry = steps, every, dry_run
+        self._on_plateau = on_plateau
+        self._journal = Journal(journal)
+        self._checkpoint = checkpoint
+        self._ring = Ring(self._snapshot, keep)
+        self._rates = Rates(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
+        self._batches: Replayable | None = None
+        self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
+        self._factors: list[float] = []
+        self._resumed = 0
+        self._marks: dict[int, Any] = {}
+        self._expected = Expected(schedule, watching.record)
+        self._looked = 0
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take all hooks off."""
+        self.close()
+
+    @property
+    def acts(self) -> tuple[Entry, ...]:
+        """What it did, in order."""
+        return tuple(self._journal.entries)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, the earliest first."""
+        return self.watching.findings
+
+    @property
+    def verdict(self) -> RateVerdict:
+        """Whether the rate is too high, too low or fine."""
+        return self.watching.verdict
+
+    @property
+    def position(self) -> int:
+        """The number of the batch that comes next, as drawn from the source."""
+        return 0 if self._batches is None else self._batches.position
+
+    @property
+    def nbytes(self) -> int:
+        """The host memory that the snapshots take, in bytes."""
+        return self._ring.nbytes
+
+    def report(self) -> Report:
+        """Return everything that is known by now."""
+        return self.watching.report()
+
+    def batches(self, source: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of ``source``, going back where the training does, until it or the steps end."""
+        self._batches = Replayable(source)
+        for _ in range(self._resumed):
+            next(self._batches, None)
+        self._batches.forget(self._resumed)
+        while self.stopped is None and (self._steps is None or self.step_number < self._steps):
+            if self.step_number % self._every == 0:
+                self._keep()
+            try:
+                batch = next(self._batches)
+            except StopIteration:
+                return
+            yield batch
+
+    def step(
+        self,
+        loss: Tensor | float | None = None,
+        *,
+        again: Callable[[], Tensor] | None = None,
+        val_loss: float | None = None,
+    ) -> None:
+        """Say that an update was made; on trouble, everything goes back before this returns.
+
+        Args:
+            loss: The training loss of the update.
+            again: As for :meth:`stepsize.Watch.step`.
+            val_loss: The loss on unseen data, where it was just measured.
+        """
+        batch = self._batches.position - 1 if self._batches is not None else self.step_number
+        self._numbers.append((self.watching.record.step, self.step_number, batch))
+        del self._factors[self.step_number :]
+        self._factors.append(multiplier(self._policy, self._state, self.step_number))
+        self.watching.step(loss, again=again, val_loss=val_loss)
+        self.step_number += 1
+        trouble = trouble_of(self.watching.record, list(self._numbers), self._looked, self._expected)
+        if trouble is not None:
+            self._act(trouble)
+        else:
+            self._settle()
+            self._plateau()
+
+    def schedule(self) -> Schedule:
+        """Return what it made of the rate as a schedule of multipliers, to be multiplied onto the one it guarded."""
+        factors = self._factors or [1.0]
+        kept = [0, *np.nonzero(np.diff(factors))[0], *(np.nonzero(np.diff(factors))[0] + 1), len(factors) - 1]
+        return points({at: factors[at] for at in sorted(set(map(int, kept)))})
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint, before ``batches``; return whether there was one."""
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return False
+        held = load(self._checkpoint, self._models, self._optimizers, self._others)
+        self.step_number, self._resumed = held["step"], held["position"]
+        self._state = State(level=held["level"])
+        self._factors = [*held["factors"]]
+        self.watching.record.step = self.step_number
+        return True
+
+    def close(self) -> None:
+        """Take all hooks off; doing so twice does no harm."""
+        self._rates.remove()
+        self.watching.close()
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, spill=True)
+
+    def _keep(self) -> None:
+        assert self._batches is not None
+        position = self._batches.position
+        self._ring.keep(self.step_number, position, self._rates.last)
+        self._marks[self.step_number] = self.watching.record.mark()
+        self._marks = {step: mark for step, mark in self._marks.items() if step >= self._ring.oldest.step}
+        self._batches.forget(self._ring.oldest.position)
+        if self._checkpoint is not None:
+            held = {"step": self.step_number, "position": position, "level": self._state.level}
+            save(self._checkpoint, self._models, self._optimizers, self._others, {**held, "factors": self._factors})
+
+    def _act(self, trouble: Trouble) -> None:
+        self._looked = self.watching.record.step
+        if self._batches is None or not len(self._ring):
+            return self._stop(trouble, "there is no snapshot: take batches from guarding.batches(source)")
+        if self._dry:
+            act, _ = decide(self._policy, State(), trouble, trouble.step)
+            entry = Entry(act.kind, trouble.step, None, self._state.level, None, act.skipped, act.why, done=False)
+            self._journal.add(entry)
+            return None
+        kept = self._ring.before(trouble.step - 2)
+        act, state = decide(self._policy, self._state, trouble, kept.step)
+        low = state.low_until if state.low_from is not None else None
+        self._journal.add(Entry(act.kind, trouble.step, kept.step, state.level, low, act.skipped, act.why, done=False))
+        _LOG.warning("stepsize.guard: %s", self._journal.entries[-1])
+        kept.snapshot.restore()
+        self._state = state
+        if act.kind == "cap":
+            self._rates.cap(kept.rates)
+        self._batches.go_back(kept.position)
+        self._batches.skip(act.skipped)
+        self.step_number = kept.step
+        self.watching.go_back(self._marks[kept.step])
+        self._journal.done()
+        if act.kind == "stop":
+            self.stopped = act.why
+        return None
+
+    def _stop(self, trouble: Trouble, why: str) -> None:
+        if self.stopped is None:
+            self.stopped = f"{trouble.reason}; {why}"
+            _LOG.warning("stepsize.guard: stopped at step %d: %s", trouble.step, self.stopped)
+            self._journal.add(Entry("stop", trouble.step, None, self._state.level, None, (), self.stopped, done=True))
+
+    def _settle(self) -> None:
+        """Close an incident that is far enough behind."""
+        last = self._state.incident
+        if last is not None and self.step_number > last.step + self._policy.settled:
+            self._state = State(level=self._state.level, capped=self._state.capped)
+
+    def _plateau(self) -> None:
+        if self._on_plateau is None or not any(one.code == "plateau" for one in self.findings):
+            return
+        reduce = self._on_plateau == "reduce"
+        level = self._state.level * (_REDUCTION if reduce else 1.0)
+        why = "the training loss is on a plateau"
+        self._journal.add(
+            Entry("reduce" if reduce else "stop", self.step_number, None, level, None, (), why, not self._dry)
+        )
+        self._on_plateau = None
+        if self._dry:
+            return
+        self._state = State(level=level, capped=self._state.capped)
+        if not reduce:
+            self.stopped = why

@@ -1,0 +1,63 @@
+"""The rates that a guard lets through: cut or capped for the moment of the update, and put back behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+__all__ = ["Rates"]
+
+
+class Rates:
+    """Hooks that change the rate of each update and leave what schedulers see as it is.
+
+    Args:
+        optimizers: Whose groups.
+        multiplier: Returns by what the rates of the next update are multiplied.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], multiplier: Callable[[], float]) -> None:
+        self._multiplier = multiplier
+        self._optimizers = list(optimizers)
+        self._held: dict[int, list[Any]] = {}
+        self._caps: dict[int, list[float]] = {}
+        self._applied = {id(one): tuple(float(group["lr"]) for group in one.param_groups) for one in optimizers}
+        self._hooks = [
+            hook
+            for one in optimizers
+            for hook in (one.register_step_pre_hook(self._before), one.register_step_post_hook(self._after))
+        ]
+
+    @property
+    def last(self) -> tuple[float, ...]:
+        """The rates of the last update, of all groups in order."""
+        return tuple(rate for one in self._optimizers for rate in self._applied[id(one)])
+
+    def cap(self, rates: Sequence[float]) -> None:
+        """Let no rate rise above these any more."""
+        left = list(rates)
+        for one in self._optimizers:
+            count = len(one.param_groups)
+            self._caps[id(one)], left = left[:count], left[count:]
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _before(self, optimizer: Optimizer, *_: Any) -> None:
+        times, caps = self._multiplier(), self._caps.get(id(optimizer))
+        self._held[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
+        if times == 1 and caps is None:
+            return
+        for number, group in enumerate(optimizer.param_groups):
+            rate = group["lr"] * times
+            group["lr"] = rate if caps is None else min(rate, caps[number])
+
+    def _after(self, optimizer: Optimizer, *_: Any) -> None:
+        self._applied[id(optimizer)] = tuple(float(group["lr"]) for group in optimizer.param_groups)
+        for group, rate in zip(optimizer.param_groups, self._held.pop(id(optimizer), ()), strict=False):
+            group["lr"] = rate

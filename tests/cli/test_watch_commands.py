@@ -1,0 +1,73 @@
+"""`stepsize train --watch`, `--guard` and `stepsize diagnose`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Invoke
+
+
+def test_a_watched_training_tells_findings_as_json(invoke: Invoke) -> None:
+    done = invoke("train", "digits-mlp", "--lr", "1e-5", "--steps", "200", "--device", "cpu", "--watch", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert told["verdict"]["code"] == "too low"
+    (finding,) = [one for one in told["findings"] if one["code"] == "too-low"]
+    assert set(finding) >= {"code", "severity", "evidence", "remedy", "step"}
+    assert finding["factor"] > 1
+    assert len(told["losses"]) == 200
+
+
+def test_a_fork_says_which_way_is_better(invoke: Invoke) -> None:
+    given = ("train", "digits-mlp", "--lr", "1e-5", "--steps", "120", "--device", "cpu", "--fork")
+    told = json.loads(invoke(*given, "--json").stdout)
+    assert told["fork"]["factor"] == 2
+    assert "Forked at step 30" in " ".join(invoke(*given).stdout.split())
+
+
+def test_watching_is_the_same_training(invoke: Invoke) -> None:
+    given = ("train", "cancer-mlp", "--lr", "0.01", "--steps", "60", "--device", "cpu", "--json")
+    plain, watched = (json.loads(invoke(*given, *more).stdout) for more in ((), ("--watch",)))
+    assert watched["losses"] == plain["losses"]
+    assert watched["val_loss"] == plain["val_loss"]
+
+
+def test_a_guarded_training_at_a_rate_that_diverges(invoke: Invoke) -> None:
+    given = ("train", "digits-mlp", "--optimizer", "momentum", "--lr", "3", "--steps", "150", "--device", "cpu")
+    bare = invoke(*given, "--json")
+    done = invoke(*given, "--guard", "--json")
+    told = json.loads(done.stdout)
+    assert bare.exit_code == 3
+    assert told["acts"]
+    assert told["stopped"] is not None or told["val_loss"] is not None
+
+
+def test_the_page_is_one_file(invoke: Invoke, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    given = ("--lr", "1e-5", "--steps", "150", "--device", "cpu")
+    done = invoke("train", "digits-mlp", *given, "--html", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert done.exit_code == 0
+    assert "Report saved to" in done.stderr
+    assert text.count("<svg") >= 4
+    assert "too-low" in text
+    assert "<script" not in text
+    assert 'src="http' not in text
+
+
+def test_following_and_watching_exclude_each_other(invoke: Invoke) -> None:
+    done = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "60", "--follow", "--watch")
+    assert done.exit_code == 2
+    assert "cannot be combined with watch or guard" in " ".join(done.stderr.split())
+
+
+def test_diagnose_reads_a_log(invoke: Invoke, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("step,loss,lr\n" + "".join(f"{n},{1.0 if n < 50 else 'nan'},0.1\n" for n in range(90)))
+    done = invoke("diagnose", str(log), "--json")
+    assert done.exit_code == 0
+    assert [one["code"] for one in json.loads(done.stdout)["findings"]] == ["diverging"]
+    bad = invoke("diagnose", str(tmp_path / "none.csv"))
+    assert bad.exit_code == 2
+    assert "log must be there" in " ".join(bad.stderr.split())

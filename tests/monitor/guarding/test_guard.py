@@ -1,0 +1,185 @@
+"""A guarded training ends where the undisturbed one does, tells what it did, and touches nothing where it need not."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.guard_faults import FAULTS, trial
+from torch import Tensor, nn
+
+from stepsize.errors import InputError
+from stepsize.monitor import Guard, guard
+from stepsize.schedules import constant
+from stepsize.training.digest import digest
+
+
+def _data(count: int = 120) -> Tensor:
+    return torch.randn(count, 16, 4, generator=torch.Generator().manual_seed(0))
+
+
+def _net() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 1)
+
+
+def _run(
+    guarding: Guard, net: nn.Linear, optimizer: torch.optim.Optimizer, *, bad: frozenset[int] = frozenset()
+) -> None:
+    left = set(bad)
+    for x in guarding.batches(_data()):
+        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        if guarding.step_number in left:
+            left.discard(guarding.step_number)
+            assert net.weight.grad is not None
+            net.weight.grad.fill_(math.nan)
+        optimizer.step()
+        guarding.step(loss)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_faults_end_where_the_undisturbed_training_does(fault: str, seed: int) -> None:
+    done = trial(fault, seed)
+    assert done.close, done
+    assert done.told
+
+
+def test_without_trouble_nothing_is_changed() -> None:
+    net, plain = _net(), _net()
+    optimizer, bare = (torch.optim.SGD(one.parameters(), lr=0.05, momentum=0.9) for one in (net, plain))
+    with guard(net, optimizer, steps=120) as guarding:
+        _run(guarding, net, optimizer)
+    for x in _data():
+        loss = (plain(x) - x.sum(1, keepdim=True)).square().mean()
+        bare.zero_grad()
+        torch.autograd.backward(loss)
+        bare.step()
+    assert guarding.acts == ()
+    assert digest(dict(net.state_dict())) == digest(dict(plain.state_dict()))
+    assert guarding.schedule().factors(120).tolist() == [1.0] * 120
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_what_it_did_can_be_replayed_as_a_schedule() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, steps=120) as guarding:
+        _run(guarding, net, optimizer, bad=frozenset({35}))
+    assert [one.kind for one in guarding.acts] == ["replay"]
+    factors = guarding.schedule().times(constant()).factors(120)
+    assert factors[29] == 1
+    assert factors[33] == 0.5
+    assert 0.5 < factors[40] < 1
+    assert factors[60] == 1
+
+
+def test_a_dry_run_only_writes_down() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, steps=120, dry_run=True) as guarding:
+        _run(guarding, net, optimizer, bad=frozenset({35}))
+    assert guarding.acts
+    assert not guarding.acts[0].done
+    assert guarding.acts[0].back_to is None
+    assert bool(net.weight.isnan().all())
+
+
+def test_trouble_without_end_stops_and_leaves_the_last_good_state(tmp_path: Path) -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    journal = tmp_path / "acts.json"
+    with guard(net, optimizer, steps=120, retries=2, journal=journal) as guarding:
+        for number, x in enumerate(guarding.batches(_data())):
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean() * (math.nan if number >= 40 else 1.0)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            guarding.step(loss)
+    assert guarding.stopped is not None
+    assert "after 2 attempts to mend it" in guarding.stopped
+    assert bool(net.weight.isfinite().all())
+    kept = json.loads(journal.read_text())["acts"]
+    assert [one["kind"] for one in kept][-1] == "stop"
+    assert all(one["done"] for one in kept)
+
+
+def test_snapshots_are_bounded() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    sizes = []
+    with guard(net, optimizer, steps=120, every=5, keep=2) as guarding:
+        for x in guarding.batches(_data()):
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            guarding.step(loss)
+            sizes.append(guarding.nbytes)
+    assert max(sizes[20:]) == min(sizes[20:])
+    assert len(guarding._ring) == 2
+
+
+def test_a_checkpoint_goes_on_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "guard.pt"
+    whole = _net()
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.05, momentum=0.9)
+    with guard(whole, optimizer, steps=120) as guarding:
+        _run(guarding, whole, optimizer)
+
+    class Kill(BaseException):
+        pass
+
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    killed = guard(net, optimizer, steps=120, checkpoint=path)
+    plain = killed.step
+
+    def step(loss: Tensor) -> None:
+        plain(loss)
+        if killed.step_number == 58:
+            raise Kill
+
+    killed.step = step  # type: ignore[assignment,method-assign]
+    with pytest.raises(Kill):
+        _run(killed, net, optimizer)
+    killed.close()
+    fresh = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(fresh.parameters(), lr=0.05, momentum=0.9)
+    with guard(fresh, optimizer, steps=120, checkpoint=path) as guarding:
+        assert guarding.resume()
+        assert guarding.step_number == 50
+        _run(guarding, fresh, optimizer)
+    assert digest(dict(fresh.state_dict())) == digest(dict(whole.state_dict()))
+
+
+def test_a_checkpoint_of_another_training_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "guard.pt"
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, steps=20, checkpoint=path) as guarding:
+        _run(guarding, net, optimizer)
+    other = nn.Linear(5, 1)
+    before = digest(dict(other.state_dict()))
+    guarding = guard(other, torch.optim.SGD(other.parameters(), lr=0.05), checkpoint=path)
+    with guarding, pytest.raises(InputError, match="checkpoint must be of this model, but weight differs"):
+        guarding.resume()
+    assert digest(dict(other.state_dict())) == before
+
+
+def test_bad_arguments() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    for changes, message in (
+        ({"cut": 1.5}, "cut must lie between 0 and 1; got 1.5"),
+        ({"keep": 1}, "keep must be a whole number, at least 2; got 1"),
+        ({"on_plateau": "panic"}, "on_plateau must be 'reduce', 'stop' or None; got 'panic'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            guard(net, optimizer, **changes)
+    assert not optimizer._optimizer_step_pre_hooks

@@ -1,0 +1,164 @@
+"""Each rule speaks where it should and is silent where it should, on records made by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from stepsize.monitor.finding import SEVERITIES, Finding
+from stepsize.monitor.record import Facts, Record
+from stepsize.monitor.rules.catalog import RULES
+
+STEPS = 400
+_RULES = {rule.code: rule for rule in RULES}
+
+
+def _record(
+    losses: Callable[[int], float],
+    *,
+    steps: int = STEPS,
+    made: int = STEPS,
+    lr: Callable[[int], float] = lambda step: 0.1,
+    facts: Facts | None = None,
+    **signals: Callable[[int], float],
+) -> Record:
+    record = Record(facts or Facts(steps=steps))
+    noise = np.random.default_rng(0).normal(size=made)
+    for step in range(made):
+        record.step = step + 1
+        record.add("lr/0", step, lr(step))
+        record.add_loss(step, losses(step) + 0.02 * noise[step])
+        for name, signal in signals.items():
+            record.add(name.replace("__", "/"), step, signal(step))
+    return record
+
+
+def _falling(step: int) -> float:
+    return 2.0 * math.exp(-step / 100) + 0.1
+
+
+def _judged(code: str, record: Record) -> Finding | None:
+    return _RULES[code].judge(record)
+
+
+@pytest.mark.parametrize("code", sorted(_RULES))
+def test_a_good_training_is_left_in_peace(code: str) -> None:
+    record = _record(
+        _falling,
+        lr=lambda step: 0.1 * (1 - step / STEPS),
+        cosine=lambda step: 0.05,
+        clipped=lambda step: 1.0,
+        update_ratio=lambda step: 2e-3,
+        update_ratio__body=lambda step: 2e-3,
+        grad_norm=lambda step: 1.0,
+        slope_then=lambda step: -1e-3,
+        slope_now=lambda step: -2e-4,
+        headroom=lambda step: 20.0,
+        val_loss=lambda step: _falling(step) + 0.05,
+    )
+    finding = _judged(code, record)
+    assert finding is None or finding.severity == "info"
+
+
+CASES: dict[str, Callable[[], Record]] = {
+    "diverging": lambda: _record(lambda step: _falling(step) if step < 200 else 50.0),
+    "about-to-diverge": lambda: _record(
+        lambda step: 2.0 + 0.5 * max(0, step - 20),
+        made=30,
+        grad_norm=lambda step: 1.0 if step < 29 else 20.0,
+        slope_then=lambda step: -0.1,
+        slope_now=lambda step: -0.1 if step < 20 else 1.0,
+        update_ratio=lambda step: 0.1,
+    ),
+    "oscillating": lambda: _record(_falling, cosine=lambda step: -0.5),
+    "edge-of-stability": lambda: _record(_falling, headroom=lambda step: 1.1),
+    "plateau": lambda: _record(lambda step: 1.0 + math.exp(-step / 10), made=300),
+    "overfitting": lambda: _record(
+        _falling, val_loss=lambda step: 1.0 + abs(step - 100) / 100 if step % 20 == 0 else math.nan
+    ),
+    "spike": lambda: _record(lambda step: 1.0 if step < 150 else 9.0, made=151),
+    "clipping": lambda: _record(_falling, clipped=lambda step: 0.3),
+    "schedule-end": lambda: _record(_falling, facts=Facts(steps=STEPS, schedule=(1.0,) * 50 + (0.0,) * 50)),
+    "short-warm-up": lambda: _record(
+        lambda step: 2.0 if step < 20 else 12.0 if step < 30 else 1.5, made=100, lr=lambda step: min(0.1, 0.005 * step)
+    ),
+    "dead-group": lambda: _record(_falling, update_ratio__body=lambda step: 1e-3, update_ratio__head=lambda step: 0.0),
+    "scheduler-calls": lambda: _record(
+        _falling,
+        facts=Facts(scheduler={"name": "StepLR", "calls": 800, "updates": 400, "early": False, "by_step": False}),
+    ),
+    "zero-rate": lambda: _record(_falling, made=200, lr=lambda step: 0.0 if step > 100 else 0.1),
+    "stuck-estimate": lambda: _record(
+        _falling, facts=Facts(learning_rate_free=True, optimizer="Prodigy"), estimate=lambda step: 1e-6
+    ),
+    "underfitting": lambda: _record(lambda step: 4.0 - step / 200),
+    "too-low": lambda: _record(
+        _falling,
+        made=120,
+        cosine=lambda step: 0.7,
+        slope_then=lambda step: -1e-3 - 1e-5 * (step % 3),
+        slope_now=lambda step: -0.98e-3,
+        update_ratio=lambda step: 1e-4,
+    ),
+    "too-high": lambda: _record(
+        lambda step: 1.5,
+        made=120,
+        cosine=lambda step: -0.6,
+        slope_then=lambda step: -1e-3 - 1e-5 * (step % 3),
+        slope_now=lambda step: 1.1e-3,
+        update_ratio=lambda step: 0.3,
+        headroom=lambda step: 0.5,
+    ),
+}
+
+
+def _skipped() -> Record:
+    record = _record(_falling)
+    record.skipped = 100
+    return record
+
+
+CASES["skipped-updates"] = _skipped
+
+
+def test_every_rule_has_a_case() -> None:
+    assert sorted(CASES) == sorted(_RULES)
+
+
+@pytest.mark.parametrize("code", sorted(_RULES))
+def test_a_rule_speaks_with_evidence(code: str) -> None:
+    finding = _judged(code, CASES[code]())
+    assert finding is not None
+    assert finding.code == code
+    assert finding.severity in SEVERITIES
+    assert finding.evidence
+    assert finding.message.endswith(".")
+    assert finding.remedy or finding.severity == "info"
+    told = finding.to_json()
+    assert told["step"] == finding.step
+    assert str(finding).startswith(f"[{finding.severity}] step ")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_a_rule_is_documented(rule: object) -> None:
+    for name in ("title", "meaning", "reference", "would_change"):
+        assert getattr(rule, name)
+
+
+def test_a_spike_that_gradients_announced_speaks_for_the_rate() -> None:
+    record = _record(
+        lambda step: 1.0 if step < 150 else 9.0, made=151, grad_norm=lambda step: 8.0 if step >= 149 else 1.0
+    )
+    finding = _judged("spike", record)
+    assert finding is not None
+    assert "more likely the rate than the data" in finding.remedy
+
+
+def test_one_nan_does_not_poison_a_window() -> None:
+    record = _record(_falling, cosine=lambda step: math.nan if step == 390 else -0.5)
+    finding = _judged("oscillating", record)
+    assert finding is not None
+    assert finding.evidence["cosine"] == pytest.approx(-0.5)
