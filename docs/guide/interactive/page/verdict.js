@@ -1,6 +1,7 @@
 // What a path shows, in a word and a sentence with its reason.
 
 const ARRIVED = 0.01; // share of the descent that may be left
+const SOON = 40; // steps: who arrives by then may turn as often as it likes
 const TURNING = 0.3; // share of steps that turn back or climb, from which a path is called an oscillation
 const TITLES = { diverges: "Diverges", oscillates: "Oscillates", crawls: "Crawls", good: "Good" };
 const OF_THEORY = ["sgd", "momentum", "nesterov"];
@@ -54,6 +55,7 @@ function kindOf(setting, run, seen) {
   const solved = curvatures && OF_THEORY.includes(setting.optimizer);
   if (solved && slowest(setting.optimizer, setting.lr, setting.momentum, curvatures) >= 1) return "diverges";
   if (run.lost !== null || seen.rose) return "diverges";
+  if (seen.arrival !== null && seen.arrival <= SOON) return "good";
   if (seen.turning > TURNING) return "oscillates";
   return seen.arrival === null ? "crawls" : "good";
 }
@@ -72,7 +74,7 @@ function onQuadratic(kind, { optimizer, lr, momentum }, curvatures, seen) {
   const across = 1 - lr * Math.max(...curvatures);
   if (kind === "diverges") {
     const grows = optimizer === "sgd" ? short(across) : `up to ${short(left, 3)}`;
-    return `η = ${short(lr)} lies above ${boundText(optimizer, momentum)} = ${short(limit)}: across the valley every step multiplies the distance by ${grows}.`;
+    return `η = ${short(lr, 3)} lies above ${boundText(optimizer, momentum)} = ${short(limit, 3)}: across the valley every step multiplies the distance by ${grows}.`;
   }
   if (kind === "oscillates" && across < 0 && optimizer === "sgd") {
     return `Across the valley every step multiplies the distance by 1 − ηL = ${short(across)}: it lands on the other side, ${left > 0.8 ? "almost as high up" : "lower each time"}. ${arrivedText(seen)}`;
@@ -82,9 +84,9 @@ function onQuadratic(kind, { optimizer, lr, momentum }, curvatures, seen) {
   }
   const best = fastest(optimizer, momentum, curvatures);
   if (kind === "crawls") {
-    return `Along the valley every step leaves ${short(left, 4)} of the distance, so that 1 % of the loss remains after ${count(Math.log(ARRIVED) / 2 / Math.log(left))} steps. At η = ${short(best.lr)} every step would leave ${short(best.left)}.`;
+    return `Along the valley every step leaves ${short(left, 4)} of the distance, so that 1 % of the loss remains after ${count(Math.log(ARRIVED) / 2 / Math.log(left))} steps. At η = ${short(best.lr, 3)} every step would leave ${short(best.left)}.`;
   }
-  return `${arrivedText(seen)} The slowest direction keeps ${short(left)} of its distance a step; the least that any rate reaches here is ${short(best.left)}, at η = ${short(best.lr)}.`;
+  return `${arrivedText(seen)} The slowest direction keeps ${short(left)} of its distance a step; the least that any rate reaches here is ${short(best.left)}, at η = ${short(best.lr, 3)}.`;
 }
 
 function onBent(kind, { optimizer, lr, momentum }, seen) {
