@@ -1,7 +1,7 @@
 """Writes the interactive page from its parts and its runs: ``python docs/guide/interactive/make.py``.
 
-``page/`` holds the parts: HTML, CSS and JavaScript, one file a subject. ``runs.json`` holds the trainings that the second
-panel shows; ``runs.py`` makes it, which takes minutes. The page needs nothing beside itself, and no network.
+``page/`` holds the parts: HTML, CSS and JavaScript, one file a subject. ``runs.json`` holds the trainings that the
+second panel shows; ``runs.py`` makes it, which takes minutes. The page needs nothing beside itself, and no network.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ LIGHT = {
     "paper": "#ffffff", "raised": "#f3f5f7", "ink": theme.INK, "soft": "#3c444d", "muted": theme.MUTED,
     "line": "#e1e4e8", "edge": "#8a929c", "family": "#c4cad1", "focus": _SKY,
     "blue": _BLUE, "blue-text": _BLUE, "orange": _ORANGE, "orange-text": "#8a5a00",
-    "crawls": theme.MUTED, "good": theme.ANSWER, "good-text": theme.ANSWER, "oscillates": "#946200",
-    "warning": "#b84f00", "warning-text": "#b84f00",
+    "crawls": "#8a929c", "crawls-text": theme.MUTED, "good": theme.ANSWER, "good-text": theme.ANSWER,
+    "warning": theme.WARNING, "warning-text": "#b84f00",
     "deep": "#8fc1de", "high": "#f6f8f9", "contour": "#5f87a0",
 }  # fmt: skip
 DARK = {
     "paper": "#14181d", "raised": "#1e242b", "ink": "#eef1f4", "soft": "#c6ccd3", "muted": "#9aa4af",
     "line": "#2b323a", "edge": "#6f7985", "family": "#454e58", "focus": _SKY,
     "blue": _SKY, "blue-text": _SKY, "orange": _ORANGE, "orange-text": _ORANGE,
-    "crawls": "#9aa4af", "good": "#2fb68f", "good-text": "#3fc39c", "oscillates": _ORANGE,
-    "warning": "#f0813a", "warning-text": "#f0813a",
+    "crawls": "#7d8793", "crawls-text": "#a9b2bc", "good": "#1f9c79", "good-text": "#3fc39c",
+    "warning": theme.WARNING, "warning-text": "#f48a48",
     "deep": "#0b4468", "high": "#1d2329", "contour": "#5a7f98",
 }  # fmt: skip
 ABOUT = (
-    "A network with two hidden layers of 512 units learns to read 8 × 8 pictures of digits: {total} trainings of 100 steps with "
-    "128 pictures each, a warm-up of 5 steps and half a cosine down to zero. All begin with the same weights and see the same "
-    "batches; only the setting differs."
+    "A network with two hidden layers of 512 units learns to read 8 × 8 pictures of digits: {total} trainings of 100 "
+    "steps with 128 pictures each, a warm-up of 5 steps and half a cosine down to zero. All begin with the same weights "
+    "and see the same batches; only the setting differs."
 )
 
 

@@ -55,9 +55,12 @@ function marks(axis) {
   return decades(axis.domain).map((k) => [10 ** k, tick(k)]);
 }
 
-/** A polyline through [x, y] pairs, as the `d` of a path. */
-function through(pairs, { x, y }) {
-  return pairs.map(([a, b], k) => `${k ? "L" : "M"}${px(x(a))} ${px(y(b))}`).join("");
+/** A polyline through [x, y] pairs, as the `d` of a path; it leaves the frame and comes back, but does not run along it. */
+function through(pairs, { x, y, top, bottom }) {
+  const places = pairs.map(([a, b]) => [px(x(a)), px(y(b))]);
+  const edge = ([, at]) => (at <= px(top) ? -1 : at >= px(bottom) ? 1 : 0);
+  const out = (k) => k > 0 && edge(places[k]) !== 0 && edge(places[k]) === edge(places[k - 1]);
+  return places.map(([a, b], k) => `${k === 0 || out(k) ? "M" : "L"}${a} ${b}`).join("");
 }
 
 /** Pixels with one decimal: finer is not seen. */

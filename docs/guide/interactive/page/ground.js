@@ -1,10 +1,13 @@
 // The first panel: a path on a surface, what it comes to, and what every other rate would have done.
 
 const STEPS = 100;
-const STRIP = 120; // rates that the band above the slider tries
+const STRIP = 120; // rates that the band on the slider tries
+const SLIVER = 3; // of them
+const PACE = 40; // steps a second, when a path is played
+const OUT = 1.2; // widths of the map from its middle: a path is not drawn beyond
 const ROUGH = { valley: 3, bend: 4, basins: 2, saddle: 1 }; // deviation of the gradient's noise at its most
 
-const ground = { surface: "valley", optimizer: "sgd", lr: 0.1, momentum: 0.9, noise: 0, seed: 1 };
+const ground = { surface: "valley", optimizer: "sgd", lr: 0.18, momentum: 0.9, noise: 0, seed: 1 };
 const shown = { run: null, judged: null, step: STEPS, frame: 0 };
 
 function takesMomentum() {
@@ -50,8 +53,9 @@ function drawTrail() {
   const { width, height } = sized(svg);
   const { to } = view(ground.surface, width, height);
   const { points } = shown.run;
-  const hold = (value) => px(Math.min(1e4, Math.max(-1e4, Number.isFinite(value) ? value : 1e4)));
-  const places = points.slice(0, shown.step + 1).map((point) => to(point).map(hold));
+  const gone = points.map(to).findIndex(([x, y]) => !(Math.hypot(x - width / 2, y - height / 2) < OUT * width));
+  const visible = points.slice(0, Math.min(shown.step, gone < 0 ? Infinity : gone) + 1);
+  const places = visible.map((point) => to(point).map((value) => px(Math.min(1e5, Math.max(-1e5, value)))));
   const d = places.map(([x, y], k) => `${k ? "L" : "M"}${x} ${y}`).join("");
   const beads = places.slice(1).map(([x, y]) => `M${x} ${y}h0`).join("");
   const [start, end] = [places[0], places.at(-1)];
@@ -79,16 +83,16 @@ function drawFall() {
   const box = frame(sized(svg), {
     x: { domain: [0, STEPS], ticks: [0, 20, 40, 60, 80, 100], name: "step" },
     y: { domain: [top * 1e-5, top], log: true },
-    margin: { right: 12 },
+    margin: { right: 12, top: 26 },
   });
   const pairs = losses.map((loss, step) => [step, loss - least]);
   const at = pairs[Math.min(shown.step, pairs.length - 1)];
   const markup = [
     box.markup,
-    `<text class="name halo" x="${box.left + 6}" y="${box.top + 12}">loss above the minimum</text>`,
+    `<text class="name" x="${box.left - 34}" y="12">loss above the minimum</text>`,
     `<g class="${shown.judged.kind}"><path class="line kind-line" d="${through(pairs, box)}"/>`,
     `<circle class="now kind-fill" cx="${px(box.x(at[0]))}" cy="${px(box.y(at[1]))}" r="6"/></g>`,
-    shown.run.lost === null ? "" : `<text class="of-lost halo" x="${px(box.x(shown.run.lost) + 10)}" y="${box.top + 30}">lost at step ${shown.run.lost}</text>`,
+    shown.run.lost === null ? "" : `<text class="of-lost halo" x="${px(box.x(shown.run.lost) + 10)}" y="${box.top + 5}">lost at step ${shown.run.lost}</text>`,
   ];
   show(svg, markup.join(""), `Loss against step: from ${short(losses[0] - least)} to ${short(losses.at(-1) - least)} above the minimum in ${losses.length - 1} steps.`);
 }
@@ -107,25 +111,50 @@ function drawStrip() {
     else segments.push({ kind, begin: k, end: k + 1 });
   }
   const place = (k) => thumbAt(k / STRIP, width);
-  const bars = segments.map(({ kind, begin, end }) => {
+  const bars = withoutSlivers(segments).map(({ kind, begin, end }) => {
     const [left, right] = [place(begin), place(end)];
     const word = TITLES[kind].toLowerCase();
-    const label = right - left > 7.2 * word.length ? `<text class="name" x="${px((left + right) / 2)}" y="13" text-anchor="middle">${word}</text>` : "";
-    return `<g class="${kind}"><rect x="${px(left)}" y="20" width="${px(right - left + 0.3)}" height="10"/>${label}</g>`;
+    const label = right - left > 7.2 * word.length ? `<text class="name" x="${px((left + right) / 2)}" y="14" text-anchor="middle">${word}</text>` : "";
+    return `<g class="${kind}"><rect x="${px(left)}" y="27" width="${px(right - left + 0.3)}" height="10"/>${label}</g>`;
   });
-  svg.innerHTML = bars.join("") + limitTick(width, range);
+  svg.innerHTML = [...bars, ...limits().map((limit) => limitTick(limit, width, range))].join("");
 }
 
-/** The bound of theory, where the surface has one and it lies on the slider. */
-function limitTick(width, range) {
-  const { quadratic } = SURFACES[ground.surface];
+/** Join what a stretch narrower than the slider's thumb parts: a path that happens to end well among ones that do not. */
+function withoutSlivers(segments) {
+  const kept = [];
+  for (const segment of segments) {
+    const before = kept.at(-1);
+    const beforeThat = kept.at(-2);
+    if (before && before.kind === segment.kind) before.end = segment.end;
+    else if (beforeThat && beforeThat.kind === segment.kind && before.end - before.begin <= SLIVER) {
+      kept.pop();
+      beforeThat.end = segment.end;
+    } else kept.push({ ...segment });
+  }
+  return kept;
+}
+
+/** The rates that theory marks: the bound of a quadratic, or what each of two different minima holds. */
+function limits() {
+  const { quadratic, marked, minima } = SURFACES[ground.surface];
   const { optimizer, momentum } = setting();
-  const limit = quadratic ? bound(optimizer, Math.max(...quadratic), momentum) : null;
-  if (limit === null || limit > range[1]) return "";
+  if (!OF_THEORY.includes(optimizer)) return [];
+  if (quadratic) {
+    const limit = bound(optimizer, Math.max(...quadratic), momentum);
+    return [[limit, `${boundText(optimizer, momentum)} = ${short(limit)}`]];
+  }
+  return (marked ?? []).map((name, k) => {
+    const limit = bound(optimizer, sharpness(ground.surface, minima[k]), momentum);
+    return [limit, `${name} ${short(limit)}`];
+  });
+}
+
+function limitTick([limit, text], width, range) {
+  if (limit > range[1]) return "";
   const x = thumbAt(stopOf(limit, range) / LR_STOPS, width);
-  const text = `${boundText(optimizer, momentum)} = ${short(limit)}`;
   const anchor = x > width - 90 ? "end" : "middle";
-  return `<path class="tick" d="M${px(x)} 17v17"/><text class="strong" x="${px(x)}" y="46" text-anchor="${anchor}">${text}</text>`;
+  return `<path class="tick" d="M${px(x)} 22v26"/><text class="strong" x="${px(x)}" y="61" text-anchor="${anchor}">${text}</text>`;
 }
 
 // Words --------------------------------------------------------------------------------------------------------------
@@ -140,9 +169,9 @@ function tellGround() {
   byId("rule").innerHTML = `${name}: <b>${rule}</b>`;
   byId("lr-out").textContent = short(ground.lr, 3);
   byId("lr").setAttribute("aria-valuetext", `${short(ground.lr, 3)}: ${title.toLowerCase()}`);
-  byId("momentum-label").innerHTML = symbol ? `Momentum <i>${symbol}</i>` : `Momentum: ${name} has none`;
-  byId("momentum-out").textContent = symbol ? short(ground.momentum, ground.momentum > 0.9 ? 3 : 2) : "";
-  byId("momentum").setAttribute("aria-valuetext", short(ground.momentum, 3));
+  byId("momentum-label").innerHTML = `Momentum <i>${symbol ?? ""}</i>`;
+  byId("momentum-out").textContent = symbol ? short(ground.momentum, ground.momentum > 0.9 ? 3 : 2) : "none";
+  byId("momentum").setAttribute("aria-valuetext", symbol ? short(ground.momentum, 3) : `${name} has none`);
   const { noise } = setting();
   byId("noise-out").textContent = noise > 0 ? `σ = ${short(noise)}` : "none";
   byId("noise").setAttribute("aria-valuetext", noise > 0 ? `deviation ${short(noise)}` : "none");
@@ -176,9 +205,10 @@ function play() {
   stop();
   const last = shown.run.points.length - 1;
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return goTo(last);
-  const began = performance.now();
+  let began = null; // a frame's time may lie before the call that asked for it
   const onwards = (now) => {
-    const step = Math.min(last, Math.floor(((now - began) / 1000) * 40));
+    began ??= now;
+    const step = Math.min(last, Math.floor(((now - began) / 1000) * PACE));
     if (step !== shown.step) goTo(step);
     shown.frame = step < last ? requestAnimationFrame(onwards) : 0;
   };

@@ -38,21 +38,33 @@ function judgeReal({ runs, rates }, place) {
   }
   const facts = `Loss on unseen data ${short(loss)} after ${RUNS.steps} steps, ${percent(run.right)} of unseen digits right.`;
   if (loss > UNTRAINED * 1.05) return { kind: "diverges", title: "Worse than untrained", reason: `${facts} Guessing gives ${short(UNTRAINED)}. ${answer}` };
-  if (place === best) return { kind: "good", title: "The best of these rates", reason: `${facts} ${neighbours(runs, rates, least)}` };
+  if (place === best) return { kind: "good", title: "The best of these rates", reason: `${facts} ${neighbours({ runs, rates })}` };
   if (loss <= WITHIN * least) return { kind: "good", title: "As good as the best", reason: `${facts} ${answer}` };
   const low = place < best;
   return { kind: low ? "crawls" : "oscillates", title: low ? "Too low" : "Too high", reason: `${facts} ${answer}` };
 }
 
-/** How wide the good range is. */
-function neighbours(runs, rates, least) {
-  const good = rates.filter((_, place) => final(runs[place]) <= WITHIN * least);
+/** The rates whose final loss is at most `times` the best. */
+function goodRates({ runs, rates }, times) {
+  const least = final(runs[bestPlace({ runs })]);
+  return rates.filter((_, place) => final(runs[place]) <= times * least);
+}
+
+/** By which factor the rates of a family differ whose loss is at most twice the best: the median over all families. */
+function typicalSpan() {
+  const spans = RUNS.families.map((one) => goodRates(one, 2)).map((good) => good.at(-1) / good[0]).sort((a, b) => a - b);
+  return (spans[Math.floor((spans.length - 1) / 2)] + spans[Math.ceil((spans.length - 1) / 2)]) / 2;
+}
+
+/** How wide the good range is, in words. */
+function neighbours(here) {
+  const good = goodRates(here, WITHIN);
   if (good.length < 2) return "No other rate comes within 10 % of it.";
   return `Rates from ${short(good[0])} to ${short(good.at(-1))} come within 10 % of it.`;
 }
 
 function percent(share) {
-  return `${signed((100 * share).toFixed(1))} %`;
+  return `${(100 * share).toFixed(1)}\u00a0%`; // a space that holds
 }
 
 // Pictures -----------------------------------------------------------------------------------------------------------
@@ -125,7 +137,7 @@ function drawFinals() {
     `<text class="of-best halo" x="${bestX}" y="${box.bottom - 8}" text-anchor="${bestX > (box.left + box.right) / 2 ? "end" : "start"}" dx="${bestX > (box.left + box.right) / 2 ? -6 : 6}">best ${short(rates[best])}</text>`,
     `<path class="line unseen" d="${through(kept, box)}"/>`,
     `<path class="lost" d="${lost.map(([at]) => cross(box.x(at), box.top, 4)).join("")}"/>`,
-    lost.length ? `<text class="of-lost" x="${px(box.x(lost[0][0]) - 10)}" y="${box.top + 4}" text-anchor="end">diverged</text>` : "",
+    lost.length ? `<text class="of-lost" x="${box.right}" y="12" text-anchor="end">× diverged</text>` : "",
     `<path class="axis" d="M${x} ${px(box.y(loss))}V${box.bottom}"/>`,
     `<circle class="now" cx="${x}" cy="${px(box.y(loss))}" r="7"/>`,
     `<text class="name" x="${box.left - 34}" y="12">final loss on unseen data</text>`,
@@ -144,7 +156,7 @@ function tellReal() {
   byId("trained-reason").textContent = reason;
   byId("trained-lr-out").textContent = short(lr);
   byId("trained-lr").setAttribute("aria-valuetext", `${short(lr)}: ${title.toLowerCase()}`);
-  byId("command").textContent = command(here);
+  byId("command").innerHTML = command(here).replace(/--\S+ \S+/g, "<span>$&</span>");
 }
 
 /** The command that trains the same rates; its momentum may be left out where the optimizer has none. */
@@ -179,6 +191,7 @@ function openReal(words) {
   byId("trained-lr").addEventListener("input", (event) => alterReal({ place: Number(event.target.value) }));
   const total = RUNS.families.reduce((sum, { runs }) => sum + runs.length, 0);
   byId("real-about").textContent = RUNS.about.replace("{total}", total);
+  byId("span").textContent = short(typicalSpan());
   byId("source").textContent = `Data: ${RUNS.source}.`;
   alterReal({ place: Math.round(numberFrom(words.place, real.place, [0, last])) });
 }

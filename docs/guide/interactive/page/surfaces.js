@@ -66,6 +66,7 @@ const SURFACES = {
     least: -1.2923567659307413,
     minima: [[-1.1354905169739995, 0.09850728188193342], [0.9395063680429693, -0.14092595520644566]],
     names: ["the sharp minimum", "the wide minimum"],
+    marked: ["sharp", "wide"],
     band: (loss) => Math.max(0, (loss + 1.36) / 2.7) ** 0.8,
     loss: (x, y) => wells(x, y).reduce((sum, well) => sum - well.height, 0.5 * BOWL * (x * x + y * y)),
     gradient: (x, y) =>

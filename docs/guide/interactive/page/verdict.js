@@ -1,7 +1,7 @@
 // What a path shows, in a word and a sentence with its reason.
 
 const ARRIVED = 0.01; // share of the descent that may be left
-const SOON = 40; // steps: who arrives by then may turn as often as it likes
+const SOON = 25; // steps: who arrives by then may turn as often as it likes
 const TURNING = 0.3; // share of steps that turn back or climb, from which a path is called an oscillation
 const TITLES = { diverges: "Diverges", oscillates: "Oscillates", crawls: "Crawls", good: "Good" };
 const OF_THEORY = ["sgd", "momentum", "nesterov"];
@@ -89,7 +89,7 @@ function onQuadratic(kind, { optimizer, lr, momentum }, curvatures, seen) {
   return `${arrivedText(seen)} The slowest direction keeps ${short(left)} of its distance a step; the least that any rate reaches here is ${short(best.left)}, at η = ${short(best.lr, 3)}.`;
 }
 
-function onBent(kind, { optimizer, lr, momentum }, seen) {
+function onBent(kind, { optimizer, lr, momentum, noise }, seen) {
   const limit = (curvature) => short(bound(optimizer, curvature, momentum));
   const symbols = boundText(optimizer, momentum, "λ");
   if (kind === "diverges") {
@@ -99,7 +99,8 @@ function onBent(kind, { optimizer, lr, momentum }, seen) {
     return `Not there after ${seen.steps} steps. The largest curvature on the way is λ = ${short(seen.steepest)}, which would bear rates up to ${symbols} = ${limit(seen.steepest)}.`;
   }
   if (kind === "oscillates") {
-    return `More than ${Math.floor(seen.turning * 100)} % of its steps turn back or climb. ${arrivedText(seen)}`;
+    const cause = noise > 0 ? "The noise throws it about: more than" : "More than";
+    return `${cause} ${Math.floor(seen.turning * 100)} % of its steps turn back or climb. ${arrivedText(seen)}`;
   }
   return arrivedText(seen);
 }
