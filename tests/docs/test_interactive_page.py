@@ -106,12 +106,16 @@ def test_a_stored_run_is_what_training_it_again_gives() -> None:
 # ---------------------------------------------------------------- what it computes
 
 
-@pytest.mark.parametrize("optimizer", _OPTIMIZERS)
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("optimizer", "momentum"),
+    [
+        (name, momentum)
+        for name, (_, word, _) in _OPTIMIZERS.items()
+        for momentum in ((0.0,) if word is None else (0.3, 0.9) if name == "nesterov" else (0.0, 0.3, 0.9))
+    ],
+)
 @pytest.mark.parametrize("lr", [0.01, 0.1])  # below all bounds: growth would magnify rounding
 def test_paths_are_those_of_torch(tab: Tab, optimizer: str, momentum: float, lr: float) -> None:
-    if momentum == 0.0 and optimizer == "nesterov":
-        pytest.skip("torch's Nesterov asks for momentum")
     start = tab.ask("window.lab.surfaces.valley.start")
 
     found = path(tab, surface="valley", optimizer=optimizer, lr=lr, momentum=momentum, steps=50)
@@ -212,7 +216,9 @@ def test_noise_is_that_of_its_seed(tab: Tab) -> None:
         ("surface=basins&optimizer=sgd&lr=0.3", "Good", "It rests in the wide minimum"),
         ("surface=basins&optimizer=sgd&lr=0.02", "Good", "It rests in the sharp minimum"),
         ("surface=valley&optimizer=sgd&lr=0.05&noise=5", "Oscillates", "The noise holds it at a loss of"),
-        ("surface=bend&optimizer=sgd&lr=1", "Diverges", "The path meets curvatures up to"),
+        ("surface=bend&optimizer=sgd&lr=1", "Diverges", "The path meets curvatures up to λ = 110"),
+        ("surface=valley&optimizer=adagrad&lr=0.03", "Crawls", "100 steps come to 0.6 in each parameter"),
+        ("surface=bend&optimizer=rmsprop&lr=2&momentum=0.9", "Diverges", "That is further than the ground bears"),
     ],
 )
 def test_the_verdict_names_what_happens_and_why(tab: Tab, setting: str, kind: str, reason: str) -> None:
@@ -282,6 +288,21 @@ def test_diverged_trainings_are_shown_as_such(tab: Tab) -> None:
     show(tab, "trained=sgd&place=3&still")
     assert tab.ask("document.getElementById('trained-verdict').textContent") == "Too low"
     assert tab.ask("document.querySelector('#curves .lost').getAttribute('d')") == ""
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", None), ("adagrad", None), ("adam", 0.9)])
+def test_the_curve_of_final_losses_is_that_of_the_stored_runs(tab: Tab, optimizer: str, momentum: float | None) -> None:
+    families = json.loads(RUNS.read_text(encoding="utf-8"))["families"]
+    [family] = [one for one in families if (one["optimizer"], one["momentum"]) == (optimizer, momentum)]
+    finals = [run["unseen"][-1] if run["lost"] is None else math.inf for run in family["runs"]]
+    best, lost = int(np.argmin(finals)), sum(map(math.isinf, finals))
+    show(tab, f"trained={optimizer}&beta={momentum}&place={best}&still")
+
+    text = tab.ask("document.getElementById('valley-title').textContent")
+
+    numbers = [float(number) for number in re.findall(r"[\d.]*\d", text)]
+    assert numbers == pytest.approx([finals[best], family["rates"][best], lost, RATES], rel=0.05)
+    assert tab.ask("document.getElementById('trained-verdict').textContent") == "The best of these rates"
 
 
 @pytest.mark.parametrize("width", [320, 360, 390, 768, 1280])

@@ -42,8 +42,8 @@ DARK = {
 }  # fmt: skip
 ABOUT = (
     "A network with two hidden layers of 512 units learns to read 8 × 8 pictures of digits: {total} trainings of 100 "
-    "steps with 128 pictures each, a warm-up of 5 steps and half a cosine down to zero. All begin with the same weights "
-    "and see the same batches; only the setting differs."
+    "steps with 128 pictures each, a warm-up of 5 steps and half a cosine down to zero. All begin with the same "
+    "weights and see the same batches; only the setting differs."
 )
 
 

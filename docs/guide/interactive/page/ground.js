@@ -165,7 +165,8 @@ function tellGround() {
   byId("verdict").parentElement.className = `says ${kind}`;
   byId("verdict").textContent = title;
   byId("reason").textContent = reason;
-  byId("about").textContent = SURFACES[ground.surface].about;
+  const marks = limits().length > 1 ? " Marks on the slider: the highest rate that each of them holds." : "";
+  byId("about").textContent = SURFACES[ground.surface].about + marks;
   byId("rule").innerHTML = `${name}: <b>${rule}</b>`;
   byId("lr-out").textContent = short(ground.lr, 3);
   byId("lr").setAttribute("aria-valuetext", `${short(ground.lr, 3)}: ${title.toLowerCase()}`);
@@ -175,15 +176,13 @@ function tellGround() {
   const { noise } = setting();
   byId("noise-out").textContent = noise > 0 ? `σ = ${short(noise)}` : "none";
   byId("noise").setAttribute("aria-valuetext", noise > 0 ? `deviation ${short(noise)}` : "none");
-  byId("draw").hidden = noise === 0;
+  byId("draw").disabled = noise === 0;
   tellStep();
 }
 
 function tellStep() {
-  const last = shown.run.points.length - 1;
-  byId("step").max = last;
   byId("step").value = shown.step;
-  byId("step-out").textContent = `step ${shown.step}`;
+  byId("step-out").textContent = `step ${shown.step}: ${short(Math.max(0, shown.run.losses[shown.step] - SURFACES[ground.surface].least))}`;
 }
 
 // Moving along the path ----------------------------------------------------------------------------------------------
@@ -251,7 +250,10 @@ function openGround(words) {
   byId("noise").addEventListener("input", (event) => alter({ noise: Number(event.target.value) }));
   byId("draw").addEventListener("click", () => alter({ seed: ground.seed + 1 }));
   byId("play").addEventListener("click", play);
-  byId("step").addEventListener("input", (event) => { stop(); goTo(Number(event.target.value)); });
+  byId("step").addEventListener("input", (event) => {
+    stop();
+    goTo(Math.min(Number(event.target.value), shown.run.points.length - 1));
+  });
   redrawGround();
   alter({
     lr: numberFrom(words.lr, ground.lr, SURFACES[ground.surface].rates),

@@ -32,11 +32,11 @@ function judgeReal({ runs, rates }, place) {
   const best = bestPlace({ runs });
   const loss = final(run);
   const least = final(runs[best]);
-  const answer = `The best of these ${runs.length} rates is ${short(rates[best])}: loss ${short(least)}, ${percent(runs[best].right)} of unseen digits right.`;
+  const answer = `The best of these ${runs.length} rates is ${short(rates[best])}: loss ${short(least, 3)}, ${percent(runs[best].right)} of unseen digits right.`;
   if (run.lost !== null) {
     return { kind: "diverges", title: `Diverged at step ${run.lost}`, reason: `The loss rose far above that of guessing, and training was given up. ${answer}` };
   }
-  const facts = `Loss on unseen data ${short(loss)} after ${RUNS.steps} steps, ${percent(run.right)} of unseen digits right.`;
+  const facts = `Loss on unseen data ${short(loss, 3)} after ${RUNS.steps} steps, ${percent(run.right)} of unseen digits right.`;
   if (loss > UNTRAINED * 1.05) return { kind: "diverges", title: "Worse than untrained", reason: `${facts} Guessing gives ${short(UNTRAINED)}. ${answer}` };
   if (place === best) return { kind: "good", title: "The best of these rates", reason: `${facts} ${neighbours({ runs, rates })}` };
   if (loss <= WITHIN * least) return { kind: "good", title: "As good as the best", reason: `${facts} ${answer}` };
@@ -89,6 +89,7 @@ function drawCurves() {
   const box = frame(sized(svg), {
     x: { domain: [0, RUNS.steps], ticks: [0, 20, 40, 60, 80, 100], name: "step" },
     y: { domain: LOSSES, log: true },
+    margin: { top: 26 },
   });
   const others = runs.filter((_, place) => place !== real.place);
   const grey = others.map((other) => through(unseenPairs(other), box)).join("");
@@ -105,13 +106,10 @@ function drawCurves() {
   show(svg, markup.join(""), title);
 }
 
+/** What the lines are, in the head of the chart, where no line goes. */
 function legend(box) {
-  const [x, y] = [box.left + 8, box.bottom - 12];
-  return [
-    `<text class="of-unseen halo" x="${x}" y="${y - 36}">unseen data</text>`,
-    `<text class="of-train halo" x="${x}" y="${y - 18}">training</text>`,
-    `<text class="halo" x="${x}" y="${y}">grey: unseen data, other rates</text>`,
-  ].join("");
+  const words = '<tspan class="of-unseen">unseen data</tspan>, <tspan class="of-train">training</tspan>, other rates in grey';
+  return `<text class="name" x="${box.left - 34}" y="12">${words}</text>`;
 }
 
 function drawFinals() {
@@ -139,7 +137,7 @@ function drawFinals() {
     `<path class="lost" d="${lost.map(([at]) => cross(box.x(at), box.top, 4)).join("")}"/>`,
     lost.length ? `<text class="of-lost" x="${box.right}" y="12" text-anchor="end">× diverged</text>` : "",
     `<path class="axis" d="M${x} ${px(box.y(loss))}V${box.bottom}"/>`,
-    `<circle class="now" cx="${x}" cy="${px(box.y(loss))}" r="7"/>`,
+    `<g class="${judgeReal({ runs, rates }, real.place).kind}"><circle class="now kind-fill" cx="${x}" cy="${px(box.y(loss))}" r="7"/></g>`,
     `<text class="name" x="${box.left - 34}" y="12">final loss on unseen data</text>`,
   ];
   show(svg, markup.join(""), `Final unseen loss against learning rate: least, ${short(final(runs[best]))}, at ${short(rates[best])}; ${lost.length} of ${runs.length} rates diverged.`);

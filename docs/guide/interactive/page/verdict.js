@@ -31,8 +31,7 @@ function look(setting, run) {
     nearest,
     steps,
     rose: !(run.losses.at(-1) <= run.losses[0]),
-    curvature: { start: sharpness(setting.surface, ground.start), end: sharpness(setting.surface, end) },
-    steepest: Math.max(...run.points.map((point) => sharpness(setting.surface, point))),
+    steepest: Math.max(...run.points.filter((_, k) => run.losses[k] <= run.losses[0]).map((point) => sharpness(setting.surface, point))),
     distance: mean(run.points.slice(-20).map((p) => Math.hypot(p[0] - ground.minima[nearest][0], p[1] - ground.minima[nearest][1]))),
     far: Math.hypot(ground.start[0] - ground.minima[nearest][0], ground.start[1] - ground.minima[nearest][1]),
   };
@@ -53,10 +52,12 @@ function turning({ points, losses }, count) {
 function kindOf(setting, run, seen) {
   const curvatures = SURFACES[setting.surface].quadratic;
   const solved = curvatures && OF_THEORY.includes(setting.optimizer);
-  if (solved && slowest(setting.optimizer, setting.lr, setting.momentum, curvatures) >= 1) return "diverges";
-  if (run.lost !== null || seen.rose) return "diverges";
+  const lost = solved
+    ? slowest(setting.optimizer, setting.lr, setting.momentum, curvatures) >= 1
+    : run.lost !== null || seen.rose;
+  if (lost) return "diverges";
   if (seen.arrival !== null && seen.arrival <= SOON) return "good";
-  if (seen.turning > TURNING) return "oscillates";
+  if (seen.turning > TURNING || seen.rose) return "oscillates";
   return seen.arrival === null ? "crawls" : "good";
 }
 
@@ -92,6 +93,9 @@ function onQuadratic(kind, { optimizer, lr, momentum }, curvatures, seen) {
 function onBent(kind, { optimizer, lr, momentum, noise }, seen) {
   const limit = (curvature) => short(bound(optimizer, curvature, momentum));
   const symbols = boundText(optimizer, momentum, "λ");
+  if (kind === "diverges" && lr <= bound(optimizer, seen.steepest, momentum)) {
+    return "What was gathered throws it out: it ends higher than it began.";
+  }
   if (kind === "diverges") {
     return `The path meets curvatures up to λ = ${short(seen.steepest)}, where rates above ${symbols} = ${limit(seen.steepest)} are thrown out; this one is η = ${short(lr)}.`;
   }
@@ -116,7 +120,7 @@ function heldUp({ optimizer, lr, momentum, noise }, curvatures, seen) {
 function byScale(kind, { optimizer, lr, momentum }, seen) {
   if (kind === "good") return arrivedText(seen);
   if (kind === "crawls" && optimizer === "adagrad") {
-    return `Its t-th step is about η/√t long in each parameter: ${seen.steps} steps reach ${short(2 * lr * Math.sqrt(seen.steps))} at most, and the minimum is ${short(seen.far)} away.`;
+    return `On a slope that stays the same its t-th step is η/√t long: ${seen.steps} steps come to ${short(2 * lr * Math.sqrt(seen.steps))} in each parameter, and the minimum is ${short(seen.far)} away.`;
   }
   const reach = optimizer === "rmsprop" && momentum > 0 ? `η/(1 − β) = ${short(lr / (1 - momentum))}` : `η = ${short(lr)}`;
   const long = optimizer === "adagrad" ? `Its first step is η = ${short(lr)} long in each parameter, however flat the ground.` : `A step is about ${reach} long in each parameter, however steep or flat the ground.`;
@@ -145,7 +149,8 @@ function where(kind, { surface, optimizer, lr, momentum }, seen) {
   const limit = bound(optimizer, sharp, momentum);
   if (limit === null) return ended;
   const rule = `The sharp one, of curvature ${short(sharp)}, holds only rates below ${short(limit)}`;
-  return lr > limit ? `${ended} ${rule}: this one was thrown out of it.` : `${ended} ${rule}.`;
+  if (lr > limit) return `${ended} ${rule}: this one was thrown out of it.`;
+  return seen.nearest === 0 ? `${ended} ${rule}. The wide one lies deeper.` : `${ended} ${rule}.`;
 }
 
 function mean(values) {
