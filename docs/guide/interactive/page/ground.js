@@ -106,7 +106,8 @@ function drawStrip() {
   const segments = [];
   for (let k = 0; k < STRIP; k += 1) {
     const trial = setting(lrAt((LR_STOPS * (k + 0.5)) / STRIP, range));
-    const { kind } = judge(trial, path(trial));
+    const run = path(trial);
+    const kind = kindOf(trial, run, look(trial, run)); // without the words, which take longer
     if (segments.at(-1)?.kind === kind) segments.at(-1).end = k + 1;
     else segments.push({ kind, begin: k, end: k + 1 });
   }
