@@ -87,7 +87,7 @@ function onQuadratic(kind, { optimizer, lr, momentum }, curvatures, seen) {
   if (kind === "crawls") {
     return `Along the valley every step leaves ${short(left, 4)} of the distance, so that 1 % of the loss remains after ${count(Math.log(ARRIVED) / 2 / Math.log(left))} steps. At η = ${short(best.lr, 3)} every step would leave ${short(best.left)}.`;
   }
-  return `${arrivedText(seen)} The slowest direction keeps ${short(left)} of its distance a step; the least that any rate reaches here is ${short(best.left)}, at η = ${short(best.lr, 3)}.`;
+  return `${arrivedText(seen)} The slowest direction keeps ${short(left, 3)} of its distance a step; the least that any rate reaches here is ${short(best.left, 3)}, at η = ${short(best.lr, 3)}.`;
 }
 
 function onBent(kind, { optimizer, lr, momentum, noise }, seen) {
