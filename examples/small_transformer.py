@@ -1,4 +1,4 @@
-"""A small transformer on characters: find the peak rate at a short horizon's price, and see what a schedule makes of it.
+"""A small transformer on characters: find its peak rate for one training's cost, and see what a schedule makes of it.
 
 The text is Python's own documentation of its topics, so that nothing is downloaded.
 """
