@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docs import catalog_text, command_text
-from docs.docstring_text import read
+from docs.docstring_text import linked, read
 from docs.object_text import annotated_names, object_text
 
 import stepsize
@@ -141,7 +141,7 @@ def _index(rooms: Mapping[str, Mapping[str, Any]]) -> str:
         key=lambda one: one[0].lower(),
     )
     for name, room, thing in exported:
-        summary = read(inspect.getdoc(thing) or "").summary.replace("|", "\\|")
+        summary = linked(read(inspect.getdoc(thing) or "").summary, {}).replace("|", "\\|")
         rows.append(f"| [`{name}`](api/{room}.md#{_last(name)}) | {summary} |")
     rows.append("| [`stepsize.schedules`](api/schedules.md) | Schedules: pure values from step to factor. |")
     catalogs = [

@@ -72,7 +72,7 @@ def _marked(parameters: list[inspect.Parameter]) -> list[inspect.Parameter | str
 def _parameter(one: inspect.Parameter | str) -> str:
     if isinstance(one, str):
         return one
-    stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+    stars = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
     kind = "" if one.annotation is one.empty else f": {_annotation(one.annotation)}"
     if one.default is one.empty:
         return f"{stars}{one.name}{kind}"

@@ -13,10 +13,10 @@ from stepsize.errors import DataUnavailableError
 def a_task() -> stepsize.Task:
     """Return the task on the shoppers, or on the tumours where there is no folder."""
     try:
-        return stepsize.build_task("shoppers-mlp", steps=200)
+        return stepsize.build_task("shoppers-mlp", steps=120)
     except DataUnavailableError as error:
         print(f"No shoppers here, tumours instead ({str(error).splitlines()[0]})")
-        return stepsize.build_task("cancer-mlp", steps=200)
+        return stepsize.build_task("cancer-mlp", steps=120)
 
 
 def main() -> None:
