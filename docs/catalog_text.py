@@ -25,7 +25,7 @@ def optimizers_page() -> str:
             f"`{name}`",
             entry.title,
             number_text(entry.default_lr) + (" (a factor)" if entry.lr_free else ""),
-            " … ".join(number_text(end) for end in entry.lr_range),
+            "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}".join(number_text(end) for end in entry.lr_range),
             _momentum(entry),
             f"{entry.memory:g}",
             ", ".join(sorted(entry.needs)) or "–",

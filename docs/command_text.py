@@ -69,12 +69,12 @@ def _is_option(one: Any) -> bool:
 
 def _row(one: Any) -> str:
     if _is_option(one):
-        words = ", ".join(f"`{word}`" for word in one.opts)
         value = "" if getattr(one, "is_flag", False) else f" {one.metavar or _choices(one)}"
+        words = ", ".join(f"`{word}{value}`" for word in one.opts)
     else:
-        words, value = f"`{one.metavar or one.name.upper()}`", ""
+        words = f"`{one.metavar or one.name.upper()}`"
     default = "required" if one.required else _default(one.default)
-    return f"| {words}{_cell(value)} | {_cell(_help(one.help or ''))} | {default} |"
+    return f"| {_cell(words)} | {_cell(_help(one.help or ''))} | {default} |"
 
 
 def _choices(one: Any) -> str:

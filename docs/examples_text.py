@@ -43,6 +43,11 @@ def _section(path: Path) -> str:
 def _cell(cell: dict[str, Any]) -> str:
     if cell["cell_type"] == "markdown":
         return str(cell["source"]).replace("# ", "### ", 1) if cell["source"].startswith("# ") else str(cell["source"])
-    printed = "".join("".join(output.get("text", "")) for output in cell["outputs"])
-    shown = f"```python\n{cell['source'].strip()}\n```"
-    return f"{shown}\n\n```text\n{printed.rstrip()}\n```" if printed else shown
+    parts = [f"```python\n{cell['source'].strip()}\n```"]
+    for output in cell["outputs"]:
+        if "text" in output:
+            parts.append(f"```text\n{''.join(output['text']).rstrip()}\n```")
+        elif "image/png" in output.get("data", {}):
+            picture = "".join(output["data"]["image/png"]).replace("\n", "")
+            parts.append(f"![What the cell draws](data:image/png;base64,{picture})")
+    return "\n\n".join(parts)
