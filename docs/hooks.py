@@ -16,6 +16,7 @@ sys.path[:0] = [str(_ROOT)]
 from docs import examples_text, make_reference  # noqa: E402  found by the line above
 
 _LAST_FOUND = ("benchmarks.md", "conformance.md", "changelog.md", "examples.md")
+_LAB, _LAB_TITLE = "guide/interactive/learning_rate.html", "The learning rate at work"  # a page of its own, no Markdown
 _GUIDE, _LIBRARY = "Guide", "Library"
 
 
@@ -24,8 +25,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     docs = Path(config.docs_dir)
     chapters = [str(path.relative_to(docs)) for path in sorted((docs / "guide").glob("*.md"))]
     chapters.sort(key=lambda name: name != "guide/index.md")
+    lab = [{_LAB_TITLE: _LAB}] if (docs / _LAB).exists() else []
     found: dict[str, list[Any]] = {
-        _GUIDE: chapters,
+        _GUIDE: [*chapters, *lab],
         _LIBRARY: [{title: page} for title, page in make_reference.room_pages().items()],
     }
     config.nav = _filled(config.nav or [], found)

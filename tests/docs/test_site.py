@@ -91,7 +91,10 @@ def test_the_search_knows_verbs_commands_and_examples(site: Path) -> None:
 def test_a_chapter_of_the_guide_comes_into_the_menu_by_being_there(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     shutil.copytree(ROOT / "docs", docs)
-    (docs / "guide").mkdir(exist_ok=True)
+    lab = docs / "guide" / "interactive"
+    lab.mkdir(parents=True, exist_ok=True)
+    (lab / "learning_rate.html").write_text("<!doctype html><title>lab</title>", encoding="utf-8")
+    (lab / "template.html").write_text("a source", encoding="utf-8")
     (docs / "guide" / "index.md").write_text("# The guide begins here\n", encoding="utf-8")
     (docs / "guide" / "99-last.md").write_text("# A chapter of a test\n\n[back](index.md)\n", encoding="utf-8")
 
@@ -101,6 +104,8 @@ def test_a_chapter_of_the_guide_comes_into_the_menu_by_being_there(tmp_path: Pat
     begin = (tmp_path / "built" / "guide" / "index.html").read_text(encoding="utf-8")
     assert "guide/index.html" in (tmp_path / "built" / "caveats.html").read_text(encoding="utf-8")
     assert re.search(r'href="99-last.html"', begin), "the chapter is in the menu beside the begin of the guide"
+    assert re.search(r'href="interactive/learning_rate.html"', begin), "and so is the interactive page"
+    assert [path.name for path in (tmp_path / "built" / "guide" / "interactive").iterdir()] == ["learning_rate.html"]
 
 
 def test_a_link_to_nowhere_stops_the_build(tmp_path: Path) -> None:
