@@ -92,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     verdicts.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     verdicts.set_defaults(run=_verdicts)
 
+    late = commands.add_parser("late-findings", help="whether overfitting and plateaus are found in whole trainings")
+    late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    late.set_defaults(run=_late)
+
+    precedents = commands.add_parser("precedents", help="watch the trainings that verdicts compare with")
+    precedents.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    precedents.set_defaults(run=_precedents)
+
     guard = commands.add_parser("guard", help="faults on purpose, with a guard and without")
     guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
     guard.set_defaults(run=_guard)
@@ -244,6 +252,20 @@ def _verdicts(arguments: argparse.Namespace) -> None:
     print(verdicts_report())
 
 
+def _late(arguments: argparse.Namespace) -> None:
+    from benchmarks.late_findings import compute_late, late_report
+
+    compute_late(arguments.workers)
+    print(late_report())
+
+
+def _precedents(arguments: argparse.Namespace) -> None:
+    from benchmarks.precedents import compute_precedents, compute_small_truth
+
+    compute_small_truth(arguments.workers)
+    compute_precedents(arguments.workers)
+
+
 def _guard(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import compute_faults, faults_report
 
@@ -263,6 +285,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
     from benchmarks.guard_faults import faults_report
+    from benchmarks.late_findings import late_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
@@ -288,6 +311,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "verdicts": verdicts_report(VERDICTS_FILE),
+        "late-findings": late_report(),
         "watch": watch_report(),
         "guard": faults_report(),
         "population": population_report(POPULATION_FILE),

@@ -23,6 +23,8 @@ GLOBAL = {
     "slope_then": "slope of the loss along the last step, at its beginning",
     "slope_now": "slope of the loss along the last step, at its end, on the next batch",
     "update_ratio": "length of the last step over the length of the weights",
+    "straightness": "cosine between the ways of the second and of the last quarter of the steps so far",
+    "distance": "largest distance of a tensor from its start, over its length at the start",
     "noise": "gradient noise scale over the batch size, from micro-batches",
     "headroom": "critical learning rate along the update over the rate in use",
     "val_loss": "loss on unseen data",

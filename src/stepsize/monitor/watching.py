@@ -24,6 +24,7 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.reporting import Report, report_of
 from stepsize.monitor.sharpness import Sharpness, measure_sharpness
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.monitor.way import Way
 
 __all__ = ["Watch", "watch"]
 
@@ -117,6 +118,7 @@ class Watch:
         self.record = Record(facts_of(optimizers, schedule, steps))
         self._judge = Judge()
         self._meters = [Meter(one, models, scaler=scaler, distributed=distributed) for one in optimizers]
+        self._way = Way(self._meters[0].weights, steps)
         self._offsets = [sum(len(o.param_groups) for o in optimizers[:n]) for n in range(len(optimizers))]
         self._along: Along | None = None
         self._arming = False
@@ -234,6 +236,7 @@ class Watch:
         self.record.skipped += not any(updated)
         self.record.step = step + 1
         self._called.look(sum(meter.updates for meter in self._meters[:1]))
+        self._way.look(step + 1)
         estimate = free_estimate(self._optimizers[0]) if self.record.facts.learning_rate_free else None
         if estimate is not None:
             self.record.add("estimate", step, estimate)
@@ -267,8 +270,15 @@ class Watch:
         if thorough:
             self._read(wait=True)
         if thorough or self._judge.due(self.record):
+            self._read_way()
             self.record.facts = dataclasses.replace(self.record.facts, scheduler=self._called.told())
         return self._judge.look(self.record, thorough=thorough)
+
+    def _read_way(self) -> None:
+        reading = self._way.reading()
+        if reading is not None:
+            for name, value in zip(("straightness", "distance"), reading, strict=True):
+                self.record.add(name, max(0, self.record.step - 1), value)
 
     def _probe(self, step: int, again: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, where the weights before it were kept."""
