@@ -49,6 +49,7 @@ def guard(
     cut: float = 0.5,
     rewarm: int | None = None,
     retries: int = 5,
+    skip: bool = True,
     on_plateau: OnPlateau | None = None,
     dry_run: bool = False,
     journal: str | Path | None = None,
@@ -77,6 +78,7 @@ def guard(
         cut: By what the rate is multiplied, in (0, 1).
         rewarm: Over how many steps a rate cut for a replay comes back; default ``every``.
         retries: How many acts it may take in one incident before it stops.
+        skip: Whether batches found at fault are left out; if not, the rate stays cut instead.
         on_plateau: ``"reduce"`` multiplies the rate by 0.3 at a plateau, ``"stop"`` ends there; None only reports it.
         dry_run: Whether it only writes down what it would do.
         journal: A JSON file of all acts.
@@ -119,7 +121,7 @@ def guard(
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     between = every or max(10, (steps or 2_000) // 50)
     stateful = [one for one in (schedule, scaler) if hasattr(one, "load_state_dict")]
-    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between)
+    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between, skip=skip)
     return Guard(
         watching,
         models,
