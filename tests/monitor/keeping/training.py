@@ -1,0 +1,47 @@
+"""A process that trains, watched, until it ends or is killed: ``python training.py STORE NAME STEPS [FILE LIMIT]``."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+
+import torch
+from torch import nn
+
+import stepsize
+
+
+def say(line: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(store: str, name: str, steps: int, limit: int | None = None, pause: float = 0.0) -> None:
+    """Train a small model; print a line a step, with the time by the clock of the machine, and the weights at last."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    x = torch.randn(64, 4)
+    with stepsize.watch(net, optimizer, store=store, name=name) as watching:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        say("begun")
+        for step in range(steps):
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            watching.step(loss)
+            say(f"{step} {time.time()}")
+            time.sleep(pause)
+    say(f"steps {watching.record.step} broken {watching.broken!r}")
+    say(f"weights {float(sum(p.sum() for p in net.parameters())):.9g}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *map(int, sys.argv[4:]))
