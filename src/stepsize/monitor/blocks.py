@@ -65,7 +65,7 @@ class Blocks:
 
     def to_arrays(self) -> tuple[Whole, Array, Whole, Whole]:
         """Return its whole state: first steps, sums and counts of all blocks and the open one; width and filling."""
-        every = [*self._blocks, self._open]
+        every = [*self._blocks, self._open if self._filled else (0, 0.0, 0)]
         firsts, sums, counts = zip(*every, strict=True)
         state = np.array([self._width, self._filled], dtype=np.int64)
         return np.array(firsts, dtype=np.int64), np.array(sums), np.array(counts, dtype=np.int64), state

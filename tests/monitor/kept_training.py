@@ -1,4 +1,4 @@
-"""A process that trains, watched, until it ends or is killed: ``python training.py STORE NAME STEPS [FILE LIMIT]``."""
+"""A process that trains, watched, until it ends or is killed: ``kept_training.py STORE NAME STEPS [ROOM]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -19,8 +20,11 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def main(store: str, name: str, steps: int, limit: int | None = None, pause: float = 0.0) -> None:
-    """Train a small model; print a line a step, with the time by the clock of the machine, and the weights at last."""
+def main(store: str, name: str, steps: int, room: int | None = None) -> None:
+    """Train a small model; print a line a step, with the time by the clock of the machine, and the weights at last.
+
+    With ``room``, no file may grow beyond the largest one of the store by more than so many bytes.
+    """
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -28,7 +32,8 @@ def main(store: str, name: str, steps: int, limit: int | None = None, pause: flo
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
     x = torch.randn(64, 4)
     with stepsize.watch(net, optimizer, store=store, name=name) as watching:
-        if limit is not None:
+        if room is not None:
+            limit = room + max(file.stat().st_size for file in Path(store).parent.iterdir())
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         say("begun")
         for step in range(steps):
@@ -38,9 +43,8 @@ def main(store: str, name: str, steps: int, limit: int | None = None, pause: flo
             optimizer.step()
             watching.step(loss)
             say(f"{step} {time.time()}")
-            time.sleep(pause)
     say(f"steps {watching.record.step} broken {watching.broken!r}")
-    say(f"weights {float(sum(p.sum() for p in net.parameters())):.9g}")
+    say(f"weights {float(sum(p.detach().sum() for p in net.parameters())):.9g}")
 
 
 if __name__ == "__main__":
