@@ -63,9 +63,11 @@ class ReportView:
         reason: Why, with numbers.
         findings: The earliest first.
         panels: Of each panel its title and its series: steps and values by name; steps rising.
+        facts: What else is known of the training, as names and texts.
+        acts: What was done about it, as sentences.
 
     Raises:
-        InputError: If a series has other steps than values, or there is none.
+        InputError: If a series has other steps than values.
     """
 
     title: str
@@ -74,10 +76,10 @@ class ReportView:
     reason: str
     findings: Sequence[FindingView]
     panels: Mapping[str, Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]]
+    facts: Sequence[tuple[str, str]] = ()
+    acts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not any(self.panels.values()):
-            raise InputError("panels", dict(self.panels), "must hold at least one series")
         for panel in self.panels.values():
             for name, (steps, values) in panel.items():
                 if len(steps) != len(values):
