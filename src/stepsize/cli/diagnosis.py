@@ -31,6 +31,7 @@ _PANELS = {
     "critical rate / rate": ("headroom",),
     "share left by clipping": ("clipped",),
 }
+_SERIES = {"loss": "training", "val_loss": "unseen data"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 
@@ -106,7 +107,10 @@ def view_of_report(
             return False
         return name != "clipped" or bool(np.nanmin(signal.values, initial=1.0) < _CLIPPED)
 
-    panels = {panel: {name: thinned(name) for name in names if worth(name)} for panel, names in _PANELS.items()}
+    panels = {
+        panel: {_SERIES.get(name, name.replace("lr/", "group ")): thinned(name) for name in names if worth(name)}
+        for panel, names in _PANELS.items()
+    }
     findings = [
         FindingView(one.code, one.severity, one.step, one.message, one.remedy, one.reference, one.would_change)
         for one in report.findings

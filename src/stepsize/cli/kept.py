@@ -97,5 +97,7 @@ def verdict_style(code: str) -> str:
 
 
 def steps_text(head: WatchHead) -> str:
-    """Return how many steps of a run were made, and of how many."""
-    return f"{head.steps:,}" if head.planned is None else f"{head.steps:,} of {head.planned:,}"
+    """Return how many steps of a run were made, and of how many; a guard that goes back makes more than planned."""
+    if head.planned is None:
+        return f"{head.steps:,}"
+    return f"{head.steps:,} {'of' if head.steps <= head.planned else 'for'} {head.planned:,}"

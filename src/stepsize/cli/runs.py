@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import reporting_failures
 from stepsize.cli.kept import BEGIN, RunStoreOption, again, opened_store, status_text, steps_text, verdict_style
 from stepsize.cli.options import JsonOption
-from stepsize.cli.output import hint, print_json, show
+from stepsize.cli.output import answers, hint, print_json, show
 from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["EXAMPLE", "NAME", "command"]
 
 NAME = "runs"
 EXAMPLE = "stepsize runs"
+_ROOM = {"what": 110, "begun (UTC)": 84}  # columns of a terminal from which on there is room for these
 
 
 def command(*, store: RunStoreOption = STORE, as_json: JsonOption = False) -> None:
@@ -42,18 +44,23 @@ def command(*, store: RunStoreOption = STORE, as_json: JsonOption = False) -> No
 
 
 def _table(heads: list[WatchHead], where: str) -> Table:
+    room = answers().width
+    columns = ["name", "what", "status", "steps", "the rate", "findings", "begun (UTC)"]
+    shown = [one for one in columns if room >= _ROOM.get(one, 0)]
     table = Table(title=f"Watched runs in {where}", title_justify="left")
-    right = ("steps", "findings")
-    for column in ("name", "what", "status", "steps", "the rate", "findings", "begun (UTC)"):
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column != "what")
+    for column in shown:
+        least = max(len(head.name) for head in heads) if column == "name" else None  # what is to be typed stays whole
+        right = column in ("steps", "findings")
+        table.add_column(column, justify="right" if right else "left", min_width=least, overflow="fold")
     for head in heads:
-        table.add_row(
-            head.name,
-            f"{head.what}, {head.optimizer}",
-            status_text(head),
-            steps_text(head),
-            Text(head.verdict.code, style=verdict_style(head.verdict.code)),
-            str(head.findings),
-            f"{head.begun:%Y-%m-%d %H:%M}",
-        )
+        cells: dict[str, RenderableType] = {
+            "name": head.name,
+            "what": f"{head.what}, {head.optimizer}",
+            "status": status_text(head),
+            "steps": steps_text(head),
+            "the rate": Text(head.verdict.code, style=verdict_style(head.verdict.code)),
+            "findings": str(head.findings),
+            "begun (UTC)": f"{head.begun:%Y-%m-%d %H:%M}",
+        }
+        table.add_row(*(cells[column] for column in shown))
     return table

@@ -97,7 +97,7 @@ def frame(kept: StoredWatch, width: int) -> RenderableType:
         Text.assemble("\nThe rate: ", (f"{verdict.code}. ", style), verdict.reason),
         *_findings(kept),
     ]
-    return Group(_top(kept.head), Padding(Group(*below), (0, 0, 0, 2)))
+    return Group(_top(kept.head, width), Padding(Group(*below), (0, 0, 0, 2)))
 
 
 def _follow(follower: Follower, store: str) -> None:
@@ -122,20 +122,19 @@ def _values(kept: StoredWatch) -> dict[str, Any]:
     return {**told, "last": last}
 
 
-def _top(head: WatchHead) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
+def _top(head: WatchHead, width: int) -> RenderableType:
     share = head.steps / head.planned if head.planned else 0.0
-    bar = ProgressBar(total=1.0, completed=min(1.0, share), width=_BAR, complete_style="cyan", finished_style="cyan")
+    columns = min(_BAR, max(_NARROWEST, width - _BESIDE))
+    bar = ProgressBar(total=1.0, completed=min(1.0, share), width=columns, complete_style="cyan", finished_style="cyan")
     took = None if head.updated is None else head.updated - head.begun
-    parts: list[RenderableType] = [Text(head.name, style="bold"), status_text(head)]
-    parts += [bar] if head.planned else []
-    parts += [f"{steps_text(head)} steps", "" if took is None else _duration(took)]
+    told = Text(f"{steps_text(head)} steps")
+    if took is not None:
+        told.append(f"  {_duration(took)}")
     if took is not None and head.planned and head.steps and not head.over:
-        parts.append(Text(f"about {_duration(took * (head.planned / head.steps - 1))} left", style="dim"))
-    for _ in parts:
-        grid.add_column(no_wrap=True)
-    grid.add_row(*parts)
-    return grid
+        told.append(f"  about {_duration(took * (head.planned / head.steps - 1))} left", style="dim")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(*([bar, told] if head.planned else [told]))
+    return Group(Text.assemble((head.name, "bold"), "  ", status_text(head)), grid)
 
 
 def _curves(kept: StoredWatch, width: int) -> RenderableType:
