@@ -122,8 +122,10 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
         >>> info.title, info.names, info.marks
         ('loss', ('training',), ((1, 2, 'critical'),))
     """
-    last = max(int(steps[-1]) for panel in view.panels.values() for steps, _ in panel.values() if len(steps))
-    x = step_axis(max(1, last))
+    last = max(
+        (int(steps[-1]) for panel in view.panels.values() for steps, _ in panel.values() if len(steps)), default=1
+    )
+    x = step_axis(last)
     marks = tuple((number, one.step, one.severity) for number, one in enumerate(view.findings, start=1))
     infos = []
     for title, panel in view.panels.items():
@@ -147,7 +149,7 @@ def report_page(view: ReportView) -> bytes:
         One self-contained file; nothing in it is loaded from elsewhere, and nothing is run.
     """
     told = "".join(_told(number, one) for number, one in enumerate(view.findings, start=1))
-    pictures = "".join(f"<figure>{_svg(info)}</figure>" for info in report_info(view))
+    pictures = "".join(f"<figure>{_svg(info, place)}</figure>" for place, info in enumerate(report_info(view)))
     known = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in view.facts)
     acts = "".join(f"<li>{html.escape(act)}</li>" for act in view.acts)
     body = _PAGE.format(
@@ -179,11 +181,12 @@ def _told(number: int, one: FindingView) -> str:
     return f'<section style="border-left-color:{_COLOURS[one.severity]}">{"".join(parts)}</section>'
 
 
-def _svg(info: PanelInfo) -> str:
+def _svg(info: PanelInfo, place: int) -> str:
     chart = themed(_panel(info)).configure_axisY(minExtent=_EXTENT, maxExtent=_EXTENT)
     text = io.StringIO()
     chart.save(text, format="svg")
     picture = text.getvalue()
+    picture = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>panel{place}-", picture)  # names are those of the whole page
     # scaled by the page: the drawing keeps its own measures in viewBox
     return re.sub(r'(<svg[^>]*?) width="[\d.]+" height="[\d.]+"', r'\1 width="100%"', picture, count=1)
 
