@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import uuid
 from collections import defaultdict, deque
@@ -86,7 +85,8 @@ class Keeper:
     """Writes one watched training down, about once a second and in a thread of its own.
 
     The training's thread only appends to :attr:`points` and sets attributes. Where the store fails, that is told
-    once, and nothing is kept from there on. Made by :func:`begin_keeping`.
+    once, and nothing is kept from there on. Only that thread writes, so a fork of the process, which has no such
+    thread, leaves the store alone however it ends. Made by :func:`begin_keeping`.
 
     Args:
         store: Closed at the end.
@@ -114,7 +114,6 @@ class Keeper:
         self._told: Any = None  # what was written of steps, verdict and acts
         self._failed = self._lagged = False
         self._status = ""
-        self._process = os.getpid()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="stepsize store", daemon=True)
         self._thread.start()
@@ -130,7 +129,7 @@ class Keeper:
         Args:
             status: How the training ended, in a word.
         """
-        if self._ending.is_set() or os.getpid() != self._process:  # a fork has no such thread
+        if self._ending.is_set():
             return
         atexit.unregister(self._leave)
         self._status = status

@@ -150,7 +150,7 @@ class Watch:
     ) -> None:
         """Read what is left, judge once more, and take the hooks off."""
         if kind is not None:
-            self._ended = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+            self._ended = "failed" if issubclass(kind, Exception) else "interrupted"
         self.close()
 
     @property
