@@ -344,6 +344,26 @@ def test_a_watcher_sees_every_update_of_every_member() -> None:
     assert all(progress.loss is not None for progress in seen)
 
 
+@pytest.mark.parametrize("model", ["BatchNorm", "dropout"])
+def test_unseen_data_are_looked_at_after_each_mark_as_in_a_single_training(model: str) -> None:
+    task, wanted = make(MODELS[model]), settings()
+
+    marked, alone = Population(marks=[1, 12, STEPS])(task, wanted), InOrder([1, 12, STEPS])(task, wanted)
+    plain = Population()(task, wanted)
+
+    assert [[seen.step for seen in run.evaluations] for run in marked] == [[1, 12, STEPS]] * len(wanted)
+    for one, other, unmarked in zip(marked, alone, plain, strict=True):
+        assert [e.loss for e in one.evaluations] == pytest.approx([e.loss for e in other.evaluations], rel=1e-6)
+        assert [e.metrics for e in one.evaluations] == [pytest.approx(e.metrics) for e in other.evaluations]
+        assert one.losses.tolist() == unmarked.losses.tolist()  # looking changes nothing
+
+
+@pytest.mark.parametrize("executor", [InOrder, Population])
+def test_a_mark_must_be_a_number_of_updates(executor: type[InOrder] | type[Population]) -> None:
+    with pytest.raises(InputError, match=r"marks must be whole numbers of updates, at least 1; got \[0, 5\]"):
+        executor(marks=[5, 0])
+
+
 def test_generators_stay_where_they_were() -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()

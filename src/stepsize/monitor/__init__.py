@@ -11,6 +11,7 @@ from stepsize.monitor.on_task import watch_task as watch_task
 from stepsize.monitor.record import Facts as Facts
 from stepsize.monitor.record import Record as Record
 from stepsize.monitor.reporting import Report as Report
+from stepsize.monitor.sharpness import Sharpness as Sharpness
 from stepsize.monitor.verdict import RateVerdict as RateVerdict
 from stepsize.monitor.watching import Watch as Watch
 from stepsize.monitor.watching import watch as watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,10 @@ __all__ = ["Measured", "Meter"]
 Array = NDArray[np.float64]
 
 _LAG = 16  # updates whose numbers come over from a device together
-_CPU_LAG = 4
+_CPU_LAG = 8
 _PROMPT = 64  # updates that are read one by one on the CPU: what is lost is lost early
 _FIGURES = 6
+_CHECK = 64  # updates between two looks at whether the optimizer still holds what is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class Meter:
 
     Attributes:
         updates: How many were made.
+        trouble: What went wrong within a hook; nothing is measured from then on.
         prompt: Whether numbers are read at once where that costs no wait.
 
     Args:
@@ -85,6 +87,7 @@ class Meter:
         self.optimizer = optimizer
         self.layout: Layout = lay_out(optimizer, models)
         self.updates = 0
+        self.trouble: Exception | None = None
         self.prompt = False
         self._scaler = scaler
         self._device = self.layout.parameters[0].device
@@ -108,11 +111,11 @@ class Meter:
         self._micro: list[Tensor] = []  # |g|² of the witness for each micro-batch
         self._partial: Tensor | None = None  # its gradient after the micro-batches so far
         hooks = [
-            optimizer.register_step_pre_hook(self._before),
-            optimizer.register_step_post_hook(self._after),
+            optimizer.register_step_pre_hook(self._guarded(self._before)),
+            optimizer.register_step_post_hook(self._guarded(self._after)),
         ]
         if not distributed:
-            hooks.append(self._witness.register_post_accumulate_grad_hook(self._backward))  # type: ignore[no-untyped-call]
+            hooks.append(self._witness.register_post_accumulate_grad_hook(self._guarded(self._backward)))  # type: ignore[no-untyped-call]
         self._hooks = hooks
 
     def remove(self) -> None:
@@ -208,13 +211,25 @@ class Meter:
         noise = _noise(micro, raw)
         return Measured(one.step, loss, one.rates, products, clipped, gradient_before, noise, one.first)
 
+    def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
+        """Return a hook that never raises: it runs within the user's own backward pass or step."""
+
+        def safe(*given: Any) -> None:
+            if self.trouble is None:
+                try:
+                    hook(*given)
+                except Exception as error:  # noqa: BLE001
+                    self.trouble = error
+
+        return safe
+
     def _backward(self, parameter: Tensor) -> None:
         gradient = parameter.grad
         if gradient is None or gradient.is_sparse or not self._active:
             return
         with torch.no_grad():
             gradient = self._sketch.part(gradient)
-            raw = torch.linalg.vector_norm(gradient, dtype=torch.float32).square()
+            raw = gradient.float().square().sum()
             scale = getattr(self._scaler, "_scale", None)  # get_scale() waits for the device
             whole = raw if scale is None else raw / scale.to(raw.device).square()
             if self._raw is not None or self._partial is not None:  # accumulation: the difference is one micro-batch
@@ -228,7 +243,7 @@ class Meter:
         self._accumulates = True
         if self._partial is None:  # the first accumulated update: its first micro-batch was not kept
             return
-        part = torch.linalg.vector_norm(gradient - self._partial, dtype=torch.float32).square()
+        part = (gradient - self._partial).float().square().sum()
         self._partial.copy_(gradient)
         self._micro.append(part if scale is None else part / scale.to(part.device).square())
 
@@ -241,12 +256,21 @@ class Meter:
         if self._raw is not None and gradient is not None:
             with torch.no_grad():
                 part = self._sketch.part(gradient)
-                self._shortened = torch.linalg.vector_norm(part, dtype=torch.float32).square()
+                self._shortened = part.float().square().sum()
 
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
         self.updates += 1
         self._updated = True
+        if self.updates % _CHECK == 0:
+            _check_replaced(optimizer, self.layout.parameters)
         self._rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def _check_replaced(optimizer: Optimizer, known: Iterable[Tensor]) -> None:
+    """Raise if the optimizer no longer holds a parameter that is measured."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not all(id(p) in held for p in known):
+        raise RuntimeError("parameters of the optimizer were replaced since it is watched; watch it anew")
 
 
 def _noise(micro: Array, whole: float) -> float:

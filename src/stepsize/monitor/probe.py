@@ -70,13 +70,15 @@ class still(AbstractContextManager[Callable[[], Tensor]]):  # noqa: N801
 
     Args:
         models: Whose weights, buffers and gradients are put back.
-        call: Called with gradients off.
+        call: What is called.
+        gradients: Whether its result keeps its graph.
     """
 
-    def __init__(self, models: Sequence[nn.Module], call: Callable[[], Tensor]) -> None:
+    def __init__(self, models: Sequence[nn.Module], call: Callable[[], Tensor], *, gradients: bool = False) -> None:
         self._snapshot = Snapshot(modules=models)
         self._rng = RngState.take()
         self._call = call
+        self._gradients = gradients
 
     def __enter__(self) -> Callable[[], Tensor]:
         """Return the call, made repeatable."""
@@ -88,5 +90,5 @@ class still(AbstractContextManager[Callable[[], Tensor]]):  # noqa: N801
 
     def _same(self) -> Tensor:
         self._rng.restore()
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._gradients):
             return self._call()

@@ -30,7 +30,7 @@ GLOBAL = {
     "noise": "gradient noise scale over the batch size, from micro-batches",
     "headroom": "critical learning rate along the update over the rate in use",
     "val_loss": "loss on unseen data",
-    "sharpness": "largest eigenvalue of the Hessian",
+    "sharpness": "largest eigenvalue of the Hessian, where it was asked for",
 }
 """The signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of each "
 "layer."""

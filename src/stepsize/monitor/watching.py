@@ -25,6 +25,7 @@ from stepsize.monitor.meter import Meter
 from stepsize.monitor.probe import Along, headroom, still
 from stepsize.monitor.record import Record
 from stepsize.monitor.reporting import Report, report_of
+from stepsize.monitor.sharpness import Sharpness, measure_sharpness
 from stepsize.monitor.verdict import RateVerdict
 
 __all__ = ["Watch", "watch"]
@@ -32,8 +33,9 @@ __all__ = ["Watch", "watch"]
 _LOG = logging.getLogger("stepsize")
 _UNTOLD = 50  # updates without a word on the loss before that is told
 _DENSE = 64  # steps that are measured one and all
-_RUN = 8  # steps that are then measured one after the other,
-_OF = 3  # and one such run in so many
+_RUN = 8  # steps that are then measured one after the other
+_WANTED = 256  # of the first quarter: more would only cost
+_OF = (3, 8)  # at least and at most one such run in so many
 _PROBES = 64  # at so many places of a training the critical rate is looked for
 _PROBE_EVERY = 100  # steps, where the horizon is unknown
 
@@ -135,11 +137,16 @@ class Watch:
         self._meters = [Meter(one, models, scaler=scaler, distributed=distributed) for one in optimizers]
         self._offsets = [sum(len(o.param_groups) for o in optimizers[:n]) for n in range(len(optimizers))]
         self._along: Along | None = None
-        self._arming: Any = None
+        self._arming = False
         self._every = max(1, steps // _PROBES) if steps else _PROBE_EVERY
+        self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
         self._broken = ""
+        self._trouble: Exception | None = None
         self._told = False
-        self._untold = optimizers[0].register_step_post_hook(self._count)
+        self._hooks = [
+            optimizers[0].register_step_pre_hook(self._arm),
+            optimizers[0].register_step_post_hook(self._count),
+        ]
 
     def __enter__(self) -> Self:
         """Return itself; the hooks are on already."""
@@ -191,6 +198,7 @@ class Watch:
         if self._broken:
             return
         try:
+            self._raise_troubles()
             self._step(loss, again, val_loss)
         except Exception as error:  # noqa: BLE001 - watching must not break what it watches
             self._give_up(error)
@@ -198,8 +206,29 @@ class Watch:
     def report(self) -> Report:
         """Return everything that is known by now, for people and machines."""
         if not self._broken:
-            self._tell(self._look(thorough=True))
+            try:
+                self._tell(self._look(thorough=True))
+            except Exception as error:  # noqa: BLE001
+                self._give_up(error)
         return report_of(self.record, self._judge)
+
+    def sharpness(self, again: Callable[[], Tensor]) -> Sharpness:
+        """Measure the largest curvature that the first optimizer's steps see, beside the limit of its rate.
+
+        Some tens of backward passes: nothing to be done at each step. The training is left as it is.
+
+        Args:
+            again: Returns the loss of a batch at the present weights; the larger the batch, the better.
+
+        Returns:
+            A :class:`~stepsize.monitor.Sharpness`; its value is kept as the signal ``sharpness``, too.
+
+        Raises:
+            InputError: If the loss does not depend on the parameters, or cannot be differentiated twice.
+        """
+        seen = measure_sharpness(self._models, self._optimizers[0], again)
+        self.record.add("sharpness", max(0, self.record.step - 1), seen.value)
+        return seen
 
     def be_prompt(self) -> None:
         """Read numbers at once where that costs no wait, as a guard must."""
@@ -223,6 +252,7 @@ class Watch:
     def close(self) -> None:
         """Read what is left, judge once more, and take the hooks off; doing so twice does no harm."""
         try:
+            self._raise_troubles()
             self._tell(self._look(thorough=True))
         except Exception as error:  # noqa: BLE001
             self._give_up(error)
@@ -254,9 +284,15 @@ class Watch:
         for meter in self._meters:
             meter.active = on
 
+    def _raise_troubles(self) -> None:
+        """Raise what went wrong within a hook: there it must not, since that is the user's own step."""
+        for error in (self._trouble, *(meter.trouble for meter in self._meters)):
+            if error is not None:
+                raise error
+
     def _measures(self, step: int) -> bool:
-        """Return whether the update of ``step`` is measured: all at first and when it gets worse, else one in three."""
-        if step < _DENSE or (step // _RUN) % _OF == 0:
+        """Return whether the update of ``step`` is measured: all at first and when it gets worse, else some."""
+        if step < _DENSE or (step // _RUN) % self._of == 0:
             return True
         losses = self.record.recent("loss", 2 * _RUN).values
         return not len(losses) or not losses[-1] < losses[:-1].max(initial=-math.inf)
@@ -280,13 +316,18 @@ class Watch:
             if not math.isnan(value):
                 self.record.add("headroom", step, value)
         self._along = None
-        if again is not None and self._arming is None and (step + 1) % self._every == 0:
-            self._arming = self._optimizers[0].register_step_pre_hook(self._arm)
+        if again is not None and (step + 1) % self._every == 0:
+            self._arming = True
 
     def _arm(self, *_: Any) -> None:
-        self._arming.remove()
-        self._arming = None
-        self._along = Along(self._models)
+        """Keep the weights before an update that is to be probed; runs within the user's own step."""
+        if not self._arming:
+            return
+        self._arming = False
+        try:
+            self._along = Along(self._models)
+        except Exception as error:  # noqa: BLE001 - such as no memory for the copy
+            self._trouble = error
 
     def _read(self, *, wait: bool) -> bool:
         """Write down what has come over from the device; return whether anything has."""
@@ -319,10 +360,9 @@ class Watch:
     def _remove(self) -> None:
         for meter in self._meters:
             meter.remove()
-        self._untold.remove()
-        if self._arming is not None:
-            self._arming.remove()
-            self._arming = None
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
 
 def _check(models: Sequence[Any], optimizers: Sequence[Any], steps: Any, validate: Any, validate_every: Any) -> None:

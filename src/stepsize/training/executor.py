@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from stepsize.errors import TaskError
-from stepsize.training.loop import train_setting
+from stepsize.training.loop import as_marks, train_setting
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
 
@@ -39,7 +39,11 @@ class InOrder:
     It checks that the model factory gives the same weights for the same seed: otherwise rates
     would be compared from different starts (a factory that returns the same model twice goes on training it).
 
+    Args:
+        marks: Numbers of updates after which to evaluate on unseen data, besides the end.
+
     Raises:
+        InputError: If a mark is no whole number >= 1.
         TaskError: When called, if the factory gives other weights for a seed that was seen before.
 
     Example:
@@ -52,7 +56,8 @@ class InOrder:
         (True, True)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, marks: Iterable[int] = ()) -> None:
+        self._marks = as_marks(marks)
         self._initial: WeakKeyDictionary[Task, dict[int, str]] = WeakKeyDictionary()
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None) -> list[Run]:
@@ -67,7 +72,7 @@ class InOrder:
             yield place, self._train(task, setting, watcher)
 
     def _train(self, task: Task, setting: Setting, watcher: Watcher | None) -> Run:
-        run = train_setting(task, setting, watcher=watcher)
+        run = train_setting(task, setting, marks=self._marks, watcher=watcher)
         if self._initial.setdefault(task, {}).setdefault(setting.seed, run.initial) != run.initial:
             raise TaskError(
                 "model",

@@ -22,7 +22,7 @@ from stepsize.training.stepping import Stepper, reading_lag
 from stepsize.training.task import Task
 from stepsize.training.variation import varied
 
-__all__ = ["check_lr", "train", "train_setting"]
+__all__ = ["as_marks", "check_lr", "train", "train_setting"]
 
 
 def train(
@@ -92,6 +92,18 @@ def train_setting(
     finally:
         for position in positions:
             position.restore()
+
+
+def as_marks(marks: Iterable[int]) -> frozenset[int]:
+    """Return ``marks`` as a set; those beyond the horizon of a run are never reached.
+
+    Raises:
+        InputError: If one is no whole number >= 1.
+    """
+    wanted = frozenset(marks)
+    if not all(isinstance(mark, int) and not isinstance(mark, bool) and mark >= 1 for mark in wanted):
+        raise InputError("marks", sorted(wanted, key=str), "must be whole numbers of updates, at least 1")
+    return wanted
 
 
 def check_lr(argument: str, lr: object) -> None:

@@ -66,7 +66,13 @@ def look(task: Task, setting: Setting) -> Look:
     return Look(rehearsal, weight)
 
 
-def train_cohort(tasks: Sequence[Task], settings: Sequence[Setting], known: Look, watcher: Watcher | None) -> list[Run]:
+def train_cohort(
+    tasks: Sequence[Task],
+    settings: Sequence[Setting],
+    known: Look,
+    watcher: Watcher | None,
+    marks: frozenset[int] = frozenset(),
+) -> list[Run]:
     """Train all settings at once and return their runs in that order.
 
     Args:
@@ -74,11 +80,12 @@ def train_cohort(tasks: Sequence[Task], settings: Sequence[Setting], known: Look
         settings: Of one seed and one number of steps.
         known: What was found out about the task.
         watcher: Called with the progress of each member.
+        marks: Numbers of updates after which to evaluate on unseen data, besides the end.
     """
     positions = [DataPosition.take(source) for source in (tasks[0].train, tasks[0].val) if source is not None]
     try:
         with isolated_rng(settings[0].seed):
-            return Cohort(tasks, settings, known, watcher).run()
+            return Cohort(tasks, settings, known, watcher, marks).run()
     finally:
         for position in positions:
             position.restore()
@@ -89,11 +96,17 @@ class Cohort:
     """Several runs while they go on together; made by :func:`train_cohort`."""
 
     def __init__(
-        self, tasks: Sequence[Task], settings: Sequence[Setting], known: Look, watcher: Watcher | None
+        self,
+        tasks: Sequence[Task],
+        settings: Sequence[Setting],
+        known: Look,
+        watcher: Watcher | None,
+        marks: frozenset[int],
     ) -> None:
         self._began = time.perf_counter()
         self._task = tasks[0]
         self._watcher = watcher
+        self._marks = marks if self._task.val is not None else frozenset()
         self._steps = settings[0].steps
         self._recordings = [Recording(task, setting) for task, setting in zip(tasks, settings, strict=True)]
         self._members = Members(self._task, build_model(self._task), len(settings), known.rehearsal)
@@ -123,14 +136,15 @@ class Cohort:
                 if lost:
                     moment = self._charge(moment)
                     self._drop(lost)
+            if step + 1 in self._marks and step + 1 < self._steps and self._live:
+                moment = self._charge(moment)
+                self._evaluate(step + 1)
+                moment = time.perf_counter()
             self._tell(step + 1)
             if not self._live:
                 break
         self._charge(moment)
-        for place, member in enumerate(self._live):
-            began = time.perf_counter()
-            self._recordings[member].finish(self._members.put_on(place))
-            self._seconds[member] += time.perf_counter() - began
+        self._evaluate(self._steps)
         examples = self._examples / self._batches
         return [
             recording.run(seconds=seconds, examples=examples, initial=self._initial)
@@ -157,6 +171,17 @@ class Cohort:
                 if member not in lost and not self._recordings[member].take(value, batches):
                     lost.add(member)
         return lost
+
+    def _evaluate(self, step: int) -> None:
+        """Look at unseen data with each member after ``step`` updates; the last look decides whether it was lost."""
+        for place, member in enumerate(self._live):
+            began = time.perf_counter()
+            model = self._members.put_on(place)
+            if step < self._steps:
+                self._recordings[member].evaluate(model, step)
+            else:
+                self._recordings[member].finish(model)
+            self._seconds[member] += time.perf_counter() - began
 
     def _drop(self, lost: set[int]) -> None:
         """Go on without the lost members, so that the others get cheaper."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import final
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ import torch
 from stepsize.errors import InputError, NotStackableError
 from stepsize.training.batches import TensorBatches
 from stepsize.training.executor import InOrder
+from stepsize.training.loop import as_marks
 from stepsize.training.population.cohort import Look, look, train_cohort
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
@@ -36,9 +37,10 @@ class Population:
     Args:
         chunk: The most members at once; None takes what half of the free memory holds, at most 128.
         told: Called with the reason, one line, when a task cannot be stacked.
+        marks: Numbers of updates after which to evaluate on unseen data, besides the end.
 
     Raises:
-        InputError: If ``chunk`` is no whole number >= 1.
+        InputError: If ``chunk`` or a mark is no whole number >= 1.
 
     Example:
         >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
@@ -50,12 +52,15 @@ class Population:
         ([1.681, 0.004, 0.0], [])
     """
 
-    def __init__(self, chunk: int | None = None, told: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, chunk: int | None = None, told: Callable[[str], None] | None = None, marks: Iterable[int] = ()
+    ) -> None:
         if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
             raise InputError("chunk", chunk, "must be a whole number of members, at least 1")
         self._chunk = chunk
         self._told = told
-        self._alone = InOrder()
+        self._marks = as_marks(marks)
+        self._alone = InOrder(self._marks)
         self._known: WeakKeyDictionary[Task, dict[Hashable, Look | str]] = WeakKeyDictionary()
         self.reasons: list[str] = []
 
@@ -87,7 +92,7 @@ class Population:
             return self._alone(task, settings, watcher=watcher)
         tasks = [varied(task, setting.changes) for setting in settings]
         try:
-            return train_cohort(tasks, settings, known, watcher)
+            return train_cohort(tasks, settings, known, watcher, self._marks)
         except NotStackableError as reason:  # what only the whole list shows: optimizers that differ in kind
             self._tell(str(reason))
             return self._alone(task, settings, watcher=watcher)
