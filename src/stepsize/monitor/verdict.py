@@ -135,7 +135,7 @@ def _told(found: Precedent, signals: Mapping[str, float], record: Record) -> Rat
 def _described(signals: Mapping[str, float]) -> str:
     """Return in words what the trainings were compared by."""
     return (
-        f"the way of the weights has a straightness of {number_text(round(signals['straightness'], 2))} (1: straight "
-        f"on, 0: wandering) and led {number_text(10 ** signals['log10 distance'])} of their length away, and "
+        f"the way of the weights is straight to {number_text(round(signals['straightness'], 2))} (1: straight on, 0: "
+        f"wandering) and leads {number_text(10 ** signals['log10 distance'])} × their length from the start, and "
         f"{signals['loss gain']:.0%} of the gain came in the later half of the steps"
     )

@@ -133,10 +133,15 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
         finite = values[np.isfinite(values)]
         if not finite.size:
             continue
-        y = value_axis(values, "", may_log=True)
+        y = value_axis(values, "", may_log=True, keep=_begins(panel))
         drawn = tuple(line for name, (s, v) in panel.items() for line in line_through(name, s, v, y))
         infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
     return tuple(infos)
+
+
+def _begins(panel: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]) -> list[float]:
+    """Return where each series begins: a training's start is no outlier."""
+    return [float(values[np.isfinite(values)][0]) for _, values in panel.values() if np.isfinite(values).any()]
 
 
 def report_page(view: ReportView) -> bytes:
