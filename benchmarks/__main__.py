@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     deepobs.set_defaults(run=_deepobs)
 
     verdicts = commands.add_parser("verdicts", help="what watching says of rates that are too low, fine and too high")
-    verdicts.add_argument("--seeds", type=_numbers, default=(0,), help="default 0")
+    verdicts.add_argument("--seeds", type=_numbers, default=(101,), help="default 101")
     verdicts.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     verdicts.set_defaults(run=_verdicts)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stepsize.monitor.readings import loss_noise
 from stepsize.monitor.record import Record
 
-__all__ = ["PRECEDENTS_FILE", "SIDES", "SIGNALS", "Precedent", "compare", "signals_of"]
+__all__ = ["PRECEDENTS_FILE", "SIDES", "SIGNALS", "UNSEEN", "Precedent", "compare", "signals_of"]
 
 Array = NDArray[np.float64]
 
@@ -23,14 +23,19 @@ PRECEDENTS_FILE = Path(__file__).parent / "precedents.json"
 """Written by ``python -m benchmarks precedents``."""
 
 SIDES = ("too low", "fine", "too high")
-SIGNALS = ("straightness", "log10 distance", "loss gain")
-"""What trainings are compared by: more signals (losses on unseen data, alpha, cosines) made the vote no better."""
+SIGNALS = ("straightness", "log10 distance", "loss gain", "log10 noise")
+"""What trainings are compared by; more signals of single steps (alpha, cosines, lengths) made the vote no better."""
 
-_NEAREST = 15  # trainings within the width of the vote
+UNSEEN = "unseen fall"
+"""What is compared besides, where there are losses on unseen data."""
+
+_NEAREST = 30  # trainings within the width of the vote
+_LOOKS = 4  # at unseen data
 _QUARTERS = ((0.25, 0.5), (0.75, 1.0))  # of the steps so far
 _MEDIAN = 1.25  # standard error of a median over that of a mean
 _CLEAR = 3.0  # errors that a gain must exceed
 _REACH = (1e-3, 30.0)  # distances that the record spans: what lies beyond looks like its end
+_NOISE = (1e-4, 10.0)
 _FEWEST = 8  # finite losses in each of them
 
 
@@ -54,28 +59,33 @@ def signals_of(record: Record) -> dict[str, float] | None:
 
     straightness and distance are those of :meth:`~stepsize.monitor.way.Way.reading`; with L2 and L4 the medians of the
     training losses over the second and the last quarter of the steps so far, and L0 that at the start, loss gain is
-    (L2 - L4) / (L0 - L4), the part of the gain that came late, or 1 where there is no gain beyond its noise.
+    (L2 - L4) / (L0 - L4), the part of the gain that came late, or 1 where there is no gain beyond its noise. noise is
+    the spread of single losses over L4; unseen fall is log(V(3/4) / V(1)), V the loss on unseen data.
 
     Returns:
-        By name; None with too few losses or no reading of the way of the weights.
+        By name, unseen fall only where it can be had; None with too few losses or no reading of the weights' way.
     """
     losses = record.history("loss").finite()
     second, last = (losses.since(int(a * record.step)).until(int(b * record.step)).values for a, b in _QUARTERS)
     straight, distance = record.last("straightness"), record.last("distance")
     if min(len(second), len(last)) < _FEWEST or math.isnan(straight) or math.isnan(distance):
         return None
-    error = _MEDIAN * loss_noise(losses) * math.sqrt(1 / len(second) + 1 / len(last))
-    return {
+    noise, level = loss_noise(losses), float(np.median(last))
+    error = _MEDIAN * noise * math.sqrt(1 / len(second) + 1 / len(last))
+    signals = {
         "straightness": straight,
         "log10 distance": math.log10(float(np.clip(distance, *_REACH))),
-        "loss gain": _gain(record.start, float(np.median(second)), float(np.median(last)), error),
+        "loss gain": _gain(record.start, float(np.median(second)), level, error),
+        "log10 noise": math.log10(float(np.clip(noise / max(abs(level), 1e-300), *_NOISE))),
     }
+    fall = _unseen_fall(record)
+    return signals if math.isnan(fall) else {**signals, UNSEEN: fall}
 
 
 def compare(signals: Mapping[str, float], *, without: str = "") -> Precedent | None:
     """Return how trainings on record that looked alike turned out.
 
-    Each votes with exp(-2 d² / d15²), d its distance in signals over their spread, d15 that of the fifteenth nearest.
+    Each votes with exp(-2 d² / d30²), d its distance in signals over their spread, d30 that of the thirtieth nearest.
 
     Args:
         signals: Those of :func:`signals_of`.
@@ -84,11 +94,12 @@ def compare(signals: Mapping[str, float], *, without: str = "") -> Precedent | N
     Returns:
         The outcome of the vote; None of a record too small for one.
     """
-    record = _record()
+    names = (*SIGNALS, UNSEEN) if UNSEEN in signals else SIGNALS
+    record = _record(names)
     keep = np.array([not without or task.split()[0] != without for task in record.tasks], dtype=bool)
     if int(keep.sum()) < _NEAREST:
         return None
-    place = (np.array([signals[name] for name in SIGNALS]) - record.middle) / record.spread
+    place = (np.array([signals[name] for name in names]) - record.middle) / record.spread
     distances = np.sum((record.places[keep] - place) ** 2, axis=1)
     width = float(np.partition(distances, _NEAREST - 1)[_NEAREST - 1])
     weights = np.exp(-2 * distances / max(width, 1e-12))
@@ -112,10 +123,10 @@ class _Known:
 
 
 @cache
-def _record() -> _Known:
+def _record(names: tuple[str, ...]) -> _Known:
     told = json.loads(PRECEDENTS_FILE.read_text(encoding="utf-8"))
     rows = [dict(zip(told["columns"], row, strict=True)) for row in told["rows"]]
-    values = np.array([[row[name] for name in SIGNALS] for row in rows], dtype=np.float64).reshape(-1, len(SIGNALS))
+    values = np.array([[row[name] for name in names] for row in rows], dtype=np.float64).reshape(-1, len(names))
     middle, spread = (values.mean(axis=0), values.std(axis=0)) if rows else (np.zeros(1), np.ones(1))
     return _Known(
         tuple(row["task"] for row in rows),
@@ -125,6 +136,15 @@ def _record() -> _Known:
         middle,
         spread,
     )
+
+
+def _unseen_fall(record: Record) -> float:
+    unseen = record.history("val_loss").finite()
+    if len(unseen) < _LOOKS:
+        return math.nan
+    before = float(unseen.values[int(np.argmin(np.abs(unseen.steps - 0.75 * record.step)))])
+    now = float(unseen.values[-1])
+    return float(np.clip(math.log(before / now), -1, 1)) if before > 0 and now > 0 else math.nan
 
 
 def _gain(start: float, before: float, now: float, error: float) -> float:

@@ -18,7 +18,7 @@ RateCode: TypeAlias = Literal["too low", "fine", "too high", "diverged", "cannot
 _SIDES: tuple[RateCode, ...] = ("too low", "fine", "too high")
 
 # Shares of the vote from which on a side is told, set on the record itself with each task left out in turn.
-_SURE: Mapping[str, float] = {"too low": 0.9, "fine": 0.7, "too high": 0.9}
+_SURE: Mapping[str, float] = {"too low": 0.85, "fine": 0.7, "too high": 0.75}
 _ALIKE = 1.5  # widths of the record: nothing on record looks like what lies further from all of it
 _DIVERGED_CUT = 1 / 3
 _FROM = 0.2  # of the horizon: before, the steps of good trainings look too short
@@ -68,7 +68,7 @@ class RateVerdict:
 def judge_rate(record: Record) -> RateVerdict:
     """Return whether the rate of a training is too high, too low or fine, as far as its signals tell.
 
-    The training is held against those on record: some six hundred at rates from far too low to far too high, whose
+    The training is held against those on record: some 750 at rates from far too low to far too high, whose
     outcome is known. Those that looked alike at a quarter of their steps vote; what is compared is how straight the
     way of the weights was, how far it led, and how much of the gain came late. None of it is what a single step would
     like best.
