@@ -98,9 +98,7 @@ CASES: dict[str, Callable[[], Record]] = {
     "too-low": lambda: _record(
         lambda step: 3.0 - step / 100, made=120, straightness=lambda step: 0.97, distance=lambda step: 0.02
     ),
-    "too-high": lambda: _record(
-        lambda step: 0.9 + 2.0 * (step < 8), made=120, straightness=lambda step: 0.0, distance=lambda step: 3.0
-    ),
+    "too-high": lambda: _record(lambda step: 1.0, made=120, straightness=lambda step: 0.0, distance=lambda step: 20.0),
 }
 
 

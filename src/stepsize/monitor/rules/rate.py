@@ -34,7 +34,7 @@ TOO_HIGH = Rule(
     severity="warning",
     meaning=(
         "Nearly all trainings on record that looked like this one at a quarter of their steps ended better at a lower "
-        "rate: their weights wandered far instead of going on, and little of the gain came late."
+        "rate: their weights wandered far instead of going on, and the loss gained little beyond its noise."
     ),
     signals=_SIGNALS,
     reference=_REFERENCE,
