@@ -141,7 +141,7 @@ def _fourteen(material: Material, names: Sequence[str]) -> tuple[Part, ...]:
 def _fifteen(material: Material, names: Sequence[str]) -> tuple[Part, ...]:
     places = [("shoppers-mlp", ("best", optimizer), ("default", optimizer)) for optimizer in ("momentum", "adamw")]
     return (
-        *from_truth.tables(material.tables, *names[:3]),
+        *from_truth.predictions(material.tables, *names[:3]),
         from_runs.against(material.study("shop"), names[3], places, "auc", "above"),
     )
 

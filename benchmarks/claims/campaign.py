@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def compute_claims(claims: Iterable[int], *, seeds: int, workers: int, path: Pat
 class _Record:
     def __init__(self, path: Path, workers: int) -> None:
         self._path, self._workers = path, workers
-        self._head = header("claims")
+        # A record that goes on keeps its head: the commit at which the first of it was measured.
+        kept = json.loads(path.read_text(encoding="utf-8"))["record"] if path.exists() else None
+        self._head = header("claims") if kept is None else kept
         self.rows: list[Row] = read_rows(path)
 
     def add(self, study: str, measure: Callable[[Any], Row], jobs: Sequence[Any], keys: Sequence[str]) -> None:
@@ -73,5 +76,5 @@ class _Record:
             progress.advance(1.0, getattr(job, "key", job))
 
 
-def _order(row: Row) -> tuple[str, ...]:
+def _order(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(row.get(key, "")) for key in ("study", "task", "optimizer", "arm", "momentum", "lr", "seed"))

@@ -17,7 +17,7 @@ CONFIRMED, PARTLY, NOT_CONFIRMED = "confirmed", "confirmed under these condition
 _LEAST_TASKS = 3  # of a group that may be the condition of a verdict
 
 Wanted = Literal["above", "below", "not above", "apart"]
-Scale = Literal["ratio", "share", "decades", "number"]
+Scale = Literal["ratio", "share", "percent", "decades", "number"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Check:
         wanted: ``above`` or ``below`` ask for the whole interval there, ``apart`` for it on either side, ``not above``
             for an interval that is not wholly above.
         threshold: Above or below what.
-        scale: How people read it: ``ratio`` is a natural logarithm, ``share`` a difference of fractions.
+        scale: How people read it: ``ratio`` is a natural logarithm, ``share`` a difference of fractions,
+            ``percent`` a fraction.
     """
 
     name: str
@@ -68,25 +69,25 @@ class Unit:
 
     Attributes:
         name: Of the place.
-        tests: All must hold; the first is the one that is drawn.
+        checks: All must hold; the first is the one that is drawn.
         labels: Properties that were known before: those whose units all hold name the condition of a verdict.
         tasks: How many tasks stand behind it.
     """
 
     name: str
-    tests: tuple[Check, ...]
+    checks: tuple[Check, ...]
     labels: tuple[str, ...] = ()
     tasks: int = 1
 
     @property
     def holds(self) -> bool:
         """Whether all tests hold."""
-        return all(test.holds for test in self.tests)
+        return all(check.holds for check in self.checks)
 
     @property
     def opposed(self) -> bool:
         """Whether a test is opposed."""
-        return any(test.opposed for test in self.tests)
+        return any(check.opposed for check in self.checks)
 
 
 @dataclass(frozen=True)

@@ -52,5 +52,5 @@ def search_parts(
 
 
 def _unit(name: str, regrets: Mapping[Any, Iterable[float]], label: str | None = None) -> Unit:
-    test = Check("median regret", median_regret(regrets), "below", GOOD, "share")
+    test = Check("median regret", median_regret(regrets), "below", GOOD, "percent")
     return Unit(name, (test,), (name if label is None else label,), tasks=_TASKS)

@@ -46,27 +46,23 @@ def _by_seed(rows: Rows, task: str, arm: str, optimizer: str, figure: str) -> di
     return {row["seed"]: row[figure] for row in own if row[figure] is not None}
 
 
-def against(
-    rows: Rows,
-    part: str,
-    places: Sequence[tuple[str, Way, Way]],
-    figure: str,
-    wanted: Wanted,
-    label: str = "",
-) -> Part:
+def against(rows: Rows, part: str, places: Sequence[tuple[str, Way, Way]], figure: str, wanted: Wanted) -> Part:
     """Return the part that compares two ways at each place (task, way, other way)."""
+    scale: Scale = "share" if figure in ("overshoot", "auc") else "ratio"
+    several = len({_contrast(way, other) for _, way, other in places}) > 1
     units = []
     for task, way, other in places:
         effect = compared(rows, task, way, other, figure)
         if effect is not None:
-            scale: Scale = "share" if figure in ("overshoot", "auc") else "ratio"
-            what = f"{way[1]} / {other[1]}" if way[0] == other[0] else f"{way[0]} / {other[0]}"
-            name = f"{task}, {way[1]}" if way[0] != other[0] else task
-            several = len({place[1:] for place in places}) > 1
-            labels = (*labels_of(task, way[1]), what)
-            title = f"{name}: {what}" if several and not label else name
+            what = _contrast(way, other)
+            title = f"{task}: {what}" if several else f"{task}, {way[1]}"
+            labels = (*labels_of(task, way[1]), *([what] if several else []))
             units.append(Unit(title, (Check(f"{figure}, {what}", effect, wanted, 0.0, scale),), labels))
     return Part(part, tuple(units))
+
+
+def _contrast(way: Way, other: Way) -> str:
+    return f"{way[1]} / {other[1]}" if way[0] == other[0] else f"{way[0]} / {other[0]}"
 
 
 def around(way: str, other: str, optimizers: Sequence[str] = OPTIMIZERS) -> list[tuple[str, Way, Way]]:

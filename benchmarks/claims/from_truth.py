@@ -11,7 +11,16 @@ from benchmarks.claims.finals import Finals
 from benchmarks.combos import Combo
 from stepsize.optimizers import OPTIMIZERS as CATALOG
 
-__all__ = ["FEW_EXAMPLES", "TABLES", "beside_the_best", "labels_of", "overfitting", "tables", "underfitting", "unseen"]
+__all__ = [
+    "FEW_EXAMPLES",
+    "TABLES",
+    "beside_the_best",
+    "labels_of",
+    "overfitting",
+    "predictions",
+    "underfitting",
+    "unseen",
+]
 
 FEW_EXAMPLES = ("cancer-mlp", "diabetes-regression")  # fewer than 1,000 to train on
 TABLES = ("shoppers-mlp", "cancer-mlp", "diabetes-regression")
@@ -36,6 +45,10 @@ def _best(finals: Finals, seed: int) -> int:
 def times(factor: float) -> Choice:
     """Return the choice of the rate at ``factor`` times the best one."""
     return lambda finals, seed: finals.beside(finals.best_for(seed), factor)
+
+
+def _always(index: int) -> Choice:
+    return lambda _finals, _seed: index
 
 
 def _places(tables: Tables, choice: Choice, tests: Tests) -> tuple[Unit, ...]:
@@ -115,19 +128,13 @@ def unseen(tables: Tables, influences: str, choose: str) -> tuple[Part, Part]:
     )
 
 
-def tables(tables: Tables, default: str, tenth: str, ten: str) -> tuple[Part, ...]:
+def predictions(tables: Tables, default: str, tenth: str, ten: str) -> tuple[Part, ...]:
     """Return the parts of claim 15 about losses."""
     own = {combo: finals for combo, finals in tables.items() if combo.task in TABLES}
     units = []
     for combo, finals in own.items():
-        usual = CATALOG[combo.optimizer].default_lr
-        part = beside_the_best(
-            {combo: finals},
-            default,
-            lambda f, _, lr=usual: f.nearest(lr),
-            "unseen loss at the default",  # type: ignore[misc]
-        )
-        units += part.units
+        usual = finals.nearest(CATALOG[combo.optimizer].default_lr)
+        units += beside_the_best({combo: finals}, default, _always(usual), "unseen loss at the default").units
     return (
         Part(default, tuple(units)),
         beside_the_best(own, tenth, times(0.1), "unseen loss at a tenth"),
