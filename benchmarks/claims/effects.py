@@ -71,13 +71,13 @@ class Unit:
         name: Of the place.
         checks: All must hold; the first is the one that is drawn.
         labels: Properties that were known before: those whose units all hold name the condition of a verdict.
-        tasks: How many tasks stand behind it.
+        tasks: The names of the tasks behind it.
     """
 
     name: str
     checks: tuple[Check, ...]
     labels: tuple[str, ...] = ()
-    tasks: int = 1
+    tasks: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -115,8 +115,8 @@ class Part:
 
     def _is_condition(self, label: str) -> bool:
         own = [unit for unit in self.units if label in unit.labels]
-        tasks = sum(unit.tasks for unit in own)
-        return len(own) < len(self.units) and tasks >= _LEAST_TASKS and all(unit.holds for unit in own)
+        tasks = {task for unit in own for task in unit.tasks}  # two optimizers on a task are one task
+        return len(own) < len(self.units) and len(tasks) >= _LEAST_TASKS and all(unit.holds for unit in own)
 
     @property
     def verdict(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from benchmarks.claims.finals import Finals
 from benchmarks.claims.from_runs import PAIRS, best_rates, compared
 from benchmarks.claims.studies import JUDGING, METHODS, SHIFTED, arm_rows
 from benchmarks.claims.wording import value_text
-from benchmarks.combos import OPTIMIZERS, Combo
+from benchmarks.combos import GRID, OPTIMIZERS, Combo
 from benchmarks.record import read_rows
 from benchmarks.tables import percent
 
@@ -141,15 +140,15 @@ def _followed(_material: Material) -> list[str]:
 def _drawn_at_random(material: Material) -> list[str]:
     shares = []
     for finals in material.tables.values():
-        grid = np.isin(np.round(np.log10(finals.lrs) / 0.3, 3) % 1, np.round(np.log10(1e-5) / 0.3, 3) % 1)
+        grid = np.isin(finals.lrs, GRID)  # evenly spaced; the other rates are denser around the best
         best = float(finals.val[:, int(np.flatnonzero(finals.lrs == finals.best())[0])].mean())
         bad = finals.diverged | (finals.val > 2 * best)
-        shares.append(float(bad[:, grid].mean()) if grid.any() else math.nan)
+        shares.append(float(bad[:, grid].mean()))
     if not shares:
         return []
     return [
         "A rate drawn at random from 1e-5 to 10 (log-uniform) and kept: "
-        f"{percent(float(np.nanmedian(shares)))} of the trainings end at more than twice the best loss, or diverge "
+        f"{percent(float(np.median(shares)))} of the trainings end at more than twice the best loss, or diverge "
         "(median over the tasks × optimizers of the truth)."
     ]
 
@@ -161,7 +160,7 @@ def _accuracy(material: Material) -> list[str]:
         if finals is not None:
             best = int(np.flatnonzero(finals.lrs == finals.best())[0])
             spots = [("best", best), ("a tenth", finals.beside(best, 0.1)), ("ten times", finals.beside(best, 10.0))]
-            texts = [f"{name} {100 * finals.metric[:, at].mean():.1f} %" for name, at in spots if at is not None]
+            texts = [f"{name} {_right(finals, at)}" for name, at in spots if at is not None]
             lines.append(f"{optimizer} (best rate {finals.best():.2g}): {', '.join(texts)}")
     rows = material.study("shop")
     areas = [
@@ -172,6 +171,12 @@ def _accuracy(material: Material) -> list[str]:
     ]
     told = [f"Visits, share of right predictions: {'; '.join(lines)}."] if lines else []
     return told + ([f"Visits, area under the ROC curve: {', '.join(areas)}."] if areas else [])
+
+
+def _right(finals: Finals, at: int) -> str:
+    lost = int(finals.diverged[:, at].sum())
+    text = f"{100 * np.nanmean(finals.metric[:, at]):.1f} %" if lost < finals.seeds else "–"
+    return f"{text}, {lost} of {finals.seeds} diverged" if lost else text
 
 
 _FIGURES: dict[int, Callable[[Material], list[str]]] = {

@@ -55,8 +55,8 @@ class Finals:
         train = [[math.nan if row.train is None else row.train for row in runs] for runs in table]
         metric = [[math.nan if row.metric is None else row.metric for row in runs] for runs in table]
         lost = [[row.val is None for row in runs] for runs in table]
-        tables = (np.asarray(values) for values in (val, unseen, train, metric))
-        return cls(np.asarray(lrs), *tables, np.asarray(lost))
+        losses = {"val": val, "unseen": unseen, "train": train, "metric": metric}
+        return cls(np.asarray(lrs), diverged=np.asarray(lost), **{name: np.asarray(of) for name, of in losses.items()})
 
     @property
     def seeds(self) -> int:

@@ -19,7 +19,6 @@ RANGE_TESTS = (
 )  # fmt: skip
 _FINDERS = ("stepsize find", "stepsize find, budget 3")
 _DRAWS = 4_000
-_TASKS = 12  # behind each method
 
 
 def median_regret(regrets: Mapping[Any, Iterable[float]]) -> Effect:
@@ -53,4 +52,4 @@ def search_parts(
 
 def _unit(name: str, regrets: Mapping[Any, Iterable[float]], label: str | None = None) -> Unit:
     test = Check("median regret", median_regret(regrets), "below", GOOD, "percent")
-    return Unit(name, (test,), (name if label is None else label,), tasks=_TASKS)
+    return Unit(name, (test,), (name if label is None else label,), tuple(dict.fromkeys(task for task, _ in regrets)))

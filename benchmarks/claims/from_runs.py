@@ -24,6 +24,17 @@ Way = tuple[str, str]  # arm, optimizer
 _LEAST_SEEDS = 5
 _GRID = 0.3 + 0.01  # decades between two rates that a parabola may span
 PAIRS = (("rmsprop", "sgd"), ("adam", "momentum"))  # adaptive, fixed: like with like
+_NAMES = {  # of figures, as they are read
+    "val": "unseen loss",
+    "odd": "loss on the other half",
+    "overshoot": "updates that overshoot",
+    "wobble": "wobble",
+    "auc": "area under ROC",
+    "slope": "d log(length) / d log(rate)",
+    "off": "deviation from lr · gradient",
+    "spread": "spread in decades",
+    "rank": "rank correlation",
+}
 DECAYED = ("linear", "exponential", "step")
 
 
@@ -57,7 +68,9 @@ def against(rows: Rows, part: str, places: Sequence[tuple[str, Way, Way]], figur
             what = _contrast(way, other)
             title = f"{task}: {what}" if several else f"{task}, {way[1]}"
             labels = (*labels_of(task, way[1]), *([what] if several else []))
-            units.append(Unit(title, (Check(f"{figure}, {what}", effect, wanted, 0.0, scale),), labels))
+            units.append(
+                Unit(title, (Check(f"{_NAMES[figure]}, {what}", effect, wanted, 0.0, scale),), labels, (task,))
+            )
     return Part(part, tuple(units))
 
 
@@ -95,7 +108,9 @@ def schedules_record(by_task: Sequence[tuple[str, Mapping[str, Sequence[float]]]
             effect = log_ratio(losses[way], losses["constant"])
             what = f"{way} / constant"
             labels = (*labels_of(task, optimizer), what)
-            units.append(Unit(f"{name} (full): {what}", (Check(f"val, {what}", effect, "below"),), labels))
+            units.append(
+                Unit(f"{name} (full): {what}", (Check(f"unseen loss, {what}", effect, "below"),), labels, (task,))
+            )
     return tuple(units)
 
 
@@ -109,7 +124,7 @@ def landscape_part(rows: Rows, part: str) -> Part:
         }
         if len(shares[0.0]) >= _LEAST_SEEDS:
             effect = paired(shares[0.9], shares[0.0])
-            units.append(Unit(name, (Check("starts in the lowest basin", effect, "above", 0.0, "share"),)))
+            units.append(Unit(name, (Check("starts in the lowest basin", effect, "above", 0.0, "share"),), (), (name,)))
     return Part(part, tuple(units))
 
 
@@ -120,10 +135,10 @@ def update_part(rows: Rows, part: str, optimizers: Sequence[str], wanted: Sequen
         own = [row for row in rows if (row["task"], row["optimizer"]) == (task, optimizer)]
         if len(own) >= _LEAST_SEEDS:
             tests = tuple(
-                Check(figure, paired([row[figure] for row in own]), where, threshold, "number")
+                Check(_NAMES[figure], paired([row[figure] for row in own]), where, threshold, "number")
                 for figure, where, threshold in wanted
             )
-            units.append(Unit(f"{task}, {optimizer}", tests, labels_of(task, optimizer)))
+            units.append(Unit(f"{task}, {optimizer}", tests, labels_of(task, optimizer), (task,)))
     return Part(part, tuple(units))
 
 
@@ -172,6 +187,6 @@ def data_parts(rows: Rows, names: Sequence[str]) -> tuple[Part, ...]:
             if len(seeds) >= _LEAST_SEEDS:
                 effect = paired([after[seed] for seed in seeds], [before[seed] for seed in seeds])
                 test = Check(f"best rate, {change}", effect, "apart", 0.0, "decades")
-                units.append(Unit(task, (test,), labels_of(task, "momentum")))
+                units.append(Unit(task, (test,), labels_of(task, "momentum"), (task,)))
         parts.append(Part(name, tuple(units)))
     return tuple(parts)

@@ -59,7 +59,7 @@ def _places(tables: Tables, choice: Choice, tests: Tests) -> tuple[Unit, ...]:
         known = [(seed, best, other) for seed, best, other in chosen if other is not None]
         if len(known) >= _LEAST_SEEDS:
             labels = labels_of(combo.task, combo.optimizer)
-            units.append(Unit(f"{combo.task}, {combo.optimizer}", tests(finals, known), labels))
+            units.append(Unit(f"{combo.task}, {combo.optimizer}", tests(finals, known), labels, (combo.task,)))
     return tuple(units)
 
 
@@ -131,7 +131,7 @@ def unseen(tables: Tables, influences: str, choose: str) -> tuple[Part, Part]:
 def predictions(tables: Tables, default: str, tenth: str, ten: str) -> tuple[Part, ...]:
     """Return the parts of claim 15 about losses."""
     own = {combo: finals for combo, finals in tables.items() if combo.task in TABLES}
-    units = []
+    units: list[Unit] = []
     for combo, finals in own.items():
         usual = finals.nearest(CATALOG[combo.optimizer].default_lr)
         units += beside_the_best({combo: finals}, default, _always(usual), "unseen loss at the default").units

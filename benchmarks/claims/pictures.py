@@ -25,11 +25,11 @@ _LABEL = 235
 _AGREES, _OPEN, _OPPOSED = "agrees", "open", "the opposite"
 _LOOKS = {_AGREES: (ANSWER, "circle"), _OPEN: (MUTED, "diamond"), _OPPOSED: (WARNING, "square")}
 _AXES = {
-    "ratio": "ratio of the losses (log)",
-    "share": "difference, percentage points",
-    "percent": "per cent",
-    "decades": "decades",
-    "number": "",
+    "ratio": "{}: ratio (log axis)",
+    "share": "{}: difference, points",
+    "percent": "{}, per cent",
+    "decades": "{}: shift in decades",
+    "number": "{}",
 }
 _LEAST_TICKS = 3
 _FARTHEST = 100.0  # a ratio beyond it, or below its inverse, stands on the edge
@@ -84,7 +84,7 @@ def _panel(part: Part) -> alt.LayerChart:
     spread = [line[0], line[-1], *(row[end] for row in shown for end in ("low", "high"))]
     kind: Literal["log", "linear"] = "log" if check.scale == "ratio" else "linear"
     scale = alt.Scale(type=kind, domain=_domain(spread, kind), nice=False, clamp=True)
-    axis = alt.Axis(title=_AXES[check.scale] or check.name, values=_ticks(spread) if kind == "log" else alt.Undefined,
+    axis = alt.Axis(title=_AXES[check.scale].format(check.name.partition(",")[0]), values=_ticks(spread) if kind == "log" else alt.Undefined,
                     tickCount=5, format=",~r", labelOverlap=True)  # fmt: skip
     base = alt.Chart(rows(shown))
     y = alt.Y("place:N", sort=[row["place"] for row in shown], title=None,

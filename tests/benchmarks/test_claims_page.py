@@ -34,8 +34,11 @@ def test_the_report_says_what_holds_where(tmp_path: Path) -> None:
     material, path = tiny(tmp_path)
     report = claims_report(material, path)
     assert report.count("\n## ") == 1 + len(RULES)
-    assert "| adaptive: per parameter | digits-mlp, adam | spread: 1.2 (1.2 … 1.2) | yes |" in report
-    assert "| adaptive: per parameter | digits-mlp, rmsprop | spread: 0.102 (0.1 … 0.104) | the opposite |" in report
+    assert "| adaptive: per parameter | digits-mlp, adam | spread in decades: 1.2 (1.2 … 1.2) | yes |" in report
+    assert (
+        "| adaptive: per parameter | digits-mlp, rmsprop | spread in decades: 0.102 (0.1 … 0.104) | the opposite |"
+        in report
+    )
     assert "adaptive: from past gradients: 2 of 2" in report
     assert "fixed: the same for all: 1 of 1" in report
     assert "](#5-per-parameter-steps) | ◐ under conditions |" in report

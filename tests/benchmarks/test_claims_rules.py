@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -23,8 +24,17 @@ from benchmarks.claims.rules import RULES
 YES, NO, OPEN = Effect(1.0, 0.5, 1.5, 5), Effect(-1.0, -1.5, -0.5, 5), Effect(0.1, -0.5, 0.7, 5)
 
 
-def unit(effect: Effect, *labels: str, tasks: int = 1) -> Unit:
-    return Unit("u", (Check("t", effect, "above"),), labels, tasks)
+_NUMBERS = itertools.count()
+
+
+def unit(effect: Effect, *labels: str, tasks: tuple[str, ...] | None = None) -> Unit:
+    """A place of a task of its own."""
+    own = (f"task {next(_NUMBERS)}",) if tasks is None else tasks
+    return Unit("u", (Check("t", effect, "above"),), labels, own)
+
+
+def units(count: int, effect: Effect, *labels: str) -> list[Unit]:
+    return [unit(effect, *labels) for _ in range(count)]
 
 
 def test_the_interval_is_that_of_student() -> None:
@@ -65,22 +75,23 @@ def test_an_interval_that_ends_at_the_threshold_does_not_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "verdict"),
+    ("places", "verdict"),
     [
-        ([unit(YES)] * 3, CONFIRMED),
-        ([unit(YES)] * 2 + [unit(OPEN)] * 2, PARTLY),
-        ([unit(YES)] + [unit(OPEN)] * 2, NOT_CONFIRMED),
-        ([unit(YES)] * 2 + [unit(NO)] * 2, NOT_CONFIRMED),  # as many show the opposite
-        ([unit(YES)] * 3 + [unit(NO)] * 2, PARTLY),
-        ([unit(YES, "few")] * 3 + [unit(OPEN, "many")] * 5, PARTLY),  # all with a known property
-        ([unit(YES, "few")] * 2 + [unit(OPEN, "many")] * 5, NOT_CONFIRMED),  # but on three tasks or more
-        ([unit(YES, "30", tasks=12)] + [unit(OPEN, "3", tasks=12)] * 3, PARTLY),
-        ([unit(YES, "few")] * 3 + [unit(OPEN, "few")] + [unit(OPEN)] * 4, NOT_CONFIRMED),
+        (units(3, YES), CONFIRMED),
+        (units(2, YES) + units(2, OPEN), PARTLY),
+        (units(1, YES) + units(2, OPEN), NOT_CONFIRMED),
+        (units(2, YES) + units(2, NO), NOT_CONFIRMED),  # as many show the opposite
+        (units(3, YES) + units(2, NO), PARTLY),
+        (units(3, YES, "few") + units(5, OPEN, "many"), PARTLY),  # all with a known property
+        (units(2, YES, "few") + units(5, OPEN, "many"), NOT_CONFIRMED),  # but on three tasks or more
+        ([unit(YES, "few", tasks=("a",))] * 3 + units(5, OPEN), NOT_CONFIRMED),  # not three times on one
+        ([unit(YES, "30", tasks=("a", "b", "c")), *units(3, OPEN)], PARTLY),
+        (units(3, YES, "few") + units(1, OPEN, "few") + units(4, OPEN), NOT_CONFIRMED),
         ([], NOT_CONFIRMED),
     ],
 )
-def test_the_verdict_on_a_part(units: list[Unit], verdict: str) -> None:
-    assert Part("p", tuple(units)).verdict == verdict
+def test_the_verdict_on_a_part(places: list[Unit], verdict: str) -> None:
+    assert Part("p", tuple(places)).verdict == verdict
 
 
 def test_a_unit_holds_only_where_all_its_tests_do() -> None:
@@ -92,9 +103,9 @@ def test_a_unit_holds_only_where_all_its_tests_do() -> None:
 
 
 def test_the_conditions_are_named() -> None:
-    part = Part("p", (*[unit(YES, "few", "adamw")] * 3, *[unit(OPEN, "many", "adamw")] * 4))
+    part = Part("p", (*units(3, YES, "few", "adamw"), *units(4, OPEN, "many", "adamw")))
     assert part.conditions == ("few",)
-    assert Part("p", (unit(YES, "few"),) * 3).conditions == ()  # what holds everywhere is no condition
+    assert Part("p", tuple(units(3, YES, "few"))).conditions == ()  # what holds everywhere is no condition
 
 
 def test_a_statement_is_confirmed_where_all_its_parts_are() -> None:
