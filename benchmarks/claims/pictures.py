@@ -78,32 +78,39 @@ def draw(answer: Answer, folder: Path) -> Path:
 def _panel(part: Part) -> alt.LayerChart:
     import altair as alt
 
-    check = part.units[0].checks[0]
+    first = part.units[0].checks[0]
     shown = sorted((placed(unit) for unit in part.units), key=lambda row: row["mean"])
-    line = sorted({_on_axis(c.threshold, c) for unit in part.units[:1] for c in unit.checks if c.name == check.name})
-    spread = [line[0], line[-1], *(row[end] for row in shown for end in ("low", "high"))]
-    kind: Literal["log", "linear"] = "log" if check.scale == "ratio" else "linear"
-    scale = alt.Scale(type=kind, domain=_domain(spread, kind), nice=False, clamp=True)
-    axis = alt.Axis(title=_AXES[check.scale].format(check.name.partition(",")[0]), values=_ticks(spread) if kind == "log" else alt.Undefined,
-                    tickCount=5, format=",~r", labelOverlap=True)  # fmt: skip
-    base = alt.Chart(rows(shown))
-    y = alt.Y("place:N", sort=[row["place"] for row in shown], title=None,
-              axis=alt.Axis(labelLimit=_LABEL, labelFontSize=11, ticks=False, domain=False))  # fmt: skip
+    line = sorted({_on_axis(c.threshold, c) for c in part.units[0].checks if c.name == first.name})
+    x = _across(first, [line[0], line[-1], *(row[end] for row in shown for end in ("low", "high"))])
+    look = alt.Axis(labelLimit=_LABEL, labelFontSize=11, ticks=False, domain=False)
+    y = alt.Y("place:N", sort=[row["place"] for row in shown], title=None, axis=look)
     states = list(_LOOKS)
     colours = alt.Scale(domain=states, range=[colour for colour, _ in _LOOKS.values()])
     shapes = alt.Scale(domain=states, range=[shape for _, shape in _LOOKS.values()])
     colour = alt.Color("state:N", scale=colours, legend=None)
-    bars = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", scale=scale, axis=axis), x2="high:Q", y=y, color=colour
-    )
-    dots = base.mark_point(filled=True, size=45, opacity=1).encode(
-        x=alt.X("mean:Q", scale=scale, axis=axis), y=y, color=colour,
-        shape=alt.Shape("state:N", scale=shapes, legend=None),
-    )  # fmt: skip
+    shape = alt.Shape("state:N", scale=shapes, legend=None)
+    base = alt.Chart(rows(shown))
     guide = alt.Chart(rows({"at": at} for at in line)).mark_rule(color=INK, strokeDash=[4, 3])
-    layers = [guide.encode(x=alt.X("at:Q", scale=scale, axis=axis)), bars, dots]
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **x), x2="high:Q", y=y, color=colour)
+    dots = base.mark_point(filled=True, size=45, opacity=1)
+    layers = [
+        guide.encode(x=alt.X("at:Q", **x)),
+        bars,
+        dots.encode(x=alt.X("mean:Q", **x), y=y, color=colour, shape=shape),
+    ]
     title = alt.TitleParams(text=f"{part.name}: {agreement(part)}", frame="group", fontSize=12, offset=6)
     return alt.LayerChart(layer=layers, width=_WIDTH, height=_ROW * len(shown)).properties(title=title)
+
+
+def _across(check: Check, values: Sequence[float]) -> dict[str, Any]:
+    """Return the scale and the axis of the effects of a part, which has to hold ``values``."""
+    import altair as alt
+
+    kind: Literal["log", "linear"] = "log" if check.scale == "ratio" else "linear"
+    title = _AXES[check.scale].format(check.name.partition(",")[0])
+    ticks = _ticks(values) if kind == "log" else alt.Undefined
+    scale = alt.Scale(type=kind, domain=_domain(values, kind), nice=False, clamp=True)
+    return {"scale": scale, "axis": alt.Axis(title=title, values=ticks, tickCount=5, format=",~r", labelOverlap=True)}
 
 
 def _domain(values: Sequence[float], kind: str) -> list[float]:
