@@ -34,8 +34,9 @@ class Arm:
         steps: The horizon in updates; None is the task's own.
         schedule: A key of ``by_schedule.COMPARED``.
         change: A key of ``CHANGES``, what is different about the data.
-        control: Who else moves the rate: ``erratic`` multiplies each update's rate by a random factor, ``plateau``
-            halves it when half of the unseen data make no more progress.
+        control: Who else moves the rate: ``erratic`` multiplies each update's rate by a random factor, ``erratic,
+            lasting`` does so for a twentieth of the training at a time, ``plateau`` halves it when one half of the
+            unseen data makes no more progress.
     """
 
     name: str

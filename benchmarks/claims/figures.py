@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from benchmarks.adaptive import ADAPTIVE_FILE, share_closed
 from benchmarks.claims.answers import Material
+from benchmarks.claims.effects import Check
 from benchmarks.claims.finals import Finals
 from benchmarks.claims.from_runs import PAIRS, best_rates, compared
-from benchmarks.claims.studies import JUDGING, METHODS, SHIFTED, arm_rows
-from benchmarks.claims.wording import value_text
+from benchmarks.claims.studies import AROUND, DECAYS, JUDGING, METHODS, SHIFTED, arm_rows
+from benchmarks.claims.wording import effect_text, value_text
 from benchmarks.combos import GRID, OPTIMIZERS, Combo
 from benchmarks.record import read_rows
 from benchmarks.tables import percent
@@ -123,7 +125,21 @@ def _best_rates(material: Material) -> list[str]:
     return [f"Best rates (geometric means over the seeds). {'. '.join(lines)}."] if rows else []
 
 
-def _followed(_material: Material) -> list[str]:
+def _drops(material: Material) -> list[str]:
+    rows, texts = material.study("decays"), []
+    for task in DECAYS:
+        own = [row for row in arm_rows(rows, "plateau", task, "momentum") if row["seed"] >= JUDGING and "drops" in row]
+        peaks = {
+            name: {row["lr"] for row in arm_rows(rows, name, task, "momentum") if row["seed"] >= JUDGING}
+            for name in ("plateau", "constant", "linear")
+        }
+        if own and all(peaks.values()):
+            rates = ", ".join(f"{name} {max(of):.3g}" for name, of in peaks.items())
+            texts.append(f"{task}: {np.mean([row['drops'] for row in own]):.1f} drops a training (peaks: {rates})")
+    return [f"How often the rate halved, at its tuned peak: {'; '.join(texts)}."] if texts else []
+
+
+def _followed(material: Material) -> list[str]:
     lines = []
     for start in (0.01, 10.0):
         rows = [row for row in read_rows(ADAPTIVE_FILE) if row["rule"] == "follow" and row.get("start") == start]
@@ -132,8 +148,9 @@ def _followed(_material: Material) -> list[str]:
         lines.append(f"{start:g} × the best rate {percent(float(np.median(shares)))} of the gap closed, "
                      f"{percent(float(np.median(lost)))} above the tuned rate")  # fmt: skip
     return [
+        *_drops(material),
         "`stepsize.follow`, which forks and so does the work of three trainings, one seed on 24 tasks × optimizers "
-        f"(record `adaptive`), medians: from {'; from '.join(lines)}."
+        f"(record `adaptive`), medians: from {'; from '.join(lines)}.",
     ]
 
 
@@ -150,6 +167,21 @@ def _drawn_at_random(material: Material) -> list[str]:
         "A rate drawn at random from 1e-5 to 10 (log-uniform) and kept: "
         f"{percent(float(np.median(shares)))} of the trainings end at more than twice the best loss, or diverge "
         "(median over the tasks × optimizers of the truth)."
+    ]
+
+
+def _lasting(material: Material) -> list[str]:
+    rows = [*material.study("around"), *material.study("lasting")]
+    texts = []
+    for task, optimizer in itertools.product(AROUND, OPTIMIZERS):
+        effect = compared(rows, task, ("erratic, lasting", optimizer), ("best", optimizer), "val")
+        if effect is not None:
+            texts.append(f"{task}, {optimizer} {effect_text(Check('', effect, 'above'))}")
+    if not texts:
+        return []
+    return [
+        "Added after this was seen, so it decides nothing: the same jumps, each lasting a twentieth of the training, "
+        f"against the smooth rate: {'; '.join(texts)}."
     ]
 
 
@@ -187,6 +219,6 @@ _FIGURES: dict[int, Callable[[Material], list[str]]] = {
     9: _kept_good,
     12: _best_rates,
     13: _followed,
-    14: _drawn_at_random,
+    14: lambda material: _lasting(material) + _drawn_at_random(material),
     15: _accuracy,
 }

@@ -50,7 +50,7 @@ _SHORT, _MIDDLE = 150, 300  # updates
 # Which studies answer which claim; 1, 5 and 8 have measurements of their own, and all others only the truth or records.
 STUDIES_OF = {
     2: ("around",), 3: ("around",), 4: ("around",), 6: ("methods",), 7: ("decays",), 8: ("methods",), 12: ("data",),
-    13: ("decays",), 14: ("around",), 15: ("shop",),
+    13: ("decays",), 14: ("around", "lasting"), 15: ("shop",),
 }  # fmt: skip
 
 
@@ -62,9 +62,7 @@ def judging_seeds(count: int) -> tuple[int, ...]:
 def due(study: str, rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
     """Return the trainings of ``study`` that can be made now and are not among ``rows``; none when it is done."""
     own = [row for row in rows if row["study"] == study]
-    trials = {"around": _around, "methods": _methods, "decays": _decays, "data": _data, "shop": _shop}[study](
-        own, best, seeds
-    )
+    trials = _MAKERS[study](own, best, seeds)
     done = {(r["study"], r["arm"], r["task"], r["optimizer"], r["lr"], r["seed"]) for r in own}
     return [trial for trial in trials if trial.key not in done]
 
@@ -116,6 +114,17 @@ def _around(_rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
                 wanted.append((replace(arm, name="a tenth, four times the time", steps=4 * steps), 0.1))
             trials += [Trial("around", a, rounded(lr * factor), seed) for a, factor in wanted for seed in seeds]
     return trials
+
+
+def _lasting(_rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
+    """Train with an erratic rate whose jumps last; added after the study around the best rate was seen."""
+    return [
+        Trial("lasting", Arm("erratic, lasting", task, optimizer, control="erratic, lasting"), lr, seed)
+        for task in AROUND
+        for optimizer in OPTIMIZERS
+        for lr in (rounded(best(task, optimizer)),)
+        for seed in seeds
+    ]
 
 
 def _methods(rows: Rows, _best: Best, seeds: Sequence[int]) -> list[Trial]:
@@ -170,5 +179,7 @@ def _shop(_rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
         for seed in seeds
     ]
 
+
+_MAKERS = {"around": _around, "lasting": _lasting, "methods": _methods, "decays": _decays, "data": _data, "shop": _shop}
 
 assert set(DATA) <= set(CHANGES)

@@ -28,6 +28,8 @@ _LOOK = 10  # updates between two looks whether an update raised the loss of its
 _MARKS = 8  # looks at unseen data in the last fifth
 _JUMP = math.log(10)  # the erratic rate lies between a tenth and ten times of the smooth one, before its mean is mended
 _DROP = 0.5
+_OBSERVED = 40  # looks of a plateau rule in a training; an epoch would be too long where a training has five
+_LASTS = 20  # of which an erratic rate that lasts is made
 
 
 def train_trial(trial: Trial) -> dict[str, Any]:
@@ -65,13 +67,13 @@ class _Training:
         untrained = [self._loss(task) for task in (self._task, self._halves[1])]
         stream = Stream(self._task.train)
         marks = {steps - round(k * steps / 5 / (_MARKS - 1)) for k in range(_MARKS)}
-        epoch = len(self._task.train) if isinstance(self._task.train, TensorBatches) else 1
+        every = max(1, steps // _OBSERVED)
         for step in range(steps):
             if not self._update(step, next(stream)):
                 break
             if step + 1 in marks:
                 self._seen.append(self._loss(self._task))
-            if self._control is not None and (step + 1) % epoch == 0:
+            if self._control is not None and (step + 1) % every == 0:
                 self._control.observe(self._loss(self._halves[0]))
         self._recording.finish(model)
         lost = self._recording.divergence is not None
@@ -85,7 +87,7 @@ class _Training:
             "overshoot": float(np.mean(self._raised or [True])),
             "wobble": None if lost else _wobble(self._seen),
             "auc": None if lost or self._arm.task != "shoppers-mlp" else self._auc(),
-        }
+        } | ({} if self._control is None else {"drops": self._control.drops})
 
     def _update(self, step: int, batch: Any) -> bool:
         looked = step % _LOOK == _LOOK // 2
@@ -124,6 +126,7 @@ class _Control:
 
     def __init__(self) -> None:
         self.multiplier = 1.0
+        self.drops = 0
         self._rule = PlateauRule()
         self._values: list[float] = []
 
@@ -131,14 +134,17 @@ class _Control:
         self._values.append(value)
         if self._rule.judge(self._values[-self._rule.needs :]).plateau:
             self.multiplier *= _DROP
+            self.drops += 1
             self._values.clear()
 
 
 def _erratic(arm: Arm, steps: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return what multiplies each update's rate: log-uniform, with the mean 1, so that only the jumps differ."""
-    if arm.control != "erratic":
+    if arm.control not in ("erratic", "erratic, lasting"):
         return np.ones(steps)
-    factors = np.exp(np.random.default_rng(seed).uniform(-_JUMP, _JUMP, steps))
+    lasts = 1 if arm.control == "erratic" else max(1, steps // _LASTS)
+    draws = np.random.default_rng(seed).uniform(-_JUMP, _JUMP, -(-steps // lasts))
+    factors = np.exp(np.repeat(draws, lasts)[:steps])
     return np.asarray(factors / factors.mean())
 
 
