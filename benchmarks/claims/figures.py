@@ -13,6 +13,7 @@ from benchmarks.claims.answers import Material
 from benchmarks.claims.effects import Check
 from benchmarks.claims.finals import Finals
 from benchmarks.claims.from_runs import PAIRS, best_rates, compared
+from benchmarks.claims.from_truth import TABLES
 from benchmarks.claims.studies import AROUND, DECAYS, JUDGING, METHODS, SHIFTED, arm_rows
 from benchmarks.claims.wording import effect_text, value_text
 from benchmarks.combos import GRID, OPTIMIZERS, Combo
@@ -170,19 +171,39 @@ def _drawn_at_random(material: Material) -> list[str]:
     ]
 
 
-def _lasting(material: Material) -> list[str]:
-    rows = [*material.study("around"), *material.study("lasting")]
+_AFTERWARDS = "Added after the figures above were seen, so it decides nothing:"
+
+
+def _against_the_best(material: Material, study: str, arm: str) -> str:
+    rows = [*material.study("around"), *material.study(study)]
     texts = []
     for task, optimizer in itertools.product(AROUND, OPTIMIZERS):
-        effect = compared(rows, task, ("erratic, lasting", optimizer), ("best", optimizer), "val")
+        effect = compared(rows, task, (arm, optimizer), ("best", optimizer), "val")
         if effect is not None:
             texts.append(f"{task}, {optimizer} {effect_text(Check('', effect, 'above'))}")
-    if not texts:
-        return []
-    return [
-        "Added after this was seen, so it decides nothing: the same jumps, each lasting a twentieth of the training, "
-        f"against the smooth rate: {'; '.join(texts)}."
-    ]
+    return "; ".join(texts)
+
+
+def _lasting(material: Material) -> list[str]:
+    told = _against_the_best(material, "lasting", "erratic, lasting")
+    what = "the same jumps, each lasting a twentieth of the training, against the smooth rate"
+    return [f"{_AFTERWARDS} {what}: {told}."] if told else []
+
+
+def _longer(material: Material) -> list[str]:
+    told = _against_the_best(material, "longer", "a tenth, ten times the time")
+    what = "a tenth of the rate for ten times the time, against the best rate for the usual time"
+    return [f"{_AFTERWARDS} {what}: {told}."] if told else []
+
+
+def _good_rates(material: Material) -> list[str]:
+    texts = []
+    for combo, finals in material.tables.items():
+        if combo.task in TABLES:
+            mean = finals.val.mean(axis=0)
+            good = finals.lrs[mean <= 1.05 * float(mean[finals.nearest(finals.best())])]
+            texts.append(f"{combo.task}, {combo.optimizer} {good.min():.2g} … {good.max():.2g}")
+    return [f"Lowest and highest rate that end within 5 % of the best loss: {'; '.join(texts)}."] if texts else []
 
 
 def _accuracy(material: Material) -> list[str]:
@@ -214,11 +235,12 @@ def _right(finals: Finals, at: int) -> str:
 _FIGURES: dict[int, Callable[[Material], list[str]]] = {
     1: _one,
     2: _lost,
+    3: _longer,
     6: _more_than_plain,
     8: _momentum_rates,
     9: _kept_good,
     12: _best_rates,
     13: _followed,
     14: lambda material: _lasting(material) + _drawn_at_random(material),
-    15: _accuracy,
+    15: lambda material: _good_rates(material) + _accuracy(material),
 }

@@ -49,7 +49,7 @@ DATA = ("inputs × 10", "noisy targets", "a quarter of the data", "batches of an
 _SHORT, _MIDDLE = 150, 300  # updates
 # Which studies answer which claim; 1, 5 and 8 have measurements of their own, and all others only the truth or records.
 STUDIES_OF = {
-    2: ("around",), 3: ("around",), 4: ("around",), 6: ("methods",), 7: ("decays",), 8: ("methods",), 12: ("data",),
+    2: ("around",), 3: ("around", "longer"), 4: ("around",), 6: ("methods",), 7: ("decays",), 8: ("methods",), 12: ("data",),
     13: ("decays",), 14: ("around", "lasting"), 15: ("shop",),
 }  # fmt: skip
 
@@ -127,6 +127,12 @@ def _lasting(_rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
     ]
 
 
+def _longer(_rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
+    """Train at a tenth of the best rate for ten times the time; added after four times the time was seen."""
+    arms = [Arm("a tenth, ten times the time", task, "momentum", 10 * TASKS[task].steps) for task in AROUND]
+    return [Trial("longer", arm, rounded(0.1 * best(arm.task, "momentum")), seed) for arm in arms for seed in seeds]
+
+
 def _methods(rows: Rows, _best: Best, seeds: Sequence[int]) -> list[Trial]:
     """Tune optimizers at a constant rate, on the tasks as they are, with noisy gradients, and drifting."""
     trials = []
@@ -180,6 +186,9 @@ def _shop(_rows: Rows, best: Best, seeds: Sequence[int]) -> list[Trial]:
     ]
 
 
-_MAKERS = {"around": _around, "lasting": _lasting, "methods": _methods, "decays": _decays, "data": _data, "shop": _shop}
+_MAKERS = {
+    "around": _around, "lasting": _lasting, "longer": _longer, "methods": _methods, "decays": _decays, "data": _data,
+    "shop": _shop,
+}  # fmt: skip
 
 assert set(DATA) <= set(CHANGES)
