@@ -83,10 +83,8 @@ def _more_than_plain(material: Material) -> list[str]:
             effects = [compared(rows, task, ways[0], ways[1], "val") for task in METHODS]
             known = [value_text(effect.mean, "ratio") for effect in effects if effect is not None]
             texts.append(f"{' / '.join(pair)} {', '.join(known)}")
-        lines.append(f"{condition}: {'; '.join(texts)}")
-    return (
-        [f"Loss of adaptive over fixed on {', '.join(METHODS)}. " + ". ".join(lines).capitalize() + "."] if rows else []
-    )
+        lines.append(f"{condition.capitalize()}: {'; '.join(texts)}")
+    return [f"Loss of adaptive over fixed on {', '.join(METHODS)}. " + ". ".join(lines) + "."] if rows else []
 
 
 def _momentum_rates(material: Material) -> list[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["draw", "picture_name", "placed"]
 
 _WIDTH, _ROW = 250, 15  # pixels of a panel, and of one of its rows
-_LABEL = 235
+_LABEL = 290
 _AGREES, _OPEN, _OPPOSED = "agrees", "open", "the opposite"
 _LOOKS = {_AGREES: (ANSWER, "circle"), _OPEN: (MUTED, "diamond"), _OPPOSED: (WARNING, "square")}
 _AXES = {

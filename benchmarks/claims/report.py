@@ -11,14 +11,14 @@ from benchmarks.claims.campaign import CLAIMS_FILE
 from benchmarks.claims.effects import CONFIRMED, NOT_CONFIRMED, PARTLY, Part
 from benchmarks.claims.figures import figures_of
 from benchmarks.claims.rules import HOW, RULES, Rule
-from benchmarks.claims.wording import agreement, conditions_text, effect_text, typical
-from benchmarks.claims.words import READ
+from benchmarks.claims.wording import agreement, conditions_text, effect_text, middle, typical
+from benchmarks.claims.words import READ, SHORT
 from benchmarks.tables import markdown_table, update_page
 
 __all__ = ["claims_report", "write_page"]
 
 IMAGES = "images/claims"
-_MARKS = {CONFIRMED: "✔ confirmed", PARTLY: "◐ under conditions", NOT_CONFIRMED: "✘ not confirmed"}
+_MARKS = {CONFIRMED: "✔", PARTLY: "◐", NOT_CONFIRMED: "✘"}
 
 
 def write_page(page: Path, path: Path = CLAIMS_FILE) -> None:
@@ -60,11 +60,16 @@ def _overview(answers: Sequence[Answer]) -> str:
     lines = []
     for answer in answers:
         rule = RULES[answer.number]
-        figures = "<br>".join(f"{part.name}: {agreement(part)}, {typical(part)}" for part in answer.parts)
+        figures = "<br>".join(_in_short(part) for part in answer.parts)
         link = f"[{rule.statement}](#{_anchor(rule)})"
-        lines.append([str(answer.number), link, _MARKS[answer.verdict], figures])
-    heads = ["", "statement", "verdict", "places that agree, and the effect: median (least … largest)"]
+        short = f": {SHORT[answer.number]}" if answer.number in SHORT else ""
+        lines.append([str(answer.number), link, f"{_MARKS[answer.verdict]} **{answer.verdict}**{short}", figures])
+    heads = ["", "statement", "verdict", "parts: places that agree, median effect"]
     return markdown_table(heads, lines)
+
+
+def _in_short(part: Part) -> str:
+    return f"{_MARKS[part.verdict]} {part.name}: {agreement(part)}, {middle(part)}"
 
 
 def _section(answer: Answer, figures: Sequence[str]) -> list[str]:
@@ -84,10 +89,18 @@ def _section(answer: Answer, figures: Sequence[str]) -> list[str]:
 
 def _parts(answer: Answer) -> str:
     rule = RULES[answer.number]
-    lines = [[part.name, rule.parts[part.name], agreement(part), typical(part), part.verdict] for part in answer.parts]
-    return markdown_table(
-        ["part", "the rule, written before", "agree", "effect: median (least … largest)", "verdict"], lines
-    )
+    lines = []
+    for part in answer.parts:
+        decides = rule.parts[part.name].replace("|", "\\|")  # lengths of vectors, not cells of the table
+        lines.append([part.name, decides, agreement(part), typical(part), _verdict(part)])
+    heads = ["part", "the rule, written before", "agree", "effect: median (least … largest)", "verdict"]
+    return markdown_table(heads, lines)
+
+
+def _verdict(part: Part) -> str:
+    if part.verdict != PARTLY:
+        return f"{_MARKS[part.verdict]} {part.verdict}"
+    return f"{_MARKS[PARTLY]} {PARTLY}: {', '.join(part.conditions) or 'most places, see below'}"
 
 
 def _details(answer: Answer) -> str:
@@ -95,10 +108,12 @@ def _details(answer: Answer) -> str:
     for part in answer.parts:
         lines += _places(part)
     table = markdown_table(["part", "place", "effects with 95 % intervals", "agrees"], lines)
-    split = "\n\n".join(
-        f"{part.name}, by what was known before: {text}." for part in answer.parts if (text := conditions_text(part))
-    )
-    return f"<details><summary>Every place</summary>\n\n{split}\n\n{table}\n\n</details>"
+    split = [
+        f"{part.name}, by what was known before: {text}."
+        for part in answer.parts
+        if part.verdict != CONFIRMED and (text := conditions_text(part))
+    ]
+    return "\n\n".join(["<details><summary>Every place</summary>", *split, table, "</details>"])
 
 
 def _places(part: Part) -> list[list[str]]:
@@ -106,7 +121,7 @@ def _places(part: Part) -> list[list[str]]:
         [
             part.name,
             unit.name,
-            "; ".join(f"{check.name}: {effect_text(check)}" for check in unit.checks),
+            "; ".join(dict.fromkeys(f"{check.name}: {effect_text(check)}" for check in unit.checks)),
             "yes" if unit.holds else "the opposite" if unit.opposed else "open",
         ]
         for unit in part.units

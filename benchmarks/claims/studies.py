@@ -49,8 +49,8 @@ DATA = ("inputs × 10", "noisy targets", "a quarter of the data", "batches of an
 _SHORT, _MIDDLE = 150, 300  # updates
 # Which studies answer which claim; 1, 5 and 8 have measurements of their own, and all others only the truth or records.
 STUDIES_OF = {
-    2: ("around",), 3: ("around", "longer"), 4: ("around",), 6: ("methods",), 7: ("decays",), 8: ("methods",), 12: ("data",),
-    13: ("decays",), 14: ("around", "lasting"), 15: ("shop",),
+    2: ("around",), 3: ("around", "longer"), 4: ("around",), 6: ("methods",), 7: ("decays",), 8: ("methods",),
+    12: ("data",), 13: ("decays",), 14: ("around", "lasting"), 15: ("shop",),
 }  # fmt: skip
 
 

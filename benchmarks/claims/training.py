@@ -38,7 +38,8 @@ def train_trial(trial: Trial) -> dict[str, Any]:
     ``val`` is the final loss on unseen data, that of the untrained model where the run diverged or ended worse; ``odd``
     the same on every second example, which no plateau was read from; ``overshoot`` the share of the looked-at updates
     after which the loss of their own batch is higher than before, without dropout; ``wobble`` the root mean square of
-    the changes of log(loss on unseen data) between looks in the last fifth.
+    the changes of log(loss on unseen data) between looks in the last fifth; ``drops`` how often a plateau halved the
+    rate.
     """
     torch.set_num_threads(1)
     began = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.claims.effects import Check, Part, Scale, Unit
 
-__all__ = ["agreement", "conditions_text", "effect_text", "number", "typical", "value_text"]
+__all__ = ["agreement", "conditions_text", "effect_text", "middle", "number", "typical", "value_text"]
 
 _TIMES = 2.0  # from this ratio on people say "times"
 
@@ -31,7 +31,7 @@ def value_text(value: float, scale: Scale) -> str:
     if scale == "percent":
         return f"{number(100 * value)} %"
     if scale == "decades":
-        return f"{value:+.2f}"
+        return f"{value:+.2f} decades"
     return f"{value:.3g}" if abs(value) < 0.9 or abs(value) > 1.1 else f"{value:.4f}"
 
 
@@ -50,16 +50,23 @@ def effect_text(check: Check) -> str:
     return f"{value_text(check.effect.mean, check.scale)} ({low} … {high})"
 
 
-def typical(part: Part) -> str:
-    """Return the median of the effects over the places, and the least and largest."""
+def middle(part: Part) -> str:
+    """Return the median of the effects over the places."""
     if not part.units:
         return "nothing measured yet"
+    means = [unit.checks[0].effect.mean for unit in part.units]
+    return value_text(float(np.median(means)), part.units[0].checks[0].scale)
+
+
+def typical(part: Part) -> str:
+    """Return the median of the effects over the places, and the least and largest."""
+    if len(part.units) == 1:
+        return effect_text(part.units[0].checks[0])
+    if not part.units:
+        return middle(part)
     scale = part.units[0].checks[0].scale
     means = [unit.checks[0].effect.mean for unit in part.units]
-    middle = value_text(float(np.median(means)), scale)
-    if len(means) == 1:
-        return effect_text(part.units[0].checks[0])
-    return f"{middle} ({value_text(min(means), scale)} … {value_text(max(means), scale)})"
+    return f"{middle(part)} ({value_text(min(means), scale)} … {value_text(max(means), scale)})"
 
 
 def agreement(part: Part) -> str:

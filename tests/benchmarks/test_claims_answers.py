@@ -71,8 +71,10 @@ def test_a_lost_training_counts_as_the_untrained_model() -> None:
 
 def test_overfitting_wants_a_larger_gap_without_a_higher_training_loss() -> None:
     memorises = finals(bowl, lambda decades, seed: 0.5 - 0.1 * decades)
+    same = finals(bowl, lambda decades, seed: 0.5)
     fails = finals(bowl, lambda decades, seed: 0.5 + 0.1 * decades**2)
     assert overfitting({PLACE: memorises}, "p").holding == 1
+    assert overfitting({PLACE: same}, "p").holding == 1
     failing = overfitting({PLACE: fails}, "p")
     assert (failing.holding, failing.opposed) == (0, 1)
 

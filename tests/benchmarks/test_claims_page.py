@@ -40,8 +40,8 @@ def test_the_report_says_what_holds_where(tmp_path: Path) -> None:
         in report
     )
     assert "adaptive: from past gradients: 2 of 2" in report
-    assert "fixed: the same for all: 1 of 1" in report
-    assert "](#5-per-parameter-steps) | ◐ under conditions |" in report
+    assert "✔ fixed: the same for all: 1 of 1" in report
+    assert "](#5-per-parameter-steps) | ◐ **confirmed under these conditions**" in report
 
 
 def test_without_a_record_the_command_is_named(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_without_a_record_the_command_is_named(tmp_path: Path) -> None:
         (math.log(0.25), "ratio", "0.25 ×"),
         (0.031, "share", "+3.1 points"),
         (0.12, "percent", "12 %"),
-        (-0.3, "decades", "-0.30"),
+        (-0.3, "decades", "-0.30 decades"),
         (1.00002, "number", "1.0000"),
         (math.inf, "ratio", "∞"),
     ],
