@@ -88,9 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     deepobs.set_defaults(run=_deepobs)
 
     verdicts = commands.add_parser("verdicts", help="what watching says of rates that are too low, fine and too high")
-    verdicts.add_argument("--seeds", type=_numbers, default=(0,), help="default 0")
+    verdicts.add_argument("--seeds", type=_numbers, default=(101,), help="default 101")
     verdicts.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     verdicts.set_defaults(run=_verdicts)
+
+    late = commands.add_parser("late-findings", help="whether overfitting and plateaus are found in whole trainings")
+    late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    late.set_defaults(run=_late)
+
+    precedents = commands.add_parser("precedents", help="watch the trainings that verdicts compare with")
+    precedents.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    precedents.set_defaults(run=_precedents)
 
     guard = commands.add_parser("guard", help="faults on purpose, with a guard and without")
     guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
@@ -251,6 +259,20 @@ def _verdicts(arguments: argparse.Namespace) -> None:
     print(verdicts_report())
 
 
+def _late(arguments: argparse.Namespace) -> None:
+    from benchmarks.late_findings import compute_late, late_report
+
+    compute_late(arguments.workers)
+    print(late_report())
+
+
+def _precedents(arguments: argparse.Namespace) -> None:
+    from benchmarks.precedents import compute_precedents, compute_small_truth
+
+    compute_small_truth(arguments.workers)
+    compute_precedents(arguments.workers)
+
+
 def _guard(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import compute_faults, faults_report
 
@@ -281,6 +303,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
     from benchmarks.guard_faults import faults_report
+    from benchmarks.late_findings import late_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
@@ -306,6 +329,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "verdicts": verdicts_report(VERDICTS_FILE),
+        "late-findings": late_report(),
         "watch": watch_report(),
         "guard": faults_report(),
         "population": population_report(POPULATION_FILE),

@@ -39,7 +39,7 @@ _WAYS: dict[str, tuple[float, float | None]] = {  # budget and gain
 }
 
 
-def small_tasks() -> Iterator[Task]:
+def small_tasks(optimizers: Sequence[str] = OPTIMIZERS) -> Iterator[Task]:
     """Yield every task with every optimizer."""
     images = sklearn.datasets.load_digits()
     digits = _split(images.data / 16.0, images.target)
@@ -58,7 +58,7 @@ def small_tasks() -> Iterator[Task]:
     ]
     for name, model, (train, val), steps, batch_size in made:
         loss = nn.functional.mse_loss if name == "small-diabetes" else nn.functional.cross_entropy
-        for optimizer in OPTIMIZERS:
+        for optimizer in optimizers:
             yield Task(
                 model=model, loss=loss, train=train, val=val, optimizer=optimizer, steps=steps, batch_size=batch_size,
                 schedule="warmup 5%, cosine", name=f"{name}, {optimizer}",

@@ -17,11 +17,22 @@ from benchmarks.combos import Combo, all_combos, build
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.workers import each_done
+from stepsize import Task
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import Stepper
 
-__all__ = ["VERDICTS_FILE", "Watched", "compute_verdicts", "labels", "verdicts_report"]
+__all__ = [
+    "VERDICTS_FILE",
+    "Label",
+    "Watched",
+    "compute_verdicts",
+    "label_of",
+    "labels",
+    "spread_out",
+    "verdicts_report",
+    "watched_quarter",
+]
 
 VERDICTS_FILE = RECORDS_FOLDER / "verdicts.json"
 Label: TypeAlias = Literal["too low", "fine", "too high"]
@@ -81,11 +92,17 @@ def labels(combo: Combo) -> dict[float, tuple[float, Label, bool]]:
         values.setdefault(row["lr"], []).append(math.inf if row["diverged"] is not None else row["val"])
     medians = {lr: float(np.median(seen)) for lr, seen in values.items()}
     best = min(medians, key=medians.__getitem__)
-    chosen = {min(medians, key=lambda lr, m=times: abs(math.log(lr / (best * m)))) for times in _MULTIPLES}
-    return {lr: (lr / best, _label(lr, best, medians), math.isinf(medians[lr])) for lr in sorted(chosen)}
+    return {lr: (lr / best, label_of(lr, best, medians), math.isinf(medians[lr])) for lr in spread_out(medians, best)}
 
 
-def _label(lr: float, best: float, medians: Mapping[float, float]) -> Label:
+def spread_out(known: Iterable[float], best: float) -> list[float]:
+    """Return those of the known rates that lie nearest to the multiples of the best one that are watched."""
+    rates = list(known)
+    return sorted({min(rates, key=lambda lr, m=times: abs(math.log(lr / (best * m)))) for times in _MULTIPLES})
+
+
+def label_of(lr: float, best: float, medians: Mapping[float, float]) -> Label:
+    """Return what a rate is by its final loss: within a tenth of the best one, or on which side of it."""
     regret = (medians[lr] - medians[best]) / abs(medians[best])
     if regret <= _WITHIN:
         return "fine"
@@ -112,26 +129,7 @@ def _watched(job: tuple[Combo, int]) -> list[Watched]:
 
 
 def _watch(combo: Combo, seed: int, lr: float, times: float, label: Label, lost: bool) -> Watched:
-    task = build(combo, seed=seed)
-    quarter = task.horizon // 4
-    losses: list[float] = []
-    with isolated_rng(seed):
-        stepper = Stepper(task, lr, task.horizon)
-
-        def again() -> torch.Tensor:
-            return torch.stack([task.compute_loss(stepper.model, batch) for batch in stepper.batches]).mean()
-
-        def validate() -> float:
-            return evaluate(task, stepper.model, step=0).evaluation.loss
-
-        with stepsize.watch(stepper.model, stepper.optimizer, steps=task.horizon, validate=validate) as watching:
-            for step in range(quarter):
-                loss = stepper.step(step)
-                losses.append(float(loss))
-                watching.step(loss, again=again)
-                if not math.isfinite(losses[-1]):
-                    break
-        assert not watching.broken, watching.broken
+    watching, losses = watched_quarter(build(combo, seed=seed), lr, seed)
     verdict = watching.verdict
     critical = [one.step for one in watching.findings if one.severity == "critical"]
     ratio = watching.record.median("update_ratio", 256)
@@ -153,6 +151,29 @@ def _watch(combo: Combo, seed: int, lr: float, times: float, label: Label, lost:
         nan=not all(map(math.isfinite, losses)),
         twice=_twice(losses),
     )
+
+
+def watched_quarter(task: Task, lr: float, seed: int) -> tuple[stepsize.Watch, list[float]]:
+    """Train a quarter of the horizon while it is watched; return the watch and the losses."""
+    losses: list[float] = []
+    with isolated_rng(seed):
+        stepper = Stepper(task, lr, task.horizon)
+
+        def again() -> torch.Tensor:
+            return torch.stack([task.compute_loss(stepper.model, batch) for batch in stepper.batches]).mean()
+
+        def validate() -> float:
+            return evaluate(task, stepper.model, step=0).evaluation.loss
+
+        with stepsize.watch(stepper.model, stepper.optimizer, steps=task.horizon, validate=validate) as watching:
+            for step in range(task.horizon // 4):
+                loss = stepper.step(step)
+                losses.append(float(loss))
+                watching.step(loss, again=again)
+                if not math.isfinite(losses[-1]):
+                    break
+        assert not watching.broken, watching.broken
+    return watching, losses
 
 
 def _doubled(losses: Sequence[float]) -> int | None:

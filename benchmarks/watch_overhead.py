@@ -155,7 +155,7 @@ def compute_overhead(device: str = "cpu", path: Path = OVERHEAD_FILE) -> None:
 def overhead_report(path: Path = OVERHEAD_FILE) -> str:
     """Return the table of the record, as Markdown."""
     lines = [
-        "| model | parameters | tensors | device | plain step | first 64 steps | whole training | and the critical rate |",
+        "| model | parameters | tensors | device | plain step | first 64 steps | 6,400 steps | and the critical rate |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = [Overhead(**row) for row in read_rows(path)]

@@ -113,7 +113,7 @@ def _details(answer: Answer) -> str:
         for part in answer.parts
         if part.verdict != CONFIRMED and (text := conditions_text(part))
     ]
-    return "\n\n".join(["<details><summary>Every place</summary>", *split, table, "</details>"])
+    return "\n\n".join(['<details markdown="1"><summary>Every place</summary>', *split, table, "</details>"])
 
 
 def _places(part: Part) -> list[list[str]]:

@@ -177,7 +177,7 @@ _RULES = (
     Rule(
         10,
         "A high rate leads to overfitting; a small one to underfitting.",
-        "Over- and underfitting",
+        "Overfitting and underfitting",
         f"{_TRUTH}; runs that diverged, and places with fewer than five seeds left, are left out.",
         {
             "high: overfitting": "at the highest rate within 3 to 10 times the best at which no seed diverged, the "

@@ -20,7 +20,7 @@ def test_help_names_every_command_an_example_and_the_exit_codes(invoke: Invoke, 
     done = invoke(*arguments)
 
     assert done.exit_code == 0
-    for command in ("find", "range-test", "sweep", "profile", "train", "tasks", "doctor", "schedule"):
+    for command in ("find", "range-test", "sweep", "profile", "train", "watch", "runs", "report", "tasks", "doctor"):
         assert f" {command} " in done.stdout
     assert "Example: stepsize find digits-mlp" in done.stdout
     assert "3 no trustworthy answer" in done.stdout

@@ -32,7 +32,10 @@ def run(*arguments: str, folder: Path, **changes: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["find", "--help"], ["schedule", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["find", "--help"], ["schedule", "--help"], ["watch", "--help"], ["runs", "--help"], ["--version"]],
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = f"""
 import sys

@@ -14,7 +14,7 @@ from stepsize.errors import InputError
 from stepsize.training.population.forking import counterfactual
 
 
-def _task(steps: int = 160, noise: float = 0.1) -> stepsize.Task:
+def _task(steps: int = 160, noise: float = 0.1, batch_size: int = 32) -> stepsize.Task:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(256, 8, generator=generator)
     y = x.sum(1, keepdim=True) + noise * torch.randn(256, 1, generator=generator)
@@ -25,6 +25,7 @@ def _task(steps: int = 160, noise: float = 0.1) -> stepsize.Task:
         val=(x[192:], y[192:]),
         optimizer="sgd",
         steps=steps,
+        batch_size=batch_size,
         device="cpu",
     )
 
@@ -40,7 +41,7 @@ def test_it_is_the_training_up_to_the_fork() -> None:
 
 def test_a_rate_that_is_too_low_and_one_that_is_too_high() -> None:
     assert counterfactual(_task(), 1e-3).factor == 2.0
-    high = counterfactual(_task(noise=1.0), 0.4)
+    high = counterfactual(_task(noise=1.0, batch_size=4), 0.17)
     assert high.factor == 0.5
     assert "×0.5 is better" in high.status
 

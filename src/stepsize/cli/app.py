@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 import stepsize
-from stepsize.cli import compare, diagnose, doctor, find, profile, range_test, schedule, sweep, tasks, train, translate
+from stepsize.cli import (
+    compare,
+    diagnose,
+    doctor,
+    find,
+    profile,
+    range_test,
+    report,
+    runs,
+    schedule,
+    sweep,
+    tasks,
+    train,
+    translate,
+    watch,
+)
 from stepsize.cli.failures import STOPPED, tell_stopped
 
 __all__ = ["app", "main"]
@@ -25,7 +40,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (find, range_test, compare, profile, train, diagnose, translate, tasks, doctor):
+for _command in (
+    find, range_test, compare, profile, train, watch, runs, report, diagnose, translate, tasks, doctor,
+):  # fmt: skip
     app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(_command.command)
 app.add_typer(sweep.app, name=sweep.NAME)
 app.add_typer(schedule.app, name=schedule.NAME)

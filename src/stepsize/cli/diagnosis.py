@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from stepsize.monitor import Entry, Report
     from stepsize.views import ReportView
 
-__all__ = ["findings_text", "save_page", "view_of_report"]
+__all__ = ["SEVERITY_COLOURS", "check_page_path", "findings_text", "save_page", "view_of_report"]
 
-_COLOURS = {"info": "dim", "warning": "yellow", "critical": "red"}
+SEVERITY_COLOURS = {"info": "dim", "warning": "yellow", "critical": "red"}
 _VERDICTS = {"fine": "green", "cannot tell": "dim"}
 _PANELS = {
     "loss": ("loss", "val_loss"),
@@ -31,6 +31,7 @@ _PANELS = {
     "critical rate / rate": ("headroom",),
     "share left by clipping": ("clipped",),
 }
+_SERIES = {"loss": "training", "val_loss": "unseen data"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 
@@ -47,7 +48,7 @@ def findings_text(report: Report, acts: Sequence[Entry] = ()) -> RenderableType:
     ]
     parts += [
         Text.assemble(
-            (f"\n{one.code}", f"bold {_COLOURS[one.severity]}"),
+            (f"\n{one.code}", f"bold {SEVERITY_COLOURS[one.severity]}"),
             (f"  {one.severity}, step {one.step:,}\n", "dim"),
             one.message,
             (f" {one.remedy}" if one.remedy else "", "bold"),
@@ -62,19 +63,33 @@ def findings_text(report: Report, acts: Sequence[Entry] = ()) -> RenderableType:
     return Group(*parts)
 
 
-def save_page(report: Report, path: Path, title: str) -> None:
-    """Write the report as one page and say so on stderr."""
+def check_page_path(path: Path) -> Path:
+    """Return where a page goes.
+
+    Raises:
+        InputError: If it is no name of a page.
+    """
     from stepsize.errors import InputError
-    from stepsize.files import write_whole
-    from stepsize.views import report_page
 
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError("html", str(path), "must end in .html", f"Name it '{path.stem}.html'")
-    write_whole(path, report_page(view_of_report(report, title)))
+    return path
+
+
+def save_page(
+    report: Report, path: Path, title: str, *, facts: Sequence[tuple[str, str]] = (), acts: Sequence[Entry] = ()
+) -> None:
+    """Write the report as one page and say so on stderr."""
+    from stepsize.files import write_whole
+    from stepsize.views import report_page
+
+    write_whole(check_page_path(path), report_page(view_of_report(report, title, facts, acts)))
     messages().print(Text(f"Report saved to {path}"), soft_wrap=True)
 
 
-def view_of_report(report: Report, title: str) -> ReportView:
+def view_of_report(
+    report: Report, title: str, facts: Sequence[tuple[str, str]] = (), acts: Sequence[Entry] = ()
+) -> ReportView:
     """Return what the page of a report shows."""
     import numpy as np
 
@@ -92,14 +107,18 @@ def view_of_report(report: Report, title: str) -> ReportView:
             return False
         return name != "clipped" or bool(np.nanmin(signal.values, initial=1.0) < _CLIPPED)
 
-    panels = {panel: {name: thinned(name) for name in names if worth(name)} for panel, names in _PANELS.items()}
+    panels = {
+        panel: {_SERIES.get(name, name.replace("lr/", "group ")): thinned(name) for name in names if worth(name)}
+        for panel, names in _PANELS.items()
+    }
     findings = [
         FindingView(one.code, one.severity, one.step, one.message, one.remedy, one.reference, one.would_change)
         for one in report.findings
     ]
     verdict = report.verdict
     shown = {panel: series for panel, series in panels.items() if series}
-    return ReportView(title, report.status, verdict.code, verdict.reason, findings, shown)
+    done = [str(act) for act in acts]
+    return ReportView(title, report.status, verdict.code, verdict.reason, findings, shown, facts, done)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

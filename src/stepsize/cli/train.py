@@ -10,8 +10,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stepsize.cli.diagnosis import findings_text, save_page
+from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.kept import again
 from stepsize.cli.options import (
     DataOption,
     DeviceOption,
@@ -23,9 +24,10 @@ from stepsize.cli.options import (
     StepsOption,
     TaskArgument,
 )
-from stepsize.cli.output import facts, print_json, save_plot, show
+from stepsize.cli.output import facts, hint, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.sweep.run import STORE, kept_in
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +75,10 @@ def command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one page.")
     ] = None,
+    store: Annotated[
+        str,
+        typer.Option("--store", metavar="WHERE", help="Where --watch and --guard keep it; none: nowhere."),
+    ] = STORE,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,6 +86,8 @@ def command(
     with reporting_failures():
         from stepsize.views import check_plot_path, run_chart
 
+        if html is not None:
+            check_page_path(html)
         path = None if plot is None else check_plot_path(plot)
         if follow and (watch or guard or html):
             raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
@@ -93,8 +101,11 @@ def command(
         ):
             watcher = train_watcher(meter)
             followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
+            kept = kept_in(store)
             watched = (
-                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher) if watch or guard or html else None
+                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher, store=kept)
+                if watch or guard or html
+                else None
             )
             marked = _marks(opened.horizon, marks)
             forked = counterfactual(opened, lr, seed=seed) if fork else None
@@ -110,9 +121,11 @@ def command(
             if forked is not None:
                 show(Text(f"\n{forked.status}"))
         if html is not None and watched is not None:
-            save_page(watched.report, html, opened.name)
+            save_page(watched.report, html, opened.name, acts=watched.acts)
         if path is not None:
             save_plot(run_chart(view_of(run, opened, followed)), path)
+        if watched is not None and watched.name is not None:
+            hint(f"Kept. See it again: {again('report', watched.name, store)}")
         if run.divergence is not None:
             raise typer.Exit(NO_ANSWER)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -13,7 +14,7 @@ from stepsize.monitor.record import Facts
 from stepsize.schedules import Schedule
 from stepsize.training.binding import Bound
 
-__all__ = ["Called", "facts_of", "free_estimate"]
+__all__ = ["Called", "facts_of", "free_estimate", "what_of"]
 
 _POINTS = 1_000
 _FREE = ("Prodigy", "DAdapt")  # classes that estimate the distance to the solution, in group["d"]
@@ -65,6 +66,13 @@ def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) 
         learning_rate_free=any(_free(one) for one in optimizers),
         schedule=_factors(schedule, steps),
     )
+
+
+def what_of(models: Sequence[nn.Module]) -> str:
+    """Return what is trained, in a few words: the classes of the models, and their size."""
+    classes = " + ".join(type(getattr(one, "module", one)).__name__ for one in models)
+    count = sum(p.numel() for one in models for p in one.parameters())
+    return f"{classes}, {count:,} parameters"
 
 
 def free_estimate(optimizer: Optimizer) -> float | None:

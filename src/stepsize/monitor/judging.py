@@ -15,13 +15,18 @@ _TWICE = frozenset({"too-high", "too-low", "underfitting", "plateau", "oscillati
 
 
 class Judge:
-    """Asks the rules and keeps what they said: each code once, when it was first seen."""
+    """Asks the rules and keeps what they said: each code once, when it was first seen.
+
+    Attributes:
+        latest: The verdict at the last look of all rules; None before the first.
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
         self._before: set[str] = set()
         self._next = 0
         self._verdict: RateVerdict | None = None
+        self.latest: RateVerdict | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -30,10 +35,7 @@ class Judge:
 
     def verdict(self, record: Record) -> RateVerdict:
         """Return whether the rate is too high, too low or fine."""
-        now = judge_rate(record)
-        if now.signals or now.code == "diverged" or self._verdict is None:
-            return now
-        return self._verdict  # the rate has decayed: what was seen at its peak holds
+        return self._held(judge_rate(record))
 
     def due(self, record: Record) -> bool:
         """Return whether it is time to ask all rules."""
@@ -47,6 +49,7 @@ class Judge:
             self._next = record.step + every
             now = judge_rate(record)
             self._verdict = now if now.signals else self._verdict
+            self.latest = self._held(now)
         new, seen = [], set()
         for rule in RULES if due else URGENT:
             if rule.code in self._found:
@@ -62,3 +65,8 @@ class Judge:
         if due:
             self._before = seen
         return new
+
+    def _held(self, now: RateVerdict) -> RateVerdict:
+        if now.signals or now.code == "diverged" or self._verdict is None:
+            return now
+        return self._verdict  # the rate has decayed: what was seen at its peak holds

@@ -134,6 +134,10 @@ class Meter:
         self._fresh = self._fresh or wanted > self._active
         self._active = wanted
 
+    def weights(self) -> Tensor:
+        """Return a sample of the weights: see :meth:`Sketch.weights`."""
+        return self._sketch.weights()
+
     def go_back(self) -> None:
         """Say that the weights were put back: what was measured of them before no longer belongs to what comes."""
         self._fresh = True

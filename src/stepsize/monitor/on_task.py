@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,14 @@ class WatchedRun:
         report: What the watch saw.
         acts: What the guard did; empty without one.
         stopped: Why the guard stopped it; None where it did not.
+        name: Of the training in the store; None where nothing is kept.
     """
 
     run: Run
     report: Report
     acts: tuple[Entry, ...] = ()
     stopped: str | None = None
+    name: str | None = None
 
     @property
     def status(self) -> str:
@@ -65,11 +68,19 @@ class WatchedRun:
             "signals": told["signals"],
             "acts": acts,
             "stopped": self.stopped,
+            "name": self.name,
         }
 
 
 def watch_task(
-    task: Task, lr: float, *, seed: int | None = None, guarded: bool = False, watcher: Watcher | None = None
+    task: Task,
+    lr: float,
+    *,
+    seed: int | None = None,
+    guarded: bool = False,
+    watcher: Watcher | None = None,
+    store: str | Path | None = None,
+    name: str | None = None,
 ) -> WatchedRun:
     """Train ``task`` once at the peak rate ``lr`` while it is watched.
 
@@ -79,6 +90,8 @@ def watch_task(
         seed: Of initial weights, batch order and dropout; default the task's.
         guarded: Whether trouble is acted on, as :func:`stepsize.guard` does.
         watcher: Called with a :class:`~stepsize.training.Progress` after each update.
+        store: Where it is kept, as for :func:`stepsize.watch`; default nowhere.
+        name: Of the training in the store; default the task's, with a number behind it where that is taken.
 
     Returns:
         The training, the report on it, and what the guard did.
@@ -101,7 +114,7 @@ def watch_task(
     positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
     try:
         with isolated_rng(setting.seed):
-            return _Watched(task, setting, guarded, watcher).run()
+            return _Watched(task, setting, guarded, watcher, (store, name)).run()
     finally:
         for position in positions:
             position.restore()
@@ -110,7 +123,14 @@ def watch_task(
 class _Watched:
     """One training while it is watched."""
 
-    def __init__(self, task: Task, setting: Setting, guarded: bool, watcher: Watcher | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        setting: Setting,
+        guarded: bool,
+        watcher: Watcher | None,
+        kept: tuple[str | Path | None, str | None],
+    ) -> None:
         self._began = time.perf_counter()
         self._task, self._setting, self._watcher = task, setting, watcher
         self._stepper = Stepper(task, setting.lr, setting.steps)
@@ -122,18 +142,20 @@ class _Watched:
         self._worked = 0
         self._guard: Guard | None = None
         self._watch: Watch
-        self._begin(guarded)
+        self._begin(guarded, *kept)
 
-    def _begin(self, guarded: bool) -> None:
+    def _begin(self, guarded: bool, store: str | Path | None, name: str | None) -> None:
+        if store is not None and name is None:
+            name = self._task.name
         model, optimizer, scaler = self._stepper.model, self._stepper.optimizer, self._stepper.stateful
         schedule = self._task.schedule
         steps = self._setting.steps
+        only = scaler[0] if scaler else None
         if guarded:
-            only = scaler[0] if scaler else None
-            self._guard = guard(model, optimizer, steps=steps, scaler=only)
+            self._guard = guard(model, optimizer, steps=steps, scaler=only, store=store, name=name)
             self._watch = self._guard.watching
         else:
-            self._watch = watch(model, optimizer, schedule=schedule, steps=steps, scaler=scaler[0] if scaler else None)
+            self._watch = watch(model, optimizer, schedule=schedule, steps=steps, scaler=only, store=store, name=name)
 
     def run(self) -> WatchedRun:
         """Train to the end, or until it is lost."""
@@ -145,7 +167,7 @@ class _Watched:
                     break
         report = self._watch.report()
         acts, stopped = (self._guard.acts, self._guard.stopped) if self._guard else ((), None)
-        return WatchedRun(self._done(), report, acts, stopped)
+        return WatchedRun(self._done(), report, acts, stopped, self._watch.name)
 
     def _batches(self) -> Iterator[list[Any]]:
         stream = Stream(self._task.train)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.monitor.trace import Points, Trace
 
-__all__ = ["GLOBAL", "Facts", "Record"]
+__all__ = ["GLOBAL", "Facts", "Point", "Record"]
+
+Point: TypeAlias = tuple[str, int, float]
+"""Of which signal, at which step, how much."""
 
 GLOBAL = {
     "loss": "training loss of each step",
@@ -23,6 +27,8 @@ GLOBAL = {
     "slope_then": "slope of the loss along the last step, at its beginning",
     "slope_now": "slope of the loss along the last step, at its end, on the next batch",
     "update_ratio": "length of the last step over the length of the weights",
+    "straightness": "cosine between the ways of the second and of the last quarter of the steps so far",
+    "distance": "largest distance of a tensor from its start, over its length at the start",
     "noise": "gradient noise scale over the batch size, from micro-batches",
     "headroom": "critical learning rate along the update over the rate in use",
     "val_loss": "loss on unseen data",
@@ -68,6 +74,7 @@ class Record:
         step: How many steps were made.
         skipped: How many of them made no update.
         lost: Since which step and why the training counts as diverged; None where it does not.
+        told: Where every point is told too, for who keeps them; None where nobody does.
     """
 
     def __init__(self, facts: Facts | None = None) -> None:
@@ -76,6 +83,7 @@ class Record:
         self.step = 0
         self.skipped = 0
         self.lost: tuple[int, str] | None = None
+        self.told: deque[Point] | None = None
         self._first: list[float] = []
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
         self._divergence = DivergenceRule(self.facts.steps or _UNKNOWN_HORIZON)
@@ -103,6 +111,9 @@ class Record:
         if trace is None:
             trace = self.traces[name] = Trace()
         trace.add(step, value)
+        told = self.told  # looked at once: who keeps the points may stop at any moment, in its own thread
+        if told is not None:
+            told.append((name, step, value))
 
     def __contains__(self, name: str) -> bool:
         return name in self.traces

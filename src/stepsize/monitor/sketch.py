@@ -44,11 +44,25 @@ class Sketch:
         self._sums = torch.zeros((max(groups) + 1, count), dtype=torch.float32, device=device)
         for row, (group, stride) in enumerate(zip(groups, self._strides, strict=True)):
             self._sums[group, row] = float(stride)
+        self._roots = torch.tensor([[math.sqrt(stride)] for stride in self._strides], device=device)
         self._now = 0
 
     def part(self, gradient: Tensor) -> Tensor:
         """Return the coordinates of the first parameter's gradient that are looked at, as a view."""
         return _every(gradient, self._strides[0])
+
+    def weights(self) -> Tensor:
+        """Return the weights that are looked at, each times the root of how many coordinates it stands for.
+
+        Returns:
+            Shape ``(tensors, coordinates)``, filled up with zeros, on the device.
+        """
+        kept = torch.zeros_like(self._held[:, _W])
+        rows = [row[: len(part)] for row, part in zip(kept, self._rows[_W], strict=True)]
+        with torch.no_grad():
+            views = [_every(p.detach(), stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
+            torch._foreach_copy_(rows, views)
+            return kept * self._roots
 
     def take(self) -> Tensor:
         """Look at weights and gradients right before an update.

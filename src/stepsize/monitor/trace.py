@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.monitor.blocks import Blocks
+
 __all__ = ["Points", "Trace"]
 
 Array = NDArray[np.float64]
 
 _RECENT = 512  # values that are kept one by one
-_BLOCKS = 1024  # blocks of the long history; twice as many are merged in pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,29 +78,18 @@ class Trace:
         self._steps = np.empty(2 * _RECENT, dtype=np.int64)
         self._values = np.empty(2 * _RECENT)
         self._end = 0  # of the recent ones within these
-        self._width = 1  # values a block
-        self._blocks: list[tuple[int, float, int]] = []  # first step, sum of the finite, how many are finite
-        self._open: tuple[int, float, int] = (0, 0.0, 0)
-        self._filled = 0  # values in the open block, finite or not
+        self._blocks = Blocks()
 
     def add(self, step: int, value: float) -> None:
         """Take the value of ``step``, which must not lie before the last one."""
         self._keep(step, value)
         self.count += 1
-        good = math.isfinite(value)
-        if not good:
+        if not math.isfinite(value):
             self.bad += 1
             self.first_bad = step if self.first_bad is None else self.first_bad
         else:
             self.peak, self.low = max(self.peak, value), min(self.low, value)
-        first, total, finite = self._open if self._filled else (step, 0.0, 0)
-        self._open = (first, total + value if good else total, finite + good)
-        self._filled += 1
-        if self._filled == self._width:
-            self._blocks.append(self._open)
-            self._filled = 0
-            if len(self._blocks) == 2 * _BLOCKS:
-                self._merge()
+        self._blocks.add(step, value)
 
     @property
     def last(self) -> float:
@@ -113,8 +103,7 @@ class Trace:
 
     def history(self) -> Points:
         """Return the means of all blocks, the open one included; those without a finite value are NaN."""
-        blocks = [*self._blocks, self._open] if self._filled else self._blocks
-        return _points([(first, total / count if count else math.nan) for first, total, count in blocks])
+        return Points(*self._blocks.history())
 
     def _keep(self, step: int, value: float) -> None:
         if self._end == len(self._values):
@@ -123,13 +112,3 @@ class Trace:
             self._end = _RECENT
         self._steps[self._end], self._values[self._end] = step, value
         self._end += 1
-
-    def _merge(self) -> None:
-        pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
-        self._blocks = [(one[0], one[1] + two[1], one[2] + two[2]) for one, two in pairs]
-        self._width *= 2
-
-
-def _points(pairs: list[tuple[int, float]]) -> Points:
-    steps = np.array([step for step, _ in pairs], dtype=np.int64)
-    return Points(steps, np.array([value for _, value in pairs], dtype=np.float64))

@@ -1,67 +1,30 @@
-"""Is the rate too high, too low or fine: a vote over independent signals, which may end without an answer."""
+"""Is the rate too high, too low or fine: a vote of trainings whose end is known, which may give no answer."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text
-from stepsize.monitor.readings import alpha, mean_of, window
+from stepsize.monitor.precedents import Precedent, compare, signals_of
 from stepsize.monitor.record import Record
 
 __all__ = ["RateCode", "RateVerdict", "judge_rate"]
 
-Array = NDArray[np.float64]
 RateCode: TypeAlias = Literal["too low", "fine", "too high", "diverged", "cannot tell"]
+_SIDES: tuple[RateCode, ...] = ("too low", "fine", "too high")
 
-_FEWEST = 24  # updates that a vote needs
-# Shares of the vote from which on a side is told, set on the design tasks: where no good run was accused.
-_SURE: Mapping[str, float] = {"too low": 0.9, "fine": 0.5, "too high": 0.8}
+# Shares of the vote from which on a side is told, set on the record itself with each task left out in turn.
+_SURE: Mapping[str, float] = {"too low": 0.85, "fine": 0.7, "too high": 0.75}
+_ALIKE = 1.5  # widths of the record: nothing on record looks like what lies further from all of it
 _DIVERGED_CUT = 1 / 3
 _FROM = 0.2  # of the horizon: before, the steps of good trainings look too short
+_UNTIL = 0.35  # the record holds trainings at a quarter of theirs
 _FROM_STEPS = 100
 _DECAYED = 0.5  # of the peak
-
-
-@dataclass(frozen=True, eq=False)
-class _Ballot:
-    """A multinomial vote: log-odds of (too low, fine, too high) are linear in the standardised signals."""
-
-    signals: tuple[str, ...]
-    middle: Array
-    spread: Array
-    weights: Array
-    base: Array
-
-
-# Fitted by `python -m benchmarks verdicts --fit` to the first quarter of trainings at 13 rates, 0.003 to 30 times the
-# best, of
-# the six design tasks with two optimizers each; judged on the other six in docs/benchmarks.md.
-_STEPS = _Ballot(
-    ("alpha", "climbing", "log10 update/weight", "cosine"),
-    np.array([-0.223, 0.369, -2.777, 0.271]),
-    np.array([0.466, 0.314, 0.826, 0.233]),
-    np.array([[-0.576, -0.15, -0.405, 0.791], [0.31, -0.04, -0.268, 0.109], [0.266, 0.19, 0.673, -0.9]]),
-    np.array([0.553, 0.504, -1.057]),
-)
-_PROBED = _Ballot(
-    (*_STEPS.signals, "log2 headroom"),
-    np.array([-0.223, 0.369, -2.777, 0.271, 4.984]),
-    np.array([0.466, 0.314, 0.826, 0.233, 2.783]),
-    np.array(
-        [
-            [-0.505, -0.096, -0.334, 0.831, 0.248],
-            [0.344, -0.008, -0.229, 0.147, 0.144],
-            [0.161, 0.104, 0.563, -0.978, -0.392],
-        ]
-    ),
-    np.array([0.595, 0.546, -1.141]),
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +37,7 @@ class RateVerdict:
         leaning: The strongest side, whatever its share.
         factor: By about what to multiply the rate; None where it should stay or nobody knows.
         reason: A sentence with the numbers.
-        signals: The signals that voted.
+        signals: What trainings were compared by.
         would_change: What would change its mind.
     """
 
@@ -105,44 +68,47 @@ class RateVerdict:
 def judge_rate(record: Record) -> RateVerdict:
     """Return whether the rate of a training is too high, too low or fine, as far as its signals tell.
 
-    The vote is a multinomial logistic one over alpha (where steps end on the parabola of the loss along them), the
-    share
-    of steps behind which the loss climbs, the length of steps against the weights, the cosine of successive gradients
-    and, where it was measured, the critical rate over the rate in use. Each is an average over many steps.
+    The training is held against those on record: some 750 at rates from far too low to far too high, whose
+    outcome is known. Those that looked alike at a quarter of their steps vote; what is compared is how straight the
+    way of the weights was, how far it led, and how much of the gain came late. None of it is what a single step would
+    like best.
 
     Args:
         record: The signals of a training.
 
     Returns:
-        The verdict; ``"cannot tell"`` under 24 updates, or where no side has enough of the vote.
+        The verdict; ``"cannot tell"`` before a fifth of the steps and after a third, or where those that looked alike
+        do not agree.
 
     Reference:
-        alpha after Schneider et al., "Cockpit: a practical debugging tool for the training of deep neural networks",
-        2021.
+        Wu et al., "Understanding short-horizon bias in stochastic meta-optimization", 2018, on why not by steps.
     """
     if record.lost is not None:
         step, why = record.lost
         reason = f"The training diverged at step {step:,}: {why}."
         return RateVerdict("diverged", 1.0, "diverged", _DIVERGED_CUT, reason)
-    if early := _too_early(record):
-        return RateVerdict("cannot tell", 0.0, "cannot tell", None, early)
-    signals = _signals(record)
-    if signals is None:
-        seen = len(record.recent("slope_now"))
-        reason = f"Too few updates were measured: {seen}, at least {_FEWEST} are needed."
+    if why := _out_of_time(record):
+        return RateVerdict("cannot tell", 0.0, "cannot tell", None, why)
+    signals = signals_of(record)
+    found = None if signals is None else compare(signals)
+    if signals is None or found is None:
+        known = "straightness" in record
+        reason = (
+            "Too few steps were seen." if known else "The way of the weights was not seen; a log holds nothing of it."
+        )
         return RateVerdict("cannot tell", 0.0, "cannot tell", None, reason)
-    ballot = _PROBED if "log2 headroom" in signals else _STEPS
-    values = np.array([signals[name] for name in ballot.signals])
-    votes = ballot.weights @ ((values - ballot.middle) / ballot.spread) + ballot.base
-    shares = np.exp(votes - votes.max())
-    shares /= shares.sum()
-    return _told(shares, signals)
+    if found.alike > _ALIKE:
+        reason = f"No training on record looks like this one: {_described(signals)}."
+        return RateVerdict("cannot tell", 0.0, "cannot tell", None, reason, signals)
+    return _told(found, signals, record)
 
 
-def _too_early(record: Record) -> str:
+def _out_of_time(record: Record) -> str:
     """Return why nothing can be told yet, or any more; empty where it can."""
     if record.facts.steps and record.progress < _FROM:
         return f"It is too early: rates are judged from {_FROM:.0%} of the steps on."
+    if record.facts.steps and record.progress > _UNTIL:
+        return f"It is too late: rates are judged up to {_UNTIL:.0%} of the steps."
     if not record.facts.steps and record.step < _FROM_STEPS:
         return f"It is too early: without a horizon, rates are judged from {_FROM_STEPS} steps on."
     if record.lr < _DECAYED * record.peak_lr:
@@ -150,52 +116,26 @@ def _too_early(record: Record) -> str:
     return ""
 
 
-def _signals(record: Record) -> dict[str, float] | None:
-    most = window(record)
-    now = record.recent("slope_now", most).finite().values
-    if now.size < _FEWEST:
-        return None
-    ratio = record.median("update_ratio", most)
-    signals = {
-        "alpha": _bounded(alpha(record, most).mean, -1.0, 1.0, 1.0),
-        "climbing": float(np.mean(now > 0)),
-        "log10 update/weight": math.log10(_bounded(ratio, 1e-5, 0.3, 0.3)),
-        "cosine": _bounded(mean_of(record.recent("cosine", most)).mean, -1.0, 1.0, -1.0),
-    }
-    headroom = record.recent("headroom", 4).values
-    if len(headroom) >= 2:
-        signals["log2 headroom"] = math.log2(float(np.clip(np.median(headroom), 0.5, 512.0)))
-    return signals
-
-
-def _told(shares: Array, signals: dict[str, float]) -> RateVerdict:
-    sides: tuple[RateCode, ...] = ("too low", "fine", "too high")
-    place = int(shares.argmax())
-    side, share = sides[place], float(shares[place])
-    told = (
-        f"alpha {number_text(signals['alpha'])} (-1: steps end where they began on the parabola, 0: at its "
-        f"lowest point), "
-        f"the loss climbs behind {signals['climbing']:.0%} of the steps, which are "
-        f"{number_text(10 ** signals['log10 update/weight'])} of the weights long; successive gradients have a "
-        f"cosine of "
-        f"{number_text(signals['cosine'])}"
-    )
-    if "log2 headroom" in signals:
-        told += f"; the loss of a batch rises at {number_text(2 ** signals['log2 headroom'])}× the step made"
+def _told(found: Precedent, signals: Mapping[str, float], record: Record) -> RateVerdict:
+    place = int(np.argmax(found.shares))
+    side: RateCode = _SIDES[place]
+    share = found.shares[place]
+    horizon = "" if record.facts.steps else f", for a training of {4 * record.step:,} steps"
+    told = _described(signals)
     if share < _SURE[side]:
-        reason = f"The signals do not agree: {told}. The vote leans to '{side}' with {share:.0%}."
+        shares = ", ".join(f"{one:.0%} {name}" for one, name in zip(found.shares, _SIDES, strict=True))
+        reason = f"{told[0].upper()}{told[1:]}. Trainings that looked alike ended {shares}{horizon}."
         return RateVerdict("cannot tell", share, side, None, reason, signals)
-    return RateVerdict(side, share, side, _factor(side, signals), f"{told[0].upper()}{told[1:]}.", signals)
+    factor = None if side == "fine" else float(np.clip(found.factor, 0.05, 20.0))
+    by = "" if factor is None else f", by {number_text(round(max(factor, 1 / factor), 1))}× in the median"
+    reason = f"{told[0].upper()}{told[1:]}. Of the trainings that looked alike {share:.0%} were {side}{by}{horizon}."
+    return RateVerdict(side, share, side, factor, reason, signals)
 
 
-def _factor(side: RateCode, signals: Mapping[str, float]) -> float | None:
-    """Return about how far the rate is off: while curvature stays, 1 + alpha is proportional to the rate."""
-    if side == "fine":
-        return None
-    if side == "too high":
-        return 1 / 3
-    return float(np.clip(0.8 / max(0.08, 1 + signals["alpha"]), 2.0, 10.0))
-
-
-def _bounded(value: float, low: float, high: float, unknown: float) -> float:
-    return float(np.clip(value, low, high)) if math.isfinite(value) else unknown
+def _described(signals: Mapping[str, float]) -> str:
+    """Return in words what the trainings were compared by."""
+    return (
+        f"the way of the weights is straight to {number_text(round(signals['straightness'], 2))} (1: straight on, 0: "
+        f"wandering) and leads {number_text(10 ** signals['log10 distance'])} × their length from the start, and "
+        f"{signals['loss gain']:.0%} of the gain came in the later half of the steps"
+    )

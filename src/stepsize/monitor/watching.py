@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError
-from stepsize.monitor.attached import Called, facts_of, free_estimate
+from stepsize.monitor.attached import Called, facts_of, free_estimate, what_of
 from stepsize.monitor.finding import Finding
+from stepsize.monitor.guarding.journal import Entry
 from stepsize.monitor.judging import Judge
+from stepsize.monitor.keeping import Keeper, begin_keeping
 from stepsize.monitor.measures import write_down
 from stepsize.monitor.meter import Meter
 from stepsize.monitor.probe import Along, headroom, still
@@ -24,6 +27,7 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.reporting import Report, report_of
 from stepsize.monitor.sharpness import Sharpness, measure_sharpness
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.monitor.way import Way
 
 __all__ = ["Watch", "watch"]
 
@@ -47,6 +51,8 @@ def watch(
     validate_every: int | None = None,
     scaler: Any = None,
     on_finding: Callable[[Finding], object] | None = None,
+    store: str | Path | None = None,
+    name: str | None = None,
 ) -> Watch:
     """Watch a training: two lines in its loop, and its learning rate is measured while it works.
 
@@ -60,12 +66,19 @@ def watch(
         validate_every: Steps between two calls; default a thirty-second of ``steps``, or 500.
         scaler: The ``torch.amp.GradScaler``, where losses are scaled.
         on_finding: Called with each new finding.
+        store: Where signals, findings and verdict are kept while it is trained, about once a second and in a thread of
+            its own: a path of an SQLite file, or a PostgreSQL URL. A process that is killed loses the last second. A
+            store that fails is told once to the logger ``stepsize``, and training and watching go on. Of several
+            processes that train together, give it in one. Default: nothing is kept.
+        name: Of the training in the store, with a number behind it where the name is taken; default the time.
 
     Returns:
         A :class:`Watch`, a context manager; call its ``step(loss)`` after each update.
 
     Raises:
         InputError: If an argument is not of these kinds, or an optimizer holds no parameter of a model.
+        DataUnavailableError: If there is no folder for the store.
+        MissingExtraError: If the store is PostgreSQL and psycopg is not installed.
 
     Example:
         >>> net = nn.Linear(4, 1)
@@ -83,7 +96,8 @@ def watch(
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     _check(models, optimizers, steps, validate, validate_every)
     every = validate_every or max(1, (steps or 16_000) // 32)
-    return Watch(models, optimizers, schedule, steps, validate, every, scaler, on_finding)
+    kept = begin_keeping(store, name, what_of(models), facts_of(optimizers, schedule, steps))
+    return Watch(models, optimizers, schedule, steps, validate, every, scaler, on_finding, kept)
 
 
 @final
@@ -106,6 +120,7 @@ class Watch:
         validate_every: int,
         scaler: Any,
         on_finding: Callable[[Finding], object] | None,
+        kept: Keeper | None,
     ) -> None:
         distributed = any(isinstance(one, nn.parallel.DistributedDataParallel) for one in models)
         self._models = list(models)
@@ -116,7 +131,12 @@ class Watch:
         self._called = Called(schedule)
         self.record = Record(facts_of(optimizers, schedule, steps))
         self._judge = Judge()
+        self._kept = kept
+        if kept is not None:
+            kept.record, self.record.told = self.record, kept.points
+        self._ended = ""
         self._meters = [Meter(one, models, scaler=scaler, distributed=distributed) for one in optimizers]
+        self._way = Way(self._meters[0].weights, steps)
         self._offsets = [sum(len(o.param_groups) for o in optimizers[:n]) for n in range(len(optimizers))]
         self._along: Along | None = None
         self._arming = False
@@ -138,12 +158,19 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Read what is left, judge once more, and take the hooks off."""
+        if kind is not None:
+            self._ended = "failed" if issubclass(kind, Exception) else "interrupted"
         self.close()
 
     @property
     def broken(self) -> str:
         """Why it stopped watching, where it met an error of its own; empty while it works."""
         return self._broken
+
+    @property
+    def name(self) -> str | None:
+        """Its name in the store; None where nothing is kept."""
+        return None if self._kept is None else self._kept.name
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -218,6 +245,12 @@ class Watch:
         for meter in self._meters:
             meter.go_back()
 
+    def tell_acts(self, acts: Iterable[Entry], *, stopped: bool) -> None:
+        """Say what a guard did by now, and whether it ended the training."""
+        self._ended = "stopped" if stopped else self._ended
+        if self._kept is not None:
+            self._kept.acts = tuple(acts)
+
     def close(self) -> None:
         """Read what is left, judge once more, and take the hooks off; doing so twice does no harm."""
         try:
@@ -226,6 +259,9 @@ class Watch:
         except Exception as error:  # noqa: BLE001
             self._give_up(error)
         self._remove()
+        if self._kept is not None:
+            how = "broken" if self._broken else "done" if self.record.lost is None else "diverged"
+            self._kept.close(self._ended or how)
 
     def _step(self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
         step = self.record.step
@@ -234,6 +270,7 @@ class Watch:
         self.record.skipped += not any(updated)
         self.record.step = step + 1
         self._called.look(sum(meter.updates for meter in self._meters[:1]))
+        self._way.look(step + 1)
         estimate = free_estimate(self._optimizers[0]) if self.record.facts.learning_rate_free else None
         if estimate is not None:
             self.record.add("estimate", step, estimate)
@@ -267,8 +304,19 @@ class Watch:
         if thorough:
             self._read(wait=True)
         if thorough or self._judge.due(self.record):
+            self._read_way()
             self.record.facts = dataclasses.replace(self.record.facts, scheduler=self._called.told())
-        return self._judge.look(self.record, thorough=thorough)
+        new = self._judge.look(self.record, thorough=thorough)
+        if self._kept is not None:
+            self._kept.found(new)
+            self._kept.verdict = self._judge.latest
+        return new
+
+    def _read_way(self) -> None:
+        reading = self._way.reading()
+        if reading is not None:
+            for name, value in zip(("straightness", "distance"), reading, strict=True):
+                self.record.add(name, max(0, self.record.step - 1), value)
 
     def _probe(self, step: int, again: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, where the weights before it were kept."""

@@ -7,7 +7,9 @@ from stepsize.store.records import Curve as Curve
 from stepsize.store.records import EvaluationRecord as EvaluationRecord
 from stepsize.store.records import FindingRecord as FindingRecord
 from stepsize.store.records import RunRecord as RunRecord
+from stepsize.store.records import SignalsRecord as SignalsRecord
 from stepsize.store.records import StudyRecord as StudyRecord
 from stepsize.store.records import TrialRecord as TrialRecord
+from stepsize.store.records import WatchRecord as WatchRecord
 from stepsize.store.store import Store as Store
 from stepsize.store.writer import Writer as Writer

@@ -21,6 +21,9 @@ _CORRUPT = (
     "give another path, or save what can be saved with `sqlite3 FILE .recover`"
 )
 _FULL = "cannot grow: the disk is full; nothing of what was stored before is lost"
+_FAILED = (
+    "cannot be written or read: the disk failed, is full, or a limit on files was met; what was stored before is kept"
+)
 _SQLITE = {
     sqlite3.SQLITE_BUSY: (StoreLockedError, _LOCKED),
     sqlite3.SQLITE_LOCKED: (StoreLockedError, _LOCKED),
@@ -30,6 +33,7 @@ _SQLITE = {
     sqlite3.SQLITE_NOTADB: (StoreCorruptError, _CORRUPT),
     sqlite3.SQLITE_CANTOPEN: (StoreError, "cannot be opened; check the permissions of the file and of its folder"),
     sqlite3.SQLITE_FULL: (StoreError, _FULL),
+    sqlite3.SQLITE_IOERR: (StoreError, _FAILED),
 }
 _POSTGRES = {
     "25006": (StoreReadOnlyError, _READ_ONLY),  # read_only_sql_transaction

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, text
@@ -21,7 +22,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["FileLock", "Lock", "ServerLock"]
+__all__ = ["FileLock", "Lock", "ServerLock", "file_lock_held", "server_lock_held"]
 
 
 _PATIENCE = 2.0
@@ -54,14 +55,27 @@ class FileLock:
     _guard = threading.Lock()
 
     def __init__(self, address: Address, study: str) -> None:
-        assert address.path is not None
-        whole = address.path.resolve()
-        self._path = whole.with_name(f"{whole.name}.{hashlib.sha256(study.encode()).hexdigest()[:12]}.lock")
+        self._path = _beside(address, study)
         with self._guard:
             if str(self._path) in self._held:
                 raise _taken(address, study, "this process")
             self._file: int | None = self._acquire(address, study)
             self._held.add(str(self._path))
+
+    @classmethod
+    def held(cls, path: Path) -> bool:
+        """Return whether somebody holds the lock of that file, this process included."""
+        with cls._guard:
+            if str(path) in cls._held:  # and our own must not be opened: closing it would give the lock back
+                return True
+            try:
+                file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return False
+            try:
+                return not _locked(file, shared=True)
+            finally:
+                os.close(file)  # which gives back what was just taken
 
     def release(self) -> None:
         """Let others write the study, and take the file away."""
@@ -114,9 +128,8 @@ class ServerLock:
     """
 
     def __init__(self, connection: Connection, address: Address, study: str) -> None:
-        digest = hashlib.sha256(f"stepsize study {study}".encode()).digest()
         self._connection = connection
-        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        self._key = _key_of(study)
         patience = time.monotonic() + _PATIENCE
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}):
             if time.monotonic() > patience:
@@ -140,6 +153,32 @@ class ServerLock:
         )
 
 
+def file_lock_held(address: Address, study: str) -> bool:
+    """Return whether somebody writes the study of an SQLite store."""
+    return FileLock.held(_beside(address, study))
+
+
+def server_lock_held(connection: Connection, study: str) -> bool:
+    """Return whether somebody writes the study of a PostgreSQL store."""
+    query = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND (classid::bigint << 32 | objid::bigint) = :key"
+    )
+    return bool(connection.scalar(query, {"key": _key_of(study)}))
+
+
+def _beside(address: Address, study: str) -> Path:
+    assert address.path is not None
+    whole = address.path.resolve()
+    return whole.with_name(f"{whole.name}.{hashlib.sha256(study.encode()).hexdigest()[:12]}.lock")
+
+
+def _key_of(study: str) -> int:
+    digest = hashlib.sha256(f"stepsize study {study}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
 def _taken(address: Address, study: str, holder: str) -> StoreLockedError:
     return StoreLockedError(
         f"study '{study}' of {address} is being written by {holder}; "
@@ -147,15 +186,15 @@ def _taken(address: Address, study: str, holder: str) -> StoreLockedError:
     )
 
 
-def _locked(file: int) -> bool:
-    """Lock the file for this process and return whether that could be done."""
+def _locked(file: int, *, shared: bool = False) -> bool:
+    """Lock the file for this process, or for all who only look, and return whether that could be done."""
     try:
         if sys.platform == "win32":
             os.lseek(file, 4096, os.SEEK_SET)  # behind the text, which others must be able to read
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
             os.lseek(file, 0, os.SEEK_SET)
         else:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if not isinstance(error, BlockingIOError | PermissionError):
             raise

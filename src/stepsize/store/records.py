@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "EvaluationRecord", "FindingRecord", "RunRecord", "StudyRecord", "TrialRecord"]
+__all__ = [
+    "Arrays",
+    "Curve",
+    "EvaluationRecord",
+    "FindingRecord",
+    "RunRecord",
+    "SignalsRecord",
+    "StudyRecord",
+    "TrialRecord",
+    "WatchRecord",
+]
+
+Arrays: TypeAlias = Mapping[str, Sequence[NDArray[Any]]]
+"""By name, one-dimensional arrays of whole numbers or floats."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +124,50 @@ class Curve:
 
 @dataclass(frozen=True)
 class FindingRecord:
-    """A diagnosis: a stable code, how severe it is, and the evidence as plain values; of a run, or of the study."""
+    """A diagnosis, of a run or of the study.
+
+    Attributes:
+        code: Stable.
+        severity: How bad it is.
+        evidence: The numbers, as plain values.
+        run: The run that it is on; None where it is on the study.
+        told: What else it says, as plain values.
+    """
 
     code: str
     severity: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     run: int | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WatchRecord:
+    """How far a watched training is.
+
+    Attributes:
+        steps: How many were made.
+        updated: When this was written, in UTC.
+        verdict: On its rate, as plain values; empty before there is one.
+        acts: What was done about it, as plain values.
+    """
+
+    steps: int
+    updated: datetime
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    acts: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class SignalsRecord:
+    """A part of the signals of a watched training.
+
+    Attributes:
+        position: Rising in the order of writing.
+        kind: What the arrays are, in a word of their maker.
+        arrays: By name.
+    """
+
+    position: int
+    kind: str
+    arrays: Arrays

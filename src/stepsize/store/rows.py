@@ -13,10 +13,22 @@ from sqlalchemy import Connection, Row, select
 from stepsize.errors import InputError
 from stepsize.store.address import as_json
 from stepsize.store.packing import json_metrics, metrics_of
-from stepsize.store.records import EvaluationRecord, RunRecord, StudyRecord, TrialRecord
+from stepsize.store.records import EvaluationRecord, FindingRecord, RunRecord, StudyRecord, TrialRecord, WatchRecord
 from stepsize.store.tables import TRIALS
 
-__all__ = ["evaluation_columns", "evaluation_of", "plain", "run_columns", "run_of", "study_of", "trials_of"]
+__all__ = [
+    "evaluation_columns",
+    "evaluation_of",
+    "finding_columns",
+    "finding_of",
+    "plain",
+    "run_columns",
+    "run_of",
+    "study_of",
+    "trials_of",
+    "watch_columns",
+    "watch_of",
+]
 
 
 def plain(argument: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +126,38 @@ def evaluation_columns(evaluation: EvaluationRecord, run: int, position: int) ->
 def evaluation_of(row: Row[Any]) -> EvaluationRecord:
     """Return the evaluation that a row of EVALUATIONS holds."""
     return EvaluationRecord(row.step, _number(row.loss), metrics_of(row.metrics))
+
+
+def finding_columns(finding: FindingRecord, study: int) -> dict[str, Any]:
+    """Return the row of FINDINGS, without its id."""
+    return {
+        "study": study,
+        "run": finding.run,
+        "code": finding.code,
+        "severity": finding.severity,
+        "evidence": plain("evidence", finding.evidence),
+        "told": plain("told", finding.told),
+    }
+
+
+def finding_of(row: Row[Any]) -> FindingRecord:
+    """Return the finding that a row of FINDINGS holds."""
+    return FindingRecord(row.code, row.severity, row.evidence, row.run, row.told or {})
+
+
+def watch_columns(state: WatchRecord) -> dict[str, Any]:
+    """Return the row of WATCHES, without its study."""
+    return {
+        "steps": state.steps,
+        "updated": state.updated.isoformat(timespec="microseconds"),
+        "verdict": plain("verdict", state.verdict),
+        "acts": [plain("acts", act) for act in state.acts],
+    }
+
+
+def watch_of(row: Row[Any]) -> WatchRecord:
+    """Return what a row of WATCHES holds."""
+    return WatchRecord(row.steps, datetime.fromisoformat(row.updated), row.verdict, tuple(row.acts))
 
 
 def _stored(value: float) -> float | None:

@@ -15,7 +15,27 @@ __all__ = ["MIGRATIONS", "Migration", "bring_up", "check", "version_of"]
 
 Migration: TypeAlias = Callable[[Connection], None]
 
-MIGRATIONS: tuple[Migration, ...] = ()
+
+def _with_watches(connection: Connection) -> None:
+    """Version 2: what watched trainings tell, and all that a finding says."""
+    payload = "BYTEA" if connection.dialect.name == "postgresql" else "BLOB"
+    study = "study INTEGER NOT NULL REFERENCES stepsize_studies (id)"
+    connection.execute(text("ALTER TABLE stepsize_findings ADD COLUMN told JSON"))
+    connection.execute(
+        text(
+            f"CREATE TABLE stepsize_watches ({study}, steps BIGINT NOT NULL, updated TEXT NOT NULL, "
+            "verdict JSON NOT NULL, acts JSON NOT NULL, PRIMARY KEY (study))"
+        )
+    )
+    connection.execute(
+        text(
+            f"CREATE TABLE stepsize_signals ({study}, position INTEGER NOT NULL, kind TEXT NOT NULL, "
+            f"payload {payload} NOT NULL, PRIMARY KEY (study, position))"
+        )
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_with_watches,)
 """The n-th (from 1) takes version n to n + 1; its SQL is its own, since ``tables.py`` holds the newest only."""
 
 _KEY = 0x73746570  # of the advisory lock under which one at a time changes the tables

@@ -14,10 +14,21 @@ from stepsize.errors import DataUnavailableError, InputError, StoreCorruptError,
 from stepsize.store import schema
 from stepsize.store.address import Address, as_address, engine_for
 from stepsize.store.failures import guarded
+from stepsize.store.locks import file_lock_held, server_lock_held
 from stepsize.store.packing import unpack
-from stepsize.store.records import Curve, EvaluationRecord, FindingRecord, RunRecord, StudyRecord, TrialRecord
-from stepsize.store.rows import evaluation_of, run_of, study_of, trials_of
-from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, STUDIES
+from stepsize.store.parcels import unpack_arrays
+from stepsize.store.records import (
+    Curve,
+    EvaluationRecord,
+    FindingRecord,
+    RunRecord,
+    SignalsRecord,
+    StudyRecord,
+    TrialRecord,
+    WatchRecord,
+)
+from stepsize.store.rows import evaluation_of, finding_of, run_of, study_of, trials_of, watch_of
+from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, SIGNALS, STUDIES, WATCHES
 from stepsize.store.writer import Writer
 
 __all__ = ["Store"]
@@ -134,7 +145,39 @@ class Store:
         with self._reading() as connection:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
             rows = connection.execute(query).all()
-        return tuple(FindingRecord(row.code, row.severity, row.evidence, row.run) for row in rows)
+        return tuple(map(finding_of, rows))
+
+    def watched(self, name: str) -> WatchRecord | None:
+        """Return how far a watched training is; None where nothing was written yet. Raises UnknownStudyError."""
+        with self._reading() as connection:
+            query = select(WATCHES).where(WATCHES.c.study == self._id(connection, name))
+            row = connection.execute(query).first()
+        return None if row is None else watch_of(row)
+
+    def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
+        """Return the signals of a watched training in the order of writing; raises UnknownStudyError.
+
+        Args:
+            name: Of the study.
+            after: Only those at later positions.
+        """
+        with self._reading() as connection:
+            wanted = SIGNALS.c.study == self._id(connection, name), SIGNALS.c.position > after
+            rows = connection.execute(select(SIGNALS).where(*wanted).order_by(SIGNALS.c.position)).all()
+        try:
+            return tuple(SignalsRecord(row.position, row.kind, unpack_arrays(bytes(row.payload))) for row in rows)
+        except (TypeError, ValueError) as error:
+            raise StoreCorruptError(f"{self.where}: the signals of study '{name}' are damaged") from error
+
+    def being_written(self, name: str) -> bool:
+        """Return whether a writer of the study is at work, here or in another process.
+
+        A writer that was killed is none, from the same moment on; a server may take a while to notice.
+        """
+        if self.address.path is not None:
+            return file_lock_held(self.address, name)
+        with self._reading() as connection:
+            return server_lock_held(connection, name)
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its one writer until the writer is closed or the process ends.

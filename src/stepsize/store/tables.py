@@ -16,7 +16,18 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["CURVES", "EVALUATIONS", "FINDINGS", "RUNS", "STUDIES", "TABLES", "TRIALS", "VERSION"]
+__all__ = [
+    "CURVES",
+    "EVALUATIONS",
+    "FINDINGS",
+    "RUNS",
+    "SIGNALS",
+    "STUDIES",
+    "TABLES",
+    "TRIALS",
+    "VERSION",
+    "WATCHES",
+]
 
 TABLES = MetaData()
 
@@ -97,4 +108,25 @@ FINDINGS = Table(
     Column("code", Text, nullable=False),
     Column("severity", Text, nullable=False),
     Column("evidence", JSON, nullable=False),
+    Column("told", JSON),  # NULL where nothing more was told, as in all findings of version 1
+)
+
+WATCHES = Table(
+    "stepsize_watches",
+    TABLES,
+    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("steps", BigInteger, nullable=False),
+    Column("updated", Text, nullable=False),
+    Column("verdict", JSON, nullable=False),
+    Column("acts", JSON, nullable=False),
+)
+
+# Apart from WATCHES, whose row is written every second: the payloads are large and are not written again with it.
+SIGNALS = Table(
+    "stepsize_signals",
+    TABLES,
+    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),  # what the arrays are is for their maker to know
+    Column("payload", LargeBinary, nullable=False),
 )

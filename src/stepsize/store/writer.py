@@ -10,17 +10,34 @@ from types import TracebackType
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
-from sqlalchemy import Connection, CursorResult, Engine, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, Engine, delete, func, insert, select, update
 
 from stepsize.errors import InputError, StoreError
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
 from stepsize.store.locks import FileLock, Lock, ServerLock
 from stepsize.store.packing import pack
-from stepsize.store.records import EvaluationRecord, FindingRecord, RunRecord, StudyRecord, TrialRecord
-from stepsize.store.rows import evaluation_columns, plain, run_columns, study_of, trials_of
+from stepsize.store.parcels import pack_arrays
+from stepsize.store.records import (
+    Arrays,
+    EvaluationRecord,
+    FindingRecord,
+    RunRecord,
+    StudyRecord,
+    TrialRecord,
+    WatchRecord,
+)
+from stepsize.store.rows import (
+    evaluation_columns,
+    finding_columns,
+    plain,
+    run_columns,
+    study_of,
+    trials_of,
+    watch_columns,
+)
 from stepsize.store.specs import differences
-from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, STUDIES, TRIALS
+from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, SIGNALS, STUDIES, TRIALS, WATCHES
 
 __all__ = ["LOSSES", "RUNNING", "Writer"]
 
@@ -131,10 +148,47 @@ class Writer:
 
     def add_finding(self, finding: FindingRecord) -> None:
         """Add a finding on the study or on one of its runs."""
-        row = {"study": self._id, "run": finding.run, "code": finding.code, "severity": finding.severity}
-        evidence = plain("evidence", finding.evidence)
+        row = finding_columns(finding, self._id)
         with self._transaction() as connection:
-            connection.execute(insert(FINDINGS), {**row, "evidence": evidence})
+            connection.execute(insert(FINDINGS), row)
+
+    def add_signals(
+        self,
+        state: WatchRecord,
+        signals: tuple[str, Arrays] | None = None,
+        findings: Sequence[FindingRecord] = (),
+        *,
+        instead: bool = False,
+        status: str = RUNNING,
+    ) -> None:
+        """Write down how far a watched training is, with its new signals and findings, all or nothing.
+
+        Args:
+            state: How far it is; it takes the place of what was written before.
+            signals: Their kind, a word by which their maker knows them again, and the arrays; None where none are new.
+            findings: The new ones.
+            instead: Whether these signals take the place of all that were written before, which bounds the store.
+            status: Of the study from here on.
+
+        Raises:
+            InputError: If a value breaks a rule.
+            StoreError: If it cannot be written.
+        """
+        head = watch_columns(state)
+        rows = [finding_columns(one, self._id) for one in findings]
+        payload = None if signals is None else pack_arrays(signals[1])
+        with self._transaction(status) as connection:
+            told = connection.execute(update(WATCHES).where(WATCHES.c.study == self._id).values(head))
+            if not told.rowcount:
+                connection.execute(insert(WATCHES), {"study": self._id, **head})
+            if rows:
+                connection.execute(insert(FINDINGS), rows)
+            if signals is not None:
+                last = connection.scalar(select(func.max(SIGNALS.c.position)).where(SIGNALS.c.study == self._id))
+                if instead:
+                    connection.execute(delete(SIGNALS).where(SIGNALS.c.study == self._id))
+                row = {"study": self._id, "position": 0 if last is None else last + 1, "kind": signals[0]}
+                connection.execute(insert(SIGNALS), {**row, "payload": payload})
 
     def finish(self, status: str) -> None:
         """Say how the study stands, such as ``"done"`` or ``"interrupted"``; adding to it makes it running again."""

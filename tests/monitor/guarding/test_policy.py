@@ -31,6 +31,15 @@ def test_the_same_batch_again_is_the_data() -> None:
     assert multiplier(POLICY, state, 25) == 1
 
 
+def test_without_skipping_the_same_batch_again_cuts_the_rate() -> None:
+    policy = Policy(cut=0.5, rewarm=10, retries=3, settled=40, skip=False)
+    _, state = decide(policy, State(), _trouble(30), 20)
+    act, state = decide(policy, state, _trouble(30), 20)
+    assert (act.kind, act.skipped) == ("cut", ())
+    assert act.why == "the loss is not finite, again at the same batch"
+    assert multiplier(policy, state, 500) == 0.5
+
+
 def test_another_batch_is_the_rate_whose_cut_stays() -> None:
     _, state = decide(POLICY, State(), _trouble(30), 20)
     act, state = decide(POLICY, state, _trouble(36), 20)

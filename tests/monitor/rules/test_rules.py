@@ -96,21 +96,10 @@ CASES: dict[str, Callable[[], Record]] = {
     ),
     "underfitting": lambda: _record(lambda step: 4.0 - step / 200),
     "too-low": lambda: _record(
-        _falling,
-        made=120,
-        cosine=lambda step: 0.7,
-        slope_then=lambda step: -1e-3 - 1e-5 * (step % 3),
-        slope_now=lambda step: -0.98e-3,
-        update_ratio=lambda step: 1e-4,
+        lambda step: 3.0 - step / 100, made=120, straightness=lambda step: 0.97, distance=lambda step: 0.02
     ),
     "too-high": lambda: _record(
-        lambda step: 1.5,
-        made=120,
-        cosine=lambda step: -0.6,
-        slope_then=lambda step: -1e-3 - 1e-5 * (step % 3),
-        slope_now=lambda step: 1.1e-3,
-        update_ratio=lambda step: 0.3,
-        headroom=lambda step: 0.5,
+        lambda step: 0.9 + 2.0 * (step < 8), made=120, straightness=lambda step: 0.0, distance=lambda step: 3.0
     ),
 }
 
@@ -155,6 +144,13 @@ def test_a_spike_that_gradients_announced_speaks_for_the_rate() -> None:
     finding = _judged("spike", record)
     assert finding is not None
     assert "more likely the rate than the data" in finding.remedy
+
+
+def test_a_crawl_is_no_plateau() -> None:
+    flat = _record(lambda step: 1.0, straightness=lambda step: 0.1)
+    crawling = _record(lambda step: 1.0, straightness=lambda step: 0.9)
+    assert _judged("plateau", flat) is not None
+    assert _judged("plateau", crawling) is None
 
 
 def test_one_nan_does_not_poison_a_window() -> None:

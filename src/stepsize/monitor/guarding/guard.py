@@ -49,12 +49,15 @@ def guard(
     cut: float = 0.5,
     rewarm: int | None = None,
     retries: int = 5,
+    skip: bool = True,
     on_plateau: OnPlateau | None = None,
     dry_run: bool = False,
     journal: str | Path | None = None,
     checkpoint: str | Path | None = None,
     validate: Callable[[], Tensor | float] | None = None,
     on_finding: Callable[[Finding], object] | None = None,
+    store: str | Path | None = None,
+    name: str | None = None,
 ) -> Guard:
     """Guard a training: when it is lost, it goes back to a good state, at a lower rate or without the batches at fault.
 
@@ -77,12 +80,17 @@ def guard(
         cut: By what the rate is multiplied, in (0, 1).
         rewarm: Over how many steps a rate cut for a replay comes back; default ``every``.
         retries: How many acts it may take in one incident before it stops.
+        skip: Whether batches found at fault are left out; if not, the rate stays cut instead.
         on_plateau: ``"reduce"`` multiplies the rate by 0.3 at a plateau, ``"stop"`` ends there; None only reports it.
         dry_run: Whether it only writes down what it would do.
         journal: A JSON file of all acts.
         checkpoint: A file that each snapshot is also written to, whole or not at all; :meth:`Guard.resume` reads it.
         validate: Returns the loss on unseen data, as for :func:`stepsize.watch`.
         on_finding: Called with each new finding.
+        store: Where all of it is kept, its acts too, as for :func:`stepsize.watch`. Steps are counted as they were
+            made: where the training went back, the same part of it is there again, behind what was lost.
+        name: Of the training in the store, as for :func:`stepsize.watch`. One that is resumed in another process is
+            kept as a training of its own.
 
     Returns:
         A :class:`Guard`, a context manager.
@@ -105,21 +113,29 @@ def guard(
         >>> [entry.kind for entry in guarding.acts], bool(net.weight.isfinite().all())
         (['replay'], True)
     """
-    for name, value, least in (("every", every, 1), ("keep", keep, 2), ("rewarm", rewarm, 0), ("retries", retries, 1)):
+    for what, value, least in (("every", every, 1), ("keep", keep, 2), ("rewarm", rewarm, 0), ("retries", retries, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(name, value, f"must be a whole number, at least {least}")
+            raise InputError(what, value, f"must be a whole number, at least {least}")
     if not 0 < cut < 1:
         raise InputError("cut", cut, "must lie between 0 and 1")
     if on_plateau not in (None, "reduce", "stop"):
         raise InputError("on_plateau", on_plateau, "must be 'reduce', 'stop' or None")
     watching = watch(
-        model, optimizer, schedule=schedule, steps=steps, scaler=scaler, validate=validate, on_finding=on_finding
+        model,
+        optimizer,
+        schedule=schedule,
+        steps=steps,
+        scaler=scaler,
+        validate=validate,
+        on_finding=on_finding,
+        store=store,
+        name=name,
     )
     models = [model] if isinstance(model, nn.Module) else list(model)
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     between = every or max(10, (steps or 2_000) // 50)
     stateful = [one for one in (schedule, scaler) if hasattr(one, "load_state_dict")]
-    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between)
+    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between, skip=skip)
     return Guard(
         watching,
         models,
@@ -172,7 +188,7 @@ class Guard:
         self._policy, self._state = policy, State()
         self._steps, self._every, self._dry = steps, every, dry_run
         self._on_plateau = on_plateau
-        self._journal = Journal(journal)
+        self._journal = Journal(journal, self._tell)
         self._checkpoint = checkpoint
         self._ring = Ring(self._snapshot, keep)
         self._rates = Rates(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
@@ -192,7 +208,9 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take all hooks off."""
-        self.close()
+        self._rates.remove()
+        self._tell()
+        self.watching.__exit__(kind, error, trace)
 
     @property
     def acts(self) -> tuple[Entry, ...]:
@@ -285,7 +303,11 @@ class Guard:
     def close(self) -> None:
         """Take all hooks off; doing so twice does no harm."""
         self._rates.remove()
+        self._tell()
         self.watching.close()
+
+    def _tell(self) -> None:
+        self.watching.tell_acts(self._journal.entries, stopped=self.stopped is not None)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, spill=True)

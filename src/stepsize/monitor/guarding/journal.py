@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,15 @@ class Journal:
 
     Args:
         path: Where they are kept as JSON; a file that is there already goes on. None keeps them in memory.
+        changed: Called after each change.
 
     Raises:
         InputError: If the file is there and is no journal.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, changed: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._changed = changed
         self.entries: list[Entry] = [] if path is None or not path.exists() else _read(path)
 
     def add(self, entry: Entry) -> None:
@@ -75,6 +77,7 @@ class Journal:
     def _write(self) -> None:
         if self._path is not None:
             write_whole(self._path, (json.dumps({"acts": self.to_json()}, indent=1) + "\n").encode())
+        self._changed()
 
 
 def _read(path: Path) -> list[Entry]:

@@ -36,12 +36,14 @@ class Policy:
         rewarm: Over how many steps a rate that was cut for a replay comes back.
         retries: After how many acts without ``settled`` good steps it stops.
         settled: How many good steps close an incident.
+        skip: Whether batches that are found at fault are left out; else the rate stays cut.
     """
 
     cut: float
     rewarm: int
     retries: int
     settled: int
+    skip: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,12 @@ def decide(policy: Policy, state: State, trouble: Trouble, back_to: int) -> tupl
     if last is None or state.acts == 0:
         why = f"{trouble.reason}; the same batches are replayed at {policy.cut:g}× the rate"
         return Act("replay", why), low
-    if abs(trouble.batch - last.batch) <= 1:
+    same = abs(trouble.batch - last.batch) <= 1
+    if same and policy.skip:
         batches = tuple(sorted({last.batch, trouble.batch, max(0, min(last.batch, trouble.batch) - 1)}))
         why = f"{trouble.reason}, again at the same batch at {policy.cut:g}× the rate: it is the data"
         return Act("skip", why, batches), replace(low, low_from=None)
-    why = f"{trouble.reason}, again on other batches: it is the rate"
+    why = f"{trouble.reason}, again " + ("at the same batch" if same else "on other batches: it is the rate")
     return Act("cut", why), replace(low, level=state.level * policy.cut, low_from=None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Rule, Seen, times_text
@@ -10,9 +11,12 @@ from stepsize.monitor.record import Record
 
 __all__ = ["RULE"]
 
+Array = NDArray[np.float64]
 _LAST = 6  # updates
-_RATIO = 0.05  # a step this long against the weights leaves the region where gradients say anything
+_RATIO = 0.1  # a step this long against the weights leaves the region where gradients say anything
 _GROWTH = 4.0
+_ENOUGH, _BEFORE = 3, 2  # signs now, and at the update before: a good training may show three for a moment
+_WORDS = ("the loss climbs along the steps", "it lies above its start", "the gradient grows", "steps are long")
 
 
 def _look(record: Record) -> Seen | None:
@@ -21,26 +25,33 @@ def _look(record: Record) -> Seen | None:
     long, norm = record.last("update_ratio"), record.last("grad_norm")
     if record.last("loss") <= record.start and long <= _RATIO and norm < np.inf:
         return None  # at most two of the four signs are there: most steps need no more than this look
-    now, then = record.recent("slope_now", _LAST).values, record.recent("slope_then", _LAST).values
-    losses = record.recent("loss", 3).values
-    if len(now) < 2 or not len(losses):
+    last = {name: record.recent(name, _LAST + 1).values for name in ("slope_now", "slope_then", "update_ratio")}
+    losses, norms = record.recent("loss", 4).values, record.recent("grad_norm", 256).values
+    if len(last["slope_now"]) < 2 or not len(losses):
         return None
-    start, noise = record.start, record.start_noise
-    bad = int(np.sum(~np.isfinite(record.recent("grad_norm", _LAST).values)))
+    bad = int(np.sum(~np.isfinite(norms[-_LAST:])))
     if bad:
         return _seen(record, "the gradient is not finite", float(bad))
-    ratios = record.recent("update_ratio", _LAST).finite().values
-    long = float(np.max(ratios)) if ratios.size else 0.0
-    climbs = float(np.median(now[-3:])) > 0 and float(now[-3:].sum()) > abs(float(then[-3:].sum()))
-    above = float(np.median(losses)) > start + 4 * noise
-    norms = record.recent("grad_norm", 256).finite().values
-    usual = float(np.median(norms[:-1])) if norms.size > 1 else np.inf
-    grows = norms.size > 1 and float(norms[-1]) > _GROWTH * usual
-    votes = [climbs, above, grows, long > _RATIO]
-    if sum(votes) < 3:
+    signs = _signs(record, last, losses, norms)
+    if sum(signs) < _ENOUGH:
         return None
-    words = ["the loss climbs along the steps", "it lies above its start", "the gradient grows", "steps are long"]
-    return _seen(record, ", ".join(word for word, vote in zip(words, votes, strict=True) if vote), long)
+    before = _signs(record, {name: values[:-1] for name, values in last.items()}, losses[:-1], norms[:-1])
+    if sum(signs) < len(signs) and sum(before) < _BEFORE:
+        return None
+    ratios = last["update_ratio"]
+    longest = float(np.max(ratios[np.isfinite(ratios)], initial=0.0))
+    return _seen(record, ", ".join(word for word, sign in zip(_WORDS, signs, strict=True) if sign), longest)
+
+
+def _signs(record: Record, last: dict[str, Array], losses: Array, norms: Array) -> list[bool]:
+    """Return which signs are there at the last of the updates given."""
+    now, then = last["slope_now"][-3:], last["slope_then"][-3:]
+    ratios, known = last["update_ratio"][-_LAST:], norms[np.isfinite(norms)]
+    climbs = len(now) > 0 and float(np.median(now)) > 0 and float(now.sum()) > abs(float(then.sum()))
+    above = len(losses) > 0 and float(np.median(losses[-3:])) > record.start + 4 * record.start_noise
+    grows = known.size > 1 and float(known[-1]) > _GROWTH * float(np.median(known[:-1]))
+    long = float(np.max(ratios[np.isfinite(ratios)], initial=0.0)) > _RATIO
+    return [climbs, above, grows, long]
 
 
 def _seen(record: Record, what: str, long: float) -> Seen:
@@ -55,9 +66,9 @@ RULE = Rule(
     title="About to diverge",
     severity="critical",
     meaning=(
-        "Several signs that come before a divergence are there at once: steps end where the loss rises more "
-        "than it fell "
-        "before, the gradient grows by multiples, steps are long against the weights, the loss lies above its start."
+        "Most of the signs that come before a divergence are there at once, and not for a moment only: steps end where "
+        "the loss rises more than it fell before, the gradient grows by multiples, steps are long against the weights, "
+        "the loss lies above its start."
     ),
     signals=("loss", "slope_now", "grad_norm", "update_ratio"),
     reference="Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",

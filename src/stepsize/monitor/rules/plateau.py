@@ -15,13 +15,14 @@ __all__ = ["RULE"]
 _PIECES = 20
 _USED = 16  # some may pass for spikes and are left out
 _LATE = 0.25
+_STRAIGHT = 0.5
 _WORTH = 2.5  # noises of one piece: what a decay wins on a plateau is more
 
 
 def _look(record: Record) -> Seen | None:
     blocks = record.history("loss").finite()
-    if len(blocks) < 200 or record.lost is not None:
-        return None
+    if len(blocks) < 200 or record.lost is not None or record.last("straightness") > _STRAIGHT:
+        return None  # weights that go straight on crawl: a lower rate would be no remedy
     pieces = np.array_split(blocks.values, _PIECES * 2)[_PIECES:]  # the later half
     means = [float(piece.mean()) for piece in pieces]
     decision = PlateauRule(window=_USED, worth=_WORTH).judge(means)

@@ -25,17 +25,19 @@ def _seen(record: Record, code: str) -> Seen | None:
     return Seen(verdict.reason, evidence, f"{times_text(verdict.factor)}.", verdict.factor)
 
 
+_SIGNALS = ("straightness", "distance", "loss", "val_loss")
+_REFERENCE = "Wu et al., Understanding short-horizon bias in stochastic meta-optimization, 2018"
+
 TOO_HIGH = Rule(
     code="too-high",
     title="The rate is too high",
     severity="warning",
     meaning=(
-        "Several independent signals of how steps end agree, beyond their noise, that a lower rate ends at a "
-        "lower loss: "
-        "steps climb the far wall, gradients turn against each other, weights move by too much of their length."
+        "Nearly all trainings on record that looked like this one at a quarter of their steps ended better at a lower "
+        "rate: their weights wandered far instead of going on, and little of the gain came late."
     ),
-    signals=("slope_now", "slope_then", "cosine", "update_ratio"),
-    reference="Schneider et al., Cockpit, 2021; Wu et al., Understanding short-horizon bias, 2018",
+    signals=_SIGNALS,
+    reference=_REFERENCE,
     would_change="A fork at half the rate, cooled down on the same batches, that is no better.",
     look=_high,
 )
@@ -45,12 +47,12 @@ TOO_LOW = Rule(
     title="The rate could be higher",
     severity="warning",
     meaning=(
-        "Step after step ends far before the lowest point of the loss along it, gradients keep pointing the "
-        "same way, and "
-        "weights hardly move: the training crawls. It never rests on one step's greed: signs are averaged over many."
+        "Nearly all trainings on record that looked like this one at a quarter of their steps ended better at a higher "
+        "rate: their weights went straight on and not far, and much of the gain came late. What a single step would "
+        "like best plays no part in it."
     ),
-    signals=("slope_now", "slope_then", "cosine", "update_ratio"),
-    reference="Schneider et al., Cockpit, 2021; Wu et al., Understanding short-horizon bias, 2018",
+    signals=_SIGNALS,
+    reference=_REFERENCE,
     would_change="A fork at twice the rate, cooled down on the same batches, that is no better.",
     look=_low,
 )

@@ -1,0 +1,121 @@
+"""Are overfitting and plateaus found: whole trainings, labelled by their full curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import stepsize
+from benchmarks.combos import Combo, all_combos, build
+from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
+from benchmarks.verdicts import labels
+from benchmarks.workers import each_done
+from stepsize.training.runs import Run
+
+__all__ = ["LATE_FILE", "Late", "compute_late", "late_report"]
+
+Array = NDArray[np.float64]
+LATE_FILE = RECORDS_FOLDER / "late_findings.json"
+_MULTIPLES = (0.3, 1.0, 4.0)
+_SEED = 100
+_ROSE = 1.1  # the last loss on unseen data over the lowest: overfitting
+_EARLY = 0.8  # of the horizon: a lowest point behind it is no turn yet
+_FLAT = 0.01  # of the loss
+
+
+@dataclass(frozen=True)
+class Late:
+    """One whole training.
+
+    Attributes:
+        task: Its name.
+        optimizer: Its name.
+        held_out: Whether the task played no part in the design.
+        times: The rate over the best one.
+        constant: Whether the rate stayed constant, as a plateau asks for.
+        truth: Whether it overfitted, or at a constant rate lay on a plateau, by its full curve.
+        found: Whether that was among the findings.
+    """
+
+    task: str
+    optimizer: str
+    held_out: bool
+    times: float
+    constant: bool
+    truth: bool
+    found: bool
+
+
+def compute_late(workers: int = 2, path: Path = LATE_FILE) -> None:
+    """Watch whole trainings of every combo, on their schedule for overfitting, at a constant rate for plateaus."""
+    rows: list[Late] = []
+    for job, done in each_done(_watched, list(all_combos()), workers):
+        if isinstance(done, Exception):
+            raise done
+        rows += done
+        print(job, len(done), flush=True)
+    write_record(path, header("late-findings"), [asdict(row) for row in rows])
+
+
+def _watched(combo: Combo) -> list[Late]:
+    torch.set_num_threads(1)
+    known = labels(combo)
+    rows = []
+    for multiple in _MULTIPLES:
+        lr = min(known, key=lambda one, m=multiple: abs(math.log(known[one][0] / m)))  # type: ignore[misc]
+        for constant in (False, True):
+            task = build(combo, seed=_SEED)
+            task = dataclasses.replace(task, schedule=None) if constant else task
+            watched = stepsize.watch_task(task, lr)
+            if watched.run.divergence is not None:
+                continue
+            truth = is_flat(watched.run.losses) if constant else turned(watched.run)
+            code = "plateau" if constant else "overfitting"
+            found = any(one.code == code for one in watched.report.findings)
+            rows.append(Late(combo.task, combo.optimizer, combo.held_out, known[lr][0], constant, truth, found))
+    return rows
+
+
+def turned(run: Run) -> bool:
+    """Return whether the loss on unseen data turned well before the end and rose by a tenth from its lowest point."""
+    values = np.array([one.loss for one in run.evaluations])
+    steps = np.array([one.step for one in run.evaluations])
+    place = int(values.argmin())
+    return bool(steps[place] < _EARLY * len(run.losses) and values[-1] >= _ROSE * values[place])
+
+
+def is_flat(losses: Array) -> bool:
+    """Return whether the last quarter of a training at a constant rate gained nothing that its noise would not hide."""
+    third, last = (np.array_split(losses, 4)[n] for n in (2, 3))
+    error = math.hypot(*(float(np.std(_pieces(part), ddof=1)) / math.sqrt(8) for part in (third, last)))
+    return bool(third.mean() - last.mean() <= max(2 * error, _FLAT * abs(float(last.mean()))))
+
+
+def _pieces(losses: Array) -> list[float]:
+    return [float(piece.mean()) for piece in np.array_split(losses, 8)]
+
+
+def late_report(path: Path = LATE_FILE) -> str:
+    """Return the table of the record, as Markdown."""
+    rows = [Late(**row) for row in read_rows(path)]
+    lines = [
+        "| tasks | what | so by the curve | found, of these | found, of the others |",
+        "|---|---|---|---|---|",
+    ]
+    for held_out in (True, False):
+        for constant, name in ((False, "overfitting"), (True, "plateau")):
+            kept = [row for row in rows if row.held_out == held_out and row.constant == constant]
+            lines.append(_line("left out of the design" if held_out else "of the design", name, kept))
+    return "\n".join(lines)
+
+
+def _line(tasks: str, name: str, rows: Sequence[Late]) -> str:
+    so, other = [row.found for row in rows if row.truth], [row.found for row in rows if not row.truth]
+    return f"| {tasks} | {name} | {len(so)} of {len(rows)} | {sum(so)} of {len(so)} | {sum(other)} of {len(other)} |"

@@ -1,0 +1,142 @@
+"""The pages of the catalogs: one row or section for each entry, from the entries themselves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from docs.docstring_text import linked, read, sections_text
+
+from stepsize.optimizers import OPTIMIZERS
+from stepsize.optimizers.adaptive import RULES
+from stepsize.search.crew import WORKERS
+from stepsize.search.rungs import RUNGS
+from stepsize.search.samplers import SAMPLERS
+from stepsize.tasks import TASKS
+from stepsize.views import number_text
+
+
+def optimizers_page() -> str:
+    """Return the page of the catalog of optimizers."""
+    rows = [
+        (
+            f"`{name}`",
+            entry.title,
+            number_text(entry.default_lr) + (" (a factor)" if entry.lr_free else ""),
+            "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}".join(number_text(end) for end in entry.lr_range),
+            _momentum(entry),
+            f"{entry.memory:g}",
+            ", ".join(sorted(entry.needs)) or "–",
+            entry.package,
+        )
+        for name, entry in OPTIMIZERS.items()
+    ]
+    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "memory", "asks for", "package")
+    sources = [(f"`{name}`", entry.source or "–", entry.range_source) for name, entry in OPTIMIZERS.items()]
+    return _page(
+        f"""# Optimizers
+
+{len(OPTIMIZERS)} optimizers are known by name, for `Task(optimizer=…)`, `--optimizer`, `compare` and `sweep`. All rates
+are absolute. An optimizer that estimates the rate by itself takes a factor of its estimate in place of a rate. Those of
+other packages come with `pip install "stepsize[optimizers]"`. Any `f(params, lr)` does as well.
+
+*Momentum*: heavy-ball, where a steady gradient moves a weight by lr / (1 − m) an update, or averaged, where it moves it
+by lr. *Memory*: numbers of state for each weight. *Asks for*: what its `step` or its evaluation needs; a `Task`
+gives it.""",
+        _table(header, rows),
+        "## Where they come from",
+        _table(("name", "source", "range of rates from"), sources),
+    )
+
+
+def _momentum(entry: Any) -> str:
+    return "–" if entry.momentum is None else f"{entry.momentum}, {entry.momentum_default:g}"
+
+
+def rules_page() -> str:
+    """Return the page of the rules that adapt a rate."""
+    rows = [(f"`{name}`", entry.title, f"[`{_class(entry).__name__}`](#{_class(entry).__name__.lower()})")
+            for name, entry in RULES.items()]  # fmt: skip
+    classes = list(dict.fromkeys(_class(entry) for entry in RULES.values()))
+    return _page(
+        f"""# Adaptive rules
+
+{len(RULES)} rules let the rate adapt by itself around any optimizer: `stepsize.adapt(optimizer, "NAME", **options)`, or
+`stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How far each goes, and where each fails, is measured in
+[Benchmarks](../benchmarks.md#rates-that-adapt-by-themselves-from-a-bad-start).""",
+        _table(("name", "rule", "options"), rows),
+        *(_class_section(one) for one in classes),
+    )
+
+
+def _class(entry: Any) -> type:
+    made = entry.make.func if isinstance(entry.make, partial) else entry.make
+    assert isinstance(made, type)
+    return made
+
+
+def _class_section(one: type) -> str:
+    doc = read(inspect.getdoc(one) or "")
+    return "\n\n".join(
+        part
+        for part in (f"## {one.__name__}", linked(doc.summary, {}), linked(doc.body, {}), *sections_text(doc, {}))
+        if part
+    )
+
+
+def tasks_page() -> str:
+    """Return the page of the built-in tasks."""
+    rows = [
+        (
+            f"`{name}`",
+            entry.title,
+            f"{entry.steps:,}",
+            str(entry.batch_size),
+            f"`{entry.optimizer}`",
+            "yes" if entry.needs_data else "no",
+            entry.source,
+        )
+        for name, entry in TASKS.items()
+    ]
+    without = sum(not entry.needs_data for entry in TASKS.values())
+    return _page(
+        f"""# Tasks
+
+{len(TASKS)} small trainings on real data, for trying things out and for the benchmarks: `stepsize find NAME`, or
+`stepsize.build_task("NAME")`. {without} of them need no files. The others look in the folder that `--data` or
+`$STEPSIZE_DATA` names, and say which file is missing.""",
+        _table(("name", "what is learned", "steps", "batch", "optimizer", "needs files", "data and licence"), rows),
+    )
+
+
+def samplers_page() -> str:
+    """Return the page of samplers, rungs and workers of a sweep."""
+    samplers = [(f"`{name}`", one.title, "yes" if one.learns else "no", one.source or "–")
+                for name, one in SAMPLERS.items()]  # fmt: skip
+    rungs = [(f"`{name}`", one.title, one.source or "–") for name, one in RUNGS.items()]
+    workers = [(f"`{name}`", one.title) for name, one in WORKERS.items()]
+    return _page(
+        """# Samplers, rungs, workers
+
+What `stepsize.sweep(task, sampler=…, rungs=…, workers=…)` and `stepsize sweep` take by name.
+
+## Samplers
+
+Where the next trial lies.""",
+        _table(("name", "how it chooses", "learns", "source"), samplers),
+        "## Rungs\n\nOn which shortened horizons trials are trained first. Each has a complete decay of its own.",
+        _table(("name", "how", "source"), rungs),
+        "## Workers\n\nWho trains.",
+        _table(("name", "how"), workers),
+    )
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

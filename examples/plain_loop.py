@@ -1,0 +1,51 @@
+"""A loop of one's own: the range test reads it as it is, then it trains at the rate found, and is watched meanwhile.
+
+Handwritten digits, a small network, SGD with momentum. Nothing of the loop changes for stepsize.
+"""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import stepsize
+from stepsize import schedules
+
+EPOCHS, BATCH = 12, 64
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    images, digits = load_digits(return_X_y=True)
+    x, y = torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(digits)
+    x, y, unseen_x, unseen_y = x[:1_400], y[:1_400], x[1_400:], y[1_400:]
+
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def step(batch: Tensor) -> Tensor:
+        loss = F.cross_entropy(model(x[batch]), y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    batches = [batch for _ in range(EPOCHS) for batch in torch.randperm(len(x)).split(BATCH)]
+    found = stepsize.range_test(step, optimizer, batches)
+    print(f"learns from {found.low:.2g} to {found.high:.2g}; suggested: {found.lr:.2g}; {found.verdict}")
+    print(f"model put back bit for bit: {found.restored}")
+
+    bound = stepsize.bind(schedules.cosine(warmup="5%"), optimizer, lr=found.lr, steps=len(batches))
+    with stepsize.watch(model, optimizer, schedule=bound, steps=len(batches)) as watching:
+        for batch in batches:
+            watching.step(step(batch))
+            bound.step()
+    accuracy = (model(unseen_x).argmax(1) == unseen_y).float().mean()
+    print(f"unseen digits read rightly: {accuracy:.1%}")
+    print(f"the rate, judged from within: {watching.verdict.code}")
+
+
+if __name__ == "__main__":
+    main()

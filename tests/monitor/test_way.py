@@ -1,0 +1,94 @@
+"""The way of the weights: its straightness and distance equal those by hand, in memory that does not grow."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stepsize.monitor import watch
+from stepsize.monitor.way import Way
+
+
+class _Moving:
+    """Weights that move as told."""
+
+    def __init__(self, places: Tensor) -> None:
+        self.places = places
+        self.now = 0
+
+    def __call__(self) -> Tensor:
+        return self.places[self.now].clone()
+
+
+def _walked(places: Tensor, steps: int | None) -> Way:
+    moving = _Moving(places)
+    way = Way(moving, steps)
+    for step in range(1, len(places)):
+        moving.now = step
+        way.look(step)
+    return way
+
+
+def test_straightness_and_distance_are_those_by_hand() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randn(65, 3, 5, generator=generator).cumsum(0)
+    reading = _walked(places, 64).reading()
+    early, late = places[32] - places[16], places[64] - places[48]
+    cosine = float((early * late).sum() / early.norm() / late.norm())
+    distance = max(float((places[64, n] - places[0, n]).norm() / places[0, n].norm()) for n in range(3))
+    assert reading == pytest.approx((cosine, distance))
+
+
+def test_a_straight_way_has_one_and_a_way_back_minus_one() -> None:
+    direction = torch.tensor([[1.0, 2.0]])
+    on = torch.stack([(1 + step) * direction for step in range(41)])
+    back = torch.stack([(41 - abs(step - 20)) * direction for step in range(41)])
+    assert _walked(on, None).reading() == pytest.approx((1.0, 40.0))
+    reading = _walked(back, None).reading()
+    assert reading is not None
+    assert reading[0] == pytest.approx(-1.0)
+
+
+def test_tensors_that_begin_at_zero_have_no_distance() -> None:
+    places = torch.zeros(33, 2, 1)
+    places[:, 0, 0] = torch.arange(33)
+    places[:, 1, 0] = 2.0
+    reading = _walked(places, None).reading()
+    assert reading is not None
+    assert reading[1] == 0.0
+
+
+@pytest.mark.parametrize("steps", [None, 100_000])
+def test_memory_does_not_grow(steps: int | None) -> None:
+    way = Way(lambda: torch.ones(1, 1), steps)
+    for step in range(1, 150_001):
+        way.look(step)
+        assert len(way._kept) <= 129
+    assert way._kept[-1][0] >= 145_000
+
+
+def test_few_moments_give_no_reading() -> None:
+    assert _walked(torch.ones(9, 1, 1), 64).reading() is not None
+    assert _walked(torch.ones(8, 1, 1), 64).reading() is None
+
+
+def test_a_watch_keeps_both_as_signals() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
+    start = net.weight.detach().clone()
+    x = torch.randn(64, 3)
+    with watch(net, optimizer, steps=128) as watching:
+        for _ in range(64):
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            watching.step(loss)
+    assert watching.record.last("straightness") == pytest.approx(1.0, abs=1e-3)
+    moved = float((net.weight - start).detach().norm() / start.norm())
+    assert watching.record.last("distance") >= 0.999 * moved
+    assert math.isfinite(watching.record.last("distance"))

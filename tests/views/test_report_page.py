@@ -1,0 +1,58 @@
+"""The page of a watched training: marks at their steps, numbers that do not collide, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from stepsize.errors import InputError
+from stepsize.views.report import FindingView, ReportView, _rows_of, report_info, report_page
+
+STEPS = np.arange(100)
+
+
+def view(*at: int, panels: tuple[str, ...] = ("loss", "cosine"), **more: object) -> ReportView:
+    found = [FindingView("spike", "warning", step, f"It jumped at <{step}>.", "Lower it & see.") for step in at]
+    series = {"training": (STEPS, np.cos(STEPS / 9))}
+    return ReportView("net <1>", "ok", "fine", "so", found, dict.fromkeys(panels, series), **more)  # type: ignore[arg-type]
+
+
+def test_findings_are_marked_where_they_happened_in_every_panel() -> None:
+    infos = report_info(view(3, 50))
+    assert [info.marks for info in infos] == [((1, 3, "warning"), (2, 50, "warning"))] * 2
+    assert infos[0].x.position(50) == pytest.approx(0.5, abs=0.02)
+
+
+def test_numbers_that_would_collide_stand_in_rows() -> None:
+    [info] = report_info(view(3, 5, 7, 60, panels=("loss",)))
+    places = _rows_of(info)
+    assert len(set(places[:3])) == 3
+    assert places[3] == places[0]
+    [crowded] = report_info(view(*range(20), panels=("loss",)))
+    assert max(_rows_of(crowded)) < 60  # of a panel of 140
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:
+    page = report_page(view(3, facts=[("status", "done & over")], acts=["step 4: cut"])).decode()
+    assert page.count("<svg") == 2
+    assert set(re.findall(r"https?://[^\"' )]+", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    for absent in ("<script", "<link", "@import", "src="):
+        assert absent not in page
+    assert not re.search(r"url\((?!#)", page)
+    names = re.findall(r'\sid="([^"]+)"', page)
+    assert len(names) == len(set(names)) >= 2
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(names)
+    for shown in ("net &lt;1&gt;", "It jumped at &lt;3&gt;.", "Lower it &amp; see.", "done &amp; over", "step 4: cut"):
+        assert shown in page
+    assert 'name="viewport"' in page
+
+
+def test_a_page_without_signals_says_so_and_uneven_series_are_refused() -> None:
+    assert "No signal was kept." in report_page(view(panels=())).decode()
+    with pytest.raises(InputError, match="must have one value for each step"):
+        ReportView("net", "", "", "", [], {"loss": {"training": (STEPS, np.ones(3))}})
