@@ -108,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     watching.add_argument("--device", default="cpu", help="default cpu")
     watching.set_defaults(run=_watch)
 
+    claims = commands.add_parser("claims", help="fifteen common statements about the rate, each measured")
+    claims.add_argument("--only", type=_numbers, default=tuple(range(1, 16)), help="numbers of statements; default all")
+    claims.add_argument("--seeds", type=int, default=5, help="that judge; default 5")
+    claims.add_argument("--workers", type=int, default=1, help="processes with one thread each; default 1")
+    claims.add_argument("--page", type=Path, help="only write the record's verdicts into this page, and its pictures")
+    claims.set_defaults(run=_claims)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
@@ -278,6 +285,17 @@ def _watch(arguments: argparse.Namespace) -> None:
 
     compute_overhead(arguments.device)
     print(overhead_report())
+
+
+def _claims(arguments: argparse.Namespace) -> None:
+    if arguments.page is not None:
+        from benchmarks.claims.report import write_page
+
+        write_page(arguments.page)
+        return
+    from benchmarks.claims.campaign import compute_claims
+
+    compute_claims(arguments.only, seeds=arguments.seeds, workers=arguments.workers)
 
 
 def _tables(arguments: argparse.Namespace) -> None:

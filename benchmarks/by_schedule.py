@@ -82,12 +82,10 @@ def compute_by_schedule(*, path: Path, workers: int, status: Path | None, combos
     progress.say(f"done; in {path}")
 
 
-def next_rates(tried: Mapping[float, float], first: float) -> list[float]:
+def next_rates(tried: Mapping[float, float], first: float, *, step: float = _STEP, reach: int = _REACH) -> list[float]:
     """Return the rates to try next: neighbours until the best of those tried has enough on both sides."""
-    if not tried:
-        return [_rate(first, k) for k in range(-_REACH, _REACH + 1)]
-    best = _index(first, best_rate(tried))
-    wanted = [_rate(first, best + k) for k in range(-_REACH, _REACH + 1)]
+    best = round(math.log10(best_rate(tried) / first) / step) if tried else 0
+    wanted = [rounded(first * 10 ** (step * (best + k))) for k in range(-reach, reach + 1)]
     return [lr for lr in wanted if lr not in tried]
 
 
@@ -202,14 +200,6 @@ def _loss(row: Mapping[str, Any]) -> float:
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str, float, int]:
     return row["task"], row["optimizer"], row["schedule"], row["lr"], row["seed"]
-
-
-def _rate(first: float, k: int) -> float:
-    return rounded(first * 10 ** (_STEP * k))
-
-
-def _index(first: float, lr: float) -> int:
-    return round(math.log10(lr / first) / _STEP)
 
 
 def _number(value: float) -> str:

@@ -15,7 +15,7 @@ sys.path[:0] = [str(_ROOT)]
 
 from docs import examples_text, make_reference  # noqa: E402  found by the line above
 
-_LAST_FOUND = ("benchmarks.md", "conformance.md", "changelog.md", "examples.md")
+_LAST_FOUND = ("benchmarks.md", "claims.md", "conformance.md", "changelog.md", "examples.md")
 _LAB, _LAB_TITLE = "guide/interactive/learning_rate.html", "The learning rate at work"  # a page of its own, no Markdown
 _GUIDE, _LIBRARY = "Guide", "Library"
 
