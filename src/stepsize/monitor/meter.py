@@ -71,7 +71,8 @@ class Meter:
     Attributes:
         updates: How many were made.
         trouble: What went wrong within a hook; nothing is measured from then on.
-        prompt: Whether numbers are read at once where that costs no wait.
+        prompt: Whether numbers are read at once where that costs no wait,
+        alarm: or only where a loss lies above this.
 
     Args:
         optimizer: Any.
@@ -89,6 +90,7 @@ class Meter:
         self.updates = 0
         self.trouble: Exception | None = None
         self.prompt = False
+        self.alarm = math.inf
         self._scaler = scaler
         self._device = self.layout.parameters[0].device
         same = [p.device == self._device for p in self.layout.parameters]
@@ -171,7 +173,7 @@ class Meter:
     def read(self, *, wait: bool = False) -> list[Measured]:
         """Return the updates whose numbers have come over; with ``wait`` all of them."""
         cpu = self._device.type == "cpu"
-        lag = _LAG if not cpu else 1 if self.prompt or self.updates <= _PROMPT else _CPU_LAG
+        lag = _LAG if not cpu else 1 if self._hurried() else _CPU_LAG
         if self._unread and (wait or len(self._unread) >= lag):
             self._send()
         measured: list[Measured] = []
@@ -187,6 +189,12 @@ class Meter:
                 measured.append(self._measured(one, row[: one.numbers.numel()]))
                 row = row[one.numbers.numel() :]
         return measured
+
+    def _hurried(self) -> bool:
+        """Return whether numbers should be read at once; asked only where that costs no wait."""
+        if self.prompt or self.updates <= _PROMPT or not self._unread:
+            return True
+        return float(self._unread[-1].numbers[0]) > self.alarm
 
     def _send(self) -> None:
         unread, self._unread = self._unread, []

@@ -37,6 +37,7 @@ _DENSE = 64  # steps that are measured one and all
 _RUN = 8  # steps that are then measured one after the other
 _WANTED = 256  # of the first quarter: more would only cost
 _OF = (3, 8)  # at least and at most one such run in so many
+_ALARM = 4.0  # noises above the start from which on a loss is read at once
 _PROBES = 64  # at so many places of a training the critical rate is looked for
 _PROBE_EVERY = 100  # steps, where the horizon is unknown
 
@@ -286,6 +287,7 @@ class Watch:
         on = self._measures(step + 1)
         for meter in self._meters:
             meter.active = on
+            meter.alarm = self.record.start + _ALARM * self.record.start_noise
 
     def _raise_troubles(self) -> None:
         """Raise what went wrong within a hook: there it must not, since that is the user's own step."""

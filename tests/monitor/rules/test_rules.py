@@ -144,6 +144,12 @@ def test_a_spike_that_gradients_announced_speaks_for_the_rate() -> None:
     assert "more likely the rate than the data" in finding.remedy
 
 
+def test_one_loss_at_twice_the_start_is_enough() -> None:
+    for height, told in ((3.0, False), (4.2, True)):
+        record = _record(lambda step, h=height: h if step == 99 else 2.0, made=100, slope_now=lambda step: -1.0)  # type: ignore[misc]
+        assert (_judged("about-to-diverge", record) is not None) == told
+
+
 def test_a_crawl_is_no_plateau() -> None:
     flat = _record(lambda step: 1.0, straightness=lambda step: 0.1)
     crawling = _record(lambda step: 1.0, straightness=lambda step: 0.9)

@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 _LAST = 6  # updates
 _RATIO = 0.1  # a step this long against the weights leaves the region where gradients say anything
 _GROWTH = 4.0
+_FIRST = 5  # steps from which the start is read
+_NOISES = 8.0  # of the first losses: beyond, twice the start is no chance
 _ENOUGH, _BEFORE = 3, 2  # signs now, and at the update before: a good training may show three for a moment
 _WORDS = ("the loss climbs along the steps", "it lies above its start", "the gradient grows", "steps are long")
 
@@ -27,7 +29,11 @@ def _look(record: Record) -> Seen | None:
         return None  # at most two of the four signs are there: most steps need no more than this look
     last = {name: record.recent(name, _LAST + 1).values for name in ("slope_now", "slope_then", "update_ratio")}
     losses, norms = record.recent("loss", 4).values, record.recent("grad_norm", 256).values
-    if len(last["slope_now"]) < 2 or not len(losses):
+    if not len(losses):
+        return None
+    if record.step > _FIRST and losses[-1] > record.start + max(_NOISES * record.start_noise, abs(record.start)):
+        return _seen(record, "a loss lies twice as high as at the start", float(losses[-1]))
+    if len(last["slope_now"]) < 2:
         return None
     bad = int(np.sum(~np.isfinite(norms[-_LAST:])))
     if bad:
@@ -68,7 +74,7 @@ RULE = Rule(
     meaning=(
         "Most of the signs that come before a divergence are there at once, and not for a moment only: steps end where "
         "the loss rises more than it fell before, the gradient grows by multiples, steps are long against the weights, "
-        "the loss lies above its start."
+        "the loss lies above its start; or a loss lies twice as high as at the start, far beyond the noise."
     ),
     signals=("loss", "slope_now", "grad_norm", "update_ratio"),
     reference="Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",
