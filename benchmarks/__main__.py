@@ -306,6 +306,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.late_findings import late_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
+    from benchmarks.precedents import by_itself
     from benchmarks.ranges import RANGES_FILE, ranges_report
     from benchmarks.regret import REGRET_FILE, load_curves
     from benchmarks.schedule_cost import COST_FILE, cost_report
@@ -329,6 +330,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "verdicts": verdicts_report(VERDICTS_FILE),
+        "precedents": by_itself(),
         "late-findings": late_report(),
         "watch": watch_report(),
         "guard": faults_report(),
