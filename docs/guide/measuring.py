@@ -20,8 +20,8 @@ from stepsize.training.rng import isolated_rng
 from stepsize.views import number_text
 
 __all__ = [
-    "FULL", "SHORT", "SMALL", "Effort", "Grid", "Mean", "Measured", "decades", "difference_text", "pairs", "per_cent",
-    "small_task", "table", "trained", "untrained",
+    "FULL", "SHORT", "SMALL", "Effort", "Grid", "Mean", "Measured", "Tuned", "decades", "difference_text", "pairs",
+    "per_cent", "small_task", "table", "trained", "tuned", "untrained",
 ]  # fmt: skip
 
 # Networks so small that a hundred of them train together; data and split are those of the built-in tasks.
@@ -41,6 +41,16 @@ class Effort:
     def __call__(self, full: int, short: int) -> int:
         """Return the number for this effort."""
         return full if self.full else short
+
+    @property
+    def tuning(self) -> tuple[int, ...]:
+        """The seeds that choose a rate."""
+        return tuple(range(self(3, 1)))
+
+    @property
+    def judging(self) -> tuple[int, ...]:
+        """The seeds that judge it, which it has not seen."""
+        return tuple(range(10, self(15, 12)))
 
 
 FULL, SHORT = Effort(full=True), Effort(full=False)
@@ -139,9 +149,7 @@ class Grid:
         return self.lrs[low], self.lrs[high]
 
 
-def small_task(
-    name: str, optimizer: str = "sgd", *, steps: int = 200, schedule: str | None = None, **parts: Any
-) -> Task:
+def small_task(name: str, optimizer: str = "sgd", *, steps: int = 200, schedule: Any = None, **parts: Any) -> Task:
     """Return one of the small trainings of the guide, on the data of a built-in task; constant unless scheduled."""
     built, sizes = SMALL[name]
     task = build_task(built, optimizer=optimizer, steps=steps, device="cpu")
@@ -158,6 +166,38 @@ def trained(
     runs = Population(marks=marks)(task, settings)
     found = {(setting.lr, setting.seed): run for setting, run in zip(settings, runs, strict=True)}
     return Grid(tuple(lrs), tuple(seeds), found, untrained(task))
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A training at the rate that some seeds chose, judged by others.
+
+    Attributes:
+        lr: The rate.
+        losses: Of the judging seeds.
+        grid: Of all seeds.
+    """
+
+    lr: float
+    losses: NDArray[np.float64]
+    grid: Grid
+
+    @property
+    def mean(self) -> Mean:
+        """The mean of the judging seeds."""
+        return Mean.of(self.losses)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the rate is the lowest or the highest that was tried."""
+        return self.lr in (self.grid.lrs[0], self.grid.lrs[-1])
+
+
+def tuned(task: Task, lrs: Sequence[float], effort: Effort, *, changes: Changes | None = None) -> Tuned:
+    """Return ``task`` at the best of ``lrs``."""
+    grid = trained(task, lrs, (*effort.tuning, *effort.judging), changes=changes)
+    lr = grid.best(effort.tuning)
+    return Tuned(lr, grid.losses(lr, effort.judging), grid)
 
 
 def untrained(task: Task) -> float:

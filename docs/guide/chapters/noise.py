@@ -20,12 +20,13 @@ from docs.guide.measuring import (
     small_task,
     table,
     trained,
+    tuned,
 )  # fmt: skip
 from numpy.typing import NDArray
 from torch import nn
 
 from stepsize.tasks import build_task
-from stepsize.training import Changes, Task, TensorBatches
+from stepsize.training import Changes, Task, TensorBatches, varied
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
 from stepsize.views import number_text
@@ -75,9 +76,9 @@ def measure(effort: Effort) -> Measured:
             )
             + f"\n\nThe share of noise grew by {number_text(ratios[8][1] / ratios[8][0], 2)} to "
             f"{number_text(ratios[128][1] / ratios[128][0], 2)} times: the gradient became small, the noise less so.",
-            "floor": f"With all rows in each batch the excess stayed below {float(still.max()):.0e} at every rate. With "
-            f"batches of 8 rows drawn at random it grew as the rate to the power {number_text(power, 2)}; at the rate "
-            f"{number_text(lrs[middle])}, batches of 128 had {number_text(shrink, 2)} times less of it.",
+            "floor": f"With all rows in each batch the excess stayed below {float(still.max()):.0e} at every rate. "
+            f"With batches of 8 rows drawn at random it grew as the rate to the power {number_text(power, 2)}; at "
+            f"the rate {number_text(lrs[middle])}, batches of 128 had {number_text(shrink, 2)} times less of it.",
             "order": f"Shuffling, as nearly every data loader does, draws each row once a pass, so that the noise of a "
             f"pass cancels in part. Here it makes the excess grow as the rate to the power "
             f"{number_text(power_shuffled, 2)}, and at the lowest rate it was {number_text(order, 2)} times smaller "
@@ -182,12 +183,11 @@ def _gradient(task: Task, model: nn.Module, batch: tuple[torch.Tensor, ...]) -> 
 def _by_batch(effort: Effort) -> list[tuple[int, float, NDArray[np.float64], int]]:
     """Return (batch, best rate, losses of the judging seeds, updates) for the same number of examples."""
     task = small_task("digits", steps=effort(200, 20))
-    tuning, judging = range(effort(3, 1)), range(10, effort(15, 12))
     found = []
     for size in (8, 32, 128, 512):
-        grid = trained(task, decades(0.01, 10, effort(5, 2)), [*tuning, *judging], changes=Changes(batch_size=size))
-        lr = grid.best(list(tuning))
-        found.append((size, lr, grid.losses(lr, list(judging)), len(grid.runs[lr, tuning[0]].losses)))
+        changes = Changes(batch_size=size)
+        one = tuned(task, decades(0.01, 10, effort(5, 2)), effort, changes=changes)
+        found.append((size, one.lr, one.losses, varied(task, changes).horizon))
     return found
 
 

@@ -50,8 +50,8 @@ def measure(effort: Effort) -> Measured:
             f"{difference_text(patience, 'the best rate did')}. Nothing here got stuck: a low rate was slow.",
             "high": f"From {number_text(lost)} on most trainings diverge. That is only {number_text(lost / best, 2)} "
             f"times the best rate. {_jumpy(jumpy, best, rises[best])}",
-            "train": f"The training loss alone would have chosen {number_text(grid.best_train())}, right below the cliff; "
-            f"unseen data chose {number_text(best)} (chapter 9).",
+            "train": f"The training loss alone would have chosen {number_text(grid.best_train())}; unseen data "
+            f"chose {number_text(best)} (chapter 9).",
         },
         figures={"too-high-too-low": (_curves(grid, [row[0] for row in shown], steps), _final(grid))},
     )
