@@ -102,7 +102,8 @@ def stacked(*charts: alt.LayerChart) -> alt.LayerChart | alt.VConcatChart:
         "legend": {**CONFIG["legend"], "labelFontSize": _FONT},
         "title": {**CONFIG["title"], "fontSize": _FONT + 1},
     }
-    return whole.configure(**{**CONFIG, **larger})
+    styled: alt.LayerChart | alt.VConcatChart = whole.configure(**{**CONFIG, **larger})
+    return styled
 
 
 def _rows_of(series: Sequence[Series], y: Axis) -> list[dict[str, Any]]:
@@ -145,7 +146,7 @@ def _uprights(uprights: Sequence[Upright], x: Axis) -> list[alt.Chart]:
     for one in uprights:
         base = alt.Chart(rows([{"x": one.x, "text": one.text}]))
         rule = base.mark_rule(color=MUTED, strokeWidth=1.4, strokeDash=[5, 3])
-        side = "right" if one.left else "left"
+        side: Any = "right" if one.left else "left"
         label = base.mark_text(align=side, dx=-4 if one.left else 4, fontSize=_FONT - 2, color=INK)
         layers += [
             rule.encode(x=x_encoding(x), y=alt.value(-14), y2=alt.value(_HEIGHT)),

@@ -55,8 +55,10 @@ def measure(effort: Effort) -> Measured:
     leads = ", ".join(f"{task}: {difference_text(against[task], 'momentum')}" for task in SMALL)
     worst = max(default, key=lambda task: default[task])
     return Measured(
-        gist=f"Not quite. Across three tasks the best rates of SGD lie {number_text(spread['sgd'], 2)} times apart, Adam's "
-        f"{number_text(spread['adam'], 2)} times; at its default, Adam loses up to {per_cent(default[worst])}. Each at its "
+        gist=f"Not quite. Across three tasks the best rates of SGD lie {number_text(spread['sgd'], 2)} times apart, "
+        "Adam's "
+        f"{number_text(spread['adam'], 2)} times; at its default, Adam loses up to {per_cent(default[worst])}. Each at "
+        "its "
         f"own rate, Adam and SGD with momentum differ clearly on {len(clear)} of {len(SMALL)} tasks.",
         numbers={
             **{f"spread_{name}": value for name, value in spread.items()},

@@ -59,7 +59,8 @@ def measure(effort: Effort) -> Measured:
     cost = {way: float(np.mean([one.cost for start in starts for one in found[way, start]])) for way in ways}
     low = min(starts)
     return Measured(
-        gist=f"From a rate a hundred times too low, a fixed schedule ends {per_cent(median['fixed', low])} above the tuned "
+        gist=f"From a rate a hundred times too low, a fixed schedule ends {per_cent(median['fixed', low])} above the "
+        "tuned "
         f"one (median of three tasks), `follow` {per_cent(median['follow', low], sign=True)} at "
         f"{number_text(cost['follow'], 2)} trainings' cost, a plateau rule {per_cent(median['Plateau', low])}.",
         numbers={f"median_{way}_{start:g}": value for (way, start), value in median.items()}
@@ -73,7 +74,8 @@ def measure(effort: Effort) -> Measured:
                         _TITLES.get(way, f"`adapt`, {way}"),
                         number_text(cost[way], 2),
                         *(
-                            f"{per_cent(median[way, start], sign=True)} (worst {per_cent(worst[way, start], sign=True)})"
+                            f"{per_cent(median[way, start], sign=True)} (worst "
+                            f"{per_cent(worst[way, start], sign=True)})"
                             for start in starts
                         ),
                     )

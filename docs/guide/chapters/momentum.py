@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from docs.guide.charts import Series, line_chart, log_axis, plain_axis
 from docs.guide.measuring import (
     Effort,
@@ -17,11 +19,14 @@ from docs.guide.measuring import (
     per_cent,
     small_task,
     table,
+    trained,
     tuned,
 )  # fmt: skip
+from torch import nn
 
 import stepsize
 from stepsize import Conditions
+from stepsize.tasks import build_task
 from stepsize.training import Changes, TensorBatches
 from stepsize.views import number_text
 
@@ -45,6 +50,7 @@ def measure(effort: Effort) -> Measured:
     whole_gain = pairs(whole[0.9].losses, whole[0.0].losses)
     beats = pairs(nesterov[0.9].losses, heavy[0.9].losses)
     long = pairs(heavy[0.99].losses, heavy[0.9].losses)
+    valley = _valley(effort)
     return Measured(
         gist=f"The best rate moves by {number_text(spread_lr, 2)} times between momentum 0 and 0.99; rate ÷ (1 − "
         f"momentum) stays within {number_text(spread_effective, 2)} times up to 0.95. At their own rates, momentum 0.9 "
@@ -57,6 +63,7 @@ def measure(effort: Effort) -> Measured:
             "nesterov": beats.value,
             "rule": rule.lr / heavy[0.9].lr,
             "kept_rate": moved,
+            "valley_gain": valley[0.0] / valley[0.9],
         },
         blocks={
             "table": table(
@@ -72,14 +79,19 @@ def measure(effort: Effort) -> Measured:
                     )
                     for m in _MOMENTA
                 ],
-            ),  # fmt: skip
+            ),
             "rule": f"`stepsize.translate` carries {number_text(heavy[0.0].lr)} at momentum 0 to "
-            f"{number_text(rule.lr)} at 0.9; measured: {number_text(heavy[0.9].lr)}. Who raises momentum from 0 to 0.9 "
-            f"and keeps the rate {_kept(moved)}",
+            f"{number_text(rule.lr)} at 0.9; measured: {number_text(heavy[0.9].lr)}. Who raises momentum from 0 to "
+            f"0.9 and keeps the rate {_kept(moved)}",
             "gain": f"Each at its own best rate, momentum 0.9 ended {difference_text(gain, 'momentum 0')}, Nesterov's "
             f"form {difference_text(beats, 'the plain form')}, and momentum 0.99 {difference_text(long, '0.9')}. With "
             f"all rows in each batch and {effort(100, 10)} updates, where noise plays no part, momentum 0.9 ended "
             f"{difference_text(whole_gain, 'momentum 0')}.",
+            "valley": f"With all rows in each batch and {effort(200, 20)} updates, each at its own best rate, the "
+            "excess "
+            f"over the least loss was {number_text(valley[0.0], 2)} without momentum, {number_text(valley[0.9], 2)} "
+            "with "
+            f"0.9: {number_text(valley[0.0] / valley[0.9], 2)} times less.",
         },
         figures={"momentum": _charts(heavy)},
     )
@@ -92,8 +104,25 @@ def _tuned(name: str, momentum: float, steps: int, effort: Effort, *, whole: boo
         assert isinstance(task.train, TensorBatches)
         rows = task.train.tensors
         task = small_task("digits", "momentum", steps=steps, train=TensorBatches(rows, len(rows[0])))
-    lrs = decades(*_RANGE, effort(5, 2)) if momentum < 0.95 else decades(*(lr / 10 for lr in _RANGE), effort(5, 2))
+    low, high = _RANGE if momentum < 0.95 else (_RANGE[0] / 10, _RANGE[1] / 10)
+    lrs = decades(low, high, effort(5, 2))
     return tuned(task, lrs, effort, changes=Changes(momentum=momentum))
+
+
+def _valley(effort: Effort) -> dict[float, float]:
+    """Return the excess over the least loss that a linear regression on correlated inputs ends with, by momentum."""
+    built = build_task("diabetes-regression", optimizer="momentum", steps=effort(200, 20), device="cpu")
+    assert isinstance(built.train, TensorBatches)
+    x, y = built.train.tensors
+    ones = torch.cat([x, torch.ones(len(x), 1)], 1).double()
+    least = float((ones @ torch.linalg.lstsq(ones, y.double()).solution - y).square().mean())
+    rows = TensorBatches((x, y), len(x), False)
+    task = replace(built, model=lambda: nn.Linear(x.shape[1], 1), schedule=None, train=rows, val=rows, epochs=None)
+    found = {}
+    for momentum in (0.0, 0.9):
+        grid = trained(task, decades(0.001, 1, effort(10, 4)), effort.tuning, changes=Changes(momentum=momentum))
+        found[momentum] = float(grid.losses(grid.best()).mean()) / least - 1
+    return found
 
 
 def _kept_rate(heavy: dict[float, Tuned]) -> float:

@@ -145,7 +145,8 @@ def _linear(steps: int) -> tuple[Task, float]:
 def _excess(grid: Grid, least: float) -> NDArray[np.float64]:
     """Return the excess loss ÷ the least one, shape (seeds, rates); of all rows, so it cannot be below zero."""
     found = [[grid.runs[lr, seed].val_loss / least - 1 for lr in grid.lrs] for seed in grid.seeds]
-    return np.maximum(np.asarray(found), 1e-12)
+    excess: NDArray[np.float64] = np.maximum(np.asarray(found), 1e-12)
+    return excess
 
 
 def _noise(size: int, batches: int) -> tuple[float, float]:

@@ -68,8 +68,10 @@ def measure(effort: Effort) -> Measured:
     right = sum(label == verdict for label, verdict in told)
     overfit = seen["trained for far too long"]
     return Measured(
-        gist=f"`stepsize.watch` named the fault in {caught} of {len(faulty) * len(seeds)} faulty trainings and raised an "
-        f"alarm in {alarms} of {len(clean)} sound ones. Its verdict on the rate was given in {len(told)} of {len(judged)} "
+        gist=f"`stepsize.watch` named the fault in {caught} of {len(faulty) * len(seeds)} faulty trainings and raised "
+        "an "
+        f"alarm in {alarms} of {len(clean)} sound ones. Its verdict on the rate was given in {len(told)} of "
+        f"{len(judged)} "
         f"runs and right in {right} of these.",
         numbers={
             "caught": caught,
@@ -114,19 +116,19 @@ def _cases(best: dict[str, Tuned], steps: int) -> list[_Case]:
     def digits(schedule: Any = cosine, optimizer: Any = "momentum", **parts: Any) -> Task:
         return small_task("digits", optimizer, steps=steps, schedule=schedule, **parts)
 
-    held = small_task("digits", steps=steps, schedule=cosine)
+    held = replace(digits(), optimizer=_first_layer_held, epochs=None)
+    tumours = small_task("cancer", "momentum", steps=steps, schedule=cosine)
     long = small_task("diabetes", "adam", steps=3 * steps)
     return [
         _Case("nothing: the best rate", digits(), lr, frozenset()),
-        _Case("nothing, on the tumours", small_task("cancer", "momentum", steps=steps, schedule=cosine), best["cancer"].lr,
-              frozenset()),
+        _Case("nothing, on the tumours", tumours, best["cancer"].lr, frozenset()),
         _Case("the rate ÷ 100", digits(), lr / 100, frozenset({"too-low", "underfitting"})),
         _Case("the rate × 30", digits(), 30 * lr, frozenset({"too-high", "diverging", "about-to-diverge"})),
         _Case("a schedule made for a third of the steps", digits(_ends_at(steps // 3)), lr,
               frozenset({"schedule-end", "zero-rate"})),
         _Case("a rate that never decays", digits("constant"), lr, frozenset({"schedule-end"})),
         _Case("gradients clipped to 0.01", digits(clip=0.01), lr, frozenset({"clipping"})),
-        _Case("the first layer has rate 0", replace(held, optimizer=_first_layer_held), lr, frozenset({"dead-group", "zero-rate"})),
+        _Case("the first layer has rate 0", held, lr, frozenset({"dead-group", "zero-rate"})),
         _Case("trained for far too long", long, 0.01, frozenset({"overfitting"})),
     ]  # fmt: skip
 
@@ -189,7 +191,8 @@ def _turning(runs: list[WatchedRun]) -> str:
     lows = [min(one.run.evaluations, key=lambda seen: seen.loss).step for one in runs]
     said = f"`watch` said so at update {np.mean(steps):.0f}" if steps else "`watch` did not say so"
     return (
-        f"The unseen loss was lowest at update {np.mean(lows):.0f} and ended {per_cent(float(np.mean(gains)))} above that "
+        f"The unseen loss was lowest at update {np.mean(lows):.0f} and ended {per_cent(float(np.mean(gains)))} above "
+        "that "
         f"(means of {len(runs)} seeds); {said}."
     )
 

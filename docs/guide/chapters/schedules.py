@@ -54,11 +54,11 @@ def measure(effort: Effort) -> Measured:
     drop, end, curves = _drop(effort)
     larger = _larger()
     told = ", ".join(f"{task} {number_text(ratio, 2)} ×" for task, ratio in rise.items())
-    saved = [task for task, gain in same.items() if gain.clear and gain.value < 0]
     return Measured(
         gist=f"On small trainings, each schedule at its own best peak, little: clearly better than constant in "
         f"{len(better)} of {len(gains)} cases, clearly worse in {len(worse)}. It forgives a peak that is too high. On "
-        f"larger trainings the cosine was clearly better on {sum(one.clear and one.value < 0 for one in larger.values())} "
+        "larger trainings the cosine was clearly better on "
+        f"{sum(one.clear and one.value < 0 for one in larger.values())} "
         f"of {len(larger)}.",
         numbers={
             "better": len(better),
@@ -72,7 +72,8 @@ def measure(effort: Effort) -> Measured:
             "drop_at_the_end": end.value,
         },
         blocks={
-            "drop": f"Both trainings had three times the best constant rate. {_after(effort)} updates after the drop to a "
+            "drop": f"Both trainings had three times the best constant rate. {_after(effort)} updates after the drop "
+            "to a "
             f"tenth, the unseen loss was {difference_text(drop, 'without a drop')}; at the end it was "
             f"{difference_text(end, 'without')} ({len(effort.judging)} seeds).",
             "tuned": table(

@@ -42,9 +42,10 @@ def measure(effort: Effort) -> Measured:
     apart = {name: grid.best_train() / grid.best() for name, grid in grids.items()}
     worst = max(cost, key=lambda name: cost[name].value)
     return Measured(
-        gist=f"Choosing by the training loss picks a rate up to {number_text(max(apart.values()), 2)} times higher than "
-        f"unseen data do, and ends up to {per_cent(cost[worst].value)} worse ({worst}). With early stopping, what is "
-        f"left of that is {per_cent(stopped[worst][1].value)}: the rate overfits by how far it gets.",
+        gist=f"Yes, and only unseen data tell. Choosing by the training loss picks a rate up to "
+        f"{number_text(max(apart.values()), 2)} times higher than unseen data do, and ends up to "
+        f"{per_cent(cost[worst].value)} worse ({worst}); of that, stopping early leaves "
+        f"{per_cent(max(0.0, stopped[worst][1].value))}.",
         numbers={
             **{f"apart_{name}": value for name, value in apart.items()},
             **{f"cost_{name}": value.value for name, value in cost.items()},
@@ -105,7 +106,8 @@ def _gap_trend(grid: Grid) -> float:
 
 
 def _stopped(grid: Grid) -> tuple[float, Mean]:
-    """Return when the training's own choice of rate is best, and what it then loses against the best rate so treated."""
+    """Return when the training's own choice of rate is best, and what it then loses against the best rate so "
+    "treated."""
     lows = {lr: [_low(grid, lr, seed) for seed in grid.seeds] for lr in (grid.best_train(), grid.best())}
     chosen = lows[grid.best_train()]
     when = float(np.mean([step for step, _ in chosen])) / max(
