@@ -16,7 +16,7 @@ import stepsize
 from stepsize import schedules
 from stepsize.optimizers import optimizer_entry
 from stepsize.optimizers.adaptive import Adapted
-from stepsize.training import Metric, Task
+from stepsize.training import Metric, Run, Task
 from stepsize.training.batches import Stream
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
@@ -29,13 +29,21 @@ _RULES = ("polyak-decaying", "mechanic", "hypergradient")
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a way reached from a start: excess over the tuned training, ÷ its loss, and cost in trainings."""
+    """What a way reached from a start.
+
+    Attributes:
+        excess: On the half that judges, over the tuned training, ÷ its loss.
+        guided: The same on the half that guides.
+        cost: In trainings.
+    """
 
     excess: float
+    guided: float
     cost: float
 
 
-_Way = Callable[[Task, float, int], tuple[float, float]]
+_Losses = tuple[float, float]  # on the half that judges, and on the one that guides
+_Way = Callable[[Task, float, int], tuple[_Losses, float]]
 
 
 def measure(effort: Effort) -> Measured:
@@ -82,7 +90,9 @@ def measure(effort: Effort) -> Measured:
                     for way in ways
                 ],
             ),
-            "right": _at_the_right_rate(ways, median, starts),
+            "right": _at_the_right_rate(ways, median, starts)
+            + f" `follow` {_flattered([one for start in starts for one in found['follow', start]])}",
+            "steadiest": _steadiest(ways, starts, median, worst),
         },
         figures={"following": tuple(paths)},
     )
@@ -107,6 +117,32 @@ def _at_the_right_rate(ways: dict[str, _Way], median: dict[tuple[str, float], fl
     )
 
 
+def _flattered(outcomes: list[_Outcome]) -> str:
+    judged, guided = (
+        float(np.median(values)) for values in zip(*((o.excess, o.guided) for o in outcomes), strict=True)
+    )
+    return (
+        f"ended {per_cent(guided, sign=True)} from the tuned training on the half that guided it and "
+        f"{per_cent(judged, sign=True)} on the half that judges (median over all starts)."
+    )
+
+
+def _steadiest(
+    ways: dict[str, _Way],
+    starts: tuple[float, ...],
+    median: dict[tuple[str, float], float],
+    worst: dict[tuple[str, float], float],
+) -> str:
+    by_median = min(ways, key=lambda way: max(median[way, start] for start in starts))
+    by_worst = min(ways, key=lambda way: max(worst[way, start] for start in starts))
+    return (
+        f"Over all starts, {by_median} had the lowest median "
+        f"({per_cent(max(median[by_median, s] for s in starts), sign=True)} "
+        f"from its worst start), and {by_worst} the mildest worst case "
+        f"({per_cent(max(worst[by_worst, s] for s in starts), sign=True)})."
+    )
+
+
 def _halved(task: Task) -> Task:
     """Return ``task`` judged by the first half of its unseen data, with the loss on the second as ``test``."""
 
@@ -122,42 +158,47 @@ def _halved(task: Task) -> Task:
     return replace(task, metrics=metrics, judge="guide", epochs=None)
 
 
-def _tuned(task: Task, effort: Effort, seeds: tuple[int, ...]) -> tuple[float, dict[int, float]]:
-    """Return the rate that the guiding half chose, and the test loss of each judging seed with it."""
+def _tuned(task: Task, effort: Effort, seeds: tuple[int, ...]) -> tuple[float, dict[int, _Losses]]:
+    """Return the rate that the guiding half chose, and both losses of each judging seed with it."""
     grid = trained(task, decades(1e-3, 1, effort(5, 1)), (*effort.tuning, *seeds))
     whole = [lr for lr in grid.lrs if not grid.diverged(lr)]
     guide = {lr: np.mean([grid.runs[lr, seed].judged("guide") for seed in effort.tuning]) for lr in whole}
     lr = min(guide, key=lambda one: float(guide[one]))
-    return lr, {seed: float(grid.runs[lr, seed].evaluations[-1].metrics["test"]) for seed in seeds}
+    return lr, {seed: _both(grid.runs[lr, seed]) for seed in seeds}
 
 
-def _outcome(way: _Way, task: Task, lr: float, seed: int, least: float) -> _Outcome:
-    loss, cost = way(task, lr, seed)
-    return _Outcome(min(loss, untrained(task)) / least - 1, cost)
+def _outcome(way: _Way, task: Task, lr: float, seed: int, least: _Losses) -> _Outcome:
+    losses, cost = way(task, lr, seed)
+    cap = untrained(task)
+    judged, guided = (min(loss, cap) / best - 1 for loss, best in zip(losses, least, strict=True))
+    return _Outcome(judged, guided, cost)
 
 
-def _test_loss(run: stepsize.training.Run) -> float:
-    return np.inf if run.divergence is not None else float(run.evaluations[-1].metrics["test"])
+def _both(run: Run) -> _Losses:
+    if run.divergence is not None:
+        return np.inf, np.inf
+    metrics = run.evaluations[-1].metrics
+    return float(metrics["test"]), float(metrics["guide"])
 
 
-def _fixed(task: Task, lr: float, seed: int) -> tuple[float, float]:
-    return _test_loss(stepsize.train(task, lr, seed=seed)), 1.0
+def _fixed(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
+    return _both(stepsize.train(task, lr, seed=seed)), 1.0
 
 
-def _follow(task: Task, lr: float, seed: int) -> tuple[float, float]:
+def _follow(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
     followed = stepsize.follow(task, lr, seed=seed)
-    return _test_loss(followed.run), followed.cost
+    return _both(followed.run), followed.cost
 
 
 def _adapted(rule: str) -> _Way:
-    def way(task: Task, lr: float, seed: int) -> tuple[float, float]:
+    def way(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
         adapting = replace(task, optimizer=Adapted("momentum", rule), epochs=None)
-        return _test_loss(stepsize.train(adapting, lr, seed=seed)), 1.0
+        return _both(stepsize.train(adapting, lr, seed=seed)), 1.0
 
     return way
 
 
-def _plateau(task: Task, lr: float, seed: int) -> tuple[float, float]:
+def _plateau(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
     """Train at a constant rate that is halved where the guiding loss makes no progress that is worth waiting for."""
     with isolated_rng(seed):
         model, stream = task.model(), Stream(task.train)
@@ -168,14 +209,15 @@ def _plateau(task: Task, lr: float, seed: int) -> tuple[float, float]:
             optimizer.zero_grad()
             loss = task.compute_loss(model, next(stream))
             if not torch.isfinite(loss):
-                return np.inf, 1.0
+                return (np.inf, np.inf), 1.0
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             bound.step()
             if step % _LOOK == 0:
                 plateau.observe(evaluate(task, model, step=step).evaluation.metrics["guide"])
-        final = evaluate(task, model, step=task.horizon).evaluation.metrics["test"]
-    return final if np.isfinite(final) else np.inf, 1.0
+        final = evaluate(task, model, step=task.horizon).evaluation.metrics
+    judged, guided = (loss if np.isfinite(loss) else np.inf for loss in (final["test"], final["guide"]))
+    return (judged, guided), 1.0
 
 
 def _path(task: Task, best: float, seed: int) -> Any:

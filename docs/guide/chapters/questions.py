@@ -96,9 +96,7 @@ def _on_choosing(of: _Numbers, picked: Mapping[str, tuple[float, float, float]],
         (
             "How exact must a rate be?",
             f"Rates within {per_cent(_TOLERANCE)} of the best loss are a factor of {number_text(width, 2)} wide in the "
-            "median "
-            "of six full-length trainings of built-in tasks. A factor of two matters sometimes, a third digit never "
-            "did.",
+            "median of six full-length trainings of built-in tasks.",
         ),
     ]
 
