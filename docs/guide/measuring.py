@@ -20,8 +20,8 @@ from stepsize.training.rng import isolated_rng
 from stepsize.views import number_text
 
 __all__ = [
-    "FULL", "SHORT", "SMALL", "Effort", "Grid", "Mean", "Measured", "Tuned", "decades", "difference_text", "pairs",
-    "per_cent", "small_task", "table", "trained", "tuned", "untrained",
+    "FULL", "SHORT", "SMALL", "Effort", "Grid", "Mean", "Measured", "Tuned", "change_text", "decades",
+    "difference_text", "pairs", "per_cent", "small_task", "table", "trained", "tuned", "untrained",
 ]  # fmt: skip
 
 # Networks so small that a hundred of them train together; data and split are those of the built-in tasks.
@@ -224,6 +224,12 @@ def difference_text(difference: Mean, other: str) -> str:
         return f"within the noise of {other} ({per_cent(difference.value, sign=True)} ± {per_cent(difference.half)})"
     word = "lower" if difference.value < 0 else "higher"
     return f"{per_cent(abs(difference.value))} ± {per_cent(difference.half)} {word} than {other}"
+
+
+def change_text(difference: Mean) -> str:
+    """Return a relative difference for a table: bold where it is beyond the noise."""
+    value = per_cent(difference.value, sign=True)
+    return f"{f'**{value}**' if difference.clear else value} ± {per_cent(difference.half)}"
 
 
 def per_cent(share: float, *, sign: bool = False) -> str:

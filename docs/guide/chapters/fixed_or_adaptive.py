@@ -14,6 +14,7 @@ from docs.guide.measuring import (
     Effort,
     Measured,
     Tuned,
+    change_text,
     decades,
     difference_text,
     pairs,
@@ -94,10 +95,7 @@ def measure(effort: Effort) -> Measured:
                 [
                     (
                         _title(name),
-                        *(
-                            f"÷ {number_text(moved[task, name], 2)}; {difference_text(harm[task, name], 'before')}"
-                            for task in SMALL
-                        ),
+                        *(f"÷ {number_text(moved[task, name], 2)}; {change_text(harm[task, name])}" for task in SMALL),
                     )
                     for name in _COMPARED
                 ],

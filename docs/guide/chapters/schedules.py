@@ -14,6 +14,7 @@ from docs.guide.measuring import (
     Mean,
     Measured,
     Tuned,
+    change_text,
     decades,
     difference_text,
     pairs,
@@ -57,7 +58,8 @@ def measure(effort: Effort) -> Measured:
     told = ", ".join(f"{task} {number_text(ratio, 2)} ×" for task, ratio in rise.items())
     return Measured(
         gist=f"On small trainings, each schedule at its own best peak, little: clearly better than constant in "
-        f"{len(better)} of {len(gains)} cases, clearly worse in {len(worse)}. At a peak three times too high a cosine was "
+        f"{len(better)} of {len(gains)} cases, clearly worse in {len(worse)}. At a peak three times too high a cosine "
+        "was "
         f"clearly better on {len(saved)} of {len(SMALL)}; on larger trainings, tuned, on "
         f"{sum(one.clear and one.value < 0 for one in larger.values())} of {len(larger)}.",
         numbers={
@@ -75,17 +77,15 @@ def measure(effort: Effort) -> Measured:
         blocks={
             "drop": f"Both trainings had three times the best constant rate. {_after(effort)} updates after the drop "
             "to a "
-            f"tenth, the unseen loss was {difference_text(drop, 'without a drop')}; at the end it was "
-            f"{difference_text(end, 'without')} ({len(effort.judging)} seeds).",
+            f"tenth, the unseen loss was {difference_text(drop, 'in the training without a drop')}; at the end it was "
+            f"{difference_text(end, 'without a drop')} ({len(effort.judging)} seeds).",
             "tuned": table(
                 ("schedule", *SMALL),
                 [
                     (
                         name,
                         *(
-                            str(found[task, name].mean)
-                            if name == "constant"
-                            else difference_text(gains[task, name], "constant")
+                            str(found[task, name].mean) if name == "constant" else change_text(gains[task, name])
                             for task in SMALL
                         ),
                     )

@@ -13,8 +13,8 @@ from docs.guide.measuring import (
     Grid,
     Mean,
     Measured,
+    change_text,
     decades,
-    difference_text,
     pairs,
     per_cent,
     small_task,
@@ -55,13 +55,18 @@ def measure(effort: Effort) -> Measured:
         },
         blocks={
             "chosen": table(
-                ("task", "best by training loss", "best by unseen loss", "unseen loss of the first choice"),
+                (
+                    "task",
+                    "best by training loss",
+                    "best by unseen loss",
+                    "unseen loss of the first, against the second",
+                ),
                 [
                     (
                         name,
                         number_text(grid.best_train()),
                         number_text(grid.best()),
-                        difference_text(cost[name], "the second"),
+                        change_text(cost[name]),
                     )
                     for name, grid in grids.items()
                 ],
@@ -80,9 +85,9 @@ def measure(effort: Effort) -> Measured:
                 [
                     (
                         name,
-                        difference_text(cost[name], "the best rate"),
-                        difference_text(stopped[name][1], "the best rate"),
-                        per_cent(stopped[name][0]),
+                        change_text(cost[name]),
+                        change_text(stopped[name][1]),
+                        f"{per_cent(stopped[name][0])} of the updates",
                     )
                     for name in SMALL
                 ],
