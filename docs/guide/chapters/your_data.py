@@ -18,7 +18,8 @@ from stepsize import Conditions
 from stepsize.training import Changes, Task, TensorBatches
 from stepsize.views import number_text
 
-_OPTIMIZERS = {"sgd": (1e-4, 100), "adam": (1e-5, 1)}
+_OPTIMIZERS = {"sgd": (0.01, 30), "adam": (3e-4, 0.3)}
+_TITLES = {"sgd": "SGD", "adam": "Adam"}
 _SCALES = (0.1, 1.0, 10.0)
 _WRONG = (0.0, 0.2, 0.4)
 _BATCHES = (8, 32, 128, 512)
@@ -57,12 +58,12 @@ def measure(effort: Effort) -> Measured:
             + f"\n\nAs a power of the scale, the best rate went with {number_text(powers['scale', 'sgd'], 2)} for SGD "
             "and "
             f"{number_text(powers['scale', 'adam'], 2)} for Adam.",
-            "noise": _rows("wrong labels", found["noise"]),
+            "noise": _rows("wrong labels", found["noise"]) + _fallen("noise", moved, "From no wrong label to most"),
             "batch": _rows("batch size", found["batch"])
             + f"\n\nAs a power of the batch size, the best rate went with {number_text(powers['batch', 'sgd'], 2)} for "
             "SGD "
             f"and {number_text(powers['batch', 'adam'], 2)} for Adam. {_rules(found['batch'])}",
-            "rows": _rows("share of the rows", found["rows"]),
+            "rows": _rows("share of the rows", found["rows"]) + _fallen("rows", moved, "From the fewest rows to all"),
         },
         figures={"batch-size": (_chart(found["batch"]),)},
     )
@@ -118,6 +119,11 @@ def _rows(head: str, by: dict[str, dict[float, Tuned]]) -> str:
     return table((head, "SGD: best rate", "unseen loss", "Adam: best rate", "unseen loss"), lines) + warning
 
 
+def _fallen(what: str, moved: dict[tuple[str, str], float], over: str) -> str:
+    sgd, adam = (number_text(moved[what, name], 2) for name in _OPTIMIZERS)
+    return f"\n\n{over}, the best rates lie {sgd} times apart for SGD and {adam} times for Adam."
+
+
 def _rules(by: dict[str, dict[float, Tuned]]) -> str:
     """Hold the rules of ``translate`` against what was measured, from the batch size of the task."""
     told = []
@@ -130,7 +136,7 @@ def _rules(by: dict[str, dict[float, Tuned]]) -> str:
             rule = stepsize.translate(of[_BATCH].lr, from_=before, to=after)
             assert rule.lr is not None
             misses.append(max(rule.lr / one.lr, one.lr / rule.lr))
-        told.append(f"{name} by at most {number_text(max(misses), 2)} times")
+        told.append(f"{_TITLES[name]} by at most {number_text(max(misses), 2)} times")
     return f"The rule of `stepsize.translate`, from {_BATCH}, missed the best rate of {' and of '.join(told)}." * bool(
         told
     )
