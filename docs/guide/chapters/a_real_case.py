@@ -22,8 +22,8 @@ _TOP = 0.1  # of the visits: those rated most likely
 _SCHEDULE = "cosine warmup=5%"  # the built-in task's own, settled anew
 _BUDGETS = (1.0, 3.0)
 _HEADS = (
-    "training", "peak rate", "cost", "log loss", "against the guess", "against 1e-3 with the schedule", "area under ROC",
-    "purchases in the top tenth",
+    "training", "peak rate", "cost", "log loss", "against the guess", "against 1e-3 with the schedule",
+    "area under ROC", "purchases in the top tenth",
 )  # fmt: skip
 _KEPT_BACK = 0.2  # of the training rows
 
