@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.record import RECORDS_FOLDER, read_rows
 from docs.guide.charts import Series, line_chart, log_axis, plain_axis
 from docs.guide.measuring import SMALL, Effort, Measured, decades, per_cent, small_task, table, trained, untrained
 from torch import Tensor
@@ -93,6 +94,7 @@ def measure(effort: Effort) -> Measured:
             "right": _at_the_right_rate(ways, median, starts)
             + f" `follow` {_flattered([one for start in starts for one in found['follow', start]])}",
             "steadiest": _steadiest(ways, starts, median, worst),
+            "overhead": _overhead(),
         },
         figures={"following": tuple(paths)},
     )
@@ -133,13 +135,23 @@ def _steadiest(
     median: dict[tuple[str, float], float],
     worst: dict[tuple[str, float], float],
 ) -> str:
-    by_median = min(ways, key=lambda way: max(median[way, start] for start in starts))
-    by_worst = min(ways, key=lambda way: max(worst[way, start] for start in starts))
+    medians = {way: max(median[way, start] for start in starts) for way in ways}
+    worsts = {way: max(worst[way, start] for start in starts) for way in ways}
+    by_median, by_worst = min(ways, key=medians.__getitem__), min(ways, key=worsts.__getitem__)
     return (
-        f"Over all starts, {by_median} had the lowest median "
-        f"({per_cent(max(median[by_median, s] for s in starts), sign=True)} "
-        f"from its worst start), and {by_worst} the mildest worst case "
-        f"({per_cent(max(worst[by_worst, s] for s in starts), sign=True)})."
+        f"Over all starts, the lowest median is that of {by_median} ({per_cent(medians[by_median], sign=True)} from "
+        "its worst "
+        f"start), the mildest worst case that of {by_worst} ({per_cent(worsts[by_worst], sign=True)})."
+    )
+
+
+def _overhead() -> str:
+    rows = read_rows(RECORDS_FOLDER / "adaptive.json")
+    shares = [row["overhead"] for row in rows if "overhead" in row and row["rule"] in _RULES]
+    return (
+        "Cost is in trainings, without the looks at unseen data. The adapting rules add "
+        f"{per_cent(min(shares))} to {per_cent(max(shares))} to the time of an update "
+        "([the benchmarks](../benchmarks.md))."
     )
 
 
