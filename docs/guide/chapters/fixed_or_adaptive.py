@@ -49,7 +49,7 @@ def measure(effort: Effort) -> Measured:
     spread = {name: _spread([found[task, name].lr for task in SMALL]) for name in _RANGES}
     harm = {key: pairs(one.losses, found[key].losses) for key, one in skewed.items()}
     moved = {key: found[key].lr / one.lr for key, one in skewed.items()}
-    most = {name: max(moved[task, name] for task in SMALL) for name in _COMPARED}
+    most = {name: max(max(moved[task, name], 1 / moved[task, name]) for task in SMALL) for name in _COMPARED}
     default = {task: _default(found[task, "adam"]) for task in SMALL}
     against = {task: pairs(found[task, "adam"].losses, found[task, "momentum"].losses) for task in SMALL}
     clear = [task for task in SMALL if against[task].clear]
@@ -100,7 +100,7 @@ def measure(effort: Effort) -> Measured:
                     for name in _COMPARED
                 ],
             )
-            + f"\n\nThe best rate of SGD fell by up to {number_text(most['sgd'], 2)} times, Adagrad's by up to "
+            + f"\n\nThe best rate of SGD moved by up to {number_text(most['sgd'], 2)} times, Adagrad's by up to "
             f"{number_text(most['adagrad'], 2)}, Adam's by up to {number_text(most['adam'], 2)}.",
         },
         figures={"fixed-or-adaptive": (_chart({name: found["digits", name] for name in _RANGES}),)},

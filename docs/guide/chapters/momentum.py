@@ -51,7 +51,7 @@ def measure(effort: Effort) -> Measured:
     whole_gain = pairs(whole[0.9].losses, whole[0.0].losses)
     beats = pairs(nesterov[0.9].losses, heavy[0.9].losses)
     long = pairs(heavy[0.99].losses, heavy[0.9].losses)
-    valley = _valley(effort)
+    valley = {steps: _valley(steps, effort) for steps in (effort(50, 10), effort(200, 20))}
     return Measured(
         gist=f"The best rate moves by {number_text(spread_lr, 2)} times between momentum 0 and 0.99; rate ÷ (1 − "
         f"momentum) stays within {number_text(spread_effective, 2)} times up to 0.95. At their own rates, momentum 0.9 "
@@ -64,7 +64,10 @@ def measure(effort: Effort) -> Measured:
             "nesterov": beats.value,
             "rule": rule.lr / heavy[0.9].lr,
             "kept_rate": moved,
-            "valley_gain": valley[0.0] / valley[0.9],
+            **{
+                f"valley_{place}": of[0.0] / of[0.9]
+                for place, of in zip(("soon", "late"), valley.values(), strict=True)
+            },
         },
         blocks={
             "table": table(
@@ -88,11 +91,10 @@ def measure(effort: Effort) -> Measured:
             f"form {difference_text(beats, 'the plain form')}, and momentum 0.99 {difference_text(long, '0.9')}. With "
             f"all rows in each batch and {effort(100, 10)} updates, where noise plays no part, momentum 0.9 ended "
             f"{difference_text(whole_gain, 'momentum 0')}.",
-            "valley": f"With all rows in each batch and {effort(50, 20)} updates, each at its own best rate, the "
-            "excess "
-            f"over the least loss was {number_text(valley[0.0], 2)} without momentum, {number_text(valley[0.9], 2)} "
-            "with "
-            f"0.9: {number_text(valley[0.0] / valley[0.9], 2)} times less.",
+            "valley": table(
+                ("updates", "excess without momentum", "with 0.9"),
+                [(steps, _excess_text(of[0.0]), _excess_text(of[0.9])) for steps, of in valley.items()],
+            ),
         },
         figures={"momentum": _charts(heavy)},
     )
@@ -110,9 +112,9 @@ def _tuned(name: str, momentum: float, steps: int, effort: Effort, *, whole: boo
     return tuned(task, lrs, effort, changes=Changes(momentum=momentum))
 
 
-def _valley(effort: Effort) -> dict[float, float]:
+def _valley(steps: int, effort: Effort) -> dict[float, float]:
     """Return the excess over the least loss that a linear regression on correlated inputs ends with, by momentum."""
-    built = build_task("diabetes-regression", optimizer="momentum", steps=effort(50, 20), device="cpu")
+    built = build_task("diabetes-regression", optimizer="momentum", steps=steps, device="cpu")
     assert isinstance(built.train, TensorBatches)
     x, y = built.train.tensors
     ones = torch.cat([x, torch.ones(len(x), 1)], 1).double()
@@ -124,6 +126,10 @@ def _valley(effort: Effort) -> dict[float, float]:
         grid = trained(task, decades(0.001, 1, effort(10, 4)), effort.tuning, changes=Changes(momentum=momentum))
         found[momentum] = max(_EXACT, float(grid.losses(grid.best()).mean()) / least - 1)
     return found
+
+
+def _excess_text(excess: float) -> str:
+    return number_text(excess, 2) if excess > _EXACT else f"below {number_text(_EXACT)}"
 
 
 def _kept_rate(heavy: dict[float, Tuned]) -> float:
