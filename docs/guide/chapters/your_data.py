@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from docs.guide.charts import Series, line_chart, log_axis
-from docs.guide.measuring import Effort, Measured, Tuned, decades, small_task, table, tuned
+from docs.guide.measuring import Effort, Mean, Measured, Tuned, decades, small_task, table, tuned
 from torch import Tensor
 
 import stepsize
@@ -52,17 +52,17 @@ def measure(effort: Effort) -> Measured:
         f"{number_text(moved['batch', 'adam'], 2)}; up to 40 % wrong labels by {number_text(moved['noise', 'sgd'], 2)} "
         f"and {number_text(moved['noise', 'adam'], 2)}.",
         numbers={f"moved_{what}_{name}": value for (what, name), value in moved.items()}
-        | {f"power_{what}_{name}": value for (what, name), value in powers.items()},
+        | {f"power_{what}_{name}": value.value for (what, name), value in powers.items()},
         blocks={
             "scale": _rows("inputs ×", found["scale"])
-            + f"\n\nAs a power of the scale, the best rate went with {number_text(powers['scale', 'sgd'], 2)} for SGD "
+            + f"\n\nAs a power of the scale, the best rate went with {powers['scale', 'sgd']} for SGD "
             "and "
-            f"{number_text(powers['scale', 'adam'], 2)} for Adam.",
+            f"{powers['scale', 'adam']} for Adam.",
             "noise": _rows("wrong labels", found["noise"]) + _fallen("noise", moved, "From no wrong label to most"),
             "batch": _rows("batch size", found["batch"])
-            + f"\n\nAs a power of the batch size, the best rate went with {number_text(powers['batch', 'sgd'], 2)} for "
+            + f"\n\nAs a power of the batch size, the best rate went with {powers['batch', 'sgd']} for "
             "SGD "
-            f"and {number_text(powers['batch', 'adam'], 2)} for Adam. {_rules(found['batch'])}",
+            f"and {powers['batch', 'adam']} for Adam. {_rules(found['batch'])}",
             "rows": _rows("share of the rows", found["rows"]) + _fallen("rows", moved, "From the fewest rows to all"),
         },
         figures={"batch-size": (_chart(found["batch"]),)},
@@ -104,8 +104,11 @@ def _spread(lrs: list[float]) -> float:
     return max(lrs) / min(lrs)
 
 
-def _power(of: dict[float, Tuned]) -> float:
-    return float(np.polyfit(np.log(list(of)), np.log([one.lr for one in of.values()]), 1)[0])
+def _power(of: dict[float, Tuned]) -> Mean:
+    """Return the power that the best rate goes with; each seed has a best rate of its own, which tells the noise."""
+    logs = np.log(list(of))
+    seeds = next(iter(of.values())).grid.seeds
+    return Mean.of([np.polyfit(logs, np.log([one.grid.best([seed]) for one in of.values()]), 1)[0] for seed in seeds])
 
 
 def _rows(head: str, by: dict[str, dict[float, Tuned]]) -> str:
