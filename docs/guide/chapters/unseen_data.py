@@ -40,12 +40,13 @@ def measure(effort: Effort) -> Measured:
     stopped = {name: _stopped(grid) for name, grid in grids.items()}
     hope = {name: _optimism(name, steps, effort) for name in SMALL}
     apart = {name: grid.best_train() / grid.best() for name, grid in grids.items()}
+    left = [max(0.0, gain.value) for _, gain in stopped.values()]
     worst = max(cost, key=lambda name: cost[name].value)
     return Measured(
         gist=f"Yes, and only unseen data tell. Choosing by the training loss picks a rate up to "
         f"{number_text(max(apart.values()), 2)} times higher than unseen data do, and ends up to "
-        f"{per_cent(cost[worst].value)} worse ({worst}); of that, stopping early leaves "
-        f"{per_cent(max(0.0, stopped[worst][1].value))}.",
+        f"{per_cent(cost[worst].value)} worse ({worst}); of that, stopping early would have left {per_cent(min(left))} to "
+        f"{per_cent(max(left))}, by the task.",
         numbers={
             **{f"apart_{name}": value for name, value in apart.items()},
             **{f"cost_{name}": value.value for name, value in cost.items()},

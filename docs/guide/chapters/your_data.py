@@ -45,7 +45,7 @@ def measure(effort: Effort) -> Measured:
     }
     powers = {(what, name): _power(found[what][name]) for what in ("scale", "batch") for name in _OPTIMIZERS}
     return Measured(
-        gist=f"Scale and batch size. Inputs a hundredfold larger moved SGD's best rate by "
+        gist=f"All that was changed. Inputs a hundredfold larger moved SGD's best rate by "
         f"{number_text(moved['scale', 'sgd'], 2)} times and Adam's by {number_text(moved['scale', 'adam'], 2)}; "
         "batches "
         f"from 8 to 512 moved them by {number_text(moved['batch', 'sgd'], 2)} and "
