@@ -45,7 +45,8 @@ def measure(effort: Effort) -> Measured:
     return Measured(
         gist=f"Yes, and only unseen data tell. Choosing by the training loss picks a rate up to "
         f"{number_text(max(apart.values()), 2)} times higher than unseen data do, and ends up to "
-        f"{per_cent(cost[worst].value)} worse ({worst}); of that, stopping early would have left {per_cent(min(left))} to "
+        f"{per_cent(cost[worst].value)} worse ({worst}); of that, stopping early would have left {per_cent(min(left))} "
+        "to "
         f"{per_cent(max(left))}, by the task.",
         numbers={
             **{f"apart_{name}": value for name, value in apart.items()},
