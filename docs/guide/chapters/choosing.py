@@ -1,0 +1,174 @@
+"""Chapter 7: what each way of choosing a rate costs, and what it loses, on a task that nothing here was designed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from benchmarks.combos import Combo, build
+from benchmarks.record import RECORDS_FOLDER, read_rows
+from benchmarks.regret import load_curves
+from benchmarks.searches import SEARCHES, replayed
+from benchmarks.truth import TRUTH_FOLDER
+from benchmarks.truth_curve import TruthCurve
+from docs.guide.charts import Series, line_chart, log_axis
+from docs.guide.measuring import Effort, Measured, per_cent, table
+
+import stepsize
+from stepsize.optimizers import OPTIMIZERS
+from stepsize.views import number_text
+
+_TASK = "diabetes-regression"
+_OPTIMIZERS = ("momentum", "adamw")
+_TOOL_SEED = 100  # no tool is judged by trainings that it has seen
+_SAMPLER_SEEDS = 20
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way of choosing.
+
+    Attributes:
+        name: What to call it.
+        family: The line of the chart that it belongs to.
+        cost: In trainings.
+        regrets: Over seeds and optimizers.
+    """
+
+    name: str
+    family: str
+    cost: float
+    regrets: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.regrets))
+
+    @property
+    def worst(self) -> float:
+        return max(self.regrets)
+
+
+def measure(effort: Effort) -> Measured:
+    """Let each way choose with several seeds, and judge the rates by full trainings with other seeds."""
+    combos = [Combo(_TASK, name) for name in _OPTIMIZERS]
+    curves = load_curves(combos, TRUTH_FOLDER)
+    ways = [_default(curves), _range_test(combos, curves, effort)]
+    ways += [_found(combos, curves, budget, effort(5, 1)) for budget in ((1.0, 3.0) if effort.full else (0.5,))]
+    ways += [_searched(curves, search, trials) for search in SEARCHES for trials in (3, 10, 30)]
+    by_name = {way.name: way for way in ways}
+    found = next(way for way in ways if way.family == "find")
+    rival = min((way for way in ways if way.family in SEARCHES and way.median <= found.median), key=_cost, default=None)
+    ten = by_name["random, 10 trials"]
+    return Measured(
+        gist=f"On {_TASK}, a default loses {per_cent(by_name['fixed default'].median)} (median of two optimizers), "
+        f"a range test {per_cent(by_name['range test'].median)}, ten random full trainings {per_cent(ten.median)}, "
+        f"`find` at the cost of {number_text(found.cost, 2)} trainings {per_cent(found.median)}.",
+        numbers={f"median_{way.name}".replace(" ", "_"): way.median for way in ways}
+        | {f"worst_{way.name}".replace(" ", "_"): way.worst for way in ways}
+        | {f"cost_{way.name}".replace(" ", "_"): way.cost for way in ways},
+        blocks={
+            "table": table(
+                ("what chooses", "cost in trainings", "median regret", "worst", "picks"),
+                [
+                    (way.name, number_text(way.cost, 2), per_cent(way.median), per_cent(way.worst), len(way.regrets))
+                    for way in ways
+                ],
+            ),
+            "truth": "The best rates, each from full trainings with "
+            + " and ".join(
+                f"{curve.seeds} seeds: {number_text(curve.best_lr)} for {OPTIMIZERS[combo.optimizer].title} (within "
+                f"5 % of its loss: {number_text(curve.good(0.05)[0])} to {number_text(curve.good(0.05)[1])})"
+                for combo, curve in curves.items()
+            )
+            + ".",
+            "rival": _rival(found, rival),
+            "elsewhere": f"One task is an anecdote. On all twelve, with both optimizers, {_elsewhere()}",
+        },
+        figures={"choosing": (_chart(ways),)},
+    )
+
+
+def _cost(way: _Way) -> float:
+    return way.cost
+
+
+def _rival(found: _Way, rival: _Way | None) -> str:
+    head = f"`find` at {number_text(found.cost, 2)} trainings lost {per_cent(found.median)} in the median."
+    if rival is None:
+        return f"{head} No search that was measured here was as good in the median."
+    return (
+        f"{head} The cheapest search as good in the median: {rival.name}, at {rival.cost / found.cost:.0f} × the cost."
+    )
+
+
+def _elsewhere() -> str:
+    rows = read_rows(RECORDS_FOLDER / "regret.json")
+    told = []
+    for tool, name in (
+        ("stepsize find", "`find`"),
+        ("stepsize range_test", "the range test"),
+        ("fixed default", "defaults"),
+    ):
+        regrets = [row["regret"] for row in rows if row["tool"] == tool]
+        told.append(
+            f"{name} lost {per_cent(float(np.median(regrets)))} in the median and {per_cent(max(regrets))} at worst"
+        )
+    return "; ".join(told) + "."
+
+
+def _default(curves: Mapping[Combo, TruthCurve]) -> _Way:
+    regrets = tuple(curve.regret(OPTIMIZERS[combo.optimizer].default_lr).value for combo, curve in curves.items())
+    return _Way("fixed default", "fixed default", 0.0, regrets)
+
+
+def _range_test(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], effort: Effort) -> _Way:
+    regrets = []
+    for combo in combos:
+        for seed in range(_TOOL_SEED, _TOOL_SEED + effort(5, 1)):
+            found = stepsize.range_test_task(build(combo, seed=seed))
+            lr = OPTIMIZERS[combo.optimizer].default_lr if found.lr is None else found.lr
+            regrets.append(curves[combo].regret(lr).value)
+    steps = build(combos[0]).horizon
+    return _Way("range test", "range test", 300 / steps, tuple(regrets))
+
+
+def _found(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], budget: float, seeds: int) -> _Way:
+    regrets, costs = [], []
+    for combo in combos:
+        for seed in range(_TOOL_SEED, _TOOL_SEED + seeds):
+            # One rate after the other: how fast crowds are depends on what else the machine is doing.
+            found = stepsize.find(build(combo, seed=seed), budget=budget, gain=1.0)
+            lr = OPTIMIZERS[combo.optimizer].default_lr if found.lr is None else found.lr
+            regrets.append(curves[combo].regret(lr).value)
+            costs.append(found.cost.trainings)
+    return _Way(f"stepsize find, budget {budget:g}", "find", float(np.mean(costs)), tuple(regrets))
+
+
+def _searched(curves: Mapping[Combo, TruthCurve], search: str, trials: int) -> _Way:
+    pick = partial(replayed, search=search, trials=trials)
+    regrets = [
+        pick(curve, seed=seed)[1]
+        for curve in curves.values()
+        for seed in range(curve.seeds if search == "grid" else _SAMPLER_SEEDS)
+    ]
+    return _Way(f"{search}, {trials} trials", search, float(trials), tuple(regrets))
+
+
+def _chart(ways: Sequence[_Way]) -> Any:
+    floor = 1e-3  # a median of nothing has no place on a log axis
+    costs = [0.3, 40]
+    series = []
+    for family in dict.fromkeys(way.family for way in ways):
+        own = [way for way in ways if way.family == family]
+        if family == "fixed default":
+            series.append(Series("fixed default (costs nothing)", costs, [own[0].median] * 2))
+        else:
+            medians = [max(way.median, floor) for way in own]
+            series.append(Series(family, [way.cost for way in own], medians, points=True))
+    y = log_axis([floor, *(way.median for way in ways if way.median > floor)], "median regret (share)")
+    x = log_axis(costs, "cost in trainings")
+    return line_chart(series, x, y, "What choosing costs, and what it loses")
