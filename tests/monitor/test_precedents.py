@@ -43,6 +43,23 @@ def test_signals_are_those_by_hand() -> None:
     assert seen == pytest.approx({**known, UNSEEN: unseen})
 
 
+def test_the_noise_is_that_of_single_losses_however_long_the_training() -> None:
+    seen = []
+    for made in (400, 20_000):
+        record = Record(Facts(steps=4 * made))
+        losses = 1.0 + 0.1 * np.random.default_rng(0).normal(size=made)
+        for step, loss in enumerate(losses.tolist()):
+            record.step = step + 1
+            record.add_loss(step, loss)
+        record.add("straightness", made - 1, 0.9)
+        record.add("distance", made - 1, 0.1)
+        seen.append(signals_of(record))
+    assert seen[0] is not None
+    assert seen[1] is not None
+    assert seen[0]["log10 noise"] == pytest.approx(-1, abs=0.1)
+    assert seen[1]["log10 noise"] == pytest.approx(-1, abs=0.1)
+
+
 def test_where_nothing_was_gained_beyond_the_noise_all_of_it_is_yet_to_come() -> None:
     record = Record(Facts(steps=400))
     for step in range(100):

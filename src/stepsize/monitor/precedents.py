@@ -70,8 +70,8 @@ def signals_of(record: Record) -> dict[str, float] | None:
     straight, distance = record.last("straightness"), record.last("distance")
     if min(len(second), len(last)) < _FEWEST or math.isnan(straight) or math.isnan(distance):
         return None
-    noise, level = loss_noise(losses), float(np.median(last))
-    error = _MEDIAN * noise * math.sqrt(1 / len(second) + 1 / len(last))
+    noise, level = loss_noise(record.recent("loss")), float(np.median(last))  # of single losses: history holds means
+    error = _MEDIAN * noise * math.sqrt(2 / (record.step / 4))
     signals = {
         "straightness": straight,
         "log10 distance": math.log10(float(np.clip(distance, *_REACH))),
