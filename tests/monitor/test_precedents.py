@@ -95,6 +95,13 @@ def test_the_vote_is_that_of_a_slow_count(names: tuple[str, ...], place: int) ->
     assert found is not None
     assert found.alike == 0
     assert found.shares == pytest.approx([votes[side] / sum(votes.values()) for side in SIDES])
+    for edge, share in zip(found.between, (0.1, 0.9), strict=True):  # the vote for best rates below each edge
+        weights = [
+            (1 / row["times"], math.exp(-2 * distance / width)) for row, distance in zip(rows, distances, strict=True)
+        ]
+        whole = sum(weight for _, weight in weights)
+        assert sum(weight for best, weight in weights if best < edge) <= share * whole
+        assert sum(weight for best, weight in weights if best <= edge) >= share * whole * (1 - 1e-9)
 
 
 def test_the_record_is_sound_and_holds_no_task_that_verdicts_are_judged_on() -> None:

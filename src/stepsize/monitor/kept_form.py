@@ -40,7 +40,9 @@ def verdict_of(values: Mapping[str, Any]) -> RateVerdict:
     """Return the verdict that :func:`verdict_values` gave the values of; of none, that nothing is known."""
     if not values:
         return RateVerdict("cannot tell", 0.0, "cannot tell", None, "Nothing was judged yet.")
-    return RateVerdict(**{**_numbers(values), "signals": _numbers(values["signals"])})
+    between = values.get("between")
+    told = {**_numbers(values), "signals": _numbers(values["signals"])}
+    return RateVerdict(**{**told, "between": None if between is None else tuple(between)})
 
 
 def act_values(act: Entry) -> dict[str, Any]:

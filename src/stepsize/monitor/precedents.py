@@ -46,11 +46,13 @@ class Precedent:
     Attributes:
         shares: Of the vote, for too low, fine and too high; they add up to one.
         factor: By what the strongest side's own rates would have had to be multiplied, the median of the vote.
+        between: Between which multiples of their rate the best one lay for four in five of the whole vote.
         alike: How far the nearest one is, in widths of the whole record: beyond one, none looked like this.
     """
 
     shares: tuple[float, float, float]
     factor: float
+    between: tuple[float, float]
     alike: float
 
 
@@ -107,9 +109,10 @@ def compare(signals: Mapping[str, float], *, without: str = "") -> Precedent | N
     shares = np.array([weights[sides == side].sum() for side in range(len(SIDES))])
     shares /= shares.sum()
     winner = sides == int(shares.argmax())
-    factor = 1 / _weighted_median(times[winner], weights[winner])
+    factor = _quantile(1 / times[winner], weights[winner], 0.5)
+    between = (_quantile(1 / times, weights, 0.1), _quantile(1 / times, weights, 0.9))
     low, fine, high = shares.tolist()
-    return Precedent((low, fine, high), factor, math.sqrt(float(distances.min())))
+    return Precedent((low, fine, high), factor, between, math.sqrt(float(distances.min())))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +156,7 @@ def _gain(start: float, before: float, now: float, error: float) -> float:
     return float(np.clip((before - now) / whole, -1, 2)) if whole > _CLEAR * error else 1.0
 
 
-def _weighted_median(values: Array, weights: Array) -> float:
+def _quantile(values: Array, weights: Array, share: float) -> float:
     order = np.argsort(values)
     cumulated = np.cumsum(weights[order])
-    return float(values[order][int(np.searchsorted(cumulated, cumulated[-1] / 2))])
+    return float(values[order][int(np.searchsorted(cumulated, share * cumulated[-1]))])

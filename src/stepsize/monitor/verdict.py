@@ -37,6 +37,8 @@ class RateVerdict:
         leaning: The strongest side, whatever its share.
         factor: By about what to multiply the rate; None where it should stay or nobody knows.
         reason: A sentence with the numbers.
+        between: Between which multiples of the rate in use the best one lies, for four in five of the trainings that
+            looked alike; None where nothing was compared.
         signals: What trainings were compared by.
         would_change: What would change its mind.
     """
@@ -46,6 +48,7 @@ class RateVerdict:
     leaning: RateCode
     factor: float | None
     reason: str
+    between: tuple[float, float] | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
     would_change: str = "A fork at half and at twice the rate, cooled down on the same batches, that says otherwise."
 
@@ -60,6 +63,7 @@ class RateVerdict:
             "leaning": self.leaning,
             "factor": self.factor,
             "reason": self.reason,
+            "between": None if self.between is None else list(self.between),
             "signals": dict(self.signals),
             "would_change": self.would_change,
         }
@@ -99,7 +103,7 @@ def judge_rate(record: Record) -> RateVerdict:
         return RateVerdict("cannot tell", 0.0, "cannot tell", None, reason)
     if found.alike > _ALIKE:
         reason = f"No training on record looks like this one: {_described(signals)}."
-        return RateVerdict("cannot tell", 0.0, "cannot tell", None, reason, signals)
+        return RateVerdict("cannot tell", 0.0, "cannot tell", None, reason, signals=signals)
     return _told(found, signals, record)
 
 
@@ -122,14 +126,17 @@ def _told(found: Precedent, signals: Mapping[str, float], record: Record) -> Rat
     share = found.shares[place]
     horizon = "" if record.facts.steps else f", for a training of {4 * record.step:,} steps"
     told = _described(signals)
+    told = f"{told[0].upper()}{told[1:]}"
+    least, most = (number_text(round(one, 2 if one < 1 else 1)) for one in found.between)
+    best = f"for four in five the best rate was {least} to {most} × theirs"
     if share < _SURE[side]:
         shares = ", ".join(f"{one:.0%} {name}" for one, name in zip(found.shares, _SIDES, strict=True))
-        reason = f"{told[0].upper()}{told[1:]}. Trainings that looked alike ended {shares}{horizon}."
-        return RateVerdict("cannot tell", share, side, None, reason, signals)
+        reason = f"{told}. Trainings that looked alike ended {shares}{horizon}; {best}."
+        return RateVerdict("cannot tell", share, side, None, reason, found.between, signals)
     factor = None if side == "fine" else float(np.clip(found.factor, 0.05, 20.0))
     by = "" if factor is None else f", by {number_text(round(max(factor, 1 / factor), 1))}× in the median"
-    reason = f"{told[0].upper()}{told[1:]}. Of the trainings that looked alike {share:.0%} were {side}{by}{horizon}."
-    return RateVerdict(side, share, side, factor, reason, signals)
+    alike = f"Of the trainings that looked alike {share:.0%} were {side}{by}{horizon}"
+    return RateVerdict(side, share, side, factor, f"{told}. {alike}; {best}.", found.between, signals)
 
 
 def _described(signals: Mapping[str, float]) -> str:

@@ -315,10 +315,12 @@ class Watch:
         return new
 
     def _read_way(self) -> None:
-        reading = self._way.reading()
+        step = max(0, self.record.step - 1)
+        known = self.record.recent("straightness", 1).steps
+        reading = None if step in known else self._way.reading()
         if reading is not None:
             for name, value in zip(("straightness", "distance"), reading, strict=True):
-                self.record.add(name, max(0, self.record.step - 1), value)
+                self.record.add(name, step, value)
 
     def _probe(self, step: int, again: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, where the weights before it were kept."""
