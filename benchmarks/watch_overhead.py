@@ -19,8 +19,8 @@ __all__ = ["MODELS", "OVERHEAD_FILE", "Overhead", "compute_overhead", "measure",
 
 OVERHEAD_FILE = RECORDS_FOLDER / "watch.json"
 
-_ROUNDS = 12  # pieces of each of the three trainings
-_SECONDS = 0.6  # a piece
+_ROUNDS = 36  # pieces of each of the three trainings
+_SECONDS = 0.3  # a piece
 _STEPS = 6_400  # of the training that is watched; its first ones are all measured, and counted so
 _FIRST = 64
 
@@ -98,7 +98,7 @@ def measure(name: str, device: str = "cpu") -> Overhead:
         first = statistics.median(signals.piece(10) / plain.piece(10) for _ in range(_FIRST // 10)) - 1
         probes.piece(_FIRST)
         bare = min(plain.piece(3) for _ in range(3))
-        steps = max(10, round(_SECONDS / bare))
+        steps = max(4, round(_SECONDS / bare))
         ratios: tuple[list[float], list[float]] = ([], [])
         for _ in range(_ROUNDS):
             before = plain.piece(steps)
