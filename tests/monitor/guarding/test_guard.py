@@ -42,12 +42,30 @@ def _run(
         guarding.step(loss)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("seed", [0, 1])
+_HARD = [  # the first bad loss hid the second; a lost state was kept, and the training went on from it after a kill
+    ("poisoned batch", 29),
+    ("poisoned batch", 45),
+    ("killed while going back", 75),
+]
+
+
+@pytest.mark.parametrize(("fault", "seed"), [*((fault, seed) for fault in FAULTS for seed in (0, 1)), *_HARD])
 def test_faults_end_where_the_undisturbed_training_does(fault: str, seed: int) -> None:
     done = trial(fault, seed)
     assert done.close, done
     assert done.told
+
+
+def test_a_state_that_is_lost_already_is_never_kept() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, steps=40, every=10) as guarding:
+        for number, _ in zip(range(20), guarding.batches(_data()), strict=False):
+            if number == 9:
+                with torch.no_grad():
+                    net.weight.fill_(math.nan)  # unseen by any loss before the next snapshot is due
+            guarding.step_number = number + 1
+        assert [kept.step for kept in guarding._ring._kept] == [0]
 
 
 def test_without_trouble_nothing_is_changed() -> None:

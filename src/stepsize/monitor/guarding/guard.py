@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -199,6 +200,7 @@ class Guard:
         self._marks: dict[int, Any] = {}
         self._expected = Expected(schedule, watching.record)
         self._looked = 0
+        self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open: their losses are no measure
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -276,7 +278,9 @@ class Guard:
         self._factors.append(multiplier(self._policy, self._state, self.step_number))
         self.watching.step(loss, again=again, val_loss=val_loss)
         self.step_number += 1
-        trouble = trouble_of(self.watching.record, list(self._numbers), self._looked, self._expected)
+        trouble = trouble_of(
+            self.watching.record, list(self._numbers), self._looked, self._expected, list(self._undone)
+        )
         if trouble is not None:
             self._act(trouble)
         else:
@@ -314,6 +318,10 @@ class Guard:
 
     def _keep(self) -> None:
         assert self._batches is not None
+        if len(self._ring) and self._state.incident is not None:
+            return  # what is kept while an incident is open may hold its cause, and would push out what does not
+        if not _sound(self._models):
+            return
         position = self._batches.position
         self._ring.keep(self.step_number, position, self._rates.last)
         self._marks[self.step_number] = self.watching.record.mark()
@@ -332,7 +340,8 @@ class Guard:
             entry = Entry(act.kind, trouble.step, None, self._state.level, None, act.skipped, act.why, done=False)
             self._journal.add(entry)
             return None
-        kept = self._ring.before(trouble.step - 2)
+        open_since = trouble if self._state.incident is None else self._state.incident
+        kept = self._ring.before(min(trouble.step, open_since.step) - 2)
         act, state = decide(self._policy, self._state, trouble, kept.step)
         low = state.low_until if state.low_from is not None else None
         self._journal.add(Entry(act.kind, trouble.step, kept.step, state.level, low, act.skipped, act.why, done=False))
@@ -341,6 +350,7 @@ class Guard:
         self._state = state
         if act.kind == "cap":
             self._rates.cap(kept.rates)
+        self._undo(kept.step)
         self._batches.go_back(kept.position)
         self._batches.skip(act.skipped)
         self.step_number = kept.step
@@ -349,6 +359,16 @@ class Guard:
         if act.kind == "stop":
             self.stopped = act.why
         return None
+
+    def _undo(self, step: int) -> None:
+        """Note which watched steps are undone when the training goes back to ``step``."""
+        now = self.watching.record.step
+        first = now
+        for watched, guarded, _ in reversed(self._numbers):
+            if guarded < step:
+                break
+            first = watched
+        self._undone.append((first, now))
 
     def _stop(self, trouble: Trouble, why: str) -> None:
         if self.stopped is None:
@@ -377,3 +397,10 @@ class Guard:
         self._state = State(level=level, capped=self._state.capped)
         if not reduce:
             self.stopped = why
+
+
+def _sound(models: Iterable[nn.Module]) -> bool:
+    """Return whether all weights are finite: a state that is lost already is none to go back to."""
+    with torch.no_grad():
+        finite = [torch.isfinite(p).all().cpu() for model in models for p in model.parameters()]
+    return all(map(bool, finite))

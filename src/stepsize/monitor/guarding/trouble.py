@@ -11,6 +11,7 @@ from stepsize.curves.numerals import number_text
 from stepsize.monitor.guarding.expected import Expected
 from stepsize.monitor.guarding.policy import Trouble
 from stepsize.monitor.record import Record
+from stepsize.monitor.trace import Points
 
 __all__ = ["trouble_of"]
 
@@ -23,7 +24,11 @@ _MISTAKE = 4.0
 
 
 def trouble_of(
-    record: Record, numbers: Sequence[tuple[int, int, int]], since: int, expected: Expected
+    record: Record,
+    numbers: Sequence[tuple[int, int, int]],
+    since: int,
+    expected: Expected,
+    undone: Sequence[tuple[int, int]] = (),
 ) -> Trouble | None:
     """Return what is wrong with the last losses and gradients.
 
@@ -32,6 +37,8 @@ def trouble_of(
         numbers: Of the last steps: as watched, as guarded, and of their batch.
         since: The watched step from which on losses count: those before belong to what was undone.
         expected: The rates that are to be expected.
+        undone: Watched steps, half open, whose losses are no measure of others, since the training went back behind
+            them: else the first bad loss would hide the second.
 
     Returns:
         The trouble; None where there is none.
@@ -41,7 +48,7 @@ def trouble_of(
     if excess >= _MISTAKE:
         return Trouble(step, batch, f"the rate is {number_text(excess)}× what was to be expected", excess)
     at = {watched: (step, batch) for watched, step, batch in numbers}
-    losses, norms = record.recent("loss", _WINDOW), record.recent("grad_norm", 16).since(since)
+    losses, norms = _standing(record.recent("loss"), undone), record.recent("grad_norm", 16).since(since)
     new = losses.since(since)
     for points, what in ((new, "loss"), (norms, "gradient")):
         bad = np.nonzero(~np.isfinite(points.values))[0]
@@ -50,6 +57,14 @@ def trouble_of(
     if record.lost is not None and record.lost[0] >= since and (where := at.get(record.lost[0])) is not None:
         return Trouble(*where, record.lost[1])
     return _outlier(record, losses.finite().values, new.finite().values, new.steps.tolist(), at)
+
+
+def _standing(losses: Points, undone: Sequence[tuple[int, int]]) -> Points:
+    """Return the last losses of steps that were not undone."""
+    keep = np.ones(len(losses), dtype=bool)
+    for first, end in undone:
+        keep &= (losses.steps < first) | (losses.steps >= end)
+    return Points(losses.steps[keep][-_WINDOW:], losses.values[keep][-_WINDOW:])
 
 
 def _outlier(
