@@ -25,13 +25,13 @@ _VERDICTS = {"fine": "green", "cannot tell": "dim"}
 _PANELS = {
     "loss": ("loss", "val_loss"),
     "learning rate": ("lr/0", "lr/1", "lr/2"),
-    "update / weight": ("update_ratio",),
+    "update / weight": ("update_ratio", "equilibrium"),
     "cosine of successive gradients": ("cosine",),
     "gradient norm": ("grad_norm",),
     "critical rate / rate": ("headroom",),
     "share left by clipping": ("clipped",),
 }
-_SERIES = {"loss": "training", "val_loss": "unseen data"}
+_SERIES = {"loss": "training", "val_loss": "unseen data", "update_ratio": "measured"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.monitor.record import Facts
 from stepsize.schedules import Schedule
 from stepsize.training.binding import Bound
 
-__all__ = ["Called", "facts_of", "free_estimate", "what_of"]
+__all__ = ["Called", "equilibrium", "facts_of", "free_estimate", "what_of"]
 
 _POINTS = 1_000
 _FREE = ("Prodigy", "DAdapt")  # classes that estimate the distance to the solution, in group["d"]
@@ -79,6 +80,31 @@ def free_estimate(optimizer: Optimizer) -> float | None:
     """Return the distance that a learning-rate-free optimizer estimates; None where there is none."""
     value = optimizer.param_groups[0].get("d")
     return float(value) if isinstance(value, int | float) else None
+
+
+def equilibrium(optimizer: Optimizer) -> float:
+    """Return the length of steps over weights that weight decay leads to, where gradients do not depend on the scale.
+
+    sqrt(2 lr wd / (1 + m)) of SGD with momentum m, sqrt(2 lr wd (1 - b) / (1 + b)) of AdamW with the first beta b: what
+    random gradients add to the weights' length is then what the decay takes. Layers under a normalisation settle there
+    whatever the task, so it is what their update_ratio is to be compared with.
+
+    Returns:
+        That of the first group with weight decay; NaN without one, or of an optimizer that this is not known of.
+
+    Reference:
+        Kosson et al., "Rotational equilibrium: how weight decay balances learning across neural networks", 2023.
+    """
+    for group in optimizer.param_groups:
+        strength = float(group["lr"]) * float(group.get("weight_decay") or 0.0)
+        if strength <= 0:
+            continue
+        if isinstance(optimizer, SGD):
+            return math.sqrt(2 * strength / (1 + float(group["momentum"])))
+        if isinstance(optimizer, AdamW):
+            beta = float(group["betas"][0])
+            return math.sqrt(2 * strength * (1 - beta) / (1 + beta))
+    return math.nan
 
 
 def _free(optimizer: Optimizer) -> bool:

@@ -27,6 +27,7 @@ GLOBAL = {
     "slope_then": "slope of the loss along the last step, at its beginning",
     "slope_now": "slope of the loss along the last step, at its end, on the next batch",
     "update_ratio": "length of the last step over the length of the weights",
+    "equilibrium": "update_ratio that weight decay leads to in layers whose scale does not matter",
     "straightness": "cosine between the ways of the second and of the last quarter of the steps so far",
     "distance": "largest distance of a tensor from its start, over its length at the start",
     "noise": "gradient noise scale over the batch size, from micro-batches",

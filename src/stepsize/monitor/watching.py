@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError
-from stepsize.monitor.attached import Called, facts_of, free_estimate, what_of
+from stepsize.monitor.attached import Called, equilibrium, facts_of, free_estimate, what_of
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.journal import Entry
 from stepsize.monitor.judging import Judge
@@ -319,8 +319,11 @@ class Watch:
         known = self.record.recent("straightness", 1).steps
         reading = None if step in known else self._way.reading()
         if reading is not None:
+            settled = equilibrium(self._optimizers[0])
             for name, value in zip(("straightness", "distance"), reading, strict=True):
                 self.record.add(name, step, value)
+            if not math.isnan(settled):
+                self.record.add("equilibrium", step, settled)
 
     def _probe(self, step: int, again: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, where the weights before it were kept."""
