@@ -144,6 +144,15 @@ def test_a_spike_that_gradients_announced_speaks_for_the_rate() -> None:
     assert "more likely the rate than the data" in finding.remedy
 
 
+def test_what_gains_on_within_its_noise_is_no_plateau() -> None:
+    told = [
+        _judged("plateau", _record(lambda step, slope=slope: 1.0 - slope * step, straightness=lambda step: 0.1))  # type: ignore[misc]
+        for slope in (2e-5, 2e-4)
+    ]
+    assert told[0] is not None
+    assert told[1] is None
+
+
 def test_one_loss_at_twice_the_start_is_enough() -> None:
     for height, told in ((3.0, False), (4.2, True)):
         record = _record(lambda step, h=height: h if step == 99 else 2.0, made=100, slope_now=lambda step: -1.0)  # type: ignore[misc]
