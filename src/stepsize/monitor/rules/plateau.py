@@ -53,8 +53,9 @@ RULE = Rule(
     title="Plateau",
     severity="info",
     meaning=(
-        "Over the later half of the training so far the loss gained less than the noise of a piece of it, and less than "
-        "1 % between its halves. At a constant rate this is where the noise of the steps balances their progress; a lower rate goes deeper."
+        "Over the later half of the training so far the loss gained less than the noise of a piece of it, and less "
+        "than 1 % between its halves. At a constant rate this is where the noise of the steps balances their progress; "
+        "a lower rate goes deeper."
     ),
     signals=("loss", "lr"),
     reference="Smith et al., Don't decay the learning rate, increase the batch size, 2018",
