@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import pytest
 from tests.cli.conftest import Invoke, WriteTask
@@ -179,7 +181,15 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "stepsize", *arguments]
         environ = environment(TERM="xterm-256color", COLUMNS="100", LINES="40", **changes)
-        self.process = subprocess.Popen(command, cwd=folder, env=environ, stdin=theirs, stdout=theirs, stderr=theirs)
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environ,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - no threads yet
+        )
         os.close(theirs)
         self.text = ""
 
@@ -191,9 +201,11 @@ class Terminal:
             if select.select([self._ours], [], [], 0.1)[0]:
                 self.text += os.read(self._ours, 65536).decode(errors="replace")
 
-    def ended(self) -> int:
+    def ended(self, seconds: float = 60) -> int:
         """Read what is left and return the exit code."""
+        end = time.monotonic() + seconds
         while self.process.poll() is None or select.select([self._ours], [], [], 0.1)[0]:
+            assert time.monotonic() < end, f"it does not end: {self.text[-2000:]}"
             if not select.select([self._ours], [], [], 0.1)[0]:
                 continue
             try:
@@ -203,17 +215,38 @@ class Terminal:
         os.close(self._ours)
         return self.process.wait(30)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(30)
+
+
+def _heed_ctrl_c() -> None:
+    # A shell starts its background jobs, this test run perhaps, with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(write_task: WriteTask, tmp_path: Path) -> None:
     write_task(_SLOW)
     command = [sys.executable, "-m", "stepsize", *_TRAIN]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE) as training:
+    with ExitStack() as stack:
+        training = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - no threads yet
+        )
+        stack.enter_context(training)
+        stack.callback(training.kill)
         end = time.monotonic() + 60
         while not (tmp_path / "stepsize.db").exists() or not _steps(tmp_path):
             assert time.monotonic() < end, "it does not begin"
             time.sleep(0.1)
-        leaving = Terminal(tmp_path, "watch")
-        following = Terminal(tmp_path, "watch", "small", NO_COLOR="1")
+        leaving = stack.enter_context(Terminal(tmp_path, "watch"))
+        following = stack.enter_context(Terminal(tmp_path, "watch", "small", NO_COLOR="1"))
         leaving.until(r"running")
         leaving.process.send_signal(signal.SIGINT)
         assert leaving.ended() == 130
