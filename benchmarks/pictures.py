@@ -14,6 +14,8 @@ from benchmarks.combos import Combo
 from benchmarks.guard_faults import FAULTS, FAULTS_FILE
 from benchmarks.record import read_rows
 from benchmarks.regret import REGRET_FILE
+from benchmarks.searches import SEARCHES_FILE
+from benchmarks.searches_picture import searches_chart, searches_info
 from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, nearest
 from stepsize.views import save_chart
 from stepsize.views.layers import layered, rows
@@ -111,6 +113,7 @@ def draw_all(folder: Path = PICTURES_FOLDER) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures: Iterable[tuple[str, Path, Callable[[Sequence[Row]], alt.LayerChart | alt.VConcatChart]]] = (
         ("regret", REGRET_FILE, lambda read: regret_chart(regret_info(read))),
+        ("searches", SEARCHES_FILE, lambda read: searches_chart(searches_info(read, read_rows(REGRET_FILE)))),
         ("verdicts", VERDICTS_FILE, lambda read: verdicts_chart(verdicts_info(read))),
         ("guard", FAULTS_FILE, lambda read: guard_chart(guard_info(read))),
     )

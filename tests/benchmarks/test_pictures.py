@@ -23,6 +23,7 @@ from benchmarks.pictures import (
     verdicts_info,
 )
 from benchmarks.record import read_rows
+from benchmarks.searches_picture import Reached, searches_chart, searches_info
 from tests.views.chart_specs import named, texts, values
 
 
@@ -129,6 +130,29 @@ def test_the_picture_of_verdicts_has_what_was_told_above_what_is_true() -> None:
     ]
     assert [row["count"] for row in values(spec, true)] == [2, 1, 2]
     assert spec["title"]["subtitle"][0].startswith("5 watched trainings")
+
+
+def searched(trials: int, regret: list[float], *, held_out: bool = True) -> dict[str, Any]:
+    return {"search": "random", "trials": trials, "regret": regret, "held_out": held_out}
+
+
+def test_searches_stand_beside_find_and_each_task_has_the_same_weight() -> None:
+    rows = [searched(3, [0.1] * 30), searched(3, [0.3]), searched(3, [9.0], held_out=False), searched(10, [0.05])]
+    find, three, ten = searches_info(rows, PICKS)
+
+    assert (find.name, find.cost) == ("stepsize find", 0.75)
+    assert find.median == pytest.approx(0.02)
+    assert (three.name, three.cost) == ("random", 3.0)
+    assert three.p90 == pytest.approx(0.3, abs=0.05)
+    assert ten == Reached("random", 10.0, 0.05, 0.05)
+
+
+def test_the_picture_of_searches_has_every_point_in_both_panels() -> None:
+    found = [Reached("stepsize find", 0.9, 0.03, 0.1), Reached("grid", 3.0, 0.2, 0.6), Reached("grid", 10.0, 0.1, 0.3)]
+    spec = searches_chart(found).to_dict()
+
+    panels = [[(row["name"], row["cost"]) for row in values(spec, layer)] for layer in named(spec, "dots")]
+    assert panels == [[("stepsize find", 0.9), ("grid", 3.0), ("grid", 10.0)]] * 2
 
 
 def test_the_picture_of_the_guard_has_the_counts() -> None:
