@@ -108,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     watching.add_argument("--device", default="cpu", help="default cpu")
     watching.set_defaults(run=_watch)
 
+    imports = commands.add_parser("import-time", help="seconds of importing stepsize, beside torch and optuna")
+    imports.set_defaults(run=_import_time)
+
     claims = commands.add_parser("claims", help="fifteen common statements about the rate, each measured")
     claims.add_argument("--only", type=_numbers, default=tuple(range(1, 16)), help="numbers of statements; default all")
     claims.add_argument("--seeds", type=int, default=5, help="that judge; default 5")
@@ -121,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("--regret", type=Path, help="the record of regret; default in benchmarks/records")
     tables.add_argument("--ranges", type=Path, help="the record of ranges; default in benchmarks/records")
     tables.set_defaults(run=_tables)
+
+    pictures = commands.add_parser("pictures", help="draw the records for docs/benchmarks.md")
+    pictures.add_argument("--out", type=Path, help="the folder; default docs/images/benchmarks")
+    pictures.set_defaults(run=_pictures)
 
     for command in (truth, rungs, regret, ranges):
         command.add_argument(
@@ -287,6 +294,20 @@ def _watch(arguments: argparse.Namespace) -> None:
     print(overhead_report())
 
 
+def _import_time(_arguments: argparse.Namespace) -> None:
+    from benchmarks.import_time import compute_import, import_report
+
+    compute_import()
+    print(import_report())
+
+
+def _pictures(arguments: argparse.Namespace) -> None:
+    from benchmarks.pictures import PICTURES_FOLDER, draw_all
+
+    for path in draw_all(arguments.out or PICTURES_FOLDER):
+        print(path)
+
+
 def _claims(arguments: argparse.Namespace) -> None:
     if arguments.page is not None:
         from benchmarks.claims.report import write_page
@@ -303,6 +324,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
     from benchmarks.guard_faults import faults_report
+    from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
@@ -327,6 +349,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "adaptive": adaptive_report(),
         "optimizers": optimizers_report(),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
+        "import-time": import_report(),
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "verdicts": verdicts_report(VERDICTS_FILE),

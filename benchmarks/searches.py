@@ -8,7 +8,7 @@ picks is judged by the truth's other seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benchmarks.regret import load_curves
 from benchmarks.tables import percent
 from benchmarks.truth_curve import TruthCurve
 
-__all__ = ["SEARCHES", "SEARCHES_FILE", "compute_searches", "replayed", "searches_report"]
+__all__ = ["SEARCHES", "SEARCHES_FILE", "compute_searches", "quantiles", "replayed", "searches_report"]
 
 SEARCHES_FILE = RECORDS_FOLDER / "searches.json"
 TRIALS = (3, 10, 30)
@@ -118,8 +118,13 @@ def searches_report(path: Path = SEARCHES_FILE) -> str:
 
 
 def _cell(rows: Sequence[dict[str, Any]]) -> str:
+    return " / ".join(map(percent, quantiles(rows, (0.5, 0.9, 1.0))))
+
+
+def quantiles(rows: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> list[float]:
+    """Return the regrets at ``shares`` over the rows, each row having the same weight however many seeds it holds."""
     values = np.concatenate([np.asarray(row["regret"]) for row in rows])
     weights = np.concatenate([np.full(len(row["regret"]), 1 / len(row["regret"])) for row in rows])
     order = np.argsort(values)
-    shares = (np.cumsum(weights[order]) - 0.5 * weights[order]) / weights.sum()
-    return " / ".join(percent(float(np.interp(share, shares, values[order]))) for share in (0.5, 0.9, 1.0))
+    middles = (np.cumsum(weights[order]) - 0.5 * weights[order]) / weights.sum()
+    return [float(np.interp(share, middles, values[order])) for share in shares]

@@ -23,12 +23,14 @@ from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import Stepper
 
 __all__ = [
+    "MULTIPLES",
     "VERDICTS_FILE",
     "Label",
     "Watched",
     "compute_verdicts",
     "label_of",
     "labels",
+    "nearest",
     "spread_out",
     "verdicts_report",
     "watched_quarter",
@@ -36,7 +38,7 @@ __all__ = [
 
 VERDICTS_FILE = RECORDS_FOLDER / "verdicts.json"
 Label: TypeAlias = Literal["too low", "fine", "too high"]
-_MULTIPLES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1, 1.5, 2.5, 5, 10, 30)
+MULTIPLES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1, 1.5, 2.5, 5, 10, 30)
 _WITHIN = 0.10  # regret up to which a rate is fine
 _SIDES: tuple[Label, ...] = ("too low", "fine", "too high")
 
@@ -98,7 +100,12 @@ def labels(combo: Combo) -> dict[float, tuple[float, Label, bool]]:
 def spread_out(known: Iterable[float], best: float) -> list[float]:
     """Return those of the known rates that lie nearest to the multiples of the best one that are watched."""
     rates = list(known)
-    return sorted({min(rates, key=lambda lr, m=times: abs(math.log(lr / (best * m)))) for times in _MULTIPLES})
+    return sorted({nearest(best * times, rates) for times in MULTIPLES})
+
+
+def nearest(wanted: float, among: Iterable[float]) -> float:
+    """Return the one of ``among`` that lies nearest to ``wanted`` in the logarithm."""
+    return min(among, key=lambda one: abs(math.log(one / wanted)))
 
 
 def label_of(lr: float, best: float, medians: Mapping[float, float]) -> Label:
