@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Invoke
 
 
@@ -54,6 +55,24 @@ def test_the_page_is_one_file(invoke: Invoke, tmp_path: Path) -> None:
     assert "too-low" in text
     assert "<script" not in text
     assert 'src="http' not in text
+
+
+@pytest.mark.parametrize("command", [("train", "digits-mlp", "--lr", "1e-3"), ("report",), ("diagnose", "log.csv")])
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("page.txt", "html must end in .html; got 'page.txt'. Name it 'page.html'"),
+        ("nowhere/page.html", "html must lie in a folder that exists; got 'nowhere/page.html'. Create 'nowhere' first"),
+    ],
+)
+def test_the_place_of_a_page_is_checked_first(
+    invoke: Invoke, command: tuple[str, ...], page: str, message: str
+) -> None:
+    Path("log.csv").write_text("step,loss\n" + "".join(f"{n},1.0\n" for n in range(20)), encoding="utf-8")
+    done = invoke(*command, "--html", page)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stdout == ""
 
 
 def test_following_and_watching_exclude_each_other(invoke: Invoke) -> None:

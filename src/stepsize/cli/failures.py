@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from stepsize.cli.output import messages
-from stepsize.errors import DataUnavailableError, InputError, MissingExtraError, StepsizeError
+from stepsize.errors import DataUnavailableError, InputError, MissingExtraError, StepsizeError, UnknownStudyError
 
 __all__ = [
     "BAD_INPUT",
@@ -47,7 +47,7 @@ def reporting_failures() -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
     except StepsizeError as error:
         _tell_error(str(error), getattr(error, "__notes__", ()))
-        bad_input = isinstance(error, InputError | DataUnavailableError | MissingExtraError)
+        bad_input = isinstance(error, InputError | DataUnavailableError | MissingExtraError | UnknownStudyError)
         raise typer.Exit(BAD_INPUT if bad_input else FAILED) from None
     except Exception as error:
         if isinstance(error, typer.Exit) or _is_ours(error):

@@ -260,6 +260,8 @@ def _number(value: float, digits: int) -> str:
 def _csv_path(path: Path) -> Path:
     if path.suffix.lower() != ".csv":
         raise InputError("csv", str(path), "must end in .csv", f"Name it '{path.with_suffix('.csv')}'")
-    if not path.parent.is_dir() or path.is_dir():
-        raise InputError("csv", str(path), "must be a file in a folder that exists")
+    if path.is_dir():
+        raise InputError("csv", str(path), "must be a file, not a folder", f"Name it '{path / 'lr.csv'}'")
+    if not path.parent.is_dir():
+        raise InputError("csv", str(path), "must be a file in a folder that exists", f"Create '{path.parent}' first")
     return path
