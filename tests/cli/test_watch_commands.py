@@ -27,6 +27,14 @@ def test_a_fork_says_which_way_is_better(invoke: Invoke) -> None:
     assert "Forked at step 30" in " ".join(invoke(*given).stdout.split())
 
 
+def test_the_progress_of_a_watched_training_names_no_loss_that_it_does_not_know(invoke: Invoke) -> None:
+    bare = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "20", "--device", "cpu")
+    watched = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "20", "--device", "cpu", "--watch")
+    assert "train digits-mlp:  50%, step 10 of 20, loss " in bare.stderr
+    assert "train digits-mlp:  50%, step 10 of 20\n" in watched.stderr
+    assert "not known" not in bare.stderr + watched.stderr
+
+
 def test_watching_is_the_same_training(invoke: Invoke) -> None:
     given = ("train", "cancer-mlp", "--lr", "0.01", "--steps", "60", "--device", "cpu", "--json")
     plain, watched = (json.loads(invoke(*given, *more).stdout) for more in ((), ("--watch",)))
@@ -73,6 +81,16 @@ def test_the_place_of_a_page_is_checked_first(
     assert done.exit_code == 2
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_a_file_that_cannot_be_written_is_not_blamed_on_the_task(invoke: Invoke) -> None:
+    Path("log.csv").write_text("step,loss\n" + "".join(f"{n},1.0\n" for n in range(20)), encoding="utf-8")
+    Path("page.html").mkdir()
+    done = invoke("diagnose", "log.csv", "--html", "page.html")
+    assert done.exit_code == 1
+    assert "Error: a file could not be read or written: " in done.stderr
+    assert "page.html" in done.stderr
+    assert "the task's own" not in done.stderr
 
 
 def test_following_and_watching_exclude_each_other(invoke: Invoke) -> None:

@@ -52,6 +52,9 @@ def reporting_failures() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, typer.Exit) or _is_ours(error):
             raise
+        if isinstance(error, OSError) and not task_frames(error):  # a full disk, a folder in the way
+            _tell_error(f"a file could not be read or written: {error}")
+            raise typer.Exit(FAILED) from None
         messages().print(Text(task_traceback(error).rstrip()), soft_wrap=True)
         _tell_error("the task's own model, loss or data raised this.")
         raise typer.Exit(FAILED) from None
