@@ -17,12 +17,12 @@ __all__ = [
     "SeedOption",
     "StepsOption",
     "TaskArgument",
-    "rate",
+    "number",
 ]
 
 
-def rate(text: str) -> float:
-    """Return a typed rate as a number.
+def number(text: str) -> float:
+    """Return what was typed for a number.
 
     Args:
         text: What was typed.
@@ -31,7 +31,7 @@ def rate(text: str) -> float:
         typer.BadParameter: If it is no number; the command line adds the option's name.
 
     Example:
-        >>> rate("3e-3")
+        >>> number("3e-3")
         0.003
     """
     try:

@@ -23,7 +23,7 @@ from stepsize.cli.options import (
     SeedOption,
     StepsOption,
     TaskArgument,
-    rate,
+    number,
 )
 from stepsize.cli.output import facts, hint, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
@@ -52,7 +52,7 @@ def command(
     task: TaskArgument,
     *,
     lr: Annotated[
-        float, typer.Option("--lr", metavar="X", parser=rate, help="The peak learning rate.", show_default=False)
+        float, typer.Option("--lr", metavar="X", parser=number, help="The peak learning rate.", show_default=False)
     ],
     steps: StepsOption = None,
     optimizer: OptimizerOption = None,

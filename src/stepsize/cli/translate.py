@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import JsonOption, rate
+from stepsize.cli.options import JsonOption, number
 from stepsize.cli.output import facts, hint, print_json, show
 from stepsize.errors import InputError
 
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 def command(
     lr: Annotated[
         float,
-        typer.Argument(metavar="LR", parser=rate, help="A rate that is good as things are.", show_default=False),
+        typer.Argument(metavar="LR", parser=number, help="A rate that is good as things are.", show_default=False),
     ],
     *,
     from_: Annotated[
