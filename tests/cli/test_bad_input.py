@@ -156,6 +156,12 @@ def test_ctrl_c_ends_with_one_line(invoke: Invoke, write_task: WriteTask, comman
         (("find", "mnist-cnn"), "No data folder is known: no data was given and $STEPSIZE_DATA is unset."),
         (("find",), "Missing argument 'TASK'"),
         (("fnd", "digits-mlp"), "Did you mean 'find'?"),
+        (("train", "digits-mlp", "--lr", "1e"), "'--lr': must be a number; got '1e'. For example 0.01 or 3e-3"),
+        (("schedule", "cosine 9", "--lr", "1e"), "'--lr': must be a number; got '1e'. For example 0.01 or 3e-3"),
+        (("schedule", "cosine 9", "--weight-decay", "x"), "'--weight-decay': must be a number; got 'x'."),
+        (("find", "digits-mlp", "--budget", "1x"), "'--budget': must be a number; got '1x'. For example 0.01 or 3e-3"),
+        (("find", "digits-mlp", "--gain", "x"), "'--gain': must be a number; got 'x'."),
+        (("translate", "x", "--from", "sgd"), "'LR': must be a number; got 'x'. For example 0.01 or 3e-3"),
     ],
 )
 def test_what_was_typed_wrongly_is_named(invoke: Invoke, arguments: tuple[str, ...], message: str) -> None:

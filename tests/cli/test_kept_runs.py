@@ -161,7 +161,7 @@ def test_a_study_that_is_no_watched_run_is_refused(invoke: Invoke, tmp_path: Pat
         store.begin("net", "watch", {"what": "net", "optimizer": "SGD", "steps": None}).close()
     done = invoke("report", "digits")
     assert done.exit_code == 2
-    assert "run must be a watched run, not a sweep; got 'digits'" in done.stderr
+    assert "run must be a watched run, not a sweep; got 'digits'. stepsize runs lists them" in done.stderr
     begun = invoke("watch", "net")  # that was killed before its first write
     assert begun.exit_code == 0
     assert "no signal yet" in begun.stdout

@@ -199,12 +199,18 @@ def test_a_mistake_is_shown_under_its_place_with_brackets_and_all(invoke: Invoke
         (("cosine 9", "--keep-effective", "--momentum", "0.9"), "keep_effective needs a schedule of the momentum"),
         (("cosine 9", "--weight-decay", "nan"), "weight_decay must be a finite number >= 0"),
         (("cosine 9", "--csv", "out.txt"), "csv must end in .csv; got 'out.txt'. Name it 'out.csv'"),
-        (("cosine 9", "--csv", "nowhere/out.csv"), "csv must be a file in a folder that exists"),
+        (
+            ("cosine 9", "--csv", "nowhere/out.csv"),
+            "a folder that exists; got 'nowhere/out.csv'. Create 'nowhere'",
+        ),
+        (("cosine 9", "--csv", "there.csv"), "csv must be a file, not a folder; got 'there.csv'"),
         (("cosine 9", "--plot", "out.gif"), "plot must end in .png, .svg, .html or .pdf"),
         (("cosine 9", "--step", "9"), "No such option: --step"),
     ],
 )
 def test_what_was_typed_wrongly_is_named(invoke: Invoke, arguments: tuple[str, ...], message: str) -> None:
+    Path("there.csv").mkdir()
+
     done = invoke("schedule", *arguments)
 
     assert done.exit_code == 2

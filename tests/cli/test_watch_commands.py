@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Invoke
 
 
@@ -24,6 +25,14 @@ def test_a_fork_says_which_way_is_better(invoke: Invoke) -> None:
     told = json.loads(invoke(*given, "--json").stdout)
     assert told["fork"]["factor"] == 2
     assert "Forked at step 30" in " ".join(invoke(*given).stdout.split())
+
+
+def test_the_progress_of_a_watched_training_names_no_loss_that_it_does_not_know(invoke: Invoke) -> None:
+    bare = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "20", "--device", "cpu")
+    watched = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "20", "--device", "cpu", "--watch")
+    assert "train digits-mlp:  50%, step 10 of 20, loss " in bare.stderr
+    assert "train digits-mlp:  50%, step 10 of 20\n" in watched.stderr
+    assert "not known" not in bare.stderr + watched.stderr
 
 
 def test_watching_is_the_same_training(invoke: Invoke) -> None:
@@ -54,6 +63,34 @@ def test_the_page_is_one_file(invoke: Invoke, tmp_path: Path) -> None:
     assert "too-low" in text
     assert "<script" not in text
     assert 'src="http' not in text
+
+
+@pytest.mark.parametrize("command", [("train", "digits-mlp", "--lr", "1e-3"), ("report",), ("diagnose", "log.csv")])
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("page.txt", "html must end in .html; got 'page.txt'. Name it 'page.html'"),
+        ("nowhere/page.html", "html must lie in a folder that exists; got 'nowhere/page.html'. Create 'nowhere' first"),
+    ],
+)
+def test_the_place_of_a_page_is_checked_first(
+    invoke: Invoke, command: tuple[str, ...], page: str, message: str
+) -> None:
+    Path("log.csv").write_text("step,loss\n" + "".join(f"{n},1.0\n" for n in range(20)), encoding="utf-8")
+    done = invoke(*command, "--html", page)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_file_that_cannot_be_written_is_not_blamed_on_the_task(invoke: Invoke) -> None:
+    Path("log.csv").write_text("step,loss\n" + "".join(f"{n},1.0\n" for n in range(20)), encoding="utf-8")
+    Path("page.html").mkdir()
+    done = invoke("diagnose", "log.csv", "--html", "page.html")
+    assert done.exit_code == 1
+    assert "Error: a file could not be read or written: " in done.stderr
+    assert "page.html" in done.stderr
+    assert "the task's own" not in done.stderr
 
 
 def test_following_and_watching_exclude_each_other(invoke: Invoke) -> None:

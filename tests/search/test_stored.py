@@ -87,7 +87,7 @@ def test_names_that_are_not_there_and_studies_that_are_no_sweeps_are_told(tmp_pa
             read_sweep(store, "mien")
         with store.begin("watched", "watch", {}):
             pass
-        with pytest.raises(InputError, match="must be a sweep, not a watch"):
+        with pytest.raises(InputError, match=r"must be a sweep, not a watch; got .*sweep show lists the sweeps"):
             stored_sweep(store, "watched")
 
 

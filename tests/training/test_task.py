@@ -59,7 +59,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a truth value for steps": ({"steps": True}, "steps must be a whole number of updates.*got True"),
     "half a step": ({"steps": 2.5}, "steps must be a whole number of updates.*got 2.5"),
     "steps and epochs": ({"steps": 5, "epochs": 1}, r"steps or epochs must be given, and not both; got \(5, 1\)"),
-    "neither steps nor epochs": ({"epochs": None}, "steps or epochs must be given, and not both"),
+    "neither steps nor epochs": (
+        {"epochs": None},
+        r"steps or epochs must be given, and not both; got \(None, None\). For example steps=1_000",
+    ),
     "no epochs": ({"epochs": 0}, "epochs must be a positive number of passes; got 0"),
     "endless epochs": ({"epochs": math.inf}, "epochs must be a positive number of passes; got inf"),
     "epochs in words": ({"epochs": "two"}, "epochs must be a positive number of passes; got 'two'"),

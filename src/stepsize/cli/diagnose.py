@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stepsize.cli.diagnosis import findings_text, save_page
+from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import JsonOption
 from stepsize.cli.output import print_json, show
@@ -34,10 +34,11 @@ def command(
     with reporting_failures():
         from stepsize.monitor import diagnose
 
+        page = None if html is None else check_page_path(html)
         report = diagnose(log, steps=steps, loss=loss, lr=lr, val=val)
         if as_json:
             print_json(report.to_json())
         else:
             show(findings_text(report))
-        if html is not None:
-            save_page(report, html, log.name)
+        if page is not None:
+            save_page(report, page, log.name)

@@ -67,12 +67,14 @@ def check_page_path(path: Path) -> Path:
     """Return where a page goes.
 
     Raises:
-        InputError: If it is no name of a page.
+        InputError: If it is no name of a page, or lies in no folder that exists.
     """
     from stepsize.errors import InputError
 
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError("html", str(path), "must end in .html", f"Name it '{path.stem}.html'")
+    if not path.parent.is_dir():
+        raise InputError("html", str(path), "must lie in a folder that exists", f"Create '{path.parent}' first")
     return path
 
 

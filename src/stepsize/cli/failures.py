@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from stepsize.cli.output import messages
-from stepsize.errors import DataUnavailableError, InputError, MissingExtraError, StepsizeError
+from stepsize.errors import DataUnavailableError, InputError, MissingExtraError, StepsizeError, UnknownStudyError
 
 __all__ = [
     "BAD_INPUT",
@@ -47,11 +47,14 @@ def reporting_failures() -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
     except StepsizeError as error:
         _tell_error(str(error), getattr(error, "__notes__", ()))
-        bad_input = isinstance(error, InputError | DataUnavailableError | MissingExtraError)
+        bad_input = isinstance(error, InputError | DataUnavailableError | MissingExtraError | UnknownStudyError)
         raise typer.Exit(BAD_INPUT if bad_input else FAILED) from None
     except Exception as error:
         if isinstance(error, typer.Exit) or _is_ours(error):
             raise
+        if isinstance(error, OSError) and not task_frames(error):  # a full disk, a folder in the way
+            _tell_error(f"a file could not be read or written: {error}")
+            raise typer.Exit(FAILED) from None
         messages().print(Text(task_traceback(error).rstrip()), soft_wrap=True)
         _tell_error("the task's own model, loss or data raised this.")
         raise typer.Exit(FAILED) from None

@@ -21,6 +21,7 @@ from stepsize.cli.options import (
     SeedOption,
     StepsOption,
     TaskArgument,
+    number,
 )
 from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered, search_watcher
@@ -39,7 +40,9 @@ EXAMPLE = "stepsize find digits-mlp --plot lr.png"
 def command(
     task: TaskArgument,
     *,
-    budget: Annotated[float, typer.Option("--budget", metavar="X", help="What may be spent, in trainings.")] = 1.0,
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="X", parser=number, help="What may be spent, in trainings.")
+    ] = 1.0,
     optimizer: OptimizerOption = None,
     schedule: ScheduleOption = None,
     steps: StepsOption = None,
@@ -51,6 +54,7 @@ def command(
         typer.Option(
             "--gain",
             metavar="X",
+            parser=number,
             help="How many times cheaper each of eight rates at once is: measured, so that it may come out "
             "differently; given, the plan is the same again.",
         ),

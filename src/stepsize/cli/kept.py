@@ -36,7 +36,8 @@ RunStoreOption = Annotated[
     str, typer.Option("--store", metavar="WHERE", help="Where watched runs are kept: a path or a PostgreSQL URL.")
 ]
 RunArgument = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="Of a watched run; default the newest.", show_default=False)
+    str | None,
+    typer.Argument(metavar="RUN", help="Its name (stepsize runs lists them). Default: the newest.", show_default=False),
 ]
 _STATUSES = {"running": "cyan", "done": "green", "diverged": "red", "failed": "red", "broken": "red"}
 _VERDICTS = {"fine": "green", "cannot tell": "dim"}

@@ -17,7 +17,28 @@ __all__ = [
     "SeedOption",
     "StepsOption",
     "TaskArgument",
+    "number",
 ]
+
+
+def number(text: str) -> float:
+    """Return what was typed for a number.
+
+    Args:
+        text: What was typed.
+
+    Raises:
+        typer.BadParameter: If it is no number; the command line adds the option's name.
+
+    Example:
+        >>> number("3e-3")
+        0.003
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be a number; got '{text}'. For example 0.01 or 3e-3") from None
+
 
 TaskArgument = Annotated[
     str,

@@ -64,7 +64,8 @@ def train_watcher(meter: Meter) -> Watcher:
 
     def watch(progress: Progress) -> None:
         steps = progress.setting.steps
-        meter(progress.step / steps, f"step {progress.step:,} of {steps:,}, {_loss(progress.loss)}")
+        loss = "" if progress.loss is None else f", {_loss(progress.loss)}"  # a watched training never waits for it
+        meter(progress.step / steps, f"step {progress.step:,} of {steps:,}{loss}")
 
     return watch
 

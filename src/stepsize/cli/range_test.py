@@ -36,7 +36,10 @@ def command(
     task: TaskArgument,
     *,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 300,
-    lr: Annotated[tuple[float, float], typer.Option("--lr", metavar="LOW HIGH", help="The rates to consider.")] = (
+    lr: Annotated[
+        tuple[float, float],
+        typer.Option("--lr", metavar="LOW HIGH", help="The rates to consider, a space between."),
+    ] = (
         1e-7,
         10.0,
     ),

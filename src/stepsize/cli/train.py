@@ -23,6 +23,7 @@ from stepsize.cli.options import (
     SeedOption,
     StepsOption,
     TaskArgument,
+    number,
 )
 from stepsize.cli.output import facts, hint, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
@@ -50,7 +51,9 @@ _SMOOTHING = 0.05  # half the smoother's window, as a share of the training
 def command(
     task: TaskArgument,
     *,
-    lr: Annotated[float, typer.Option("--lr", metavar="X", help="The peak learning rate.", show_default=False)],
+    lr: Annotated[
+        float, typer.Option("--lr", metavar="X", parser=number, help="The peak learning rate.", show_default=False)
+    ],
     steps: StepsOption = None,
     optimizer: OptimizerOption = None,
     schedule: ScheduleOption = None,

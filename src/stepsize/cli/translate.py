@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import JsonOption
-from stepsize.cli.output import facts, print_json, show
+from stepsize.cli.options import JsonOption, number
+from stepsize.cli.output import facts, hint, print_json, show
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ _T = TypeVar("_T")
 
 
 def command(
-    lr: Annotated[float, typer.Argument(metavar="LR", help="A rate that is good as things are.", show_default=False)],
+    lr: Annotated[
+        float,
+        typer.Argument(metavar="LR", parser=number, help="A rate that is good as things are.", show_default=False),
+    ],
     *,
     from_: Annotated[
         str, typer.Option("--from", metavar="NAME", help="The optimizer that it is good for.", show_default=False)
@@ -48,9 +51,9 @@ def command(
     with reporting_failures():
         from stepsize.optimizers import Conditions, translate
 
-        betas = _pair("--momentum", momentum, float)
-        sizes = _pair("--batch-size", batch_size, int)
-        horizons = _pair("--horizon", horizon, int)
+        betas = _pair("--momentum", momentum, float, "0.9:0.95")
+        sizes = _pair("--batch-size", batch_size, int, "64:256")
+        horizons = _pair("--horizon", horizon, int, "1000:10000")
         before = Conditions(from_, betas[0], sizes[0], horizons[0])
         after = Conditions(to or from_, betas[1], sizes[1], horizons[1])
         found = translate(lr, from_=before, to=after)
@@ -58,6 +61,8 @@ def command(
             print_json(asdict(found))
         else:
             show(render(found))
+            if before == after:
+                hint("Nothing changes: say what does with --to, --momentum, --batch-size or --horizon.")
         if found.lr is None:
             raise typer.Exit(NO_ANSWER)
 
@@ -79,7 +84,7 @@ def render(found: Translation) -> RenderableType:
     return Group(facts(rows))
 
 
-def _pair(option: str, text: str | None, kind: Callable[[str], _T]) -> tuple[_T | None, _T | None]:
+def _pair(option: str, text: str | None, kind: Callable[[str], _T], example: str) -> tuple[_T | None, _T | None]:
     if text is None:
         return None, None
     first, colon, second = text.partition(":")
@@ -88,4 +93,4 @@ def _pair(option: str, text: str | None, kind: Callable[[str], _T]) -> tuple[_T 
             return kind(first), kind(second)
     except ValueError:
         pass
-    raise InputError(option, text, "must be two numbers with a colon between them", f"For example {option} 64:256")
+    raise InputError(option, text, "must be two numbers with a colon between them", f"For example {option} {example}")

@@ -148,7 +148,7 @@ class Follower:
         if study is None:
             raise UnknownNameError("run", name, [one.name for one in store.studies() if one.kind == KIND])
         if study.kind != KIND:
-            raise InputError("run", name, f"must be a watched run, not a {study.kind}")
+            raise InputError("run", name, f"must be a watched run, not a {study.kind}", "stepsize runs lists them")
         self._store, self._name = store, name
         self._position = -1
         self._blocks: dict[str, Blocks] = {}

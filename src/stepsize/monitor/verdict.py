@@ -144,5 +144,5 @@ def _described(signals: Mapping[str, float]) -> str:
     return (
         f"the way of the weights is straight to {number_text(round(signals['straightness'], 2))} (1: straight on, 0: "
         f"wandering) and leads {number_text(10 ** signals['log10 distance'])} × their length from the start, and "
-        f"{signals['loss gain']:.0%} of the gain came in the later half of the steps"
+        f"{round(signals['loss gain'], 2) + 0.0:.0%} of the gain came in the later half of the steps"
     )

@@ -89,7 +89,7 @@ def stored_sweep(store: Store, name: str) -> StoredSweep:
     study = store.study(name)
     assert study is not None
     if study.kind != KIND:
-        raise InputError("name", name, f"must be a sweep, not a {study.kind}")
+        raise InputError("name", name, f"must be a sweep, not a {study.kind}", "stepsize sweep show lists the sweeps")
     spec = dict(study.spec)
     return StoredSweep(name, study.status, spec, Space.from_json(spec["space"]))
 

@@ -271,7 +271,9 @@ def _loss_takes(loss: Callable[..., Any], given: LossArguments) -> LossArguments
 
 def _horizon(task: Task) -> int:
     if (task.steps is None) == (task.epochs is None):
-        raise TaskError("steps", (task.steps, task.epochs), "or epochs must be given, and not both")
+        raise TaskError(
+            "steps", (task.steps, task.epochs), "or epochs must be given, and not both", "For example steps=1_000"
+        )
     if task.steps is not None:
         if not _is_whole(task.steps, 1):
             raise TaskError("steps", task.steps, "must be a whole number of updates, at least 1")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stepsize.cli.options import number
 from stepsize.cli.schedule.clock import ClockOptions, told_as_options
 from stepsize.errors import InputError, UnknownNameError
 
@@ -34,7 +35,13 @@ HorizonOption = Annotated[
 ]
 PeakOption = Annotated[
     float | None,
-    typer.Option("--lr", metavar="X", help="The peak learning rate. Default: factors are shown.", show_default=False),
+    typer.Option(
+        "--lr",
+        metavar="X",
+        parser=number,
+        help="The peak learning rate. Default: factors are shown.",
+        show_default=False,
+    ),
 ]
 LogOption = Annotated[bool, typer.Option("--log", help="Draw the rate on a log axis.")]
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption
+from stepsize.cli.options import JsonOption, PlotOption, number
 from stepsize.cli.output import facts, hint, messages, print_json, save_plot
 from stepsize.cli.output import show as print_answer
 from stepsize.cli.schedule.clock import ClockOptions, clocked
@@ -100,7 +100,9 @@ def command(
         str | None,
         typer.Option("--momentum", metavar="M", help="Momentum or β₁: a number, or a written schedule of momenta."),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay", metavar="X", help="Its coefficient.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", metavar="X", parser=number, help="Its coefficient.")
+    ] = None,
     decay_rule: Annotated[
         str,
         typer.Option(
@@ -260,6 +262,8 @@ def _number(value: float, digits: int) -> str:
 def _csv_path(path: Path) -> Path:
     if path.suffix.lower() != ".csv":
         raise InputError("csv", str(path), "must end in .csv", f"Name it '{path.with_suffix('.csv')}'")
-    if not path.parent.is_dir() or path.is_dir():
-        raise InputError("csv", str(path), "must be a file in a folder that exists")
+    if path.is_dir():
+        raise InputError("csv", str(path), "must be a file, not a folder", f"Name it '{path / 'lr.csv'}'")
+    if not path.parent.is_dir():
+        raise InputError("csv", str(path), "must be a file in a folder that exists", f"Create '{path.parent}' first")
     return path

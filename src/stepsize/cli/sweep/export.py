@@ -43,6 +43,8 @@ def command(
         suffix = Path(to).suffix.lower()
         if to != _OPTUNA and suffix not in (".csv", ".json"):
             raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
+        if to != _OPTUNA and not Path(to).parent.is_dir():
+            raise InputError("TO", to, "must lie in a folder that exists", f"Create '{Path(to).parent}' first")
         from stepsize.search.stored import read_sweep
         from stepsize.store import Store
 

@@ -85,7 +85,7 @@ def diagnose_columns(
     }
     losses = chosen["loss"]
     if len(losses) < _FEWEST:
-        raise InputError("log", f"{len(losses)} losses", f"must hold at least {_FEWEST}")
+        raise InputError("log", f"{len(losses)} losses", f"must hold at least {_FEWEST}", "Log the loss more often")
     last = max(step for step, _ in losses) + 1
     # horizon in logged losses: rules count in values, and a log may hold every tenth step only
     record = Record(Facts(steps=steps or last))
@@ -121,8 +121,8 @@ def _chosen(
         if usual in by_name:
             return by_name[usual]
     if required:
-        rule = f"must hold a column named like {', '.join(_NAMES[kind][:3])}"
-        raise InputError("log", ", ".join(sorted(columns)) or "nothing", rule, f"Name it with --{kind}")
+        rule = f"must hold a column of numbers named like {', '.join(_NAMES[kind][:3])}"
+        raise InputError("log", ", ".join(sorted(columns)) or "no numbers", rule, f"Name it with --{kind}")
     return ()
 
 
@@ -130,7 +130,7 @@ def _columns(path: Path) -> dict[str, list[tuple[int, float]]]:
     if path.is_dir():
         files = sorted(path.rglob("*tfevents*")) or sorted(path.glob("*.csv"))
         if not files:
-            raise InputError("log", str(path), "must hold a CSV or TensorBoard event file")
+            raise InputError("log", str(path), "must hold a CSV or TensorBoard event file", "Name the file itself")
         merged: dict[str, list[tuple[int, float]]] = {}
         for file in files:
             for name, values in _columns(file).items():
@@ -148,7 +148,7 @@ def _table(path: Path) -> dict[str, list[tuple[int, float]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("log", str(path), "must be a CSV file or a TensorBoard event file") from error
     if not rows:
-        raise InputError("log", str(path), "must hold a header and rows")
+        raise InputError("log", str(path), "must hold a header and rows", "For example: step,loss,lr")
     names = {str(name).strip().lower(): name for name in rows[0] if name}
     counter = next((names[usual] for usual in _NAMES["step"] if usual in names), None)
     columns: dict[str, list[tuple[int, float]]] = {}
