@@ -48,7 +48,7 @@ def test_people_read_a_table_and_a_verdict_and_it_goes_on_where_it_was(invoke: I
 
 def test_schedules_are_contenders_and_batch_sizes_rounds(invoke: Invoke, write_task: WriteTask) -> None:
     done = invoke(
-        "compare", write_task(), "--optimizers", "sgd", "--schedules", "constant", "--schedules", "cosine",
+        "compare", write_task(), "--optimizer", "sgd", "--schedule", "constant", "--schedules", "cosine",
         "--batch-sizes", "16,32", "--trials", "3", "--seeds", "1", "--store", "none",
     )  # fmt: skip
     assert done.stdout.count("sgd with cosine") >= 2

@@ -13,7 +13,7 @@ from stepsize.cli.range_test import EXAMPLE
 
 
 def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
-    given = ("--lr", "1e-5", "5", "--steps", "80", "--seed", "2", "--device", "cpu")
+    given = ("--lr", "1e-5:5", "--steps", "80", "--seed", "2", "--device", "cpu")
     done = invoke("range-test", "cancer-mlp", *given, "--json")
 
     found = stepsize.range_test_task(stepsize.build_task("cancer-mlp", device="cpu"), lr=(1e-5, 5.0), steps=80, seed=2)
@@ -42,7 +42,7 @@ def test_another_optimizer_can_be_tested(invoke: Invoke, write_task: WriteTask) 
 
 
 def test_a_test_without_an_answer_exits_with_three(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("range-test", write_task(), "--lr", "1e-9", "1e-8")
+    done = invoke("range-test", write_task(), "--lr", "1e-9:1e-8")
 
     assert done.exit_code == 3
     assert "learning rate  none" in done.stdout
@@ -51,8 +51,9 @@ def test_a_test_without_an_answer_exits_with_three(invoke: Invoke, write_task: W
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--lr", "1", "0.1"), "lr must be a pair (low, high) of rates with 0 < low < high"),
-        (("--lr", "-1", "0.1"), "lr must be a pair (low, high) of rates with 0 < low < high"),
+        (("--lr", "1:0.1"), "lr must be a pair (low, high) of rates with 0 < low < high"),
+        (("--lr=-1:0.1",), "lr must be a pair (low, high) of rates with 0 < low < high"),
+        (("--lr", "0.1"), "--lr must be two numbers with a colon between them; got '0.1'. For example --lr 1e-6:1"),
         (("--steps", "5"), "steps must be a whole number, at least 10; got 5"),
     ],
 )

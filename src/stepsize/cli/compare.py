@@ -37,6 +37,7 @@ def command(
         str | None,
         typer.Option(
             "--optimizers",
+            "--optimizer",
             metavar="NAMES",
             help="Between commas. Default: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw.",
             show_default=False,
@@ -45,7 +46,10 @@ def command(
     schedules: Annotated[
         list[str] | None,
         typer.Option(
-            "--schedules", metavar="TEXT", help="Instead of the task's own; given several times, each is a contender."
+            "--schedules",
+            "--schedule",
+            metavar="TEXT",
+            help="Instead of the task's own; given several times, each is a contender.",
         ),
     ] = None,
     batch_sizes: Annotated[

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+
+from stepsize.errors import InputError
 
 __all__ = [
     "DataOption",
@@ -18,7 +21,10 @@ __all__ = [
     "StepsOption",
     "TaskArgument",
     "number",
+    "pair",
 ]
+
+_T = TypeVar("_T")
 
 
 def number(text: str) -> float:
@@ -38,6 +44,31 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"must be a number; got '{text}'. For example 0.01 or 3e-3") from None
+
+
+def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tuple[_T, _T]:
+    """Return two numbers that were typed with a colon between them.
+
+    Args:
+        option: For messages.
+        text: What was typed.
+        kind: Makes a number of each.
+        example: For messages.
+
+    Raises:
+        InputError: If it is no such pair.
+
+    Example:
+        >>> pair("--lr", "1e-6:1", float, "1e-6:1")
+        (1e-06, 1.0)
+    """
+    first, colon, second = text.partition(":")
+    try:
+        if colon:
+            return kind(first), kind(second)
+    except ValueError:
+        pass
+    raise InputError(option, text, "must be two numbers with a colon between them", f"For example {option} {example}")
 
 
 TaskArgument = Annotated[

@@ -17,6 +17,7 @@ from stepsize.cli.options import (
     PlotOption,
     SeedOption,
     TaskArgument,
+    pair,
 )
 from stepsize.cli.output import facts, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered, range_watcher
@@ -29,20 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
 
 NAME = "range-test"
-EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6 1 --plot range.png"
+EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6:1 --plot range.png"
 
 
 def command(
     task: TaskArgument,
     *,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 300,
-    lr: Annotated[
-        tuple[float, float],
-        typer.Option("--lr", metavar="LOW HIGH", help="The rates to consider, a space between."),
-    ] = (
-        1e-7,
-        10.0,
-    ),
+    lr: Annotated[str, typer.Option("--lr", metavar="LOW:HIGH", help="The rates to consider.")] = "1e-7:10",
     optimizer: OptimizerOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
@@ -55,6 +50,7 @@ def command(
         from stepsize.views import check_plot_path
 
         path = None if plot is None else check_plot_path(plot)
+        rates = pair("--lr", lr, float, "1e-6:1")
         from stepsize.finder import range_test_task
 
         with (
@@ -62,7 +58,7 @@ def command(
             metered(f"range-test {opened.name}", quiet=as_json) as meter,
         ):
             watch = range_watcher(meter, steps=steps)
-            found = range_test_task(opened, lr=lr, steps=steps, seed=seed, watch=watch)
+            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, watch=watch)
         if as_json:
             print_json(found.to_json())
         else:

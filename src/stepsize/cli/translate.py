@@ -10,9 +10,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import JsonOption, number
+from stepsize.cli.options import JsonOption, number, pair
 from stepsize.cli.output import facts, hint, print_json, show
-from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,12 +84,4 @@ def render(found: Translation) -> RenderableType:
 
 
 def _pair(option: str, text: str | None, kind: Callable[[str], _T], example: str) -> tuple[_T | None, _T | None]:
-    if text is None:
-        return None, None
-    first, colon, second = text.partition(":")
-    try:
-        if colon:
-            return kind(first), kind(second)
-    except ValueError:
-        pass
-    raise InputError(option, text, "must be two numbers with a colon between them", f"For example {option} {example}")
+    return (None, None) if text is None else pair(option, text, kind, example)

@@ -87,11 +87,15 @@ def command(
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the sweep in the store.")] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option("--optimizer", metavar="NAMES", help="Instead of the task's own; several between commas."),
+        typer.Option(
+            "--optimizer", "--optimizers", metavar="NAMES", help="Instead of the task's own; several between commas."
+        ),
     ] = None,
     schedule: Annotated[
         list[str] | None,
-        typer.Option("--schedule", metavar="TEXT", help="Instead of the task's own; may be given several times."),
+        typer.Option(
+            "--schedule", "--schedules", metavar="TEXT", help="Instead of the task's own; may be given several times."
+        ),
     ] = None,
     steps: StepsOption = None,
     data: DataOption = None,
