@@ -50,6 +50,9 @@ def test_a_watched_training_is_kept_and_says_how_to_see_it_again(invoke: Invoke,
     assert json.loads(second.stdout)["name"] == "small"
     assert second.stderr.splitlines()[-1] == "Kept. See it again: stepsize report small --store other.db"
     assert invoke("report", "small", "--store", "other.db").exit_code == 0
+    named = invoke(*_TRAIN, "--json", "--name", "mine")
+    assert json.loads(named.stdout)["name"] == "mine"
+    assert named.stderr.splitlines()[-1] == "Kept. See it again: stepsize report mine"
 
 
 def test_nothing_is_kept_with_store_none_or_without_watching(

@@ -82,6 +82,9 @@ def command(
         str,
         typer.Option("--store", metavar="WHERE", help="Where --watch and --guard keep it; none: nowhere."),
     ] = STORE,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Of the watched run in the store. Default: the task's.")
+    ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,7 +109,7 @@ def command(
             followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
             kept = kept_in(store)
             watched = (
-                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher, store=kept)
+                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher, store=kept, name=name)
                 if watch or guard or html
                 else None
             )
