@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stepsize.monitor.readings import loss_noise
 from stepsize.monitor.record import Record
 
-__all__ = ["PRECEDENTS_FILE", "SIDES", "SIGNALS", "UNSEEN", "Precedent", "compare", "signals_of"]
+__all__ = ["PRECEDENTS_FILE", "REACH", "SIDES", "SIGNALS", "UNSEEN", "Precedent", "compare", "signals_of"]
 
 Array = NDArray[np.float64]
 
@@ -29,14 +29,16 @@ SIGNALS = ("straightness", "log10 distance", "loss gain", "log10 noise")
 UNSEEN = "unseen fall"
 """What is compared besides, where there are losses on unseen data."""
 
+REACH = (1e-3, 30.0)
+"""Distances that the record spans: what lies beyond looks like its end."""
+
 _NEAREST = 30  # trainings within the width of the vote
 _LOOKS = 4  # at unseen data
 _QUARTERS = ((0.25, 0.5), (0.75, 1.0))  # of the steps so far
+_FEWEST = 8  # finite losses in each of them
 _MEDIAN = 1.25  # standard error of a median over that of a mean
 _CLEAR = 3.0  # errors that a gain must exceed
-_REACH = (1e-3, 30.0)  # distances that the record spans: what lies beyond looks like its end
 _NOISE = (1e-4, 10.0)
-_FEWEST = 8  # finite losses in each of them
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def signals_of(record: Record) -> dict[str, float] | None:
     error = _MEDIAN * noise * math.sqrt(2 / (record.step / 4))
     signals = {
         "straightness": straight,
-        "log10 distance": math.log10(float(np.clip(distance, *_REACH))),
+        "log10 distance": math.log10(float(np.clip(distance, *REACH))),
         "loss gain": _gain(record.start, float(np.median(second)), level, error),
         "log10 noise": math.log10(float(np.clip(noise / max(abs(level), 1e-300), *_NOISE))),
     }

@@ -35,9 +35,7 @@ GLOBAL = {
     "val_loss": "loss on unseen data",
     "sharpness": "largest eigenvalue of the Hessian, where it was asked for",
 }
-"""The signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of each "
-"layer."""
-
+"""The signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
 _FIRST = 12  # losses from which the start is read
 _UNKNOWN_HORIZON = 2_000  # updates: only how long a window the rule of divergence looks at depends on it

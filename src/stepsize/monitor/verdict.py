@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from stepsize.curves.numerals import number_text
-from stepsize.monitor.precedents import Precedent, compare, signals_of
+from stepsize.monitor.precedents import REACH, Precedent, compare, signals_of
 from stepsize.monitor.record import Record
 
 __all__ = ["RateCode", "RateVerdict", "judge_rate"]
@@ -21,6 +21,7 @@ _SIDES: tuple[RateCode, ...] = ("too low", "fine", "too high")
 _SURE: Mapping[str, float] = {"too low": 0.85, "fine": 0.7, "too high": 0.75}
 _ALIKE = 1.5  # widths of the record: nothing on record looks like what lies further from all of it
 _DIVERGED_CUT = 1 / 3
+_ADVISED = (0.05, 20.0)  # factors: farther than that nobody should go in one step
 _FROM = 0.2  # of the horizon: before, the steps of good trainings look too short
 _UNTIL = 0.35  # the record holds trainings at a quarter of theirs
 _FROM_STEPS = 100
@@ -35,7 +36,8 @@ class RateVerdict:
         code: ``"too low"``, ``"fine"``, ``"too high"``, ``"diverged"`` or ``"cannot tell"``.
         confidence: The share of the vote, 0 … 1; of ``"cannot tell"`` that of the strongest side.
         leaning: The strongest side, whatever its share.
-        factor: By about what to multiply the rate; None where it should stay or nobody knows.
+        factor: By about what to multiply the rate now, at most 20 either way; None where it should stay or nobody
+            knows.
         reason: A sentence with the numbers.
         between: Between which multiples of the rate in use the best one lies, for four in five of the trainings that
             looked alike; None where nothing was compared.
@@ -133,16 +135,19 @@ def _told(found: Precedent, signals: Mapping[str, float], record: Record) -> Rat
         shares = ", ".join(f"{one:.0%} {name}" for one, name in zip(found.shares, _SIDES, strict=True))
         reason = f"{told}. Trainings that looked alike ended {shares}{horizon}; {best}."
         return RateVerdict("cannot tell", share, side, None, reason, found.between, signals)
-    factor = None if side == "fine" else float(np.clip(found.factor, 0.05, 20.0))
-    by = "" if factor is None else f", by {number_text(round(max(factor, 1 / factor), 1))}× in the median"
+    factor = None if side == "fine" else float(np.clip(found.factor, *_ADVISED))
+    off = max(found.factor, 1 / found.factor)
+    by = "" if factor is None else f", by {number_text(round(off, 1))}× in the median"
     alike = f"Of the trainings that looked alike {share:.0%} were {side}{by}{horizon}"
     return RateVerdict(side, share, side, factor, f"{told}. {alike}; {best}.", found.between, signals)
 
 
 def _described(signals: Mapping[str, float]) -> str:
     """Return in words what the trainings were compared by."""
+    distance = 10 ** signals["log10 distance"]
+    edge = "less than " if distance <= REACH[0] else "more than " if distance >= REACH[1] else ""
     return (
         f"the way of the weights is straight to {number_text(round(signals['straightness'], 2))} (1: straight on, 0: "
-        f"wandering) and leads {number_text(10 ** signals['log10 distance'])} × their length from the start, and "
+        f"wandering) and leads {edge}{number_text(distance)} × their length from the start, and "
         f"{round(signals['loss gain'], 2) + 0.0:.0%} of the gain came in the later half of the steps"
     )
