@@ -23,7 +23,7 @@ from benchmarks.combos import rounded
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
 from stepsize.curves.lr_curve import Observation, Prior, expected_drift, fit_lr_curve
-from stepsize.finder.trust import recommended
+from stepsize.study.trust import recommended
 
 __all__ = ["DEEPOBS_FILE", "PICKERS", "Case", "compute_deepobs", "deepobs_report", "load_cases"]
 

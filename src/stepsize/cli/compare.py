@@ -21,7 +21,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.cli.progress import Meter
-    from stepsize.search import CompareProgress, Comparison, Round, Standing
+    from stepsize.study import CompareProgress, Comparison, Round, Standing
 
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
 
@@ -86,7 +86,7 @@ def command(
             from stepsize.views import check_plot_path
 
             plot = check_plot_path(plot)
-        from stepsize.search import CLASSICS, compare
+        from stepsize.study import CLASSICS, compare
 
         names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
         sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]

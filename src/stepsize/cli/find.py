@@ -28,7 +28,7 @@ from stepsize.cli.progress import metered, search_watcher
 from stepsize.cli.resolve import Wishes, opened_task
 
 if TYPE_CHECKING:
-    from stepsize.finder import Found
+    from stepsize.study import Found
     from stepsize.views import Chart
 
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
@@ -67,7 +67,7 @@ def command(
         from stepsize.views import check_plot_path, number_text
 
         path = None if plot is None else check_plot_path(plot)
-        from stepsize.finder import find
+        from stepsize.study import find
 
         with (
             opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,

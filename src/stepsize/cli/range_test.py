@@ -24,7 +24,7 @@ from stepsize.cli.progress import metered, range_watcher
 from stepsize.cli.resolve import Wishes, opened_task
 
 if TYPE_CHECKING:
-    from stepsize.finder import RangeTest
+    from stepsize.probe import RangeTest
     from stepsize.training import Task
 
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
@@ -51,7 +51,7 @@ def command(
 
         path = None if plot is None else check_plot_path(plot)
         rates = pair("--lr", lr, float, "1e-6:1")
-        from stepsize.finder import range_test_task
+        from stepsize.probe import range_test_task
 
         with (
             opened_task(task, Wishes(optimizer, None, data, device)) as opened,

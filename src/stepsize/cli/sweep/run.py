@@ -26,7 +26,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.cli.sweep.table import SweepScreen
-    from stepsize.search import SweepProgress, SweepResult
+    from stepsize.study import SweepProgress, SweepResult
 
 __all__ = [
     "EXAMPLE",
@@ -196,7 +196,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
     """
     outlet.check()
     from stepsize.cli.sweep.table import SweepScreen
-    from stepsize.search import sweep
+    from stepsize.study import sweep
 
     begun: list[str] = []
 
@@ -307,7 +307,7 @@ def render(found: SweepResult) -> RenderableType:
 
 def _watcher(screen: SweepScreen, title: str) -> Any:
     from stepsize.cli.sweep.table import SweepState, SweepTrial
-    from stepsize.search import Outcome
+    from stepsize.study import Outcome
 
     def shown(outcome: Outcome) -> SweepTrial:
         trial = outcome.job.trial

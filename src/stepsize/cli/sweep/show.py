@@ -35,8 +35,8 @@ def command(
     with reporting_failures():
         outlet = Outlet(plot, chart, as_json)
         outlet.check()
-        from stepsize.search.stored import read_sweep
         from stepsize.store import Store
+        from stepsize.study.stored import read_sweep
 
         with Store.open(store, create=False) as opened:
             if name is None:
@@ -47,7 +47,7 @@ def command(
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return each sweep of ``store`` as plain values: name, task, status, runs, trials, cost and when it was begun."""
-    from stepsize.search.journal import KIND
+    from stepsize.study.journal import KIND
 
     rows = []
     for study in store.studies():

@@ -1,0 +1,158 @@
+"""From the result of a sweep to its charts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from stepsize.curves.numerals import number_text
+from stepsize.errors import InputError
+from stepsize.study.jobs import Value
+from stepsize.study.space import Dimension, Range, scale_of
+from stepsize.views import (
+    BestAgainstCostView,
+    Chart,
+    CostSeries,
+    CurveFit,
+    CurvePoint,
+    CurvesByRateView,
+    HeatMapView,
+    LrCurveView,
+    MapDimension,
+    MapGuide,
+    MapRun,
+    RateCurve,
+    best_against_cost_chart,
+    constant_effective_lr,
+    curves_by_rate_chart,
+    heat_map_chart,
+    lr_curve_chart,
+)
+
+if TYPE_CHECKING:
+    from stepsize.study.result import SweepResult
+
+__all__ = ["cost_chart", "curves_chart", "map_chart", "rates_chart"]
+
+_CONFIDENCE = 0.8  # of a summary's interval
+
+
+def rates_chart(found: SweepResult) -> Chart:
+    """Return the lr curve: every run, the fit, and the interval of the best rate."""
+    conditions, curve = found.conditions, found.curve
+    fit = None if curve is None else CurveFit(curve.lrs, curve.loss, curve.low, curve.high)
+    points = tuple(
+        CurvePoint(
+            seen.job.trial.lr,
+            seen.value,
+            max(1, round(seen.job.share * conditions.horizon)),
+            seen.job.seed,
+            seen.diverged,
+            seen.train_loss,
+        )
+        for seen in found.outcomes
+    )
+    view = LrCurveView(
+        points=points,
+        optimizer=conditions.optimizer,
+        schedule=conditions.schedule,
+        horizon=conditions.horizon,
+        batch_size=conditions.batch_size,
+        fit=fit,
+        lr=found.lr,
+        interval=found.interval,
+        train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
+        title=f"lr curve of {conditions.task}",
+        verdict=found.status,
+        loss_label=conditions.judge,
+        confidence=None if found.interval is None else _CONFIDENCE,
+        joined=len(found.space.free) <= 1,
+    )
+    return lr_curve_chart(view)
+
+
+def map_chart(found: SweepResult) -> Chart:
+    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon.
+
+    Raises:
+        InputError: If nothing was searched beside the rate.
+    """
+    beside = next((one for one in found.space.free if one.name != "lr"), None)
+    if beside is None:
+        raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")
+    longest = max(outcome.job.share for outcome in found.outcomes)
+    runs = tuple(
+        MapRun(seen.job.trial.lr, seen.job.trial.values[beside.name], seen.value, diverged=seen.diverged)
+        for seen in found.outcomes
+        if seen.job.share == longest
+    )
+    name = beside.name.replace("_", " ")
+    view = HeatMapView(
+        x=MapDimension("learning rate"),
+        y=MapDimension(name, _map_scale(beside, [run.y for run in runs])),
+        runs=runs,
+        guides=_ridge(found, [run.y for run in runs]) if beside.name == "momentum" else (),
+        title=f"{found.conditions.task}: learning rate by {name}",
+        verdict=found.status,
+        loss_label=found.conditions.judge,
+    )
+    return heat_map_chart(view)
+
+
+def _map_scale(dimension: Dimension, values: Sequence[Value]) -> Literal["log", "linear", "complement", "even"]:
+    scale = dimension.scale if isinstance(dimension, Range) else scale_of(dimension.name)
+    has_place = all(not isinstance(value, str) and (value > 0 or scale != "log") for value in values)
+    return scale if has_place else "even"
+
+
+def _ridge(found: SweepResult, momenta: Sequence[Value]) -> tuple[MapGuide, ...]:
+    """Return the line along which lr / (1 - m) is that of the best setting."""
+    known = [float(value) for value in momenta]
+    if found.best is None or not min(known) < max(known) < 1:
+        return ()
+    effective = found.best.lr / (1 - float(found.best.values["momentum"]))
+    least, most = 1 - max(known), 1 - min(known)
+    return (constant_effective_lr(effective, [1 - least ** (k / 20) * most ** (1 - k / 20) for k in range(21)]),)
+
+
+def curves_chart(found: SweepResult) -> Chart:
+    """Return the training loss over time of every run on the longest horizon, coloured by rate."""
+    longest = max(run.outcome.job.share for run in found.runs)
+    curves = tuple(
+        RateCurve(
+            lr=run.outcome.job.trial.lr,
+            losses=run.losses,
+            val_loss=run.outcome.val_loss,
+            diverged_step=len(run.losses) - 1 if run.outcome.diverged else None,
+            seed=run.outcome.job.seed,
+        )
+        for run in found.runs
+        if run.outcome.job.share == longest and len(run.losses)
+    )
+    return curves_by_rate_chart(CurvesByRateView(curves=curves, title=f"Training {found.conditions.task} by rate"))
+
+
+def _cost_subtitle(found: SweepResult, longest: float) -> str:
+    if all(outcome.job.share == longest for outcome in found.outcomes):
+        return f"{len(found.runs)} runs."
+    of = "the full horizon" if longest == 1 else f"{number_text(longest)} of the horizon"
+    return f"Runs of {of}; what shorter ones cost is counted."
+
+
+def cost_chart(found: SweepResult) -> Chart:
+    """Return the best value so far against what was spent, over the runs of the longest horizon."""
+    longest = max(outcome.job.share for outcome in found.outcomes)
+    spent = np.cumsum([outcome.cost for outcome in found.outcomes])
+    there = [index for index, outcome in enumerate(found.outcomes) if outcome.job.share == longest]
+    values = [found.outcomes[index].value for index in there]
+    series = CostSeries(found.name, spent[there], [value if math.isfinite(value) else math.inf for value in values])
+    view = BestAgainstCostView(
+        series=(series,),
+        title=f"Best so far against cost: {found.conditions.task}",
+        subtitle=_cost_subtitle(found, longest),
+        loss_label=f"best {found.conditions.judge}",
+    )
+    return best_against_cost_chart(view)

@@ -1,0 +1,144 @@
+"""What `sweep` returns: the best setting, the lr curve with its noise, what it cost, and the runs behind it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from stepsize.curves.noisy_curve import NoisyCurve
+from stepsize.curves.sensitivity import LrSensitivity
+from stepsize.errors import InputError
+from stepsize.study.jobs import Outcome, Trial
+from stepsize.study.space import Space
+from stepsize.study.summary import Summary
+from stepsize.study.swept import SweptRun
+from stepsize.training.conditions import Conditions
+from stepsize.views import Chart
+
+__all__ = ["SweepResult"]
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """The answer of :func:`stepsize.sweep`.
+
+    Attributes:
+        name: Of the sweep; what it is called in the store.
+        where: The store, without its password; None without one.
+        conditions: What the rates are for; what the space varies is as the task has it.
+        space: What was searched, as wide as it became.
+        summary: What was found, in full.
+        notes: What the sweep did by itself, as sentences.
+        runs: Every run, in the order in which they ended.
+        untrained: The judged value before training.
+        seconds: Wall time of this call.
+        complete: Whether all that was planned was trained.
+    """
+
+    name: str
+    where: str | None
+    conditions: Conditions
+    space: Space
+    summary: Summary
+    notes: tuple[str, ...]
+    runs: tuple[SweptRun, ...]
+    untrained: float
+    seconds: float
+    complete: bool
+
+    @property
+    def best(self) -> Trial | None:
+        """The setting of least loss on the longest horizon; None without an answer."""
+        return self.summary.best
+
+    @property
+    def lr(self) -> float | None:
+        """Its peak rate, absolute."""
+        return None if self.best is None else self.best.lr
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where the best rate lies (80 %), given the other values of the best setting."""
+        return self.summary.interval
+
+    @property
+    def curve(self) -> NoisyCurve | None:
+        """The fitted lr curve behind the interval."""
+        return self.summary.curve
+
+    @property
+    def sensitivity(self) -> LrSensitivity | None:
+        """How much the choice of the rate matters."""
+        return self.summary.sensitivity
+
+    @property
+    def cost(self) -> float:
+        """What all runs cost, in trainings."""
+        return self.summary.cost
+
+    @property
+    def status(self) -> str:
+        """The answer as sentences."""
+        return self.summary.status
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What came of every run."""
+        return tuple(run.outcome for run in self.runs)
+
+    def plot(self, kind: Literal["rates", "map", "curves", "cost"] = "rates") -> Chart:
+        """Return a chart.
+
+        Args:
+            kind: ``"rates"`` is the lr curve, ``"map"`` the loss over the rate and the first dimension searched beside
+                it (by momentum, with the line of constant lr/(1 - m)), ``"curves"`` the training losses over time,
+                ``"cost"`` the best value so far against what was spent.
+
+        Raises:
+            InputError: If there is no such chart, or no run to draw.
+        """
+        from stepsize.study import plotting
+
+        charts = {
+            "rates": plotting.rates_chart,
+            "map": plotting.map_chart,
+            "curves": plotting.curves_chart,
+            "cost": plotting.cost_chart,
+        }
+        if kind not in charts:
+            raise InputError("kind", kind, f"must be one of: {', '.join(charts)}")
+        if not self.runs:
+            raise InputError("runs", 0, "must hold at least one run to be drawn")
+        return charts[kind](self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain values for ``json.dumps``."""
+        return {
+            "name": self.name,
+            "store": self.where,
+            "complete": self.complete,
+            **self.summary.to_json(),
+            "conditions": asdict(self.conditions),
+            "space": self.space.to_json(),
+            "notes": list(self.notes),
+            "runs": [_run_json(run) for run in self.runs],
+        }
+
+
+def _run_json(run: SweptRun) -> dict[str, Any]:
+    outcome = run.outcome
+    finite = {name: value if abs(value) < float("inf") else None for name, value in _figures(outcome).items()}
+    return {
+        "trial": outcome.job.trial.number,
+        **outcome.job.trial.values,
+        "share": outcome.job.share,
+        "seed": outcome.job.seed,
+        "status": run.status,
+        **finite,
+        "diverged_at": outcome.diverged_at,
+        "cost": outcome.cost,
+    }
+
+
+def _figures(outcome: Outcome) -> dict[str, float]:
+    return {"value": outcome.value, "train_loss": outcome.train_loss, "val_loss": outcome.val_loss}
