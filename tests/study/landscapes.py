@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+from tests.study.runs import ran
 
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Job, Outcome, Trial, Value
+from stepsize.study.jobs import Job
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Choice, Space, as_space
+from stepsize.training.runs import Run, Trial, Value
 
 Values = Mapping[str, Value]
 
 
-def outcome(number: int, values: Values, value: float = 1.0, *, share: float = 1.0, seed: int = 0) -> Outcome:
+def outcome(number: int, values: Values, value: float = 1.0, *, share: float = 1.0, seed: int = 0) -> Run:
     """Return what a training came to; it diverged if ``value`` is infinite."""
     job = Job(Trial(number, values), share, seed)
-    return Outcome(job, value, diverged_at=0.1 if math.isinf(value) else None)
+    return ran(job, value, diverged_at=0.1 if math.isinf(value) else None)
 
 
-def fell(number: int, values: Values, *, share: float = 1.0, seed: int = 0) -> Outcome:
+def fell(number: int, values: Values, *, share: float = 1.0, seed: int = 0) -> Run:
     """Return what a training came to that diverged."""
     return outcome(number, values, math.inf, share=share, seed=seed)
 
@@ -40,8 +42,8 @@ def swept(
     loss: Callable[[Values], float],
     *,
     ceiling: Ceiling | None = None,
-    seen: Sequence[Outcome] = (),
-) -> list[Outcome]:
+    seen: Sequence[Run] = (),
+) -> list[Run]:
     """Return the outcomes of trials proposed and told one after the other, ``seen`` among them."""
     outcomes = list(seen)
     for number in range(len(outcomes), trials):
@@ -52,9 +54,9 @@ def swept(
     return outcomes
 
 
-def all_values(outcomes: Sequence[Outcome]) -> list[Values]:
+def all_values(outcomes: Sequence[Run]) -> list[Values]:
     """Return what was proposed."""
-    return [one.job.trial.values for one in outcomes]
+    return [one.trial.values for one in outcomes]
 
 
 def holds(space: Space, values: Values) -> bool:

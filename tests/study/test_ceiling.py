@@ -13,25 +13,25 @@ from hypothesis import strategies as st
 from tests.study.landscapes import fell, outcome
 
 from stepsize.study.ceiling import learn_ceiling
-from stepsize.study.jobs import Outcome, Value
 from stepsize.study.space import Space, as_space
+from stepsize.training.runs import Run, Value
 
 LR = as_space(lr=(1e-5, 10.0))
 
 
-def judged(rows: Sequence[tuple[float, bool]]) -> list[Outcome]:
+def judged(rows: Sequence[tuple[float, bool]]) -> list[Run]:
     """Return outcomes of rates that diverged or did not."""
     return [(fell if diverged else outcome)(number, {"lr": lr}) for number, (lr, diverged) in enumerate(rows)]
 
 
-def bound(outcomes: Sequence[Outcome], space: Space = LR, **values: Value) -> float:
+def bound(outcomes: Sequence[Run], space: Space = LR, **values: Value) -> float:
     """Return the bound that was learned; there must be one."""
     found = learn_ceiling(outcomes, space).bound(values)
     assert found is not None
     return found
 
 
-def with_momentum(space: Space, count: int, seed: int = 0) -> list[Outcome]:
+def with_momentum(space: Space, count: int, seed: int = 0) -> list[Run]:
     """Return outcomes of random trials that diverge above 0.5 · (1 − momentum), as those of SGD do."""
     rng = np.random.default_rng(seed)
     drawn = [space.from_units(rng.random(len(space.dimensions)).tolist()) for _ in range(count)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.study.plane import Counting, make
+from tests.study.runs import ran
 
 import stepsize
 from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
 from stepsize.study.comparing import CLASSICS, CompareProgress, coarse_rates, compare, fine_rates
 from stepsize.study.comparison import Contender, Round, Standing, judge_round, steps_to, tuning_doubt
-from stepsize.study.jobs import Job, Outcome, Trial
-from stepsize.study.swept import SweptRun
+from stepsize.study.jobs import Job
+from stepsize.training.runs import Run, Trial
 
 
-def outcome(lr: float, value: float, seed: int = 0) -> Outcome:
+def outcome(lr: float, value: float, seed: int = 0) -> Run:
     lost = math.isinf(value)
-    return Outcome(Job(Trial(0, {"lr": lr}), 1.0, seed), value, 0.5 if lost else None, value, value, cost=1.0)
+    return ran(Job(Trial(0, {"lr": lr}), 1.0, seed), value, 0.5 if lost else None, value, value, cost=1.0)
 
 
 def standing(
     name: str, values: Sequence[float] | NDArray[np.float64], tuned: dict[float, float] | None = None
 ) -> Standing:
     runs = tuple(
-        SweptRun(outcome(0.1, value, seed), np.arange(4), np.full(4, value), "") for seed, value in enumerate(values)
+        replace(outcome(0.1, value, seed), losses=np.full(4, value), steps=np.arange(4))
+        for seed, value in enumerate(values)
     )
     tried = tuple(outcome(lr, value) for lr, value in (tuned or {}).items())
     return Standing(Contender(name), 0.1, False, None, 0.0, runs, tried, {})
@@ -55,7 +58,7 @@ def test_each_is_trained_at_the_best_of_its_own_rates() -> None:
     found = compare(make(), ["sgd", "adam"], trials=7, seeds=2)
     for one in found.rounds[0].standings:
         best = min(one.tuned_by, key=lambda seen: math.inf if seen.diverged else seen.value)
-        assert one.lr == best.job.trial.lr
+        assert one.lr == best.trial.lr
         assert one.tuning is not None
         assert one.tuning.runs == 7
     rates = {one.contender.name: one.lr for one in found.rounds[0].standings}
@@ -108,7 +111,7 @@ def test_its_json_is_strict_and_complete() -> None:
 def test_what_watches_sees_every_training_once() -> None:
     seen: list[CompareProgress] = []
     compare(make(), ["sgd", "adam"], trials=3, seeds=2, watcher=seen.append)
-    done = [progress.done for progress in seen if progress.sweep.outcome is not None]
+    done = [progress.done for progress in seen if progress.sweep.run is not None]
     assert done == list(range(1, 11))
     assert {progress.total for progress in seen} == {10}
     assert {(p.contender.name, p.phase) for p in seen} == {
@@ -269,8 +272,8 @@ def test_a_single_seed_tells_no_winner() -> None:
     assert "a single seed does not tell noise from difference" in told.verdict.reason
 
 
-def _run(losses: NDArray[np.float64]) -> SweptRun:
-    return SweptRun(outcome(0.1, 1.0), np.arange(len(losses)), losses, "")
+def _run(losses: NDArray[np.float64]) -> Run:
+    return replace(outcome(0.1, 1.0), losses=losses, steps=np.arange(len(losses)))
 
 
 def test_steps_to_a_target_do_not_count_a_lucky_batch() -> None:

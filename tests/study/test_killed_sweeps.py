@@ -25,9 +25,9 @@ SCRIPT = """
 
     where, log, asked = sys.argv[1], sys.argv[2], eval(sys.argv[3])
     def watch(progress):
-        if progress.outcome is None:
+        if progress.run is None:
             return
-        trial, share, seed = progress.outcome.job.key
+        trial, share, seed = progress.run.key
         with open(log, "a") as file:
             file.write(f"{trial} {share} {seed}\\n")
     print("begun", flush=True)
@@ -91,15 +91,15 @@ def check_kills(folder: Path, asked: dict[str, object], kills: int) -> None:
     with Store.open(where) as one, Store.open(straight) as other:
         killed, whole = read_sweep(one, "killed"), read_sweep(other, "killed")
 
-    keys = [outcome.job.key for outcome in killed.outcomes]
+    keys = [outcome.key for outcome in killed.runs]
     assert len(keys) == len(set(keys))
     assert killed.complete
-    assert sorted(keys) == sorted(outcome.job.key for outcome in whole.outcomes)
-    settings = {outcome.job.key: outcome.job.trial.values for outcome in whole.outcomes}
-    assert {outcome.job.key: outcome.job.trial.values for outcome in killed.outcomes} == settings
-    values = {outcome.job.key: (outcome.value, outcome.diverged) for outcome in whole.outcomes}
-    for outcome in killed.outcomes:  # cohorts of another size round otherwise
-        assert outcome.value == pytest.approx(values[outcome.job.key][0], rel=1e-4)
+    assert sorted(keys) == sorted(outcome.key for outcome in whole.runs)
+    settings = {outcome.key: outcome.trial.values for outcome in whole.runs}
+    assert {outcome.key: outcome.trial.values for outcome in killed.runs} == settings
+    values = {outcome.key: (outcome.value, outcome.diverged) for outcome in whole.runs}
+    for outcome in killed.runs:  # cohorts of another size round otherwise
+        assert outcome.value == pytest.approx(values[outcome.key][0], rel=1e-4)
     assert killed.best == whole.best
 
 

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.study.runs import ran
 
 from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.jobs import Job, Outcome, Trial, Value
+from stepsize.study.jobs import Job
 from stepsize.study.plan import Plan
 from stepsize.study.plan_ladder import rank
 from stepsize.study.plan_widening import moved_out
 from stepsize.study.rungs import RUNGS, Rungs
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.space import Range, Space, as_space
+from stepsize.training.runs import Run, Trial, Value
 
 Judge = Callable[[Job], float]
 SPACE = as_space(lr=(1e-4, 1.0))
@@ -33,7 +35,7 @@ class Listed:
         self.rates = rates
 
     def propose(
-        self, number: int, seen: Sequence[Outcome], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
+        self, number: int, seen: Sequence[Run], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
     ) -> dict[str, Value] | None:
         return {"lr": self.rates[number]} if number < len(self.rates) else None
 
@@ -45,12 +47,12 @@ class Mindful:
         self.end = end
 
     def propose(
-        self, number: int, seen: Sequence[Outcome], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
+        self, number: int, seen: Sequence[Run], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
     ) -> dict[str, Value] | None:
         if number >= self.end:
             return None
         assert isinstance(space.lr, Range)
-        past = [(outcome.job.key, outcome.value, outcome.diverged) for outcome in seen]
+        past = [(outcome.key, outcome.value, outcome.diverged) for outcome in seen]
         bound = None if ceiling is None else ceiling.bound({"lr": 1.0})
         draw = random.Random(repr((number, past, bound, space))).random()
         return {"lr": space.lr.from_unit((number * GOLDEN + 0.2 * draw) % 1.0)}
@@ -70,9 +72,9 @@ def plan_of(
     return Plan(space, sampler, trials=trials, rungs=rungs, seeds=seeds, repeats=repeats, widen=widen)
 
 
-def outcome_of(job: Job, value: float) -> Outcome:
+def outcome_of(job: Job, value: float) -> Run:
     """Infinite means diverged."""
-    return Outcome(job, value, diverged_at=0.5 if value == math.inf else None, cost=job.share)
+    return ran(job, value, diverged_at=0.5 if value == math.inf else None, cost=job.share)
 
 
 def in_turns(plan: Plan, judge: Judge) -> Iterator[Job]:
@@ -284,7 +286,7 @@ def test_there_is_an_answer_wherever_some_trial_survives_at_every_length(
     made = RUNGS[rungs].make(1 / 16, eta)
     plan = plan_of(Listed(*(10**x for x in places)), trials=len(places), rungs=made, widen=0)
     jobs = list(in_turns(plan, judge))
-    finished = [outcome for outcome in plan.outcomes if outcome.job.share == 1.0 and not outcome.diverged]
+    finished = [outcome for outcome in plan.runs if outcome.share == 1.0 and not outcome.diverged]
 
     # Hyperband's brackets compete among themselves, but each that has a survivor ends with one.
     if any(x <= edge - retreat * math.log2(16) for x in places):
@@ -297,8 +299,8 @@ def test_what_could_not_be_judged_ranks_behind_everything_that_could() -> None:
     plan = plan_of(Listed(*values), trials=4, rungs=Rungs.halving(1 / 2, 2))
     jobs = list(in_turns(plan, lambda job: values[job.trial.lr]))
     assert [lr for lr, share, _ in keys(jobs) if share == 1.0] == [0.05, 0.01]
-    outcomes = [Outcome(Job(Trial(n, {"lr": 1.0}), 1.0, 0), value) for n, value in enumerate((math.nan, 2.0, 1.0, 1.0))]
-    assert [outcome.job.trial.number for outcome in sorted(outcomes, key=rank)] == [2, 3, 1, 0]
+    outcomes = [ran(Job(Trial(n, {"lr": 1.0}), 1.0, 0), value) for n, value in enumerate((math.nan, 2.0, 1.0, 1.0))]
+    assert [outcome.trial.number for outcome in sorted(outcomes, key=rank)] == [2, 3, 1, 0]
 
 
 def test_fewer_proposals_than_trials_end_the_round_and_are_told() -> None:
@@ -463,14 +465,14 @@ def test_a_plan_that_was_killed_goes_on_with_the_jobs_of_one_that_was_not(
     whole = setup(*made)
     jobs = list(in_turns(whole, judge))
     told = int(moment * len(jobs))
-    outcomes = whole.outcomes[:told]
+    outcomes = whole.runs[:told]
     begun = jobs[: told + pending]  # the next one was asked for, or not yet
     numbers = {job.trial.number for job in begun}
 
     again = setup(*made)
     again.restore([trial for trial in whole.trials if trial.number in numbers], outcomes)
     assert list(in_turns(again, judge)) == jobs[told:]
-    assert again.outcomes == whole.outcomes
+    assert again.runs == whole.runs
     assert again.notes == whole.notes
     assert again.space == whole.space
     assert again.done
@@ -483,7 +485,7 @@ def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
 ) -> None:
     draw = random.Random(luck)
     trials: dict[int, Trial] = {}
-    outcomes: list[Outcome] = []
+    outcomes: list[Run] = []
     plan = setup(*made)
     for patience in [*kills, 10**9]:
         running: list[Job] = []
@@ -491,7 +493,7 @@ def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
             while len(running) < capacity and (job := plan.ask()) is not None:
                 running.append(job)
                 assert trials.setdefault(job.trial.number, job.trial) == job.trial  # once proposed, a trial stays
-            asked = [job.key for job in running] + [outcome.job.key for outcome in outcomes]
+            asked = [job.key for job in running] + [outcome.key for outcome in outcomes]
             assert len(set(asked)) == len(asked)
             assert plan.done == (not running)
             if not running:
@@ -509,8 +511,8 @@ def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
             assert {job.key for job in running} <= again  # before anything new
     assert plan.done
     assert plan.remaining() == (0, 0.0)
-    assert plan.outcomes == tuple(outcomes)
-    assert {outcome.job.trial.number for outcome in outcomes} == set(trials) == set(range(len(plan.trials)))
+    assert plan.runs == tuple(outcomes)
+    assert {outcome.trial.number for outcome in outcomes} == set(trials) == set(range(len(plan.trials)))
 
 
 def test_lost_jobs_are_asked_for_again_before_what_was_decided_meanwhile() -> None:
@@ -526,13 +528,13 @@ def test_a_plan_for_more_trials_takes_what_a_smaller_one_trained() -> None:
     small = plan_of(Mindful(), trials=6, seeds=(0, 1), widen=0)
     trained = list(in_turns(small, inside))
     large = plan_of(Mindful(), trials=9, seeds=(0, 1), widen=0)
-    large.restore(small.trials, small.outcomes)
+    large.restore(small.trials, small.runs)
     jobs = list(in_turns(large, inside))
     assert not {job.key for job in jobs} & {job.key for job in trained}
     assert len(large.trials) == 9
     assert {job.trial.number for job in jobs if job.seed == 0} == {6, 7, 8}
     best = sorted(range(9), key=lambda number: inside(Job(large.trials[number], 1.0, 0)))[:2]
-    repeated = {outcome.job.trial.number for outcome in large.outcomes if outcome.job.seed == 1}
+    repeated = {outcome.trial.number for outcome in large.runs if outcome.seed == 1}
     assert repeated == set(best)
     assert large.done
 
@@ -541,7 +543,7 @@ def test_trials_that_only_outcomes_tell_of_are_taken_from_them() -> None:
     plan = plan_of(Mindful(), trials=6)
     jobs = list(in_turns(plan, inside))
     again = plan_of(Mindful(), trials=6)
-    again.restore([], plan.outcomes[:4])
+    again.restore([], plan.runs[:4])
     assert list(in_turns(again, inside)) == jobs[4:]
 
 
@@ -553,20 +555,20 @@ def test_an_outcome_is_taken_once_and_only_of_what_was_asked_for() -> None:
     job = plan.ask()
     assert job is not None
     plan.tell(outcome_of(job, 1.0))
-    with pytest.raises(InputError, match=r"outcome was told before; got \(0, 1.0, 0\)"):
+    with pytest.raises(InputError, match=r"run was told before; got \(0, 1.0, 0\)"):
         plan.tell(outcome_of(job, 1.0))
     with pytest.raises(InputError, match="is of a job that was not asked for"):
         plan.tell(outcome_of(Job(job.trial, 0.5, 0), 1.0))
-    assert len(plan.outcomes) == 1
+    assert len(plan.runs) == 1
 
 
 def test_only_a_fresh_plan_is_restored_and_only_from_a_whole_record() -> None:
     trials = [Trial(number, {"lr": 0.01}) for number in range(3)]
-    twice = [Outcome(Job(trials[0], 1.0, 0), 1.0)] * 2
+    twice = [ran(Job(trials[0], 1.0, 0), 1.0)] * 2
     plan = plan_of(Mindful())
     with pytest.raises(InputError, match="trials must be numbered from 0 without gaps"):
         plan.restore([trials[0], trials[2]], [])
-    with pytest.raises(InputError, match=r"outcomes must hold each job once; got \(0, 1.0, 0\)"):
+    with pytest.raises(InputError, match=r"runs must hold each job once; got \(0, 1.0, 0\)"):
         plan.restore(trials, twice)
     assert plan.ask() is not None  # nothing was changed by what was refused
     with pytest.raises(InputError, match="restore needs a plan that has not begun"):
@@ -621,7 +623,7 @@ class Watched(Listed):
         self.ceilings: list[Ceiling | None] = []
 
     def propose(
-        self, number: int, seen: Sequence[Outcome], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
+        self, number: int, seen: Sequence[Run], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
     ) -> dict[str, Value] | None:
         assert len(seen) == number
         self.lists.append(seen)
@@ -647,7 +649,7 @@ def test_a_thousand_trials_cost_the_plan_a_few_milliseconds() -> None:
         plan = plan_of(Listed(*rates), trials=trials, widen=0)
         start = time.perf_counter()
         while (job := plan.ask()) is not None:
-            plan.tell(Outcome(job, inside(job)))
+            plan.tell(ran(job, inside(job)))
         return time.perf_counter() - start
 
     best = min(seconds(1000) for _ in range(3))

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.jobs import Outcome, Trial, Value
 from stepsize.study.samplers import SAMPLERS, Sampler, sampler_entry
 from stepsize.study.samplers.lowering import lowered
 from stepsize.study.samplers.told import Point, Told
 from stepsize.study.space import Range, Space, as_space
+from stepsize.training.runs import Run, Trial, Value
 
 LR = as_space(lr=(1e-5, 1.0))
 JOINT = as_space(lr=(1e-4, 1.0), momentum=(0.0, 0.99), optimizer=["sgd", "nesterov"])
@@ -66,7 +67,7 @@ def test_every_proposal_lies_in_the_space_and_under_the_ceiling(
     lr = float(space.lr.from_unit(share))
     sampler = SAMPLERS[name].make(seed, 12)
     seen = swept(sampler, space, 9, lambda values: bowl(values, critical=lr))
-    ceiling = learn_ceiling([*seen, *(fell(9 + n, one.job.trial.values) for n, one in enumerate(seen))], space)
+    ceiling = learn_ceiling([*seen, *(fell(9 + n, one.trial.values) for n, one in enumerate(seen))], space)
 
     seen = swept(sampler, space, 12, lambda values: bowl(values, critical=lr), ceiling=ceiling, seen=seen)
 
@@ -81,7 +82,7 @@ def test_every_proposal_lies_in_the_space_and_under_the_ceiling(
 @pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("space", [LR, JOINT], ids=["lr", "joint"])
 def test_a_sampler_made_anew_in_the_middle_goes_on_as_the_old_one(name: str, space: Space) -> None:
-    def resumed(seen: list[Outcome]) -> list[Outcome]:
+    def resumed(seen: list[Run]) -> list[Run]:
         return swept(SAMPLERS[name].make(7, 14), space, 14, lambda values: bowl(values, critical=0.02), seen=seen)
 
     whole = resumed([])
@@ -93,7 +94,7 @@ def test_a_sampler_made_anew_in_the_middle_goes_on_as_the_old_one(name: str, spa
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_trials_proposed_at_once_and_told_in_any_order_resume_too(name: str) -> None:
-    def batch(sampler: Sampler, seen: list[Outcome], start: int) -> list[Outcome]:
+    def batch(sampler: Sampler, seen: list[Run], start: int) -> list[Run]:
         running: list[Trial] = []
         for number in range(start, start + 4):
             values = sampler.propose(number, list(seen), LR, None, running)
@@ -103,7 +104,7 @@ def test_trials_proposed_at_once_and_told_in_any_order_resume_too(name: str) -> 
         return [told[2], told[0], told[3], told[1]]
 
     entry = SAMPLERS[name]
-    kept, seen = entry.make(3, 16), list[Outcome]()
+    kept, seen = entry.make(3, 16), list[Run]()
     for start in range(0, 16, 4):
         expected = batch(kept, seen, start)
         assert batch(entry.make(3, 16), seen, start) == expected
@@ -118,7 +119,7 @@ def test_a_proposal_asked_for_again_is_the_same(name: str) -> None:
     first = [sampler.propose(number, seen, JOINT, None) for number in (12, 13, 14)]
 
     assert [sampler.propose(number, seen, JOINT, None) for number in (14, 12, 13)] == [first[2], first[0], first[1]]
-    assert sampler.propose(5, seen[:5], JOINT, None) == seen[5].job.trial.values
+    assert sampler.propose(5, seen[:5], JOINT, None) == seen[5].trial.values
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
@@ -184,8 +185,8 @@ def test_a_space_of_lists_alone_is_sampled(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_a_learning_sampler_comes_closer_to_the_best(name: str) -> None:
-    def distances(seen: list[Outcome]) -> list[float]:
-        return [abs(math.log10(lr_of(one.job.trial.values) / 0.01)) for one in seen]
+    def distances(seen: list[Run]) -> list[float]:
+        return [abs(math.log10(lr_of(one.trial.values) / 0.01)) for one in seen]
 
     found = distances(swept(SAMPLERS[name].make(1, 24), LR, 24, bowl))
 
@@ -200,16 +201,13 @@ def test_divergence_is_a_side_to_keep_off(name: str) -> None:
     seen = swept(SAMPLERS[name].make(2, 22), LR, 22, rising)
 
     assert sum(one.diverged for one in seen[12:]) <= 6
-    assert min(abs(math.log10(lr_of(one.job.trial.values) / 0.01)) for one in seen if not one.diverged) < 0.25
+    assert min(abs(math.log10(lr_of(one.trial.values) / 0.01)) for one in seen if not one.diverged) < 0.25
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])
 def test_how_large_a_lost_loss_became_does_not_matter(name: str) -> None:
     seen = swept(SAMPLERS[name].make(0, 20), LR, 11, critical)
-    huge = [
-        Outcome(one.job, 1e30, diverged_at=0.5) if one.diverged else Outcome(one.job, one.value, seconds=9.0)
-        for one in seen
-    ]
+    huge = [replace(one, train_loss=1e30, cost=3.0) if one.diverged else replace(one, seconds=9.0) for one in seen]
 
     proposed = [SAMPLERS[name].make(0, 20).propose(11, outcomes, LR, None) for outcomes in (seen, huge)]
 
@@ -236,7 +234,7 @@ def test_tpe_is_that_of_optuna_in_the_coordinates_of_the_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     optuna.logging.set_verbosity(level)
     for one in seen:
-        place = {"lr": LR.lr.to_unit(lr_of(one.job.trial.values))}
+        place = {"lr": LR.lr.to_unit(lr_of(one.trial.values))}
         study.add_trial(optuna.trial.create_trial(params=place, distributions=dict(unit), value=one.value))
 
     expected = LR.lr.from_unit(study.ask(dict(unit)).params["lr"])
@@ -244,7 +242,7 @@ def test_tpe_is_that_of_optuna_in_the_coordinates_of_the_space() -> None:
     assert SAMPLERS["tpe"].make(5, 20).propose(15, seen, LR, None) == {"lr": expected}
 
 
-def points_of(*outcomes: Outcome) -> dict[int, float | None]:
+def points_of(*outcomes: Run) -> dict[int, float | None]:
     """Return the figure of each trial that a model is told."""
     told = Told()
     told.take(outcomes)

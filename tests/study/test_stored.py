@@ -15,7 +15,8 @@ from stepsize.store import Store
 from stepsize.study.result import SweepResult
 from stepsize.study.rungs import Bracket, Rungs
 from stepsize.study.stored import read_sweep, stored_sweep
-from stepsize.study.sweeping import SweepProgress, sweep
+from stepsize.study.study import StudyProgress
+from stepsize.study.sweeping import sweep
 
 WAYS: list[dict[str, Any]] = [
     {},
@@ -49,7 +50,7 @@ def test_what_is_read_is_what_was_answered(way: dict[str, Any], tmp_path: Path) 
 def test_a_sweep_that_was_stopped_is_read_as_far_as_it_came_and_goes_on(tmp_path: Path) -> None:
     where = tmp_path / "s.db"
 
-    def stop(progress: SweepProgress) -> None:
+    def stop(progress: StudyProgress) -> None:
         if progress.done == 3:
             raise KeyboardInterrupt
 
@@ -62,7 +63,7 @@ def test_a_sweep_that_was_stopped_is_read_as_far_as_it_came_and_goes_on(tmp_path
     whole = sweep(make(), store=where, workers="in-order", **kept.arguments)
     fresh = swept(tmp_path / "fresh.db", workers="in-order", sampler="tpe", trials=7)
     assert keys(whole) == keys(fresh)
-    assert [run.outcome.value for run in whole.runs] == [run.outcome.value for run in fresh.runs]
+    assert [run.value for run in whole.runs] == [run.value for run in fresh.runs]
 
 
 def test_what_was_asked_is_kept_with_it(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_optuna_opens_a_sweep_that_is_done(tmp_path: Path) -> None:
     found = swept(tmp_path / "s.db", trials=5)
     study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 's.db'}")
 
-    assert len(study.trials) == len({outcome.job.trial.number for outcome in found.outcomes})
+    assert len(study.trials) == len({outcome.trial.number for outcome in found.runs})
     assert found.best is not None
     assert study.best_params["lr"] == pytest.approx(found.best.lr)
 

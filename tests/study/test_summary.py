@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from tests.study.runs import ran
 
-from stepsize.study.jobs import Job, Outcome, Trial, Value
+from stepsize.study.jobs import Job
 from stepsize.study.summary import Summary, summarise
+from stepsize.training.runs import Run, Trial, Value
 
 INF = math.inf
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
@@ -29,16 +31,16 @@ def outcome(
     train: float = math.nan,
     val: float = math.nan,
     **others: Value,
-) -> Outcome:
+) -> Run:
     values: dict[str, Value] = {"lr": lr, **others}
     trial = Trial(abs(hash(frozenset(values.items()))) % 10**6 if number is None else number, values)
     lost = 0.3 if math.isinf(value) else None
-    return Outcome(Job(trial, share, seed), value, lost, train, val, cost=share, seconds=2 * share)
+    return ran(Job(trial, share, seed), value, lost, train, val, cost=share, seconds=2 * share)
 
 
 def sweep(
     losses: Sequence[float] = LOSSES, *, seeds: int = 3, rates: Sequence[float] = RATES, noise: float = 0.01
-) -> list[Outcome]:
+) -> list[Run]:
     random = np.random.default_rng(0)
     luck = 0.05 * random.normal(size=seeds)
     return [
@@ -104,7 +106,7 @@ def test_a_setting_of_which_a_seed_diverged_does_not_win() -> None:
 
 def test_a_run_given_up_as_diverged_is_lost_whatever_value_it_shows() -> None:
     runs = sweep([0.9, 0.5, 0.3, 0.4, 0.8])
-    given_up = Outcome(Job(Trial(9, {"lr": 3e-2}), 1.0, 0), 0.05, diverged_at=0.6)
+    given_up = ran(Job(Trial(9, {"lr": 3e-2}), 1.0, 0), 0.05, diverged_at=0.6)
     found = summarise([*runs, given_up])
 
     assert found.best is not None
@@ -281,12 +283,12 @@ def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
 def test_a_thousand_runs_are_summarised_quickly_and_as_a_few_hundred_are() -> None:
     draw = random.Random(1)
 
-    def runs(count: int) -> list[Outcome]:
+    def runs(count: int) -> list[Run]:
         lrs = [10 ** draw.uniform(-5, 0) for _ in range(count)]
         jobs = [Job(Trial(number, {"lr": lr}), 1.0, 0) for number, lr in enumerate(lrs)]
-        return [Outcome(job, 1 + 0.2 * (math.log10(job.trial.lr) + 2) ** 2 + draw.gauss(0, 0.02)) for job in jobs]
+        return [ran(job, 1 + 0.2 * (math.log10(job.trial.lr) + 2) ** 2 + draw.gauss(0, 0.02)) for job in jobs]
 
-    def timed(outcomes: list[Outcome]) -> tuple[Summary, float]:
+    def timed(outcomes: list[Run]) -> tuple[Summary, float]:
         took = []
         for _ in range(3):  # the least of three: other work on the machine only adds
             began = time.process_time()

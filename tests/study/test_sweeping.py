@@ -15,13 +15,14 @@ from torch import nn
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.store import Store
 from stepsize.study.result import SweepResult
-from stepsize.study.sweeping import SweepProgress, sweep
+from stepsize.study.study import StudyProgress
+from stepsize.study.sweeping import sweep
 from stepsize.study.workers import Local
 from stepsize.training import Metric, TensorBatches
 
 
 def keys(found: SweepResult) -> list[tuple[int, float, int]]:
-    return [outcome.job.key for outcome in found.outcomes]
+    return [outcome.key for outcome in found.runs]
 
 
 def test_it_finds_the_rate_of_a_plane() -> None:
@@ -62,35 +63,35 @@ def test_other_things_are_searched_with_the_rate() -> None:
         sampler="sobol",
         repeats=0,
     )
-    assert all(set(run.outcome.job.trial.values) == {"lr", "momentum", "batch_size", "schedule"} for run in found.runs)
-    assert {run.outcome.job.trial.values["batch_size"] for run in found.runs} == {8, 16}
+    assert all(set(run.trial.values) == {"lr", "momentum", "batch_size", "schedule"} for run in found.runs)
+    assert {run.trial.values["batch_size"] for run in found.runs} == {8, 16}
     assert found.best is not None
 
 
 def test_rungs_spend_less_than_full_trainings() -> None:
     halved = sweep(make(64), lr=(1e-3, 1.0), seeds=1, trials=16, rungs="halving", repeats=0)
-    assert {outcome.job.share for outcome in halved.outcomes} == {1 / 16, 1 / 4, 1}
+    assert {outcome.share for outcome in halved.runs} == {1 / 16, 1 / 4, 1}
     assert halved.cost < 5
     assert [rung.share for rung in halved.summary.rungs] == [1 / 16, 1 / 4]
 
 
 def test_the_default_range_lies_around_what_people_start_from() -> None:
     found = sweep(make(8), seeds=1, repeats=0, trials=3)
-    rates = sorted({outcome.job.trial.lr for outcome in found.outcomes if outcome.job.trial.number < 3})
+    rates = sorted({outcome.trial.lr for outcome in found.runs if outcome.trial.number < 3})
     assert rates == pytest.approx([1e-3, 0.1, 10.0])
 
 
 def test_a_metric_may_judge() -> None:
     metric = Metric(lambda output, y: -(output - y).square().mean(), maximize=True)
     found = sweep(make(metrics={"merit": metric}, judge="merit"), lr=(1e-2, 1.0), seeds=1, repeats=0)
-    finite = [outcome.value for outcome in found.outcomes if not outcome.diverged]
+    finite = [outcome.value for outcome in found.runs if not outcome.diverged]
     assert min(finite) == found.summary.value >= 0  # negated: lower is better
     assert found.conditions.judge == "merit"
 
 
 def test_without_unseen_data_the_training_loss_judges() -> None:
     found = sweep(make(val=None), lr=(1e-2, 1.0), seeds=1, repeats=0, trials=4)
-    assert all(outcome.value == outcome.train_loss for outcome in found.outcomes)
+    assert all(outcome.value == outcome.train_loss for outcome in found.runs)
     assert found.conditions.judge == "training loss"
 
 
@@ -125,7 +126,7 @@ def test_a_resumed_sweep_proposes_what_it_would_have(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         sweep(make(8), workers=Local(make(8), Counting(stop=11)), store=tmp_path / "s.db", **one_by_one)
     found = sweep(make(8), workers=Local(make(8), Counting()), store=tmp_path / "s.db", **one_by_one)
-    assert [run.outcome.job for run in found.runs] == [run.outcome.job for run in straight.runs]
+    assert [(run.key, run.trial) for run in found.runs] == [(run.key, run.trial) for run in straight.runs]
 
 
 def test_another_task_is_not_taken_for_the_same(tmp_path: Path) -> None:
@@ -136,13 +137,13 @@ def test_another_task_is_not_taken_for_the_same(tmp_path: Path) -> None:
 
 
 def test_the_watcher_sees_every_outcome_and_the_notes() -> None:
-    seen: list[SweepProgress] = []
+    seen: list[StudyProgress] = []
     found = sweep(make(), lr=(1e-3, 10.0), seeds=2, watcher=seen.append)
-    outcomes = [progress for progress in seen if progress.outcome is not None]
+    outcomes = [progress for progress in seen if progress.run is not None]
     assert [progress.done for progress in outcomes] == list(range(1, len(found.runs) + 1))
     assert outcomes[-1].remaining == 0
     assert outcomes[-1].spent == pytest.approx(found.cost)
-    assert outcomes[-1].top[0].value == min(o.value for o in found.outcomes)
+    assert outcomes[-1].top[0].value == min(o.value for o in found.runs)
     assert all(a.value <= b.value for p in outcomes for a, b in zip(p.top, p.top[1:], strict=False))
     assert any(progress.running is not None for progress in seen)
 

@@ -20,6 +20,7 @@ from stepsize.monitor.reporting import Report
 from stepsize.monitor.watching import Watch, watch
 from stepsize.training.batches import Stream, to_device
 from stepsize.training.calling import judged
+from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.loop import check_lr
@@ -224,7 +225,7 @@ class _Watched:
             evaluations=tuple(self._evaluations),
             divergence=lost,
             seconds=time.perf_counter() - self._began,
-            passes=3.0 * self._worked * self._task.accumulate,
+            passes=update_passes(self._worked * self._task.accumulate),
             initial=self._initial,
             model=self._stepper.model,
         )

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from stepsize.study.finding import find as find
     from stepsize.study.found import Found as Found
     from stepsize.study.jobs import Job as Job
-    from stepsize.study.jobs import Outcome as Outcome
-    from stepsize.study.jobs import Trial as Trial
     from stepsize.study.result import SweepResult as SweepResult
     from stepsize.study.rungs import RUNGS as RUNGS
     from stepsize.study.rungs import Rungs as Rungs
     from stepsize.study.samplers.catalog import SAMPLERS as SAMPLERS
     from stepsize.study.space import Space as Space
     from stepsize.study.space import as_space as as_space
-    from stepsize.study.sweeping import SweepProgress as SweepProgress
+    from stepsize.study.strategy import Strategy as Strategy
+    from stepsize.study.study import StudyOutcome as StudyOutcome
+    from stepsize.study.study import StudyProgress as StudyProgress
+    from stepsize.study.study import run_study as run_study
     from stepsize.study.sweeping import sweep as sweep
     from stepsize.study.workers import Local as Local
     from stepsize.study.workers import Workers as Workers
@@ -41,21 +42,22 @@ _HOMES = {
     "Found": "found",
     "Job": "jobs",
     "Local": "workers",
-    "Outcome": "jobs",
     "RUNGS": "rungs",
     "Round": "comparison",
     "Rungs": "rungs",
     "SAMPLERS": "samplers.catalog",
     "Space": "space",
     "Standing": "comparison",
-    "SweepProgress": "sweeping",
+    "Strategy": "strategy",
+    "StudyOutcome": "study",
+    "StudyProgress": "study",
     "SweepResult": "result",
-    "Trial": "jobs",
     "WORKERS": "crew",
     "Workers": "workers",
     "as_space": "space",
     "compare": "comparing",
     "find": "finding",
+    "run_study": "study",
     "sweep": "sweeping",
 }
 __all__ = [*sorted(_HOMES)]

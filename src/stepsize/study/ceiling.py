@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from stepsize.curves.numerals import number_text
-from stepsize.study.jobs import Outcome, Value
 from stepsize.study.space import Choice, Range, Space
+from stepsize.training.runs import Run, Value
 
 __all__ = ["Ceiling", "learn_ceiling"]
 
@@ -21,7 +21,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Group: TypeAlias = tuple[Value, ...]
 
 _PROBABLE = 0.75  # a rate that diverges more probably than this is not worth a training
-_NOISE = 0.01  # of outcomes that tell nothing: a bad seed, a lucky one
+_NOISE = 0.01  # of runs that tell nothing: a bad seed, a lucky one
 _WIDTHS = np.array([0.05, 0.15, 0.5])  # decades over which survival turns into divergence
 _WIDTH_ODDS = np.array([0.65, 0.3, 0.05])  # mostly sharp
 _TILT = 1.5  # decades by which one whole dimension is thought to move the ceiling, before anything was seen
@@ -29,7 +29,7 @@ _REACH = (0.5, 1.5)  # decades below and above all rates in which the ceiling ma
 _PLACES = 128  # candidates of the ceiling's place
 _TILTS = 64  # candidates of its tilt, in each of the two rounds
 _KEPT = 512  # members of the posterior that a ceiling is made of
-_LATEST = 256  # outcomes of a group that are looked at; more only cost time
+_LATEST = 256  # runs of a group that are looked at; more only cost time
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +75,11 @@ class Ceiling:
         Example:
             >>> from stepsize.study.jobs import Job, Trial
             >>> from stepsize.study.space import as_space
-            >>> def outcome(number, lr, diverged):
+            >>> def run(number, lr, diverged):
             ...     job = Job(Trial(number, {"lr": lr}), share=1.0, seed=0)
-            ...     return Outcome(job, math.inf, diverged_at=0.1) if diverged else Outcome(job, 1.0)
+            ...     return Run(job, math.inf, diverged_at=0.1) if diverged else Run(job, 1.0)
             >>> rates = [0.001, 0.01, 0.03, 0.1, 0.3, 1.0]
-            >>> seen = [outcome(number, lr, lr > 0.1) for number, lr in enumerate(rates)]
+            >>> seen = [run(number, lr, lr > 0.1) for number, lr in enumerate(rates)]
             >>> learn_ceiling(seen, as_space(lr=(1e-4, 1.0))).describe()
             'trainings diverge from lr 0.25 on (2 of 6 did)'
         """
@@ -101,16 +101,16 @@ class Ceiling:
         return f"from {rates} on{depends}{f' with {chosen}' if chosen else ''} ({diverged} of {count} did)"
 
 
-def learn_ceiling(outcomes: Sequence[Outcome], space: Space) -> Ceiling:
-    """Return the ceiling that ``outcomes`` tell of.
+def learn_ceiling(runs: Sequence[Run], space: Space) -> Ceiling:
+    """Return the ceiling that ``runs`` tell of.
 
     The model is logistic in log10 lr and linear in the other ranges' coordinates; its place is settled by the mean
-    over everything that the outcomes leave possible, so that a wide gap between the highest rate that survived and
+    over everything that the runs leave possible, so that a wide gap between the highest rate that survived and
     the lowest that diverged is mostly left open, one odd seed moves little, and where both happen the ceiling is
-    soft. It is found on a grid with draws from a fixed seed: the same outcomes give the same ceiling.
+    soft. It is found on a grid with draws from a fixed seed: the same runs give the same ceiling.
 
     Args:
-        outcomes: Of trials of this space, of any rung and seed; a trial counts once a seed, by its longest rung.
+        runs: Of trials of this space, of any rung and seed; a trial counts once a seed, by its longest rung.
         space: What is varied.
 
     Returns:
@@ -118,7 +118,7 @@ def learn_ceiling(outcomes: Sequence[Outcome], space: Space) -> Ceiling:
     """
     found: dict[Group, Floats] = {}
     counts: dict[Group, tuple[int, int]] = {}
-    for group, rows in _evidence(outcomes, space).items():
+    for group, rows in _evidence(runs, space).items():
         diverged = sum(fell for _, _, fell in rows)
         if not diverged:
             continue
@@ -129,21 +129,21 @@ def learn_ceiling(outcomes: Sequence[Outcome], space: Space) -> Ceiling:
     return Ceiling(space, found, counts)
 
 
-def _evidence(outcomes: Sequence[Outcome], space: Space) -> dict[Group, list[tuple[float, tuple[float, ...], bool]]]:
+def _evidence(runs: Sequence[Run], space: Space) -> dict[Group, list[tuple[float, tuple[float, ...], bool]]]:
     """Return log10 lr, coordinates and divergence of each trial and seed, by what was chosen from lists."""
-    if not any(outcome.diverged for outcome in outcomes):
+    if not any(run.diverged for run in runs):
         return {}  # the usual case, before anything is sorted
-    longest: dict[tuple[int, int], Outcome] = {}
-    for outcome in outcomes:
-        key = (outcome.job.trial.number, outcome.job.seed)
+    longest: dict[tuple[int, int], Run] = {}
+    for run in runs:
+        key = (run.trial.number, run.seed)
         known = longest.get(key)
         # What diverged over a short horizon is not made good by a longer one.
-        if known is None or (outcome.diverged, outcome.job.share) >= (known.diverged, known.job.share):
-            longest[key] = outcome
+        if known is None or (run.diverged, run.share) >= (known.diverged, known.share):
+            longest[key] = run
     rows: dict[Group, list[tuple[float, tuple[float, ...], bool]]] = {}
-    for outcome in longest.values():
-        trial = outcome.job.trial
-        row = (math.log10(trial.lr), _coordinates(space, trial.values), outcome.diverged)
+    for run in longest.values():
+        trial = run.trial
+        row = (math.log10(trial.lr), _coordinates(space, trial.values), run.diverged)
         rows.setdefault(_group(space, trial.values), []).append(row)
     return rows
 
@@ -207,7 +207,7 @@ def _tilts(places: Floats, rates: Floats, others: Floats, fell: NDArray[np.bool_
 
 
 def _evidence_of(tilts: Floats, places: Floats, rates: Floats, others: Floats, fell: NDArray[np.bool_]) -> Floats:
-    """Return the log likelihood of the outcomes, shape ``(tilts, places, widths)``."""
+    """Return the log likelihood of the runs, shape ``(tilts, places, widths)``."""
     reduced = rates[None, :] - tilts @ others.T  # the rate that would be as near to its ceiling at the middle
     sign = np.where(fell, 1.0, -1.0)
     logs = np.empty((len(tilts), len(places), len(_WIDTHS)))

@@ -16,12 +16,12 @@ import torch
 from stepsize.errors import InputError
 from stepsize.optimizers import OPTIMIZERS, optimizer_entry
 from stepsize.study.comparison import Comparison, Contender, Round, Standing, judge_round, steps_to
-from stepsize.study.jobs import Outcome
 from stepsize.study.result import SweepResult
-from stepsize.study.summary import judged_value, summarise
-from stepsize.study.sweeping import SweepProgress, seeds_of, sweep
-from stepsize.study.swept import SweptRun
+from stepsize.study.study import StudyProgress, seeds_of
+from stepsize.study.summary import summarise
+from stepsize.study.sweeping import sweep
 from stepsize.training import Changes, StreamingExecutor, Task, varied
+from stepsize.training.runs import Run
 
 __all__ = ["CLASSICS", "CompareProgress", "CompareWatcher", "coarse_rates", "compare", "fine_rates"]
 
@@ -36,7 +36,7 @@ class CompareProgress:
     Attributes:
         contender: What is being trained.
         phase: ``"tuning"`` or ``"final"``.
-        done: Trainings with an outcome.
+        done: Trainings with an run.
         total: How many there will be.
         best: The contender that reached the least value so far, with it; None at first.
         sweep: Where its sweep is.
@@ -47,7 +47,7 @@ class CompareProgress:
     done: int
     total: int
     best: tuple[str, float] | None
-    sweep: SweepProgress
+    sweep: StudyProgress
 
 
 CompareWatcher: TypeAlias = Callable[[CompareProgress], None]
@@ -220,32 +220,32 @@ class _Runner:
         return judge_round(timed, batch_size=size, target=level, untrained=self.untrained)
 
     def _standing(self, contender: Contender, size: int | None) -> Standing:
-        outcomes: list[Outcome] = []
+        runs: list[Run] = []
         lr: float | None = OPTIMIZERS[contender.optimizer].default_lr
         if contender.tuned:
             coarse = coarse_rates(self.spans[contender.optimizer], self.trials)
-            outcomes += self._run(contender, size, "coarse", coarse, [self.tuning]).outcomes
-            fine = fine_rates(coarse, _best(outcomes), self.trials - len(coarse))
+            runs += self._run(contender, size, "coarse", coarse, [self.tuning]).runs
+            fine = fine_rates(coarse, _best(runs), self.trials - len(coarse))
             if fine:
-                outcomes += self._run(contender, size, "fine", fine, [self.tuning]).outcomes
-            lr = _best(outcomes)
-        finals: tuple[SweptRun, ...] = ()
+                runs += self._run(contender, size, "fine", fine, [self.tuning]).runs
+            lr = _best(runs)
+        finals: tuple[Run, ...] = ()
         if lr is not None:
             finals = self._run(contender, size, "final", [lr], self.final).runs
         if finals:
-            value = float(np.mean([judged_value(run.outcome) for run in finals]))
+            value = float(np.mean([run.value for run in finals]))
             if math.isfinite(value) and (self.best is None or value < self.best[1]):
                 self.best = (contender.name, value)
         untrained = self.untrained if math.isfinite(self.untrained) else None
-        tried = [seen.job.trial.lr for seen in outcomes]
+        tried = [seen.trial.lr for seen in runs]
         return Standing(
             contender=contender,
             lr=lr,
             at_edge=bool(tried) and lr in (min(tried), max(tried)),
-            tuning=summarise(outcomes, untrained=untrained) if outcomes else None,
-            tuning_cost=math.fsum(seen.cost for seen in outcomes),
+            tuning=summarise(runs, untrained=untrained) if runs else None,
+            tuning_cost=math.fsum(seen.cost for seen in runs),
             finals=finals,
-            tuned_by=tuple(outcomes),
+            tuned_by=tuple(runs),
             steps_to_target={},
         )
 
@@ -254,7 +254,7 @@ class _Runner:
     ) -> SweepResult:
         before = self.done
 
-        def told(progress: SweepProgress) -> None:
+        def told(progress: StudyProgress) -> None:
             self.done = before + progress.done
             if self.watcher is not None:
                 kind = "final" if phase == "final" else "tuning"
@@ -282,13 +282,13 @@ def _fixed(contender: Contender, size: int | None) -> dict[str, Any]:
     return {name: [value] for name, value in given.items() if value is not None}
 
 
-def _best(outcomes: Sequence[Outcome]) -> float | None:
-    alive = [seen for seen in outcomes if math.isfinite(judged_value(seen))]
-    return min(alive, key=lambda seen: seen.value).job.trial.lr if alive else None
+def _best(runs: Sequence[Run]) -> float | None:
+    alive = [seen for seen in runs if math.isfinite(seen.value)]
+    return min(alive, key=lambda seen: seen.value).lr if alive else None
 
 
 def _timed(one: Standing, target: float) -> Standing:
-    return replace(one, steps_to_target={run.outcome.job.seed: steps_to(run, target) for run in one.finals})
+    return replace(one, steps_to_target={run.seed: steps_to(run, target) for run in one.finals})
 
 
 def _contenders(optimizers: Sequence[str], schedules: Sequence[str] | None) -> list[Contender]:

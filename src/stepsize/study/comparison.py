@@ -13,10 +13,9 @@ from stepsize.curves import Verdict
 from stepsize.curves.numerals import number_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise
 from stepsize.errors import InputError
-from stepsize.study.jobs import Outcome
-from stepsize.study.summary import Summary, judged_value, plain
-from stepsize.study.swept import SweptRun
+from stepsize.study.summary import Summary, plain
 from stepsize.training.conditions import Conditions
+from stepsize.training.runs import Run
 from stepsize.views import Chart
 
 __all__ = ["Comparison", "Contender", "Round", "Standing", "judge_round", "steps_to", "tuning_doubt"]
@@ -68,15 +67,15 @@ class Standing:
     at_edge: bool
     tuning: Summary | None
     tuning_cost: float
-    finals: tuple[SweptRun, ...]
-    tuned_by: tuple[Outcome, ...]
+    finals: tuple[Run, ...]
+    tuned_by: tuple[Run, ...]
     steps_to_target: Mapping[int, float]
     against_best: PairedComparison | None = None
 
     @property
     def judged(self) -> dict[int, float]:
         """The judged figure by seed, lower is better; infinite where it diverged."""
-        return {run.outcome.job.seed: judged_value(run.outcome) for run in self.finals}
+        return {run.seed: run.value for run in self.finals}
 
     @property
     def value(self) -> float:
@@ -91,17 +90,17 @@ class Standing:
     @property
     def train_loss(self) -> float:
         """The mean training loss over the last tenth, over the seeds that did not diverge."""
-        return _mean(run.outcome.train_loss for run in self.finals)
+        return _mean(run.train_loss for run in self.finals)
 
     @property
     def val_loss(self) -> float:
         """The mean loss on unseen data, over the seeds that did not diverge."""
-        return _mean(run.outcome.val_loss for run in self.finals)
+        return _mean(run.val_loss for run in self.finals)
 
     @property
     def diverged(self) -> int:
         """How many of the final trainings diverged."""
-        return sum(run.outcome.diverged for run in self.finals)
+        return sum(run.diverged for run in self.finals)
 
     @property
     def target_step(self) -> float:
@@ -111,7 +110,7 @@ class Standing:
     @property
     def seconds(self) -> float:
         """Mean wall time of a final training, its share where several ran at once."""
-        return _mean(run.outcome.seconds for run in self.finals)
+        return _mean(run.seconds for run in self.finals)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; a figure that is not finite becomes None."""
@@ -133,8 +132,7 @@ class Standing:
             "tuning_cost": self.tuning_cost,
             "doubt": self.doubt,
             "tuned_by": [
-                {"lr": seen.job.trial.lr, "value": judged_value(seen), "train_loss": seen.train_loss}
-                for seen in self.tuned_by
+                {"lr": seen.trial.lr, "value": seen.value, "train_loss": seen.train_loss} for seen in self.tuned_by
             ],
             "sensitivity": None if sensitivity is None else sensitivity.value,
             "basin": None if basin is None else {**asdict(basin), "decades": basin.decades},
@@ -226,7 +224,7 @@ class Comparison:
         """What all runs cost, in trainings."""
         standings = [standing for one in self.rounds for standing in one.standings]
         return math.fsum(
-            standing.tuning_cost + math.fsum(run.outcome.cost for run in standing.finals) for standing in standings
+            standing.tuning_cost + math.fsum(run.cost for run in standing.finals) for standing in standings
         )
 
     def plot(self, kind: Literal["final", "rates", "steps"] = "final") -> Chart:
@@ -306,14 +304,14 @@ def judge_round(
     return Round(batch_size, tuple(compared), target, leaders, _verdict(compared, leaders, untrained))
 
 
-def tuning_doubt(outcomes: Sequence[Outcome]) -> float:
+def tuning_doubt(runs: Sequence[Run]) -> float:
     """Return how much lower the judged figure may get between the rates that were tried, or beyond them.
 
     Between two worse rates it is the vertex of the parabola through the three, in log rate. Where one neighbour
     diverged, half of what the step from the other one gained; at an edge, all of it: as if it went on like that.
 
     Args:
-        outcomes: Of the search, one a rate.
+        runs: Of the search, one a rate.
 
     Returns:
         The difference, at least 0; 0 where a single rate is known.
@@ -321,12 +319,12 @@ def tuning_doubt(outcomes: Sequence[Outcome]) -> float:
     Example:
         >>> from stepsize.study.jobs import Job, Trial
         >>> def tried(values):
-        ...     return [Outcome(Job(Trial(n, {"lr": 10.0**n}), 1.0, 0), value) for n, value in enumerate(values)]
+        ...     return [Run(Job(Trial(n, {"lr": 10.0**n}), 1.0, 0), value) for n, value in enumerate(values)]
         >>> round(tuning_doubt(tried([0.5, 0.2, 0.3])), 3), round(tuning_doubt(tried([0.5, 0.4, 0.3])), 3)
         (0.013, 0.1)
     """
-    seen = sorted(outcomes, key=lambda outcome: outcome.job.trial.lr)
-    values = [judged_value(outcome) for outcome in seen]
+    seen = sorted(runs, key=lambda run: run.trial.lr)
+    values = [run.value for run in seen]
     alive = [index for index, value in enumerate(values) if math.isfinite(value)]
     if len(alive) < 2:
         return 0.0
@@ -339,12 +337,12 @@ def tuning_doubt(outcomes: Sequence[Outcome]) -> float:
         return gained[0]
     if len(gained) < 2:
         return gained[0] / 2
-    x = np.log([seen[index].job.trial.lr for index in (at - 1, at, at + 1)])
+    x = np.log([seen[index].trial.lr for index in (at - 1, at, at + 1)])
     a, b, _ = np.polyfit(x - x[1], [gained[0], 0.0, gained[1]], 2)
     return float(b * b / (4 * a)) if a > 0 else 0.0
 
 
-def steps_to(run: SweptRun, target: float) -> float:
+def steps_to(run: Run, target: float) -> float:
     """Return after how many updates the mean over 5 % of a run's losses was down at ``target``; infinite if never."""
     losses = np.asarray(run.losses, dtype=np.float64)
     if not len(losses) or math.isnan(target):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stepsize.study.summary import judged_value
 from stepsize.views import (
     Chart,
     ContenderLine,
@@ -46,10 +45,10 @@ def tuning_chart(found: Comparison) -> Chart:
     first = found.rounds[0]
     contenders = []
     for standing in first.standings:
-        seen = sorted(standing.tuned_by, key=lambda outcome: outcome.job.trial.lr)
+        seen = sorted(standing.tuned_by, key=lambda run: run.trial.lr)
         if seen:
-            lrs = [outcome.job.trial.lr for outcome in seen]
-            losses = [judged_value(outcome) for outcome in seen]
+            lrs = [run.trial.lr for run in seen]
+            losses = [run.value for run in seen]
             contenders.append(ContenderLine(standing.contender.name, lrs, losses, standing.lr))
     subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found, first)}."
     return contenders_chart(
@@ -86,7 +85,7 @@ def _trained(one: Round) -> list[Standing]:
 
 def _course(standing: Standing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return stretches of steps, and the mean loss over each and over the seeds that did not diverge."""
-    runs = [run for run in standing.finals if not run.outcome.diverged]
+    runs = [run for run in standing.finals if not run.diverged]
     shortest = min(len(run.losses) for run in runs)
     stretches = np.array_split(np.arange(shortest), min(_POINTS, shortest))
     steps = np.array([float(np.mean(runs[0].steps[stretch])) + 1 for stretch in stretches])

@@ -1,4 +1,4 @@
-"""The table of workers: who trains the jobs of a sweep, by name."""
+"""The table of workers: who trains the jobs of a study, by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stepsize.training.runs import Watcher
 
 __all__ = ["WORKERS", "Hire", "WorkersEntry", "workers_entry"]
 
-WAITS = 64  # jobs handed to a population at once where no proposal waits for an outcome
-LEARNS = 8  # … where proposals learn from outcomes: fewer at once are better informed, more are cheaper
+WAITS = 64  # jobs handed to a population at once where no proposal waits for an run
+LEARNS = 8  # … where proposals learn from runs: fewer at once are better informed, more are cheaper
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,12 @@ class Hire:
     Attributes:
         task: What to train.
         source: How the task travels to other processes: a Task, an import path or a built-in name.
-        learns: Whether proposals learn from outcomes.
+        learns: Whether proposals learn from runs.
         watcher: Called with the progress of runs.
         told: Called with sentences on what the workers do by themselves.
         count: How many processes; None is as many as there are cores.
         address: Of a Ray cluster.
+        threads: Of torch in each process; None shares the cores out.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class Hire:
     told: Callable[[str], None] | None = None
     count: int | None = None
     address: str | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def _in_order(wanted: Hire) -> Workers:
 def _processes(wanted: Hire) -> Workers:
     from stepsize.study.processes import Processes, usable_cores
 
-    return Processes(wanted.source, wanted.count or usable_cores(), watcher=wanted.watcher)
+    return Processes(wanted.source, wanted.count or usable_cores(), wanted.threads, watcher=wanted.watcher)
 
 
 def _ray(wanted: Hire) -> Workers:

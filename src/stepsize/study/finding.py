@@ -123,15 +123,15 @@ class _Search:
             policy = Policy(
                 horizon=self._task.horizon,
                 budget=(1 - _RESERVE) * self._budget,
-                cost=self._start.price,
+                cost=self._start.costs.run,
                 untrained=self._start.judged,
                 prior=_prior(self._task, ranged),
                 crowd=CROWD,
                 gain=gain.factor,
             )
             calls = 0 if ranged is None else ranged.calls
-            passes = 3 * self._task.accumulate * calls + self._start.val_passes(None) + gain.passes
-            policy.spent = passes / self._start.full_passes
+            costs = self._start.costs
+            policy.spent = costs.updates(calls) + costs.evaluation() + costs.full_runs(gain.passes)
             self._train(policy)
         finally:
             world.restore()
@@ -141,8 +141,7 @@ class _Search:
     def _bracket(self) -> RangeTest | None:
         """Run the range test, unless it would take most of a small budget."""
         steps = int(min(max(self._task.horizon * _RANGE_SHARE, _RAMP_STEPS[0]), _RAMP_STEPS[1]))
-        price = 3 * self._task.accumulate * (steps + _PROBE_CALLS) / self._start.full_passes
-        if price > _MOST_FOR_BRACKET * self._budget:
+        if self._start.costs.updates(steps + _PROBE_CALLS) > _MOST_FOR_BRACKET * self._budget:
             return None
         return range_test_task(self._task, steps=steps, seed=self._seed, watch=self._range_watch(steps))
 
@@ -162,15 +161,16 @@ class _Search:
 
     def _train(self, policy: Policy) -> None:
         while proposals := policy.ask():
+            limit = self._start.costs.val_limit
             settings = [
-                Setting(proposal.lr, self._seed + proposal.seed, proposal.steps, self._start.val_limit(proposal.steps))
+                Setting(proposal.lr, self._seed + proposal.seed, proposal.steps, limit(proposal.steps))
                 for proposal in proposals
             ]
             train = self._alone if len(settings) == 1 else self._together
             runs = train(self._task, settings, watcher=self._watcher)
             self._runs += runs
             # A crowd is over when its last member is: one that diverges early makes it cheaper, not free.
-            passes = [run.passes / self._start.full_passes for run in runs]
+            passes = [self._start.costs.full_runs(run.passes) for run in runs]
             price = policy.price(settings[0].steps, len(runs)) / policy.price(settings[0].steps, 1)
             share = min(price * max(passes) / sum(passes), 1.0)
             for proposal, run, cost in zip(proposals, runs, passes, strict=True):
@@ -202,7 +202,7 @@ class _Search:
         if longest is not None:
             crowded = sum(run.setting.steps == longest.setting.steps for run in self._runs) >= CROWD
             alone = gain.factor if crowded else 1.0  # the seconds of a member of a crowd are its share of them
-            wall = seconds * longest.passes / (longest.seconds * alone * self._start.full_passes)
+            wall = seconds * self._start.costs.full_runs(longest.passes) / (longest.seconds * alone)
         return Cost(policy.spent, wall, seconds, len(self._runs), gain.factor)
 
     def _train_optimum(self, policy: Policy) -> float | None:

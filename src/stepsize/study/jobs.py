@@ -1,34 +1,12 @@
-"""What a sweep is made of: trials, the jobs that train them, and what came out. Plain data."""
+"""What a strategy asks for; what came of it is a :class:`~stepsize.training.Run`. Plain data."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
-__all__ = ["Job", "Outcome", "Trial", "Value"]
+from stepsize.training.runs import Trial
 
-Value: TypeAlias = float | int | str
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point of the space.
-
-    Attributes:
-        number: From 0, in the order of proposal.
-        values: What was chosen, by name; ``"lr"`` is always there, the others are names of
-            :class:`~stepsize.training.Changes`.
-    """
-
-    number: int
-    values: Mapping[str, Value]
-
-    @property
-    def lr(self) -> float:
-        """The peak rate, absolute."""
-        return float(self.values["lr"])
+__all__ = ["Job"]
 
 
 @dataclass(frozen=True)
@@ -47,33 +25,5 @@ class Job:
 
     @property
     def key(self) -> tuple[int, float, int]:
-        """What tells it from all others of its sweep: trial number, rung, seed."""
+        """What tells it from all others of its study: trial number, rung, seed."""
         return (self.trial.number, self.share, self.seed)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a job.
-
-    Attributes:
-        job: The job.
-        value: The judged figure, lower is better; infinite if it diverged, NaN where it could not be judged.
-        diverged_at: The share of its updates after which it was given up as diverged; None where it was not.
-        train_loss: The mean training loss over its last tenth.
-        val_loss: The loss on unseen data; NaN where there are none.
-        cost: In trainings.
-        seconds: Wall time of the run, its share where several ran at once.
-    """
-
-    job: Job
-    value: float
-    diverged_at: float | None = None
-    train_loss: float = math.nan
-    val_loss: float = math.nan
-    cost: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def diverged(self) -> bool:
-        """Whether it was given up as diverged."""
-        return self.diverged_at is not None

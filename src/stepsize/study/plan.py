@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from stepsize.curves.numerals import span_text
 from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.jobs import Job, Outcome, Trial
+from stepsize.study.jobs import Job
 from stepsize.study.plan_ladder import Ladder, Promotion, promotion_notes, written_share
 from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rate_range, wider
 from stepsize.study.rungs import Rungs
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Space
+from stepsize.training.runs import Run, Trial
 
 __all__ = ["Plan"]
 
@@ -48,7 +49,7 @@ class Plan:
         ...     as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, rungs=Rungs.full(), seeds=(0, 1)
         ... )
         >>> while job := plan.ask():
-        ...     plan.tell(Outcome(job, value=(job.trial.lr - 0.1) ** 2))
+        ...     plan.tell(Run(job, value=(job.trial.lr - 0.1) ** 2))
         >>> plan.done, plan.notes
         (True, ['Repeated the 2 best trials on 1 further seed.'])
     """
@@ -74,7 +75,7 @@ class Plan:
         self._widen = widen
         self._more = per_decade(space, trials)
         self._trials: list[Trial] = []
-        self._outcomes: list[Outcome] = []  # grows; the sampler gets this very list
+        self._runs: list[Run] = []  # grows; the sampler gets this very list
         self._told: set[tuple[int, float, int]] = set()
         self._queue: deque[Job] = deque()  # decided, not asked for yet
         self._running: dict[tuple[int, float, int], Job] = {}
@@ -84,11 +85,11 @@ class Plan:
         self._widened = 0
         self._repeating = False
         self._ceiling: Ceiling | None = None
-        self._ceiling_of = 0  # from how many outcomes it was learned
-        self._diverged_in = 0  # how many outcomes there were when the last divergence was told
+        self._ceiling_of = 0  # from how many runs it was learned
+        self._diverged_in = 0  # how many runs there were when the last divergence was told
         self._events: list[str] = []
         self._recorded: deque[Trial] = deque()  # trials of a killed sweep that were not proposed again yet
-        self._early: dict[tuple[int, float, int], Outcome] = {}  # its outcomes whose job was not decided again yet
+        self._early: dict[tuple[int, float, int], Run] = {}  # its runs whose job was not decided again yet
 
     @property
     def space(self) -> Space:
@@ -101,9 +102,9 @@ class Plan:
         return tuple(self._trials)
 
     @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """All outcomes in the order in which they were told."""
-        return tuple(self._outcomes)
+    def runs(self) -> tuple[Run, ...]:
+        """All runs in the order in which they were told."""
+        return tuple(self._runs)
 
     @property
     def ceiling(self) -> Ceiling | None:
@@ -111,7 +112,7 @@ class Plan:
         if self._ceiling_of < self._diverged_in:
             # Learned from what came up to the last divergence, so that it does not matter when it is asked for.
             self._ceiling_of = self._diverged_in
-            self._ceiling = learn_ceiling(self._outcomes[: self._diverged_in], self._space)
+            self._ceiling = learn_ceiling(self._runs[: self._diverged_in], self._space)
         return self._ceiling
 
     @property
@@ -142,24 +143,24 @@ class Plan:
         self._running[job.key] = job
         return job
 
-    def tell(self, outcome: Outcome) -> None:
-        """Take the outcome of a job that was asked for.
+    def tell(self, run: Run) -> None:
+        """Take the run of a job that was asked for.
 
         Args:
-            outcome: What came of it.
+            run: What came of it.
 
         Raises:
             InputError: If its job is not awaited.
         """
-        key = outcome.job.key
+        key = run.key
         if key not in self._running:
             why = "was told before" if key in self._told else "is of a job that was not asked for"
-            raise InputError("outcome", key, why, "Tell each job that ask returned once")
+            raise InputError("run", key, why, "Tell each job that ask returned once")
         del self._running[key]
-        self._record(outcome)
+        self._record(run)
 
     def remaining(self) -> tuple[int, float]:
-        """Return how many jobs have no outcome yet, and what they cost in trainings, as far as can be foreseen.
+        """Return how many jobs have no run yet, and what they cost in trainings, as far as can be foreseen.
 
         Counts jobs that run, the trials to come, their promotions and repeats; a wider range and what diverges are
         not foreseen.
@@ -174,28 +175,28 @@ class Plan:
         left.append((again, 1.0))
         return sum(jobs for jobs, _ in left), sum(jobs * share for jobs, share in left)
 
-    def restore(self, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> None:
+    def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
         """Take up a plan that was killed: made with the same arguments, it goes on where that one was.
 
-        Jobs that were asked for and have no outcome are asked for again first.
+        Jobs that were asked for and have no run are asked for again first.
 
         Args:
             trials: All that it proposed; those of jobs that were asked for, too.
-            outcomes: All that it was told, in that order.
+            runs: All that it was told, in that order.
 
         Raises:
-            InputError: If this plan has begun already, the trials have gaps or an outcome comes twice.
+            InputError: If this plan has begun already, the trials have gaps or an run comes twice.
         """
         if self._trials or self._queue:
             raise InputError("restore", len(self._trials), "needs a plan that has not begun", "Make a new one")
-        self._recorded = deque(_all_trials(trials, outcomes))
+        self._recorded = deque(_all_trials(trials, runs))
         replayable = True
-        for outcome in outcomes:
-            replayable = replayable and self._reach(outcome.job.key)
+        for run in runs:
+            replayable = replayable and self._reach(run.key)
             if replayable:
-                self.tell(outcome)
+                self.tell(run)
             else:  # of a plan with other arguments: kept for when its job comes up
-                self._early[outcome.job.key] = outcome
+                self._early[run.key] = run
         while self._recorded and self.ask() is not None:
             pass
         self._queue.extendleft(reversed(self._running.values()))
@@ -209,14 +210,13 @@ class Plan:
                 return False
         return True
 
-    def _record(self, outcome: Outcome) -> None:
-        job = outcome.job
-        self._told.add(job.key)
-        self._outcomes.append(outcome)
-        if outcome.diverged:
-            self._diverged_in = len(self._outcomes)
-        if job.seed == self._seeds[0]:
-            self._promote(self._ladders[self._bracket[job.trial.number]].tell(outcome))
+    def _record(self, run: Run) -> None:
+        self._told.add(run.key)
+        self._runs.append(run)
+        if run.diverged:
+            self._diverged_in = len(self._runs)
+        if run.seed == self._seeds[0]:
+            self._promote(self._ladders[self._bracket[run.trial.number]].tell(run))
 
     def _promote(self, promotions: Iterable[Promotion]) -> None:
         first = self._seeds[0]
@@ -261,20 +261,20 @@ class Plan:
             # A rate outside was proposed after the range was widened, so the sampler had ended this round.
             return self._recorded.popleft() if inside else None
         running = {job.trial.number: job.trial for job in self._running.values()}
-        values = self._sampler.propose(number, self._outcomes, self._space, self.ceiling, [*running.values()])
+        values = self._sampler.propose(number, self._runs, self._space, self.ceiling, [*running.values()])
         if values is None:
             return None
         return Trial(number, moved_out(values, self._space, self.ceiling) if self._widened else values)
 
     def _grow(self) -> bool:
         """Widen the range of lr if the best lies at its edge; False if it is wide enough."""
-        edge = edge_of(self._outcomes, self._space)
+        edge = edge_of(self._runs, self._space)
         if edge is None:
             return False
         if self._widened >= self._widen:
             self._events.append(f"{edge.reason}; the range was not widened further (limit: {self._widen}).")
             return False
-        space = wider(edge, self._outcomes, self._space, self.ceiling)
+        space = wider(edge, self._runs, self._space, self.ceiling)
         if space is None:
             self._events.append(f"{edge.reason}; the range was not widened, because higher rates diverge.")
             return False
@@ -318,13 +318,13 @@ def _checked(trials: int, seeds: Sequence[int], repeats: int, widen: int) -> Non
         raise InputError("widen", widen, "must not be negative", "0 keeps the range as it is")
 
 
-def _all_trials(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[Trial]:
-    """Return every trial once in order of number, those that only an outcome tells of included."""
-    keys = [outcome.job.key for outcome in outcomes]
+def _all_trials(trials: Sequence[Trial], runs: Sequence[Run]) -> list[Trial]:
+    """Return every trial once in order of number, those that only an run tells of included."""
+    keys = [run.key for run in runs]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError("outcomes", twice, "must hold each job once")
-    known = {outcome.job.trial.number: outcome.job.trial for outcome in outcomes}
+        raise InputError("runs", twice, "must hold each job once")
+    known = {run.trial.number: run.trial for run in runs}
     known.update((trial.number, trial) for trial in trials)
     if sorted(known) != list(range(len(known))):
         raise InputError("trials", sorted(known), "must be numbered from 0 without gaps")

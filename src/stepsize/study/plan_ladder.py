@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from stepsize.study.jobs import Outcome, Trial
 from stepsize.study.rungs import Bracket, Rungs
+from stepsize.training.runs import Run, Trial
 
 __all__ = ["Ladder", "Promotion", "promotion_notes", "rank", "written_share"]
 
@@ -17,13 +17,13 @@ Promotion = tuple[int, float]
 """The number of a trial, and the rung that it goes on to, as a share of the full horizon."""
 
 
-def rank(outcome: Outcome) -> tuple[bool, float, int]:
-    """Return the key that sorts outcomes from the best to the worst.
+def rank(run: Run) -> tuple[bool, float, int]:
+    """Return the key that sorts runs from the best to the worst.
 
     The lower value is better, values that are not finite come last, and the earlier trial wins a tie.
     """
-    judged = math.isfinite(outcome.value)
-    return (not judged, outcome.value if judged else 0.0, outcome.job.trial.number)
+    judged = math.isfinite(run.value)
+    return (not judged, run.value if judged else 0.0, run.trial.number)
 
 
 @dataclass
@@ -71,18 +71,18 @@ class Ladder:
         self._rungs[0].entered += 1
         return self._rungs[0].share
 
-    def tell(self, outcome: Outcome) -> list[Promotion]:
-        """Take the outcome of a trial on a rung; returns who is promoted because of it."""
-        level = self._levels[outcome.job.share]
+    def tell(self, run: Run) -> list[Promotion]:
+        """Take the run of a trial on a rung; returns who is promoted because of it."""
+        level = self._levels[run.share]
         rung = self._rungs[level]
         rung.told += 1
         place = len(rung.ranked)
-        self._trials[outcome.job.trial.number] = outcome.job.trial
-        if outcome.diverged:
-            rung.gone.append(outcome.job.trial)
+        self._trials[run.trial.number] = run.trial
+        if run.diverged:
+            rung.gone.append(run.trial)
         else:
-            place = bisect(rung.ranked, rank(outcome))
-            insort(rung.ranked, rank(outcome))
+            place = bisect(rung.ranked, rank(run))
+            insort(rung.ranked, rank(run))
         promotions = [] if self._rules.waits else self._promote_early(level, place)
         return promotions + self._close()
 
@@ -102,7 +102,7 @@ class Ladder:
         return [(value, number) for unjudged, value, number in self._rungs[-1].ranked if not unjudged]
 
     def remaining(self, coming: int) -> list[tuple[int, float]]:
-        """Return (jobs without outcome, share) of each rung if ``coming`` more trials enter and all are judged."""
+        """Return (jobs without run, share) of each rung if ``coming`` more trials enter and all are judged."""
         expected = self._expected(coming)
         return [(count - rung.told, rung.share) for count, rung in zip(expected, self._rungs, strict=True)]
 

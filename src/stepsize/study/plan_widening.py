@@ -9,9 +9,9 @@ from typing import Literal
 
 from stepsize.curves.numerals import number_text
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Outcome, Value
 from stepsize.study.plan_ladder import rank
 from stepsize.study.space import Range, Space
+from stepsize.training.runs import Run, Value
 
 __all__ = ["Edge", "edge_of", "moved_out", "per_decade", "rate_range", "wider"]
 
@@ -28,50 +28,50 @@ class Edge:
 
     Attributes:
         side: Which.
-        best: The best outcome; None where every training diverged, so that all rates lie too high.
+        best: The best run; None where every training diverged, so that all rates lie too high.
     """
 
     side: Literal["lower", "upper"]
-    best: Outcome | None
+    best: Run | None
 
     @property
     def reason(self) -> str:
         """Why the range should be wider, as the beginning of a sentence."""
         if self.best is None:
             return "Every training diverged"
-        return f"The best rate, {number_text(self.best.job.trial.lr)}, lies at the {self.side} edge of its range"
+        return f"The best rate, {number_text(self.best.trial.lr)}, lies at the {self.side} edge of its range"
 
 
-def edge_of(outcomes: Sequence[Outcome], space: Space) -> Edge | None:
-    """Return at which edge of the range of lr the best outcome of the longest rung lies, None if at neither.
+def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
+    """Return at which edge of the range of lr the best run of the longest rung lies, None if at neither.
 
     At an edge is a rate within 5 % of the range in log lr, or the lowest or highest of all n rates tried if it is
     within 2 / n of the range (at most a quarter): the last of many that are spread over it.
 
     Args:
-        outcomes: Of all rungs, the diverged ones included.
+        runs: Of all rungs, the diverged ones included.
         space: What they were drawn from.
     """
     lr = rate_range(space)
-    if lr is None or not outcomes:
+    if lr is None or not runs:
         return None
-    finite = [outcome for outcome in outcomes if math.isfinite(outcome.value) and not outcome.diverged]
+    finite = [run for run in runs if math.isfinite(run.value) and not run.diverged]
     if not finite:
-        return Edge("lower", None) if all(outcome.diverged for outcome in outcomes) else None
-    longest = max(outcome.job.share for outcome in finite)
-    best = min((outcome for outcome in finite if outcome.job.share == longest), key=rank)
-    tried = {outcome.job.trial.lr for outcome in outcomes}
+        return Edge("lower", None) if all(run.diverged for run in runs) else None
+    longest = max(run.share for run in finite)
+    best = min((run for run in finite if run.share == longest), key=rank)
+    tried = {run.trial.lr for run in runs}
     span = math.log(lr.high / lr.low)
     near = max(_NEAR, min(2 / len(tried), _FAR)) if len(tried) > 2 else _NEAR
-    below = math.log(best.job.trial.lr / lr.low) / span
-    if below <= (near if best.job.trial.lr == min(tried) else _NEAR):
+    below = math.log(best.trial.lr / lr.low) / span
+    if below <= (near if best.trial.lr == min(tried) else _NEAR):
         return Edge("lower", best)
-    if 1 - below <= (near if best.job.trial.lr == max(tried) else _NEAR):
+    if 1 - below <= (near if best.trial.lr == max(tried) else _NEAR):
         return Edge("upper", best)
     return None
 
 
-def wider(edge: Edge, outcomes: Sequence[Outcome], space: Space, ceiling: Ceiling | None) -> Space | None:
+def wider(edge: Edge, runs: Sequence[Run], space: Space, ceiling: Ceiling | None) -> Space | None:
     """Return ``space`` with more of lr behind ``edge``, None where the ceiling forbids higher rates.
 
     By one decade; by the gap between the two outermost rates tried where that is larger and the outermost is the very
@@ -79,18 +79,18 @@ def wider(edge: Edge, outcomes: Sequence[Outcome], space: Space, ceiling: Ceilin
 
     Args:
         edge: The side.
-        outcomes: What led to it.
+        runs: What led to it.
         space: What they were drawn from.
         ceiling: What was learned of divergence; None where nothing was.
     """
     lr = rate_range(space)
     assert lr is not None  # without a range there is no edge
-    tried = sorted({outcome.job.trial.lr for outcome in outcomes})
+    tried = sorted({run.trial.lr for run in runs})
     if edge.side == "lower":
         gap = tried[1] / lr.low if len(tried) > 1 and math.isclose(tried[0], lr.low) else 1.0
         return space.widened("lr", low=lr.low / max(10.0, gap))
     assert edge.best is not None  # the upper edge has a best rate
-    bound = None if ceiling is None else ceiling.bound(edge.best.job.trial.values)
+    bound = None if ceiling is None else ceiling.bound(edge.best.trial.values)
     if bound is not None and bound <= lr.high:
         return None
     gap = lr.high / tried[-2] if len(tried) > 1 and math.isclose(tried[-1], lr.high) else 1.0

@@ -10,8 +10,8 @@ import numpy as np
 
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
-from stepsize.study.jobs import Value
 from stepsize.study.space import Dimension, Range, scale_of
+from stepsize.training.runs import Value
 from stepsize.views import (
     BestAgainstCostView,
     Chart,
@@ -46,14 +46,14 @@ def rates_chart(found: SweepResult) -> Chart:
     fit = None if curve is None else CurveFit(curve.lrs, curve.loss, curve.low, curve.high)
     points = tuple(
         CurvePoint(
-            seen.job.trial.lr,
+            seen.trial.lr,
             seen.value,
-            max(1, round(seen.job.share * conditions.horizon)),
-            seen.job.seed,
+            max(1, round(seen.share * conditions.horizon)),
+            seen.seed,
             seen.diverged,
             seen.train_loss,
         )
-        for seen in found.outcomes
+        for seen in found.runs
     )
     view = LrCurveView(
         points=points,
@@ -83,11 +83,11 @@ def map_chart(found: SweepResult) -> Chart:
     beside = next((one for one in found.space.free if one.name != "lr"), None)
     if beside is None:
         raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")
-    longest = max(outcome.job.share for outcome in found.outcomes)
+    longest = max(run.share for run in found.runs)
     runs = tuple(
-        MapRun(seen.job.trial.lr, seen.job.trial.values[beside.name], seen.value, diverged=seen.diverged)
-        for seen in found.outcomes
-        if seen.job.share == longest
+        MapRun(seen.trial.lr, seen.trial.values[beside.name], seen.value, diverged=seen.diverged)
+        for seen in found.runs
+        if seen.share == longest
     )
     name = beside.name.replace("_", " ")
     view = HeatMapView(
@@ -120,23 +120,23 @@ def _ridge(found: SweepResult, momenta: Sequence[Value]) -> tuple[MapGuide, ...]
 
 def curves_chart(found: SweepResult) -> Chart:
     """Return the training loss over time of every run on the longest horizon, coloured by rate."""
-    longest = max(run.outcome.job.share for run in found.runs)
+    longest = max(run.share for run in found.runs)
     curves = tuple(
         RateCurve(
-            lr=run.outcome.job.trial.lr,
+            lr=run.trial.lr,
             losses=run.losses,
-            val_loss=run.outcome.val_loss,
-            diverged_step=len(run.losses) - 1 if run.outcome.diverged else None,
-            seed=run.outcome.job.seed,
+            val_loss=run.val_loss,
+            diverged_step=len(run.losses) - 1 if run.diverged else None,
+            seed=run.seed,
         )
         for run in found.runs
-        if run.outcome.job.share == longest and len(run.losses)
+        if run.share == longest and len(run.losses)
     )
     return curves_by_rate_chart(CurvesByRateView(curves=curves, title=f"Training {found.conditions.task} by rate"))
 
 
 def _cost_subtitle(found: SweepResult, longest: float) -> str:
-    if all(outcome.job.share == longest for outcome in found.outcomes):
+    if all(run.share == longest for run in found.runs):
         return f"{len(found.runs)} runs."
     of = "the full horizon" if longest == 1 else f"{number_text(longest)} of the horizon"
     return f"Runs of {of}; what shorter ones cost is counted."
@@ -144,10 +144,10 @@ def _cost_subtitle(found: SweepResult, longest: float) -> str:
 
 def cost_chart(found: SweepResult) -> Chart:
     """Return the best value so far against what was spent, over the runs of the longest horizon."""
-    longest = max(outcome.job.share for outcome in found.outcomes)
-    spent = np.cumsum([outcome.cost for outcome in found.outcomes])
-    there = [index for index, outcome in enumerate(found.outcomes) if outcome.job.share == longest]
-    values = [found.outcomes[index].value for index in there]
+    longest = max(run.share for run in found.runs)
+    spent = np.cumsum([run.cost for run in found.runs])
+    there = [index for index, run in enumerate(found.runs) if run.share == longest]
+    values = [found.runs[index].value for index in there]
     series = CostSeries(found.name, spent[there], [value if math.isfinite(value) else math.inf for value in values])
     view = BestAgainstCostView(
         series=(series,),

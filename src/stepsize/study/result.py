@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from stepsize.curves.noisy_curve import NoisyCurve
 from stepsize.curves.sensitivity import LrSensitivity
 from stepsize.errors import InputError
-from stepsize.study.jobs import Outcome, Trial
 from stepsize.study.space import Space
-from stepsize.study.summary import Summary
-from stepsize.study.swept import SweptRun
+from stepsize.study.study import Stopped
+from stepsize.study.summary import Summary, plain, summarise
 from stepsize.training.conditions import Conditions
+from stepsize.training.runs import Run, Trial
 from stepsize.views import Chart
 
-__all__ = ["SweepResult"]
+__all__ = ["KIND", "SweepResult"]
+
+KIND = "sweep"
+"""Of the studies in a store."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +31,29 @@ class SweepResult:
         where: The store, without its password; None without one.
         conditions: What the rates are for; what the space varies is as the task has it.
         space: What was searched, as wide as it became.
-        summary: What was found, in full.
         notes: What the sweep did by itself, as sentences.
         runs: Every run, in the order in which they ended.
         untrained: The judged value before training.
         seconds: Wall time of this call.
         complete: Whether all that was planned was trained.
+        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty where it did not.
     """
 
     name: str
     where: str | None
     conditions: Conditions
     space: Space
-    summary: Summary
     notes: tuple[str, ...]
-    runs: tuple[SweptRun, ...]
+    runs: tuple[Run, ...]
     untrained: float
     seconds: float
     complete: bool
+    stopped: Stopped = ""
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What was found, in full; worked out when it is asked for first."""
+        return summarise(self.runs, untrained=self.untrained)
 
     @property
     def best(self) -> Trial | None:
@@ -80,11 +89,6 @@ class SweepResult:
     def status(self) -> str:
         """The answer as sentences."""
         return self.summary.status
-
-    @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """What came of every run."""
-        return tuple(run.outcome for run in self.runs)
 
     def plot(self, kind: Literal["rates", "map", "curves", "cost"] = "rates") -> Chart:
         """Return a chart.
@@ -125,20 +129,15 @@ class SweepResult:
         }
 
 
-def _run_json(run: SweptRun) -> dict[str, Any]:
-    outcome = run.outcome
-    finite = {name: value if abs(value) < float("inf") else None for name, value in _figures(outcome).items()}
+def _run_json(run: Run) -> dict[str, Any]:
+    figures = {"value": run.value, "train_loss": run.train_loss, "val_loss": run.val_loss}
     return {
-        "trial": outcome.job.trial.number,
-        **outcome.job.trial.values,
-        "share": outcome.job.share,
-        "seed": outcome.job.seed,
+        "trial": run.trial.number,
+        **run.trial.values,
+        "share": run.share,
+        "seed": run.seed,
         "status": run.status,
-        **finite,
-        "diverged_at": outcome.diverged_at,
-        "cost": outcome.cost,
+        **plain(figures),
+        "diverged_at": run.diverged_at,
+        "cost": run.cost,
     }
-
-
-def _figures(outcome: Outcome) -> dict[str, float]:
-    return {"value": outcome.value, "train_loss": outcome.train_loss, "val_loss": outcome.val_loss}

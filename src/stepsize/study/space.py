@@ -14,8 +14,7 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.optimizers import optimizer_entry
 from stepsize.schedules import Schedule, parse, write
-from stepsize.study.jobs import Value
-from stepsize.training.runs import Changes
+from stepsize.training.runs import Changes, Value
 
 __all__ = ["NAMES", "Choice", "Dimension", "Range", "Scale", "Space", "as_space", "scale_of"]
 

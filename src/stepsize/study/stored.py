@@ -8,14 +8,11 @@ from typing import Any
 
 from stepsize.errors import InputError
 from stepsize.store import Store
-from stepsize.study.jobs import Trial
-from stepsize.study.journal import KIND, read_runs
 from stepsize.study.plan import Plan
-from stepsize.study.result import SweepResult
+from stepsize.study.result import KIND, SweepResult
 from stepsize.study.rungs import Bracket, Rungs, rungs_entry
 from stepsize.study.samplers.catalog import sampler_entry
 from stepsize.study.space import Space
-from stepsize.study.summary import summarise
 from stepsize.training.conditions import Conditions
 
 __all__ = ["StoredSweep", "read_sweep", "stored_sweep"]
@@ -109,10 +106,9 @@ def read_sweep(store: Store, name: str) -> SweepResult:
         InputError: If it is no sweep.
     """
     kept = stored_sweep(store, name)
-    runs = read_runs(store, name)
+    runs = store.runs(name)
     plan = kept.plan()
-    trials = [Trial(record.number, record.values) for record in store.trials(name)]
-    plan.restore(trials, [run.outcome for run in runs])
+    plan.restore(store.trials(name), runs)
     task = kept.spec["task"]
     untrained = math.nan if task["untrained"] is None else task["untrained"]
     return SweepResult(
@@ -120,10 +116,9 @@ def read_sweep(store: Store, name: str) -> SweepResult:
         where=store.where,
         conditions=Conditions(**task["conditions"]),
         space=plan.space,
-        summary=summarise([run.outcome for run in runs], untrained=untrained),
         notes=tuple(plan.notes),
-        runs=tuple(runs),
+        runs=runs,
         untrained=untrained,
-        seconds=sum(run.outcome.seconds for run in runs),
+        seconds=sum(run.seconds for run in runs),
         complete=plan.done,
     )

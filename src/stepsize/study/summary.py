@@ -1,4 +1,4 @@
-"""From the outcomes of a sweep to its answer: pure numbers, trains nothing."""
+"""From the runs of a sweep to its answer: pure numbers, trains nothing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stepsize.curves.numerals import number_text, span_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise, two_way
 from stepsize.curves.ranks import RankAgreement, rank_agreement
 from stepsize.curves.sensitivity import Basin, LrSensitivity, basin, lr_sensitivity
-from stepsize.study.jobs import Outcome, Trial, Value
+from stepsize.training.runs import Run, Trial, Value
 
-__all__ = ["RungAgreement", "Summary", "judged_value", "plain", "summarise"]
+__all__ = ["RungAgreement", "Summary", "plain", "summarise"]
 
 _Key: TypeAlias = frozenset[tuple[str, Value]]
 
 _BEYOND = 0.5  # probability of a best rate beyond all that were tried from which the answer lies at the edge
-_FITTED = 96  # outcomes that the curve is fitted to, at most
+_FITTED = 96  # runs that the curve is fitted to, at most
 _CONTENDERS = 0.5  # share of the settings, the best ones, whose noise is pooled
 
 
@@ -126,33 +126,33 @@ class Summary:
         return told
 
 
-def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) -> Summary:
-    """Read the answer of a sweep off its outcomes.
+def summarise(runs: Sequence[Run], *, untrained: float | None = None) -> Summary:
+    """Read the answer of a sweep off its runs.
 
     Settings are compared on the longest rung that any reached. Their levels are means over seeds, corrected for what
     each seed does to all settings alike, so that nobody wins by having been trained on the lucky seed only; a
     setting of which a run diverged does not win. The curve, the interval and the sensitivity are those of the rate
     with the other values held at the best setting's, where at least three rates were trained so; else of all
-    outcomes, whose other values then act as noise.
+    runs, whose other values then act as noise.
 
     Args:
-        outcomes: In the order in which they were told.
+        runs: In the order in which they were told.
         untrained: The judged value before training; None where it is not known.
 
     Returns:
-        The summary; without any outcome it says so.
+        The summary; without any run it says so.
 
     Example:
         >>> from stepsize.study.jobs import Job
         >>> runs = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.4, 1e-1: 0.7}
         >>> jobs = [Job(Trial(number, {"lr": lr}), 1.0, seed) for number, lr in enumerate(runs) for seed in (0, 1)]
-        >>> found = summarise([Outcome(job, runs[job.trial.lr] + 0.01 * job.seed, cost=1.0) for job in jobs])
+        >>> found = summarise([Run(job, runs[job.trial.lr] + 0.01 * job.seed, cost=1.0) for job in jobs])
         >>> found.best.lr, found.verdict.code
         (0.01, 'clear')
     """
-    settings = _Settings.of(outcomes)
-    ranked = settings.ranked(lambda outcome: outcome.value)
-    by_train = settings.ranked(lambda outcome: outcome.train_loss)
+    settings = _Settings.of(runs)
+    ranked = settings.ranked(lambda run: run.value)
+    by_train = settings.ranked(lambda run: run.train_loss)
     best = ranked[0] if ranked else None
     second = ranked[1] if len(ranked) > 1 else None
     values = settings.values
@@ -163,9 +163,9 @@ def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) ->
         comparison = compare_pairs(values[best], values[second], noise=pooled_noise(others))
     held = settings.beside(best)
     curve = _curve(held, untrained)
-    lrs, judged = [o.job.trial.lr for o in held], [judged_value(o) for o in held]
-    lost = [o.job.trial.lr for o in outcomes if math.isinf(judged_value(o))]
-    alive = [o.job.trial.lr for o in outcomes if math.isfinite(judged_value(o))]
+    lrs, judged = [o.trial.lr for o in held], [o.value for o in held]
+    lost = [o.trial.lr for o in runs if math.isinf(o.value)]
+    alive = [o.trial.lr for o in runs if math.isfinite(o.value)]
     value = math.nan if best is None else float(np.mean(list(values[best].values())))
     answer = _Answer(settings, best, value, second, comparison, curve, untrained)
     return Summary(
@@ -185,9 +185,9 @@ def summarise(outcomes: Sequence[Outcome], *, untrained: float | None = None) ->
         diverged=len(lost),
         highest_survivor=max(alive, default=None),
         lowest_diverged=min(lost, default=None),
-        cost=math.fsum(outcome.cost for outcome in outcomes),
-        seconds=math.fsum(outcome.seconds for outcome in outcomes),
-        runs=len(outcomes),
+        cost=math.fsum(run.cost for run in runs),
+        seconds=math.fsum(run.seconds for run in runs),
+        runs=len(runs),
         verdict=answer.verdict(),
     )
 
@@ -200,81 +200,74 @@ def _interval(curve: NoisyCurve | None, lr: float | None) -> tuple[float, float]
     return (low, high) if lr is None else (min(low, lr), max(high, lr))
 
 
-def judged_value(outcome: Outcome) -> float:
-    """Return the judged figure of a run, infinite if it diverged."""
-    return math.inf if outcome.diverged else outcome.value
-
-
 def _key(trial: Trial) -> _Key:
     return frozenset(trial.values.items())
 
 
 @dataclass(frozen=True, eq=False)
 class _Settings:
-    """The outcomes of a sweep by setting; trials with the same values are one setting.
+    """The runs of a sweep by setting; trials with the same values are one setting.
 
     Attributes:
-        outcomes: All, in the order of being told.
+        runs: All, in the order of being told.
         longest: Those of the longest rung that are known.
         trials: The first trial of each setting.
     """
 
-    outcomes: tuple[Outcome, ...]
-    longest: tuple[Outcome, ...]
+    runs: tuple[Run, ...]
+    longest: tuple[Run, ...]
     trials: Mapping[_Key, Trial]
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> _Settings:
-        longest = max((outcome.job.share for outcome in outcomes), default=1.0)
+    def of(cls, runs: Sequence[Run]) -> _Settings:
+        longest = max((run.share for run in runs), default=1.0)
         trials: dict[_Key, Trial] = {}
-        for outcome in outcomes:
-            trials.setdefault(_key(outcome.job.trial), outcome.job.trial)
-        known = tuple(o for o in outcomes if o.job.share == longest and not math.isnan(judged_value(o)))
-        return cls(tuple(outcomes), known, trials)
+        for run in runs:
+            trials.setdefault(_key(run.trial), run.trial)
+        known = tuple(o for o in runs if o.share == longest and not math.isnan(o.value))
+        return cls(tuple(runs), known, trials)
 
     @property
     def values(self) -> dict[_Key, dict[int, float]]:
         """What each setting reached on the longest rung, by seed."""
         return _by_setting(self.longest)
 
-    def ranked(self, figure: Callable[[Outcome], float]) -> list[_Key]:
+    def ranked(self, figure: Callable[[Run], float]) -> list[_Key]:
         """Return the settings of which no run diverged on the longest rung, best first by ``figure``."""
-        lost = {_key(outcome.job.trial) for outcome in self.longest if math.isinf(judged_value(outcome))}
-        safe = [o for o in self.longest if math.isfinite(figure(o)) and _key(o.job.trial) not in lost]
+        lost = {_key(run.trial) for run in self.longest if math.isinf(run.value)}
+        safe = [o for o in self.longest if math.isfinite(figure(o)) and _key(o.trial) not in lost]
         if not safe:
             return []
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(_key(o.job.trial) for o in safe))}
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(_key(o.trial) for o in safe))}
         fit = two_way(
-            np.array([numbers[_key(o.job.trial)] for o in safe]),
-            np.array([o.job.seed for o in safe]),
+            np.array([numbers[_key(o.trial)] for o in safe]),
+            np.array([o.seed for o in safe]),
             np.array([figure(o) for o in safe], dtype=np.float64),
         )
         return sorted(numbers, key=lambda key: (float(fit.levels[numbers[key]]), numbers[key]))
 
-    def beside(self, best: _Key | None) -> list[Outcome]:
-        """Return the outcomes on the longest rung that differ from ``best`` in the rate only; all where too few do."""
+    def beside(self, best: _Key | None) -> list[Run]:
+        """Return the runs on the longest rung that differ from ``best`` in the rate only; all where too few do."""
         if best is None:
             return list(self.longest)
         rest = dict(best)
         del rest["lr"]
-        same = [o for o in self.longest if {k: v for k, v in o.job.trial.values.items() if k != "lr"} == rest]
-        return (
-            same if len({o.job.trial.lr for o in same if math.isfinite(judged_value(o))}) >= 3 else list(self.longest)
-        )
+        same = [o for o in self.longest if {k: v for k, v in o.trial.values.items() if k != "lr"} == rest]
+        return same if len({o.trial.lr for o in same if math.isfinite(o.value)}) >= 3 else list(self.longest)
 
     def gap(self, best: _Key | None) -> float:
         """Return the mean of loss on unseen data less training loss of a setting."""
-        gaps = [o.val_loss - o.train_loss for o in self.longest if _key(o.job.trial) == best and not o.diverged]
+        gaps = [o.val_loss - o.train_loss for o in self.longest if _key(o.trial) == best and not o.diverged]
         return float(np.mean(gaps)) if gaps else math.nan
 
     def best_so_far(self) -> tuple[tuple[float, float], ...]:
         """Return (cost, lowest value of a run on the longest rung): at each improvement, and at the end."""
         points: list[tuple[float, float]] = []
         cost, best, counted = 0.0, math.inf, set(map(id, self.longest))
-        for outcome in self.outcomes:
-            cost += outcome.cost
-            if id(outcome) in counted and judged_value(outcome) < best:
-                best = outcome.value
+        for run in self.runs:
+            cost += run.cost
+            if id(run) in counted and run.value < best:
+                best = run.value
                 points.append((cost, best))
         if points and cost > points[-1][0]:
             points.append((cost, best))
@@ -283,45 +276,45 @@ class _Settings:
     def agreements(self, untrained: float | None) -> tuple[RungAgreement, ...]:
         """Return how each shorter rung ranks the settings, against the longest."""
         end = _means(self.longest)
-        longest = max((outcome.job.share for outcome in self.outcomes), default=1.0)
+        longest = max((run.share for run in self.runs), default=1.0)
         found = []
-        for share in sorted({o.job.share for o in self.outcomes if o.job.share < longest}):
-            rung = _means([o for o in self.outcomes if o.job.share == share and not math.isnan(judged_value(o))])
+        for share in sorted({o.share for o in self.runs if o.share < longest}):
+            rung = _means([o for o in self.runs if o.share == share and not math.isnan(o.value)])
             found.append(RungAgreement(share, rank_agreement(rung, end, untrained=untrained)))
         return tuple(found)
 
 
-def _by_setting(outcomes: Sequence[Outcome]) -> dict[_Key, dict[int, float]]:
+def _by_setting(runs: Sequence[Run]) -> dict[_Key, dict[int, float]]:
     found: dict[_Key, dict[int, float]] = {}
-    for outcome in outcomes:
-        found.setdefault(_key(outcome.job.trial), {})[outcome.job.seed] = judged_value(outcome)
+    for run in runs:
+        found.setdefault(_key(run.trial), {})[run.seed] = run.value
     return found
 
 
-def _means(outcomes: Sequence[Outcome]) -> dict[_Key, float]:
-    return {key: float(np.mean(list(by_seed.values()))) for key, by_seed in _by_setting(outcomes).items()}
+def _means(runs: Sequence[Run]) -> dict[_Key, float]:
+    return {key: float(np.mean(list(by_seed.values()))) for key, by_seed in _by_setting(runs).items()}
 
 
-def _thinned(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    """Return at most _FITTED outcomes: those nearest to the best rate, and an even choice of the others.
+def _thinned(runs: Sequence[Run]) -> Sequence[Run]:
+    """Return at most _FITTED runs: those nearest to the best rate, and an even choice of the others.
 
     The time of the fit grows with the third power of their number, and far from the best one they say little.
     """
-    if len(outcomes) <= _FITTED:
-        return outcomes
-    best = min(outcomes, key=judged_value).job.trial.lr
-    order = sorted(outcomes, key=lambda outcome: abs(math.log(outcome.job.trial.lr / best)))
+    if len(runs) <= _FITTED:
+        return runs
+    best = min(runs, key=lambda run: run.value).lr
+    order = sorted(runs, key=lambda run: abs(math.log(run.trial.lr / best)))
     near, far = order[: _FITTED // 2], order[_FITTED // 2 :]
     return near + [far[round(k)] for k in np.linspace(0, len(far) - 1, _FITTED - len(near))]
 
 
-def _curve(outcomes: Sequence[Outcome], untrained: float | None) -> NoisyCurve | None:
-    if len({o.job.trial.lr for o in outcomes if math.isfinite(judged_value(o))}) < 3:
+def _curve(runs: Sequence[Run], untrained: float | None) -> NoisyCurve | None:
+    if len({o.trial.lr for o in runs if math.isfinite(o.value)}) < 3:
         return None
-    outcomes = _thinned(outcomes)
-    lrs = [outcome.job.trial.lr for outcome in outcomes]
-    seeds = [outcome.job.seed for outcome in outcomes]
-    return fit_noisy_curve(lrs, [judged_value(o) for o in outcomes], seeds, untrained=untrained)
+    runs = _thinned(runs)
+    lrs = [run.trial.lr for run in runs]
+    seeds = [run.seed for run in runs]
+    return fit_noisy_curve(lrs, [o.value for o in runs], seeds, untrained=untrained)
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,7 +364,7 @@ class _Answer:
     def _without_any(self) -> Verdict:
         if not self.settings.longest:
             return Verdict("nothing-trained", "No answer: no run has ended that could be judged.", False)
-        lost = [o.job.trial.lr for o in self.settings.longest if math.isinf(judged_value(o))]
+        lost = [o.trial.lr for o in self.settings.longest if math.isinf(o.value)]
         return Verdict(
             "all-diverged",
             f"No answer: every setting diverged, down to lr {number_text(min(lost))}. Try lower rates, a warm-up or a "
@@ -388,7 +381,7 @@ class _Answer:
     def _edge(self) -> str:
         """Return at which edge of all rates tried, on any rung, the best one lies: "lower", "higher", or neither."""
         assert self.best is not None
-        tried = sorted({outcome.job.trial.lr for outcome in self.settings.outcomes})
+        tried = sorted({run.trial.lr for run in self.settings.runs})
         lr = self.settings.trials[self.best].lr
         if len(tried) < 2:
             return ""

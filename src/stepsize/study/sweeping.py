@@ -1,34 +1,26 @@
-"""The sweep: a plan asks, workers train, the journal keeps, and the answer is read off what came out."""
+"""The sweep: a study whose strategy is a plan, and the answer that is read off what came out."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
 
-from stepsize.errors import InputError, StoreError
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.study.crew import LEARNS, WAITS, Hire, workers_entry
-from stepsize.study.jobs import Job, Outcome
 from stepsize.study.plan import Plan
-from stepsize.study.result import SweepResult
+from stepsize.study.result import KIND, SweepResult
 from stepsize.study.rungs import Rungs, rungs_entry
 from stepsize.study.samplers.catalog import sampler_entry
 from stepsize.study.space import Range, Space, as_space
-from stepsize.study.summary import summarise
-from stepsize.study.swept import SweptRun
-from stepsize.study.workers import Local, Workers
-from stepsize.training import Changes, Progress, Run, Setting, StreamingExecutor, Task, varied
+from stepsize.study.study import StudyWatcher, run_study, seeds_of
+from stepsize.study.workers import Workers
 from stepsize.training.conditions import Conditions
-from stepsize.training.start import Start, look_at_start
+from stepsize.training.executor import StreamingExecutor
+from stepsize.training.start import look_at_start
+from stepsize.training.task import Task
 
-__all__ = ["SweepProgress", "SweepWatcher", "seeds_of", "sweep"]
+__all__ = ["sweep"]
 
 _UNKNOWN_RANGE = (1e-5, 0.1)  # of lr, for an optimizer that the catalog does not know
 _PER_DECADE = 4  # trials, where only the rate is searched
@@ -36,42 +28,6 @@ _PER_DIMENSION = 16  # … where more is
 _MOST = 64  # trials, unless more are asked for
 _START, _ETA = 1 / 16, 4  # of rungs that are named
 _FORMAT = 1  # of the specification that a store keeps
-
-
-@dataclass(frozen=True)
-class SweepProgress:
-    """Where a sweep is: told to whoever watches, after each outcome and each update of a run.
-
-    Attributes:
-        name: Of the sweep.
-        done: Jobs with an outcome.
-        remaining: Jobs without one, as far as can be foreseen.
-        spent: In trainings.
-        to_spend: In trainings, as far as can be foreseen.
-        seconds: Wall time since the sweep, or this part of it, began.
-        resumed: How many of the jobs done were taken over from before.
-        diverged: Jobs that diverged.
-        top: The best outcomes on the longest rung so far, best first, at most five.
-        notes: What the sweep did by itself, as sentences.
-        outcome: What just came out; None between outcomes.
-        running: The update just made; None at an outcome.
-    """
-
-    name: str
-    done: int
-    remaining: int
-    spent: float
-    to_spend: float
-    seconds: float
-    resumed: int
-    diverged: int
-    top: tuple[Outcome, ...]
-    notes: tuple[str, ...]
-    outcome: Outcome | None = None
-    running: Progress | None = None
-
-
-SweepWatcher: TypeAlias = Callable[[SweepProgress], None]
 
 
 def sweep(
@@ -87,9 +43,12 @@ def sweep(
     store: Any = None,
     name: str | None = None,
     seed: int = 0,
-    watcher: SweepWatcher | None = None,
+    watcher: StudyWatcher | None = None,
     source: Any = None,
     asked: Mapping[str, Any] | None = None,
+    budget: float | None = None,
+    seconds: float | None = None,
+    on_interrupt: Literal["raise", "answer"] = "raise",
     **others: Any,
 ) -> SweepResult:
     """Search the peak rate of ``task``, alone or with what goes with it, and say how far the answer can be trusted.
@@ -116,9 +75,12 @@ def sweep(
             was stopped goes on from there when it is called again. None keeps nothing.
         name: Of the sweep in the store; None makes one from the task and what is asked for.
         seed: Of the sampler.
-        watcher: Called with a :class:`SweepProgress`.
+        watcher: Called with a :class:`StudyProgress`.
         source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
         asked: Plain values that the store keeps with the sweep, such as what the task was made from.
+        budget: In full runs: no run is begun whose cost does not fit; None for no limit.
+        seconds: Wall time of this call, after which no run is begun; None for no limit.
+        on_interrupt: What Ctrl-C does: ``"raise"`` passes it on, ``"answer"`` returns what is known.
         others: What is searched or fixed beside the rate, by the names of :class:`~stepsize.training.Changes`:
             ``momentum=(0.5, 0.99)``, ``batch_size=[32, 64]``, ``optimizer=["sgd", "adamw"]``, ...
 
@@ -144,7 +106,6 @@ def sweep(
     space = as_space(lr=_range(task) if lr is None else lr, **others)
     chosen = sampler or ("grid" if len(space.free) <= 1 else "tpe")
     entry = sampler_entry(chosen)
-    crew = workers_entry(workers).hire if isinstance(workers, str) else partial(_own, workers)
     count = _trials(space) if trials is None else trials
     climbed = rungs if isinstance(rungs, Rungs) else rungs_entry(rungs).make(_START, _ETA)
     own = seeds_of(task, seeds)
@@ -170,172 +131,34 @@ def sweep(
         "repeats": repeats,
         "asked": dict(asked or {}),
     }
-    name = name or f"{task.name}-{_short_digest(spec)}"
-    with ExitStack() as open_things:
-        journal = _journal(store, name, spec, open_things)
-        running = _Running(task, name, plan, start, journal, watcher)
-        wanted = Hire(task, source or task, entry.learns, running.update if watcher else None, running.tell)
-        hired = open_things.enter_context(crew(wanted))
-        return running.run(hired)
-
-
-class _Running:
-    """One sweep while it goes on."""
-
-    def __init__(
-        self,
-        task: Task,
-        name: str,
-        plan: Plan,
-        start: Start,
-        journal: Any | None,
-        watcher: SweepWatcher | None,
-    ) -> None:
-        self._began = time.perf_counter()
-        self._task = task
-        self._name = name
-        self._plan = plan
-        self._start = start
-        self._journal = journal
-        self._watcher = watcher
-        self._runs: list[SweptRun] = []
-        self._told: list[str] = []
-        self._top: list[Outcome] = []
-        self._flying: dict[int, Job] = {}
-        self._tickets = 0
-        self._resumed = 0
-        self._spent = 0.0
-
-    def run(self, workers: Workers) -> SweepResult:
-        """Train what the plan asks for and return the answer."""
-        if self._journal is not None:
-            trials, runs = self._journal.history()
-            self._plan.restore(trials, [run.outcome for run in runs])
-            for run in runs:
-                self._take(run)
-            self._resumed = len(runs)
-        try:
-            while self._submit(workers):
-                for ticket, run in workers.collect():
-                    self._end(self._flying.pop(ticket), run)
-                    self._submit(workers)  # whoever is free goes on at once
-        except BaseException:
-            if self._journal is not None:
-                self._journal.finish("interrupted")
-                with suppress(StoreError):  # what stopped the sweep is the news
-                    self._journal.mirror(self._plan.space)
-            raise
-        if self._journal is not None:
-            self._journal.finish("done")
-            self._journal.mirror(self._plan.space)
-        return self._result()
-
-    def tell(self, sentence: str) -> None:
-        """Take note of what the workers did by themselves."""
-        self._told.append(f"{sentence[:1].upper()}{sentence[1:]}.")
-
-    def update(self, progress: Progress) -> None:
-        """Pass on the progress of a run."""
-        if self._watcher is not None:
-            self._watcher(self._progress(running=progress))
-
-    def _submit(self, workers: Workers) -> bool:
-        """Keep the workers busy; return whether anything is under way."""
-        while len(self._flying) < workers.capacity and (job := self._plan.ask()) is not None:
-            if self._journal is not None and workers.capacity > 1:
-                self._journal.add_trial(job.trial)  # several are under way: what they are is not to be guessed anew
-            self._tickets += 1
-            self._flying[self._tickets] = job
-            workers.submit(self._tickets, self._setting(job))
-        return bool(self._flying)
-
-    def _setting(self, job: Job) -> Setting:
-        changes = Changes(**{key: value for key, value in job.trial.values.items() if key != "lr"})  # type: ignore[arg-type]
-        horizon = varied(self._task, changes).horizon
-        steps = max(1, round(job.share * horizon))
-        limit = None if steps >= horizon else self._start.val_limit(max(1, round(job.share * self._start.horizon)))
-        return Setting(job.trial.lr, job.seed, steps, limit, changes)
-
-    def _end(self, job: Job, run: Run) -> None:
-        outcome = self._outcome(job, run)
-        if self._journal is not None:
-            self._journal.add(outcome, run)
-        self._plan.tell(outcome)
-        self._take(SweptRun.of(outcome, run))
-        if self._watcher is not None:
-            self._watcher(self._progress(outcome=outcome))
-
-    def _outcome(self, job: Job, run: Run) -> Outcome:
-        batch_size = run.setting.changes.batch_size or self._start.batch_size
-        size = batch_size / self._start.batch_size  # a pass over larger batches is dearer
-        diverged = None if run.divergence is None else min(1.0, run.divergence.step / run.setting.steps)
-        return Outcome(
-            job,
-            run.judged(self._task.judge, maximize=self._task.maximize),
-            diverged,
-            run.train_loss,
-            run.val_loss,
-            run.passes * size / self._start.full_passes,
-            run.seconds,
-        )
-
-    def _take(self, run: SweptRun) -> None:
-        self._runs.append(run)
-        self._spent += run.outcome.cost
-        if math.isfinite(run.outcome.value):
-            longest = max(run.outcome.job.share, *(seen.job.share for seen in self._top), 0.0)
-            ranked = [seen for seen in (*self._top, run.outcome) if seen.job.share == longest]
-            self._top = sorted(ranked, key=lambda seen: seen.value)[:5]
-
-    def _progress(self, outcome: Outcome | None = None, running: Progress | None = None) -> SweepProgress:
-        jobs, cost = self._plan.remaining()
-        return SweepProgress(
-            name=self._name,
-            done=len(self._runs),
-            remaining=jobs,
-            spent=self._spent,
-            to_spend=cost,
-            seconds=time.perf_counter() - self._began,
-            resumed=self._resumed,
-            diverged=sum(run.outcome.diverged for run in self._runs),
-            top=tuple(self._top),
-            notes=self._notes(),
-            outcome=outcome,
-            running=running,
-        )
-
-    def _notes(self) -> tuple[str, ...]:
-        return (*self._told, *self._plan.notes)
-
-    def _result(self) -> SweepResult:
-        return SweepResult(
-            name=self._name,
-            where=None if self._journal is None else self._journal.where,
-            conditions=Conditions.of(self._task, self._start.batch_size),
-            space=self._plan.space,
-            summary=summarise([run.outcome for run in self._runs], untrained=self._start.judged),
-            notes=self._notes(),
-            runs=tuple(self._runs),
-            untrained=self._start.judged,
-            seconds=time.perf_counter() - self._began,
-            complete=self._plan.done,
-        )
-
-
-def _own(workers: StreamingExecutor | Workers, wanted: Hire) -> Workers:
-    if isinstance(workers, Workers):
-        return workers
-    return Local(wanted.task, workers, capacity=LEARNS if wanted.learns else WAITS, watcher=wanted.watcher)
-
-
-def _journal(store: Any, name: str, spec: dict[str, Any], open_things: ExitStack) -> Any | None:
-    if store is None:
-        return None
-    from stepsize.store import Store
-    from stepsize.study.journal import Journal
-
-    opened = store if isinstance(store, Store) else open_things.enter_context(Store.open(store))
-    return open_things.enter_context(Journal(opened, name, spec))
+    found = run_study(
+        task,
+        plan,
+        start=start,
+        workers=workers,
+        source=source,
+        learns=entry.learns,
+        store=store,
+        name=name,
+        kind=KIND,
+        spec=spec,
+        watcher=watcher,
+        budget=budget,
+        seconds=seconds,
+        on_interrupt=on_interrupt,
+    )
+    return SweepResult(
+        name=found.name,
+        where=found.where,
+        conditions=Conditions.of(task, start.batch_size),
+        space=plan.space,
+        notes=found.notes,
+        runs=found.runs,
+        untrained=start.judged,
+        seconds=found.seconds,
+        complete=found.complete,
+        stopped=found.stopped,
+    )
 
 
 def _range(task: Task) -> tuple[float, float]:
@@ -349,23 +172,3 @@ def _trials(space: Space) -> int:
     if not isinstance(rates, Range):
         return len(rates.values)
     return min(_MOST, max(3, round(_PER_DECADE * math.log10(rates.high / rates.low)) + 1))
-
-
-def seeds_of(task: Task, seeds: int | Sequence[int], *, first: int | None = None) -> tuple[int, ...]:
-    """Return the seeds that ``seeds`` asks for; a number of them counts from ``first``, default the task's own.
-
-    Raises:
-        InputError: If there is none, or they are neither a number nor a list.
-    """
-    begin = task.seed if first is None else first
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        if seeds < 1:
-            raise InputError("seeds", seeds, "must be at least 1")
-        return tuple(range(begin, begin + seeds))
-    if isinstance(seeds, str | bool) or not isinstance(seeds, Sequence):
-        raise InputError("seeds", seeds, "must be a whole number or a list of seeds")
-    return tuple(seeds)
-
-
-def _short_digest(spec: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:6]

@@ -1,4 +1,4 @@
-"""Workers: what a sweep hands its jobs to. Here: this process, one after the other or as a population."""
+"""Workers: what a study hands its jobs to. Here: this process, one after the other or as a population."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Local", "Workers"]
 
 @runtime_checkable
 class Workers(Protocol):
-    """Trains settings of one task and gives the runs back in any order; made for one sweep, closed after it.
+    """Trains settings of one task and gives the runs back in any order; made for one study, closed after it.
 
     Attributes:
-        capacity: How many settings are best handed in at once; the sweep keeps as many submitted.
+        capacity: How many settings are best handed in at once; the study keeps as many submitted.
     """
 
     @property

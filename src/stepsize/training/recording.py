@@ -11,6 +11,7 @@ from torch import nn
 
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import TaskError
+from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import evaluate
 from stepsize.training.runs import Divergence, Evaluation, Run, Setting
 from stepsize.training.stepping import holds_non_finite
@@ -87,13 +88,16 @@ class Recording:
         """
         lost = self.divergence
         batches = max(1, len(self._losses)) * self._task.accumulate
+        seen = tuple(one for one in self._evaluations if lost is None or one.step < lost.step)
+        judge, maximize = self._task.judge, self._task.maximize
         return Run(
             setting=self.setting,
             losses=np.asarray(self._losses),
-            evaluations=tuple(seen for seen in self._evaluations if lost is None or seen.step < lost.step),
+            evaluations=seen,
             divergence=lost,
+            value=seen[-1].judged(judge, maximize=maximize) if seen else math.nan,
             seconds=seconds,
-            passes=3.0 * batches + self._val_examples / max(1.0, examples),
+            passes=update_passes(batches) + self._val_examples / max(1.0, examples),
             initial=initial,
             model=model,
         )

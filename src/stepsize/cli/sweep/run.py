@@ -26,7 +26,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.cli.sweep.table import SweepScreen
-    from stepsize.study import SweepProgress, SweepResult
+    from stepsize.study import StudyProgress, SweepResult
 
 __all__ = [
     "EXAMPLE",
@@ -205,7 +205,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
             with SweepScreen(quiet=outlet.as_json) as screen:
                 shown = _watcher(screen, f"sweep {opened.name}")
 
-                def watch(progress: SweepProgress) -> None:
+                def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
                     shown(progress)
 
@@ -307,13 +307,13 @@ def render(found: SweepResult) -> RenderableType:
 
 def _watcher(screen: SweepScreen, title: str) -> Any:
     from stepsize.cli.sweep.table import SweepState, SweepTrial
-    from stepsize.study import Outcome
+    from stepsize.study import Run
 
-    def shown(outcome: Outcome) -> SweepTrial:
-        trial = outcome.job.trial
-        return SweepTrial(trial.number, trial.values, outcome.value, outcome.job.share, diverged=outcome.diverged)
+    def shown(run: Run) -> SweepTrial:
+        trial = run.trial
+        return SweepTrial(trial.number, trial.values, run.value, run.share, diverged=run.diverged)
 
-    def told(progress: SweepProgress) -> None:
+    def told(progress: StudyProgress) -> None:
         fresh = progress.done - progress.resumed
         left = progress.seconds / fresh * progress.remaining if fresh else None
         now = "" if progress.running is None else f"step {progress.running.step} of {progress.running.setting.steps}"
@@ -329,6 +329,6 @@ def _watcher(screen: SweepScreen, title: str) -> Any:
             now=now,
             notes=progress.notes,
         )
-        screen.update(state, None if progress.outcome is None else shown(progress.outcome))
+        screen.update(state, None if progress.run is None else shown(progress.run))
 
     return told

@@ -47,20 +47,22 @@ def command(
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return each sweep of ``store`` as plain values: name, task, status, runs, trials, cost and when it was begun."""
-    from stepsize.study.journal import KIND
+    from stepsize.store import Tally
+    from stepsize.study.result import KIND
 
     rows = []
+    tallies = store.tallies()
     for study in store.studies():
         if study.kind == KIND:
-            runs = store.runs(study.name)
+            tally = tallies.get(study.name, Tally())
             rows.append(
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
                     "status": study.status,
-                    "trials": len({run.trial.number for run in runs}),
-                    "runs": len(runs),
-                    "cost": sum(run.cost for run in runs),
+                    "trials": tally.trials,
+                    "runs": tally.runs,
+                    "cost": tally.cost,
                     "created": study.created.isoformat(timespec="seconds"),
                 }
             )

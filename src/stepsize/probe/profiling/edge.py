@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from stepsize.curves.critical import Critical, search_critical
 from stepsize.training.batches import to_device
+from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import autocast
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
@@ -69,7 +70,7 @@ class Prober:
         """Make one update at the rate ``lr`` and return its loss."""
         for group, ratio in zip(self.optimizer.param_groups, self._ratios, strict=True):
             group["lr"] = lr * ratio
-        self.passes += 3.0 * len(batches)
+        self.passes += update_passes(len(batches))
         return float(self._stepper.update(batches))
 
     def snapshot(self) -> Snapshot:

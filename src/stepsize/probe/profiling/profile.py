@@ -24,6 +24,7 @@ from stepsize.probe.profiling.readings import read
 from stepsize.probe.profiling.result import Profile, ProfileCost
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
 from stepsize.training.batches import Stream, TensorBatches, count_examples
+from stepsize.training.cost import update_passes
 from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
@@ -88,7 +89,7 @@ def profile(
         facts = look.facts()
     finally:
         world.restore()
-    trainings = look.passes / (3.0 * task.accumulate * task.horizon)
+    trainings = look.passes / update_passes(task.accumulate * task.horizon)
     return Profile(
         facts=facts,
         measured=read(facts),
@@ -191,7 +192,7 @@ class _Look:
         model = self._prober.model
         pieces = 1 if couples_examples(model) else max(1, math.ceil(_PIECES / len(self._batches)))
         sample = sample_gradients(self._task, model, self._batches, pieces=pieces)
-        self._sampled += 3.0 * len(self._batches)
+        self._sampled += update_passes(len(self._batches))
         noise = noise_scale(sample.gram, sample.sizes, population=population, seed=self._seed)
         if noise is None:
             self._untold["noise scale"] = "fewer than four separate pieces of data, or no gradient at all"

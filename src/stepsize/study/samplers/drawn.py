@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Outcome, Trial, Value
 from stepsize.study.samplers.lowering import lowered
 from stepsize.study.space import Space
+from stepsize.training.runs import Run, Trial, Value
 
 __all__ = ["Random", "Sobol"]
 
@@ -38,7 +38,7 @@ class Random:
     def propose(
         self,
         number: int,
-        seen: Sequence[Outcome],  # noqa: ARG002  the protocol's
+        seen: Sequence[Run],  # noqa: ARG002  the protocol's
         space: Space,
         ceiling: Ceiling | None,
         running: Sequence[Trial] = (),  # noqa: ARG002
@@ -74,7 +74,7 @@ class Sobol:
     def propose(
         self,
         number: int,
-        seen: Sequence[Outcome],  # noqa: ARG002  the protocol's
+        seen: Sequence[Run],  # noqa: ARG002  the protocol's
         space: Space,
         ceiling: Ceiling | None,
         running: Sequence[Trial] = (),  # noqa: ARG002

@@ -11,9 +11,9 @@ from typing import final
 
 from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Outcome, Trial, Value
 from stepsize.study.samplers.lowering import lowered
 from stepsize.study.space import Choice, Dimension, Range, Space
+from stepsize.training.runs import Run, Trial, Value
 
 __all__ = ["Grid"]
 
@@ -44,7 +44,7 @@ class Grid:
     def propose(
         self,
         number: int,
-        seen: Sequence[Outcome],  # noqa: ARG002  the protocol's
+        seen: Sequence[Run],  # noqa: ARG002  the protocol's
         space: Space,
         ceiling: Ceiling | None,
         running: Sequence[Trial] = (),  # noqa: ARG002

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Value
 from stepsize.study.space import Choice, Space
+from stepsize.training.runs import Value
 
 __all__ = ["lowered"]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import numpy as np
 
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Outcome, Trial, Value
 from stepsize.study.samplers.lowering import lowered
 from stepsize.study.samplers.told import Point, Told
 from stepsize.study.space import Choice, Dimension, Range, Space
+from stepsize.training.runs import Run, Trial, Value
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -99,7 +99,7 @@ class Guided:
     def propose(
         self,
         number: int,
-        seen: Sequence[Outcome],
+        seen: Sequence[Run],
         space: Space,
         ceiling: Ceiling | None,
         running: Sequence[Trial] = (),

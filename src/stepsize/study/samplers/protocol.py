@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Outcome, Trial, Value
 from stepsize.study.space import Space
+from stepsize.training.runs import Run, Trial, Value
 
 __all__ = ["Sampler"]
 
@@ -23,7 +23,7 @@ class Sampler(Protocol):
     def propose(
         self,
         number: int,
-        seen: Sequence[Outcome],
+        seen: Sequence[Run],
         space: Space,
         ceiling: Ceiling | None,
         running: Sequence[Trial] = (),
@@ -32,7 +32,7 @@ class Sampler(Protocol):
 
         Args:
             number: Of the trial, from 0.
-            seen: All outcomes so far in the order in which they were told; from call to call it grows at its end.
+            seen: All runs so far in the order in which they were told; from call to call it grows at its end.
             space: Within which the values lie.
             ceiling: From which rate on trainings diverge; a proposal above it is moved below it.
             running: Trials that were proposed and of which nothing was told yet: others keep away from them.

@@ -1,4 +1,4 @@
-"""What a model may learn from: one figure a trial, out of outcomes of several rungs and seeds."""
+"""What a model may learn from: one figure a trial, out of runs of several rungs and seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from stepsize.study.jobs import Outcome, Trial
+from stepsize.training.runs import Run, Trial
 
 __all__ = ["Point", "Told"]
 
@@ -21,7 +21,7 @@ class Point(NamedTuple):
 
 
 class Told:
-    """Keeps the points of a list of outcomes that grows at its end.
+    """Keeps the points of a list of runs that grows at its end.
 
     Losses of different rungs cannot be compared: a run of a sixteenth ends higher, whatever its rate. So one rung
     alone counts: the longest that at least ten trials were judged on, and before there is one the one with the most
@@ -37,7 +37,7 @@ class Told:
         self._start()
 
     def _start(self) -> None:
-        self._last: Outcome | None = None
+        self._last: Run | None = None
         self._count = 0
         self._trials: dict[int, Trial] = {}
         self._diverged: set[int] = set()
@@ -45,12 +45,12 @@ class Told:
         self._share: float | None = None
         self._points: dict[int, Point] = {}
 
-    def take(self, seen: Sequence[Outcome]) -> None:
+    def take(self, seen: Sequence[Run]) -> None:
         """Read what is new in ``seen``; everything, if it is not what was read before, grown at its end."""
         if self._count and (len(seen) < self._count or seen[self._count - 1] is not self._last):
             self._start()
-        for outcome in seen[self._count :]:
-            self._add(outcome)
+        for run in seen[self._count :]:
+            self._add(run)
         self._count = len(seen)
         self._last = seen[-1] if seen else None
 
@@ -59,14 +59,14 @@ class Told:
         points = list(self._points.values())
         return [] if len(points) == len(self._diverged) else points
 
-    def _add(self, outcome: Outcome) -> None:
+    def _add(self, run: Run) -> None:
         # One by one, so that the order of the points does not depend on how many were read at once.
-        trial = outcome.job.trial
+        trial = run.trial
         self._trials[trial.number] = trial
-        if outcome.diverged or math.isinf(outcome.value):
+        if run.diverged or math.isinf(run.value):
             self._diverged.add(trial.number)
-        elif not math.isnan(outcome.value):
-            self._figures.setdefault(outcome.job.share, {}).setdefault(trial.number, []).append(outcome.value)
+        elif not math.isnan(run.value):
+            self._figures.setdefault(run.share, {}).setdefault(trial.number, []).append(run.value)
         share = self._chosen()
         if share == self._share:
             self._settle(trial)

@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stepsize.training.batches import Stream, to_device
+from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import autocast
 from stepsize.training.executor import Executor, InOrder
 from stepsize.training.population.population import Population
@@ -26,7 +27,6 @@ __all__ = ["CROWD", "Gain", "known_gain", "measure_gain", "rounded_gain"]
 CROWD = 8  # members: enough to share the overhead of an update, few enough to be spent on one horizon
 _UPDATES = 4  # the first warms up, the quickest of the others counts
 _WORTH_IT = 2.5  # times cheaper: below, a few runs that are placed by each other say more than a crowd
-_FORWARDS = 3.0  # an update is so many forward passes
 _PROBE = 384  # rows and columns of the matrices that tell how fast the device can be
 _TINY = 1e-9  # a rate at which nothing diverges
 
@@ -69,7 +69,7 @@ def known_gain(factor: float, task: Task) -> Gain:
 
 
 def _passes(task: Task, factor: float) -> float:
-    return _FORWARDS * _UPDATES * task.accumulate * (1 + CROWD / factor)
+    return update_passes(_UPDATES * task.accumulate) * (1 + CROWD / factor)
 
 
 def measure_gain(task: Task, seed: int) -> Gain:
@@ -86,7 +86,7 @@ def measure_gain(task: Task, seed: int) -> Gain:
         The gain, with what measuring it took.
     """
     plain = _seconds(InOrder(), task, seed, 1)
-    passes = _FORWARDS * _UPDATES * task.accumulate
+    passes = update_passes(_UPDATES * task.accumulate)
     most = plain / max(_least(task, seed), 1e-12)
     if most < _WORTH_IT:
         return Gain(1.0, passes, f"an update is arithmetic already: at most {most:.1f} times faster")
@@ -134,7 +134,7 @@ def _least(task: Task, seed: int) -> float:
             task.compute_loss(model, to_device(next(Stream(task.train)), torch.device(task.device or "cpu")))
     finally:
         position.restore()
-    operations = _FORWARDS * task.accumulate * float(counter.get_total_flops())
+    operations = update_passes(task.accumulate) * float(counter.get_total_flops())
     return operations / _speed(torch.device(task.device or "cpu"))
 
 
