@@ -1,240 +1,198 @@
-"""The whole answer: bracket with a range test, train short, follow the optimum, carry it to the full horizon."""
+"""`find`: recommend a learning rate, and go on until the answer is sure or the budget is spent."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stepsize.curves.lr_curve import LrCurve, Observation, Prior, fit_lr_curve
+import torch
+
 from stepsize.errors import InputError
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.probe.on_task import range_test_task
-from stepsize.probe.range_test import RangeTest
-from stepsize.study.found import Cost, CurveData, Found
-from stepsize.study.policy import Policy
-from stepsize.study.trust import judge_answer, recommended
+from stepsize.study.budget import as_budget
+from stepsize.study.found import Cost, Found
+from stepsize.study.study import StudyProgress, run_study
+from stepsize.study.until_sure import Question, UntilSure
 from stepsize.training.conditions import Conditions
-from stepsize.training.executor import Executor, InOrder
-from stepsize.training.population import Population
-from stepsize.training.population.gain import CROWD, Gain, known_gain, measure_gain
-from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
-from stepsize.training.start import look_at_start
+from stepsize.training.start import Start, look_at_start
 from stepsize.training.task import Task
 
-__all__ = ["find"]
+if TYPE_CHECKING:
+    from stepsize.curves.answer import Answer
+    from stepsize.study.workers import Workers
+    from stepsize.training.executor import StreamingExecutor
 
-_RANGE_SHARE = 1 / 12  # of the horizon, for the ramp of the range test
-_RAMP_STEPS = (20, 100)  # fewer are too noisy to help, more help no further
-_PROBE_CALLS = 15  # of the step function, at the critical rate, about
-_MOST_FOR_BRACKET = 0.5  # of the budget
-_RESERVE = 0.05  # of the budget, for what passes do not count: building models, snapshots, fits
-_MEASURING = 20  # updates that it takes to measure what is gained by training rates at once, about
-_MOST_FOR_MEASURING = 0.1  # of the budget
-_TIMID = 2.0  # a critical rate is an upper bound: begin so many times below it where there is nothing better
+__all__ = ["FindProgress", "FindWatcher", "find"]
+
+_UNKNOWN = 1e-3  # the usual rate of an optimizer that is in no table
+_FORMAT = 1  # of the specification that a store keeps
+
+
+@dataclass(frozen=True)
+class FindProgress:
+    """Where a search is.
+
+    Attributes:
+        study: The runs so far, what is trained now, and the cost.
+        answer: The present answer.
+        budget: What may be spent, in words.
+        fraction: The fraction of the budget that is spent, in [0, 1].
+    """
+
+    study: StudyProgress
+    answer: Answer
+    budget: str
+    fraction: float
+
+
+FindWatcher: TypeAlias = Callable[[FindProgress], None]
 
 
 def find(
     task: Task,
-    budget: float = 1.0,
+    until: float = 0.02,
+    budget: float | str | None = None,
     *,
     seed: int | None = None,
-    executor: Executor | None = None,
-    gain: float | None = None,
-    watcher: Watcher | None = None,
+    workers: str | StreamingExecutor | Workers = "in-order",
+    store: Any = None,
+    name: str | None = None,
+    source: Any = None,
+    on_progress: FindWatcher | None = None,
 ) -> Found:
-    """Recommend a peak learning rate for ``task``, within ``budget`` trainings, judged by unseen data.
+    """Recommend a peak learning rate for ``task``, selected by validation loss, and say how sure that is.
 
-    A range test brackets the rate. Then single rates are trained from the same initial weights on the same batches,
-    outward from the best until it has worse neighbours: first over T/16 updates, then over the longest horizon of
-    which the rest of the budget pays for three runs, each with the task's whole schedule compressed into it. Where
-    eight runs at once, as a population, cost about three plain ones or less (that is measured first), crowds of eight
-    take the place of single runs. The loss is fitted against log rate over both horizons at once, with the drift of
-    the optimum from short to long ones, and the rate of least expected regret at the full horizon T is recommended: on
-    the low side of the likely optima, since the high side is a cliff; never above the highest rate that was seen to
-    work, nor below what was tried.
+    Short runs locate the rate around the one that is usual for the optimizer; full runs then decide, with further
+    seeds where the noise of a run matters. The final loss is modeled against the rate from runs of all lengths and
+    seeds (:func:`~stepsize.curves.lr_model.fit_lr_model`). The search stops when the recommended rate is within
+    ``until`` of the best, or within the noise of a single run if that is more, with a probability of 90%.
 
     Args:
-        task: What to train; without ``val`` the training loss judges, and the verdict says so.
-        budget: What may be spent, in trainings (forward and backward passes of one full training with its
-            evaluation); less is spent where more would not change the answer.
-        seed: Of initial weights, batch order and dropout, shared by all runs; default the task's.
-        executor: What trains lists of settings; default one after the other, and crowds as a population.
-        gain: How many times cheaper than a plain run each of eight runs at once is, >= 1. Default measures it,
-            rounded; ``found.cost.gain`` tells it, and giving that again, where it is above 1, makes the same plan on a
-            machine that is busy with something else. 1 trains one rate after the other.
-        watcher: Called with the progress of each run.
+        task: What to train. Without ``val`` the training loss selects, and the answer says so.
+        until: Excess of the final loss over the best that counts as equally good, as a fraction. Default 0.02 (2%).
+        budget: Full runs as a number, or a time such as ``"10min"``. Default: three full runs or one minute,
+            whichever is more. Below 1, shorter runs answer and the verdict stays open.
+        seed: Random seed of the first runs and of the search. Defaults to the task's; further seeds follow it.
+        workers: What trains the runs: ``"in-order"`` (default), ``"population"``, ``"processes"``, ``"ray"``, or
+            workers of your own.
+        store: A :class:`~stepsize.store.Store`, a path or a URL that saves each run; the same call then continues a
+            search that was stopped, also with a larger budget. Default None saves nothing.
+        name: Name of the search in the store. Defaults to the task and a digest of what is asked.
+        source: How workers in other processes get the task: an import path or a built-in name. Default: the task
+            itself is sent.
+        on_progress: Called with a :class:`FindProgress` after each run and each step.
 
     Returns:
-        The recommendation with its interval, verdict, cost, conditions and curve.
+        The answer, with the runs and the curve behind it. Ctrl-C stops the search and returns what is known.
 
     Raises:
-        InputError: If ``budget`` is not positive, or ``gain`` is below 1.
-        TaskError: If the parts of the task turn out not to fit together.
+        InputError: If ``until`` or ``budget`` is out of range.
+        TaskError: If the parts of the task do not fit together.
+        StoreError: If the store cannot be read or written.
 
     Example:
         >>> from stepsize.tasks import build_task
-        >>> found = find(build_task("cancer-mlp", optimizer="adamw"), budget=0.4)
-        >>> 1e-5 < found.lr < 1e-1, found.cost.trainings <= 0.4, found.restored
+        >>> found = find(build_task("cancer-mlp", optimizer="adamw", steps=200), budget=4)
+        >>> 1e-4 < found.lr < 1e-1, found.cost.runs <= 4, found.restored
         (True, True, True)
 
     Reference:
-        Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016,
-        for short horizons that drop the losers; the joint fit and the carrying are ours.
+        Thompson sampling on a model learned from recorded trainings; ``docs/benchmarks.md`` compares it with other
+        methods.
     """
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < math.inf:
-        raise InputError("budget", budget, "must be a positive number of trainings")
-    if gain is not None and (isinstance(gain, bool) or not isinstance(gain, int | float) or not 1 <= gain < math.inf):
-        raise InputError("gain", gain, "must be a number of at least 1", "None measures it, 1 trains one by one")
-    search = _Search(task, float(budget), task.seed if seed is None else seed, executor, gain, watcher)
-    return search.run()
-
-
-class _Search:
-    """One call of :func:`find` while it goes on."""
-
-    def __init__(
-        self,
-        task: Task,
-        budget: float,
-        seed: int,
-        executor: Executor | None,
-        gain: float | None,
-        watcher: Watcher | None,
-    ) -> None:
-        self._task = task
-        self._budget = budget
-        self._seed = seed
-        self._alone = executor or InOrder()
-        self._together = executor or Population()
-        self._given = 1.0 if executor is not None and gain is None else gain
-        self._watcher = watcher
-        self._began = time.perf_counter()
-        self._runs: list[Run] = []
-
-    def run(self) -> Found:
-        world = Snapshot(data=[source for source in (self._task.train, self._task.val) if source is not None])
-        try:
-            self._start = look_at_start(self._task, self._seed)
-            ranged = self._bracket()
-            gain = self._gain()
-            policy = Policy(
-                horizon=self._task.horizon,
-                budget=(1 - _RESERVE) * self._budget,
-                cost=self._start.costs.run,
-                untrained=self._start.judged,
-                prior=_prior(self._task, ranged),
-                crowd=CROWD,
-                gain=gain.factor,
-            )
-            calls = 0 if ranged is None else ranged.calls
-            costs = self._start.costs
-            policy.spent = costs.updates(calls) + costs.evaluation() + costs.full_runs(gain.passes)
-            self._train(policy)
-        finally:
-            world.restore()
-        intact = ranged is None or ranged.restored
-        return self._answer(policy, ranged, gain, restored=intact and world.intact())
-
-    def _bracket(self) -> RangeTest | None:
-        """Run the range test, unless it would take most of a small budget."""
-        steps = int(min(max(self._task.horizon * _RANGE_SHARE, _RAMP_STEPS[0]), _RAMP_STEPS[1]))
-        if self._start.costs.updates(steps + _PROBE_CALLS) > _MOST_FOR_BRACKET * self._budget:
-            return None
-        return range_test_task(self._task, steps=steps, seed=self._seed, watch=self._range_watch(steps))
-
-    def _range_watch(self, steps: int) -> Callable[[float, float], None] | None:
-        if self._watcher is None:
-            return None
-        watcher, counter = self._watcher, itertools.count(1)
-        return lambda lr, loss: watcher(Progress(Setting(lr, self._seed, steps), next(counter), loss, "range test"))
-
-    def _gain(self) -> Gain:
-        """Return what is gained by training several rates at once; measured, where that is cheap."""
-        if self._given is not None:
-            return known_gain(self._given, self._task)
-        if _MEASURING / self._task.horizon > _MOST_FOR_MEASURING * self._budget:
-            return Gain(1.0, reason="the training is too short to pay for measuring it")
-        return measure_gain(self._task, self._seed)
-
-    def _train(self, policy: Policy) -> None:
-        while proposals := policy.ask():
-            limit = self._start.costs.val_limit
-            settings = [
-                Setting(proposal.lr, self._seed + proposal.seed, proposal.steps, limit(proposal.steps))
-                for proposal in proposals
-            ]
-            train = self._alone if len(settings) == 1 else self._together
-            runs = train(self._task, settings, watcher=self._watcher)
-            self._runs += runs
-            # A crowd is over when its last member is: one that diverges early makes it cheaper, not free.
-            passes = [self._start.costs.full_runs(run.passes) for run in runs]
-            price = policy.price(settings[0].steps, len(runs)) / policy.price(settings[0].steps, 1)
-            share = min(price * max(passes) / sum(passes), 1.0)
-            for proposal, run, cost in zip(proposals, runs, passes, strict=True):
-                policy.tell(_observed(self._task, run, proposal.seed), cost * share)
-
-    def _answer(self, policy: Policy, ranged: RangeTest | None, gain: Gain, *, restored: bool) -> Found:
-        observations = policy.observations
-        fit = policy.curve() if any(math.isfinite(seen.value) for seen in observations) else None
-        verdict = judge_answer(observations, fit, policy.untrained, has_val=self._task.val is not None)
-        lr = recommended(observations, fit) if fit is not None and verdict.trustworthy else None
-        return Found(
-            lr=lr,
-            interval=None if fit is None or lr is None else _interval(fit, lr),
-            verdict=verdict,
-            cost=self._cost(policy, gain),
-            conditions=Conditions.of(self._task, self._start.batch_size),
-            curve=CurveData(tuple(self._runs), tuple(seen.value for seen in observations), fit),
-            train_optimum=self._train_optimum(policy) if lr is not None else None,
-            regret=None if fit is None or lr is None else fit.expected_regret(lr),
-            range_test=ranged,
-            restored=restored,
+    if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until < 1:
+        raise InputError("until", until, "must be a fraction between 0 and 1, for example 0.02")
+    limit = as_budget(budget)
+    first = task.seed if seed is None else seed
+    world = Snapshot(data=[data for data in (task.train, task.val) if data is not None])
+    try:
+        start = look_at_start(task, first)
+        usual, family = usual_rate(task)
+        question = Question(
+            usual,
+            start.judged,
+            start.costs,
+            family,
+            float(until),
+            task.val is not None,
+            math.inf if limit.either else limit.runs,
         )
-
-    def _cost(self, policy: Policy, gain: Gain) -> Cost:
-        seconds = time.perf_counter() - self._began
-        # The longest run tells the price of an update best; a training that was cut short is no measure.
-        longest = max(self._runs, key=lambda run: len(run.losses), default=None)
-        wall = None
-        if longest is not None:
-            crowded = sum(run.setting.steps == longest.setting.steps for run in self._runs) >= CROWD
-            alone = gain.factor if crowded else 1.0  # the seconds of a member of a crowd are its share of them
-            wall = seconds * self._start.costs.full_runs(longest.passes) / (longest.seconds * alone)
-        return Cost(policy.spent, wall, seconds, len(self._runs), gain.factor)
-
-    def _train_optimum(self, policy: Policy) -> float | None:
-        seen = [
-            Observation(
-                r.setting.steps, r.setting.lr, r.train_loss, r.divergence is not None, seed=r.setting.seed - self._seed
-            )
-            for r in self._runs
-        ]
-        if not any(math.isfinite(run.value) for run in seen):
-            return None
-        untrained = float(self._runs[0].losses[0])
-        fit = fit_lr_curve(seen, horizon=self._task.horizon, untrained=untrained, prior=policy.prior)
-        return recommended(seen, fit)
-
-
-def _observed(task: Task, run: Run, seed: int) -> Observation:
-    value = run.judged(task.judge, maximize=task.maximize)
-    setting = run.setting
-    return Observation(setting.steps, setting.lr, value, run.divergence is not None, run.train_loss, run.val_loss, seed)
-
-
-def _prior(task: Task, ranged: RangeTest | None) -> Prior:
-    if ranged is not None and ranged.lr is not None:
-        return Prior(center=math.log10(ranged.lr))
-    if ranged is not None and ranged.critical.lr is not None:
-        return Prior(center=math.log10(ranged.critical.lr / _TIMID), spread=1.0)
-    name = task.optimizer
-    default = OPTIMIZERS[name].default_lr if isinstance(name, str) else 1e-3
-    return Prior(center=math.log10(default), spread=1.5)
+        strategy = UntilSure(question, seed=first)
+        outcome = run_study(
+            task,
+            strategy,
+            start=start,
+            workers=workers,
+            source=source,
+            store=store,
+            name=name,
+            kind="find",
+            spec=_spec(task, start, question, first),
+            watcher=None if on_progress is None else _watching(strategy, limit.runs, limit.seconds, str(limit), on_progress),
+            budget=None if limit.either or math.isinf(limit.runs) else limit.runs,
+            seconds=None if math.isinf(limit.seconds) else limit.seconds,
+            at_least=limit.runs if limit.either else 0.0,
+            on_interrupt="answer",
+        )
+    finally:
+        world.restore()
+    return Found(
+        answer=strategy.answer,
+        cost=Cost(outcome.cost, outcome.seconds, len(outcome.runs), outcome.stopped),
+        conditions=Conditions.of(task, start.batch_size),
+        runs=outcome.runs,
+        curve=strategy.model(),
+        notes=outcome.notes,
+        name=outcome.name,
+        where=outcome.where,
+        restored=world.intact(),
+    )
 
 
-def _interval(fit: LrCurve, lr: float) -> tuple[float, float]:
-    low, high = fit.interval()
-    return min(low, lr), max(high, lr)
+def usual_rate(task: Task) -> tuple[float, str]:
+    """Return the rate that people start from with the optimizer of ``task``, and the optimizer's family.
+
+    A factory is called on a small parameter to see what it builds; an optimizer that is in no table has 1e-3 and "".
+    """
+    if isinstance(task.optimizer, str):
+        return OPTIMIZERS[task.optimizer].default_lr, task.optimizer
+    try:
+        built = task.optimizer([torch.nn.Parameter(torch.zeros(2, 2))], _UNKNOWN)
+        group = built.param_groups[0]
+    except Exception:  # noqa: BLE001  a factory that needs the real parameters is no error: only its name is unknown
+        return _UNKNOWN, ""
+    kind = type(built).__name__.lower()
+    if kind == "sgd" and group.get("momentum", 0) > 0:
+        kind = "nesterov" if group.get("nesterov") else "momentum"
+    return (OPTIMIZERS[kind].default_lr, kind) if kind in OPTIMIZERS else (_UNKNOWN, "")
+
+
+def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, Any]:
+    """Return what a stored search must share to be continued; the budget is not part of it."""
+    return {
+        "format": _FORMAT,
+        "task": {
+            "name": task.name,
+            "start": start.fingerprint,
+            "untrained": start.judged if math.isfinite(start.judged) else None,
+            "conditions": asdict(Conditions.of(task, start.batch_size)),
+        },
+        "usual": question.usual,
+        "family": question.family,
+        "until": question.until,
+        "seed": seed,
+    }
+
+
+def _watching(
+    strategy: UntilSure, runs: float, seconds: float, budget: str, on_progress: FindWatcher
+) -> Callable[[StudyProgress], None]:
+    def watch(progress: StudyProgress) -> None:
+        parts = [progress.spent / runs, progress.seconds / seconds]
+        fraction = min(parts) if math.isfinite(runs) and math.isfinite(seconds) else max(parts)
+        on_progress(FindProgress(progress, strategy.answer, budget, min(1.0, fraction)))
+
+    return watch

@@ -33,11 +33,36 @@ from stepsize.views import (
 )
 
 if TYPE_CHECKING:
+    from stepsize.study.found import Found
     from stepsize.study.result import SweepResult
 
-__all__ = ["cost_chart", "curves_chart", "map_chart", "rates_chart"]
+__all__ = ["cost_chart", "curves_chart", "found_chart", "map_chart", "rates_chart"]
 
 _CONFIDENCE = 0.8  # of a summary's interval
+
+
+def found_chart(found: Found) -> Chart:
+    """Return the chart of loss against learning rate of a search: runs, curve, the range that is as good, the answer."""
+    conditions, curve = found.conditions, found.curve
+    shown = (curve.x >= min(math.log10(run.lr) for run in found.runs)) & (
+        curve.x <= max(math.log10(run.lr) for run in found.runs)
+    )
+    fit = CurveFit(10 ** curve.x[shown], *(curve.loss(share)[shown] for share in (0.5, 0.1, 0.9)))
+    view = LrCurveView(
+        points=tuple(CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs),
+        optimizer=conditions.optimizer,
+        schedule=conditions.schedule,
+        horizon=conditions.horizon,
+        batch_size=conditions.batch_size,
+        fit=fit,
+        lr=found.lr,
+        interval=found.as_good,
+        title=f"Loss vs. learning rate: {conditions.task}",
+        verdict=str(found.answer),
+        loss_label=conditions.judge,
+        joined=False,
+    )
+    return lr_curve_chart(view)
 
 
 def rates_chart(found: SweepResult) -> Chart:

@@ -126,6 +126,7 @@ def run_study(
     watcher: StudyWatcher | None = None,
     budget: float | None = None,
     seconds: float | None = None,
+    at_least: float = 0.0,
     overrun: Literal["finish", "cut"] = "finish",
     on_interrupt: Literal["raise", "answer"] = "raise",
 ) -> StudyOutcome:
@@ -147,7 +148,9 @@ def run_study(
         spec: What was asked for, as plain values: a study is only taken up again with the same.
         watcher: Called with a :class:`StudyProgress`.
         budget: In full runs, over all parts of the study: no job is begun whose cost does not fit; None for no limit.
-        seconds: Wall time of this call, after which no job is begun; None for no limit.
+        seconds: Wall time of this call, after which no job is begun, nor one that is expected to take longer than
+            what is left; None for no limit.
+        at_least: Full runs that may be spent however long they take.
         overrun: What becomes of runs in progress then: they are finished, or cut off and forgotten, where the
             workers tell of their updates (all but Ray's).
         on_interrupt: What Ctrl-C does: ``"raise"`` passes it on, ``"answer"`` returns what is known.
@@ -183,6 +186,7 @@ def run_study(
         watcher=watcher,
         budget=budget,
         seconds=seconds,
+        at_least=at_least,
         overrun=overrun,
         on_interrupt=on_interrupt,
     )
@@ -208,6 +212,7 @@ class Study:
         watcher: StudyWatcher | None,
         budget: float | None,
         seconds: float | None,
+        at_least: float,
         overrun: Literal["finish", "cut"],
         on_interrupt: Literal["raise", "answer"],
     ) -> None:
@@ -220,6 +225,7 @@ class Study:
         self._watcher = watcher
         self._budget = math.inf if budget is None else budget
         self._deadline = math.inf if seconds is None else self._began + seconds
+        self._at_least = at_least
         self._cuts = overrun == "cut"
         self._local = False
         self._answers = on_interrupt == "answer"
@@ -269,7 +275,7 @@ class Study:
 
     def update(self, progress: Progress) -> None:
         """Pass on the progress of a run; ends what overruns."""
-        if time.perf_counter() > self._deadline:
+        if self._late():
             # Of what was handed in at once, some may not have begun in time: that is not "in progress".
             begins = self._local and progress.step <= 1
             if self._cuts or begins:
@@ -304,21 +310,35 @@ class Study:
 
     def _next(self) -> Job | None:
         """Return the next job that may begin; None where nothing may until a run ends, or at all."""
-        if time.perf_counter() > self._deadline:
+        if self._late():
             if not self._strategy.done:
                 self._stopped = "seconds"
             return None
         job = self._strategy.ask() if self._held is None else self._held
         self._held = None
-        if job is None or not math.isfinite(self._budget):
+        if job is None:
             return job
         promised = math.fsum(self._price(other) for other in self._flying.values())
+        if self._late(self._price(job)) and self._spent + promised + self._price(job) > self._at_least + _ROUNDING:
+            self._held = job
+            self._stopped = self._stopped if self._flying else "seconds"
+            return None
+        if not math.isfinite(self._budget):
+            return job
         if self._spent + promised + self._price(job) <= self._budget * (1 + _ROUNDING):
             return job
         self._held = job
         if not self._flying:  # else one that diverges may cost less than was promised
             self._stopped = "budget"
         return None
+
+    def _late(self, price: float = 0.0) -> bool:
+        """Return whether the time is up, or would be before a job of ``price`` full runs ends, by the runs so far."""
+        if not math.isfinite(self._deadline) or (price == 0.0 and self._spent < self._at_least - _ROUNDING):
+            return False
+        longest = max(self._runs, key=lambda run: (run.share, run.cost), default=None)
+        needed = 0.0 if longest is None or not longest.cost else longest.seconds / longest.cost * price
+        return time.perf_counter() + needed > self._deadline
 
     def _setting(self, job: Job) -> Setting:
         changes = Changes(**{key: value for key, value in job.trial.values.items() if key != "lr"})  # type: ignore[arg-type]
