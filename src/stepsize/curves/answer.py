@@ -154,11 +154,7 @@ def _worse_beside(full: Sequence[Point], lr: float, tolerance: float) -> tuple[b
     if not values:
         return False, False
     best = min(values)
-    worse = [
-        point.lr
-        for point in full
-        if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)
-    ]
+    worse = [point.lr for point in full if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)]
     return any(rate < lr for rate in worse), any(rate > lr for rate in worse)
 
 
