@@ -59,7 +59,10 @@ class Answer:
         return self.verdict in ("settled", "flat")
 
     def __str__(self) -> str:
-        return f"{self.verdict}: {self.reason}"
+        verdict = f"{self.verdict.capitalize()}: {self.reason[:1].lower()}{self.reason[1:]}"
+        if self.lr is None or self.as_good is None:
+            return verdict
+        return f"lr {number_text(self.lr)}, as good from {span_text(self.as_good)}. {verdict}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain values for ``json.dumps``."""
@@ -154,11 +157,7 @@ def _worse_beside(full: Sequence[Point], lr: float, tolerance: float) -> tuple[b
     if not values:
         return False, False
     best = min(values)
-    worse = [
-        point.lr
-        for point in full
-        if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)
-    ]
+    worse = [point.lr for point in full if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)]
     return any(rate < lr for rate in worse), any(rate > lr for rate in worse)
 
 
@@ -174,7 +173,7 @@ def _refusal(points: Sequence[Point], untrained: float) -> tuple[str, str] | Non
             "Lower the range, clip gradients, or look for what makes the model unstable.",
         )
     best = min(values)
-    if best < untrained - _LEARNED * abs(untrained) or best < untrained and len(values) < 3:
+    if best < untrained - _LEARNED * abs(untrained) or (best < untrained and len(values) < 3):
         return None
     return (
         f"No rate from {lowest} to {highest} improved on the untrained model ({number_text(untrained, 4)}; best run "
@@ -197,16 +196,14 @@ def _reason(
     above: bool,
     until: float,
 ) -> str:
-    within = f"within {tolerance:.2g}".replace("within 0.", "within 0.")
     percent = f"{100 * tolerance:.2g}%"
     why = "" if tolerance <= until else " (the noise of a single run)"
-    del within
     if verdict == "flat":
         return f"Any rate from {span_text(as_good)} ends within {percent}{why} of the best loss."
     if verdict == "settled":
         return f"The final loss is within {percent}{why} of the best with a probability of {sure:.0%}."
     if longest < 1:
-        return f"Only shorter runs (up to {longest:.0%} of the steps) were trained; the best rate of a full run can differ."
+        return f"Only runs of up to {longest:.0%} of the steps were trained; the best rate of a full run can differ."
     if not below or not above:
         side = "lower" if not below else "higher"
         return f"No {side} rate was clearly worse yet, so the best rate may be {side}."
