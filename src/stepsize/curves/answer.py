@@ -107,11 +107,11 @@ def answer_from(model: LrModel, *, until: float = 0.02, validated: bool = True) 
     at = _recommended(model, full)
     chance = model.chance(tolerance)
     low, high = _around(model.x, chance, at)
-    lr = float(10 ** model.x[at])
+    lr = _rounded(model.x[at])
     sure = float(chance[at]) if longest >= 1 else min(float(chance[at]), 0.5)
     supported = sum(abs(math.log10(point.lr / lr)) <= _NEAR for point in full) >= _SUPPORT
     below, above = _worse_beside(full, lr, tolerance)
-    flat = high / low >= _FLAT * 0.999
+    flat = high / low >= _FLAT * 0.95  # rounded
     decided = longest >= 1 and sure >= _SURE and supported and ((below and above) or flat)
     verdict: VerdictCode = ("flat" if flat else "settled") if decided else "open"
     return Answer(
@@ -144,7 +144,12 @@ def _around(x: NDArray[np.float64], chance: NDArray[np.float64], at: int) -> tup
         low -= 1
     while high < len(x) - 1 and chance[high + 1] >= enough:
         high += 1
-    return float(10 ** x[low]), float(10 ** x[high])
+    return _rounded(x[low]), _rounded(x[high])
+
+
+def _rounded(x: float) -> float:
+    """Return 10**x with two digits: no answer is sharper than that."""
+    return float(f"{10**x:.1e}")
 
 
 def _works(point: Point, untrained: float) -> bool:
