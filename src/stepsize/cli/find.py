@@ -37,6 +37,7 @@ __all__ = ["EXAMPLE", "NAME", "Asked", "command", "next_command", "render"]
 
 NAME = "find"
 EXAMPLE = "stepsize find digits-mlp --budget 4 --plot lr.png"
+_UNTIL = 0.02
 _COLORS = {"settled": "green", "flat": "green", "open": "yellow", "no answer": "red"}
 
 
@@ -44,9 +45,11 @@ def command(
     task: TaskArgument,
     *,
     until: Annotated[
-        float,
-        typer.Option("--until", metavar="X", parser=fraction, help="Final loss above the best that is as good."),
-    ] = 0.02,
+        float | None,
+        typer.Option(
+            "--until", metavar="X", parser=fraction, help="Final loss above the best that is as good. Default: 2%."
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -88,11 +91,11 @@ def command(
         limit = as_budget(budget)
         with (
             opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
-            metered(f"find {opened.name}", quiet=as_json) as meter,
+            metered(f"find {opened.name} ({limit})", quiet=as_json) as meter,
         ):
             found = find(
                 opened,
-                until,
+                _UNTIL if until is None else until,
                 budget,
                 seed=seed,
                 workers=workers,
@@ -105,7 +108,7 @@ def command(
             model={"--optimizer": optimizer, "--data": data, "--device": device},
             length={"--schedule": schedule, "--steps": steps},
             search={
-                "--until": None if until == 0.02 else f"{until:g}",
+                "--until": until,
                 "--seed": seed,
                 "--workers": None if workers == "in-order" else workers,
                 "--store": None if store is None else found.where,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Meter", "find_watcher", "metered", "range_watcher", "train_watcher"]
 
+_FORESEEN = 0.02  # fraction of a budget from which the time left is told
 _BAR_WIDTH = 30
 _REFRESHES = 8.0  # a second
 
@@ -66,13 +67,11 @@ def find_watcher(meter: Meter, *, horizon: int, seed: int) -> FindWatcher:
     from stepsize.curves.numerals import number_text, span_text
 
     def watch(progress: FindProgress) -> None:
-        study, answer = progress.study, progress.answer
-        spent = f"{progress.fraction:.0%} of {progress.budget} spent{_time_left(study.seconds, progress.fraction)}"
-        now = ", ".join([_tried(study, horizon, seed), spent])
-        best = ""
-        if answer.lr is not None and answer.as_good is not None:
-            best = f"lr {number_text(answer.lr)} so far, as good from {span_text(answer.as_good)}"
-        meter(progress.fraction, now, best)
+        answer = progress.answer
+        parts = [] if answer.lr is None else [f"lr {number_text(answer.lr)} so far"]
+        parts += [] if answer.as_good is None else [f"as good from {span_text(answer.as_good)}"]
+        parts += _time_left(progress.study.seconds, progress.fraction)
+        meter(progress.fraction, _tried(progress.study, horizon, seed), ", ".join(parts))
 
     return watch
 
@@ -94,11 +93,11 @@ def _tried(study: StudyProgress, horizon: int, seed: int) -> str:
     return f"run {study.done} ended: lr {number_text(study.run.lr)}, {ended}"
 
 
-def _time_left(seconds: float, fraction: float) -> str:
-    if not 0.02 < fraction < 1:
-        return ""
+def _time_left(seconds: float, fraction: float) -> list[str]:
+    if not _FORESEEN < fraction < 1:
+        return []
     left = seconds * (1 - fraction) / fraction
-    return f", at most {left / 60:.0f} min left" if left >= 100 else f", at most {left:.0f} s left"
+    return [f"at most {left / 60:.0f} min left" if left >= 100 else f"at most {left:.0f} s left"]
 
 
 def train_watcher(meter: Meter) -> Watcher:

@@ -221,9 +221,7 @@ def answer_info(view: AnswerView) -> AnswerInfo:
         flags=place_flags(marked, x, WIDTH),
         range_name=None if view.as_good is None else _caption(*_wider_part(view.as_good, view.lr), view.range_name, x),
         series=tuple(names.values()),
-        lines=wrapped(
-            *_fitting(view.answer), view.conditions, " ".join(edge_notes([p for p in final.points if p.kind != NOT_FINITE]))
-        ),
+        lines=wrapped(*_fitting(view.answer), view.conditions, " ".join(_notes(final.points))),
     )
 
 
@@ -415,6 +413,11 @@ def _band_area(info: AnswerInfo, x: Axis) -> list[alt.Chart]:
 def _fitting(answer: str) -> list[str]:
     """Return the answer on one line, or the rate and the verdict on a line each where they do not fit."""
     return [answer] if len(wrapped(answer)) <= 1 else re.split(r"(?<=\.) (?=[A-Z])", answer, maxsplit=1)
+
+
+def _notes(marks: Sequence[Point]) -> tuple[str, ...]:
+    """Return what the triangles on the edges are; the crosses have a text of their own."""
+    return edge_notes([point for point in marks if point.kind != NOT_FINITE])
 
 
 def _wider_part(span: tuple[float, float], lr: float | None) -> tuple[float, float]:
