@@ -154,11 +154,7 @@ def _worse_beside(full: Sequence[Point], lr: float, tolerance: float) -> tuple[b
     if not values:
         return False, False
     best = min(values)
-    worse = [
-        point.lr
-        for point in full
-        if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)
-    ]
+    worse = [point.lr for point in full if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)]
     return any(rate < lr for rate in worse), any(rate > lr for rate in worse)
 
 
@@ -174,7 +170,7 @@ def _refusal(points: Sequence[Point], untrained: float) -> tuple[str, str] | Non
             "Lower the range, clip gradients, or look for what makes the model unstable.",
         )
     best = min(values)
-    if best < untrained - _LEARNED * abs(untrained) or best < untrained and len(values) < 3:
+    if best < untrained - _LEARNED * abs(untrained) or (best < untrained and len(values) < 3):
         return None
     return (
         f"No rate from {lowest} to {highest} improved on the untrained model ({number_text(untrained, 4)}; best run "
