@@ -71,7 +71,7 @@ def _feed_tensor(sha: _Hash, tensor: Tensor) -> None:
         return
     flat = tensor.cpu().contiguous().reshape(-1)
     if flat.numel():
-        sha.update(memoryview(flat.view(torch.uint8).numpy()))  # the bytes themselves, not a copy
+        sha.update(flat.view(torch.uint8).numpy().data)  # the bytes themselves, not a copy
 
 
 def _plain(value: Any) -> str:
