@@ -34,6 +34,8 @@ class Recipe:
         apart: Decades between short runs at least.
         distinct: Decades between full runs of one seed at least; a closer one is trained on another seed.
         stride: Decades beyond the runs of its length where the next one may lie.
+        greedy: Full runs up to which the next one is at the present answer, if no full run is near it.
+        beside: Decades from a run within which another one is "near" for that.
         batch: Full runs that are asked for together, once there are as many.
     """
 
@@ -42,9 +44,11 @@ class Recipe:
     short_spend: float = 1.1
     fewest_steps: int = 16
     middle: tuple[float, ...] = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
-    apart: float = 0.15
+    apart: float = 0.25
     distinct: float = 0.08
     stride: float = 0.75
+    greedy: int = 5
+    beside: float = 0.12
     batch: int = 3
 
 
@@ -79,9 +83,9 @@ def point_of(run: Run) -> Point:
 class UntilSure:
     """Asks for runs until the answer is sure.
 
-    Short runs locate the rate within a decade, at rates drawn from where the best one may be. Then full runs follow,
-    each at the best rate of a curve that is drawn from the posterior (Thompson sampling); where a run on this seed is
-    close by, on the next seed. It stops when the answer is settled or flat. The runs that it asks for follow from the
+    Short runs locate the rate, then full runs follow: the first ones at the rate that seems best, further ones each
+    at the best rate of a curve that is drawn from the posterior (Thompson sampling), on the next seed if this seed
+    has a run nearby. It stops when the answer is settled or flat. The runs that it asks for follow from the
     seed and what was told, never from a clock; a larger budget only follows the same plan further, but below two full
     runs, where the budget decides how long the runs are.
 
@@ -219,10 +223,9 @@ class UntilSure:
         if not self._runs and not self._queue:
             return math.log10(self.question.usual), self._seed
         same = [*self._tried(share)]
-        if not same and share == 1.0 and self._runs:
-            lr = self.answer.lr
-            if lr is not None:
-                return math.log10(lr), self._seed
+        best = self._greedy(model, share)
+        if best is not None:
+            return best, self._seed
         ends = [x for x, _ in same] or [math.log10(run.lr) for run in self._runs]
         apart = recipe.distinct if share == 1.0 else recipe.apart
         for x in model.optima[draw.permutation(len(model.optima))]:
@@ -233,6 +236,21 @@ class UntilSure:
             if share == 1.0 or seed == self._seed:
                 return x, seed
         return x, seed
+
+    def _greedy(self, model: LrModel, share: float) -> float | None:
+        """Return log10 of the rate that seems best, if a run there would tell something new; only among the first."""
+        tried = [x for x, _ in self._tried(share)]
+        if not self._runs or self._queue or (share == 1.0 and len(tried) >= self._recipe.greedy):
+            return None
+        if share == 1.0:
+            if self.answer.lr is None:
+                return None
+            x, near = math.log10(self.answer.lr), self._recipe.beside
+        else:
+            x, near = float(model.x[model.expected.argmin()]), self._recipe.apart
+            ends = [math.log10(run.lr) for run in self._runs]
+            x = min(max(x, min(ends) - 1), max(ends) + 1)
+        return x if all(abs(other - x) > near for other in tried) else None
 
     def _tried(self, share: float) -> Iterator[tuple[float, int]]:
         """Yield log10 of the rate, and the seed, of each run of a length that was told or asked for."""
