@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stepsize.training.runs import Progress as Progress
     from stepsize.training.runs import Run as Run
     from stepsize.training.runs import Setting as Setting
+    from stepsize.training.runs import Trial as Trial
     from stepsize.training.snapshot import Snapshot as Snapshot
     from stepsize.training.task import Metric as Metric
     from stepsize.training.task import Task as Task
@@ -60,6 +61,7 @@ _HOMES = {
     "Task": "task",
     "TensorBatches": "batches",
     "TorchPreview": "torch_preview",
+    "Trial": "runs",
     "bind": "binding",
     "counterfactual": "population",
     "follow": "population",
