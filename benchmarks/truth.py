@@ -30,6 +30,7 @@ __all__ = [
     "near_best",
     "open_log",
     "run_job",
+    "trained",
 ]
 
 TRUTH_FOLDER = Path(__file__).parent / "truth"
@@ -99,13 +100,17 @@ def open_log(combo: Combo, folder: Path = TRUTH_FOLDER, *, known: Mapping[str, A
 
 def run_job(job: Job) -> Row:
     """Train once, and return what is kept of it."""
-    task = build(job.combo)
-    run = train(task, job.lr, seed=job.seed, steps=job.steps)
+    return trained(build(job.combo), job.lr, job.seed, job.steps)
+
+
+def trained(task: Task, lr: float, seed: int, steps: int) -> Row:
+    """Train ``task`` once, and return what is kept of it."""
+    run = train(task, lr, seed=seed, steps=steps)
     metric = next(iter(run.evaluations[-1].metrics.values()), None) if run.evaluations else None
     return Row(
-        lr=job.lr,
-        seed=job.seed,
-        steps=job.steps,
+        lr=lr,
+        seed=seed,
+        steps=steps,
         val=_finite(run.val_loss),
         train=_finite(run.train_loss),
         metric=_finite(metric),
