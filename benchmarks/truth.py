@@ -15,7 +15,7 @@ import torch
 from benchmarks.combos import GRID, Combo, build, midpoints, rounded
 from benchmarks.runlog import Row, RunLog
 from benchmarks.workers import Progress, each_done
-from stepsize.training import Task, train
+from stepsize.training import Run, Task, train
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import build_model, build_optimizer, rung_schedule
@@ -29,6 +29,7 @@ __all__ = [
     "missing",
     "near_best",
     "open_log",
+    "row_of",
     "run_job",
     "trained",
 ]
@@ -105,12 +106,16 @@ def run_job(job: Job) -> Row:
 
 def trained(task: Task, lr: float, seed: int, steps: int) -> Row:
     """Train ``task`` once, and return what is kept of it."""
-    run = train(task, lr, seed=seed, steps=steps)
+    return row_of(train(task, lr, seed=seed, steps=steps))
+
+
+def row_of(run: Run) -> Row:
+    """Return what is kept of a run."""
     metric = next(iter(run.evaluations[-1].metrics.values()), None) if run.evaluations else None
     return Row(
-        lr=lr,
-        seed=seed,
-        steps=steps,
+        lr=run.setting.lr,
+        seed=run.setting.seed,
+        steps=run.setting.steps,
         val=_finite(run.val_loss),
         train=_finite(run.train_loss),
         metric=_finite(metric),

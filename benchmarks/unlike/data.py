@@ -93,7 +93,7 @@ def _numbered(text: str) -> Tensor:
 
 
 def windows(symbols: Tensor, length: int, val: int) -> Split:
-    """Return ``(symbols, those that follow)`` in windows of ``length``; the last tenth of the text is for validation."""
+    """Return ``(symbols, those that follow)`` in windows of ``length``; the text's last tenth validates."""
     cut = len(symbols) * 9 // 10
     parts = []
     for part in (symbols[:cut], symbols[cut:]):
@@ -107,9 +107,7 @@ def windows(symbols: Tensor, length: int, val: int) -> Split:
 def photo_pixels(every: int = 6) -> Split:
     """Return (positions in [-1, 1]², standardized colors) of a photograph, every ``every``-th row and column."""
     image = sklearn.datasets.load_sample_images().images[0][::every, ::every].astype(np.float32)
-    rows, columns = np.meshgrid(
-        np.linspace(-1, 1, image.shape[0]), np.linspace(-1, 1, image.shape[1]), indexing="ij"
-    )
+    rows, columns = np.meshgrid(np.linspace(-1, 1, image.shape[0]), np.linspace(-1, 1, image.shape[1]), indexing="ij")
     x = torch.from_numpy(np.stack([rows, columns], -1).reshape(-1, 2)).float()
     y = torch.from_numpy(image.reshape(-1, 3))
     return split(x, (y - y.mean(0)) / y.std(0), 0.25)

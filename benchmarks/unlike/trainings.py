@@ -1,8 +1,8 @@
 """The sixteen trainings: eight that a search may be designed on, eight that are held out of its design.
 
-No two share data, model and optimizer, and none is like a built-in task: other models, other optimizers (their moments
-and weight decay too), other schedules, batches of 5 to 512, horizons of 80 to 1,000 updates, one of 110 examples, one from
-pretrained weights and one that trains adapters beside frozen weights.
+None is like another or like a built-in task: other models, other optimizers (their moments and weight decay too), other
+schedules, batches of 5 to 512, horizons of 80 to 1,000 steps, one of 110 examples, one from pretrained weights and one
+that trains adapters beside frozen weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.unlike import data, models
 from stepsize.tasks.parts import standardise
@@ -121,7 +121,7 @@ def _docs_gpt() -> dict[str, Any]:
     train_rows, val = data.windows(data.docs_bytes(), 48, 64)
     return {
         "model": lambda: models.TinyGPT(96, 48, 48, 4, 2), "loss": _entropy, "train": train_rows, "val": val,
-        "batch_size": 12, "steps": 90, "clip": 1.0, "schedule": "cosine warmup=10%",
+        "batch_size": 8, "steps": 90, "clip": 1.0, "schedule": "cosine warmup=10%",
     }  # fmt: skip
 
 
@@ -136,8 +136,10 @@ def _digits_fine_tuned() -> dict[str, Any]:
     pretrained = _weights(known, 2e-3)
 
     def model() -> nn.Module:
-        network = copy.deepcopy(pretrained)
-        nn.init.zeros_(network[-1].weight)
+        network: nn.Sequential = copy.deepcopy(pretrained)
+        head = network[-1]
+        assert isinstance(head, nn.Linear)
+        nn.init.zeros_(head.weight)
         return network
 
     train_rows, val = data.split(x[high], y[high] - 5, 0.3, train=300)
@@ -189,7 +191,7 @@ def _mnist_vit() -> dict[str, Any]:
     train_rows, val = data.split(*data.mnist(28), 0.1)
     return {
         "model": lambda: models.VisionTransformer(28, 7, 32, 4, 2, 10), "loss": _entropy, "train": train_rows,
-        "val": tuple(part[:512] for part in val), "batch_size": 32, "steps": 150,
+        "val": tuple(part[:512] for part in val), "batch_size": 32, "steps": 120,
         "schedule": "cosine warmup=20%",
     }  # fmt: skip
 
@@ -216,7 +218,7 @@ def _plays_adapters() -> dict[str, Any]:
     train_rows, val = data.windows(data.plays_bytes(), length, 96)
     return {
         "model": lambda: models.with_adapters(copy.deepcopy(pretrained), 4), "loss": _entropy, "train": train_rows,
-        "val": val, "batch_size": 12, "steps": 120, "schedule": "constant",
+        "val": val, "batch_size": 8, "steps": 100, "schedule": "constant",
     }  # fmt: skip
 
 
@@ -260,7 +262,7 @@ def _photo_sine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-_DECAY = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+_DECAY: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 _ALL = (
     Unlike("digits-logistic", "SGD", 0.1, False, _digits_logistic, "sgd"),
     Unlike("mnist-batch-norm", "Nesterov, weight decay 5e-4", 0.1, False, _mnist_batch_norm, partial(_SGD, **_DECAY)),
@@ -277,7 +279,9 @@ _ALL = (
     Unlike("plays-adapters", "Adam", 1e-3, True, _plays_adapters, "adam"),
     Unlike("cancer-residual", "SGD, momentum 0.95", 0.1, True, _cancer_residual, partial(_SGD, momentum=0.95)),
     Unlike("digits-smoothed", "SGD, Nesterov momentum 0.9", 0.1, True, _digits_smoothed, "nesterov"),
-    Unlike("photo-sine", "Adam, betas 0.9 and 0.99", 1e-3, True, _photo_sine, partial(torch.optim.Adam, betas=(0.9, 0.99))),
+    Unlike(
+        "photo-sine", "Adam, betas 0.9 and 0.99", 1e-3, True, _photo_sine, partial(torch.optim.Adam, betas=(0.9, 0.99))
+    ),
 )
 
 TRAININGS: dict[str, Unlike] = {one.name: one for one in _ALL}
