@@ -39,7 +39,6 @@ __all__ = [
 REGRET_FILE = RECORDS_FOLDER / "regret.json"
 SEARCHES_FILE = RECORDS_FOLDER / "searches.json"
 _SCORES = ("regret", "regret_error", "diverged", "picked_to_best", "holds_best")
-_REPEATS = 10  # of a search that draws at random, on each case
 Row = Mapping[str, Any]
 
 
@@ -62,13 +61,13 @@ def compute_replays(truths: Iterable[Truth], *, redo: Iterable[str] = (), path: 
             for budget in peer.budgets:
                 fresh = _where(truth.case) | {"search": name, "trials": budget}
                 if _replay_key(fresh) not in rows:
-                    seeds = range(_REPEATS if peer.draws else truth.full.seeds)
+                    seeds = range(peer.repeats or truth.full.seeds)
                     found = [replayed(peer.search, truth, budget, seed) for seed in seeds]
                     regrets = [rounded(regret) for _, regret, _ in found]
                     spent = rounded(sum(spent for *_, spent in found) / len(found))
                     rows[_replay_key(fresh)] = fresh | {"spent": spent, "regret": regrets}
         if len(rows) > known:
-            write_record(path, header("regret"), rows.values())
+            write_record(path, header("regret"), sorted(rows.values(), key=_replay_order))
             print(f"{truth.case.name}: replayed", flush=True)
 
 
@@ -204,6 +203,10 @@ def _key(row: Row) -> tuple[str, Case, int]:
 
 def _replay_key(row: Row) -> tuple[str, int, Case]:
     return row["search"], row["trials"], case_of(row)
+
+
+def _replay_order(row: Row) -> tuple[int, int, int]:
+    return list(SEARCHES).index(row["search"]), row["trials"], all_cases().index(case_of(row))
 
 
 def _in_order(rows: Mapping[Any, dict[str, Any]]) -> list[dict[str, Any]]:

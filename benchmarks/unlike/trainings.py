@@ -191,7 +191,7 @@ def _mnist_vit() -> dict[str, Any]:
     train_rows, val = data.split(*data.mnist(28), 0.1)
     return {
         "model": lambda: models.VisionTransformer(28, 7, 32, 4, 2, 10), "loss": _entropy, "train": train_rows,
-        "val": tuple(part[:512] for part in val), "batch_size": 32, "steps": 120,
+        "val": tuple(part[:512] for part in val), "batch_size": 16, "steps": 120,
         "schedule": "cosine warmup=20%",
     }  # fmt: skip
 
@@ -201,7 +201,7 @@ def _mnist_rows() -> dict[str, Any]:
     train_rows, val = data.split(*data.mnist(14), 0.2)
     return {
         "model": lambda: models.RowReader(14, 48, 10), "loss": _entropy, "train": train_rows,
-        "val": tuple(part[:1_000] for part in val), "batch_size": 32, "steps": 200, "clip": 1.0,
+        "val": tuple(part[:1_000] for part in val), "batch_size": 24, "steps": 150, "clip": 1.0,
         "schedule": "wsd warmup=10% cooldown=30%",
     }  # fmt: skip
 
