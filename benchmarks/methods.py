@@ -15,7 +15,7 @@ from benchmarks.regret import REGRET_FILE, SEARCHES_FILE, case_of
 from benchmarks.replay import SETS
 from benchmarks.tables import markdown_table, percent
 from stepsize.views.layers import rows
-from stepsize.views.theme import ANSWER, INK, SERIES, header, themed
+from stepsize.views.theme import ANSWER, INK, MUTED, SERIES, header, themed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -30,16 +30,18 @@ _DECIDED = ("settled", "flat")
 _SURE = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
 _LEAST, _MOST = 1e-3, 30.0  # of the axis of regret: what lies beyond is drawn at its end
 _PANEL = 230  # pixels
-_USUAL, _AROUND = "usual rate", "usual rate, and three or five around it"
-_SHORT = "one short test"
-_SHORT_TESTS = ("torch-lr-finder", "Lightning tuner", "fastai valley")
-_FAMILIES = dict(
-    zip(
-        (_OURS, _AROUND, "grid", "random", "optuna TPE", "optuna GP", _SHORT),
-        (ANSWER, INK, *SERIES),
-        strict=True,
-    )
-)
+_AROUND = "usual rate, three, five around it"
+_LOOKS: dict[str, tuple[str, str]] = {  # of each line: its color and the shape of its points
+    _OURS: (ANSWER, "circle"),
+    _AROUND: (INK, "square"),
+    "grid": (SERIES[0], "square"),
+    "random": (SERIES[1], "diamond"),
+    "optuna TPE": (SERIES[2], "triangle-up"),
+    "optuna GP": (SERIES[3], "triangle-down"),
+    "torch-lr-finder": (MUTED, "cross"),
+    "Lightning tuner": (MUTED, "triangle-right"),
+    "fastai valley": (MUTED, "stroke"),
+}
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def methods_chart(found: Iterable[Reached]) -> alt.VConcatChart:
     """Return the picture: median and 90th percentile of the regret against the cost, set beside set."""
     import altair as alt
 
-    drawn = [one for one in found if _family(one) and not math.isnan(one.cost)]
+    drawn = [one for one in found if _line(one) and not math.isnan(one.cost)]
     sets = [name for name in SETS if any(one.set == name for one in drawn)]
     panels = [
         alt.hconcat(
@@ -207,35 +209,35 @@ def methods_chart(found: Iterable[Reached]) -> alt.VConcatChart:
     return themed(alt.vconcat(*panels, spacing=12).properties(title=title))
 
 
-def _family(one: Reached) -> str:
+def _line(one: Reached) -> str:
     """Return the line that a method is part of; empty for one that is not drawn."""
     if one.method.startswith(_OURS):
         return _OURS
-    if one.method.startswith(_USUAL):
+    if one.method.startswith("usual rate"):
         return _AROUND
-    return _SHORT if one.method in _SHORT_TESTS else one.method if one.method in _FAMILIES else ""
+    return one.method if one.method in _LOOKS else ""
 
 
 def _panel(found: Sequence[Reached], name: str, field: str) -> alt.LayerChart:
     import altair as alt
 
-    data = [asdict(one) | {"family": _family(one), "y": max(getattr(one, field), _LEAST)} for one in found]
+    data = [asdict(one) | {"line": _line(one), "y": max(getattr(one, field), _LEAST)} for one in found]
     below = "cost in full runs" if field == "p90" else None
     x = alt.X("cost:Q", title=below, axis=alt.Axis(values=[0, 1, 3, 5, 10, 30], format="~g"))
     x = x.scale(type="symlog", constant=1, domain=[0, 40], nice=False)
     beside = {"median": "median regret", "p90": "90th percentile"}[field] if name == SETS[0] else None
     look = alt.Axis(values=[k * 10.0**e for e in (-3, -2, -1, 0, 1) for k in (1, 3)], format="~%")
     y = alt.Y("y:Q", title=beside, axis=look).scale(type="log", domain=[_LEAST, _MOST], nice=False, clamp=True)
-    scale = alt.Scale(domain=list(_FAMILIES), range=list(_FAMILIES.values()))
-    tint = alt.Color("family:N", scale=scale, legend=alt.Legend(title=None, columns=4, orient="bottom"))
+    colors, shapes = zip(*_LOOKS.values(), strict=True)
+    legend = alt.Legend(title=None, columns=3, labelLimit=0)
+    tint = alt.Color("line:N", legend=legend, scale=alt.Scale(domain=list(_LOOKS), range=list(colors)))
+    shape = alt.Shape("line:N", legend=legend, scale=alt.Scale(domain=list(_LOOKS), range=list(shapes)))
     base = alt.Chart(rows(data))
-    joined = base.transform_filter(alt.datum.family != _SHORT).mark_line(strokeWidth=1.5)
-    names = base.transform_filter(alt.datum.family == _SHORT).mark_text(align="left", dx=6, fontSize=10)
-    dots = base.properties(name="dots").mark_point(filled=True, size=50, opacity=1)
+    # A view's name must be its own: two of one name would share their data.
+    dots = base.properties(name=f"{field}, {name}").mark_point(filled=True, size=50, opacity=1)
     layers = (
-        joined.encode(x=x, y=y, color=tint, order="cost:Q"),
-        dots.encode(x=x, y=y, color=tint, tooltip=["method:N", "cost:Q", f"{field}:Q"]),
-        names.encode(x=x, y=y, color=tint, text="method:N"),
+        base.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=tint, order="cost:Q"),
+        dots.encode(x=x, y=y, color=tint, shape=shape, tooltip=["method:N", "cost:Q", f"{field}:Q"]),
     )
     title = f"{name} ({max(one.cases for one in found)})" if field == "median" else ""
     return alt.LayerChart(layer=list(layers), width=_PANEL, height=_PANEL, title=title)
