@@ -104,7 +104,8 @@ def score_picks(truths: Mapping[Case, Truth], path: Path = REGRET_FILE) -> None:
 
 
 def make_picks(job: PickJob) -> list[Pick]:
-    """Let the picker answer."""
+    """Let the picker answer, on a training whose ground truth is still its own."""
+    job.case.check()
     return answer(job.picker, job.case.build(seed=job.seed))
 
 

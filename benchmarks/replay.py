@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from benchmarks.combos import GRID, Combo, all_combos, build
 from benchmarks.runlog import RunLog
-from benchmarks.truth import TRUTH_FOLDER, open_log
+from benchmarks.truth import TRUTH_FOLDER, fingerprint
 from benchmarks.truth_curve import Regret, TruthCurve
 from benchmarks.unlike.trainings import TRAININGS
-from benchmarks.unlike.truth import FRACTIONS, UNLIKE_FOLDER, open_unlike
+from benchmarks.unlike.truth import FRACTIONS, UNLIKE_FOLDER
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training import Task
 
@@ -49,12 +50,16 @@ class Case:
             return build(Combo(self.task, self.optimizer), seed=seed)
         return TRAININGS[self.task].task(seed=seed)
 
-    def open_log(self) -> RunLog | None:
-        """Return the kept runs; None where there are none."""
+    @property
+    def path(self) -> Path:
+        """The file of its ground truth."""
         if self.set == SETS[0]:
-            combo = Combo(self.task, self.optimizer)
-            return open_log(combo) if (TRUTH_FOLDER / f"{combo.name}.json").exists() else None
-        return open_unlike(TRAININGS[self.task]) if (UNLIKE_FOLDER / f"{self.task}.json").exists() else None
+            return TRUTH_FOLDER / f"{Combo(self.task, self.optimizer).name}.json"
+        return UNLIKE_FOLDER / f"{self.task}.json"
+
+    def check(self) -> None:
+        """Raise FingerprintError where the ground truth belongs to another definition of the training."""
+        RunLog(self.path, fingerprint(self.build()))
 
 
 def all_cases() -> tuple[Case, ...]:
@@ -102,9 +107,9 @@ class Truth:
 def load_truth(cases: Iterable[Case]) -> Iterator[Truth]:
     """Yield the truth of each case that has one; a case that is still being measured is left out."""
     for case in cases:
-        log = case.open_log()
-        if log is None:
+        if not case.path.exists():
             continue
+        log = RunLog.read(case.path)  # unchecked: what is replayed has no other training than that of the file
         horizon, untrained = log.fingerprint["steps"], log.fingerprint["untrained"]
         fractions = () if case.set == SETS[0] else FRACTIONS
         curves = {}
@@ -113,7 +118,7 @@ def load_truth(cases: Iterable[Case]) -> Iterator[Truth]:
             curve = TruthCurve.of(rows, untrained, () if fractions else GRID)
             if curve is not None:
                 curves[steps] = curve
-        if len(curves) == 1 + len(fractions):
+        if len(curves) == 1 + len(fractions) and all(len(curve.lrs) >= len(GRID) for curve in curves.values()):
             yield Truth(case, horizon, untrained, curves)
 
 

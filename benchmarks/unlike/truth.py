@@ -14,7 +14,7 @@ from benchmarks.truth import fingerprint, row_of, trained
 from benchmarks.unlike.trainings import TRAININGS, Unlike
 from stepsize.training import Population, Setting
 
-__all__ = ["FRACTIONS", "UNLIKE_FOLDER", "compute_unlike_truth", "open_unlike", "rate"]
+__all__ = ["FRACTIONS", "UNLIKE_FOLDER", "compute_unlike_truth", "rate"]
 
 UNLIKE_FOLDER = Path(__file__).parents[1] / "truth_unlike"
 FRACTIONS = (16, 8, 4, 2)  # the short horizons are the full one divided by these
@@ -44,11 +44,6 @@ def rate(one: Unlike, place: int) -> float:
     return rounded(one.usual * 10 ** (place / _A_DECADE))
 
 
-def open_unlike(one: Unlike, folder: Path = UNLIKE_FOLDER) -> RunLog:
-    """Return the kept runs of ``one``, checked against the training as it is now."""
-    return RunLog(folder / f"{one.name}.json", fingerprint(one.task()))
-
-
 def compute_unlike_truth(names: Iterable[str] = (), folder: Path = UNLIKE_FOLDER) -> None:
     """Train what is missing, one training after the other; goes on where it was stopped."""
     for name in names or TRAININGS:
@@ -61,7 +56,7 @@ class _Truth:
 
     def __init__(self, one: Unlike, folder: Path) -> None:
         self._one, self._task = one, one.task()
-        self._log = open_unlike(one, folder)
+        self._log = RunLog(folder / f"{one.name}.json", fingerprint(self._task))
 
     def complete(self) -> None:
         low, high = -_REACH, _REACH
