@@ -191,7 +191,7 @@ def _mnist_vit() -> dict[str, Any]:
     train_rows, val = data.split(*data.mnist(28), 0.1)
     return {
         "model": lambda: models.VisionTransformer(28, 7, 32, 4, 2, 10), "loss": _entropy, "train": train_rows,
-        "val": tuple(part[:512] for part in val), "batch_size": 16, "steps": 120,
+        "val": tuple(part[:512] for part in val), "batch_size": 16, "steps": 100,
         "schedule": "cosine warmup=20%",
     }  # fmt: skip
 
@@ -218,7 +218,7 @@ def _plays_adapters() -> dict[str, Any]:
     train_rows, val = data.windows(data.plays_bytes(), length, 96)
     return {
         "model": lambda: models.with_adapters(copy.deepcopy(pretrained), 4), "loss": _entropy, "train": train_rows,
-        "val": val, "batch_size": 8, "steps": 100, "schedule": "constant",
+        "val": val, "batch_size": 8, "steps": 80, "schedule": "constant",
     }  # fmt: skip
 
 
