@@ -41,9 +41,8 @@ class Judge:
         """Return whether it is time to ask all rules."""
         return record.step >= self._next
 
-    def look(self, record: Record, *, thorough: bool = False) -> list[Finding]:
-        """Ask the urgent rules, and all of them where it is time; return the new findings."""
-        due = thorough or self.due(record)
+    def look(self, record: Record, *, due: bool, thorough: bool = False) -> list[Finding]:
+        """Ask the urgent rules, and all of them where that is ``due``; return the new findings."""
         if due:
             every = max(8, record.facts.steps // _LOOKS) if record.facts.steps else _EVERY
             self._next = record.step + every
