@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
 from stepsize.monitor.rules.catalog import RULES, URGENT
@@ -32,6 +34,10 @@ class Judge:
     def findings(self) -> tuple[Finding, ...]:
         """What was found, the earliest first."""
         return tuple(self._found.values())
+
+    def load(self, findings: Iterable[Finding]) -> None:
+        """Take what was found before."""
+        self._found = {one.code: one for one in findings}
 
     def verdict(self, record: Record) -> RateVerdict:
         """Return whether the rate is too high, too low or fine."""

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -29,6 +29,7 @@ from stepsize.monitor.probe import Along, headroom, still
 from stepsize.monitor.record import Record
 from stepsize.monitor.reporting import Report, report_of
 from stepsize.monitor.sharpness import Sharpness, measure_sharpness
+from stepsize.monitor.state import load_record, record_state
 from stepsize.monitor.team import Team, team_of, trains_together
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.way import Way
@@ -299,6 +300,25 @@ class Watch:
         """Say that the training went back to the state in which ``record.mark()`` was taken."""
         self._read(wait=True)
         self.record.go_back(mark)
+        self._along = None
+        for meter in self._meters:
+            meter.go_back()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the signals so far and what was found, as plain values: for the checkpoint of a trainer."""
+        return {"record": record_state(self.record), "findings": [one.to_json() for one in self.findings]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, after weights and optimizers were put back.
+
+        Raises:
+            InputError: If it is no such state.
+        """
+        if not {"record", "findings"} <= set(state):
+            raise InputError("state", sorted(state), "must be what the state_dict of a watch returned")
+        load_record(self.record, state["record"])
+        self._judge.load(Finding(**one) for one in state["findings"])
+        self._last.extend(self.record.recent("loss", _WORSE).values.tolist())
         self._along = None
         for meter in self._meters:
             meter.go_back()
