@@ -105,7 +105,10 @@ class Meter:
         kept = [p for p, keep in zip(self.layout.parameters, same, strict=True) if keep]
         self._sketch = Sketch(kept, [g for g, keep in zip(self.layout.places, same, strict=True) if keep])
         self._witness = kept[0]
-        self._distributed = distributed
+        told = getattr(optimizer, "tells_backward", False)  # one that has gradients of its own: see hear_backward
+        self._deaf = distributed or told
+        if told:
+            optimizer.backward_hooks = [*getattr(optimizer, "backward_hooks", ()), self.hear_backward]  # type: ignore[attr-defined]
         self._rates: tuple[float, ...] = ()
         self._accumulates = False
         self._nothing = torch.full((), torch.nan, device=self._device)
@@ -277,7 +280,7 @@ class Meter:
 
     def _listen(self) -> None:
         """Listen to backward passes while updates are measured."""
-        wanted = self._active and not self._distributed
+        wanted = self._active and not self._deaf
         if wanted and self._backward_hook is None:
             hook = self._guarded(self._backward)
             self._backward_hook = self._witness.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
@@ -292,6 +295,10 @@ class Meter:
         self._micro: list[Tensor] = []  # |g|² of the witness for each micro-batch
         self._partial: Tensor | None = None  # its gradient after the micro-batches so far
         self._passed: tuple[Tensor, int] | None = None  # its gradient at the last backward pass, and its version
+
+    def hear_backward(self) -> None:
+        """Say that the gradients are now those of the whole backward pass, before any clipping."""
+        self._guarded(self._backward)(self._witness)
 
     def _backward(self, parameter: Tensor) -> None:
         gradient = parameter.grad

@@ -196,9 +196,7 @@ def begin_guarding(
     optimizers = bare_optimizers("optimizer", optimizer)
     between = every or max(10, (steps or 2_000) // 50)
     stateful = [one for one in (scaler,) if hasattr(one, "load_state_dict")]
-    policy = Policy(
-        cut, between if rewarm is None else rewarm, retries, settled=2 * between, skip=skip, replays=False
-    )
+    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between, skip=skip, replays=False)
     return Guard(
         watching,
         models,
