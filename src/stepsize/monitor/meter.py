@@ -97,6 +97,7 @@ class Meter:
         self.optimizer = optimizer
         self.layout: Layout = lay_out(optimizer, models)
         self.updates = 0
+        self._groups = len(optimizer.param_groups)
         self.trouble: Exception | None = None
         self.spent = 0.0
         self._scaler = scaler
@@ -140,6 +141,11 @@ class Meter:
         self._hooks = []
         self._active = False
         self._listen()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the optimizer has been given further groups, as when layers are unfrozen."""
+        return len(self.optimizer.param_groups) != self._groups
 
     @property
     def prompt(self) -> bool:

@@ -7,6 +7,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -179,9 +180,12 @@ class Watch:
         if kept is not None:
             kept.record, self.record.told = self.record, kept.points
         self._ended = ""
-        self._meters = [Meter(one, models, scaler=scaler, distributed=distributed) for one in optimizers]
+        self._meter: Callable[[Optimizer], Meter] = partial(
+            Meter, models=models, scaler=scaler, distributed=distributed
+        )
+        self._meters = [self._meter(one) for one in optimizers]
         self._way = Way(self._meters[0].weights, steps)
-        self._offsets = [sum(len(o.param_groups) for o in optimizers[:n]) for n in range(len(optimizers))]
+        self._offsets = self._group_numbers()
         self._along: Along | None = None
         self._arming = False
         self._every = max(1, steps // _PROBES) if steps else _PROBE_EVERY
@@ -365,11 +369,30 @@ class Watch:
                 self._look_often()
         elif (step + 1) % self._exchange_every == 0 or step + 1 == self.record.facts.steps:
             self._exchange()
+        if any(meter.outdated for meter in self._meters):
+            self._renew()
         worse = self._worse()
         on = self._budget.measures(step + 1, worse=worse)
         for meter in self._meters:
             meter.active = on
         return None
+
+    def _group_numbers(self) -> list[int]:
+        """Return the number of each optimizer's first group among the groups of all."""
+        counts = [len(one.param_groups) for one in self._optimizers]
+        return [sum(counts[:number]) for number in range(len(counts))]
+
+    def _renew(self) -> None:
+        """Measure also the groups that an optimizer was given since the last update."""
+        for number, meter in enumerate(self._meters):
+            if meter.outdated:
+                self._read(wait=True)
+                meter.remove()
+                self._meters[number] = self._meter(meter.optimizer)
+                self._meters[number].updates = meter.updates
+                if not number:
+                    self._way = Way(self._meters[0].weights, self.record.facts.steps)
+        self._offsets = self._group_numbers()
 
     def _update_loss(self) -> Tensor | float | None:
         """Return the loss of an update: the mean over the batches that were told of since the last one."""

@@ -196,7 +196,8 @@ def begin_guarding(
     optimizers = bare_optimizers("optimizer", optimizer)
     between = every or max(10, (steps or 2_000) // 50)
     stateful = [one for one in (scaler,) if hasattr(one, "load_state_dict")]
-    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between, skip=skip, replays=False)
+    back = between if rewarm is None else rewarm
+    policy = Policy(cut, back, retries, settled=max(3, between // 2), skip=skip, replays=False)
     return Guard(
         watching,
         models,
@@ -417,7 +418,7 @@ class Guard:
     def _begin_replays(self) -> None:
         """Take batches from here on from a source that can be drawn again."""
         self._batches, self._at = Replayable(begin=self._resumed), self._resumed
-        self._policy = replace(self._policy, replays=True)
+        self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
         self._others += self._schedule  # goes back, too
         self._ring.clear()
         self._marks.clear()
@@ -489,17 +490,20 @@ class Guard:
         return None
 
     def _restore(self, snapshot: Snapshot) -> None:
-        """Put a state back; where batches are not replayed, the rates that are planned and randomness go on."""
-        if self._policy.replays:
-            snapshot.restore()
-            return
-        groups = [group for one in self._optimizers for group in one.param_groups]
-        planned = [{key: value for key, value in group.items() if _is_planned(key)} for group in groups]
-        planned = [{key: _copied(value) for key, value in one.items()} for one in planned]
+        """Put a state back; where batches are not replayed, the rates that are planned and randomness go on.
+
+        Groups that the optimizers were given since then stay.
+        """
+        groups = [list(one.param_groups) for one in self._optimizers]
+        planned = [(group, _planned(group)) for several in groups for group in several]
         randomness = RngState.take()
         snapshot.restore()
+        for optimizer, several in zip(self._optimizers, groups, strict=True):
+            optimizer.param_groups += several[len(optimizer.param_groups) :]
+        if self._policy.replays:
+            return
         randomness.restore()
-        for group, values in zip(groups, planned, strict=True):
+        for group, values in planned:
             for key, value in values.items():
                 if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
                     group[key].copy_(value)
@@ -545,13 +549,10 @@ class Guard:
             self.stopped = why
 
 
-def _is_planned(key: str) -> bool:
-    """Return whether a value of a parameter group is set by a schedule."""
-    return key in _PLANNED or key.startswith("initial_")
-
-
-def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def _planned(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the values of a parameter group that a schedule sets."""
+    values = {key: value for key, value in group.items() if key in _PLANNED or key.startswith("initial_")}
+    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}
 
 
 def _sound(models: Iterable[nn.Module]) -> bool:
