@@ -180,7 +180,8 @@ class _Updates:
     def _backend_update_step(self, gradients: Any, variables: Any, rate: Any) -> None:
         """Update, at the rate that the hooks left."""
         allowed = float(self.optimizer.param_groups[0]["lr"])
-        rate = rate if allowed == self._rate() else torch.as_tensor(allowed, dtype=torch.float32, device=rate.device)
+        if allowed != self._rate():
+            rate = torch.tensor(allowed, device=variables[0].value.device)
         self._originals["_backend_update_step"](gradients, variables, rate)
         for hook in list(self.optimizer._optimizer_step_post_hooks.values()):
             hook(self.optimizer, (self.optimizer,), {})

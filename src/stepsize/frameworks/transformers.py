@@ -54,6 +54,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
         self.resumed: Mapping[str, Any] | None = None  # what the trainer restores from a checkpoint
         self._hook: Any = None
         self._losses: list[Tensor] = []
+        self._returned = False  # whether the model returns losses
         self._whole = False  # whether losses are parts of a sum over the batches of an update
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -69,7 +70,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
             schedule=getattr(kwargs.get("lr_scheduler"), "scheduler", kwargs.get("lr_scheduler")),
             scaler=getattr(optimizer, "scaler", None),
         )
-        self._losses, self._whole = [], False
+        self._losses, self._whole, self._returned = [], False, False
         self._hook = kwargs["model"].register_forward_hook(self._look, with_kwargs=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
@@ -83,7 +84,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Take the logged loss, where the model returns none."""
-        if self._hook is not None and logs and "loss" in logs and "loss" not in self.watching.record:
+        if self._hook is not None and logs and "loss" in logs and not self._returned:
             self._step(float(logs["loss"]))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
@@ -110,5 +111,6 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
             return
         loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
         if isinstance(loss, Tensor) and loss.numel() >= 1:
+            self._returned = True
             self._losses.append(loss.detach().float().mean())
             self._whole = kwargs.get("num_items_in_batch") is not None

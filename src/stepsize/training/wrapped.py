@@ -23,7 +23,7 @@ def bare_optimizer(optimizer: Any) -> Any:
     """Return the optimizer inside of wrappers that run no step hooks and keep it as ``.optimizer``; else the same."""
     for _ in range(_DEEP):
         inner = getattr(optimizer, "optimizer", None)
-        if inner is None or inner is optimizer or not hasattr(inner, "param_groups"):
+        if inner is None or not callable(getattr(inner, "step", None)):
             break
         if isinstance(optimizer, Optimizer) and runs_step_hooks(optimizer):
             break  # it changes what the inner one does, such as an average over steps

@@ -530,7 +530,7 @@ class Guard:
         """Close an incident that is far enough behind."""
         last = self._state.incident
         if last is not None and self.step_number > last.step + self._policy.settled:
-            self._state = State(level=self._state.level, capped=self._state.capped)
+            self._state = replace(self._state, incident=None, acts=0)
 
     def _plateau(self) -> None:
         if self._on_plateau is None or not any(one.code == "plateau" for one in self.findings):
