@@ -87,7 +87,7 @@ def plain(*, epochs: int = 1, accumulate: int = 1, clip: float | None = None, bf
         for number, (x, y) in enumerate(loader(), start=1):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
                 loss = nn.functional.mse_loss(model(x), y)
-            (loss / accumulate).backward()
+            torch.autograd.backward(loss / accumulate)
             waiting.append(loss.item())
             if number % accumulate:
                 continue

@@ -31,7 +31,7 @@ def model_of(optimizer: Any = None, **options: Any) -> Any:
     with quiet():
         model = keras().Sequential([layers.Input((4,)), layers.Dense(12, activation="tanh"), layers.Dense(1)])
         for layer, linear in zip(model.layers, (plain_net[0], plain_net[2]), strict=True):
-            layer.set_weights([linear.weight.detach().numpy().T, linear.bias.detach().numpy()])  # type: ignore[operator, union-attr]
+            layer.set_weights([linear.weight.detach().numpy().T, linear.bias.detach().numpy()])  # type: ignore[operator]
         made = optimizer or keras().optimizers.SGD(LR, momentum=0.5, **options)
         model.compile(optimizer=made, loss="mse")
     return model

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from tests.monitor.twins import Twin, held_to
 from torch import Tensor, nn
-from torch.optim import LBFGS, SGD, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, AdamW
 
 from stepsize.monitor import Watch, watch
 
 STEPS = 24
 
 
-def _net() -> nn.Sequential:
+def _net() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 1))
 
@@ -35,7 +36,7 @@ class _Twinned(SGD):
 
     twin: Twin
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -46,7 +47,7 @@ class _Twinned(SGD):
 
 
 @contextmanager
-def _watched(scaler: object = None) -> Iterator[tuple[nn.Module, Optimizer, Watch, Twin]]:
+def _watched(scaler: object = None) -> Iterator[tuple[Any, Any, Watch, Twin]]:
     net = _net()
     optimizer = _Twinned(net.parameters(), lr=0.05, momentum=0.5)
     optimizer.twin = twin = Twin(net)
@@ -62,14 +63,14 @@ def test_a_closure() -> None:
     with _watched() as (net, optimizer, watching, twin):
         for x in _batches(STEPS):
 
-            def closure(x: Tensor = x) -> float:
+            def closure(x: Tensor = x) -> Tensor:
                 optimizer.zero_grad()
                 loss = _loss(net, x)
                 loss.backward()  # type: ignore[no-untyped-call]
-                return loss  # type: ignore[return-value]
+                return loss
 
             loss = optimizer.step(closure)
-            losses.append(loss.item())  # type: ignore[union-attr]
+            losses.append(loss.item())
             watching.step(loss)
     held_to(twin, watching.record, losses)
     assert watching.record.recent("clipped").values == pytest.approx([1.0] * STEPS)
@@ -93,7 +94,7 @@ def test_accumulation_over_four_batches_and_every_batch_told(closure: bool, set_
                 watching.step(backward(x))
                 continue
             if closure:
-                loss = optimizer.step(lambda x=x: backward(x))  # type: ignore[misc]
+                loss = optimizer.step(lambda x=x: backward(x))
             else:
                 loss = backward(x)
                 optimizer.step()
@@ -131,7 +132,7 @@ def test_clipping(closure: bool) -> None:
 
         for x in _batches(STEPS):
             if closure:
-                watching.step(optimizer.step(lambda x=x: backward(x)))  # type: ignore[misc]
+                watching.step(optimizer.step(lambda x=x: backward(x)))
             else:
                 loss = backward(x)
                 optimizer.step()
@@ -215,7 +216,7 @@ def test_lbfgs_is_measured_at_the_weights_before_its_step() -> None:
                     looked = True
                 return loss
 
-            watching.step(optimizer.step(closure))  # type: ignore[arg-type]
+            watching.step(optimizer.step(closure))  # type: ignore[no-untyped-call]
     assert watching.record.step == 10
     held_to(twin, watching.record, None)
 

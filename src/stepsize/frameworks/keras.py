@@ -61,7 +61,8 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         if not isinstance(model, nn.Module):
             remedy = "Set KERAS_BACKEND=torch before Keras is imported"
             raise InputError("backend", keras.backend.backend(), "must be torch", remedy)
-        self._updates = _Updates(model.optimizer, [variable.value for variable in model.trainable_variables])
+        variables: Any = model.trainable_variables
+        self._updates = _Updates(model.optimizer, [variable.value for variable in variables])
         batches, epochs = self.params.get("steps"), self.params.get("epochs")
         told: dict[str, Any] = {"schedule": self._updates.schedule}
         if batches and epochs:

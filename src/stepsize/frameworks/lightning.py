@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "lightning":
         raise
     try:
-        from pytorch_lightning import Callback  # type: ignore[import-not-found,no-redef,unused-ignore]
+        from pytorch_lightning import Callback  # type: ignore[import-not-found,no-redef,assignment,unused-ignore]
     except ModuleNotFoundError:
         raise MissingExtraError("lightning", "lightning") from None
 

@@ -19,8 +19,8 @@ class Budget:
     """Decides what is measured, by what watching took so far.
 
     After the first 64 updates something is measured only while what was spent is at most 3% of the time that the
-    training took without it, and of half of the time that it has still to go. At the end it is 3% of all, as long as
-    the first 64 updates and the bare counting of all others leave anything.
+    training took without it, and of half of the time that it has still to go, less what the bare counting of updates
+    will take. At the end it is 3% of all, as long as the first 64 updates and that counting leave anything.
 
     Args:
         steps: The horizon; None where it is unknown.
@@ -28,6 +28,7 @@ class Budget:
     Attributes:
         spent: The seconds that watching took so far.
         agreed: Seconds spent and trained that several processes agreed on, to decide alike; None in one process.
+        due: The update from which on the next run is measured, where that is allowed.
     """
 
     def __init__(self, steps: int | None) -> None:
@@ -37,8 +38,9 @@ class Budget:
         self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
         self._began: float | None = None
         self._first = 0
-        self._owed = False
-        self._on = True
+        self._bare = (0.0, 0)  # seconds and updates that were only counted
+        self._until = 0  # the end of the run of updates that are measured one after the other
+        self.due = 0
 
     def begin(self, step: int) -> None:
         """Start the clock at the first update; what comes before it (compiling, loading) is no training."""
@@ -56,8 +58,15 @@ class Budget:
         if done <= _DENSE:
             return True
         spent, trained = self.agreed or self.times()
-        left = max(0, self._horizon - step)
-        return spent <= _SHARE * trained * (1 + _AHEAD * left / done)
+        left = max(0, self._horizon - step) / done  # in units of what is done
+        bare = self._bare[0] / self._bare[1] * done if self._bare[1] and self.agreed is None else 0.0
+        return spent + bare * left * (1 - _AHEAD) <= _SHARE * trained * (1 + _AHEAD * left)
+
+    def spend(self, seconds: float, updates: int, *, measured: bool) -> None:
+        """Take note of what so many updates cost, measured or only counted."""
+        self.spent += seconds
+        if not measured:
+            self._bare = (self._bare[0] + seconds, self._bare[1] + updates)
 
     def dense(self, step: int) -> bool:
         """Return whether update ``step`` is one of the first."""
@@ -65,10 +74,9 @@ class Budget:
 
     def measures(self, step: int, *, worse: bool) -> bool:
         """Return whether update ``step`` is measured: all at first, then runs of eight, and when it gets worse."""
-        if self.dense(step):
+        if self.dense(step) or step < self._until:
             return True
-        if step % _RUN == 0:
-            self._owed = self._owed or (step // _RUN) % self._of == 0
-            self._on = self._owed and self.allows(step)
-            self._owed = self._owed and not self._on
-        return self._on or (worse and self.allows(step))
+        allowed = (worse or step >= self.due) and self.allows(step)
+        if allowed and step >= self.due:
+            self._until, self.due = step + _RUN, step + _RUN * self._of
+        return allowed

@@ -128,8 +128,8 @@ class Meter:
         self._held: Tensor | None = None  # the gradient when pending() was called
         self._dropped = False
         self._hooks: list[Any] = [
-            optimizer.register_step_pre_hook(self._guarded(self._before)),
-            optimizer.register_step_post_hook(self._guarded(self._after)),
+            optimizer.register_step_pre_hook(self._begin),
+            optimizer.register_step_post_hook(self._after),
         ]
         self._backward_hook: Any = None
         self._listen()
@@ -189,6 +189,13 @@ class Meter:
     def updated(self) -> bool:
         """Whether there was an update since the last call of :meth:`tell`: a scaler may have skipped it."""
         return self._updated
+
+    def count(self) -> tuple[float, ...] | None:
+        """Say that an update that was not measured is counted elsewhere; return its rates, or None of none."""
+        if not self._updated or self._held is not None or self.trouble is not None:
+            return None
+        self._updated = False
+        return self._rates
 
     def pending(self) -> None:
         """Say that no update was made so far: what comes is the rest of this one, or it was left out."""
@@ -334,6 +341,11 @@ class Meter:
         self._partial.copy_(gradient)
         self._micro.append(part if scale is None else part / scale.to(part.device).square())
 
+    def _begin(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._active and self._held is None:
+            return None
+        return self._guarded(self._before)(optimizer, args, kwargs)
+
     def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._inside:
             self._taken = None  # of an update that nobody told of
@@ -388,15 +400,19 @@ class Meter:
         self._taken = torch.cat([head, products.reshape(-1)]), len(self._micro)
 
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
-        self.updates += 1
+        self.updates += 1  # counted whatever goes wrong: several processes count alike
         self._updated = True
         self._inside = False
-        self._raw = self._partial = self._passed = None
-        self._micro = []
-        self._infinite = getattr(optimizer, "found_inf", None)
-        if self.updates % _CHECK == 0:
-            _check_replaced(optimizer, self.layout.parameters)
-        self._rates = tuple([float(group["lr"]) for group in optimizer.param_groups])
+        try:
+            if self._passed is not None:
+                self._raw = self._partial = self._passed = None
+                self._micro = []
+            self._infinite = getattr(optimizer, "found_inf", None)
+            if self.updates % _CHECK == 0:
+                _check_replaced(optimizer, self.layout.parameters)
+            self._rates = tuple([float(group["lr"]) for group in optimizer.param_groups])
+        except Exception as error:  # noqa: BLE001 - it runs within the user's own step
+            self.trouble = self.trouble or error
 
 
 def _check_replaced(optimizer: Optimizer, known: Iterable[Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -92,10 +92,29 @@ class Record:
     def add_loss(self, step: int, loss: float) -> None:
         """Take the training loss of a step."""
         self.add("loss", step, loss)
+        self._judge(step, loss)
+
+    def add_losses(self, steps: Sequence[int], losses: Sequence[float]) -> None:
+        """Take the training losses of several steps."""
+        self.extend("loss", steps, losses)
+        for step, loss in zip(steps, losses, strict=True):
+            self._judge(step, loss)
+
+    def _judge(self, step: int, loss: float) -> None:
         if len(self.first) < _FIRST and math.isfinite(loss):
             self.first.append(loss)
         if self.lost is None and (reason := self.divergence.update(loss)):
             self.lost = (step, reason)
+
+    def extend(self, name: str, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Take several values of a signal."""
+        trace = self.traces.get(name)
+        if trace is None:
+            trace = self.traces[name] = Trace()
+        trace.extend(steps, values)
+        told = self.told
+        if told is not None:
+            told.extend((name, step, value) for step, value in zip(steps, values, strict=True))
 
     def mark(self) -> Any:
         """Return what :meth:`go_back` needs to take a divergence back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +92,19 @@ class Trace:
         else:
             self.peak, self.low = max(self.peak, value), min(self.low, value)
         self.blocks.add(step, value)
+
+    def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Take several values at once; the same as one after the other."""
+        if self._end + len(values) > len(self._values) or not all(map(math.isfinite, values)):
+            for step, value in zip(steps, values, strict=True):
+                self.add(step, value)
+            return
+        part = slice(self._end, self._end + len(values))
+        self._steps[part], self._values[part] = steps, values
+        self._end = part.stop
+        self.count += len(values)
+        self.peak, self.low = max(self.peak, *values), min(self.low, *values)
+        self.blocks.extend(self._steps[part], self._values[part])
 
     @property
     def last(self) -> float:

@@ -43,6 +43,7 @@ _UNTOLD = 50  # updates without a word on the loss before that is told
 _ALARM = 4.0  # noises above the start from which on a loss is read at once
 _WORSE = 16  # losses, all of which the last one exceeds where it gets worse
 _EVERY = 8  # updates between two looks of the urgent rules
+_LEAN = 64  # updates at the most that are only counted, one after the other
 _PROBES = 64  # at so many places of a training the critical rate is looked for
 _PROBE_EVERY = 100  # steps, where the horizon is unknown
 _EXCHANGE = 16  # updates between two exchanges of several processes
@@ -192,6 +193,11 @@ class Watch:
         self._budget = Budget(steps)
         self._aside = 0.0  # seconds of the user's own functions, which are no cost of watching
         self._attempts = Attempts(scaler, optimizers)
+        self._may_be_lean = scaler is None and len(self._meters) == 1 and self._meters[0].prompt
+        self._next_look = 0
+        self._lean_until = 0  # updates before this one are only counted
+        self._later: list[tuple[float, tuple[float, ...]]] = []  # their losses and rates
+        self._alarm = math.inf  # a loss above it is read at once
         self._parts: list[Tensor | float] = []  # losses of the batches of the update that comes
         self._pending = False  # whether batches were told of behind which there was no update
         self._last: deque[float] = deque(maxlen=_WORSE)
@@ -253,10 +259,11 @@ class Watch:
                 rate along the update is measured at intervals, by about ten of these calls without gradients.
             val_loss: The loss on unseen data, where it was just measured.
         """
-        if self._broken:
+        if self._broken or (self._lean_until > self.record.step and self._count_lean(loss, again, val_loss)):
             return
         began, self._aside = perf_counter(), 0.0
         self._budget.begin(self.record.step)
+        measured, counted = self._meters[0].active, 1 + len(self._later)
         try:
             if not self._failing:
                 self._raise_troubles()
@@ -266,7 +273,7 @@ class Watch:
             self._step(loss, again, val_loss)
         except Exception as error:  # noqa: BLE001 - watching must not break what it watches
             self._give_up(error)
-        self._budget.spent += perf_counter() - began - self._aside
+        self._budget.spend(perf_counter() - began - self._aside, counted, measured=measured)
 
     def report(self) -> Report:
         """Return everything that is known by now, for people and machines."""
@@ -296,7 +303,8 @@ class Watch:
         return seen
 
     def be_prompt(self) -> None:
-        """Exchange numbers with other processes at each update where that costs no wait, as a guard must."""
+        """Write numbers down at each update where that costs no wait, as a guard needs them."""
+        self._may_be_lean = False
         if all(meter.prompt for meter in self._meters):
             self._exchange_every = 1
 
@@ -345,7 +353,51 @@ class Watch:
             how = "broken" if self._broken else "done" if self.record.lost is None else "diverged"
             self._kept.close(self._ended or how)
 
+    def _count_lean(
+        self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None
+    ) -> bool:
+        """Count an update of which only loss and rates are wanted; return whether nothing else is to be done."""
+        if loss is None or again is not None or val_loss is not None:
+            return False
+        try:
+            value = loss.item() if isinstance(loss, Tensor) else float(loss)
+        except (RuntimeError, TypeError, ValueError):
+            return False  # told where errors are
+        if not value <= self._alarm or (rates := self._meters[0].count()) is None:
+            return False
+        self._later.append((value, rates))
+        self.record.step += 1
+        return True
+
+    def _plan_lean(self) -> None:
+        """Say up to which update the next ones are only counted: until something is due, or soon."""
+        step = self.record.step
+        self._alarm = self.record.start + _ALARM * self.record.start_noise
+        if not self._may_be_lean or self._team is not None or self._meters[0].active or len(self._last) < _WORSE:
+            self._lean_until = 0
+            return
+        ends = [step + _LEAN, self._way.next(step) - 1]
+        if self._budget.due > step:
+            ends.append(self._budget.due - 1)
+        if self._validate is not None:
+            ends.append(step - step % self._validate_every + self._validate_every - 1)
+        self._lean_until = min(ends)
+
+    def _write_later(self) -> None:
+        """Write down the updates that were only counted."""
+        if not self._later:
+            return
+        later, self._later = self._later, []
+        end = self.record.step
+        steps = range(end - len(later), end)
+        losses = [loss for loss, _ in later]
+        self.record.add_losses(steps, losses)
+        self._last.extend(losses[-_WORSE:])
+        for number, rates in enumerate(zip(*(rates for _, rates in later), strict=True)):
+            self.record.extend(f"lr/{number}", steps, rates)
+
     def _step(self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
+        self._write_later()
         first = self._meters[0]
         updated = first.updated or any(meter.updated for meter in self._meters)
         if not updated and loss is None and val_loss is not None:
@@ -375,6 +427,7 @@ class Watch:
         on = self._budget.measures(step + 1, worse=worse)
         for meter in self._meters:
             meter.active = on
+        self._plan_lean()
         return None
 
     def _group_numbers(self) -> list[int]:
@@ -498,8 +551,9 @@ class Watch:
         """Ask the urgent rules where it may be urgent, or it is time."""
         step = self.record.step
         dense = self._budget.dense(step)
-        alarmed = bool(self._last) and not self._last[-1] <= self.record.start + _ALARM * self.record.start_noise
-        if dense or alarmed or (step % _EVERY == 0 and self._budget.allows(step)):
+        alarmed = bool(self._last) and not self._last[-1] <= self._alarm
+        if dense or alarmed or (step >= self._next_look and self._budget.allows(step)):
+            self._next_look = step + _EVERY
             self._tell(self._look())
 
     def _worse(self) -> bool:
@@ -567,6 +621,7 @@ class Watch:
 
     def _read(self, *, wait: bool) -> bool:
         """Write down what has come over from the device; return whether anything has."""
+        self._write_later()
         came = False
         for meter, offset in zip(self._meters, self._offsets, strict=True):
             for measured in meter.read(wait=wait):
