@@ -11,7 +11,7 @@ _DENSE = 64  # updates that are measured one and all
 _RUN = 8  # updates that are then measured one after the other
 _WANTED = 256  # of the first quarter: more would only cost
 _OF = (3, 8)  # at least and at most one such run in so many
-_UNKNOWN = 16_000  # updates, where the horizon is unknown
+_UNKNOWN = 4_000  # updates, where the horizon is unknown
 _AHEAD = 0.5  # of the time that is still to come may be drawn on: the beginning says most
 
 
