@@ -244,17 +244,19 @@ class UntilSure:
         return self._widest_gap(low, high), self._seed
 
     def _outward(self, model: LrModel, same: Sequence[tuple[float, int]]) -> float:
-        """Return log10 of the rate of one of the very first runs: outward from the best one until both sides are worse.
+        """Return log10 of the rate of one of the very first runs.
 
-        On which side to begin, the model says; between two worse neighbors the wider gap is halved.
+        First both sides of the usual rate, the more promising one first; then outward from the best run until both of
+        its sides are worse; then the wider gap beside it is halved.
         """
-        stride = self._recipe.spread
-        low, high = self._window(self._runs[0].share, stride)
-        at = math.log10(self._best(self._runs).lr)
+        spread, usual = self._recipe.spread, math.log10(self._runs[0].lr)
         tried = [x for x, _ in same]
-        missing = [x for x in (low, high) if all(abs(x - other) > 1e-6 for other in tried)]
+        low, high = self._window(self._runs[0].share, spread)
+        sides = [usual - spread, usual + spread] if len(same) < 3 and not self._runs[0].diverged else [low, high]
+        missing = [x for x in sides if all(abs(x - other) > _ROUNDING for other in tried)]
         if missing:
             return min(missing, key=lambda x: float(np.interp(x, model.x, model.expected)))
+        at = math.log10(self._best(self._runs).lr)
         return (low + at) / 2 if at - low >= high - at else (at + high) / 2
 
     def _best(self, runs: Sequence[Run]) -> Run:
