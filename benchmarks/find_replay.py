@@ -46,4 +46,3 @@ def _family(optimizer: str) -> str:
     words = optimizer.lower().replace(",", " ").split()
     known = [name for name in OPTIMIZERS if name in words]
     return "momentum" if "momentum" in words else known[0] if known else ""
-
