@@ -74,7 +74,7 @@ class Answer:
             "reason": self.reason,
             "expected_excess": self.excess if math.isfinite(self.excess) else None,
             "tolerance": self.tolerance,
-            "noise": self.noise,
+            "noise": self.noise if math.isfinite(self.noise) else None,
             "next": self.next,
         }
 
