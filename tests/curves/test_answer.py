@@ -131,7 +131,8 @@ def test_runs_shorter_than_full_ones_never_settle() -> None:
 def test_no_rate_below_the_tried_or_above_the_highest_that_worked_is_recommended() -> None:
     low = answer_from(model([-2.9] * 20, runs(0.01, 0.03, 0.1, best=10**-2.9, width=3)))
     assert low.lr == 0.01
-    high = answer_from(model([-0.2] * 20, [*runs(0.001, 0.01, best=0.5, width=4), Point(0.1, math.inf, diverged=True)]))
+    fell = Point(0.1, math.inf, diverged=True)
+    high = answer_from(model([-0.2] * 20, [*runs(0.001, 0.01, best=0.5, width=4), fell], width=4))
     assert high.lr == 0.01
 
 
