@@ -109,7 +109,7 @@ def test_the_range_holds_the_rate_which_is_none_that_was_not_seen_to_work(budget
 
 
 def test_it_stops_when_it_is_sure() -> None:
-    found = find(tiny(), until=0.3, budget=30)
+    found = find(tiny(optimizer="sgd"), until=0.3, budget=30)
     assert found.verdict in ("settled", "flat")
     assert found.cost.stopped == ""
     assert found.sure >= 0.9
@@ -210,9 +210,9 @@ def test_a_larger_budget_continues_a_stored_search(found: Found, tmp_path: Path)
 
 def test_a_finished_search_trains_nothing_again(tmp_path: Path) -> None:
     store = tmp_path / "s.db"
-    first = find(tiny(), until=0.3, budget=30, store=store)
+    first = find(tiny(optimizer="sgd"), until=0.3, budget=30, store=store)
     rest = Counting()
-    again = find(tiny(), until=0.3, budget=30, store=store, workers=rest)
+    again = find(tiny(optimizer="sgd"), until=0.3, budget=30, store=store, workers=rest)
     assert rest.trained == []
     assert again.answer == first.answer
 

@@ -201,7 +201,7 @@ def _reason(
     above: bool,
     until: float,
 ) -> str:
-    percent = f"{100 * tolerance:.2g}%"
+    percent = f"{number_text(100 * tolerance, 2)}%"
     why = "" if tolerance <= until else " (the noise of a single run)"
     if verdict == "flat":
         return f"Any rate from {span_text(as_good)} ends within {percent}{why} of the best loss."
