@@ -34,5 +34,6 @@ def a_run(
 def facts(run: Run) -> dict[str, Any]:
     """Return all that a run is, in a form that compares."""
     fields = {one.name: getattr(run, one.name) for one in dataclasses.fields(run)}
-    told = {name: value.tolist() if isinstance(value, np.ndarray) else repr(value) for name, value in fields.items()}
+    plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
+    told = {name: repr(value) for name, value in plain.items()}  # in which NaN is NaN
     return {**told, "status": run.status, "diverged_at": run.diverged_at}

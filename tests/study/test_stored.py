@@ -12,6 +12,7 @@ from tests.study.test_sweeping import keys
 
 from stepsize.errors import InputError, UnknownStudyError
 from stepsize.store import Store
+from stepsize.study.journal import mirror_sweep
 from stepsize.study.result import SweepResult
 from stepsize.study.rungs import Bracket, Rungs
 from stepsize.study.stored import read_sweep, stored_sweep
@@ -72,8 +73,10 @@ def test_what_was_asked_is_kept_with_it(tmp_path: Path) -> None:
         assert stored_sweep(store, "mine").asked == {"task": "plane.py:task", "steps": 24}
 
 
-def test_optuna_opens_a_sweep_that_is_done(tmp_path: Path) -> None:
+def test_optuna_opens_a_sweep_that_was_exported_to_it(tmp_path: Path) -> None:
     found = swept(tmp_path / "s.db", trials=5)
+    with Store.open(tmp_path / "s.db") as store:
+        assert mirror_sweep(store, "mine", read_sweep(store, "mine").space) == 6
     study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 's.db'}")
 
     assert len(study.trials) == len({outcome.trial.number for outcome in found.runs})

@@ -113,11 +113,11 @@ def fit_lr_model(
 
     A run at x = log10 lr, of length r and seed j, reaches the height
 
-        log(value / untrained) / depth = f_r(x) + l_r + s_rj + e,    f_r(x) = c g_r(x - log10 usual - d) + q_r(x),
+        log(value / untrained) / depth = f_r(x) + l_r + s_rj(x) + e,    f_r(x) = c g_r(x - log10 usual - d) + q_r(x),
 
     where g is a recorded curve of another training (:class:`~stepsize.curves.lr_prior.Prior`), shifted by d decades
-    and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l and s levels of the
-    length and of the seed; and e noise that grows with the height above the best run, because a run far above only
+    and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l the level of the
+    length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height above the best run, because a run far above only
     says that its rate is bad. A diverged run has height 0. Each combination of curve, shift, scale and noise is
     weighted by its marginal likelihood, and curves are drawn from the mixture.
 
@@ -253,8 +253,10 @@ class _Mixture:
         data, prior = self._data, self._prior
         process = kind.amplitude**2 * _matern(data.x[:, None] - data.x[None, :], kind.length)
         process *= np.exp(-np.abs(data.k[:, None] - data.k[None, :]) / prior.length_memory)
-        levels = prior.level**2 * data.same_length + prior.seed_share * kind.noise**2 * data.same_seed
-        own = (1 - prior.seed_share) * kind.noise**2 + (prior.doubt_above * data.above) ** 2
+        near = _matern(data.x[:, None] - data.x[None, :], prior.seed_length)
+        shared = (prior.seed_share + prior.seed_curve * near) * kind.noise**2
+        levels = prior.level**2 * data.same_length + shared * data.same_seed
+        own = (1 - prior.seed_share - prior.seed_curve) * kind.noise**2 + (prior.doubt_above * data.above) ** 2
         return np.asarray(process + levels + np.diag(own + 1e-9))
 
     def _weigh(self) -> None:

@@ -44,6 +44,8 @@ class Prior:
         noise_floor: Standard deviation of a single run that is not proportional to the depth, in log loss.
         noise_factors: Equally likely factors on both.
         seed_share: Fraction of that variance which all rates of a seed share.
+        seed_curve: Fraction of it which neighboring rates of a seed share.
+        seed_length: Decades over which they do.
         doubt_above: Standard deviation of a run, as a fraction of its height above the best of its length.
         believed_points: Number of runs from which the evidence for one curve over another is no longer multiplied.
     """
@@ -62,12 +64,14 @@ class Prior:
     deviation_weights: tuple[float, ...] = (0.75, 0.25)
     length_memory: float = 2.9
     level: float = 1.5
-    noise: float = 0.035
-    noise_floor: float = 0.008
-    noise_factors: tuple[float, ...] = (0.15, 0.4, 1.0, 2.5)
-    seed_share: float = 0.7
+    noise: float = 0.04
+    noise_floor: float = 0.004
+    noise_factors: tuple[float, ...] = (0.2, 0.5, 1.1, 2.5, 5.5)
+    seed_share: float = 0.1
+    seed_curve: float = 0.6
+    seed_length: float = 0.45
     doubt_above: float = 0.3
-    believed_points: float = 10.0
+    believed_points: float = 20.0
 
     def weights(self, family: str) -> Array:
         """Return the probability of each recorded curve for an optimizer of ``family``; "" treats all alike."""
@@ -109,6 +113,8 @@ def shipped_prior() -> Prior:
 def prior_of(kept: dict[str, Any]) -> Prior:
     """Return the prior from the arrays of its file."""
     numbers = {name: value.item() for name, value in kept.items() if value.ndim == 0}
+    if "noise_factors" in kept:
+        numbers["noise_factors"] = tuple(kept["noise_factors"].tolist())
     return Prior(
         x=kept["x"].astype(float),
         k=kept["k"].astype(float),

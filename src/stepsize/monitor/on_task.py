@@ -219,7 +219,7 @@ class _Watched:
             lost = Divergence(self._guard.step_number, self._guard.stopped)
         if lost is None and (not self._evaluations or self._evaluations[-1].step != len(losses)):
             self._evaluate(len(losses))
-        return Run(
+        run = Run(
             setting=self._setting,
             losses=losses,
             evaluations=tuple(self._evaluations),
@@ -229,3 +229,4 @@ class _Watched:
             initial=self._initial,
             model=self._stepper.model,
         )
+        return run.judged_by(self._task.judge, maximize=self._task.maximize)

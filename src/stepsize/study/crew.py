@@ -8,8 +8,9 @@ from typing import Any
 
 from stepsize.errors import UnknownNameError
 from stepsize.study.workers import Local, Workers
-from stepsize.training import InOrder, Population, Task
+from stepsize.training.executor import InOrder
 from stepsize.training.runs import Watcher
+from stepsize.training.task import Task
 
 __all__ = ["WORKERS", "Hire", "WorkersEntry", "workers_entry"]
 
@@ -52,6 +53,8 @@ class WorkersEntry:
 
 
 def _population(wanted: Hire) -> Workers:
+    from stepsize.training.population import Population
+
     capacity = LEARNS if wanted.learns else WAITS
     return Local(wanted.task, Population(told=wanted.told), capacity=capacity, watcher=wanted.watcher)
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from stepsize.training.runs import Trial
 
-__all__ = ["Job"]
+__all__ = ["SWEEP", "Job"]
+
+SWEEP = "sweep"
+"""The kind of the studies of a store that are sweeps."""
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,6 @@ class Journal:
         """Write down what came of a job; it is kept, whatever happens next, when this returns it with its id."""
         return self._writer.add_run(run)
 
-    def mirror(self, space: Space) -> None:
-        """Write the trials into optuna's own tables too, so that its dashboard opens the study."""
-        mirror_sweep(self._store, self.name, space)
-
     def finish(self, status: str) -> None:
         """Write down how the study stands: ``"done"`` or ``"interrupted"``."""
         self._writer.finish(status)

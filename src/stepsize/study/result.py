@@ -16,10 +16,7 @@ from stepsize.training.conditions import Conditions
 from stepsize.training.runs import Run, Trial
 from stepsize.views import Chart
 
-__all__ = ["KIND", "SweepResult"]
-
-KIND = "sweep"
-"""Of the studies in a store."""
+__all__ = ["SweepResult"]
 
 
 @dataclass(frozen=True, eq=False)

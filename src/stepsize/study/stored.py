@@ -8,8 +8,9 @@ from typing import Any
 
 from stepsize.errors import InputError
 from stepsize.store import Store
+from stepsize.study.jobs import SWEEP
 from stepsize.study.plan import Plan
-from stepsize.study.result import KIND, SweepResult
+from stepsize.study.result import SweepResult
 from stepsize.study.rungs import Bracket, Rungs, rungs_entry
 from stepsize.study.samplers.catalog import sampler_entry
 from stepsize.study.space import Space
@@ -85,7 +86,7 @@ def stored_sweep(store: Store, name: str) -> StoredSweep:
     store.trials(name)  # says which names there are
     study = store.study(name)
     assert study is not None
-    if study.kind != KIND:
+    if study.kind != SWEEP:
         raise InputError("name", name, f"must be a sweep, not a {study.kind}", "stepsize sweep show lists the sweeps")
     spec = dict(study.spec)
     return StoredSweep(name, study.status, spec, Space.from_json(spec["space"]))

@@ -16,9 +16,6 @@ class Strategy(Protocol):
 
     Its decisions follow from its arguments and from what it was told, in that order: never from a clock or from
     chance without a seed. So one that is made anew and restored asks for what the old one would have asked for.
-
-    A strategy may also have an attribute ``space`` (:class:`~stepsize.study.space.Space`): what is searched, which
-    the store then shows to optuna's dashboard.
     """
 
     def ask(self) -> Job | None:

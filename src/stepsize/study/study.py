@@ -7,12 +7,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from stepsize.errors import InputError, StoreError
+from stepsize.errors import InputError
 from stepsize.study.crew import LEARNS, WAITS, Hire, workers_entry
 from stepsize.study.jobs import Job
 from stepsize.study.strategy import Strategy
@@ -394,14 +394,9 @@ class Study:
         return (*self._told, *self._strategy.notes)
 
     def _close(self) -> None:
-        """Write down how the study stands; where it was interrupted, what stopped it is the news."""
-        if self.journal is None:
-            return
-        space = getattr(self._strategy, "space", None)
-        self.journal.finish("interrupted" if self._stopped else "done")
-        with suppress(*((StoreError,) if self._stopped == "interrupted" else ())):
-            if space is not None:
-                self.journal.mirror(space)
+        """Write down how the study stands."""
+        if self.journal is not None:
+            self.journal.finish("interrupted" if self._stopped else "done")
 
 
 _UNCHANGED = Changes()

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from stepsize.optimizers import OPTIMIZERS
+from stepsize.study.jobs import SWEEP
 from stepsize.study.plan import Plan
-from stepsize.study.result import KIND, SweepResult
+from stepsize.study.result import SweepResult
 from stepsize.study.rungs import Rungs, rungs_entry
 from stepsize.study.samplers.catalog import sampler_entry
 from stepsize.study.space import Range, Space, as_space
@@ -140,7 +141,7 @@ def sweep(
         learns=entry.learns,
         store=store,
         name=name,
-        kind=KIND,
+        kind=SWEEP,
         spec=spec,
         watcher=watcher,
         budget=budget,

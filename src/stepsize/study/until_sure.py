@@ -33,7 +33,10 @@ class Recipe:
         middle: Lengths of what is trained when no full run is affordable, longest first.
         apart: Decades between short runs at least.
         distinct: Decades between full runs of one seed at least; a closer one is trained on another seed.
+        spread: Decades between the very first runs, until the best of them has a worse one on either side.
         stride: Decades beyond the runs of its length where the next one may lie.
+        greedy: Full runs up to which the next one is at the present answer, if no full run is near it.
+        beside: Decades from a run within which another one is "near" for that.
         batch: Full runs that are asked for together, once there are as many.
     """
 
@@ -42,9 +45,12 @@ class Recipe:
     short_spend: float = 1.1
     fewest_steps: int = 16
     middle: tuple[float, ...] = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
-    apart: float = 0.15
+    apart: float = 0.25
     distinct: float = 0.08
+    spread: float = 0.85
     stride: float = 0.75
+    greedy: int = 5
+    beside: float = 0.12
     batch: int = 3
 
 
@@ -79,9 +85,9 @@ def point_of(run: Run) -> Point:
 class UntilSure:
     """Asks for runs until the answer is sure.
 
-    Short runs locate the rate within a decade, at rates drawn from where the best one may be. Then full runs follow,
-    each at the best rate of a curve that is drawn from the posterior (Thompson sampling); where a run on this seed is
-    close by, on the next seed. It stops when the answer is settled or flat. The runs that it asks for follow from the
+    Short runs locate the rate, then full runs follow: the first ones at the rate that seems best, further ones each
+    at the best rate of a curve that is drawn from the posterior (Thompson sampling), on the next seed if this seed
+    has a run nearby. It stops when the answer is settled or flat. The runs that it asks for follow from the
     seed and what was told, never from a clock; a larger budget only follows the same plan further, but below two full
     runs, where the budget decides how long the runs are.
 
@@ -225,20 +231,75 @@ class UntilSure:
         if not self._runs and not self._queue:
             return math.log10(self.question.usual), self._seed
         same = [*self._tried(share)]
-        if not same and share == 1.0 and self._runs:
-            lr = self.answer.lr
-            if lr is not None:
-                return math.log10(lr), self._seed
-        ends = [x for x, _ in same] or [math.log10(run.lr) for run in self._runs]
+        if len(same) < recipe.short_runs and len(same) == len(self._runs):
+            return self._outward(model, same), self._seed
+        first = len(same) < recipe.greedy
+        low, high = self._window(share) if first else self._reach(same)
         apart = recipe.distinct if share == 1.0 else recipe.apart
-        for x in model.optima[draw.permutation(len(model.optima))]:
-            x = float(min(max(x, min(ends) - recipe.stride), max(ends) + recipe.stride))
+        best = self._greedy(model, share) if first and not self._queue else None
+        if best is not None and low <= best <= high:
+            return best, self._seed
+        drawn = model.optima[draw.permutation(len(model.optima))]
+        inside = drawn[(drawn > low) & (drawn < high)]
+        for x in inside if len(inside) else np.clip(drawn, low, high):
             seed = self._seed
             while any(s == seed and abs(tried - x) < apart for tried, s in same):
                 seed += 1
             if share == 1.0 or seed == self._seed:
-                return x, seed
-        return x, seed
+                return float(x), seed
+        return self._widest_gap(low, high), self._seed
+
+    def _outward(self, model: LrModel, same: Sequence[tuple[float, int]]) -> float:
+        """Return log10 of the rate of one of the very first runs.
+
+        First both sides of the usual rate, the more promising one first; then outward from the best run until both of
+        its sides are worse; then the wider gap beside it is halved.
+        """
+        spread, usual = self._recipe.spread, math.log10(self._runs[0].lr)
+        tried = [x for x, _ in same]
+        low, high = self._window(self._runs[0].share, spread)
+        sides = [usual - spread, usual + spread] if len(same) < 3 and not self._runs[0].diverged else [low, high]
+        missing = [x for x in sides if all(abs(x - other) > _ROUNDING for other in tried)]
+        if missing:
+            return min(missing, key=lambda x: float(np.interp(x, model.x, model.expected)))
+        at = math.log10(self._best(self._runs).lr)
+        return (low + at) / 2 if at - low >= high - at else (at + high) / 2
+
+    def _best(self, runs: Sequence[Run]) -> Run:
+        return min(runs, key=lambda run: (run.diverged, run.value))
+
+    def _reach(self, same: Sequence[tuple[float, int]]) -> tuple[float, float]:
+        """Return log10 of the rates between which the next run may lie: not far beyond those of its length."""
+        places = [x for x, _ in same]
+        return min(places) - self._recipe.stride, max(places) + self._recipe.stride
+
+    def _window(self, share: float, stride: float | None = None) -> tuple[float, float]:
+        """Return log10 of the rates beside the best run: while there are few runs, the next one lies between them."""
+        runs = [run for run in self._runs if run.share == share] or self._runs
+        best, stride = self._best(runs), self._recipe.stride if stride is None else stride
+        at = math.log10(best.lr)
+        if best.diverged or not best.value < self.question.untrained:
+            return at - 2 * stride, at if best.diverged else at + 2 * stride
+        below = [x for run in runs if (x := math.log10(run.lr)) < at]
+        above = [x for run in runs if (x := math.log10(run.lr)) > at]
+        return max(below, default=at - stride), min(above, default=at + stride)
+
+    def _widest_gap(self, low: float, high: float) -> float:
+        """Return the middle of the widest gap between the rates tried from ``low`` to ``high``."""
+        places = sorted({low, high, *(x for run in self._runs if low < (x := math.log10(run.lr)) < high)})
+        gap = max(range(len(places) - 1), key=lambda at: places[at + 1] - places[at])
+        return (places[gap] + places[gap + 1]) / 2
+
+    def _greedy(self, model: LrModel, share: float) -> float | None:
+        """Return log10 of the rate that seems best, unless a run of that length is near it already."""
+        tried = [x for x, _ in self._tried(share)]
+        if share == 1.0:
+            if self.answer.lr is None:
+                return None
+            x, near = math.log10(self.answer.lr), self._recipe.beside
+        else:
+            x, near = float(model.x[model.expected.argmin()]), self._recipe.apart
+        return x if all(abs(other - x) > near for other in tried) else None
 
     def _tried(self, share: float) -> Iterator[tuple[float, int]]:
         """Yield log10 of the rate, and the seed, of each run of a length that was told or asked for."""

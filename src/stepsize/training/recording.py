@@ -89,18 +89,17 @@ class Recording:
         lost = self.divergence
         batches = max(1, len(self._losses)) * self._task.accumulate
         seen = tuple(one for one in self._evaluations if lost is None or one.step < lost.step)
-        judge, maximize = self._task.judge, self._task.maximize
-        return Run(
+        run = Run(
             setting=self.setting,
             losses=np.asarray(self._losses),
             evaluations=seen,
             divergence=lost,
-            value=seen[-1].judged(judge, maximize=maximize) if seen else math.nan,
             seconds=seconds,
             passes=update_passes(batches) + self._val_examples / max(1.0, examples),
             initial=initial,
             model=model,
         )
+        return run.judged_by(self._task.judge, maximize=self._task.maximize)
 
     def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
         if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -243,6 +243,10 @@ class Run:
         if self.divergence is not None:
             return math.inf
         return self.evaluations[-1].judged(judge, maximize=maximize) if self.evaluations else self.train_loss
+
+    def judged_by(self, judge: str, *, maximize: bool = False) -> Run:
+        """Return it with the figure that :meth:`judged` returns as its objective."""
+        return replace(self, value=self.judged(judge, maximize=maximize))
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as plain values for ``json.dumps``; a figure that is not finite becomes None."""

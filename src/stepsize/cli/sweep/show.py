@@ -48,12 +48,12 @@ def command(
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return each sweep of ``store`` as plain values: name, task, status, runs, trials, cost and when it was begun."""
     from stepsize.store import Tally
-    from stepsize.study.result import KIND
+    from stepsize.study.jobs import SWEEP
 
     rows = []
     tallies = store.tallies()
     for study in store.studies():
-        if study.kind == KIND:
+        if study.kind == SWEEP:
             tally = tallies.get(study.name, Tally())
             rows.append(
                 {

@@ -293,6 +293,7 @@ class _Following:
             initial=self._initial,
             model=model,
         )
+        run = run.judged_by(self._task.judge, maximize=self._task.maximize)
         return Followed(run, np.asarray(self._lrs), tuple(self._decisions), run.passes / once)
 
 
