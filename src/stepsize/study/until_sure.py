@@ -127,11 +127,17 @@ class UntilSure:
         return fit_lr_model(
             [point_of(run) for run in self._runs],
             usual=question.usual,
-            untrained=question.untrained,
+            untrained=self._untrained(),
             family=question.family,
             share=share,
             seed=self._asked,
         )
+
+    def _untrained(self) -> float:
+        """Return the value of the untrained model; if it is not finite, the worst that a run came to."""
+        if math.isfinite(self.question.untrained):
+            return self.question.untrained
+        return max((run.value for run in self._runs if math.isfinite(run.value)), default=1.0)
 
     def ask(self) -> Job | None:
         """Return the next run; None while a group of runs is under way, or at the end."""
