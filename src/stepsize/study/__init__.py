@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stepsize.study.comparison import Round as Round
     from stepsize.study.comparison import Standing as Standing
     from stepsize.study.crew import WORKERS as WORKERS
+    from stepsize.study.finding import FindProgress as FindProgress
     from stepsize.study.finding import find as find
     from stepsize.study.found import Found as Found
     from stepsize.study.jobs import Job as Job
@@ -39,6 +40,7 @@ _HOMES = {
     "CompareProgress": "comparing",
     "Comparison": "comparison",
     "Contender": "comparison",
+    "FindProgress": "finding",
     "Found": "found",
     "Job": "jobs",
     "Local": "workers",

@@ -11,7 +11,7 @@ import torch
 
 from stepsize.errors import InputError
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.study.budget import as_budget
+from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Cost, Found
 from stepsize.study.study import StudyProgress, run_study
 from stepsize.study.until_sure import Question, UntilSure
@@ -104,7 +104,7 @@ def find(
         methods.
     """
     if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until < 1:
-        raise InputError("until", until, "must be a fraction between 0 and 1, for example 0.02")
+        raise InputError("until", until, "must be a fraction between 0 and 1", "Write 2% as 0.02")
     limit = as_budget(budget)
     first = task.seed if seed is None else seed
     world = Snapshot(data=[data for data in (task.train, task.val) if data is not None])
@@ -131,7 +131,7 @@ def find(
             name=name,
             kind="find",
             spec=_spec(task, start, question, first),
-            watcher=None if on_progress is None else _watching(strategy, limit.runs, limit.seconds, str(limit), on_progress),
+            watcher=None if on_progress is None else _watching(strategy, limit, on_progress),
             budget=None if limit.either or math.isinf(limit.runs) else limit.runs,
             seconds=None if math.isinf(limit.seconds) else limit.seconds,
             at_least=limit.runs if limit.either else 0.0,
@@ -187,12 +187,13 @@ def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, 
     }
 
 
-def _watching(
-    strategy: UntilSure, runs: float, seconds: float, budget: str, on_progress: FindWatcher
-) -> Callable[[StudyProgress], None]:
+def _watching(strategy: UntilSure, limit: Budget, on_progress: FindWatcher) -> Callable[[StudyProgress], None]:
+    horizon = strategy.question.costs.horizon
+
     def watch(progress: StudyProgress) -> None:
-        parts = [progress.spent / runs, progress.seconds / seconds]
-        fraction = min(parts) if math.isfinite(runs) and math.isfinite(seconds) else max(parts)
-        on_progress(FindProgress(progress, strategy.answer, budget, min(1.0, fraction)))
+        running = 0.0 if progress.running is None else progress.running.step / horizon
+        parts = [(progress.spent + running) / limit.runs, progress.seconds / limit.seconds]
+        fraction = min(parts) if limit.either else max(parts)
+        on_progress(FindProgress(progress, strategy.answer, str(limit), min(1.0, fraction)))
 
     return watch

@@ -13,6 +13,7 @@ from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
 from stepsize.training.runs import Value
 from stepsize.views import (
+    AnswerView,
     BestAgainstCostView,
     Chart,
     CostSeries,
@@ -20,55 +21,60 @@ from stepsize.views import (
     CurvePoint,
     CurvesByRateView,
     HeatMapView,
-    LrCurveView,
     MapDimension,
     MapGuide,
     MapRun,
     RateCurve,
+    answer_chart,
     best_against_cost_chart,
     constant_effective_lr,
     curves_by_rate_chart,
     heat_map_chart,
-    lr_curve_chart,
 )
 
 if TYPE_CHECKING:
     from stepsize.study.found import Found
     from stepsize.study.result import SweepResult
+    from stepsize.training.conditions import Conditions
 
 __all__ = ["cost_chart", "curves_chart", "found_chart", "map_chart", "rates_chart"]
 
 _CONFIDENCE = 0.8  # of a summary's interval
+_ROUNDING = 1e-9  # of a rate, in decades
 
 
 def found_chart(found: Found) -> Chart:
-    """Return the chart of loss against learning rate of a search: runs, curve, the range that is as good, the answer."""
+    """Return the chart of loss against learning rate of a search: runs, curve, the range that is as good, the answer.
+
+    Raises:
+        InputError: If no run has ended.
+    """
     conditions, curve = found.conditions, found.curve
-    shown = (curve.x >= min(math.log10(run.lr) for run in found.runs)) & (
-        curve.x <= max(math.log10(run.lr) for run in found.runs)
-    )
-    fit = CurveFit(10 ** curve.x[shown], *(curve.loss(share)[shown] for share in (0.5, 0.1, 0.9)))
-    view = LrCurveView(
+    tried = [math.log10(run.lr) for run in found.runs] or [0.0]
+    shown = (curve.x >= min(tried) - _ROUNDING) & (curve.x <= max(tried) + _ROUNDING)
+    fit = CurveFit(10 ** curve.x[shown], *(curve.loss(quantile)[shown] for quantile in (0.5, 0.1, 0.9)))
+    view = AnswerView(
         points=tuple(CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs),
-        optimizer=conditions.optimizer,
-        schedule=conditions.schedule,
         horizon=conditions.horizon,
-        batch_size=conditions.batch_size,
-        fit=fit,
-        lr=found.lr,
-        interval=found.as_good,
         title=f"Loss vs. learning rate: {conditions.task}",
-        verdict=str(found.answer),
+        answer=str(found.answer),
+        conditions=_valid_for(conditions),
+        curve=None if found.lr is None else fit,
+        lr=found.lr,
+        as_good=found.as_good,
         loss_label=conditions.judge,
-        joined=False,
     )
-    return lr_curve_chart(view)
+    return answer_chart(view)
+
+
+def _valid_for(conditions: Conditions) -> str:
+    size = "" if conditions.batch_size is None else f", batch size {conditions.batch_size}"
+    return f"Valid for {conditions.optimizer}, {conditions.schedule}, {conditions.horizon:,} steps{size}."
 
 
 def rates_chart(found: SweepResult) -> Chart:
-    """Return the lr curve: every run, the fit, and the interval of the best rate."""
+    """Return the chart of loss against learning rate: every run, the fit, and the interval of the best rate."""
     conditions, curve = found.conditions, found.curve
-    fit = None if curve is None else CurveFit(curve.lrs, curve.loss, curve.low, curve.high)
     points = tuple(
         CurvePoint(
             seen.trial.lr,
@@ -80,23 +86,21 @@ def rates_chart(found: SweepResult) -> Chart:
         )
         for seen in found.runs
     )
-    view = LrCurveView(
+    view = AnswerView(
         points=points,
-        optimizer=conditions.optimizer,
-        schedule=conditions.schedule,
         horizon=conditions.horizon,
-        batch_size=conditions.batch_size,
-        fit=fit,
+        title=f"Loss vs. learning rate: {conditions.task}",
+        answer=found.status,
+        conditions=_valid_for(conditions),
+        curve=None if curve is None else CurveFit(curve.lrs, curve.loss, curve.low, curve.high),
         lr=found.lr,
-        interval=found.interval,
+        as_good=found.interval,
+        range_name=f"{_CONFIDENCE:.0%} interval of the best rate",
         train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
-        title=f"lr curve of {conditions.task}",
-        verdict=found.status,
         loss_label=conditions.judge,
-        confidence=None if found.interval is None else _CONFIDENCE,
-        joined=len(found.space.free) <= 1,
+        seeds="joined" if len(found.space.free) <= 1 else "means",
     )
-    return lr_curve_chart(view)
+    return answer_chart(view)
 
 
 def map_chart(found: SweepResult) -> Chart:
