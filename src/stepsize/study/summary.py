@@ -63,8 +63,7 @@ class Summary:
         diverged: How many runs diverged.
         highest_survivor: The highest rate of which a run survived; None without one.
         lowest_diverged: The lowest rate of which a run diverged; None without one.
-        cost: In trainings, in all.
-        seconds: Wall time of the runs, in all.
+        cost: Of all runs, in full runs.
         runs: How many there were.
     """
 
@@ -85,7 +84,6 @@ class Summary:
     highest_survivor: float | None
     lowest_diverged: float | None
     cost: float
-    seconds: float
     runs: int
 
     @property
@@ -125,7 +123,7 @@ class Summary:
             "diverged": self.diverged,
             "highest_survivor": self.highest_survivor,
             "lowest_diverged": self.lowest_diverged,
-            "cost": {"full_runs": self.cost, "seconds": self.seconds, "runs": self.runs},
+            "cost": {"full_runs": self.cost, "runs": self.runs},
         }
         told: dict[str, Any] = plain(found)
         return told
@@ -196,7 +194,6 @@ def summarise(
         highest_survivor=max(alive, default=None),
         lowest_diverged=min(lost, default=None),
         cost=math.fsum(run.cost for run in runs),
-        seconds=math.fsum(run.seconds for run in runs),
         runs=len(runs),
     )
 
