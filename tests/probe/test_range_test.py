@@ -49,7 +49,7 @@ def decades(one: RangeTest, other: RangeTest) -> float:
 
 def test_the_answer_is_ordered_and_within_the_range() -> None:
     found = test_of(linear())
-    assert found.verdict.code == "clear"
+    assert found.verdict == "open"
     assert found.low
     assert found.lr
     assert found.high
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_answer_bit_for_bit(name: str) -> None:
 
     one, two = found(), found()
     assert one.losses.tolist() == two.losses.tolist()
-    assert (one.lr, one.interval, one.verdict) == (two.lr, two.interval, two.verdict)
+    assert (one.lr, one.interval, one.reason) == (two.lr, two.interval, two.reason)
 
 
 def test_another_seed_draws_other_batches_and_dropout() -> None:
@@ -111,7 +111,7 @@ def test_more_steps_mean_more_ramps_from_the_same_state_on_other_batches() -> No
     assert len({found.lrs[start] for start in starts}) == 1
     assert len({found.losses[start] for start in starts}) == len(starts)
     assert len(found.losses) <= 350
-    assert f"{found.ramp.max() + 1} ramps" in found.verdict.reason
+    assert f"{found.ramp.max() + 1} ramps" in found.reason
 
 
 @pytest.mark.parametrize("make", [linear, momentum, LOOPS["accumulating"]])
@@ -123,7 +123,7 @@ def test_the_scale_and_offset_of_the_loss_move_nothing(make: Callable[[], Loop])
     offset = range_test(lambda batch: 1000 + loop.step(batch).item(), loop.optimizers, loop.batches, steps=200)
     assert decades(plain, scaled) < 1e-6
     assert decades(plain, offset) < 1e-6
-    assert plain.verdict.code == scaled.verdict.code == offset.verdict.code
+    assert plain.verdict == scaled.verdict == offset.verdict
 
 
 @pytest.mark.parametrize("ends", [(1e-9, 10.0), (1e-5, 1e3), (1e-6, 1.5)])
@@ -265,22 +265,21 @@ def shaped(loop: Loop, shape: Callable[[float, float], float]) -> Callable[[Any]
 
 
 FAILURES: dict[str, tuple[Callable[[float, float], float], str, str]] = {
-    "nan from the first step": (lambda loss, lr: math.nan, "diverged at once", "not finite from"),
-    "inf from the first step": (lambda loss, lr: math.inf, "diverged at once", "not finite from"),
-    "a level": (lambda loss, lr: 1.0, "flat", "does not respond"),
-    "always rising": (lambda loss, lr: 1 + (lr * 1e7) ** 0.3, "diverged at once", "range begins too high"),
-    "always falling": (lambda loss, lr: 1 / (1 + 100 * lr), "no divergence", "Raise the end"),
+    "nan from the first step": (lambda loss, lr: math.nan, "range begins too high", "not finite at"),
+    "inf from the first step": (lambda loss, lr: math.inf, "range begins too high", "not finite at"),
+    "a level": (lambda loss, lr: 1.0, "Check that this optimizer trains the model", "does not respond"),
+    "always rising": (lambda loss, lr: 1 + (lr * 1e7) ** 0.3, "It diverges at", "range begins too high"),
+    "always falling": (lambda loss, lr: 1 / (1 + 100 * lr), "still falls or is flat", "Raise the end"),
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_each_failure_has_its_own_sentence_and_no_rate(name: str) -> None:
-    shape, code, words = FAILURES[name]
+    shape, *words = FAILURES[name]
     loop = linear()
     found = range_test(shaped(loop, shape), loop.optimizer, loop.batches)
-    assert found.verdict.code == code
-    assert words in found.verdict.reason
-    assert not found.verdict.trustworthy
+    assert found.verdict == "no answer"
+    assert all(part in found.reason for part in words)
     assert (found.lr, found.multiplier, found.interval) == (None, None, None)
     assert found.restored
     json.dumps(found.to_json(), allow_nan=False)
@@ -298,8 +297,8 @@ def test_what_is_lost_before_it_can_be_read_is_not_swept_again() -> None:
 def test_nan_at_a_high_rate_ends_the_ramp_and_is_named() -> None:
     loop = linear()
     found = range_test(shaped(loop, lambda loss, lr: math.nan if lr > 0.2 else loss), loop.optimizer, loop.batches)
-    assert found.verdict.code == "clear"
-    assert "not finite from" in found.verdict.reason
+    assert found.verdict == "open"
+    assert "not finite at" in found.reason
     assert found.diverged_at
     assert 0.2 < found.diverged_at < 0.22
     assert found.lr
@@ -336,7 +335,8 @@ def test_noise_alone_gives_no_rate() -> None:
     found = range_test(
         shaped(loop, lambda loss, lr: 5 + generator.standard_normal()), loop.optimizer, loop.batches, lr=(1e-7, 1e-4)
     )
-    assert found.verdict.code == "too noisy"
+    assert found.verdict == "no answer"
+    assert "its noise alone could bring" in found.reason
     assert found.lr is None
 
 
@@ -458,7 +458,7 @@ def test_the_result_survives_json_strictly() -> None:
     assert tuple(back["interval"]) == found.interval
     assert back["curve"]["loss"] == found.losses.tolist()
     assert back["curve"]["lr"] == found.lrs.tolist()
-    assert back["verdict"] == "clear"
+    assert back["verdict"] == "open"
     assert back["restored"] is True
     assert back["cost"]["calls"] == found.calls
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from tests.study.runs import ran
 
+from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
 from stepsize.study.jobs import Job
 from stepsize.study.summary import Summary, summarise
 from stepsize.training.runs import Run, Trial, Value
 
 INF = math.inf
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+FINE = np.arange(-4, 0.1, 0.125).tolist()
 LOSSES = [0.9, 0.5, 0.3, 0.4, INF]
 
 
@@ -50,19 +52,21 @@ def sweep(
     ]
 
 
-def test_the_setting_of_least_mean_wins_with_its_value_interval_and_cost() -> None:
+def test_the_setting_of_least_mean_wins_with_its_value_answer_and_cost() -> None:
     found = summarise(sweep(), untrained=2.3)
 
     assert found.best is not None
     assert found.best.values == {"lr": 1e-2}
     assert found.value == pytest.approx(0.3, abs=0.06)
     assert found.seeds == 3
-    assert found.interval is not None
-    assert 1e-3 < found.interval[0] < found.interval[1] < 1.0
+    assert found.answer.lr is not None
+    assert 3e-3 < found.answer.lr < 0.1
+    assert found.answer.as_good is not None
+    assert 1e-3 < found.answer.as_good[0] <= found.answer.lr <= found.answer.as_good[1] < 1.0
     assert found.curve is not None
     assert found.sensitivity is not None
     assert found.basin is not None
-    assert (found.cost, found.seconds, found.runs) == (15.0, 30.0, 15)
+    assert (found.cost, found.runs) == (15.0, 15)
     assert (found.diverged, found.highest_survivor, found.lowest_diverged) == (3, 1e-1, 1.0)
 
 
@@ -73,18 +77,19 @@ def test_the_winner_is_compared_with_the_runner_up_on_shared_seeds() -> None:
     assert found.runner_up.lr == 1e-1
     assert found.comparison is not None
     assert found.comparison.seeds == 3
-    assert found.verdict.code == "clear"
-    assert found.status.startswith("The best setting is lr 0.01 (0.3")
-    assert "with probability 80 %. It is better than the runner-up (lr 0.1) by 0." in found.status
+    assert found.comparison.distinguishable
+    assert found.status.startswith("The best configuration is lr 0.01 (0.3")
+    assert str(found.answer) in found.status
+    assert "It is better than the runner-up (lr 0.1) by 0." in found.status
 
 
-def test_a_winner_that_noise_may_have_made_is_called_tied() -> None:
+def test_a_winner_that_noise_may_have_made_is_not_distinguishable() -> None:
     reached = {1e-3: (0.50, 0.52), 1e-2: (0.30, 0.36), 3e-2: (0.33, 0.35), 1e-1: (0.41, 0.40)}
     found = summarise([outcome(lr, value, seed=s) for lr, values in reached.items() for s, value in enumerate(values)])
 
-    assert found.verdict.code == "tied"
-    assert found.verdict.trustworthy
-    assert "cannot be told apart on 2 shared seeds" in found.status
+    assert found.comparison is not None
+    assert not found.comparison.distinguishable
+    assert "are not distinguishable on 2 shared seeds" in found.status
 
 
 def test_nobody_wins_by_having_been_trained_on_the_lucky_seed_only() -> None:
@@ -123,23 +128,57 @@ def test_trials_with_the_same_values_are_one_setting() -> None:
     assert found.value == pytest.approx(0.4)
 
 
-def test_the_interval_is_that_of_the_rate_with_the_other_values_held_at_the_best() -> None:
+def test_the_answer_is_that_of_the_rate_with_the_other_values_held_at_the_best() -> None:
     held = [outcome(10**x, (x + 2) ** 2 + 0.3, momentum=0.9) for x in (-3.0, -2.5, -2.0, -1.5, -1.0)]
     other = [outcome(10**x, (x + 3.5) ** 2 + 0.5, momentum=0.0) for x in (-4.0, -3.5, -3.0, -2.5)]
-    together, alone = summarise(held + other), summarise(held)
+    together, alone = summarise(held + other, untrained=5.0), summarise(held, untrained=5.0)
 
-    assert together.interval == alone.interval
+    assert together.answer == alone.answer
+    assert together.curve is not None
+    assert len(together.curve.points) == 5
     assert together.best is not None
     assert together.best.values == {"lr": 1e-2, "momentum": 0.9}
     assert "lr 0.01, momentum 0.9" in together.status
 
 
-def test_where_too_few_share_the_other_values_all_outcomes_are_fitted() -> None:
-    runs = [outcome(10**x, (x + 2) ** 2 + 0.3, momentum=0.8 + 0.01 * x) for x in (-3.0, -2.5, -2.0, -1.5, -1.0)]
-    found = summarise(runs)
+def test_runs_of_shorter_rungs_with_the_same_other_values_count_too() -> None:
+    full = [outcome(10**x, (x + 2) ** 2 + 0.3, momentum=0.9) for x in (-2.5, -2.0, -1.5)]
+    short = [outcome(10**x, (x + 2) ** 2 + 0.6, share=0.25, momentum=0.9) for x in (-4.0, -3.0, -1.0)]
+    strange = [outcome(1e-3, 0.9, share=0.25, momentum=0.5)]
+    curve = summarise(full + short + strange, untrained=5.0).curve
 
-    assert found.interval is not None
-    assert found.interval[0] < 1e-2 < found.interval[1]
+    assert curve is not None
+    assert sorted(point.share for point in curve.points) == [0.25] * 3 + [1.0] * 3
+
+
+def test_where_too_few_share_the_other_values_the_best_setting_answers_and_the_verdict_stays_open() -> None:
+    runs = [outcome(10**x, 1 + 0.2 * (x + 2) ** 2, momentum=0.8 + 0.01 * x) for x in FINE]
+    found = summarise(runs, untrained=2.3)
+
+    assert found.best is not None
+    assert found.answer.lr == found.best.lr == 1e-2
+    assert found.curve is not None
+    assert len(found.curve.points) == len(runs)
+    assert found.answer.as_good is not None
+    assert found.answer.as_good[0] <= 1e-2 <= found.answer.as_good[1]
+    assert found.answer.verdict == "open"
+    assert found.answer.sure <= 0.5
+    assert "with the other values of the best configuration" in found.answer.reason
+    alone = summarise([outcome(10**x, 1 + 0.2 * (x + 2) ** 2) for x in FINE], untrained=2.3)
+    assert alone.answer.decided  # the same numbers, if nothing else varies
+
+
+def test_the_usual_rate_is_that_of_the_best_settings_own_optimizer() -> None:
+    def at(optimizer: str, usual: Usual) -> Summary:
+        return summarise([outcome(1e-2, 0.3, optimizer=optimizer)], untrained=1.0, usual=usual)
+
+    named = [at(name, UNKNOWN).curve for name in ("adamw", "momentum")]
+    given = summarise([outcome(1e-2, 0.3)], untrained=1.0, usual=usual_rate("adamw")).curve
+    assert named[0] is not None
+    assert named[1] is not None
+    assert given is not None
+    assert np.array_equal(named[0].draws, given.draws)
+    assert named[1].draws.shape != given.draws.shape or not np.array_equal(named[1].draws, given.draws)
 
 
 def test_the_training_loss_chooses_for_itself_and_the_gap_is_that_of_the_best() -> None:
@@ -182,76 +221,97 @@ def test_each_shorter_rung_is_held_against_the_end() -> None:
     assert math.isnan(found.rungs[0].agreement.spearman)
 
 
-def no_answer(found: Summary, code: str) -> bool:
-    return found.verdict.code == code and not found.verdict.trustworthy and found.status.startswith("No answer")
+def no_answer(found: Summary, reason: str) -> bool:
+    answer = found.answer
+    return (
+        (answer.verdict, answer.lr, answer.as_good, answer.sure) == ("no answer", None, None, 0.0)
+        and reason in answer.reason
+        and found.status == f"No answer. {answer.reason} {answer.next}"
+    )
 
 
-def test_without_outcomes_nothing_was_trained() -> None:
+def test_without_outcomes_there_is_no_answer() -> None:
     found = summarise([], untrained=1.0)
 
-    assert no_answer(found, "nothing-trained")
+    assert no_answer(found, "No run has finished")
     assert found.best is None
-    assert (found.interval, found.curve, found.sensitivity, found.best_so_far) == (None, None, None, ())
+    assert (found.curve, found.sensitivity, found.best_so_far) == (None, None, ())
 
 
 def test_runs_that_could_not_be_judged_are_no_answer() -> None:
-    assert no_answer(summarise([outcome(1e-2, math.nan), outcome(1e-1, math.nan)]), "nothing-trained")
+    assert no_answer(summarise([outcome(1e-2, math.nan), outcome(1e-1, math.nan)]), "No run has finished")
 
 
 def test_where_everything_diverged_the_lowest_rate_is_named() -> None:
     found = summarise([outcome(lr, INF) for lr in RATES], untrained=1.0)
 
-    assert no_answer(found, "all-diverged")
-    assert "down to lr 1e-4" in found.status
+    assert no_answer(found, "Every run diverged, down to lr 1e-4")
     assert found.best is None
     assert found.diverged == 5
+
+
+def test_where_each_setting_diverged_on_a_seed_there_is_no_answer() -> None:
+    runs = [outcome(lr, INF if seed else 0.3, seed=seed) for lr in RATES for seed in (0, 1)]
+
+    assert no_answer(summarise(runs, untrained=1.0), "Every configuration diverged on at least one of its seeds")
 
 
 def test_where_nothing_got_below_the_untrained_value_nothing_was_learned() -> None:
     runs = sweep([2.4, 2.35, 2.31, 2.5, 2.6], noise=0.0)
 
-    assert no_answer(summarise(runs, untrained=2.1), "nothing-learned")
-    assert summarise(runs, untrained=2.6).verdict.trustworthy
+    assert no_answer(summarise(runs, untrained=2.1), "improved on the untrained model (2.1;")
+    assert summarise(runs, untrained=2.6).answer.lr is not None
 
 
 @pytest.mark.parametrize(
-    ("losses", "side", "where"),
-    [([0.2, 0.4, 0.6, 0.8, 0.9], "lower", "below"), ([0.9, 0.8, 0.6, 0.4, 0.2], "higher", "above")],
+    ("losses", "side"), [([0.2, 0.4, 0.6, 0.8, 0.9], "lower"), ([0.9, 0.8, 0.6, 0.4, 0.2], "higher")]
 )
-def test_a_best_rate_at_the_edge_of_those_tried_is_no_answer_yet(losses: list[float], side: str, where: str) -> None:
+def test_without_a_worse_run_on_one_side_of_the_best_the_answer_is_open(losses: list[float], side: str) -> None:
     found = summarise(sweep(losses), untrained=3.0)
 
-    assert no_answer(found, "at-edge")
-    assert f"at the {side} edge of the rates tried, so the best rate may lie {where}." in found.status
+    assert found.answer.verdict == "open"
+    assert f"No {side} rate was clearly worse yet, so the best rate may be {side}." in found.answer.reason
     assert found.best is not None
+    assert found.answer.lr is not None
 
 
-def test_the_highest_survivor_below_a_diverged_rate_is_not_at_the_edge() -> None:
-    assert summarise(sweep([0.9, 0.6, 0.5, 0.3, INF]), untrained=3.0).verdict.code == "clear"
+def test_a_diverged_rate_above_the_best_closes_that_side() -> None:
+    found = summarise(sweep([0.9, 0.6, 0.5, 0.3, INF]), untrained=3.0)
+
+    assert "may be higher" not in found.answer.reason
 
 
-def test_rates_that_a_short_rung_ruled_out_are_no_edge_either() -> None:
-    runs = [outcome(lr, 1.0 + abs(math.log10(lr) + 2), share=0.25) for lr in RATES]
-    runs += [outcome(lr, value, seed=seed) for seed in (0, 1) for lr, value in ((1e-2, 0.3), (1e-1, 0.5))]
+def test_many_rates_and_seeds_around_the_best_settle_it() -> None:
+    runs = [outcome(10**x, 1 + 0.2 * (x + 2) ** 2 + 0.002 * seed, seed=seed) for x in FINE for seed in (0, 1)]
+    found = summarise(runs, untrained=2.3, usual=usual_rate("adamw"))
 
-    assert summarise(runs).verdict.code == "clear"
+    assert found.answer.verdict == "settled"
+    assert found.answer.lr is not None
+    assert 5e-3 < found.answer.lr < 2e-2
+    assert found.answer.sure >= 0.9
+
+
+def test_without_validation_data_the_reason_says_that_the_training_loss_selected() -> None:
+    assert "the training loss selected" in summarise(sweep(), untrained=2.3, validated=False).answer.reason
+    assert "the training loss selected" not in summarise(sweep(), untrained=2.3).answer.reason
 
 
 def test_a_single_setting_has_nothing_to_be_compared_with() -> None:
     found = summarise([outcome(1e-2, 0.3)], untrained=1.0)
 
-    assert found.verdict.code == "alone"
-    assert "too few rates survived for an interval" in found.status
+    assert found.answer.verdict == "open"
+    assert found.comparison is None
+    assert "There is no other configuration to compare it with." in found.status
 
 
 def test_json_holds_the_answer_in_plain_finite_values() -> None:
     plain = summarise(sweep(), untrained=2.3).to_json()
     again = json.loads(json.dumps(plain, allow_nan=False))
 
-    assert {"best", "interval", "curve", "sensitivity", "cost"} <= set(plain)
+    assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "sensitivity", "cost"} <= set(plain)
     assert again["best"]["lr"] == 1e-2
     assert again["best"]["seeds"] == 3
-    assert again["cost"] == {"trainings": 15.0, "seconds": 30.0, "runs": 15}
+    assert again["cost"] == {"full_runs": 15.0, "runs": 15}
     assert again["gap"] is None
     assert len(again["curve"]["lr"]) == len(again["curve"]["high"])
     assert json.dumps(summarise([]).to_json(), allow_nan=False)
@@ -263,7 +323,7 @@ def test_the_order_of_outcomes_changes_only_what_depends_on_it() -> None:
 
     assert first.best == second.best
     assert first.value == pytest.approx(second.value)
-    assert first.interval == pytest.approx(second.interval)
+    assert first.answer.lr == pytest.approx(second.answer.lr, rel=0.3)
 
 
 def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
@@ -278,6 +338,7 @@ def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
     assert time.process_time() - began < 30  # about 1; threads that spin for each other count too
     assert found.best is not None
     assert abs(math.log10(found.best.lr) + 2) < 0.5
+    assert found.answer.lr == found.best.lr
 
 
 def test_a_thousand_runs_are_summarised_quickly_and_as_a_few_hundred_are() -> None:
@@ -300,8 +361,7 @@ def test_a_thousand_runs_are_summarised_quickly_and_as_a_few_hundred_are() -> No
     few, short = timed(runs(200))
 
     assert long < 8 * short  # a fit to all of them costs with the cube of their number, 125 times as much
-    assert many.interval is not None
-    assert few.interval is not None
-    assert few.interval[0] < 1e-2 < few.interval[1]
-    assert many.interval[0] < 2e-2
-    assert many.interval[1] > 5e-3
+    assert many.answer.lr is not None
+    assert few.answer.lr is not None
+    assert 5e-3 < few.answer.lr < 2e-2
+    assert 5e-3 < many.answer.lr < 2e-2

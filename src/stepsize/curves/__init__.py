@@ -1,4 +1,4 @@
-"""Numerics on numbers: smoothing, divergence, plateaus, range-test readings, fits of the lr curve, intervals."""
+"""Numerics on numbers: smoothing, divergence, plateaus, range-test readings, the model of loss against rate, its answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from stepsize.curves.range_reading import suggest as suggest
     from stepsize.curves.smoothing import Smooth as Smooth
     from stepsize.curves.smoothing import smooth as smooth
-    from stepsize.curves.verdict import Verdict as Verdict
 
 _HOMES = {
     "DivergenceRule": "divergence",
@@ -21,7 +20,6 @@ _HOMES = {
     "PlateauRule": "plateau",
     "RangeReading": "range_reading",
     "Smooth": "smoothing",
-    "Verdict": "verdict",
     "smooth": "smoothing",
     "suggest": "range_reading",
 }

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from stepsize.curves.lr_model import LrModel, Point
 from stepsize.curves.numerals import number_text, span_text
 
-__all__ = ["Answer", "VerdictCode", "answer_from"]
+__all__ = ["UNTIL", "Answer", "VerdictCode", "answer_from", "clearly_worse", "no_answer"]
 
 VerdictCode: TypeAlias = Literal["settled", "flat", "open", "no answer"]
+
+UNTIL = 0.02
+"""Excess of the final loss over the best, as a fraction, that counts as equally good by default."""
 
 _SURE = 0.9  # probability from which an answer counts as sure
 _NEAR = 0.25  # decades around the answer within which runs support it
@@ -79,7 +82,7 @@ class Answer:
         }
 
 
-def answer_from(model: LrModel, *, until: float = 0.02, validated: bool = True) -> Answer:
+def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True) -> Answer:
     """Return the rate of least expected loss among those that the runs speak of, and how sure it is.
 
     Args:
@@ -100,7 +103,7 @@ def answer_from(model: LrModel, *, until: float = 0.02, validated: bool = True) 
     points = model.points
     refusal = _refusal(points, model.untrained)
     if refusal is not None:
-        return _none(*refusal, until=until)
+        return no_answer(*refusal, until=until)
     tolerance = max(until, model.noise)
     longest = max(point.share for point in points)
     full = [point for point in points if point.share == longest]
@@ -110,7 +113,8 @@ def answer_from(model: LrModel, *, until: float = 0.02, validated: bool = True) 
     lr = _rounded(model.x[at])
     sure = float(chance[at]) if longest >= 1 else min(float(chance[at]), 0.5)
     supported = sum(abs(math.log10(point.lr / lr)) <= _NEAR for point in full) >= _SUPPORT
-    below, above = _worse_beside(full, lr, tolerance)
+    worse = clearly_worse(full, tolerance)
+    below, above = any(rate < lr for rate in worse), any(rate > lr for rate in worse)
     flat = high / low >= _FLAT * 0.95  # rounded
     decided = longest >= 1 and sure >= _SURE and supported and ((below and above) or flat)
     verdict: VerdictCode = ("flat" if flat else "settled") if decided else "open"
@@ -156,14 +160,16 @@ def _works(point: Point, untrained: float) -> bool:
     return not point.diverged and math.isfinite(point.value) and point.value < untrained
 
 
-def _worse_beside(full: Sequence[Point], lr: float, tolerance: float) -> tuple[bool, bool]:
-    """Return whether a run below, and one above the rate, was worse than the best by more than the tolerance."""
-    values = [point.value for point in full if math.isfinite(point.value) and not point.diverged]
+def clearly_worse(runs: Sequence[Point], tolerance: float) -> list[float]:
+    """Return the rates of the runs, all of one length, that ended above the best one by more than the tolerance.
+
+    On a side of the best rate without any, a better rate may lie further out.
+    """
+    values = [point.value for point in runs if math.isfinite(point.value) and not point.diverged]
     if not values:
-        return False, False
-    best = min(values)
-    worse = [point.lr for point in full if point.diverged or not point.value <= best + tolerance * (abs(best) or 1.0)]
-    return any(rate < lr for rate in worse), any(rate > lr for rate in worse)
+        return []
+    limit = min(values) + tolerance * (abs(min(values)) or 1.0)
+    return [point.lr for point in runs if point.diverged or not point.value <= limit]
 
 
 def _refusal(points: Sequence[Point], untrained: float) -> tuple[str, str] | None:
@@ -187,7 +193,8 @@ def _refusal(points: Sequence[Point], untrained: float) -> tuple[str, str] | Non
     )
 
 
-def _none(reason: str, todo: str, *, until: float) -> Answer:
+def no_answer(reason: str, todo: str, *, until: float = UNTIL) -> Answer:
+    """Return the answer that there is none."""
     return Answer(None, None, 0.0, math.nan, until, math.nan, "no answer", reason, todo)
 
 

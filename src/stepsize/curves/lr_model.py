@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,17 @@ class LrModel:
         height = np.minimum(self.draws + self.levels[:, None], 0.0)
         value = self.untrained * np.exp(self.depth * height) if self.relative else self.untrained + self.depth * height
         return np.asarray(np.quantile(value, quantile, axis=0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve at about 80 rates as plain values for ``json.dumps``."""
+        shown = slice(None, None, max(1, len(self.x) // 80))
+        return {
+            "lr": (10 ** self.x[shown]).tolist(),
+            "loss": self.loss()[shown].tolist(),
+            "low": self.loss(0.1)[shown].tolist(),
+            "high": self.loss(0.9)[shown].tolist(),
+            "expected_excess": self.expected[shown].tolist(),
+        }
 
 
 def fit_lr_model(

@@ -184,7 +184,7 @@ class PairedComparison:
         needed = self.seeds_needed
         more = "" if needed is None or needed <= self.seeds else f"; about {needed} seeds would show this one"
         return (
-            f"{_capital(first)} and {second} cannot be told apart {on}: they differ by {gap}. {few}, differences "
+            f"{_capital(first)} and {second} are not distinguishable {on}: they differ by {gap}. {few}, differences "
             f"below {margin} do not show{more}."
         )
 

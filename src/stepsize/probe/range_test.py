@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.optim import Optimizer
 
-from stepsize.curves import RangeReading, Verdict, suggest
+from stepsize.curves import RangeReading, suggest
+from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED
 from stepsize.errors import InputError
@@ -51,7 +52,9 @@ class RangeTest:
         high: The highest rate before the loss rises; None where not seen.
         diverged_at: Where half of the progress is lost again; None where nothing diverged.
         interval: Where ``lr`` falls in 90 % of resamplings of the noise.
-        verdict: How far to trust it, with the reason.
+        verdict: ``"open"`` if the loss was seen to fall and to rise again: the first steps at a constant rate settle no
+            rate of a full run. ``"no answer"`` otherwise.
+        reason: The reason as sentences.
         critical: What the probe of the critical rate saw at the starting point.
         lrs: The reference rate of each step, shape ``(n,)``.
         losses: The raw loss of each step, shape ``(n,)``.
@@ -72,7 +75,8 @@ class RangeTest:
     high: float | None
     diverged_at: float | None
     interval: tuple[float, float] | None
-    verdict: Verdict
+    verdict: VerdictCode
+    reason: str
     critical: Critical
     lrs: Array
     losses: Array
@@ -85,6 +89,11 @@ class RangeTest:
     snapshot_bytes: int
     batches: Iterable[Any]
 
+    @property
+    def status(self) -> str:
+        """The verdict and its reason."""
+        return f"{self.verdict.capitalize()}. {self.reason}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a loss that is not finite becomes None."""
         return {
@@ -94,8 +103,8 @@ class RangeTest:
             "high": self.high,
             "diverged_at": self.diverged_at,
             "interval": None if self.interval is None else list(self.interval),
-            "verdict": self.verdict.code,
-            "reason": self.verdict.reason,
+            "verdict": self.verdict,
+            "reason": self.reason,
             "critical": self.critical.lr,
             "cost": {"calls": self.calls, "seconds": self.seconds, "snapshot_bytes": self.snapshot_bytes},
             "curve": {
@@ -109,7 +118,7 @@ class RangeTest:
 
     def summary(self) -> dict[str, Any]:
         """Return the answer alone, as plain values."""
-        return {"lr": self.lr, "verdict": self.verdict.code, "reason": self.verdict.reason}
+        return {"lr": self.lr, "verdict": self.verdict, "reason": self.reason}
 
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""
@@ -119,7 +128,7 @@ class RangeTest:
             fit_lrs=self.reading.fit_lrs,
             fit_losses=self.reading.fit_losses,
             title=title,
-            subtitle=str(self.verdict),
+            subtitle=self.status,
             base_level=self.reading.start_loss if math.isfinite(self.reading.start_loss) else None,
             low=self.low,
             lr=self.lr,
@@ -192,8 +201,8 @@ def range_test(
         >>> inputs = [torch.randn(32, 4) for _ in range(50)]
         >>> batches = [(x, x.sum(1, keepdim=True) + 0.3 * torch.randn(32, 1)) for x in inputs]
         >>> found = range_test(step, optimizer, batches)
-        >>> found.restored, found.verdict.code, 0.01 < found.lr < 1
-        (True, 'clear', True)
+        >>> found.restored, found.verdict, 0.01 < found.lr < 1
+        (True, 'open', True)
 
     Reference:
         Smith, "Cyclical learning rates for training neural networks", 2017; Kalra et al., arXiv 2601.16979,
@@ -251,7 +260,8 @@ def range_test_around(
         high=reading.high,
         diverged_at=reading.diverged_at,
         interval=reading.interval,
-        verdict=_widened_verdict(reading, lr, ramps),
+        verdict=reading.verdict,
+        reason=reading.reason + _about_ramps(reading, lr, ramps),
         critical=critical,
         lrs=lrs,
         losses=losses,
@@ -353,10 +363,9 @@ def _grid(critical: Critical, lr: tuple[float, float], steps: int, amplification
     return np.asarray(10 ** (start + np.arange(count) / speed))
 
 
-def _widened_verdict(reading: RangeReading, lr: tuple[float, float], ramps: list[Ramp]) -> Verdict:
-    verdict = reading.verdict
-    if len(ramps) > 1 and verdict.code == "clear":
-        return Verdict(verdict.code, f"{verdict.reason} {len(ramps)} ramps agree in one fit.", True)
-    if verdict.code == "no divergence" and ramps[0].lrs[-1] < lr[1] * 0.5:
-        return Verdict(verdict.code, f"{verdict.reason} The ramp ended early, where all progress was lost.", False)
-    return verdict
+def _about_ramps(reading: RangeReading, lr: tuple[float, float], ramps: list[Ramp]) -> str:
+    if reading.lr is not None and len(ramps) > 1:
+        return f" {len(ramps)} ramps agree in one fit."
+    if reading.lr is None and reading.low is not None and ramps[0].lrs[-1] < lr[1] * 0.5:
+        return " The ramp ended early, when all progress was lost."
+    return ""

@@ -97,7 +97,8 @@ def compare(
         asked: Plain values that the store keeps with each sweep.
 
     Returns:
-        The answer; ``.rounds``, ``.verdict``, ``.status``, ``.plot()``, ``.to_json()``.
+        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.rounds``, in which each optimizer and schedule
+        has the answer about its rate; ``.plot()``, ``.to_json()``.
 
     Raises:
         InputError: If an argument is out of range: before any training, like all that follows.
@@ -211,6 +212,11 @@ class _Runner:
     conditions: Any = None
     untrained: float = math.nan
 
+    @property
+    def validated(self) -> bool:
+        """Whether validation data select; known once something was trained."""
+        return self.conditions is None or self.conditions.judge != "training loss"
+
     def round(self, size: int | None, contenders: Sequence[Contender], target: float | None) -> Round:
         """Tune and train every contender at one batch size."""
         found = [self._standing(contender, size) for contender in contenders]
@@ -237,12 +243,10 @@ class _Runner:
             if math.isfinite(value) and (self.best is None or value < self.best[1]):
                 self.best = (contender.name, value)
         untrained = self.untrained if math.isfinite(self.untrained) else None
-        tried = [seen.trial.lr for seen in runs]
         return Standing(
             contender=contender,
             lr=lr,
-            at_edge=bool(tried) and lr in (min(tried), max(tried)),
-            tuning=summarise(runs, untrained=untrained) if runs else None,
+            tuning=summarise(runs, untrained=untrained, validated=self.validated) if runs else None,
             tuning_cost=math.fsum(seen.cost for seen in runs),
             finals=finals,
             tuned_by=tuple(runs),

@@ -1,18 +1,19 @@
-"""What `compare` returns: each contender at its own tuned rate, and who is better beyond the noise."""
+"""What `compare` returns: each contender at its own tuned rate, and whether one is distinguishable from the others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from stepsize.curves import Verdict
+from stepsize.curves.answer import Answer
 from stepsize.curves.numerals import number_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise
 from stepsize.errors import InputError
+from stepsize.study.found import Cost
 from stepsize.study.summary import Summary, plain
 from stepsize.training.conditions import Conditions
 from stepsize.training.runs import Run
@@ -20,7 +21,10 @@ from stepsize.views import Chart
 
 __all__ = ["Comparison", "Contender", "Round", "Standing", "judge_round", "steps_to", "tuning_doubt"]
 
+RoundCode: TypeAlias = Literal["distinguishable", "not distinguishable", "alone", "no answer"]
+
 _WINDOW = 0.05  # of a run's losses: the mean over so many must reach the target, since single batches dip below it
+_DEPENDS = "depends on batch size"
 _ERROR = 0.05  # chance of a winner where there is none, over all comparisons of a round together
 
 
@@ -52,7 +56,6 @@ class Standing:
     Attributes:
         contender: It.
         lr: Its peak rate in the final trainings; None where every rate diverged.
-        at_edge: Whether no worse rate was tried on one side of it, so that a better one may lie beyond.
         tuning: What the search of the rate saw; None where there was none.
         tuning_cost: Of that search, in trainings.
         finals: The final trainings, one a seed.
@@ -64,7 +67,6 @@ class Standing:
 
     contender: Contender
     lr: float | None
-    at_edge: bool
     tuning: Summary | None
     tuning_cost: float
     finals: tuple[Run, ...]
@@ -81,6 +83,16 @@ class Standing:
     def value(self) -> float:
         """Its mean over the seeds; infinite without a rate."""
         return float(np.mean(list(self.judged.values()))) if self.finals else math.inf
+
+    @property
+    def answer(self) -> Answer | None:
+        """What the search of its rate says: recommended rate, range, how sure; None if the rate was not searched."""
+        return None if self.tuning is None else self.tuning.answer
+
+    @property
+    def open(self) -> bool:
+        """Whether its rate is not settled, so that a longer search may find a better one."""
+        return self.answer is not None and self.answer.verdict == "open"
 
     @property
     def doubt(self) -> float:
@@ -121,7 +133,7 @@ class Standing:
             "name": self.contender.name,
             **asdict(self.contender),
             "lr": self.lr,
-            "at_edge": self.at_edge,
+            "answer": None if self.answer is None else self.answer.to_json(),
             "value": self.value,
             "train_loss": self.train_loss,
             "val_loss": self.val_loss,
@@ -152,29 +164,31 @@ class Round:
         batch_size: Examples a batch; None for the task's own.
         standings: Best first.
         target: The training loss whose step is told; NaN where no contender got anywhere.
-        leaders: The best contender, and all that cannot be told apart from it.
-        verdict: ``"clear"`` (one is better than all others beyond the noise), ``"tied"``, ``"alone"``, or
-            ``"nothing-learned"`` and ``"all-diverged"``, where there is none to trust.
+        leaders: The best contender, and all that are not distinguishable from it.
+        verdict: ``"distinguishable"`` (one is better than all others beyond the noise), ``"not distinguishable"``,
+            ``"alone"`` (there is one only), or ``"no answer"`` (none trained the model).
+        reason: The verdict as sentences.
     """
 
     batch_size: int | None
     standings: tuple[Standing, ...]
     target: float
     leaders: tuple[str, ...]
-    verdict: Verdict
+    verdict: RoundCode
+    reason: str
 
     @property
     def best(self) -> Standing | None:
         """The winner; None where it is not distinguishable from others."""
-        return self.standings[0] if self.verdict.trustworthy and len(self.leaders) == 1 else None
+        return self.standings[0] if self.verdict in ("distinguishable", "alone") else None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
         told: dict[str, Any] = plain(
             {
                 "batch_size": self.batch_size,
-                "verdict": self.verdict.code,
-                "reason": self.verdict.reason,
+                "verdict": self.verdict,
+                "reason": self.reason,
                 "leaders": self.leaders,
                 "target": self.target,
                 "standings": [standing.to_json() for standing in self.standings],
@@ -204,28 +218,40 @@ class Comparison:
     seconds: float
 
     @property
-    def verdict(self) -> Verdict:
-        """That of the only round; of several, each one's sentence, to be trusted where all are."""
-        if len(self.rounds) == 1:
-            return self.rounds[0].verdict
-        told = [f"At batch size {one.batch_size}: {one.verdict.reason}" for one in self.rounds]
-        codes = {one.verdict.code for one in self.rounds}
-        leaders = {one.leaders for one in self.rounds}
-        code = codes.pop() if len(codes) == 1 and len(leaders) == 1 else "depends-on-batch-size"
-        return Verdict(code, " ".join(told), all(one.verdict.trustworthy for one in self.rounds))
+    def verdict(self) -> str:
+        """That of the only round; of several the same if all have it with the same leaders, else what they have in common.
+
+        ``"depends on batch size"`` if the rounds differ, ``"no answer"`` if one of them has none.
+        """
+        codes = {one.verdict for one in self.rounds}
+        if "no answer" in codes:
+            return "no answer"
+        return codes.pop() if len(codes) == 1 and len({one.leaders for one in self.rounds}) == 1 else _DEPENDS
 
     @property
     def status(self) -> str:
         """The answer as sentences."""
-        return self.verdict.reason
+        if len(self.rounds) == 1:
+            return self.rounds[0].reason
+        return " ".join(f"At batch size {one.batch_size}: {one.reason}" for one in self.rounds)
 
     @property
-    def cost(self) -> float:
-        """What all runs cost, in trainings."""
-        standings = [standing for one in self.rounds for standing in one.standings]
-        return math.fsum(
-            standing.tuning_cost + math.fsum(run.cost for run in standing.finals) for standing in standings
-        )
+    def next(self) -> str:
+        """What to do now, as one sentence."""
+        best = self.rounds[0].best
+        if self.verdict == "no answer":
+            return "Train for more steps, or check the data and the loss."
+        if best is None or self.verdict == _DEPENDS:
+            return "Raise the number of seeds and trials, or take the cheapest of the leaders."
+        return f"Settle the rate of {best.contender.name} with stepsize.find, then train with it."
+
+    @property
+    def cost(self) -> Cost:
+        """What it cost."""
+        runs = [
+            run for one in self.rounds for standing in one.standings for run in (*standing.tuned_by, *standing.finals)
+        ]
+        return Cost(math.fsum(run.cost for run in runs), self.seconds, len(runs))
 
     def plot(self, kind: Literal["final", "rates", "steps"] = "final") -> Chart:
         """Return a chart.
@@ -254,12 +280,13 @@ class Comparison:
         """Return the result as plain values for ``json.dumps``."""
         return {
             "name": self.name,
-            "verdict": self.verdict.code,
+            "verdict": self.verdict,
             "status": self.status,
+            "next": self.next,
             "conditions": asdict(self.conditions),
             "trials": self.trials,
             "seeds": list(self.seeds),
-            "cost": {"trainings": self.cost, "seconds": self.seconds},
+            "cost": asdict(self.cost),
             "rounds": [one.to_json() for one in self.rounds],
         }
 
@@ -267,7 +294,7 @@ class Comparison:
 def judge_round(
     standings: Sequence[Standing], *, batch_size: int | None, target: float, untrained: float = math.nan
 ) -> Round:
-    """Rank contenders, and say which cannot be told apart from the best.
+    """Rank contenders, and say which are not distinguishable from the best.
 
     The best is held against each of the k - 1 others on the seeds that all of them were trained with, at the level
     1 - 0.05 / (k - 1): the chance that a winner is declared among equals is at most 5 % over all of them together. A
@@ -289,10 +316,8 @@ def judge_round(
     ranked = sorted(standings, key=lambda one: (one.diverged if one.finals else math.inf, _last(one.value)))
     best, others = ranked[0], ranked[1:]
     if not math.isfinite(best.value):
-        reason = (
-            "Every contender diverged, at every rate or on one of the seeds: look at the data and at the loss first"
-        )
-        return Round(batch_size, tuple(ranked), target, (), Verdict("all-diverged", _sentence(reason), False))
+        reason = "Every one diverged, at every rate or on one of the seeds: check the data and the loss first."
+        return Round(batch_size, tuple(ranked), target, (), "no answer", reason)
     level = 1 - _ERROR / max(1, len(others))
     kept = ranked[: max(4, math.ceil(len(ranked) / 2))]
     compared = [best]
@@ -301,13 +326,13 @@ def judge_round(
         paired = compare_pairs(best.judged, other.judged, level=level, noise=noise)
         compared.append(_with(other, paired))
     leaders = tuple(one.contender.name for one in compared if one is best or not _beaten(one))
-    return Round(batch_size, tuple(compared), target, leaders, _verdict(compared, leaders, untrained))
+    return Round(batch_size, tuple(compared), target, leaders, *_verdict(compared, leaders, untrained))
 
 
 def tuning_doubt(runs: Sequence[Run]) -> float:
     """Return how much lower the judged figure may get between the rates that were tried, or beyond them.
 
-    Between two worse rates it is the vertex of the parabola through the three, in log rate. Where one neighbour
+    Between two worse rates it is the vertex of the parabola through the three, in log rate. Where one neighbor
     diverged, half of what the step from the other one gained; at an edge, all of it: as if it went on like that.
 
     Args:
@@ -361,44 +386,35 @@ def _beaten(one: Standing) -> bool:
     return one.against_best.distinguishable and (bool(one.diverged) or gap > one.doubt)
 
 
-def _verdict(compared: Sequence[Standing], leaders: tuple[str, ...], untrained: float) -> Verdict:
+def _verdict(compared: Sequence[Standing], leaders: tuple[str, ...], untrained: float) -> tuple[RoundCode, str]:
     best = compared[0]
     name, value = best.contender.name, number_text(best.value)
-    edge = _edge_note(compared)
+    unsettled = _open_note(compared)
     if best.value >= untrained:
-        reason = f"No contender got below the {number_text(untrained)} of the untrained model: train longer"
-        return Verdict("nothing-learned", _sentence(reason), False)
+        return "no answer", f"No optimizer improved on the untrained model ({number_text(untrained)}): train longer."
     if len(compared) == 1:
-        return Verdict("alone", _sentence(f"{name} reaches {value}; there is nothing to compare it with{edge}"), True)
+        return "alone", f"{name} reaches {value}; there is nothing to compare it with.{unsettled}"
+    second = next(one for one in compared if one.contender.name == leaders[1]) if len(leaders) > 1 else compared[1]
+    paired = second.against_best
+    margin = "" if paired is None else f" {paired.told_of(name, second.contender.name)}"
     if len(leaders) == 1:
-        paired = compared[1].against_best
-        margin = "" if paired is None else f" {paired.told_of(name, compared[1].contender.name)}"
-        reason = f"{name} reaches {value} and is better than all others beyond the noise{edge}.{margin}"
-        return Verdict("clear", _sentence(reason), True)
-    rest = " and ".join([", ".join(leaders[1:-1]), leaders[-1]] if len(leaders) > 2 else leaders[1:])
-    last = next(one for one in compared if one.contender.name == leaders[1]).against_best
-    margin = "" if last is None else f" {last.told_of(name, leaders[1])}"
-    if last is not None and last.distinguishable:
+        reason = f"{name} reaches {value} and is better than all others beyond the noise.{margin}{unsettled}"
+        return "distinguishable", reason
+    if paired is not None and paired.distinguishable:
         margin += f" A finer search of {leaders[1]}'s rate may undo that: raise the number of trials."
-    reason = f"No winner: {name} reaches {value} and cannot be told apart from {rest}{edge}.{margin}"
-    return Verdict("tied", _sentence(reason), True)
+    rest = " and ".join([", ".join(leaders[1:-1]), leaders[-1]] if len(leaders) > 2 else leaders[1:])
+    reason = f"No winner: {name} reaches {value} and is not distinguishable from {rest}.{margin}{unsettled}"
+    return "not distinguishable", reason
 
 
-def _edge_note(compared: Sequence[Standing]) -> str:
-    """Say whose rate may be better beyond what was tried, since that would change the order."""
-    names = [one.contender.name for one in compared if one.at_edge and one.contender.tuned]
-    if not names:
-        return ""
-    what = "its best rate lies" if len(names) == 1 else "their best rates lie"
-    return f" (not settled for {', '.join(names)}: {what} at the edge of what was tried)"
+def _open_note(compared: Sequence[Standing]) -> str:
+    """Say whose rate may be better than the one found, since that would change the order."""
+    names = [one.contender.name for one in compared if one.open]
+    return f" The learning rate is not settled for {', '.join(names)}." if names else ""
 
 
 def _with(standing: Standing, paired: PairedComparison) -> Standing:
     return replace(standing, against_best=paired)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!")) else f"{text}."
 
 
 def _last(value: float) -> float:

@@ -54,7 +54,7 @@ def tuning_chart(found: Comparison) -> Chart:
     return contenders_chart(
         ContendersView(
             tuple(contenders),
-            title=f"{found.conditions.task}: the rate each contender needs",
+            title=f"{found.conditions.task}: loss vs. learning rate",
             subtitle=subtitle,
             loss_label=found.conditions.judge,
         )
@@ -98,4 +98,4 @@ def _panel(found: Comparison, one: Round) -> str:
 
 
 def _title(found: Comparison) -> str:
-    return f"{found.conditions.task}: each contender at its own tuned rate"
+    return f"{found.conditions.task}: each at its own tuned rate"

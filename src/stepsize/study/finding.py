@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-
 from stepsize.errors import InputError
-from stepsize.optimizers import OPTIMIZERS
+from stepsize.optimizers.usual import usual_rate
 from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Cost, Found
 from stepsize.study.study import StudyProgress, run_study
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FindProgress", "FindWatcher", "find"]
 
-_UNKNOWN = 1e-3  # the usual rate of an optimizer that is in no table
 _FORMAT = 1  # of the specification that a store keeps
 
 
@@ -110,7 +107,7 @@ def find(
     world = Snapshot(data=[data for data in (task.train, task.val) if data is not None])
     try:
         start = look_at_start(task, first)
-        usual, family = usual_rate(task)
+        usual, family = usual_rate(task.optimizer)
         question = Question(
             usual,
             start.judged,
@@ -150,24 +147,6 @@ def find(
         where=outcome.where,
         restored=world.intact(),
     )
-
-
-def usual_rate(task: Task) -> tuple[float, str]:
-    """Return the rate that people start from with the optimizer of ``task``, and the optimizer's family.
-
-    A factory is called on a small parameter to see what it builds; an optimizer that is in no table has 1e-3 and "".
-    """
-    if isinstance(task.optimizer, str):
-        return OPTIMIZERS[task.optimizer].default_lr, task.optimizer
-    try:
-        built = task.optimizer([torch.nn.Parameter(torch.zeros(2, 2))], _UNKNOWN)
-        group = built.param_groups[0]
-    except Exception:  # noqa: BLE001  a factory that needs the real parameters is no error: only its name is unknown
-        return _UNKNOWN, ""
-    kind = type(built).__name__.lower()
-    if kind == "sgd" and group.get("momentum", 0) > 0:
-        kind = "nesterov" if group.get("nesterov") else "momentum"
-    return (OPTIMIZERS[kind].default_lr, kind) if kind in OPTIMIZERS else (_UNKNOWN, "")
 
 
 def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, Any]:

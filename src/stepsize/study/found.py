@@ -6,8 +6,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stepsize.curves.answer import Answer
 from stepsize.curves.lr_model import LrModel
 from stepsize.training.conditions import Conditions
@@ -28,8 +26,7 @@ class Cost:
         full_runs: Work of all runs, relative to one full run with its evaluation.
         seconds: Wall time of this call.
         runs: Number of runs, shorter ones included.
-        stopped: Why the search ended before it was sure: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if
-            it was sure.
+        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
     """
 
     full_runs: float
@@ -91,20 +88,11 @@ class Found:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``."""
-        shown = self.curve.x[:: max(1, len(self.curve.x) // 80)]
-        at = np.searchsorted(self.curve.x, shown)
         return {
             **self.answer.to_json(),
             "cost": asdict(self.cost),
             "conditions": asdict(self.conditions),
-            "curve": {
-                "lr": (10**shown).tolist(),
-                "loss": self.curve.loss()[at].tolist(),
-                "low": self.curve.loss(0.1)[at].tolist(),
-                "high": self.curve.loss(0.9)[at].tolist(),
-                "expected_excess": self.curve.expected[at].tolist(),
-                "runs": [_run_json(run) for run in self.runs],
-            },
+            "curve": {**self.curve.to_json(), "runs": [_run_json(run) for run in self.runs]},
             "name": self.name,
             "store": self.where,
             "notes": list(self.notes),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stepsize.training.runs import Trial
+from stepsize.curves.lr_model import Point
+from stepsize.training.runs import Run, Trial
 
-__all__ = ["SWEEP", "Job"]
+__all__ = ["SWEEP", "Job", "point_of"]
 
 SWEEP = "sweep"
 """The kind of the studies of a store that are sweeps."""
@@ -30,3 +31,8 @@ class Job:
     def key(self) -> tuple[int, float, int]:
         """What tells it from all others of its study: trial number, rung, seed."""
         return (self.trial.number, self.share, self.seed)
+
+
+def point_of(run: Run) -> Point:
+    """Return a run as the model of loss against rate sees it."""
+    return Point(run.lr, run.value, run.share, run.seed, run.diverged)

@@ -22,9 +22,9 @@ __all__ = ["Plan"]
 class Plan:
     """Decides which run comes next: new trials, promotions, a wider range, repeats of the best.
 
-    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; where the best one lies at an
-    edge of the range of lr, the range grows by a decade on that side and further trials go there, as many as were on
-    a decade before; then the best of
+    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; where no run
+    on one side of the best rate was clearly worse, the range grows by a decade on that side and further trials go
+    there, as many as were on a decade before; then the best of
     the full horizon are trained on the other seeds too, all on the same ones, so that they can be compared in pairs.
 
     Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
@@ -267,17 +267,14 @@ class Plan:
         return Trial(number, moved_out(values, self._space, self.ceiling) if self._widened else values)
 
     def _grow(self) -> bool:
-        """Widen the range of lr if the best lies at its edge; False if it is wide enough."""
+        """Widen the range of lr if a better rate may lie outside; False if it is wide enough."""
         edge = edge_of(self._runs, self._space)
         if edge is None:
             return False
         if self._widened >= self._widen:
             self._events.append(f"{edge.reason}; the range was not widened further (limit: {self._widen}).")
             return False
-        space = wider(edge, self._runs, self._space, self.ceiling)
-        if space is None:
-            self._events.append(f"{edge.reason}; the range was not widened, because higher rates diverge.")
-            return False
+        space = wider(edge, self._runs, self._space)
         self._space = space
         self._ceiling_of = 0  # the ceiling is that of the wider space from now on, whenever it was learned last
         self._widened += 1

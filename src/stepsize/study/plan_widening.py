@@ -1,4 +1,4 @@
-"""Whether the best rate lies at the edge of its range, and by what the range is then widened."""
+"""Whether a better rate may lie outside the range, and by what the range is then widened."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from stepsize.curves.answer import UNTIL, clearly_worse
+from stepsize.curves.lr_model import Point
 from stepsize.curves.numerals import number_text
 from stepsize.study.ceiling import Ceiling
+from stepsize.study.jobs import point_of
 from stepsize.study.plan_ladder import rank
 from stepsize.study.space import Range, Space
+from stepsize.study.summary import sharing
 from stepsize.training.runs import Run, Value
 
 __all__ = ["Edge", "edge_of", "moved_out", "per_decade", "rate_range", "wider"]
 
-_NEAR = 0.05
-"""The part of the range, in log lr, that counts as its edge."""
-
-_FAR = 0.25
-"""The part beyond which nothing counts as its edge, however few rates were tried."""
+_BEYOND = {"lower": "below", "upper": "above"}
+_FLAT = 10.0  # ratio of rates that are as good from which the choice hardly matters, as in an answer
+_OTHERS = 3  # runs that must be worse on a side where other values vary: one bad configuration says little of its rate
 
 
 @dataclass(frozen=True)
 class Edge:
-    """The side of the range at which the best rate lies.
+    """The side of the range on which a better rate may lie.
 
     Attributes:
         side: Which.
@@ -39,40 +41,55 @@ class Edge:
         """Why the range should be wider, as the beginning of a sentence."""
         if self.best is None:
             return "Every training diverged"
-        return f"The best rate, {number_text(self.best.trial.lr)}, lies at the {self.side} edge of its range"
+        return f"No rate {_BEYOND[self.side]} the best one, {number_text(self.best.trial.lr)}, was clearly worse"
 
 
 def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
-    """Return at which edge of the range of lr the best run of the longest rung lies, None if at neither.
+    """Return on which side of the best run of the longest rung a better rate may lie, None if on neither.
 
-    At an edge is a rate within 5 % of the range in log lr, or the lowest or highest of all n rates tried if it is
-    within 2 / n of the range (at most a quarter): the last of many that are spread over it.
+    The rule is that of the answer (:func:`~stepsize.curves.answer.clearly_worse`): a side is open while no run there was
+    clearly worse than the best, on any rung. Where both are open nothing tells the side; where rates a factor of ten
+    apart are as good, the choice hardly matters.
 
     Args:
         runs: Of all rungs, the diverged ones included.
         space: What they were drawn from.
     """
-    lr = rate_range(space)
-    if lr is None or not runs:
+    if rate_range(space) is None or not runs:
         return None
     finite = [run for run in runs if math.isfinite(run.value) and not run.diverged]
     if not finite:
         return Edge("lower", None) if all(run.diverged for run in runs) else None
     longest = max(run.share for run in finite)
     best = min((run for run in finite if run.share == longest), key=rank)
-    tried = {run.trial.lr for run in runs}
-    span = math.log(lr.high / lr.low)
-    near = max(_NEAR, min(2 / len(tried), _FAR)) if len(tried) > 2 else _NEAR
-    below = math.log(best.trial.lr / lr.low) / span
-    if below <= (near if best.trial.lr == min(tried) else _NEAR):
-        return Edge("lower", best)
-    if 1 - below <= (near if best.trial.lr == max(tried) else _NEAR):
-        return Edge("upper", best)
-    return None
+    known = [run for run in runs if not math.isnan(run.value)]
+    below, above = _worse_sides(known, best)
+    if below == above or _spread(known, best) >= _FLAT:
+        return None
+    return Edge("lower" if above else "upper", best)
 
 
-def wider(edge: Edge, runs: Sequence[Run], space: Space, ceiling: Ceiling | None) -> Space | None:
-    """Return ``space`` with more of lr behind ``edge``, None where the ceiling forbids higher rates.
+def _worse_sides(runs: Sequence[Run], best: Run) -> tuple[bool, bool]:
+    """Return whether enough runs below, and above the best one were clearly worse than the best of their rung."""
+    same = sharing(runs, best.trial)
+    alone = len({run.trial.lr for run in same}) >= _OTHERS or len(same) == len(runs)
+    rungs: dict[float, list[Point]] = {}
+    for run in same if alone else runs:
+        rungs.setdefault(run.share, []).append(point_of(run))
+    worse = [lr for points in rungs.values() for lr in clearly_worse(points, UNTIL)]
+    needed = 1 if alone else _OTHERS
+    return sum(lr < best.trial.lr for lr in worse) >= needed, sum(lr > best.trial.lr for lr in worse) >= needed
+
+
+def _spread(runs: Sequence[Run], best: Run) -> float:
+    """Return the ratio of the highest to the lowest rate of the longest rung that is as good as the best one."""
+    limit = best.value + UNTIL * (abs(best.value) or 1.0)
+    good = [run.trial.lr for run in sharing(runs, best.trial) if run.share == best.share and run.value <= limit]
+    return max(good) / min(good)
+
+
+def wider(edge: Edge, runs: Sequence[Run], space: Space) -> Space:
+    """Return ``space`` with more of lr beyond ``edge``.
 
     By one decade; by the gap between the two outermost rates tried where that is larger and the outermost is the very
     end of the range, so that a coarse grid goes on by a point.
@@ -81,7 +98,6 @@ def wider(edge: Edge, runs: Sequence[Run], space: Space, ceiling: Ceiling | None
         edge: The side.
         runs: What led to it.
         space: What they were drawn from.
-        ceiling: What was learned of divergence; None where nothing was.
     """
     lr = rate_range(space)
     assert lr is not None  # without a range there is no edge
@@ -89,10 +105,6 @@ def wider(edge: Edge, runs: Sequence[Run], space: Space, ceiling: Ceiling | None
     if edge.side == "lower":
         gap = tried[1] / lr.low if len(tried) > 1 and math.isclose(tried[0], lr.low) else 1.0
         return space.widened("lr", low=lr.low / max(10.0, gap))
-    assert edge.best is not None  # the upper edge has a best rate
-    bound = None if ceiling is None else ceiling.bound(edge.best.trial.values)
-    if bound is not None and bound <= lr.high:
-        return None
     gap = lr.high / tried[-2] if len(tried) > 1 and math.isclose(tried[-1], lr.high) else 1.0
     return space.widened("lr", high=lr.high * max(10.0, gap))
 

@@ -33,13 +33,13 @@ from stepsize.views import (
 )
 
 if TYPE_CHECKING:
+    from stepsize.curves.lr_model import LrModel
     from stepsize.study.found import Found
     from stepsize.study.result import SweepResult
     from stepsize.training.conditions import Conditions
 
 __all__ = ["cost_chart", "curves_chart", "found_chart", "map_chart", "rates_chart"]
 
-_CONFIDENCE = 0.8  # of a summary's interval
 _ROUNDING = 1e-9  # of a rate, in decades
 
 
@@ -49,22 +49,28 @@ def found_chart(found: Found) -> Chart:
     Raises:
         InputError: If no run has ended.
     """
-    conditions, curve = found.conditions, found.curve
-    tried = [math.log10(run.lr) for run in found.runs] or [0.0]
-    shown = (curve.x >= min(tried) - _ROUNDING) & (curve.x <= max(tried) + _ROUNDING)
-    fit = CurveFit(10 ** curve.x[shown], *(curve.loss(quantile)[shown] for quantile in (0.5, 0.1, 0.9)))
+    conditions = found.conditions
     view = AnswerView(
         points=tuple(CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs),
         horizon=conditions.horizon,
         title=f"Loss vs. learning rate: {conditions.task}",
         answer=str(found.answer),
         conditions=_valid_for(conditions),
-        curve=None if found.lr is None else fit,
+        curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
         lr=found.lr,
         as_good=found.as_good,
         loss_label=conditions.judge,
     )
     return answer_chart(view)
+
+
+def _fit(lr: float | None, curve: LrModel | None, tried: Sequence[float]) -> CurveFit | None:
+    """Return the curve between the lowest and the highest rate tried; None without an answer."""
+    if lr is None or curve is None:
+        return None
+    low, high = math.log10(min(tried)), math.log10(max(tried))
+    shown = (curve.x >= low - _ROUNDING) & (curve.x <= high + _ROUNDING)
+    return CurveFit(10 ** curve.x[shown], *(curve.loss(quantile)[shown] for quantile in (0.5, 0.1, 0.9)))
 
 
 def _valid_for(conditions: Conditions) -> str:
@@ -73,8 +79,8 @@ def _valid_for(conditions: Conditions) -> str:
 
 
 def rates_chart(found: SweepResult) -> Chart:
-    """Return the chart of loss against learning rate: every run, the fit, and the interval of the best rate."""
-    conditions, curve = found.conditions, found.curve
+    """Return the chart of loss against learning rate: every run, the curve, and the range that is as good."""
+    conditions = found.conditions
     points = tuple(
         CurvePoint(
             seen.trial.lr,
@@ -92,10 +98,9 @@ def rates_chart(found: SweepResult) -> Chart:
         title=f"Loss vs. learning rate: {conditions.task}",
         answer=found.status,
         conditions=_valid_for(conditions),
-        curve=None if curve is None else CurveFit(curve.lrs, curve.loss, curve.low, curve.high),
+        curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
         lr=found.lr,
-        as_good=found.interval,
-        range_name=f"{_CONFIDENCE:.0%} interval of the best rate",
+        as_good=found.as_good,
         train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
         loss_label=conditions.judge,
         seeds="joined" if len(found.space.free) <= 1 else "means",

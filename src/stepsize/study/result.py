@@ -1,4 +1,4 @@
-"""What `sweep` returns: the best setting, the lr curve with its noise, what it cost, and the runs behind it."""
+"""What `sweep` returns: the answer, the best configuration, what it cost, and the runs behind it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from stepsize.curves.noisy_curve import NoisyCurve
+from stepsize.curves.answer import Answer
+from stepsize.curves.lr_model import LrModel
+from stepsize.curves.pairs import PairedComparison
 from stepsize.curves.sensitivity import LrSensitivity
 from stepsize.errors import InputError
+from stepsize.optimizers.usual import UNKNOWN, Usual
+from stepsize.study.found import Cost
 from stepsize.study.space import Space
 from stepsize.study.study import Stopped
 from stepsize.study.summary import Summary, plain, summarise
@@ -33,7 +37,8 @@ class SweepResult:
         untrained: The judged value before training.
         seconds: Wall time of this call.
         complete: Whether all that was planned was trained.
-        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty where it did not.
+        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
+        usual: The rate that people start from with the task's optimizer, and its family.
     """
 
     name: str
@@ -46,30 +51,57 @@ class SweepResult:
     seconds: float
     complete: bool
     stopped: Stopped = ""
+    usual: Usual = UNKNOWN
 
     @cached_property
     def summary(self) -> Summary:
         """What was found, in full; worked out when it is asked for first."""
-        return summarise(self.runs, untrained=self.untrained)
+        validated = self.conditions.judge != "training loss"
+        return summarise(self.runs, untrained=self.untrained, usual=self.usual, validated=validated)
 
     @property
-    def best(self) -> Trial | None:
-        """The setting of least loss on the longest horizon; None without an answer."""
-        return self.summary.best
+    def answer(self) -> Answer:
+        """The recommended rate with the other values of ``best``, the range that is as good, and how sure that is."""
+        return self.summary.answer
 
     @property
     def lr(self) -> float | None:
-        """Its peak rate, absolute."""
-        return None if self.best is None else self.best.lr
+        """The recommended peak learning rate; None without an answer."""
+        return self.answer.lr
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """Where the best rate lies (80 %), given the other values of the best setting."""
-        return self.summary.interval
+    def as_good(self) -> tuple[float, float] | None:
+        """The lowest and highest rate that are expected to be as good; None without an answer."""
+        return self.answer.as_good
 
     @property
-    def curve(self) -> NoisyCurve | None:
-        """The fitted lr curve behind the interval."""
+    def sure(self) -> float:
+        """Probability that the final loss at ``lr`` is within 2%, or the noise of a run, of the best."""
+        return self.answer.sure
+
+    @property
+    def verdict(self) -> str:
+        """``"settled"``, ``"flat"``, ``"open"`` or ``"no answer"``."""
+        return self.answer.verdict
+
+    @property
+    def next(self) -> str:
+        """What to do now, as one sentence."""
+        return self.answer.next
+
+    @property
+    def best(self) -> Trial | None:
+        """The trained configuration of least loss on the longest horizon; None where each diverged."""
+        return self.summary.best
+
+    @property
+    def comparison(self) -> PairedComparison | None:
+        """Whether ``best`` is distinguishable from the runner-up; None without one."""
+        return self.summary.comparison
+
+    @property
+    def curve(self) -> LrModel | None:
+        """The fitted curve of loss against learning rate behind the answer; None without runs."""
         return self.summary.curve
 
     @property
@@ -78,9 +110,9 @@ class SweepResult:
         return self.summary.sensitivity
 
     @property
-    def cost(self) -> float:
-        """What all runs cost, in trainings."""
-        return self.summary.cost
+    def cost(self) -> Cost:
+        """What it cost, the runs of earlier parts included."""
+        return Cost(self.summary.cost, self.seconds, self.summary.runs, self.stopped)
 
     @property
     def status(self) -> str:
@@ -91,7 +123,7 @@ class SweepResult:
         """Return a chart.
 
         Args:
-            kind: ``"rates"`` is the lr curve, ``"map"`` the loss over the rate and the first dimension searched beside
+            kind: ``"rates"`` is the loss against the rate, ``"map"`` the loss over the rate and the first dimension searched beside
                 it (by momentum, with the line of constant lr/(1 - m)), ``"curves"`` the training losses over time,
                 ``"cost"`` the best value so far against what was spent.
 
@@ -119,6 +151,7 @@ class SweepResult:
             "store": self.where,
             "complete": self.complete,
             **self.summary.to_json(),
+            "cost": asdict(self.cost),
             "conditions": asdict(self.conditions),
             "space": self.space.to_json(),
             "notes": list(self.notes),

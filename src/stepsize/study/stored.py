@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepsize.errors import InputError
+from stepsize.optimizers.usual import UNKNOWN, Usual
 from stepsize.store import Store
 from stepsize.study.jobs import SWEEP
 from stepsize.study.plan import Plan
@@ -122,4 +123,5 @@ def read_sweep(store: Store, name: str) -> SweepResult:
         untrained=untrained,
         seconds=sum(run.seconds for run in runs),
         complete=plan.done,
+        usual=Usual(**task["usual"]) if "usual" in task else UNKNOWN,
     )

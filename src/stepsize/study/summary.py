@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from stepsize.curves import Verdict
-from stepsize.curves.noisy_curve import NoisyCurve, fit_noisy_curve
-from stepsize.curves.numerals import number_text, span_text
+from stepsize.curves.answer import Answer, answer_from, no_answer
+from stepsize.curves.lr_model import LrModel, fit_lr_model
+from stepsize.curves.numerals import number_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise, two_way
 from stepsize.curves.ranks import RankAgreement, rank_agreement
 from stepsize.curves.sensitivity import Basin, LrSensitivity, basin, lr_sensitivity
+from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
+from stepsize.study.jobs import point_of
 from stepsize.training.runs import Run, Trial, Value
 
-__all__ = ["RungAgreement", "Summary", "plain", "summarise"]
+__all__ = ["RungAgreement", "Summary", "named", "plain", "sharing", "summarise"]
 
 _Key: TypeAlias = frozenset[tuple[str, Value]]
 
-_BEYOND = 0.5  # probability of a best rate beyond all that were tried from which the answer lies at the edge
-_FITTED = 96  # runs that the curve is fitted to, at most
+_OWN = 3  # rates with the same other values from which these have a curve of their own
+_DOUBTFUL = 0.5  # how sure an answer is at most that rests on runs with other values
 _CONTENDERS = 0.5  # share of the settings, the best ones, whose noise is pooled
 
 
@@ -44,12 +46,11 @@ class Summary:
     """What a sweep found.
 
     Attributes:
-        best: The setting of least loss on the longest rung, seeds compared like with like; None without an answer.
-        value: Its mean over its seeds, lower is better; NaN without an answer.
+        best: The configuration of least loss on the longest rung, seeds compared like with like; None without one.
+        value: Its mean over its seeds, lower is better; NaN without one.
         seeds: How many seeds it was trained with.
-        interval: Where the best rate lies, given the other values of ``best`` (80 %); None where fewer than three
-            rates survived.
-        curve: The fit behind it.
+        answer: The recommended rate with the other values of ``best``, the range that is as good, and how sure that is.
+        curve: The fitted curve of loss against learning rate behind it; None without runs.
         sensitivity: How much the rate matters; None where the untrained value or the range is not known.
         basin: The rates within 5 % of the best.
         train_optimum: The setting that the training loss would choose; None where it is not known.
@@ -62,19 +63,15 @@ class Summary:
         diverged: How many runs diverged.
         highest_survivor: The highest rate of which a run survived; None without one.
         lowest_diverged: The lowest rate of which a run diverged; None without one.
-        cost: In trainings, in all.
-        seconds: Wall time of the runs, in all.
+        cost: Of all runs, in full runs.
         runs: How many there were.
-        verdict: How far to trust the answer: ``"clear"``, ``"tied"`` (the winner is not distinguishable from the
-            runner-up), ``"alone"`` (there is none), and where there is none to trust ``"at-edge"``,
-            ``"nothing-learned"``, ``"all-diverged"`` or ``"nothing-trained"``.
     """
 
     best: Trial | None
     value: float
     seeds: int
-    interval: tuple[float, float] | None
-    curve: NoisyCurve | None
+    answer: Answer
+    curve: LrModel | None
     sensitivity: LrSensitivity | None
     basin: Basin | None
     train_optimum: Trial | None
@@ -87,14 +84,21 @@ class Summary:
     highest_survivor: float | None
     lowest_diverged: float | None
     cost: float
-    seconds: float
     runs: int
-    verdict: Verdict
 
     @property
     def status(self) -> str:
-        """The answer as sentences."""
-        return self.verdict.reason
+        """The answer as sentences: the best configuration, the rate, and the comparison with the runner-up."""
+        answer = self.answer
+        if answer.lr is None or self.best is None:
+            return f"No answer. {answer.reason} {answer.next}"
+        over = f"{number_text(self.value, 4)} over {self.seeds} seed{'s' * (self.seeds != 1)}"
+        parts = [f"The best configuration is {named(self.best)} ({over}).", str(answer)]
+        if self.comparison is not None and self.runner_up is not None:
+            parts.append(self.comparison.told_of("it", f"the runner-up ({named(self.runner_up)})"))
+        else:
+            parts.append("There is no other configuration to compare it with.")
+        return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a figure that is not finite becomes None."""
@@ -104,11 +108,10 @@ class Summary:
         if self.sensitivity is not None:
             sensitivity = {**asdict(self.sensitivity), "share": self.sensitivity.share}
         found: dict[str, Any] = {
+            **self.answer.to_json(),
             "best": best,
-            "interval": self.interval,
             "status": self.status,
-            "verdict": self.verdict.code,
-            "curve": None if self.curve is None else _curve_json(self.curve),
+            "curve": None if self.curve is None else self.curve.to_json(),
             "sensitivity": sensitivity,
             "basin": None if self.basin is None else {**asdict(self.basin), "decades": self.basin.decades},
             "train_optimum": None if self.train_optimum is None else _trial_json(self.train_optimum),
@@ -120,24 +123,29 @@ class Summary:
             "diverged": self.diverged,
             "highest_survivor": self.highest_survivor,
             "lowest_diverged": self.lowest_diverged,
-            "cost": {"trainings": self.cost, "seconds": self.seconds, "runs": self.runs},
+            "cost": {"full_runs": self.cost, "runs": self.runs},
         }
         told: dict[str, Any] = plain(found)
         return told
 
 
-def summarise(runs: Sequence[Run], *, untrained: float | None = None) -> Summary:
+def summarise(
+    runs: Sequence[Run], *, untrained: float | None = None, usual: Usual = UNKNOWN, validated: bool = True
+) -> Summary:
     """Read the answer of a sweep off its runs.
 
     Settings are compared on the longest rung that any reached. Their levels are means over seeds, corrected for what
     each seed does to all settings alike, so that nobody wins by having been trained on the lucky seed only; a
-    setting of which a run diverged does not win. The curve, the interval and the sensitivity are those of the rate
-    with the other values held at the best setting's, where at least three rates were trained so; else of all
-    runs, whose other values then act as noise.
+    setting of which a run diverged does not win. The curve and the answer are those of the rate with the other values
+    held at the best setting's (:func:`~stepsize.curves.lr_model.fit_lr_model` on runs of all lengths); where fewer than
+    three rates were trained so, all runs count, the rate is that of the best setting, and the verdict stays open.
 
     Args:
         runs: In the order in which they were told.
         untrained: The judged value before training; None where it is not known.
+        usual: The rate that people start from with the optimizer, and its family; where the best setting has an
+            optimizer of its own, that one's count.
+        validated: Whether validation data select.
 
     Returns:
         The summary; without any run it says so.
@@ -147,8 +155,8 @@ def summarise(runs: Sequence[Run], *, untrained: float | None = None) -> Summary
         >>> runs = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.4, 1e-1: 0.7}
         >>> jobs = [Job(Trial(number, {"lr": lr}), 1.0, seed) for number, lr in enumerate(runs) for seed in (0, 1)]
         >>> found = summarise([Run(job, runs[job.trial.lr] + 0.01 * job.seed, cost=1.0) for job in jobs])
-        >>> found.best.lr, found.verdict.code
-        (0.01, 'clear')
+        >>> found.best.lr, 2e-3 < found.answer.lr < 3e-2
+        (0.01, True)
     """
     settings = _Settings.of(runs)
     ranked = settings.ranked(lambda run: run.value)
@@ -162,20 +170,20 @@ def summarise(runs: Sequence[Run], *, untrained: float | None = None) -> Summary
         others = [values[key] for key in contenders if key not in (best, second)]
         comparison = compare_pairs(values[best], values[second], noise=pooled_noise(others))
     held = settings.beside(best)
-    curve = _curve(held, untrained)
+    known = untrained if untrained is not None and math.isfinite(untrained) else None
+    curve, answer = _answered(settings, best, _reached(runs, known), usual, validated=validated)
     lrs, judged = [o.trial.lr for o in held], [o.value for o in held]
     lost = [o.trial.lr for o in runs if math.isinf(o.value)]
     alive = [o.trial.lr for o in runs if math.isfinite(o.value)]
     value = math.nan if best is None else float(np.mean(list(values[best].values())))
-    answer = _Answer(settings, best, value, second, comparison, curve, untrained)
     return Summary(
         best=None if best is None else settings.trials[best],
         value=value,
         seeds=0 if best is None else len(values[best]),
-        interval=_interval(curve, None if best is None else settings.trials[best].lr),
+        answer=answer,
         curve=curve,
-        sensitivity=None if untrained is None else lr_sensitivity(lrs, judged, untrained=untrained),
-        basin=basin(lrs, judged, untrained=untrained),
+        sensitivity=None if known is None else lr_sensitivity(lrs, judged, untrained=known),
+        basin=basin(lrs, judged, untrained=known),
         train_optimum=settings.trials[by_train[0]] if by_train else None,
         gap=settings.gap(best),
         runner_up=None if second is None else settings.trials[second],
@@ -186,18 +194,62 @@ def summarise(runs: Sequence[Run], *, untrained: float | None = None) -> Summary
         highest_survivor=max(alive, default=None),
         lowest_diverged=min(lost, default=None),
         cost=math.fsum(run.cost for run in runs),
-        seconds=math.fsum(run.seconds for run in runs),
         runs=len(runs),
-        verdict=answer.verdict(),
     )
 
 
-def _interval(curve: NoisyCurve | None, lr: float | None) -> tuple[float, float] | None:
-    """Return where the best rate lies; the best setting's own rate is in it, also where other values are the noise."""
-    if curve is None:
-        return None
-    low, high = curve.interval()
-    return (low, high) if lr is None else (min(low, lr), max(high, lr))
+def named(trial: Trial) -> str:
+    """Return the values of a trial in words, the rate first."""
+    rest = {name: value for name, value in trial.values.items() if name != "lr"}
+    texts = [f"{name} {number_text(v) if isinstance(v, float) else v}" for name, v in rest.items()]
+    return ", ".join([f"lr {number_text(trial.lr)}", *texts])
+
+
+def _reached(runs: Sequence[Run], untrained: float | None) -> float:
+    """Return the untrained value; where it is not known, one that every run that did not diverge improved on."""
+    if untrained is not None:
+        return untrained
+    worst = max((run.value for run in runs if math.isfinite(run.value)), default=1.0)
+    return worst + (abs(worst) or 1.0)
+
+
+def _answered(
+    settings: _Settings, best: _Key | None, untrained: float, usual: Usual, *, validated: bool
+) -> tuple[LrModel | None, Answer]:
+    """Return the fitted curve of the rate with the other values held at the best setting's, and its answer."""
+    own = settings.sharing(best)
+    together = len(own) > 0
+    points = [point_of(run) for run in (own or settings.known)]
+    optimizer = None if best is None else settings.trials[best].values.get("optimizer")
+    lr, family = usual_rate(str(optimizer)) if optimizer is not None else usual
+    model = fit_lr_model(points, usual=lr, untrained=untrained, family=family)
+    answer = answer_from(model, validated=validated)
+    curve = model if points else None
+    if answer.lr is None or together:
+        return curve, answer
+    if best is None:
+        why = "Every configuration diverged on at least one of its seeds."
+        return curve, no_answer(why, "Try lower rates, a warmup or clipped gradients.")
+    return curve, _at(answer, model, settings.trials[best])
+
+
+def _at(answer: Answer, model: LrModel, best: Trial) -> Answer:
+    """Return an answer at the best setting's own rate, where the curve is that of runs with other values, too."""
+    assert answer.as_good is not None
+    chance = model.chance(answer.tolerance)
+    at = int(np.argmin(np.abs(model.x - math.log10(best.lr))))
+    low, high = answer.as_good
+    return replace(
+        answer,
+        lr=best.lr,
+        as_good=(min(low, best.lr), max(high, best.lr)),
+        sure=min(float(chance[at]), _DOUBTFUL),
+        excess=float(model.expected[at]),
+        verdict="open",
+        reason="Fewer than three rates were trained with the other values of the best configuration, so the curve is that "
+        "of all configurations.",
+        next="Sweep the learning rate alone with these values to settle it.",
+    )
 
 
 def _key(trial: Trial) -> _Key:
@@ -210,11 +262,13 @@ class _Settings:
 
     Attributes:
         runs: All, in the order of being told.
-        longest: Those of the longest rung that are known.
+        known: Those whose value is known, or that diverged.
+        longest: Those of the longest rung among them.
         trials: The first trial of each setting.
     """
 
     runs: tuple[Run, ...]
+    known: tuple[Run, ...]
     longest: tuple[Run, ...]
     trials: Mapping[_Key, Trial]
 
@@ -224,8 +278,8 @@ class _Settings:
         trials: dict[_Key, Trial] = {}
         for run in runs:
             trials.setdefault(_key(run.trial), run.trial)
-        known = tuple(o for o in runs if o.share == longest and not math.isnan(o.value))
-        return cls(tuple(runs), known, trials)
+        known = tuple(run for run in runs if not math.isnan(run.value))
+        return cls(tuple(runs), known, tuple(run for run in known if run.share == longest), trials)
 
     @property
     def values(self) -> dict[_Key, dict[int, float]]:
@@ -246,14 +300,20 @@ class _Settings:
         )
         return sorted(numbers, key=lambda key: (float(fit.levels[numbers[key]]), numbers[key]))
 
+    def sharing(self, best: _Key | None) -> list[Run]:
+        """Return the runs, on any rung, that differ from ``best`` in the rate only; none where too few rates do."""
+        if best is None:
+            return []
+        same = sharing(self.known, self.trials[best])
+        longest = {id(run) for run in self.longest}
+        rates = {run.trial.lr for run in same if id(run) in longest}
+        alone = len({_others(run.trial) for run in self.longest}) == 1
+        return same if alone or len(rates) >= _OWN else []
+
     def beside(self, best: _Key | None) -> list[Run]:
         """Return the runs on the longest rung that differ from ``best`` in the rate only; all where too few do."""
-        if best is None:
-            return list(self.longest)
-        rest = dict(best)
-        del rest["lr"]
-        same = [o for o in self.longest if {k: v for k, v in o.trial.values.items() if k != "lr"} == rest]
-        return same if len({o.trial.lr for o in same if math.isfinite(o.value)}) >= 3 else list(self.longest)
+        longest = {id(run) for run in self.longest}
+        return [run for run in self.sharing(best) if id(run) in longest] or list(self.longest)
 
     def gap(self, best: _Key | None) -> float:
         """Return the mean of loss on unseen data less training loss of a setting."""
@@ -295,121 +355,18 @@ def _means(runs: Sequence[Run]) -> dict[_Key, float]:
     return {key: float(np.mean(list(by_seed.values()))) for key, by_seed in _by_setting(runs).items()}
 
 
-def _thinned(runs: Sequence[Run]) -> Sequence[Run]:
-    """Return at most _FITTED runs: those nearest to the best rate, and an even choice of the others.
-
-    The time of the fit grows with the third power of their number, and far from the best one they say little.
-    """
-    if len(runs) <= _FITTED:
-        return runs
-    best = min(runs, key=lambda run: run.value).lr
-    order = sorted(runs, key=lambda run: abs(math.log(run.trial.lr / best)))
-    near, far = order[: _FITTED // 2], order[_FITTED // 2 :]
-    return near + [far[round(k)] for k in np.linspace(0, len(far) - 1, _FITTED - len(near))]
+def _others(trial: Trial) -> _Key:
+    return frozenset((name, value) for name, value in trial.values.items() if name != "lr")
 
 
-def _curve(runs: Sequence[Run], untrained: float | None) -> NoisyCurve | None:
-    if len({o.trial.lr for o in runs if math.isfinite(o.value)}) < 3:
-        return None
-    runs = _thinned(runs)
-    lrs = [run.trial.lr for run in runs]
-    seeds = [run.seed for run in runs]
-    return fit_noisy_curve(lrs, [o.value for o in runs], seeds, untrained=untrained)
-
-
-@dataclass(frozen=True, eq=False)
-class _Answer:
-    """What the verdict is read off."""
-
-    settings: _Settings
-    best: _Key | None
-    value: float
-    second: _Key | None
-    comparison: PairedComparison | None
-    curve: NoisyCurve | None
-    untrained: float | None
-
-    def verdict(self) -> Verdict:
-        """Return how far to trust the answer."""
-        if self.best is None:
-            return self._without_any()
-        values = list(self.settings.values[self.best].values())
-        if self.untrained is not None and not self.value < self.untrained:
-            reached, start = number_text(self.value, 4), number_text(self.untrained, 4)
-            return Verdict(
-                "nothing-learned",
-                f"No answer: nothing learned. The best setting, {self._named(self.best)}, reached {reached}; untrained "
-                f"it is {start}. Try higher rates, a longer horizon, or look at the data and the loss.",
-                False,
-            )
-        over = f"{number_text(self.value, 4)} over {len(values)} seed{'s' * (len(values) != 1)}"
-        found = f"The best setting is {self._named(self.best)} ({over})"
-        if side := self._edge():
-            return Verdict(
-                "at-edge",
-                f"No answer yet: {found[0].lower()}{found[1:]}, at the {side} edge of the rates tried, so the best "
-                f"rate may lie {'below' if side == 'lower' else 'above'}. Widen the range to {side} rates.",
-                False,
-            )
-        within = (
-            "too few rates survived for an interval"
-            if self.curve is None
-            else f"the best rate lies in {span_text(self.curve.interval())} with probability 80 %"
-        )
-        if self.second is None or self.comparison is None:
-            return Verdict("alone", f"{found}; {within}. No other setting survived to compare it with.", True)
-        told = self.comparison.told_of("it", f"the runner-up ({self._named(self.second)})")
-        return Verdict("clear" if self.comparison.distinguishable else "tied", f"{found}; {within}. {told}", True)
-
-    def _without_any(self) -> Verdict:
-        if not self.settings.longest:
-            return Verdict("nothing-trained", "No answer: no run has ended that could be judged.", False)
-        lost = [o.trial.lr for o in self.settings.longest if math.isinf(o.value)]
-        return Verdict(
-            "all-diverged",
-            f"No answer: every setting diverged, down to lr {number_text(min(lost))}. Try lower rates, a warm-up or a "
-            "smaller norm to clip at.",
-            False,
-        )
-
-    def _named(self, key: _Key) -> str:
-        values = dict(self.settings.trials[key].values)
-        named = [f"lr {number_text(float(values.pop('lr')))}"]
-        named += [f"{k} {number_text(v) if isinstance(v, float) else v}" for k, v in values.items()]
-        return ", ".join(named)
-
-    def _edge(self) -> str:
-        """Return at which edge of all rates tried, on any rung, the best one lies: "lower", "higher", or neither."""
-        assert self.best is not None
-        tried = sorted({run.trial.lr for run in self.settings.runs})
-        lr = self.settings.trials[self.best].lr
-        if len(tried) < 2:
-            return ""
-        below = above = 0.0
-        if self.curve is not None:
-            x, weights = self.curve.posterior.optima, self.curve.posterior.weights
-            below = float(weights[x < math.log10(tried[0]) - 1e-9].sum())
-            above = float(weights[x > math.log10(tried[-1]) + 1e-9].sum())
-        if lr == tried[0] or below > _BEYOND:
-            return "lower"
-        return "higher" if lr == tried[-1] or above > _BEYOND else ""
+def sharing(runs: Sequence[Run], trial: Trial) -> list[Run]:
+    """Return the runs that differ from ``trial`` in the rate only."""
+    rest = _others(trial)
+    return [run for run in runs if _others(run.trial) == rest]
 
 
 def _trial_json(trial: Trial) -> dict[str, Any]:
     return {"trial": trial.number, "lr": trial.lr, "values": dict(trial.values)}
-
-
-def _curve_json(curve: NoisyCurve) -> dict[str, Any]:
-    return {
-        "lr": curve.lrs.tolist(),
-        "loss": curve.loss.tolist(),
-        "low": curve.low.tolist(),
-        "high": curve.high.tolist(),
-        "noise": curve.noise.tolist(),
-        "expected_regret": curve.posterior.regret.tolist(),
-        "best_lr": curve.best,
-        "interval_95": list(curve.interval(0.95)),
-    }
 
 
 def plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from stepsize.optimizers import OPTIMIZERS
+from stepsize.optimizers.usual import usual_rate
 from stepsize.study.jobs import SWEEP
 from stepsize.study.plan import Plan
 from stepsize.study.result import SweepResult
@@ -28,7 +29,7 @@ _PER_DECADE = 4  # trials, where only the rate is searched
 _PER_DIMENSION = 16  # … where more is
 _MOST = 64  # trials, unless more are asked for
 _START, _ETA = 1 / 16, 4  # of rungs that are named
-_FORMAT = 1  # of the specification that a store keeps
+_FORMAT = 2  # of the specification that a store keeps
 
 
 def sweep(
@@ -52,10 +53,11 @@ def sweep(
     on_interrupt: Literal["raise", "answer"] = "raise",
     **others: Any,
 ) -> SweepResult:
-    """Search the peak rate of ``task``, alone or with what goes with it, and say how far the answer can be trusted.
+    """Search the peak learning rate of ``task``, alone or with other hyperparameters, and say how sure the answer is.
 
     Every trial is trained on the first seed. A rate at which training diverges bounds the rates that are proposed
-    after it; a best rate at the edge of the range widens the range by a decade, twice at most. Then the best trials are
+    after it; if no rate on one side of the best is clearly worse, the range is widened there by a decade, twice at
+    most. Then the best trials are
     trained on the other seeds, the same for all of them, and compared in pairs. On a shorter rung a training has the
     task's whole schedule, compressed.
 
@@ -86,7 +88,9 @@ def sweep(
             ``momentum=(0.5, 0.99)``, ``batch_size=[32, 64]``, ``optimizer=["sgd", "adamw"]``, ...
 
     Returns:
-        The answer; ``.best``, ``.interval``, ``.curve``, ``.sensitivity``, ``.status``.
+        The answer as :func:`stepsize.find` gives it (``.lr``, ``.as_good``, ``.sure``, ``.verdict``, ``.next``, ``.curve``),
+        with ``.best``, the configuration of least loss, ``.comparison`` with the runner-up, ``.sensitivity`` and
+        ``.status``.
 
     Raises:
         InputError: If an argument is out of range, or the store has a sweep of that name for something else.
@@ -97,7 +101,7 @@ def sweep(
     Example:
         >>> from stepsize.tasks import build_task
         >>> found = sweep(build_task("cancer-mlp", steps=40), lr=(1e-4, 1.0), trials=5, seeds=2)
-        >>> found.complete, len(found.runs) >= 7, found.best.values == {"lr": found.lr}
+        >>> found.complete, len(found.runs) >= 7, found.as_good[0] <= found.lr <= found.as_good[1]
         (True, True, True)
 
     Reference:
@@ -111,7 +115,7 @@ def sweep(
     climbed = rungs if isinstance(rungs, Rungs) else rungs_entry(rungs).make(_START, _ETA)
     own = seeds_of(task, seeds)
     plan = Plan(space, entry.make(seed, count), trials=count, rungs=climbed, seeds=own, repeats=repeats)
-    start = look_at_start(task, own[0])
+    start, usual = look_at_start(task, own[0]), usual_rate(task.optimizer)
     spec = {
         "format": _FORMAT,
         "task": {
@@ -119,6 +123,7 @@ def sweep(
             "source": source if isinstance(source, str) else None,
             "start": start.fingerprint,
             "untrained": start.judged if math.isfinite(start.judged) else None,
+            "usual": usual._asdict(),
             "conditions": asdict(Conditions.of(task, start.batch_size)),
         },
         "space": space.to_json(),
@@ -159,6 +164,7 @@ def sweep(
         seconds=found.seconds,
         complete=found.complete,
         stopped=found.stopped,
+        usual=usual,
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepsize.curves.answer import Answer, answer_from
-from stepsize.curves.lr_model import LrModel, Point, fit_lr_model
-from stepsize.study.jobs import Job
+from stepsize.curves.answer import UNTIL, Answer, answer_from
+from stepsize.curves.lr_model import LrModel, fit_lr_model
+from stepsize.study.jobs import Job, point_of
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Run, Trial
 
-__all__ = ["Question", "Recipe", "UntilSure", "point_of"]
+__all__ = ["Question", "Recipe", "UntilSure"]
 
 
 _ROUNDING = 1e-9  # of a budget
@@ -72,14 +72,9 @@ class Question:
     untrained: float
     costs: CostModel
     family: str = ""
-    until: float = 0.02
+    until: float = UNTIL
     validated: bool = True
     budget: float = math.inf
-
-
-def point_of(run: Run) -> Point:
-    """Return a run as the model sees it."""
-    return Point(run.lr, run.value, run.share, run.seed, run.diverged)
 
 
 class UntilSure:
