@@ -40,7 +40,7 @@ _LOOKS: dict[str, tuple[str, str]] = {  # of each line: its color and the shape 
     "optuna GP": (SERIES[3], "triangle-down"),
     "torch-lr-finder": (MUTED, "cross"),
     "Lightning tuner": (MUTED, "triangle-right"),
-    "fastai valley": (MUTED, "stroke"),
+    "fastai valley": (MUTED, "diamond"),
 }
 
 

@@ -375,10 +375,16 @@ TOOLS_OF: dict[str, tuple[str, ...]] = {  # the tools that each picker answers f
 
 
 def answer(picker: str, task: Task, conditions: Conditions | None = None) -> list[Pick]:
-    """Let ``picker`` answer; whatever it raises is its answer too, since a user would have met it."""
+    """Let ``picker`` answer; whatever it raises is its answer too, since a user would have met it.
+
+    Raises:
+        ImportError: If the tool is not installed here, which says nothing of it.
+    """
     began = time.perf_counter()
     try:
         return pick_with(picker, task, conditions)
+    except ImportError:
+        raise
     except Exception as failure:  # noqa: BLE001 - every tool fails in its own way
         seconds = float(f"{time.perf_counter() - began:.3g}")
         note = f"{type(failure).__name__}: {failure}"

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.combos import GRID, Combo, all_combos, build
 from benchmarks.runlog import RunLog
 from benchmarks.truth import TRUTH_FOLDER, fingerprint
-from benchmarks.truth_curve import Regret, TruthCurve
+from benchmarks.truth_curve import TruthCurve
 from benchmarks.unlike.trainings import TRAININGS
 from benchmarks.unlike.truth import FRACTIONS, UNLIKE_FOLDER
 from stepsize.optimizers import OPTIMIZERS
@@ -178,11 +178,13 @@ class Replay:
         self.spent += self.price(share)
         return curve.served(lr, at)
 
-    def score(self, lr: float) -> Regret:
-        """Return the regret of ``lr`` on the seeds that were not trained on; on all where there is no other."""
+    def score(self, lr: float) -> float:
+        """Return the regret of ``lr`` on the seeds that were not trained on, served as runs are; on all without any."""
         full = self.truth.full
         others = [at for at in range(full.seeds) if at not in self.used]
-        return (full.of_seeds(others) if others else full).regret(lr)
+        curve = full.of_seeds(others) if others else full
+        ended = float(np.mean([curve.served(lr, at)[0] for at in range(curve.seeds)]))
+        return (ended - curve.best_loss) / curve.best_loss
 
     def _steps(self, share: float) -> int:
         return min(self.truth.curves, key=lambda steps: abs(np.log(steps / (share * self.truth.horizon))))
@@ -195,4 +197,4 @@ def replayed(search: Search, truth: Truth, budget: float, seed: int) -> tuple[fl
     """
     replay = Replay(truth, first=seed % truth.full.seeds)
     lr = search(replay, truth.case.usual, replay.price, budget, seed)
-    return lr, replay.score(lr).value, replay.spent
+    return lr, replay.score(lr), replay.spent

@@ -59,11 +59,19 @@ def test_a_pick_is_scored_on_the_seeds_that_were_not_trained_on() -> None:
     run = Replay(truth(wrong=0))
     run(0.1)
 
-    assert run.score(1e-2).value == pytest.approx(0.0)
-    assert run.score(1e-4).value == pytest.approx(0.4)  # the other seeds do not say so
+    assert run.score(1e-2) == pytest.approx(0.0)
+    assert run.score(1e-4) == pytest.approx(0.4)  # the other seeds do not say so
     run(0.1, seed=1)
     run(0.1, seed=2)
-    assert run.score(1e-2).value > 0.03  # all were trained on: all count
+    assert run.score(1e-2) > 0.03  # all were trained on: all count
+
+
+def test_a_pick_beside_a_cliff_is_scored_by_the_runs_that_would_be_served() -> None:
+    run = Replay(truth(cliff=0.02))
+    last, first = float(LRS[LRS < 0.02][-1]), float(LRS[LRS > 0.02][0])
+
+    assert run.score(last**0.6 * first**0.4) == run.score(last)
+    assert run.score(last**0.4 * first**0.6) == pytest.approx(9.0)
 
 
 def test_the_seed_of_a_search_turns_the_seeds_that_it_trains_on() -> None:
