@@ -52,6 +52,10 @@ class Budget:
         elapsed = 0.0 if self._began is None else perf_counter() - self._began
         return self.spent, max(0.0, elapsed - self.spent)
 
+    def pace(self, step: int) -> float:
+        """Return the seconds that an update takes without watching."""
+        return self.times()[1] / max(1, step - self._first)
+
     def allows(self, step: int) -> bool:
         """Return whether something more may be spent after ``step`` updates."""
         done = step - self._first

@@ -43,6 +43,7 @@ _UNTOLD = 50  # updates without a word on the loss before that is told
 _ALARM = 4.0  # noises above the start from which on a loss is read at once
 _WORSE = 16  # losses, all of which the last one exceeds where it gets worse
 _EVERY = 8  # updates between two looks of the urgent rules
+_LATE = 0.2  # seconds that a loss may wait to be written down
 _LEAN = 64  # updates at the most that are only counted, one after the other
 _PROBES = 64  # at so many places of a training the critical rate is looked for
 _PROBE_EVERY = 100  # steps, where the horizon is unknown
@@ -376,7 +377,8 @@ class Watch:
         if not self._may_be_lean or self._team is not None or self._meters[0].active or len(self._last) < _WORSE:
             self._lean_until = 0
             return
-        ends = [step + _LEAN, self._way.next(step) - 1]
+        at_once = min(_LEAN, int(_LATE / max(self._budget.pace(step), 1e-9)))
+        ends = [step + at_once, self._way.next(step) - 1]
         if self._budget.due > step:
             ends.append(self._budget.due - 1)
         if self._validate is not None:

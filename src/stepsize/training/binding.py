@@ -137,10 +137,11 @@ class Bound(LRScheduler):
         self._values = values
         self._step = 0
         self._stepped: set[int] = set()  # the optimizers that have made update number _step, until all have
-        self._warned = False
+        self._warned = self._disturbed = False
+        self._shown: list[tuple[dict[str, Any], Any]] = []  # the groups, and the rates that were left in them
         self._follow(courses)
         values.install()
-        values.write(0)
+        self._write(0)
         self._attach()
 
     # ------------------------------------------------------------ the training
@@ -165,7 +166,8 @@ class Bound(LRScheduler):
             self._warn_behind_the_end(self._step - 1)
         elif self._stepped:
             self._end_round()
-        self._values.write(self._step)
+        self._notice()
+        self._write(self._step)
 
     def release(self) -> None:
         """Let go of the optimizers, at their present rates; a second time does nothing."""
@@ -203,7 +205,30 @@ class Bound(LRScheduler):
         step = self._step
         if step >= self._end:
             self._warn_behind_the_end(step)
+        self._notice()
+        self._write(step)
+
+    def _write(self, step: int) -> None:
         self._values.write(step)
+        if not self._disturbed and self.counts == "updates":
+            self._shown = [(group, group["lr"]) for each in self.optimizers for group in each.param_groups]
+
+    def _notice(self) -> None:
+        """Tell once of somebody else who set a rate since the last update: this schedule sets it back."""
+        if self._disturbed:
+            return
+        groups = [group for each in self.optimizers for group in each.param_groups]
+        for (group, rate), now in zip(self._shown, groups, strict=False):
+            if group is now and group["lr"] is not rate and group["lr"] != rate:  # not one that was loaded or exchanged
+                self._disturbed = True
+                warnings.warn(
+                    f"something else set a learning rate to {float(group['lr']):.3g} where the bound schedule had "
+                    f"{float(rate):.3g}, and the schedule sets it back. Let one of them set it: release this one, "
+                    "or scale its rates by bound.multiplier or the groups' initial_lr",
+                    UserWarning,
+                    stacklevel=5,
+                )
+                return
 
     def _after(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if not _skipped(optimizer):
@@ -282,6 +307,7 @@ class Bound(LRScheduler):
         else:
             step, stepped, courses = 0, set(), self._asked
         self._follow(courses)
+        self._shown = []
         self._step, self._stepped, self._warned = step, stepped, False
         # Otherwise the next update writes, and until then the groups show what the optimizer's own state says.
         if self.counts == "calls":
@@ -356,11 +382,11 @@ class Bound(LRScheduler):
         self._values.write(self._step)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_handles"}
+        return {key: value for key, value in vars(self).items() if key not in ("_handles", "_shown")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._handles = []
+        self._handles, self._shown = [], []
         if not self.released:  # optimizers are copied without their hooks
             self._attach()
 
