@@ -25,7 +25,7 @@ def replayed_answer(run: Replay, usual: float, price: Price, budget: float, seed
     horizon = run.truth.horizon
     costs = CostModel(horizon=horizon, accumulate=1, batch_size=1, val_examples=0)
     family = _family(run.truth.case.optimizer)
-    question = Question(usual, run.truth.untrained, costs, family, budget=budget)
+    question = Question(usual, run.truth.untrained, costs, family, run.truth.parameters, budget=budget)
     strategy = UntilSure(question, recipe=None if len(run.shares) > 1 else Recipe(short=()))
     del seed  # the replay's first seed follows from it
     while not strategy.done and (job := strategy.ask()) is not None:

@@ -38,7 +38,8 @@ class Curve:
     losses: Array
     untrained: float
     family: str
-    data: str
+    steps: float
+    parameters: float
 
     @property
     def depth(self) -> float:
@@ -54,7 +55,7 @@ def curves(path: Path = RECORD_FILE) -> Iterator[Curve]:
                 continue
             facts = json.loads(str(text))
             losses = np.clip(np.where(np.isfinite(val), val, start), 1e-9, start).astype(float)
-            curve = Curve(x.astype(float), losses, start, facts["family"], facts["data"])
+            curve = Curve(x.astype(float), losses, start, facts["family"], facts["steps"], facts["parameters"])
             if curve.depth >= _SHALLOW:
                 yield curve
 
@@ -68,14 +69,32 @@ def learned_prior(found: list[Curve]) -> Prior:
     noise = np.array([relative for curve in found if (relative := _noise(curve)) is not None])
     typical = float(np.median(noise))
     factors = tuple(float(f"{np.quantile(noise, share) / typical:.2g}") for share in _QUANTILES)
+    per_steps, per_parameters = _movement(found)
     return Prior(
         x=_X,
         k=np.log2([1 / 16, 1 / 8, 1 / 4, 1.0]),
         heights=np.clip(heights, -1.6, 0.0),
         families=np.array([curve.family for curve in found]),
+        steps=np.log10([curve.steps for curve in found]),
+        parameters=np.log10([curve.parameters for curve in found]),
+        per_steps=per_steps,
+        per_parameters=per_parameters,
         noise=float(f"{typical:.2g}"),
         noise_factors=factors,
     )
+
+
+def _movement(found: list[Curve]) -> tuple[float, float]:
+    """Return by how many decades the best rate moves for ten times the steps, and the parameters, within a family."""
+    places = np.array([curve.x[curve.losses[-1].mean(axis=1).argmin()] for curve in found])
+    families = np.array([curve.family for curve in found])
+    facts = np.log10([[curve.steps, curve.parameters] for curve in found])
+    for family in set(families):
+        own = families == family
+        places[own] -= places[own].mean()
+        facts[own] -= facts[own].mean(axis=0)
+    slopes = np.linalg.lstsq(facts, places, rcond=None)[0]
+    return float(f"{slopes[0]:.2g}"), float(f"{slopes[1]:.2g}")
 
 
 def _noise(curve: Curve) -> float | None:
@@ -98,7 +117,12 @@ def compute_prior(record: Path = RECORD_FILE, path: Path = PRIOR_FILE) -> None:
         k=prior.k.astype(np.float32),
         heights=prior.heights.astype(np.float16),
         families=prior.families,
+        steps=prior.steps.astype(np.float32),
+        parameters=prior.parameters.astype(np.float32),
+        per_steps=prior.per_steps,
+        per_parameters=prior.per_parameters,
         noise=prior.noise,
         noise_factors=np.array(prior.noise_factors),
     )
+    print(f"best rate per ten times the steps {prior.per_steps}, parameters {prior.per_parameters}")
     print(f"{len(kept)} of {len(found)} curves, noise {prior.noise} times {prior.noise_factors}; in {path}")

@@ -92,12 +92,14 @@ class Truth:
         horizon: Steps of a full run.
         untrained: The validation loss at initialization.
         curves: By steps, the full horizon first.
+        parameters: Number of parameters of the model.
     """
 
     case: Case
     horizon: int
     untrained: float
     curves: Mapping[int, TruthCurve]
+    parameters: int = 0
 
     @property
     def full(self) -> TruthCurve:
@@ -119,7 +121,7 @@ def load_truth(cases: Iterable[Case]) -> Iterator[Truth]:
             if curve is not None:
                 curves[steps] = curve
         if len(curves) == 1 + len(fractions) and all(len(curve.lrs) >= len(GRID) for curve in curves.values()):
-            yield Truth(case, horizon, untrained, curves)
+            yield Truth(case, horizon, untrained, curves, log.fingerprint["parameters"])
 
 
 class Search(Protocol):

@@ -116,6 +116,7 @@ def fit_lr_model(
     usual: float,
     untrained: float,
     family: str = "",
+    size: tuple[float, float] | None = None,
     share: float = 1.0,
     prior: Prior | None = None,
     seed: int = 0,
@@ -137,6 +138,8 @@ def fit_lr_model(
         usual: The rate that people start from with this optimizer, absolute.
         untrained: Value of the untrained model.
         family: Optimizer family, whose recorded curves count more; "" treats all alike.
+        size: Steps of a full run and number of parameters of the model, by which recorded curves are shifted. Default
+            None shifts nothing.
         share: Length of training that is asked about, as a fraction of the full horizon.
         prior: What is known before any run; default the shipped record.
         seed: Random seed of the draws.
@@ -162,7 +165,7 @@ def fit_lr_model(
     if not math.isfinite(untrained):
         raise InputError("untrained", untrained, "must be finite")
     known = _Data.of(_thinned(points), untrained)
-    mixture = _Mixture(known, math.log10(usual), prior or shipped_prior(), family, seed)
+    mixture = _Mixture(known, math.log10(usual), prior or shipped_prior(), family, size, seed)
     return mixture.model(share, untrained, tuple(points))
 
 
@@ -231,7 +234,9 @@ class _Kind:
 class _Mixture:
     """Particles: a recorded curve, its shift and scale, and the kind of its deviations, weighted by likelihood."""
 
-    def __init__(self, data: _Data, usual: float, prior: Prior, family: str, seed: int) -> None:
+    def __init__(
+        self, data: _Data, usual: float, prior: Prior, family: str, size: tuple[float, float] | None, seed: int
+    ) -> None:
         self._data, self._usual, self._prior = data, usual, prior
         self._random = np.random.default_rng(seed)
         draw = self._random
@@ -239,7 +244,7 @@ class _Mixture:
         weights = prior.weights(family)
         self._curve = draw.choice(len(weights), n, p=weights)
         wide = draw.random(n) < prior.wide_fraction
-        self._shift = draw.normal(0.0, np.where(wide, prior.wide_shift, prior.shift))
+        self._shift = draw.normal(prior.moved(self._curve, size), np.where(wide, prior.wide_shift, prior.shift))
         self._scale = np.exp(draw.normal(0.0, prior.scale, n))
         free = draw.random(n) < prior.free_fraction
         self._scale[free] = 0.0  # no recorded curve at all: the process alone

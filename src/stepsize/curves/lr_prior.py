@@ -29,6 +29,10 @@ class Prior:
         heights: log(loss / untrained loss) over its size at the best rate of the full length, at most 0, shape
             ``(curves, h, g)``.
         families: Optimizer family of each curve, shape ``(curves,)``.
+        steps: log10 of the number of steps of each training, shape ``(curves,)``.
+        parameters: log10 of the number of parameters of each model, shape ``(curves,)``.
+        per_steps: Decades that the best rate moves for ten times the steps.
+        per_parameters: Decades that it moves for ten times the parameters.
         other_families: Weight of a curve of another family.
         shift: Standard deviation, in decades, of the shift of a new curve against a recorded one.
         wide_shift: The same for the fraction ``wide_fraction`` of the curves.
@@ -54,6 +58,10 @@ class Prior:
     k: Array
     heights: Array
     families: NDArray[np.str_]
+    steps: Array
+    parameters: Array
+    per_steps: float = -0.27
+    per_parameters: float = -0.18
     other_families: float = 0.2
     shift: float = 0.38
     wide_shift: float = 1.2
@@ -78,6 +86,19 @@ class Prior:
         alike = self.families == family
         weight = np.where(alike | (not alike.any()), 1.0, self.other_families)
         return np.asarray(weight / weight.sum())
+
+    def moved(self, curves: NDArray[np.int64], size: tuple[float, float] | None) -> Array:
+        """Return by how many decades the best rate of a training of ``size`` should lie above those of ``curves``.
+
+        Args:
+            curves: Which curves, shape ``(n,)``.
+            size: Steps and parameters of the training; None for no difference.
+        """
+        if size is None:
+            return np.zeros(len(curves))
+        steps, parameters = (np.log10(max(1.0, number)) for number in size)
+        longer, larger = steps - self.steps[curves], parameters - self.parameters[curves]
+        return np.asarray(self.per_steps * longer + self.per_parameters * larger)
 
     def heights_at(self, curves: NDArray[np.int64], place: Array, k: Array) -> Array:
         """Return the heights of recorded curves, linear between tabulated rates and lengths.
@@ -120,5 +141,7 @@ def prior_of(kept: dict[str, Any]) -> Prior:
         k=kept["k"].astype(float),
         heights=kept["heights"].astype(float),
         families=kept["families"],
+        steps=kept["steps"].astype(float),
+        parameters=kept["parameters"].astype(float),
         **numbers,
     )

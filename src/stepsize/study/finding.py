@@ -113,6 +113,7 @@ def find(
             start.judged,
             start.costs,
             family,
+            start.parameters,
             float(until),
             task.val is not None,
             math.inf if limit.either else limit.runs,

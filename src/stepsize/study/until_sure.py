@@ -63,6 +63,7 @@ class Question:
         untrained: Objective value of the untrained model.
         costs: What runs of the task cost.
         family: Optimizer family in the record of curves; "" if unknown.
+        parameters: Number of parameters of the model; 0 if unknown.
         until: Excess of the final loss over the best that counts as equally good, as a fraction.
         validated: Whether validation data select.
         budget: In full runs, if it is known before; the plan depends on it only below two full runs.
@@ -72,6 +73,7 @@ class Question:
     untrained: float
     costs: CostModel
     family: str = ""
+    parameters: float = 0.0
     until: float = UNTIL
     validated: bool = True
     budget: float = math.inf
@@ -124,6 +126,7 @@ class UntilSure:
             usual=question.usual,
             untrained=self._untrained(),
             family=question.family,
+            size=(question.costs.horizon, question.parameters) if question.parameters else None,
             share=share,
             seed=self._asked,
         )

@@ -32,12 +32,14 @@ class Start:
         costs: What runs of it cost.
         operations: Multiply-adds of a forward pass of one batch, of the layers that have weights.
         fingerprint: A digest of the initial weights and the first batch: another task has another.
+        parameters: Number of parameters of the model.
     """
 
     judged: float
     costs: CostModel
     operations: float
     fingerprint: str = ""
+    parameters: int = 0
 
     @property
     def batch_size(self) -> int:
@@ -76,6 +78,7 @@ def _look(task: Task) -> Start:
 
     map_tensors(first, collect)
     costs = CostModel(task.horizon, task.accumulate, size, _count_unseen(task))
+    weights = sum(parameter.numel() for parameter in model.parameters())
     fingerprint = digest({**model.state_dict(), "batch": tensors})
     with counted_operations(model) as done:
         if task.val is None:
@@ -83,7 +86,7 @@ def _look(task: Task) -> Start:
         else:
             seen = evaluate(task, model, step=0, examples=costs.val_limit(None))
             judged, examples = seen.evaluation.judged(task.judge, maximize=task.maximize), seen.examples
-    return Start(judged, costs, done.operations * size / max(1, examples), fingerprint)
+    return Start(judged, costs, done.operations * size / max(1, examples), fingerprint, weights)
 
 
 def _count_unseen(task: Task) -> int:
