@@ -534,16 +534,14 @@ class Own(torch.optim.SGD):
         (Own, 1e-3, ""),
     ],
 )
-def test_the_usual_rate_is_that_of_the_optimizer_that_is_built(
-    optimizer: Any, rate: float | None, family: str | None
-) -> None:
+def test_the_usual_rate_is_that_of_the_optimizer_that_is_built(optimizer: Any, rate: float | None, family: str) -> None:
     from stepsize.optimizers import OPTIMIZERS
 
     usual, kind = usual_rate(tiny(optimizer=optimizer))
+    assert kind == family
     if rate is not None:
         assert usual == rate
-    if family is not None:
-        assert kind == family
+    if family:
         assert usual == OPTIMIZERS[family].default_lr
 
 
