@@ -33,7 +33,7 @@ def bowl(best: float = 1e-2, noise: float = 0.0, fatal: float = math.inf) -> Cur
             return math.inf
         x = math.log10(job.trial.lr / best)
         luck = 1 + noise * math.sin(9.0 * job.seed + 40.0 * x)
-        return min(UNTRAINED, 0.1 * job.share**-0.5 * math.exp(2 * x**2) * luck)
+        return float(min(UNTRAINED, 0.1 * job.share**-0.5 * math.exp(2 * x**2) * luck))
 
     return loss
 

@@ -67,7 +67,7 @@ def measure(effort: Effort) -> Measured:
         answers = [stepsize.find(one, budget=budget, seed=seed + 100) for seed in seeds]
         lrs = [_GUESS if answer.lr is None else answer.lr for answer in answers]
         share = one.horizon / task.horizon
-        cost = share * (1.0 + float(np.mean([answer.cost.trainings for answer in answers])))
+        cost = share * (1.0 + float(np.mean([answer.cost.full_runs for answer in answers])))
         stages.append(_trained(name, one, test, lrs, seeds, cost))
         last = answers[0] if last is None or one is task else last
     assert last is not None
@@ -187,7 +187,7 @@ def _answer(found: Any) -> str:
 
 def _chart(found: Any) -> Any:
     by_steps: dict[int, list[tuple[float, float]]] = {}
-    for run in found.curve.runs:
+    for run in found.runs:
         if run.divergence is None:
             by_steps.setdefault(run.setting.steps, []).append((run.setting.lr, run.val_loss))
     series = [

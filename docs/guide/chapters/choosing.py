@@ -144,7 +144,7 @@ def _found(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], budget: 
             found = stepsize.find(build(combo, seed=seed), budget=budget)
             lr = OPTIMIZERS[combo.optimizer].default_lr if found.lr is None else found.lr
             regrets.append(curves[combo].regret(lr).value)
-            costs.append(found.cost.trainings)
+            costs.append(found.cost.full_runs)
     return _Way(f"stepsize find, budget {budget:g}", "find", float(np.mean(costs)), tuple(regrets))
 
 
