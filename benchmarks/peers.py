@@ -339,7 +339,7 @@ def _find(budget: float | None, task: Task, _conditions: Conditions) -> list[Pic
     pick = Pick(
         _find_name(budget),
         found.lr,
-        float(f"{found.cost.trainings:.4g}"),
+        float(f"{found.cost.full_runs:.4g}"),
         note=str(found.verdict),
         interval=_as_pair(getattr(found, "as_good", None) or getattr(found, "interval", None)),
         wall=None if found.cost.wall is None else float(f"{found.cost.wall:.3g}"),

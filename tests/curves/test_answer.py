@@ -16,7 +16,7 @@ from stepsize.curves.answer import Answer, answer_from
 from stepsize.curves.lr_model import LrModel, Point, fit_lr_model
 
 UNTRAINED = 2.0
-X = np.arange(-60, 1) * 0.05  # log10 of the rates: 1e-3 to 1
+X = 0.05 * np.arange(-60, 1, dtype=np.float64)  # log10 of the rates: 1e-3 to 1
 
 
 def model(

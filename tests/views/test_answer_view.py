@@ -223,7 +223,7 @@ def test_runs_that_differ_in_more_than_the_rate_are_not_joined() -> None:
 
 def test_runs_that_stand_apart_have_neither_means_nor_lines() -> None:
     final = answer_info(AnswerView(sweep_points(), 500)).final
-    assert final.joined == final.seeds == final.means == ()
+    assert (final.joined, final.seeds, final.means) == ((), (), ())
     assert len(final.points) == 9
 
 
