@@ -317,7 +317,7 @@ def render(found: SweepResult) -> RenderableType:
 
 def _watcher(screen: SweepScreen, title: str) -> Any:
     from stepsize.cli.sweep.table import SweepState, SweepTrial
-    from stepsize.study import Run
+    from stepsize.training.runs import Run
 
     def shown(run: Run) -> SweepTrial:
         trial = run.trial
