@@ -29,7 +29,7 @@ _TITLES = {  # of the rooms that people meet; another one is called by its own n
     "curves": "Reading curves",
     "store": "The store",
     "tasks": "Built-in tasks",
-    "integrations": "Other frameworks",
+    "frameworks": "Other frameworks",
     "errors": "Errors",
 }
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from stepsize import schedules as schedules
     from stepsize.curves import PlateauRule as PlateauRule
     from stepsize.curves import suggest as suggest
-    from stepsize.integrations import to_keras as to_keras
-    from stepsize.integrations import to_optax as to_optax
+    from stepsize.frameworks import to_keras as to_keras
+    from stepsize.frameworks import to_optax as to_optax
     from stepsize.monitor import Finding as Finding
     from stepsize.monitor import Guard as Guard
     from stepsize.monitor import Watch as Watch
@@ -75,8 +75,8 @@ _HOMES = {
     "schedules": "stepsize",
     "suggest": "stepsize.curves",
     "sweep": "stepsize.study",
-    "to_keras": "stepsize.integrations",
-    "to_optax": "stepsize.integrations",
+    "to_keras": "stepsize.frameworks",
+    "to_optax": "stepsize.frameworks",
     "train": "stepsize.training",
     "translate": "stepsize.optimizers",
     "Watch": "stepsize.monitor",

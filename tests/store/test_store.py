@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sqlite3
+import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -286,3 +290,29 @@ def test_a_closed_writer_says_so(store: Store) -> None:
 
     with pytest.raises(StoreError, match=r"the writer of study 'digits' of .* is closed; begin it again"):
         writer.add_run(a_run())
+
+
+def test_five_thousand_studies_are_listed_within_a_second(tmp_path: Path) -> None:
+    where = tmp_path / "many.db"
+    with Store.open(where) as store, store.begin("0", "sweep", {"task": {"name": "digits"}, "seeds": [0, 1]}) as writer:
+        writer.add_run(dataclasses.replace(a_run(), cost=0.5))
+    with closing(sqlite3.connect(where)) as connection:  # as if written one by one
+        ids = range(2, 5001)
+        for table, columns in (
+            ("studies", "name, kind, created, spec, status"),
+            ("runs", "trial, share, seed, position, setting, status, value, seconds, passes, cost, initial"),
+        ):
+            key = "id" if table == "studies" else "study"
+            name = "?" if table == "studies" else "trial"
+            chosen = columns.replace("name", name, 1) if table == "studies" else columns
+            query = f"INSERT INTO stepsize_{table} ({key}, {columns}) SELECT ?, {chosen} FROM stepsize_{table} LIMIT 1"
+            connection.executemany(query, [(n, str(n)) if table == "studies" else (n,) for n in ids])
+        connection.commit()
+    with Store.open(where) as store:
+        began = time.process_time()
+        studies, tallies = store.studies(), store.tallies()
+        took = time.process_time() - began
+
+    assert len(studies) == len(tallies) == 5000
+    assert set(tallies.values()) == {Tally(1, 1, 0.5)}
+    assert took < 1.0

@@ -220,3 +220,13 @@ def test_the_work_of_a_pass_is_counted_by_its_layers() -> None:
         )
     )
     assert look_at_start(convolution, 0).operations == 16 * (4 * 3 * 4 + 17)
+
+
+def test_processes_take_one_thread_each_for_a_small_training() -> None:
+    def threads(*_: Any) -> torch.Tensor:
+        return torch.tensor(float(torch.get_num_threads()))
+
+    task = make(steps=4, metrics={"threads": threads})
+    found = run_study(task, listed(rates=RATES[:1]), workers="processes")
+
+    assert [run.evaluations[-1].metrics["threads"] for run in found.runs] == [1.0]

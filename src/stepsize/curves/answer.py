@@ -77,7 +77,7 @@ class Answer:
             "reason": self.reason,
             "expected_excess": self.excess if math.isfinite(self.excess) else None,
             "tolerance": self.tolerance,
-            "noise": self.noise,
+            "noise": self.noise if math.isfinite(self.noise) else None,
             "next": self.next,
         }
 
@@ -208,7 +208,7 @@ def _reason(
     above: bool,
     until: float,
 ) -> str:
-    percent = f"{100 * tolerance:.2g}%"
+    percent = f"{number_text(100 * tolerance, 2)}%"
     why = "" if tolerance <= until else " (the noise of a single run)"
     if verdict == "flat":
         return f"Any rate from {span_text(as_good)} ends within {percent}{why} of the best loss."

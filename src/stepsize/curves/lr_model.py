@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from stepsize.curves.lr_prior import Prior, shipped_prior
 from stepsize.errors import InputError
@@ -77,7 +76,7 @@ class LrModel:
     def excess(self) -> Array:
         """The excess of each rate over the best one in each draw, shape ``(draws, g)``; capped at 3."""
         height = self.draws - self.draws.min(axis=1, keepdims=True)
-        return np.minimum(np.expm1(self.depth * height) if self.relative else height, _WORST)
+        return np.asarray(np.minimum(np.expm1(self.depth * height) if self.relative else height, _WORST))
 
     @cached_property
     def expected(self) -> Array:
@@ -198,11 +197,11 @@ class _Data:
 
     @property
     def same_length(self) -> NDArray[np.bool_]:
-        return self.k[:, None] == self.k[None, :]
+        return np.asarray(self.k[:, None] == self.k[None, :])
 
     @property
     def same_seed(self) -> NDArray[np.bool_]:
-        return self.same_length & (self.seed[:, None] == self.seed[None, :])
+        return np.asarray(self.same_length & (self.seed[:, None] == self.seed[None, :]))
 
 
 def _capped(point: Point, untrained: float) -> float:
@@ -280,9 +279,9 @@ class _Mixture:
             power = min(1.0, self._prior.believed_points / len(data.x))
             self._residual = data.height - self._shapes(data.x, data.k)
             for number, kind, members in self._members():
-                factor = linalg.cholesky(self._covariance(kind), lower=True)
+                factor = _factor(self._covariance(kind))
                 self._factor[number] = factor
-                z = linalg.solve_triangular(factor, self._residual[members].T, lower=True)
+                z = _solve(factor, self._residual[members].T)
                 log[members] = power * (-0.5 * (z**2).sum(axis=0) - np.log(np.diag(factor)).sum())
         weight = np.exp(log - log.max())
         self._weight = weight / weight.sum()
@@ -312,11 +311,11 @@ class _Mixture:
             if len(data.x):
                 cross = kind.amplitude**2 * _matern(x[:, None] - data.x[None, :], kind.length)
                 cross *= np.exp(-np.abs(k - data.k)[None, :] / prior.length_memory)
-                half = linalg.solve_triangular(self._factor[number], cross.T, lower=True)
-                z = linalg.solve_triangular(self._factor[number], self._residual[picked[rows]].T, lower=True)
+                half = _solve(self._factor[number], cross.T)
+                z = _solve(self._factor[number], self._residual[picked[rows]].T)
                 mean = mean + (half.T @ z).T
                 cover = cover - half.T @ half
-            root = linalg.cholesky(cover + 1e-6 * kind.amplitude**2 * np.eye(len(x)), lower=True)
+            root = _factor(cover + 1e-6 * kind.amplitude**2 * np.eye(len(x)))
             draws[rows] = mean + normal[rows] @ root.T
             noise[rows] = kind.noise
         if near.any():
@@ -325,6 +324,20 @@ class _Mixture:
             levels = ((data.height[near] - at) * trust).sum(axis=1) / trust.sum()
         single = float(np.median(noise)) * data.depth if data.relative else float(np.median(noise))
         return LrModel(x, draws, levels, data.depth, single, untrained, data.relative, points)
+
+
+def _factor(covariance: Array) -> Array:
+    """Return the lower Cholesky factor; scipy.linalg is loaded here, since loading it takes a while."""
+    from scipy import linalg
+
+    return np.asarray(linalg.cholesky(covariance, lower=True))
+
+
+def _solve(factor: Array, right: Array) -> Array:
+    """Return the solution of a lower triangular system."""
+    from scipy import linalg
+
+    return np.asarray(linalg.solve_triangular(factor, right, lower=True))
 
 
 def _matern(distance: Array, length: float) -> Array:

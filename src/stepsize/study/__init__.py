@@ -64,8 +64,9 @@ _HOMES = {
 }
 __all__ = [*sorted(_HOMES)]
 
+if not TYPE_CHECKING:  # so that a name that is not there is an error of types
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

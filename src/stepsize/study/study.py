@@ -336,6 +336,8 @@ class Study:
         """Return whether the time is up, or would be before a job of ``price`` full runs ends, by the runs so far."""
         if not math.isfinite(self._deadline) or (price == 0.0 and self._spent < self._at_least - _ROUNDING):
             return False
+        if price == 0.0:
+            return time.perf_counter() > self._deadline
         longest = max(self._runs, key=lambda run: (run.share, run.cost), default=None)
         needed = 0.0 if longest is None or not longest.cost else longest.seconds / longest.cost * price
         return time.perf_counter() + needed > self._deadline

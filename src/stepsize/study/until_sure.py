@@ -33,6 +33,7 @@ class Recipe:
         middle: Lengths of what is trained when no full run is affordable, longest first.
         apart: Decades between short runs at least.
         distinct: Decades between full runs of one seed at least; a closer one is trained on another seed.
+        spread: Decades between the very first runs, until the best of them has a worse one on either side.
         stride: Decades beyond the runs of its length where the next one may lie.
         greedy: Full runs up to which the next one is at the present answer, if no full run is near it.
         beside: Decades from a run within which another one is "near" for that.
@@ -46,6 +47,7 @@ class Recipe:
     middle: tuple[float, ...] = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
     apart: float = 0.25
     distinct: float = 0.08
+    spread: float = 0.85
     stride: float = 0.75
     greedy: int = 5
     beside: float = 0.12
@@ -120,11 +122,17 @@ class UntilSure:
         return fit_lr_model(
             [point_of(run) for run in self._runs],
             usual=question.usual,
-            untrained=question.untrained,
+            untrained=self._untrained(),
             family=question.family,
             share=share,
             seed=self._asked,
         )
+
+    def _untrained(self) -> float:
+        """Return the value of the untrained model; if it is not finite, the worst that a run came to."""
+        if math.isfinite(self.question.untrained):
+            return self.question.untrained
+        return max((run.value for run in self._runs if math.isfinite(run.value)), default=1.0)
 
     def ask(self) -> Job | None:
         """Return the next run; None while a group of runs is under way, or at the end."""
@@ -218,33 +226,74 @@ class UntilSure:
         if not self._runs and not self._queue:
             return math.log10(self.question.usual), self._seed
         same = [*self._tried(share)]
-        best = self._greedy(model, share)
-        if best is not None:
-            return best, self._seed
-        ends = [x for x, _ in same] or [math.log10(run.lr) for run in self._runs]
+        if len(same) < recipe.short_runs and len(same) == len(self._runs):
+            return self._outward(model, same), self._seed
+        first = len(same) < recipe.greedy
+        low, high = self._window(share) if first else self._reach(same)
         apart = recipe.distinct if share == 1.0 else recipe.apart
-        for x in model.optima[draw.permutation(len(model.optima))]:
-            x = float(min(max(x, min(ends) - recipe.stride), max(ends) + recipe.stride))
+        best = self._greedy(model, share) if first and not self._queue else None
+        if best is not None and low <= best <= high:
+            return best, self._seed
+        drawn = model.optima[draw.permutation(len(model.optima))]
+        inside = drawn[(drawn > low) & (drawn < high)]
+        for x in inside if len(inside) else np.clip(drawn, low, high):
             seed = self._seed
             while any(s == seed and abs(tried - x) < apart for tried, s in same):
                 seed += 1
             if share == 1.0 or seed == self._seed:
-                return x, seed
-        return x, seed
+                return float(x), seed
+        return self._widest_gap(low, high), self._seed
+
+    def _outward(self, model: LrModel, same: Sequence[tuple[float, int]]) -> float:
+        """Return log10 of the rate of one of the very first runs.
+
+        First both sides of the usual rate, the more promising one first; then outward from the best run until both of
+        its sides are worse; then the wider gap beside it is halved.
+        """
+        spread, usual = self._recipe.spread, math.log10(self._runs[0].lr)
+        tried = [x for x, _ in same]
+        low, high = self._window(self._runs[0].share, spread)
+        sides = [usual - spread, usual + spread] if len(same) < 3 and not self._runs[0].diverged else [low, high]
+        missing = [x for x in sides if all(abs(x - other) > _ROUNDING for other in tried)]
+        if missing:
+            return min(missing, key=lambda x: float(np.interp(x, model.x, model.expected)))
+        at = math.log10(self._best(self._runs).lr)
+        return (low + at) / 2 if at - low >= high - at else (at + high) / 2
+
+    def _best(self, runs: Sequence[Run]) -> Run:
+        return min(runs, key=lambda run: (run.diverged, run.value))
+
+    def _reach(self, same: Sequence[tuple[float, int]]) -> tuple[float, float]:
+        """Return log10 of the rates between which the next run may lie: not far beyond those of its length."""
+        places = [x for x, _ in same]
+        return min(places) - self._recipe.stride, max(places) + self._recipe.stride
+
+    def _window(self, share: float, stride: float | None = None) -> tuple[float, float]:
+        """Return log10 of the rates beside the best run: while there are few runs, the next one lies between them."""
+        runs = [run for run in self._runs if run.share == share] or self._runs
+        best, stride = self._best(runs), self._recipe.stride if stride is None else stride
+        at = math.log10(best.lr)
+        if best.diverged or not best.value < self.question.untrained:
+            return at - 2 * stride, at if best.diverged else at + 2 * stride
+        below = [x for run in runs if (x := math.log10(run.lr)) < at]
+        above = [x for run in runs if (x := math.log10(run.lr)) > at]
+        return max(below, default=at - stride), min(above, default=at + stride)
+
+    def _widest_gap(self, low: float, high: float) -> float:
+        """Return the middle of the widest gap between the rates tried from ``low`` to ``high``."""
+        places = sorted({low, high, *(x for run in self._runs if low < (x := math.log10(run.lr)) < high)})
+        gap = max(range(len(places) - 1), key=lambda at: places[at + 1] - places[at])
+        return (places[gap] + places[gap + 1]) / 2
 
     def _greedy(self, model: LrModel, share: float) -> float | None:
-        """Return log10 of the rate that seems best, if a run there would tell something new; only among the first."""
+        """Return log10 of the rate that seems best, unless a run of that length is near it already."""
         tried = [x for x, _ in self._tried(share)]
-        if not self._runs or self._queue or (share == 1.0 and len(tried) >= self._recipe.greedy):
-            return None
         if share == 1.0:
             if self.answer.lr is None:
                 return None
             x, near = math.log10(self.answer.lr), self._recipe.beside
         else:
             x, near = float(model.x[model.expected.argmin()]), self._recipe.apart
-            ends = [math.log10(run.lr) for run in self._runs]
-            x = min(max(x, min(ends) - 1), max(ends) + 1)
         return x if all(abs(other - x) > near for other in tried) else None
 
     def _tried(self, share: float) -> Iterator[tuple[float, int]]:

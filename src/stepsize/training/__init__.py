@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stepsize.training.runs import Progress as Progress
     from stepsize.training.runs import Run as Run
     from stepsize.training.runs import Setting as Setting
+    from stepsize.training.runs import Trial as Trial
     from stepsize.training.snapshot import Snapshot as Snapshot
     from stepsize.training.task import Metric as Metric
     from stepsize.training.task import Task as Task
@@ -60,6 +61,7 @@ _HOMES = {
     "Task": "task",
     "TensorBatches": "batches",
     "TorchPreview": "torch_preview",
+    "Trial": "runs",
     "bind": "binding",
     "counterfactual": "population",
     "follow": "population",
@@ -70,8 +72,9 @@ _HOMES = {
 }
 __all__ = [*sorted(_HOMES)]
 
+if not TYPE_CHECKING:  # so that a name that is not there is an error of types
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -36,6 +36,7 @@ __all__ = ["AnswerInfo", "AnswerPanel", "AnswerView", "CurveFit", "CurvePoint", 
 
 _TRAIN_HEIGHT = 130
 _MARGIN = 0.12  # a text centered at less than this fraction of the width from an edge could leave the plot
+_CHARACTER = 6.0  # pixels, of the font in the plot
 _BESIDE = 0.5  # decades beside the range that is as good whose losses are shown
 _HIGHEST = 10.0  # times the height of the loss within that range: what lies above is moved onto the edge
 _DEEPEST = 0.5  # times the height shown above the best loss: how far below it a shorter run is shown
@@ -219,7 +220,7 @@ def answer_info(view: AnswerView) -> AnswerInfo:
         curve=line_through(_CURVE, curve.lrs, curve.loss, final.y) if curve else (),
         band=_band(curve, final.y) if curve else (),
         flags=place_flags(marked, x, WIDTH),
-        range_name=None if view.as_good is None else _caption(*_wider_part(view.as_good, view.lr), view.range_name, x),
+        range_name=None if view.as_good is None else _range_caption(view.as_good, view.lr, view.range_name, x),
         series=tuple(names.values()),
         lines=wrapped(*_fitting(view.answer), view.conditions, " ".join(_notes(final.points))),
     )
@@ -420,24 +421,28 @@ def _notes(marks: Sequence[Point]) -> tuple[str, ...]:
     return edge_notes([point for point in marks if point.kind != NOT_FINITE])
 
 
-def _wider_part(span: tuple[float, float], lr: float | None) -> tuple[float, float]:
-    """Return the part of a range below or above the recommended rate, so that no text meets its rule."""
-    if lr is None or not span[0] < lr < span[1]:
-        return span
-    return (span[0], lr) if lr / span[0] > span[1] / lr else (lr, span[1])
+def _range_caption(span: tuple[float, float], lr: float | None, text: str, x: Axis) -> Caption:
+    """Return the name of the range in its wider part, clear of the rule at ``lr``; beside it where that is narrow."""
+    low, high = span
+    if lr is not None and low < lr < high:
+        low, high = (low, lr) if lr / low > high / lr else (lr, high)
+    needed = (_CHARACTER * len(text) + 10) / WIDTH
+    if x.position(high) - x.position(low) >= needed:
+        return Caption(math.sqrt(low * high), "center", text)
+    gap = (x.high / x.low) ** (10 / WIDTH)
+    if x.position(span[1]) + needed < 1:
+        return Caption(span[1] * gap, "left", text)
+    return Caption(span[0] / gap, "right", text)
 
 
 def _crosses_caption(marks: Sequence[Point], x: Axis) -> Caption | None:
+    """Return what the crosses are, between the first and the last one and inside the plot."""
     crosses = [point for point in marks if point.kind in (DIVERGED, NOT_FINITE)]
     if not crosses:
         return None
     counts = {kind: sum(point.kind == kind for point in crosses) for kind in (DIVERGED, NOT_FINITE)}
     text = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    return _caption(min(point.x for point in crosses), max(point.x for point in crosses), text, x)
-
-
-def _caption(first: float, last: float, text: str, x: Axis) -> Caption:
-    """Return ``text`` between two rates, inside the plot."""
+    first, last = min(point.x for point in crosses), max(point.x for point in crosses)
     if x.position(last) > 1 - _MARGIN and x.position(first) > 0.5:
         return Caption(last, "right", text)
     if x.position(first) < _MARGIN and x.position(last) < 0.5:

@@ -98,10 +98,10 @@ def diagnose_columns(
             place += 1
         record.step = step + 1
         record.add_loss(step, value)
-        judge.look(record)
+        judge.look(record, due=judge.due(record))
     for other in others[place:]:
         record.add(other[1], *_pair(other))
-    judge.look(record, thorough=True)
+    judge.look(record, due=True, thorough=True)
     return report_of(record, judge)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepsize.errors import InputError, MissingExtraError
-from stepsize.integrations import to_optax
+from stepsize.frameworks import to_optax
 from stepsize.schedules import SCHEDULES, Course, constant, cosine, inverse_sqrt, linear
 
 STEPS = 400

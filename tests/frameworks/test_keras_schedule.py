@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from stepsize.errors import InputError, MissingExtraError
-from stepsize.integrations import to_keras
-from stepsize.integrations.keras import keras_schedule
+from stepsize.frameworks import to_keras
+from stepsize.frameworks.keras_schedule import keras_schedule
 from stepsize.schedules import SCHEDULES, cosine, function, inverse_sqrt, linear
 
 STEPS = 400
@@ -117,7 +117,7 @@ def test_a_saved_model_goes_on_in_a_new_process(keras: Any, tmp_path: Path) -> N
     model.train_on_batch(np.ones((4, 2)), np.ones((4, 1)))
     model.save(tmp_path / "model.keras")
     code = (
-        "import sys, keras; from stepsize.integrations.keras import keras_schedule; keras_schedule();"
+        "import sys, keras; from stepsize.frameworks.keras_schedule import keras_schedule; keras_schedule();"
         "optimizer = keras.models.load_model(sys.argv[1]).optimizer; print(float(optimizer.learning_rate))"
     )
     environment = {**os.environ, "KERAS_BACKEND": keras.config.backend()}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stepsize.errors import MissingExtraError
-from stepsize.integrations.table import rate_table
+from stepsize.frameworks.table import rate_table
 
 if TYPE_CHECKING:
     from jax import Array

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from stepsize.errors import InputError, MissingExtraError
-from stepsize.integrations.table import rate_table
+from stepsize.frameworks.table import rate_table
 from stepsize.schedules import from_json
 
 if TYPE_CHECKING:

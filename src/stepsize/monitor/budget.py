@@ -1,0 +1,82 @@
+"""What watching may cost: a share of the training's time, kept by measuring fewer updates."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+__all__ = ["Budget"]
+
+_SHARE = 0.03  # of the training's time, at the end of it
+_DENSE = 64  # updates that are measured one and all
+_RUN = 8  # updates that are then measured one after the other
+_WANTED = 256  # of the first quarter: more would only cost
+_OF = (3, 8)  # at least and at most one such run in so many
+_UNKNOWN = 4_000  # updates, where the horizon is unknown
+_AHEAD = 0.5  # of the time that is still to come may be drawn on: the beginning says most
+
+
+class Budget:
+    """Decides what is measured, by what watching took so far.
+
+    After the first 64 updates something is measured only while what was spent is at most 3% of the time that the
+    training took without it, and of half of the time that it has still to go, less what the bare counting of updates
+    will take. At the end it is 3% of all, as long as the first 64 updates and that counting leave anything.
+
+    Args:
+        steps: The horizon; None where it is unknown.
+
+    Attributes:
+        spent: The seconds that watching took so far.
+        agreed: Seconds spent and trained that several processes agreed on, to decide alike; None in one process.
+        due: The update from which on the next run is measured, where that is allowed.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self.spent = 0.0
+        self.agreed: tuple[float, float] | None = None
+        self._horizon = steps or _UNKNOWN
+        self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
+        self._began: float | None = None
+        self._first = 0
+        self._bare = (0.0, 0)  # seconds and updates that were only counted
+        self._until = 0  # the end of the run of updates that are measured one after the other
+        self.due = 0
+
+    def begin(self, step: int) -> None:
+        """Start the clock at the first update; what comes before it (compiling, loading) is no training."""
+        if self._began is None:
+            self._began, self._first, self.spent = perf_counter(), step, 0.0
+
+    def times(self) -> tuple[float, float]:
+        """Return the seconds that were spent on watching, and on training alone."""
+        elapsed = 0.0 if self._began is None else perf_counter() - self._began
+        return self.spent, max(0.0, elapsed - self.spent)
+
+    def allows(self, step: int) -> bool:
+        """Return whether something more may be spent after ``step`` updates."""
+        done = step - self._first
+        if done <= _DENSE:
+            return True
+        spent, trained = self.agreed or self.times()
+        left = max(0, self._horizon - step) / done  # in units of what is done
+        bare = self._bare[0] / self._bare[1] * done if self._bare[1] and self.agreed is None else 0.0
+        return spent + bare * left * (1 - _AHEAD) <= _SHARE * trained * (1 + _AHEAD * left)
+
+    def spend(self, seconds: float, updates: int, *, measured: bool) -> None:
+        """Take note of what so many updates cost, measured or only counted."""
+        self.spent += seconds
+        if not measured:
+            self._bare = (self._bare[0] + seconds, self._bare[1] + updates)
+
+    def dense(self, step: int) -> bool:
+        """Return whether update ``step`` is one of the first."""
+        return step - self._first < _DENSE
+
+    def measures(self, step: int, *, worse: bool) -> bool:
+        """Return whether update ``step`` is measured: all at first, then runs of eight, and when it gets worse."""
+        if self.dense(step) or step < self._until:
+            return True
+        allowed = (worse or step >= self.due) and self.allows(step)
+        if allowed and step >= self.due:
+            self._until, self.due = step + _RUN, step + _RUN * self._of
+        return allowed
