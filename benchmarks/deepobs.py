@@ -22,8 +22,10 @@ import numpy as np
 from benchmarks.combos import rounded
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
-from stepsize.curves.lr_curve import Observation, Prior, expected_drift, fit_lr_curve
-from stepsize.study.trust import recommended
+from stepsize.curves.answer import answer_from
+from stepsize.curves.lr_model import Point, fit_lr_model
+from stepsize.optimizers import OPTIMIZERS
+from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
 
 __all__ = ["DEEPOBS_FILE", "PICKERS", "Case", "compute_deepobs", "deepobs_report", "load_cases"]
 
@@ -98,18 +100,21 @@ def _mean(ends: Sequence[tuple[float, float]], at: int) -> float:
 
 
 def by_fit(case: Case, share: float) -> float:
-    """Return the rate of stepsize's fit to the losses at the last doublings, the nearest that was trained."""
-    untrained = case.untrained
+    """Return the rate of stepsize's model of the losses at the last doublings, the nearest that was trained."""
     seen = []
     for back in range(_LOOKS):
-        steps = max(1, round(share * case.steps / 2**back))
-        for lr in case.curves:
-            loss = case.seen(lr, share / 2**back)
-            gone = not math.isfinite(loss)
-            seen.append(Observation(steps, lr, math.inf if gone else loss, gone, math.nan if gone else loss))
-    prior = Prior(drift=expected_drift(seen))
-    fit = fit_lr_curve(seen, horizon=case.steps, untrained=untrained, prior=prior)
-    return _nearest(case, recommended(seen, fit))
+        length = share / 2**back
+        losses = {lr: case.seen(lr, length) for lr in case.curves}
+        seen += [Point(lr, loss, length, diverged=not math.isfinite(loss)) for lr, loss in losses.items()]
+    usual, family = _usual(case.optimizer)
+    answer = answer_from(fit_lr_model(seen, usual=usual, untrained=case.untrained, family=family))
+    return by_argmin(case, share) if answer.lr is None else _nearest(case, answer.lr)
+
+
+def _usual(optimizer: str) -> Usual:
+    """Return the usual rate of an optimizer by the name that DeepOBS gives it."""
+    name = {"GradientDescent": "sgd"}.get(optimizer, optimizer.lower())
+    return usual_rate(name) if name in OPTIMIZERS else UNKNOWN
 
 
 def by_argmin(case: Case, share: float) -> float:
