@@ -325,7 +325,7 @@ def _range_test(task: Task, conditions: Conditions) -> list[Pick]:
             steps=_RANGE_TEST_STEPS * conditions.more_steps,
             seed=task.seed if conditions.shuffle is None else conditions.shuffle,
         )
-    pick = _checked("stepsize range_test", found.lr, found.calls, task, str(found.verdict))
+    pick = _checked("stepsize range_test", found.lr, found.calls, task, found.status)
     return [replace(pick, interval=_as_pair(found.interval))]
 
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import InputError
+from stepsize.optimizers.usual import usual_rate
 from stepsize.study import FindProgress, Found, find
-from stepsize.study.finding import usual_rate
 from stepsize.training import InOrder, Metric, Run, Setting, Task
 from stepsize.training.runs import Watcher
 
@@ -539,7 +539,7 @@ class Own(torch.optim.SGD):
 def test_the_usual_rate_is_that_of_the_optimizer_that_is_built(optimizer: Any, rate: float | None, family: str) -> None:
     from stepsize.optimizers import OPTIMIZERS
 
-    usual, kind = usual_rate(tiny(optimizer=optimizer))
+    usual, kind = usual_rate(optimizer)
     assert kind == family
     if rate is not None:
         assert usual == rate
@@ -554,7 +554,7 @@ def test_a_factory_that_needs_the_real_parameters_has_the_common_rate() -> None:
             raise RuntimeError("needs the real parameters")
         return torch.optim.AdamW(groups, lr)
 
-    assert usual_rate(tiny(optimizer=picky)) == (1e-3, "")
+    assert usual_rate(picky) == (1e-3, "")
 
 
 # Bad input

@@ -426,7 +426,9 @@ def test_rates_a_factor_of_ten_apart_that_are_as_good_widen_nothing(lowest: floa
 @pytest.mark.parametrize(("bad", "widened"), [(2, True), (3, False)])
 def test_two_bad_configurations_do_not_close_a_side_where_other_values_vary(bad: int, widened: bool) -> None:
     space = as_space(lr=(1e-4, 1.0), momentum=(0.0, 0.99))
-    points = [{"lr": lr, "momentum": 0.1 * n} for n, lr in enumerate((1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.7, 1.0)[: 4 + bad])]
+    points: list[dict[str, Value]] = [
+        {"lr": lr, "momentum": 0.1 * n} for n, lr in enumerate((1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.7, 1.0)[: 4 + bad])
+    ]
     plan = plan_of(Listed(*points), trials=4 + bad, space=space, widen=1)
     list(in_turns(plan, lambda job: 9.0 if job.trial.lr > 0.1 else 1 - math.log10(job.trial.lr)))
     assert (plan.space != space) is widened

@@ -1,4 +1,4 @@
-"""Numerics on numbers: smoothing, divergence, plateaus, range-test readings, the model of loss against rate, its answer."""
+"""Numerics on numbers: smoothing, divergence, plateaus, range-test readings, loss against rate, the answer."""
 
 from __future__ import annotations
 

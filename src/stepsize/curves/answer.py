@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from stepsize.curves.lr_model import LrModel, Point
 from stepsize.curves.numerals import number_text, span_text
 
-__all__ = ["UNTIL", "Answer", "VerdictCode", "answer_from", "clearly_worse", "no_answer"]
+__all__ = ["NEAR", "SURE", "UNTIL", "Answer", "VerdictCode", "answer_from", "clearly_worse", "no_answer"]
 
 VerdictCode: TypeAlias = Literal["settled", "flat", "open", "no answer"]
 
 UNTIL = 0.02
 """Excess of the final loss over the best, as a fraction, that counts as equally good by default."""
 
-_SURE = 0.9  # probability from which an answer counts as sure
-_NEAR = 0.25  # decades around the answer within which runs support it
+SURE = 0.9  # probability from which an answer counts as sure
+NEAR = 0.25  # decades around the answer within which runs support it
 _SUPPORT = 3  # so many of them
 _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matters
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
@@ -112,11 +112,12 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     low, high = _around(model.x, chance, at)
     lr = _rounded(model.x[at])
     sure = float(chance[at]) if longest >= 1 else min(float(chance[at]), 0.5)
-    supported = sum(abs(math.log10(point.lr / lr)) <= _NEAR for point in full) >= _SUPPORT
+    seeds = [point.seed for point in full if abs(math.log10(point.lr / lr)) <= NEAR]
+    supported = len(seeds) >= _SUPPORT and len(set(seeds)) > 1  # one seed's luck is no evidence
     worse = clearly_worse(full, tolerance)
     below, above = any(rate < lr for rate in worse), any(rate > lr for rate in worse)
     flat = high / low >= _FLAT * 0.95  # rounded
-    decided = longest >= 1 and sure >= _SURE and supported and ((below and above) or flat)
+    decided = longest >= 1 and sure >= SURE and supported and ((below and above) or flat)
     verdict: VerdictCode = ("flat" if flat else "settled") if decided else "open"
     return Answer(
         lr=lr,
@@ -126,7 +127,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
         tolerance=tolerance,
         noise=model.noise,
         verdict=verdict,
-        reason=_reason(verdict, (low, high), sure, tolerance, longest, below, above, until)
+        reason=_reason(verdict, lr, (low, high), sure, tolerance, longest, below, above, until, len(set(seeds)))
         + ("" if validated else " No validation data: the training loss selected, which does not see overfitting."),
         next=_next(verdict, lr, longest),
     )
@@ -200,6 +201,7 @@ def no_answer(reason: str, todo: str, *, until: float = UNTIL) -> Answer:
 
 def _reason(
     verdict: VerdictCode,
+    lr: float,
     as_good: tuple[float, float],
     sure: float,
     tolerance: float,
@@ -207,6 +209,7 @@ def _reason(
     below: bool,
     above: bool,
     until: float,
+    seeds: int,
 ) -> str:
     percent = f"{number_text(100 * tolerance, 2)}%"
     why = "" if tolerance <= until else " (the noise of a single run)"
@@ -219,6 +222,8 @@ def _reason(
     if not below or not above:
         side = "lower" if not below else "higher"
         return f"No {side} rate was clearly worse yet, so the best rate may be {side}."
+    if sure >= SURE and seeds < 2:
+        return f"Only one random seed was trained near lr {number_text(lr)}, and it may have been lucky."
     return f"The final loss is within {percent}{why} of the best with a probability of {sure:.0%} only."
 
 

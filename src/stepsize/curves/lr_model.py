@@ -129,9 +129,10 @@ def fit_lr_model(
 
     where g is a recorded curve of another training (:class:`~stepsize.curves.lr_prior.Prior`), shifted by d decades
     and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l the level of the
-    length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height above the best run, because a run far above only
-    says that its rate is bad. A diverged run has height 0. Each combination of curve, shift, scale and noise is
-    weighted by its marginal likelihood, and curves are drawn from the mixture.
+    length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height
+    above the best run, because a run far above only says that its rate is bad. A diverged run has height 0. Each
+    combination of curve, shift, scale and noise is weighted by its marginal likelihood, and curves are drawn from the
+    mixture.
 
     Args:
         points: The runs; may be empty, which returns the prior.
@@ -292,7 +293,7 @@ class _Mixture:
         self._weight = weight / weight.sum()
 
     def _shapes(self, x: Array, k: Array, members: Ints | slice = slice(None)) -> Array:
-        """Return the shifted and scaled recorded curve of each particle at each point, shape ``(particles, points)``."""
+        """Return the shifted and scaled curve of each particle at each point, shape ``(particles, points)``."""
         place = x[None, :] - self._usual - self._shift[members, None]
         return np.asarray(self._scale[members, None] * self._prior.heights_at(self._curve[members], place, k))
 

@@ -277,8 +277,8 @@ def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:
         reason = f"{len(x)} losses are too few; at least {_FEWEST} are needed."
     else:
         reason = (
-            f"The loss is not finite at {number_text(10**edge)} and above, after {int(np.sum(x < edge))} steps: the range "
-            "begins too high, or the data or the model give NaN at any rate. Try a lower range."
+            f"The loss is not finite at {number_text(10**edge)} and above, after {int(np.sum(x < edge))} steps: the "
+            "range begins too high, or the data or the model give NaN at any rate. Try a lower range."
         )
     start = float(np.median(y[np.isfinite(y)])) if np.isfinite(y).any() else math.nan
     nothing = np.empty(0)

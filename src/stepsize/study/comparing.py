@@ -97,8 +97,8 @@ def compare(
         asked: Plain values that the store keeps with each sweep.
 
     Returns:
-        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.rounds``, in which each optimizer and schedule
-        has the answer about its rate; ``.plot()``, ``.to_json()``.
+        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.rounds``, in which each optimizer and
+        schedule has the answer about its rate; ``.plot()``, ``.to_json()``.
 
     Raises:
         InputError: If an argument is out of range: before any training, like all that follows.

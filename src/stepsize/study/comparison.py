@@ -219,7 +219,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """That of the only round; of several the same if all have it with the same leaders, else what they have in common.
+        """That of the only round; of several the same if all have it with the same leaders.
 
         ``"depends on batch size"`` if the rounds differ, ``"no answer"`` if one of them has none.
         """

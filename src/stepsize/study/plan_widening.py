@@ -47,9 +47,9 @@ class Edge:
 def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
     """Return on which side of the best run of the longest rung a better rate may lie, None if on neither.
 
-    The rule is that of the answer (:func:`~stepsize.curves.answer.clearly_worse`): a side is open while no run there was
-    clearly worse than the best, on any rung. Where both are open nothing tells the side; where rates a factor of ten
-    apart are as good, the choice hardly matters.
+    The rule is that of the answer (:func:`~stepsize.curves.answer.clearly_worse`): a side is open while no run there
+    was clearly worse than the best, on any rung. Where both are open nothing tells the side; where rates a factor of
+    ten apart are as good, the choice hardly matters.
 
     Args:
         runs: Of all rungs, the diverged ones included.

@@ -123,9 +123,9 @@ class SweepResult:
         """Return a chart.
 
         Args:
-            kind: ``"rates"`` is the loss against the rate, ``"map"`` the loss over the rate and the first dimension searched beside
-                it (by momentum, with the line of constant lr/(1 - m)), ``"curves"`` the training losses over time,
-                ``"cost"`` the best value so far against what was spent.
+            kind: ``"rates"`` is the loss against the rate, ``"map"`` the loss over the rate and the first dimension
+                searched beside it (by momentum, with the line of constant lr/(1 - m)), ``"curves"`` the training losses
+                over time, ``"cost"`` the best value so far against what was spent.
 
         Raises:
             InputError: If there is no such chart, or no run to draw.

@@ -246,8 +246,8 @@ def _at(answer: Answer, model: LrModel, best: Trial) -> Answer:
         sure=min(float(chance[at]), _DOUBTFUL),
         excess=float(model.expected[at]),
         verdict="open",
-        reason="Fewer than three rates were trained with the other values of the best configuration, so the curve is that "
-        "of all configurations.",
+        reason="Fewer than three rates were trained with the other values of the best configuration, so the curve is "
+        "that of all configurations.",
         next="Sweep the learning rate alone with these values to settle it.",
     )
 

@@ -88,9 +88,9 @@ def sweep(
             ``momentum=(0.5, 0.99)``, ``batch_size=[32, 64]``, ``optimizer=["sgd", "adamw"]``, ...
 
     Returns:
-        The answer as :func:`stepsize.find` gives it (``.lr``, ``.as_good``, ``.sure``, ``.verdict``, ``.next``, ``.curve``),
-        with ``.best``, the configuration of least loss, ``.comparison`` with the runner-up, ``.sensitivity`` and
-        ``.status``.
+        The answer as :func:`stepsize.find` gives it (``.lr``, ``.as_good``, ``.sure``, ``.verdict``, ``.next``,
+        ``.curve``), with ``.best``, the configuration of least loss, ``.comparison`` with the runner-up,
+        ``.sensitivity`` and ``.status``.
 
     Raises:
         InputError: If an argument is out of range, or the store has a sweep of that name for something else.

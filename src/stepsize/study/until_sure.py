@@ -234,6 +234,8 @@ class UntilSure:
         first = len(same) < recipe.greedy
         low, high = self._window(share) if first else self._reach(same)
         apart = recipe.distinct if share == 1.0 else recipe.apart
+        if not first and (repeat := self._repeat()) is not None:
+            return repeat
         best = self._greedy(model, share) if first and not self._queue else None
         if best is not None and low <= best <= high:
             return best, self._seed
@@ -287,6 +289,14 @@ class UntilSure:
         places = sorted({low, high, *(x for run in self._runs if low < (x := math.log10(run.lr)) < high)})
         gap = max(range(len(places) - 1), key=lambda at: places[at + 1] - places[at])
         return (places[gap] + places[gap + 1]) / 2
+
+    def _repeat(self) -> tuple[float, int] | None:
+        """Return the answer on the next seed, if it seems sure but only one seed speaks for it."""
+        lr = self.answer.lr
+        if lr is None or self._queue or self.answer.sure < SURE:
+            return None
+        seeds = {seed for x, seed in self._tried(1.0) if abs(x - math.log10(lr)) <= NEAR}
+        return (math.log10(lr), max(seeds, default=self._seed) + 1) if len(seeds) < 2 else None
 
     def _greedy(self, model: LrModel, share: float) -> float | None:
         """Return log10 of the rate that seems best, unless a run of that length is near it already."""
