@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -149,9 +150,7 @@ class Task:
             found = stepsize.find(Task.from_lightning(module, datamodule, trainer=trainer))
             ```
         """
-        from stepsize.training.from_trainers import lightning_arguments
-
-        return cls(**lightning_arguments(module, data, val, trainer, changes))
+        return cls(**_trainers().lightning_arguments(module, data, val, trainer, changes))
 
     @classmethod
     def from_trainer(cls, trainer: Any, **changes: Any) -> Self:
@@ -173,9 +172,7 @@ class Task:
             found = stepsize.find(Task.from_trainer(trainer))
             ```
         """
-        from stepsize.training.from_trainers import trainer_arguments
-
-        return cls(**trainer_arguments(trainer, changes))
+        return cls(**_trainers().trainer_arguments(trainer, changes))
 
     @property
     def horizon(self) -> int:
@@ -231,6 +228,11 @@ class Task:
                 "For batches of another form give loss(model, batch)",
             )
         return function(model(*batch[:-1]), batch[-1])
+
+
+def _trainers() -> Any:
+    """Return the module that reads tasks off trainers: loaded on use, and above this one."""
+    return importlib.import_module("stepsize.training.from_trainers")
 
 
 def _check_callables(task: Task) -> None:
