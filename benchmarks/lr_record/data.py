@@ -103,7 +103,8 @@ def draw_sequence(rng: Generator, length: int, *, every: bool) -> Data:
 def _split(name: str, inputs: Array, targets: Array, rng: Generator, *, side: int = 0, unscaled: bool = False) -> Data:
     """Split off validation examples and standardize by the training ones."""
     order = rng.permutation(len(inputs))
-    held_out = min(_MOST_VALIDATION, max(24, int(0.3 * len(inputs))))
+    least = 24 if len(inputs) >= 60 else len(inputs) // 3
+    held_out = min(_MOST_VALIDATION, max(least, int(0.3 * len(inputs))))
     test, train = order[:held_out], order[held_out : held_out + _MOST_TRAINING]
     classes = targets.dtype.kind in "iu"
     inputs = inputs.astype(np.float64)
