@@ -108,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
     guard.set_defaults(run=_guard)
 
+    lr_record = commands.add_parser("lr-record", help="loss against rate of a thousand small tasks, drawn from a seed")
+    lr_record.add_argument("--count", type=int, default=1_000, help="of tasks; default 1000; those on file are kept")
+    lr_record.add_argument("--seed", type=int, default=0, help="of the draws; default 0")
+    lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")
+    lr_record.set_defaults(run=_lr_record)
+
     watching = commands.add_parser("watch", help="what watching costs a step")
     watching.add_argument("--device", default="cpu", help="default cpu")
     watching.set_defaults(run=_watch)
@@ -289,6 +295,12 @@ def _guard(arguments: argparse.Namespace) -> None:
 
     compute_faults(arguments.count)
     print(faults_report())
+
+
+def _lr_record(arguments: argparse.Namespace) -> None:
+    from benchmarks.lr_record.collect import RECORD_FILE, collect
+
+    collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE)
 
 
 def _watch(arguments: argparse.Namespace) -> None:
