@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepsize.curves.answer import UNTIL, Answer, answer_from
+from stepsize.curves.answer import NEAR, SURE, UNTIL, Answer, answer_from
 from stepsize.curves.lr_model import LrModel, fit_lr_model
 from stepsize.study.jobs import Job, point_of
 from stepsize.training.cost import CostModel
