@@ -29,7 +29,9 @@ WAYS: list[dict[str, Any]] = [
 
 
 def answer(found: SweepResult) -> dict[str, Any]:
-    return found.to_json()
+    told = found.to_json()
+    del told["cost"]["seconds"]  # of the call; those of a stored sweep are of its runs
+    return told
 
 
 def swept(where: Path, **others: Any) -> SweepResult:

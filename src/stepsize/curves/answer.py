@@ -162,15 +162,20 @@ def _works(point: Point, untrained: float) -> bool:
 
 
 def clearly_worse(runs: Sequence[Point], tolerance: float) -> list[float]:
-    """Return the rates of the runs, all of one length, that ended above the best one by more than the tolerance.
+    """Return the rates of which every run, all of one length, ended above the best one by more than the tolerance.
 
-    On a side of the best rate without any, a better rate may lie further out.
+    On a side of the best rate without any, a better rate may lie further out. An unlucky seed does not make a rate
+    worse of which another seed is as good as the best.
     """
-    values = [point.value for point in runs if math.isfinite(point.value) and not point.diverged]
-    if not values:
+    reached: dict[float, float] = {}
+    for point in runs:
+        value = math.inf if point.diverged or math.isnan(point.value) else point.value
+        reached[point.lr] = min(value, reached.get(point.lr, math.inf))
+    best = min(reached.values(), default=math.inf)
+    if math.isinf(best):
         return []
-    limit = min(values) + tolerance * (abs(min(values)) or 1.0)
-    return [point.lr for point in runs if point.diverged or not point.value <= limit]
+    limit = best + tolerance * (abs(best) or 1.0)
+    return [lr for lr, value in reached.items() if value > limit]
 
 
 def _refusal(points: Sequence[Point], untrained: float) -> tuple[str, str] | None:
