@@ -76,6 +76,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; figures that are not finite become None."""
         return {
+            **({"read": self.read} if self.read else {}),
             "status": self.status,
             "steps": self.steps,
             "planned": self.planned,
