@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")
     lr_record.set_defaults(run=_lr_record)
 
+    lr_prior = commands.add_parser("lr-prior", help="learn the prior of find from that record, for the package")
+    lr_prior.set_defaults(run=_lr_prior)
+
     watching = commands.add_parser("watch", help="what watching costs a step")
     watching.add_argument("--device", default="cpu", help="default cpu")
     watching.set_defaults(run=_watch)
@@ -301,6 +304,13 @@ def _lr_record(arguments: argparse.Namespace) -> None:
     from benchmarks.lr_record.collect import RECORD_FILE, collect
 
     collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE)
+
+
+def _lr_prior(arguments: argparse.Namespace) -> None:
+    from benchmarks.lr_prior import compute_prior
+
+    del arguments
+    compute_prior()
 
 
 def _watch(arguments: argparse.Namespace) -> None:

@@ -78,7 +78,7 @@ def _rows(record: Record) -> list[dict[str, Any]]:
 
 def _write(rows: list[dict[str, Any]], path: Path) -> None:
     """Replace the file as a whole."""
-    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "facts"}
+    arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "facts"}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new.npz")
     np.savez_compressed(beside, facts=np.array([json.dumps(row["facts"]) for row in rows]), **arrays)

@@ -124,4 +124,4 @@ def _as_target(values: Array) -> Array:
 def _encoded(values: Array) -> Array:
     if values.dtype.kind == "f":
         return values[:, None]
-    return (values[:, None] == np.unique(values)[None, 1:]).astype(np.float64)
+    return np.asarray((values[:, None] == np.unique(values)[None, 1:]).astype(np.float64))

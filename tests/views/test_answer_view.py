@@ -88,6 +88,13 @@ def test_a_wide_band_does_not_flatten_the_curve(view: AnswerView) -> None:
     assert answer_info(wide).final.y == answer_info(view).final.y
 
 
+def test_a_wall_beside_the_range_does_not_flatten_the_curve(view: AnswerView) -> None:
+    grid = np.logspace(-4, 0, 80)
+    loss = np.array([loss_at(lr, 2000) + (1000.0 if lr > 0.01 else 0.0) for lr in grid])
+    info = answer_info(replace(view, curve=CurveFit(grid, loss, loss - 0.01, loss + 0.01)))
+    assert info.final.y.high < 1.0
+
+
 def test_shorter_runs_far_below_do_not_flatten_the_curve_either(view: AnswerView) -> None:
     low = tuple(replace(point, loss=0.01) if point.steps == 500 else point for point in view.points)
     info = answer_info(replace(view, points=low))
