@@ -33,7 +33,10 @@ def model(
 
 
 def runs(*rates: float, best: float = 0.01, width: float = 1.0, share: float = 1.0) -> list[Point]:
-    return [Point(lr, UNTRAINED * math.exp((math.log10(lr / best) / width) ** 2 - 1), share) for lr in rates]
+    return [
+        Point(lr, UNTRAINED * math.exp((math.log10(lr / best) / width) ** 2 - 1), share, seed=number % 2)
+        for number, lr in enumerate(rates)
+    ]
 
 
 AROUND = (0.001, 0.006, 0.01, 0.015, 0.1)  # three near the best, one far below and one far above
@@ -199,3 +202,12 @@ def test_whatever_is_known_the_answer_holds_together(
     if answer.decided:
         assert answer.sure >= 0.9
         assert share == 1.0
+
+
+@pytest.mark.parametrize(("lucky", "verdict"), [(-1.0, "open"), (-0.5, "settled")])
+def test_an_unlucky_seed_does_not_close_a_side(lucky: float, verdict: str) -> None:
+    """The lowest rate is bad on one seed; only if it is bad on the other one too, it was clearly worse."""
+    best = UNTRAINED / math.e
+    near = [replace(point, value=best) if point.lr < 0.1 else point for point in runs(*AROUND) if point.lr > 0.001]
+    low = [Point(0.001, UNTRAINED * math.exp(height), seed=seed) for seed, height in enumerate((-0.1, lucky))]
+    assert answer_from(model([-2.0] * 20, [*near, *low])).verdict == verdict
