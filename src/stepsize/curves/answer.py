@@ -25,6 +25,7 @@ NEAR = 0.25  # decades around the answer within which runs support it
 _SUPPORT = 3  # so many of them
 _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matters
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
+_TIE = 1e-3  # weight of the mean height beside the expected excess
 _AS_GOOD = 0.35  # probability of being as good from which a rate belongs to the range
 
 
@@ -138,12 +139,13 @@ def _recommended(model: LrModel, full: Sequence[Point]) -> int:
     worked = [point.lr for point in model.points if _works(point, model.untrained)]
     low, high = math.log10(min(point.lr for point in full)), math.log10(max(worked))
     allowed = (model.x >= min(low, high) - 0.026) & (model.x <= high + 0.026)
-    return int(np.argmin(np.where(allowed, model.expected, np.inf)))
+    height = model.draws.mean(axis=0) - model.draws.mean()  # decides where every excess is capped
+    return int(np.argmin(np.where(allowed, model.expected + _TIE * height, np.inf)))
 
 
 def _around(x: NDArray[np.float64], chance: NDArray[np.float64], at: int) -> tuple[float, float]:
     """Return the rates around ``at`` that are as good with some probability, without a gap."""
-    enough = min(_AS_GOOD, float(chance[at]))
+    enough = _AS_GOOD * min(1.0, float(chance[at]) / SURE)  # the less sure, the wider
     low = high = at
     while low > 0 and chance[low - 1] >= enough:
         low -= 1

@@ -25,6 +25,7 @@ _MOST = 96  # points that are fitted; the time grows with the third power of the
 _PARTICLES = 1600
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
+_MUCH_WORSE = 0.25  # height above the best run, in units of the depth, beyond which no other valley is expected
 _WORST = 3.0  # excess beyond which one bad rate is as bad as another
 
 
@@ -191,7 +192,8 @@ class _Data:
         relative = untrained > 0 and not (value <= 0).any()
         raw = np.log(value / untrained) if relative else value - untrained
         longest = raw[k == k.max()] if len(points) else raw
-        depth = max(-float(longest.min(initial=0.0)), _SHALLOWEST if relative else 1e-12)
+        gained = -float(longest.min(initial=0.0)) or -float(raw.min(initial=0.0))
+        depth = max(gained, _SHALLOWEST if relative else 1e-12)
         height = raw / depth
         above = np.zeros(len(points))
         for length in np.unique(k):
@@ -324,12 +326,24 @@ class _Mixture:
             root = _factor(cover + 1e-6 * kind.amplitude**2 * np.eye(len(x)))
             draws[rows] = mean + normal[rows] @ root.T
             noise[rows] = kind.noise
+        self._keep_rising(x, draws, near)
         if near.any():
             trust = 1 / (0.02**2 + (prior.doubt_above * data.above[near]) ** 2)
             at = np.array([np.interp(data.x[near], x, drawn) for drawn in draws])
             levels = ((data.height[near] - at) * trust).sum(axis=1) / trust.sum()
         single = float(np.median(noise)) * data.depth if data.relative else float(np.median(noise))
         return LrModel(x, draws, levels, data.depth, single, untrained, data.relative, points)
+
+    def _keep_rising(self, x: Array, draws: Array, near: NDArray[np.bool_]) -> None:
+        """Raise the draws beyond runs that are much worse than the best: no other valley is expected there."""
+        if not near.any():
+            return
+        place, above = self._data.x[near], self._data.above[near]
+        best, bad = place[above.argmin()], place[above > _MUCH_WORSE]
+        for beyond in (x < bad[bad < best].max(initial=-np.inf), x > bad[bad > best].min(initial=np.inf)):
+            if beyond.any() and not beyond.all():
+                edge = np.flatnonzero(~beyond)[0 if beyond[0] else -1]
+                draws[:, beyond] = np.maximum(draws[:, beyond], draws[:, [edge]])
 
 
 def _factor(covariance: Array) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepsize.curves.answer import NEAR, SURE, UNTIL, Answer, answer_from
+from stepsize.curves.answer import NEAR, SURE, UNTIL, Answer, answer_from, clearly_worse
 from stepsize.curves.lr_model import LrModel, fit_lr_model
 from stepsize.study.jobs import Job, point_of
 from stepsize.training.cost import CostModel
@@ -40,11 +40,11 @@ class Recipe:
         batch: Full runs that are asked for together, once there are as many.
     """
 
-    short: tuple[float, ...] = (1 / 4, 1 / 8, 1 / 16)
+    short: tuple[float, ...] = (0.24, 0.12, 0.06)  # four of a quarter would cost a little more than one full run
     short_runs: int = 4
     short_spend: float = 1.1
     fewest_steps: int = 16
-    middle: tuple[float, ...] = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
+    middle: tuple[float, ...] = (0.48, 0.24, 0.12, 0.06)
     apart: float = 0.25
     distinct: float = 0.08
     spread: float = 0.85
@@ -234,8 +234,8 @@ class UntilSure:
         first = len(same) < recipe.greedy
         low, high = self._window(share) if first else self._reach(same)
         apart = recipe.distinct if share == 1.0 else recipe.apart
-        if not first and (repeat := self._repeat()) is not None:
-            return repeat
+        if not first and (missing := self._missing()) is not None:
+            return missing
         best = self._greedy(model, share) if first and not self._queue else None
         if best is not None and low <= best <= high:
             return best, self._seed
@@ -290,13 +290,27 @@ class UntilSure:
         gap = max(range(len(places) - 1), key=lambda at: places[at + 1] - places[at])
         return (places[gap] + places[gap + 1]) / 2
 
-    def _repeat(self) -> tuple[float, int] | None:
-        """Return the answer on the next seed, if it seems sure but only one seed speaks for it."""
-        lr = self.answer.lr
-        if lr is None or self._queue or self.answer.sure < SURE:
+    def _missing(self) -> tuple[float, int] | None:
+        """Return log10 of the rate, and the seed, of the run that a sure answer lacks to be settled; None if none.
+
+        That is the answer on a second seed, or a rate beyond the range that is as good, on the side where nothing
+        worse was seen.
+        """
+        answer = self.answer
+        if answer.lr is None or answer.as_good is None or self._queue or answer.sure < SURE or answer.decided:
             return None
-        seeds = {seed for x, seed in self._tried(1.0) if abs(x - math.log10(lr)) <= NEAR}
-        return (math.log10(lr), max(seeds, default=self._seed) + 1) if len(seeds) < 2 else None
+        at = math.log10(answer.lr)
+        seeds = {seed for x, seed in self._tried(1.0) if abs(x - at) <= NEAR}
+        if len(seeds) < 2:
+            return at, max(seeds, default=self._seed) + 1
+        places = [x for x, _ in self._tried(1.0)]
+        low, high = (math.log10(end) for end in answer.as_good)
+        worse = clearly_worse([point_of(run) for run in self._full()], answer.tolerance)
+        if not any(rate < answer.lr for rate in worse):
+            return min(low, *places) - NEAR, self._seed
+        if not any(rate > answer.lr for rate in worse):
+            return max(high, *places) + NEAR, self._seed
+        return None
 
     def _greedy(self, model: LrModel, share: float) -> float | None:
         """Return log10 of the rate that seems best, unless a run of that length is near it already."""
