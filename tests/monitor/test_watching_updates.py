@@ -186,7 +186,7 @@ def test_a_scaler_that_is_updated_after_the_step_was_told() -> None:
     with watch(net, optimizer, scaler=scaler) as watching:
         for number, x in enumerate(_batches(12)):
             loss = _loss(net, x)
-            optimizer.zero_grad()
+            optimizer.zero_grad(set_to_none=False)  # the gradient does not tell
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             if number == 5:
                 assert net[0].weight.grad is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from time import perf_counter
 
 __all__ = ["Budget"]
@@ -12,6 +13,8 @@ _RUN = 8  # updates that are then measured one after the other
 _WANTED = 256  # of the first quarter: more would only cost
 _OF = (3, 8)  # at least and at most one such run in so many
 _UNKNOWN = 4_000  # updates, where the horizon is unknown
+_NEAR = 15  # calls whose pace is compared
+_BREAK = 8.0  # times the usual pace, beyond which something else than training took the time
 _AHEAD = 0.5  # of the time that is still to come may be drawn on: the beginning says most
 
 
@@ -36,21 +39,35 @@ class Budget:
         self.agreed: tuple[float, float] | None = None
         self._horizon = steps or _UNKNOWN
         self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
-        self._began: float | None = None
+        self._trained = 0.0
+        self._since: float | None = None  # the end of the last call
+        self._paces: deque[float] = deque(maxlen=_NEAR)  # seconds an update took, lately
         self._first = 0
         self._bare = (0.0, 0)  # seconds and updates that were only counted
         self._until = 0  # the end of the run of updates that are measured one after the other
         self.due = 0
 
-    def begin(self, step: int) -> None:
-        """Start the clock at the first update; what comes before it (compiling, loading) is no training."""
-        if self._began is None:
-            self._began, self._first, self.spent = perf_counter(), step, 0.0
+    def begin(self, step: int, updates: int = 1, within: float = 0.0) -> None:
+        """Take the time since the last call, in which so many updates were trained.
+
+        What comes before the first (compiling, loading) is no training, nor what takes a break of many updates.
+
+        Args:
+            step: How many updates were made before.
+            updates: How many since the last call.
+            within: Seconds of them that were spent on watching.
+        """
+        if self._since is None:
+            self._first, self.spent = step, 0.0
+            return
+        took = max(0.0, perf_counter() - self._since - within)
+        self._paces.append(took / updates)
+        typical = sorted(self._paces)[len(self._paces) // 2]
+        self._trained += min(took, _BREAK * typical * updates)
 
     def times(self) -> tuple[float, float]:
         """Return the seconds that were spent on watching, and on training alone."""
-        elapsed = 0.0 if self._began is None else perf_counter() - self._began
-        return self.spent, max(0.0, elapsed - self.spent)
+        return self.spent, self._trained
 
     def pace(self, step: int) -> float:
         """Return the seconds that an update takes without watching."""
@@ -67,7 +84,8 @@ class Budget:
         return spent + bare * left * (1 - _AHEAD) <= _SHARE * trained * (1 + _AHEAD * left)
 
     def spend(self, seconds: float, updates: int, *, measured: bool) -> None:
-        """Take note of what so many updates cost, measured or only counted."""
+        """Take note of what so many updates cost, measured or only counted; ends a call."""
+        self._since = perf_counter()
         self.spent += seconds
         if not measured:
             self._bare = (self._bare[0] + seconds, self._bare[1] + updates)

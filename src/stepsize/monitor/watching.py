@@ -263,8 +263,8 @@ class Watch:
         if self._broken or (self._lean_until > self.record.step and self._count_lean(loss, again, val_loss)):
             return
         began, self._aside = perf_counter(), 0.0
-        self._budget.begin(self.record.step)
         measured, counted = self._meters[0].active, 1 + len(self._later)
+        self._budget.begin(self.record.step, counted, sum(meter.spent for meter in self._meters))
         try:
             if not self._failing:
                 self._raise_troubles()
