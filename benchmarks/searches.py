@@ -27,7 +27,7 @@ class Peer:
 
     search: Search
     budgets: tuple[int, ...] = (3, 10, 30)
-    repeats: int = 5
+    repeats: int = 20
 
 
 def _best(run: Replay, rates: Iterable[float]) -> float:
