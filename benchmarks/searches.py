@@ -90,5 +90,5 @@ SEARCHES: Mapping[str, Peer] = {
     "grid": Peer(_grid, repeats=0),
     "random": Peer(_at_random),
     "optuna TPE": Peer(_optuna("TPESampler")),
-    "optuna GP": Peer(_optuna("GPSampler"), repeats=2),
+    "optuna GP": Peer(_optuna("GPSampler"), repeats=5),
 }
