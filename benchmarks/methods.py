@@ -139,8 +139,9 @@ def calibration_table(picks: Iterable[Row], within: float = 0.05) -> str:
             by.setdefault(row["tool"], []).append(row)
     lines = []
     for tool, own in by.items():
-        decided = sum(_code(row) in _DECIDED for row in own) / len(own)
-        lines.append(_said(tool, f"all ({percent(decided)} decided)", own, within))
+        sets = {name: [row for row in own if case_of(row).set == name] for name in SETS}
+        parts = {"all": own} | {name: some for name, some in sets.items() if 0 < len(some) < len(own)}
+        lines += [_said(tool, f"{name} ({_decided(some)})", some, within) for name, some in parts.items()]
         codes = sorted({_code(row) for row in own})
         lines += [_said(tool, code, [row for row in own if _code(row) == code], within) for code in codes]
         for low, high in itertools.pairwise(_SURE):
@@ -148,6 +149,10 @@ def calibration_table(picks: Iterable[Row], within: float = 0.05) -> str:
             lines += [_said(tool, f"sure {low:g} to {high:g}", some, within)] if some else []
     heads = ["method", "said", "answers", "sure, mean", f"regret ≤ {percent(within)}", "median / p90 / worst"]
     return markdown_table([*heads, "range holds the best rate", "its width in decades, median"], lines)
+
+
+def _decided(own: Sequence[Row]) -> str:
+    return f"{percent(float(np.mean([_code(row) in _DECIDED for row in own])))} decided"
 
 
 def _code(row: Row) -> str:

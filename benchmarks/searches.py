@@ -28,7 +28,7 @@ class Peer:
 
     search: Search
     budgets: tuple[float, ...] = (3, 10, 30)
-    repeats: int = 5
+    repeats: int = 20
 
 
 def _best(run: Replay, rates: Iterable[float]) -> float:
@@ -92,5 +92,5 @@ SEARCHES: Mapping[str, Peer] = {
     "grid": Peer(_grid, repeats=0),
     "random": Peer(_at_random),
     "optuna TPE": Peer(_optuna("TPESampler")),
-    "optuna GP": Peer(_optuna("GPSampler"), repeats=2),
+    "optuna GP": Peer(_optuna("GPSampler"), repeats=5),
 }

@@ -71,6 +71,9 @@ def test_what_was_said_stands_beside_what_is_true() -> None:
     assert lines[2].endswith("| 50 % | 1.00 |")
     assert lines[1].endswith("| – | – |")
 
+    apart = calibration_table([*said, pick("stepsize find", 0.5, set=SETS[2], code="open")]).splitlines()[3:5]
+    assert [line.split(" | ")[1] for line in apart] == ["built-in (67 % decided)", f"{SETS[2]} (0.0 % decided)"]
+
 
 def test_the_picture_has_every_point_of_its_panel_and_nothing_below_its_edge() -> None:
     picks = [pick("stepsize find", 0.3), pick("stepsize find, budget 3", 0.2, cost=2.8), pick("fastai steep", 0.1)]

@@ -90,9 +90,9 @@ def test_a_tool_that_is_not_installed_gives_no_row(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_usual_rate_of_an_optimizer_made_by_a_function_is_that_of_its_family() -> None:
-    built: list[Any] = [partial(torch.optim.SGD, momentum=0.95), partial(torch.optim.AdamW, weight_decay=0.1)]
-    tasks = [dataclasses.replace(plain_task(), optimizer=make, epochs=None) for make in built]
-    assert [pick_with("fixed", task)[0].lr for task in tasks] == [0.1, 1e-3]
+    sgd = dataclasses.replace(plain_task(), optimizer=partial(torch.optim.SGD, momentum=0.95), epochs=None)
+    adam = dataclasses.replace(plain_task(), optimizer=partial(torch.optim.AdamW, weight_decay=0.1), epochs=None)
+    assert [pick_with("fixed", task)[0].lr for task in (sgd, adam)] == [0.1, 1e-3]
 
 
 @pytest.mark.parametrize(("picker", "package"), [("torch-lr-finder", "torch_lr_finder"), ("lightning", "lightning")])
