@@ -4,7 +4,6 @@ import dataclasses
 import math
 import sys
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
