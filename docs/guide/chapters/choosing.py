@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from benchmarks.combos import Combo, build
 from benchmarks.record import RECORDS_FOLDER, read_rows
-from benchmarks.regret import load_curves
+from benchmarks.regret import case_of, load_curves
+from benchmarks.replay import SETS
 from benchmarks.searches import SEARCHES, replayed
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.truth_curve import TruthCurve
@@ -106,7 +107,7 @@ def _rival(found: _Way, rival: _Way | None) -> str:
 
 
 def _elsewhere() -> str:
-    rows = read_rows(RECORDS_FOLDER / "regret.json")
+    rows = [row for row in read_rows(RECORDS_FOLDER / "regret.json") if case_of(row).set == SETS[0]]
     told = []
     for tool, name in (
         ("stepsize find", "`find`"),
