@@ -112,7 +112,7 @@ def test_progress_says_what_is_tried_and_why(invoke: Invoke, write_task: WriteTa
 
     told = [line for line in done.stderr.splitlines() if line.startswith("find small (9 full runs): ")]
     assert 5 <= len(told) <= 10
-    assert "short run of 16 steps to locate the rate: lr " in done.stderr
+    assert "short run of 15 steps to locate the rate: lr " in done.stderr
     assert "full run: lr " in done.stderr
     assert " so far, as good from " in told[-1]
     assert "at most " in told[0]

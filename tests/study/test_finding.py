@@ -24,7 +24,7 @@ from stepsize.training import InOrder, Metric, Run, Setting, Task
 from stepsize.training.runs import Watcher
 
 mse = nn.functional.mse_loss
-SHORT = 0.25  # length of the first runs, as a fraction of the full one
+SHORT = 0.24
 
 
 def data(count: int = 320) -> tuple[Tensor, Tensor]:
@@ -138,7 +138,7 @@ def test_the_same_seed_gives_the_same_plan_and_answer_bit_for_bit() -> None:
 
 
 def test_runs_trained_together_are_asked_for_as_those_one_by_one() -> None:
-    alone, together = find(tiny(), budget=8), find(tiny(), budget=8, workers="population")
+    alone, together = find(tiny(), budget=5), find(tiny(), budget=5, workers="population")
     assert [run.key for run in together.runs] == [run.key for run in alone.runs]
     assert [run.lr for run in together.runs] == pytest.approx([run.lr for run in alone.runs], rel=1e-6)
     assert [run.value for run in together.runs] == pytest.approx([run.value for run in alone.runs], rel=1e-4)

@@ -98,7 +98,7 @@ def test_when_it_is_sure_it_is_done_and_asks_for_nothing_more() -> None:
 
 def test_no_rate_is_trained_twice_on_a_seed() -> None:
     runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.05), most=24)
-    assert len({(run.lr, run.share, run.seed) for run in runs}) == len(runs) == 24
+    assert len({(run.lr, run.share, run.seed) for run in runs}) == len(runs) > 12
     near = Recipe().distinct
     full = [(math.log10(run.lr), run.seed) for run in runs if run.share == 1.0]
     for place, (x, seed) in enumerate(full):

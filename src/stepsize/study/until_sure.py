@@ -43,7 +43,7 @@ class Recipe:
     short: tuple[float, ...] = (0.24, 0.12, 0.06)  # four of a quarter would cost a little more than one full run
     short_runs: int = 4
     short_spend: float = 1.1
-    fewest_steps: int = 16
+    fewest_steps: int = 12
     middle: tuple[float, ...] = (0.48, 0.24, 0.12, 0.06)
     apart: float = 0.25
     distinct: float = 0.08
