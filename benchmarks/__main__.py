@@ -185,7 +185,8 @@ def _unlike(arguments: argparse.Namespace) -> None:
 
 def _regret(arguments: argparse.Namespace) -> None:
     from benchmarks import regret
-    from benchmarks.methods import methods_chart, reached, regret_report
+    from benchmarks.find_replay import compute_find
+    from benchmarks.methods import all_picks, methods_chart, reached, regret_report
     from benchmarks.pictures import PICTURES_FOLDER
     from benchmarks.replay import all_cases, select
     from stepsize.views import save_chart
@@ -202,10 +203,12 @@ def _regret(arguments: argparse.Namespace) -> None:
         )
     truths = regret.load_truths(all_cases())
     regret.compute_replays((truths[case] for case in cases if case in truths), redo=arguments.redo)
+    compute_find(truths[case] for case in cases if case in truths)
     regret.score_picks(truths)
     print(regret_report())
-    picks, replays = read_rows(regret.REGRET_FILE), read_rows(regret.SEARCHES_FILE)
-    print(save_chart(methods_chart(reached(replays, picks)), PICTURES_FOLDER / "regret.svg"))
+    print(
+        save_chart(methods_chart(reached(read_rows(regret.SEARCHES_FILE), all_picks())), PICTURES_FOLDER / "regret.svg")
+    )
 
 
 def _ranges(arguments: argparse.Namespace) -> None:

@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from benchmarks.replay import Price, Replay
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.combos import rounded
+from benchmarks.record import RECORDS_FOLDER, header, write_record
+from benchmarks.replay import Price, Replay, Truth
 from stepsize.curves.answer import Answer
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.study.until_sure import Question, Recipe, UntilSure
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Divergence, Run, Setting
 
-__all__ = ["find_search", "replayed_answer"]
+__all__ = ["BUDGETS", "FIND_FILE", "compute_find", "replayed_answer"]
 
+FIND_FILE = RECORDS_FOLDER / "find.json"
+BUDGETS = (0.3, 1.0, 3.0, 5.0, 10.0, 30.0)  # in full runs
+_SEEDS = 5
 _ROUNDING = 1e-6
 
 
-def find_search(run: Replay, usual: float, price: Price, budget: float, seed: int) -> float:
-    """Return the rate that `find` recommends after at most ``budget`` full runs; the usual one without an answer."""
-    lr = replayed_answer(run, usual, price, budget, seed).lr
-    return usual if lr is None else lr
+def compute_find(truths: Iterable[Truth], path: Path = FIND_FILE) -> None:
+    """Replay `find` at every budget on every truth, with its first seeds in turn, and write the record."""
+    rows: list[dict[str, Any]] = []
+    for truth in truths:
+        for budget in BUDGETS:
+            for seed in range(min(_SEEDS, truth.full.seeds)):
+                rows.append(_row(truth, budget, seed))
+        write_record(path, header("find"), rows)
+        print(f"{truth.case.name}: find is replayed", flush=True)
 
 
-def replayed_answer(run: Replay, usual: float, price: Price, budget: float, seed: int) -> Answer:
+def _row(truth: Truth, budget: float, seed: int) -> dict[str, Any]:
+    run = Replay(truth, first=seed)
+    answer = replayed_answer(run, truth.case.usual, run.price, budget)
+    lr = truth.case.usual if answer.lr is None else answer.lr
+    best = truth.full.best_lr
+    return {
+        "tool": f"stepsize find, at most {budget:g}",
+        "task": truth.case.task,
+        "optimizer": truth.case.optimizer,
+        "seed": seed,
+        "lr": answer.lr,
+        "regret": rounded(max(0.0, float(run.score(lr)))),
+        "code": answer.verdict,
+        "sure": rounded(answer.sure),
+        "tolerance": rounded(answer.tolerance),
+        "interval": answer.as_good,
+        "holds_best": answer.as_good is not None and answer.as_good[0] <= best <= answer.as_good[1],
+        "cost": rounded(run.spent),
+    }
+
+
+def replayed_answer(run: Replay, usual: float, price: Price, budget: float) -> Answer:
     """Return the answer of `find`; where the truth has no shorter runs, it makes full ones only."""
     horizon = run.truth.horizon
     costs = CostModel(horizon=horizon, accumulate=1, batch_size=1, val_examples=0)
     family = _family(run.truth.case.optimizer)
     question = Question(usual, run.truth.untrained, costs, family, run.truth.parameters, budget=budget)
     strategy = UntilSure(question, recipe=None if len(run.shares) > 1 else Recipe(short=()))
-    del seed  # the replay's first seed follows from it
     while not strategy.done and (job := strategy.ask()) is not None:
         if run.spent + price(job.share) > budget + _ROUNDING:
             break

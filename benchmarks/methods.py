@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.find_replay import FIND_FILE
 from benchmarks.record import read_rows
 from benchmarks.regret import REGRET_FILE, SEARCHES_FILE, case_of
 from benchmarks.replay import SETS
@@ -20,7 +21,16 @@ from stepsize.views.theme import ANSWER, INK, MUTED, SERIES, header, themed
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["Reached", "calibration_table", "methods_chart", "methods_table", "quantiles", "reached", "regret_report"]
+__all__ = [
+    "Reached",
+    "all_picks",
+    "calibration_table",
+    "methods_chart",
+    "methods_table",
+    "quantiles",
+    "reached",
+    "regret_report",
+]
 
 Row = Mapping[str, Any]
 _SHARES = (0.5, 0.9, 1.0)
@@ -179,15 +189,21 @@ def _said(tool: str, said: str, own: Sequence[Row], within: float) -> list[str]:
     ]
 
 
+def all_picks() -> list[Row]:
+    """Return the rows of `find`, replayed, and of the tools that were called for real."""
+    return [*read_rows(FIND_FILE), *read_rows(REGRET_FILE)]
+
+
 def regret_report() -> str:
     """Return the table of what all methods reach, and that of what ``find`` said of its answers."""
-    replays, picks = read_rows(SEARCHES_FILE), read_rows(REGRET_FILE)
+    replays, picks = read_rows(SEARCHES_FILE), all_picks()
     if not replays and not picks:
         return "No record yet: `python -m benchmarks regret`."
     told = (
         "Median / 90th percentile / worst regret: final validation loss above that of the best rate, in percent of it. "
-        "Every training has the same weight. Searches of full runs are replayed on the ground truth and scored on the "
-        "seeds that they did not train on; the other methods ran for real with the seeds 100, 101 and 102."
+        "Every training has the same weight. `find` and searches of full runs are replayed on the ground truth and scored "
+        "on the seeds that they did not train on (on built-in tasks, whose truth has no shorter runs, `find` makes full "
+        "runs only); the other methods ran for real with the seeds 100, 101 and 102."
     )
     parts = [told, methods_table(reached(replays, picks))]
     said = calibration_table(picks)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.guard_faults import FAULTS, FAULTS_FILE
-from benchmarks.methods import methods_chart, reached
+from benchmarks.methods import all_picks, methods_chart, reached
 from benchmarks.record import read_rows
-from benchmarks.regret import REGRET_FILE, SEARCHES_FILE
+from benchmarks.regret import SEARCHES_FILE
 from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, nearest
 from stepsize.views import save_chart
 from stepsize.views.layers import layered, rows
@@ -73,7 +73,7 @@ def draw_all(folder: Path = PICTURES_FOLDER) -> list[Path]:
     """Draw every record that is there into ``folder``; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures: Iterable[tuple[str, Path, Callable[[Sequence[Row]], alt.LayerChart | alt.VConcatChart]]] = (
-        ("regret", SEARCHES_FILE, lambda read: methods_chart(reached(read, read_rows(REGRET_FILE)))),
+        ("regret", SEARCHES_FILE, lambda read: methods_chart(reached(read, all_picks()))),
         ("verdicts", VERDICTS_FILE, lambda read: verdicts_chart(verdicts_info(read))),
         ("guard", FAULTS_FILE, lambda read: guard_chart(guard_info(read))),
     )

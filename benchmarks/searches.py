@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.find_replay import find_search
 from benchmarks.replay import Price, Replay, Search
 
 __all__ = ["SEARCHES", "Peer"]
@@ -85,7 +84,6 @@ def _optuna(sampler: str) -> Search:
 
 
 SEARCHES: Mapping[str, Peer] = {
-    "stepsize find": Peer(find_search, (0.3, 1, 3, 5, 10, 30), repeats=0),
     "usual rate": Peer(_usual, (0,), repeats=0),
     "usual rate, a tenth, ten times": Peer(_around(1.0), (3,), repeats=0),
     "usual rate and half decades around": Peer(_around(0.5), (5,), repeats=0),
