@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,8 @@ from stepsize.training.population.gain import CROWD, Gain, measure_gain, rounded
 def task(model: nn.Module, features: int, *, batch_size: int = 16) -> Task:
     x = torch.randn(256, features, generator=torch.Generator().manual_seed(0))
     return Task(
-        model=lambda: model, loss=nn.functional.mse_loss, train=(x, x[:, :1]), optimizer="adamw", steps=100,
-        batch_size=batch_size,
+        model=lambda: copy.deepcopy(model), loss=nn.functional.mse_loss, train=(x, x[:, :1]), optimizer="adamw",
+        steps=100, batch_size=batch_size,
     )  # fmt: skip
 
 

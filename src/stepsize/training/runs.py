@@ -146,7 +146,8 @@ class Run:
         """The mean training loss over the last tenth of the updates; infinite if it diverged."""
         if self.divergence is not None:
             return math.inf
-        return float(np.mean(self.losses[-max(1, len(self.losses) // 10) :]))
+        tail = self.losses[-max(1, len(self.losses) // 10) :]
+        return float(np.mean(tail[~np.isnan(tail)])) if not np.isnan(tail).all() else math.nan  # batches without a loss
 
     @property
     def val_loss(self) -> float:

@@ -23,11 +23,10 @@ from stepsize.finder.profiling.noise import noise_scale
 from stepsize.finder.profiling.readings import read
 from stepsize.finder.profiling.result import Profile, ProfileCost
 from stepsize.finder.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
-from stepsize.training.batches import Stream, TensorBatches, count_examples
+from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
 from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
-from stepsize.training.stepping import holds_non_finite
 from stepsize.training.task import Task
 
 __all__ = ["profile"]

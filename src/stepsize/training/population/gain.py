@@ -12,11 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stepsize.training.batches import Stream, to_device
+from stepsize.training.border import undisturbed
 from stepsize.training.evaluate import autocast
 from stepsize.training.executor import Executor, InOrder
 from stepsize.training.population.population import Population
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Setting
 from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
@@ -127,13 +126,9 @@ def _least_gap(moments: Sequence[float]) -> float:
 
 def _least(task: Task, seed: int) -> float:
     """Return the seconds that the arithmetic of an update takes at the device's best."""
-    position = DataPosition.take(task.train)
-    try:
-        with isolated_rng(seed), torch.no_grad(), autocast(task), FlopCounterMode(display=False) as counter:
-            model = build_model(task)
-            task.compute_loss(model, to_device(next(Stream(task.train)), torch.device(task.device or "cpu")))
-    finally:
-        position.restore()
+    with undisturbed(task, seed), torch.no_grad(), autocast(task), FlopCounterMode(display=False) as counter:
+        model = build_model(task)
+        task.compute_loss(model, to_device(next(Stream(task.train)), torch.device(task.device or "cpu")))
     operations = _FORWARDS * task.accumulate * float(counter.get_total_flops())
     return operations / _speed(torch.device(task.device or "cpu"))
 
