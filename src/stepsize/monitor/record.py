@@ -38,7 +38,6 @@ GLOBAL = {
 """The signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
 _FIRST = 12  # losses from which the start is read
-_UNKNOWN_HORIZON = 2_000  # updates: only how long a window the rule of divergence looks at depends on it
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Record:
         self.told: deque[Point] | None = None
         self._first: list[float] = []
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
-        self._divergence = DivergenceRule(self.facts.steps or _UNKNOWN_HORIZON)
+        self._divergence = DivergenceRule(self.facts.steps)
 
     def add_loss(self, step: int, loss: float) -> None:
         """Take the training loss of a step."""
@@ -141,6 +140,11 @@ class Record:
     def layers(self) -> list[str]:
         """Return the names of the layer groups."""
         return [name.removeprefix("update_ratio/") for name in self.traces if name.startswith("update_ratio/")]
+
+    @property
+    def first(self) -> list[float]:
+        """The first finite losses, twelve at most."""
+        return self._first
 
     @property
     def start(self) -> float:

@@ -55,6 +55,14 @@ class Replayable:
             raise IndexError(f"batch {position} is not kept; only {self._first} … {self.position - 1} are")
         self.position = position
 
+    def pass_over(self, count: int) -> None:
+        """Draw the next ``count`` batches and keep none of them: a training that is resumed never goes back there."""
+        self.forget(self.position)
+        for _ in range(count):
+            next(self._source, None)
+        self.position += count
+        self._first = self.position
+
     def skip(self, numbers: Iterable[int]) -> None:
         """Leave these batches out from now on."""
         self._skipped.update(numbers)

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -23,7 +22,8 @@ from stepsize.monitor.guarding.journal import Entry, Journal
 from stepsize.monitor.guarding.policy import Policy, State, Trouble, decide, multiplier
 from stepsize.monitor.guarding.rates import Rates
 from stepsize.monitor.guarding.ring import Ring
-from stepsize.monitor.guarding.trouble import trouble_of
+from stepsize.monitor.guarding.steps import Steps
+from stepsize.monitor.guarding.trouble import nothing_learned, trouble_of
 from stepsize.monitor.reporting import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, watch
@@ -195,11 +195,12 @@ class Guard:
         self._rates = Rates(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
         self._batches: Replayable | None = None
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
-        self._factors: list[float] = []
+        self._factors = Steps()
         self._resumed = 0
         self._marks: dict[int, Any] = {}
         self._expected = Expected(schedule, watching.record)
         self._looked = 0
+        self._went_back = 0
         self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open: their losses are no measure
 
     def __enter__(self) -> Self:
@@ -246,9 +247,7 @@ class Guard:
     def batches(self, source: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of ``source``, going back where the training does, until it or the steps end."""
         self._batches = Replayable(source)
-        for _ in range(self._resumed):
-            next(self._batches, None)
-        self._batches.forget(self._resumed)
+        self._batches.pass_over(self._resumed)
         while self.stopped is None and (self._steps is None or self.step_number < self._steps):
             if self.step_number % self._every == 0:
                 self._keep()
@@ -274,8 +273,7 @@ class Guard:
         """
         batch = self._batches.position - 1 if self._batches is not None else self.step_number
         self._numbers.append((self.watching.record.step, self.step_number, batch))
-        del self._factors[self.step_number :]
-        self._factors.append(multiplier(self._policy, self._state, self.step_number))
+        self._factors.add(self.step_number, multiplier(self._policy, self._state, self.step_number))
         self.watching.step(loss, again=again, val_loss=val_loss)
         self.step_number += 1
         trouble = trouble_of(
@@ -286,12 +284,11 @@ class Guard:
         else:
             self._settle()
             self._plateau()
+            self._stop_if_dead()
 
     def schedule(self) -> Schedule:
         """Return what it made of the rate as a schedule of multipliers, to be multiplied onto the one it guarded."""
-        factors = self._factors or [1.0]
-        kept = [0, *np.nonzero(np.diff(factors))[0], *(np.nonzero(np.diff(factors))[0] + 1), len(factors) - 1]
-        return points({at: factors[at] for at in sorted(set(map(int, kept)))})
+        return points(self._factors.corners(self.step_number))
 
     def resume(self) -> bool:
         """Go on from the checkpoint, before ``batches``; return whether there was one."""
@@ -300,7 +297,7 @@ class Guard:
         held = load(self._checkpoint, self._models, self._optimizers, self._others)
         self.step_number, self._resumed = held["step"], held["position"]
         self._state = State(level=held["level"])
-        self._factors = [*held["factors"]]
+        self._factors = Steps(held["factors"])
         self.watching.record.step = self.step_number
         return True
 
@@ -329,7 +326,14 @@ class Guard:
         self._batches.forget(self._ring.oldest.position)
         if self._checkpoint is not None:
             held = {"step": self.step_number, "position": position, "level": self._state.level}
-            save(self._checkpoint, self._models, self._optimizers, self._others, {**held, "factors": self._factors})
+            changes = self._factors.changes
+            save(
+                self._checkpoint,
+                self._models,
+                self._optimizers,
+                self._others,
+                {**held, "factors": changes},
+            )
 
     def _act(self, trouble: Trouble) -> None:
         self._looked = self.watching.record.step
@@ -341,7 +345,12 @@ class Guard:
             self._journal.add(entry)
             return None
         open_since = trouble if self._state.incident is None else self._state.incident
-        kept = self._ring.before(min(trouble.step, open_since.step) - 2)
+        latest = min(trouble.step, open_since.step) - 2
+        act, _ = decide(self._policy, self._state, trouble, latest)
+        if act.kind == "cut":  # the rate has harmed the weights before trouble was seen: further back each time
+            latest = min(latest, self._went_back - 1)
+        kept = self._ring.before(latest)
+        self._went_back = kept.step
         act, state = decide(self._policy, self._state, trouble, kept.step)
         low = state.low_until if state.low_from is not None else None
         self._journal.add(Entry(act.kind, trouble.step, kept.step, state.level, low, act.skipped, act.why, done=False))
@@ -381,6 +390,15 @@ class Guard:
         last = self._state.incident
         if last is not None and self.step_number > last.step + self._policy.settled:
             self._state = State(level=self._state.level, capped=self._state.capped)
+
+    def _stop_if_dead(self) -> None:
+        if self._dry or self.stopped is not None or not self._journal.entries:
+            return
+        progress = self.step_number / self._steps if self._steps else 1.0
+        why = nothing_learned(self.watching.record, self._looked, progress)
+        if why is not None:
+            trouble = Trouble(self.step_number - 1, self.position - 1, why)
+            self._stop(trouble, "lower rates have not helped: begin anew at a tenth of the rate")
 
     def _plateau(self) -> None:
         if self._on_plateau is None or not any(one.code == "plateau" for one in self.findings):
