@@ -58,7 +58,7 @@ def command(
     trials: Annotated[
         int, typer.Option("--trials", metavar="N", help="Trainings that find the rate of each contender.")
     ] = 9,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Final trainings of each contender.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Final trainings of each.", max=100_000)] = 3,
     target: Annotated[
         float | None,
         typer.Option("--target", metavar="LOSS", help="Tell the steps to this training loss. Default: the median end."),

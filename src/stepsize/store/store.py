@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, select
 from stepsize.errors import DataUnavailableError, InputError, StoreCorruptError, StoreReadOnlyError, UnknownStudyError
 from stepsize.store import schema
 from stepsize.store.address import Address, as_address, engine_for
-from stepsize.store.failures import guarded
+from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
 from stepsize.store.packing import unpack
 from stepsize.store.parcels import unpack_arrays
@@ -102,13 +102,13 @@ class Store:
         """Return the study of that name; None where there is none."""
         with self._reading() as connection:
             row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).first()
-        return None if row is None else study_of(row)
+            return None if row is None else study_of(row)
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return all studies, the oldest first."""
         with self._reading() as connection:
             rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).all()
-        return tuple(map(study_of, rows))
+            return tuple(map(study_of, rows))
 
     def trials(self, name: str) -> tuple[TrialRecord, ...]:
         """Return the trials of a study by number, also those without a run; raises UnknownStudyError."""
@@ -121,7 +121,7 @@ class Store:
             study = self._id(connection, name)
             trials = trials_of(connection, study)
             rows = connection.execute(select(RUNS).where(RUNS.c.study == study).order_by(RUNS.c.position)).all()
-        return tuple(run_of(row, trials) for row in rows)
+            return tuple(run_of(row, trials) for row in rows)
 
     def curve(self, run: RunRecord | int, kind: str = "train_loss") -> Curve | None:
         """Return a curve of a run (or of the run with that id); None where none of that kind was kept."""
@@ -138,21 +138,21 @@ class Store:
         query = select(EVALUATIONS).where(EVALUATIONS.c.run == _run_id(run)).order_by(EVALUATIONS.c.position)
         with self._reading() as connection:
             rows = connection.execute(query).all()
-        return tuple(map(evaluation_of, rows))
+            return tuple(map(evaluation_of, rows))
 
     def findings(self, name: str) -> tuple[FindingRecord, ...]:
         """Return the findings of a study in the order of their adding; raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
             rows = connection.execute(query).all()
-        return tuple(map(finding_of, rows))
+            return tuple(map(finding_of, rows))
 
     def watched(self, name: str) -> WatchRecord | None:
         """Return how far a watched training is; None where nothing was written yet. Raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(WATCHES).where(WATCHES.c.study == self._id(connection, name))
             row = connection.execute(query).first()
-        return None if row is None else watch_of(row)
+            return None if row is None else watch_of(row)
 
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
         """Return the signals of a watched training in the order of writing; raises UnknownStudyError.
@@ -213,7 +213,7 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with guarded(self.address), self._engine.connect() as connection:
+        with guarded(self.address), understood(self.address), self._engine.connect() as connection:
             yield connection
 
     @contextmanager

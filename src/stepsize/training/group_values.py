@@ -192,6 +192,8 @@ class _Members:
         self.optimizer = optimizer
         self._added = added
         self.known: list[dict[str, float]] = []
+        self.wrote: list[tuple[Any, float | None]]
+        self._written: list[Group] | None
         self.forget()
 
     def touched(self, groups: list[Group]) -> bool:
@@ -211,8 +213,8 @@ class _Members:
         self.wrote = [(lr := group["lr"], lr if type(lr) is float else _readable(lr)) for group in groups]
 
     def forget(self) -> None:
-        self._written: list[Group] | None = None
-        self.wrote: list[tuple[Any, float | None]] = []  # what stands in each group, and its value where it is known
+        self._written = None
+        self.wrote = []  # what stands in each group, and its value where it is known
         self.groups: list[Group] | None = None  # the list whose groups have been looked at; never equal to a new one
         self.count = 0
         self.only: _Table | None = None  # where all groups follow one schedule of the rate, and nothing else moves

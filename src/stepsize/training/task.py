@@ -21,6 +21,7 @@ from stepsize.training.losses import as_loss
 __all__ = ["Metric", "Precision", "Task"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_MOST_STEPS = 100_000_000
 LossArguments = Literal["auto", "output", "model"]
 
 
@@ -279,14 +280,21 @@ def _horizon(task: Task) -> int:
     if task.steps is not None:
         if not _is_whole(task.steps, 1):
             raise TaskError("steps", task.steps, "must be a whole number of updates, at least 1")
-        return task.steps
+        return _at_most("steps", task.steps, task.steps)
     assert task.epochs is not None
     if not _is_positive(task.epochs) or not math.isfinite(task.epochs):
         raise TaskError("epochs", task.epochs, "must be a positive number of passes")
     batches = length_of(task.train)
     if batches is None:
         raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
-    return max(1, round(task.epochs * batches / task.accumulate))
+    return _at_most("epochs", task.epochs, max(1, round(task.epochs * batches / task.accumulate)))
+
+
+def _at_most(argument: str, given: object, updates: int) -> int:
+    if updates > _MOST_STEPS:
+        remedy = "The rates of more would fill the memory"
+        raise TaskError(argument, given, f"must make at most {_MOST_STEPS:,} updates", remedy)
+    return updates
 
 
 def _clock(task: Task) -> Clock:

@@ -251,7 +251,8 @@ def test_without_a_horizon_the_rare_losses_above_the_start_do_not_add_up() -> No
 
     assert not any(rule.update(loss) for loss in losses)
     assert any(known.update(loss) for loss in losses), "a training sixty times as long as was said"
-    assert any(DivergenceRule(None).update(loss) for loss in [*losses[:500], *[80.0] * 200])
+    lost = DivergenceRule(None)
+    assert any(lost.update(loss) for loss in [*losses[:500], *[80.0] * 200])
 
 
 def test_another_trainings_checkpoint_changes_nothing(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ WorkersOption = Annotated[
 ]
 STORE = "stepsize.db"
 NOWHERE = "none"
+_MOST = 100_000  # settings or seeds: more take the memory and the patience of no machine
 
 
 def kept_in(store: str) -> str | None:
@@ -79,9 +80,9 @@ def command(
     batch_size: Annotated[str | None, _dimension("--batch-size", "Examples a batch")] = None,
     warmup: Annotated[str | None, _dimension("--warmup", "Warm-up, as a share of the horizon")] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", metavar="NAME", help="What proposes settings.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.", max=_MOST)] = None,
     rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.", max=_MOST)] = 3,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the sweep in the store.")] = None,

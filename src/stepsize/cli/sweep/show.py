@@ -57,7 +57,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
-                    "status": study.status,
+                    "status": _status(store, study.name, study.status),
                     "trials": len({run.trial.number for run in runs}),
                     "runs": len(runs),
                     "cost": sum(run.cost for run in runs),
@@ -65,6 +65,11 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _status(store: Store, name: str, status: str) -> str:
+    """Return how a sweep stands: one that says it runs while nobody writes it was killed."""
+    return "interrupted" if status == "running" and not store.being_written(name) else status
 
 
 def _list(store: Store, *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "grad_norm": ("grad_norm", "train/grad_norm", "gradient_norm", "grad/norm"),
 }
+_MOST_BYTES = 2**30
 _FEWEST = 16
 
 
@@ -62,7 +63,7 @@ def diagnose(
         ['diverging']
     """
     path = Path(log)
-    if not path.exists():
+    if "\0" in str(log) or not path.exists():
         raise InputError("log", str(log), "must be there", "Give a CSV or TensorBoard event file, or its folder")
     columns = _columns(path)
     return diagnose_columns(columns, steps=steps, loss=loss, lr=lr, val=val)
@@ -136,6 +137,11 @@ def _columns(path: Path) -> dict[str, list[tuple[int, float]]]:
             for name, values in _columns(file).items():
                 merged.setdefault(name, []).extend(values)
         return merged
+    if not path.is_file():  # a device or a pipe may never end
+        raise InputError("log", str(path), "must be a file or a folder", "Save it as a CSV file first")
+    if path.stat().st_size > _MOST_BYTES:
+        rule = f"must have at most {_MOST_BYTES:,} bytes"
+        raise InputError("log", f"{path.stat().st_size:,} bytes", rule, "Log less often")
     if "tfevents" in path.name:
         return read_events(path)
     return _table(path)
@@ -155,6 +161,8 @@ def _table(path: Path) -> dict[str, list[tuple[int, float]]]:
     for number, row in enumerate(rows):
         at = _number(row.get(counter)) if counter else None
         step = number if at is None or not math.isfinite(at) else int(at)
+        if abs(step) >= 2**53:
+            raise InputError("log", step, "must count steps below 2**53, which numbers hold exactly")
         for name, text in row.items():
             value = _number(text)
             if name and name != counter and value is not None:
