@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -116,3 +119,12 @@ def test_a_search_never_claims_more_than_the_whole_budget() -> None:
     trained(search_watcher(heard, horizon=10, budget=0.1), Setting(0.1, seed=0, steps=10), [1.0] * 10)
 
     assert max(share for share, _, _ in heard.told) == 1.0
+
+
+def test_a_full_disk_under_the_answer_is_a_sentence() -> None:
+    command = [sys.executable, "-m", "stepsize", "schedule", "list", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr or "could not be read or written" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -47,6 +47,8 @@ def unpack_arrays(packed: bytes) -> dict[str, tuple[NDArray[np.int64] | NDArray[
         ValueError: If the bytes are no such arrays.
     """
     try:
+        if not isinstance(packed, bytes | memoryview):  # a cell that was edited; bytes(2**62) would ask for as many
+            raise TypeError(f"a payload must be bytes, not {type(packed).__name__}")
         unpacking = zlib.decompressobj()
         whole = unpacking.decompress(packed, _MOST_BYTES)
     except zlib.error as error:

@@ -130,7 +130,7 @@ class Store:
             row = connection.execute(query).first()
         try:
             return None if row is None else unpack({str(name): value for name, value in row._mapping.items()})
-        except (TypeError, ValueError) as error:
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
             raise StoreCorruptError(f"{self.where}: the {kind} curve of run {_run_id(run)} is damaged") from error
 
     def evaluations(self, run: RunRecord | int) -> tuple[EvaluationRecord, ...]:
@@ -165,8 +165,8 @@ class Store:
             wanted = SIGNALS.c.study == self._id(connection, name), SIGNALS.c.position > after
             rows = connection.execute(select(SIGNALS).where(*wanted).order_by(SIGNALS.c.position)).all()
         try:
-            return tuple(SignalsRecord(row.position, row.kind, unpack_arrays(bytes(row.payload))) for row in rows)
-        except (TypeError, ValueError) as error:
+            return tuple(SignalsRecord(row.position, row.kind, unpack_arrays(row.payload)) for row in rows)
+        except (AssertionError, TypeError, ValueError) as error:
             raise StoreCorruptError(f"{self.where}: the signals of study '{name}' are damaged") from error
 
     def being_written(self, name: str) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import JsonOption, PlotOption
-from stepsize.cli.sweep.run import STORE, Asked, ChartOption, Outlet, StoreOption, WorkersOption, train
+from stepsize.cli.sweep.run import STORE, Asked, ChartOption, Outlet, StoreOption, WorkersOption, names_code, train
 from stepsize.errors import InputError
 
 __all__ = ["EXAMPLE", "NAME", "command"]
@@ -50,7 +50,7 @@ def command(
 
 def _allow(task: str, *, yes: bool) -> None:
     """Ask before code is run that a store names: somebody else may have made the store."""
-    if yes or not (":" in task or "." in task):
+    if yes or not names_code(task):
         return
     question = f"The store says that the task of this sweep is {task!r}. Run that code?"
     if not sys.stdin.isatty():

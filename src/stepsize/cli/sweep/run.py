@@ -66,6 +66,11 @@ def kept_in(store: str) -> str | None:
     return None if store == NOWHERE else store
 
 
+def names_code(task: str) -> bool:
+    """Return whether what was typed as a task names a file or a module, not a built-in task."""
+    return ":" in task or "." in task
+
+
 def _dimension(flag: str, text: str) -> Any:
     return typer.Option(flag, metavar="RANGE", help=f"{text}: {_SPACE}.")
 
@@ -218,7 +223,8 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
             if store == NOWHERE:
                 hint("Nothing was kept: the sweep had --store none.")
             elif begun:
-                again = ["stepsize", "sweep", "resume", begun[0], *_unless(STORE, store), *_workers(workers)]
+                said = ["--yes"] * names_code(asked.task)  # it was just run
+                again = ["stepsize", "sweep", "resume", begun[0], *said, *_unless(STORE, store), *_workers(workers)]
                 hint(f"What ended is kept in {_hidden(store)}. Go on with: {shlex.join(again)}")
                 if "://" in store:
                     hint("The password is left out there: write it into the URL, or set PGPASSWORD.")
