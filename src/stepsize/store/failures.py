@@ -70,7 +70,7 @@ def understood(address: Address) -> Iterator[None]:
     """Turn what goes wrong in reading rows into a StoreCorruptError: cells that stepsize never wrote."""
     try:
         yield
-    except StepsizeError:
+    except (StepsizeError, json.JSONDecodeError):
         raise
     except _UNREADABLE as error:
         told = f"{type(error).__name__}: {_first_line(address, error)}"

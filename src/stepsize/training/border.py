@@ -30,6 +30,7 @@ __all__ = ["Inspection", "inspect_task", "undisturbed"]
 _LOG = logging.getLogger("stepsize")
 _LR = 1e-3  # of the one update that is tried
 _BATCHES = 8  # that are looked through for one with a finite loss
+_OTHER_FORM = (AttributeError, LookupError, TypeError, ValueError)  # what a call with other arguments than meant raises
 _SAME = 1e-3  # relative difference of two losses that rounding explains, half precision and atomics too
 _KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
 
@@ -145,7 +146,7 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     try:
         check_first_loss(_loss(task, model, batch))
         return []
-    except Exception as error:  # noqa: BLE001 - whatever their code raises: the other form may work
+    except _OTHER_FORM as error:
         failed = error
     other = "model" if first == "output" else "output"
     object.__setattr__(task, "loss_takes", other)  # the dataclass is frozen for everyone else
