@@ -323,3 +323,17 @@ def test_data_without_a_batch_are_named() -> None:
         inspect_task(make_task(train=ReIterable()))
     with pytest.raises(TaskError, match="val must yield at least one batch"):
         inspect_task(make_task(val=ReIterable()))
+
+
+def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:
+    rates: list[Tensor] = []
+
+    def make(params: Iterable[Any], lr: float) -> SGD:
+        rates.append(torch.tensor(lr))
+        return SGD(params, lr=rates[-1])
+
+    run = train(make_task(optimizer=make, schedule="linear"), 0.05)
+    plain = train(make_task(schedule="linear"), 0.05)
+
+    assert run.losses.tolist() == pytest.approx(plain.losses.tolist(), rel=1e-4)
+    assert any(float(rate) == pytest.approx(0.05 / 20) for rate in rates)

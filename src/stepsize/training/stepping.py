@@ -51,7 +51,7 @@ class Stepper:
         self.optimizer = build_optimizer(task, self.model, lr)
         self._call = Call(self.optimizer)
         tell_training(self.optimizer)
-        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._factors = rung_factors(task, steps)
         self._device = torch.device(task.device or "cpu")
         self._scaler = torch.amp.GradScaler(self._device.type) if task.precision == "fp16" else None
@@ -81,7 +81,10 @@ class Stepper:
     def scale(self, factor: float) -> None:
         """Set the groups' rates to ``factor`` times their peaks."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+            if isinstance(group["lr"], Tensor):  # which compiled and captured code holds on to
+                group["lr"].fill_(peak * factor)
+            else:
+                group["lr"] = peak * factor
 
     def forked(self) -> Stepper:
         """Return one that goes on from here with copies of model and optimizer; the data are shared."""
