@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks.combos import TOOL_SEEDS, TRUTH_SEEDS, all_combos
-from benchmarks.peers import TOOLS_OF
+from benchmarks.peers import PICKERS
 from benchmarks.ranges import RANGE_PICKERS
+from benchmarks.record import read_rows
+from benchmarks.replay import SETS
 
 
 def main() -> None:
@@ -31,19 +33,28 @@ def _parser() -> argparse.ArgumentParser:
     rungs.add_argument("--out", type=Path, required=True, help="folder for the files")
     rungs.set_defaults(run=_rungs)
 
-    regret = commands.add_parser("regret", help="what each tool's pick costs, kept in benchmarks/records")
-    regret.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
-    regret.set_defaults(run=_regret, chosen=tuple(picker for picker in TOOLS_OF if picker != "stepsize-3"))
+    unlike = commands.add_parser("unlike", help="full and short runs of sixteen other trainings, in truth_unlike")
+    unlike.add_argument("--only", type=_names, default=(), help="names of trainings; default all")
+    unlike.set_defaults(run=_unlike)
+
+    regret = commands.add_parser("regret", help="what each method's rate loses: one table and one picture")
+    regret.add_argument("--pickers", type=_names, default=(), help=f"to call for real: {', '.join(PICKERS)}")
+    regret.add_argument("--redo", type=_names, default=(), help="pickers and searches whose answers are made anew")
+    regret.add_argument("--seeds", type=_numbers, default=TOOL_SEEDS, help=f"of real calls; default {TOOL_SEEDS}")
+    regret.add_argument(
+        "--tasks", type=_names, default=(), help=f"names or sets: {', '.join(SETS)}, unlike; default all"
+    )
+    regret.add_argument("--workers", type=int, default=1, help="processes with one thread each; default 1")
+    regret.add_argument("--status", type=Path, help="a file to append progress lines to")
+    regret.set_defaults(run=_regret)
 
     ranges = commands.add_parser("ranges", help="how far range tests move when nothing that matters changes")
     ranges.set_defaults(run=_ranges, chosen=RANGE_PICKERS)
 
-    for command, seeds in ((regret, TOOL_SEEDS), (ranges, TOOL_SEEDS[:1])):
-        pickers = ", ".join(command.get_default("chosen"))
-        command.add_argument("--seeds", type=_numbers, default=seeds, help=f"of the tools; default {seeds}")
-        command.add_argument("--pickers", type=_names, help=f"default {pickers}")
-        command.add_argument("--redo", type=_names, default=(), help="pickers whose kept answers are made anew")
-        command.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
+    ranges.add_argument("--seeds", type=_numbers, default=TOOL_SEEDS[:1], help=f"default {TOOL_SEEDS[:1]}")
+    ranges.add_argument("--pickers", type=_names, help=f"default {', '.join(RANGE_PICKERS)}")
+    ranges.add_argument("--redo", type=_names, default=(), help="pickers whose kept answers are made anew")
+    ranges.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
 
     by_schedule = commands.add_parser("by-schedule", help="schedules on real tasks, each at its own tuned peak rate")
     by_schedule.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
@@ -65,13 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     overhead = commands.add_parser("sweep-overhead", help="what a sweep costs besides training, beside bare optuna")
     overhead.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
     overhead.set_defaults(run=_sweep_overhead)
-
-    searches = commands.add_parser("searches", help="grid, random and optuna searches, replayed on the truth")
-    searches.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
-    searches.set_defaults(run=_searches)
-
-    small = commands.add_parser("small", help="find on tiny tasks, as crowds and one by one; some minutes")
-    small.set_defaults(run=_small)
 
     adaptive = commands.add_parser("adaptive", help="rates that adapt by themselves, from a bad start")
     adaptive.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="default 0,1,2")
@@ -104,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
     guard.set_defaults(run=_guard)
 
+    lr_record = commands.add_parser("lr-record", help="loss against rate of a thousand small tasks, drawn from a seed")
+    lr_record.add_argument("--count", type=int, default=1_000, help="of tasks; default 1000; those on file are kept")
+    lr_record.add_argument("--seed", type=int, default=0, help="of the draws; default 0")
+    lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")
+    lr_record.set_defaults(run=_lr_record)
+
+    lr_prior = commands.add_parser("lr-prior", help="learn the prior of find from that record, for the package")
+    lr_prior.set_defaults(run=_lr_prior)
+
     watching = commands.add_parser("watch", help="what watching costs a step")
     watching.add_argument("--device", default="cpu", help="default cpu")
     watching.set_defaults(run=_watch)
@@ -120,8 +133,6 @@ def _parser() -> argparse.ArgumentParser:
 
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
-    tables.add_argument("--truth", type=Path, help="folder of the truth; default benchmarks/truth")
-    tables.add_argument("--regret", type=Path, help="the record of regret; default in benchmarks/records")
     tables.add_argument("--ranges", type=Path, help="the record of ranges; default in benchmarks/records")
     tables.set_defaults(run=_tables)
 
@@ -129,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     pictures.add_argument("--out", type=Path, help="the folder; default docs/images/benchmarks")
     pictures.set_defaults(run=_pictures)
 
-    for command in (truth, rungs, regret, ranges):
+    for command in (truth, rungs, ranges):
         command.add_argument(
             "--tasks", type=_names, default=(), help="names separated by commas, design or held-out; default all"
         )
@@ -166,20 +177,35 @@ def _rungs(arguments: argparse.Namespace) -> None:
     compute_rungs(combos, arguments.seeds, arguments.out, workers=arguments.workers, status=arguments.status)
 
 
-def _regret(arguments: argparse.Namespace) -> None:
-    from benchmarks.regret import REGRET_FILE, compute_regret
-    from benchmarks.truth import TRUTH_FOLDER
+def _unlike(arguments: argparse.Namespace) -> None:
+    from benchmarks.unlike.truth import compute_unlike_truth
 
-    compute_regret(
-        all_combos(arguments.tasks),
-        arguments.seeds,
-        pickers=arguments.pickers or arguments.chosen,
-        redo=arguments.redo,
-        path=arguments.out or REGRET_FILE,
-        truth=arguments.truth or TRUTH_FOLDER,
-        workers=arguments.workers,
-        status=arguments.status,
-    )
+    compute_unlike_truth(arguments.only)
+
+
+def _regret(arguments: argparse.Namespace) -> None:
+    from benchmarks import regret
+    from benchmarks.methods import methods_chart, reached, regret_report
+    from benchmarks.pictures import PICTURES_FOLDER
+    from benchmarks.replay import all_cases, select
+    from stepsize.views import save_chart
+
+    cases = select(arguments.tasks)
+    if arguments.pickers:
+        regret.compute_picks(
+            cases,
+            arguments.seeds,
+            pickers=arguments.pickers,
+            redo=arguments.redo,
+            workers=arguments.workers,
+            status=arguments.status,
+        )
+    truths = regret.load_truths(all_cases())
+    regret.compute_replays((truths[case] for case in cases if case in truths), redo=arguments.redo)
+    regret.score_picks(truths)
+    print(regret_report())
+    picks, replays = read_rows(regret.REGRET_FILE), read_rows(regret.SEARCHES_FILE)
+    print(save_chart(methods_chart(reached(replays, picks)), PICTURES_FOLDER / "regret.svg"))
 
 
 def _ranges(arguments: argparse.Namespace) -> None:
@@ -217,19 +243,6 @@ def _sweep_overhead(arguments: argparse.Namespace) -> None:
     from benchmarks.sweep_overhead import OVERHEAD_FILE, compute_overhead
 
     compute_overhead(path=arguments.out or OVERHEAD_FILE)
-
-
-def _searches(arguments: argparse.Namespace) -> None:
-    from benchmarks.searches import compute_searches
-    from benchmarks.truth import TRUTH_FOLDER
-
-    compute_searches(arguments.truth or TRUTH_FOLDER)
-
-
-def _small(_arguments: argparse.Namespace) -> None:
-    from benchmarks.small import compute_small
-
-    compute_small()
 
 
 def _optimizers(arguments: argparse.Namespace) -> None:
@@ -287,6 +300,19 @@ def _guard(arguments: argparse.Namespace) -> None:
     print(faults_report())
 
 
+def _lr_record(arguments: argparse.Namespace) -> None:
+    from benchmarks.lr_record.collect import RECORD_FILE, collect
+
+    collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE)
+
+
+def _lr_prior(arguments: argparse.Namespace) -> None:
+    from benchmarks.lr_prior import compute_prior
+
+    del arguments
+    compute_prior()
+
+
 def _watch(arguments: argparse.Namespace) -> None:
     from benchmarks.watch_overhead import compute_overhead, overhead_report
 
@@ -326,25 +352,19 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import faults_report
     from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
+    from benchmarks.methods import regret_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.precedents import by_itself
     from benchmarks.ranges import RANGES_FILE, ranges_report
-    from benchmarks.regret import REGRET_FILE, load_curves
     from benchmarks.schedule_cost import COST_FILE, cost_report
-    from benchmarks.searches import searches_report
-    from benchmarks.small import small_report
     from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
-    from benchmarks.tables import regret_report, update_page
-    from benchmarks.truth import TRUTH_FOLDER
+    from benchmarks.tables import update_page
     from benchmarks.verdicts import VERDICTS_FILE, verdicts_report
     from benchmarks.watch_overhead import overhead_report as watch_report
 
-    curves = load_curves(all_combos(), arguments.truth or TRUTH_FOLDER)
     reports = {
-        "regret": regret_report(arguments.regret or REGRET_FILE, curves),
-        "searches": searches_report(),
-        "small": small_report(),
+        "regret": regret_report(),
         "deepobs": deepobs_report(),
         "adaptive": adaptive_report(),
         "optimizers": optimizers_report(),

@@ -22,13 +22,15 @@ import numpy as np
 from benchmarks.combos import rounded
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
-from stepsize.curves.lr_curve import Observation, Prior, expected_drift, fit_lr_curve
-from stepsize.finder.trust import recommended
+from stepsize.curves.answer import answer_from
+from stepsize.curves.lr_model import Point, fit_lr_model
+from stepsize.optimizers import OPTIMIZERS
 
 __all__ = ["DEEPOBS_FILE", "PICKERS", "Case", "compute_deepobs", "deepobs_report", "load_cases"]
 
 DEEPOBS_FILE = RECORDS_FOLDER / "deepobs.json"
 SHARES = (1 / 64, 1 / 16, 1 / 4)
+_PARAMETERS = {"cifar10_3c3d": 9e5, "fmnist_2c2d": 3.3e6, "quadratic_deep": 100, "tolstoi_char_rnn": 4.4e5}  # about
 _LOOKS = 3  # how many doublings of the horizon are looked at, the last one included
 
 
@@ -98,18 +100,21 @@ def _mean(ends: Sequence[tuple[float, float]], at: int) -> float:
 
 
 def by_fit(case: Case, share: float) -> float:
-    """Return the rate of stepsize's fit to the losses at the last doublings, the nearest that was trained."""
-    untrained = case.untrained
+    """Return the rate that stepsize's model recommends from the losses at the last doublings; the nearest trained."""
+    family = case.optimizer.lower()
+    family = family if family in OPTIMIZERS else "momentum" if "momentum" in family else "sgd"
     seen = []
     for back in range(_LOOKS):
-        steps = max(1, round(share * case.steps / 2**back))
         for lr in case.curves:
             loss = case.seen(lr, share / 2**back)
-            gone = not math.isfinite(loss)
-            seen.append(Observation(steps, lr, math.inf if gone else loss, gone, math.nan if gone else loss))
-    prior = Prior(drift=expected_drift(seen))
-    fit = fit_lr_curve(seen, horizon=case.steps, untrained=untrained, prior=prior)
-    return _nearest(case, recommended(seen, fit))
+            seen.append(Point(lr, loss, share / 2**back, diverged=not math.isfinite(loss)))
+    usual = OPTIMIZERS[family].default_lr
+    answer = answer_from(
+        fit_lr_model(
+            seen, usual=usual, untrained=case.untrained, family=family, size=(case.steps, _PARAMETERS[case.problem])
+        )
+    )
+    return _nearest(case, usual if answer.lr is None else answer.lr)
 
 
 def by_argmin(case: Case, share: float) -> float:

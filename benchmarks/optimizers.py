@@ -19,7 +19,7 @@ import stepsize
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
 from benchmarks.workers import Progress, each_done
-from stepsize.search import CLASSICS
+from stepsize.study import CLASSICS
 from stepsize.tasks import drifting
 
 __all__ = ["OPTIMIZERS_FILE", "compute_optimizers", "optimizers_report"]
@@ -56,7 +56,7 @@ STUDIES = {
     )
 }
 _KEPT = (
-    "name", "optimizer", "tuned", "lr", "at_edge", "value", "train_loss", "val_loss", "diverged", "seconds",
+    "name", "optimizer", "tuned", "lr", "value", "train_loss", "val_loss", "diverged", "seconds",
     "tuning_cost", "doubt", "sensitivity", "highest_survivor", "lowest_diverged",
 )  # fmt: skip
 
@@ -111,6 +111,7 @@ def _rows(study: Study, one: dict[str, Any], steps: int) -> list[dict[str, Any]]
             "target": one["target"],
             "target_steps": list(standing["steps_to_target"].values()),
             "judged": list(standing["judged"].values()),
+            "open": standing["answer"] is not None and standing["answer"]["verdict"] == "open",
             "basin": None if standing["basin"] is None else standing["basin"]["decades"],
             **{key: standing[key] for key in _KEPT},
         }
@@ -127,7 +128,7 @@ def optimizers_report(path: Path = OPTIMIZERS_FILE) -> str:
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     about = (
         f"{len(tasks)} tasks. Loss above the best contender's on the same task, in per cent of it, at the tuned rate, "
-        f"means over {len(rows[0]['judged'])} seeds; **bold** where a contender cannot be told apart from the best. "
+        f"means over {len(rows[0]['judged'])} seeds; **bold** where an optimizer is not distinguishable from the best. "
         "(untuned) is at the optimizer's default rate, at no tuning cost."
     )
     parts = [about, _across(rows, tasks)]
@@ -182,7 +183,7 @@ def _table(own: Sequence[dict[str, Any]]) -> str:
         lines.append(
             [
                 row["name"],
-                _number(row["lr"]) + (" (edge)" if row["at_edge"] else ""),
+                _number(row["lr"]) + (" (open)" if row.get("open") else " (edge)" if row.get("at_edge") else ""),
                 _number(row["value"]),
                 _number(row["train_loss"]),
                 f"{reached[len(row['target_steps']) // 2]:.0f}" if most else "never",

@@ -34,7 +34,6 @@ __all__ = [
     "Pick",
     "Sweep",
     "answer",
-    "available",
     "default_lr",
     "pick_with",
     "sweep",
@@ -57,6 +56,8 @@ class Pick:
         wall: Wall time ÷ that of a training, where the tool measures it.
         note: Why there is no answer, or a word on it.
         interval: The range of rates that the tool calls good, where it gives one.
+        code: Of its verdict, where it has one.
+        sure: How probable it calls it that the rate is as good as promised, where it does.
     """
 
     tool: str
@@ -66,6 +67,8 @@ class Pick:
     note: str = ""
     interval: tuple[float, float] | None = None
     wall: float | None = None
+    code: str = ""
+    sure: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,12 @@ class Conditions:
 
 
 def default_lr(task: Task) -> float:
-    """Return the rate that people take without a search: AdamW 1e-3, momentum 0.1."""
-    assert isinstance(task.optimizer, str)
-    return OPTIMIZERS[task.optimizer].default_lr
+    """Return the rate that people take without a search: 1e-3 with Adam and its variants, 0.1 with SGD."""
+    if isinstance(task.optimizer, str):
+        return OPTIMIZERS[task.optimizer].default_lr
+    with isolated_rng(task.seed):
+        built = build_optimizer(task, build_model(task), 1.0)
+    return OPTIMIZERS["sgd" if isinstance(built, torch.optim.SGD) else "adamw"].default_lr
 
 
 def pick_with(picker: str, task: Task, conditions: Conditions | None = None) -> list[Pick]:
@@ -319,7 +325,7 @@ def _range_test(task: Task, conditions: Conditions) -> list[Pick]:
             steps=_RANGE_TEST_STEPS * conditions.more_steps,
             seed=task.seed if conditions.shuffle is None else conditions.shuffle,
         )
-    pick = _checked("stepsize range_test", found.lr, found.calls, task, str(found.verdict))
+    pick = _checked("stepsize range_test", found.lr, found.calls, task, found.status)
     return [replace(pick, interval=_as_pair(found.interval))]
 
 
@@ -327,23 +333,31 @@ def _as_pair(interval: Any) -> tuple[float, float] | None:
     return None if interval is None else (float(interval[0]), float(interval[1]))
 
 
-def _find(tool: str, budget: float, task: Task, _conditions: Conditions) -> list[Pick]:
+def _find(budget: float | None, task: Task, _conditions: Conditions) -> list[Pick]:
     stepsize: Any = importlib.import_module("stepsize")
-    found = stepsize.find(task, budget=budget)
+    found = stepsize.find(task) if budget is None else stepsize.find(task, budget=budget)
     pick = Pick(
-        tool,
+        _find_name(budget),
         found.lr,
-        float(f"{found.cost.trainings:.4g}"),
+        float(f"{found.cost.full_runs:.4g}"),
         note=str(found.verdict),
-        interval=_as_pair(found.interval),
-        wall=float(f"{found.cost.wall:.3g}"),
+        interval=_as_pair(getattr(found, "as_good", None) or getattr(found, "interval", None)),
+        wall=None if found.cost.wall is None else float(f"{found.cost.wall:.3g}"),
+        code=found.verdict.code,
+        sure=getattr(found, "sure", None),
     )
     return [pick]
 
 
+def _find_name(budget: float | None) -> str:
+    return "stepsize find" if budget is None else f"stepsize find, budget {budget:g}"
+
+
+_FINDS: dict[str, float | None] = {
+    "stepsize": None, "stepsize-1": 1.0, "stepsize-3": 3.0, "stepsize-10": 10.0, "stepsize-30": 30.0,
+}  # fmt: skip
 PICKERS: dict[str, Callable[[Task, Conditions], list[Pick]]] = {
-    "stepsize": partial(_find, "stepsize find", 1.0),
-    "stepsize-3": partial(_find, "stepsize find, budget 3", 3.0),
+    **{picker: partial(_find, budget) for picker, budget in _FINDS.items()},
     "range-test": _range_test,
     "torch-lr-finder": _torch_lr_finder,
     "lightning": _lightning,
@@ -351,28 +365,26 @@ PICKERS: dict[str, Callable[[Task, Conditions], list[Pick]]] = {
     "fixed": _fixed,
 }
 TOOLS_OF: dict[str, tuple[str, ...]] = {  # the tools that each picker answers for
-    "stepsize": ("stepsize find",),
-    "stepsize-3": ("stepsize find, budget 3",),
+    **{picker: (_find_name(budget),) for picker, budget in _FINDS.items()},
     "range-test": ("stepsize range_test",),
     "torch-lr-finder": ("torch-lr-finder",),
     "lightning": ("Lightning tuner",),
     "sweep": (*FASTAI_RULES, "argmin ÷ 10, raw", "argmin ÷ 10, smoothed"),
     "fixed": ("fixed default",),
 }
-_PUBLIC_NAMES = {"stepsize": "find", "stepsize-3": "find", "range-test": "range_test"}
-
-
-def available(picker: str) -> bool:
-    """Return whether stepsize has the verb that ``picker`` calls; other people's tools fail by themselves."""
-    name = _PUBLIC_NAMES.get(picker)
-    return name is None or hasattr(importlib.import_module("stepsize"), name)
 
 
 def answer(picker: str, task: Task, conditions: Conditions | None = None) -> list[Pick]:
-    """Let ``picker`` answer; whatever it raises is its answer too, since a user would have met it."""
+    """Let ``picker`` answer; whatever it raises is its answer too, since a user would have met it.
+
+    Raises:
+        ImportError: If the tool is not installed here, which says nothing of it.
+    """
     began = time.perf_counter()
     try:
         return pick_with(picker, task, conditions)
+    except ImportError:
+        raise
     except Exception as failure:  # noqa: BLE001 - every tool fails in its own way
         seconds = float(f"{time.perf_counter() - began:.3g}")
         note = f"{type(failure).__name__}: {failure}"

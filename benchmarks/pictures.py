@@ -1,73 +1,34 @@
-"""Pictures of the records for docs/benchmarks.md: regret, searches, verdicts and the guard."""
+"""Pictures of the records for docs/benchmarks.md: regret, verdicts and the guard."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from benchmarks.combos import Combo
 from benchmarks.guard_faults import FAULTS, FAULTS_FILE
+from benchmarks.methods import methods_chart, reached
 from benchmarks.record import read_rows
-from benchmarks.regret import REGRET_FILE
-from benchmarks.searches import SEARCHES_FILE
-from benchmarks.searches_picture import searches_chart, searches_info
+from benchmarks.regret import REGRET_FILE, SEARCHES_FILE
 from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, nearest
 from stepsize.views import save_chart
 from stepsize.views.layers import layered, rows
-from stepsize.views.theme import ANSWER, HEIGHT, INK, MUTED, SERIES, WARNING, WIDTH, header, themed
+from stepsize.views.theme import ANSWER, INK, MUTED, SERIES, WARNING, WIDTH, header, themed
 
 if TYPE_CHECKING:
     import altair as alt
 
 __all__ = [
-    "PICTURES_FOLDER", "Bar", "Curve", "Kept", "draw_all", "guard_chart", "guard_info", "regret_chart", "regret_info",
-    "verdicts_chart", "verdicts_info",
+    "PICTURES_FOLDER", "Bar", "Kept", "draw_all", "guard_chart", "guard_info", "verdicts_chart", "verdicts_info",
 ]  # fmt: skip
 
 Row = Mapping[str, Any]
 
 PICTURES_FOLDER = Path(__file__).parent.parent / "docs" / "images" / "benchmarks"
-# The tools that most people would reach for, and of the rules on a sweep the best and the best known.
-_TOLD: dict[str, tuple[str, list[int]]] = {
-    "stepsize find, budget 3": (ANSWER, [7, 3]),
-    "stepsize find": (ANSWER, []),
-    "stepsize range_test": (SERIES[0], []),
-    "torch-lr-finder": (SERIES[1], []),
-    "Lightning tuner": (SERIES[2], []),
-    "fastai valley": (SERIES[3], []),
-    "argmin ÷ 10, smoothed": (INK, [2, 2]),
-    "fixed default": (MUTED, [8, 3, 2, 3]),
-}
-_LEAST, _MOST = 0.001, 1.0  # of the axis of regret
-_LABEL_GAP = 16.0  # pixels between two labels, at least
-_LEADER = 22  # pixels from the end of a curve to its label
 _SAID = {"too low": SERIES[3], "fine": ANSWER, "too high or diverged": WARNING, "cannot tell": "#D5D9DE"}
 _BAR = 0.06  # half the width of a bar, in decades
 _CLOSE = 0.02  # above the undisturbed loss
-
-
-@dataclass(frozen=True)
-class Curve:
-    """How often a tool's picks cost less than so much.
-
-    Attributes:
-        tool: Its name.
-        regrets: Of all picks, in ascending order; infinite for a pick that diverged and where there was no answer.
-        cost: The median, in trainings; NaN where none is known.
-    """
-
-    tool: str
-    regrets: tuple[float, ...]
-    cost: float
-
-    def share(self, regret: float) -> float:
-        """Return the share of all picks with at most this regret."""
-        return sum(value <= regret for value in self.regrets) / len(self.regrets)
 
 
 @dataclass(frozen=True)
@@ -112,26 +73,12 @@ def draw_all(folder: Path = PICTURES_FOLDER) -> list[Path]:
     """Draw every record that is there into ``folder``; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures: Iterable[tuple[str, Path, Callable[[Sequence[Row]], alt.LayerChart | alt.VConcatChart]]] = (
-        ("regret", REGRET_FILE, lambda read: regret_chart(regret_info(read))),
-        ("searches", SEARCHES_FILE, lambda read: searches_chart(searches_info(read, read_rows(REGRET_FILE)))),
+        ("regret", SEARCHES_FILE, lambda read: methods_chart(reached(read, read_rows(REGRET_FILE)))),
         ("verdicts", VERDICTS_FILE, lambda read: verdicts_chart(verdicts_info(read))),
         ("guard", FAULTS_FILE, lambda read: guard_chart(guard_info(read))),
     )
     found = ((name, draw, read_rows(path)) for name, path, draw in pictures)
     return [save_chart(draw(read), folder / f"{name}.svg") for name, draw, read in found if read]
-
-
-def regret_info(read: Iterable[Row], tools: Iterable[str] = tuple(_TOLD)) -> list[Curve]:
-    """Return the curve of each of the tools on the tasks that were held out of the design."""
-    kept = [row for row in read if "regret" in row and Combo(row["task"], row["optimizer"]).held_out]
-    curves = []
-    for tool in tools:
-        own = [row for row in kept if row["tool"] == tool]
-        if own:
-            regrets = sorted(math.inf if row["lr"] is None or row["diverged"] else row["regret"] for row in own)
-            costs = [row["cost"] for row in own if row["cost"] is not None]
-            curves.append(Curve(tool, tuple(regrets), float(np.median(costs)) if costs else math.nan))
-    return curves
 
 
 def verdicts_info(read: Iterable[Row]) -> dict[str, list[Bar]]:
@@ -156,35 +103,6 @@ def guard_info(read: Iterable[Row]) -> list[Kept]:
             close = sum(row[loss] <= (1 + _CLOSE) * row["undisturbed"] for row in own)
             found += [Kept(fault, guard, close, len(own))] if own else []
     return found
-
-
-def regret_chart(curves: Sequence[Curve]) -> alt.LayerChart:
-    """Return the picture of the curves: the share of picks against the regret, each with its name at its end."""
-    import altair as alt
-
-    look = alt.Axis(values=[k * 10.0**e for e in (-3, -2, -1) for k in (1, 2, 5)] + [_MOST], format="~%", tickCount=10)
-    x = alt.X("x:Q", title="regret (log axis)", scale=alt.Scale(type="log", domain=[_LEAST, _MOST]), axis=look)
-    y = alt.Y("y:Q", title="share of picks with at most this regret", axis=alt.Axis(format="%"))
-    y = y.scale(domain=[0, 1])
-    names = [curve.tool for curve in curves]
-    colours, dashes = zip(*(_TOLD[name] for name in names), strict=True)
-    colour = alt.Color("tool:N", legend=None, scale=alt.Scale(domain=names, range=list(colours)))
-    dash = alt.StrokeDash("tool:N", legend=None, scale=alt.Scale(domain=names, range=list(dashes)))
-    stairs = alt.Chart(rows(corner for curve in curves for corner in _stairs(curve)), name="curves")
-    ends = alt.Chart(rows(_labels(curves)))
-    text = ends.properties(name="labels").mark_text(align="left", baseline="middle", fontSize=12, dx=3)
-    chart = layered(
-        stairs.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
-        ends.mark_rule(opacity=0.6).encode(
-            x=alt.value(WIDTH), x2=alt.value(WIDTH + _LEADER), y=_pixels("end:Q"), y2="place:Q", color=colour
-        ),
-        text.encode(x=alt.value(WIDTH + _LEADER), y=_pixels("place:Q"), text="text:N", color=colour),
-    )
-    told = (
-        f"{len(curves[0].regrets)} picks a tool on tasks that nothing was tuned on; further left and higher is better.",
-        "A pick that diverged, and no answer, count as never. In brackets: the median cost in trainings.",
-    )
-    return themed(chart.properties(title=header("How much a recommended rate loses", told)))
 
 
 def verdicts_chart(panels: Mapping[str, Sequence[Bar]]) -> alt.VConcatChart:
@@ -233,32 +151,6 @@ def _stacked(times: float, said: Sequence[str]) -> list[Bar]:
             bars.append(Bar(times, name, before / len(said), (before + count) / len(said), count, len(said)))
         before += count
     return bars
-
-
-def _stairs(curve: Curve) -> list[dict[str, Any]]:
-    """Return the corners of the share within the axis, from its left edge to its right one."""
-    inside = sorted({value for value in curve.regrets if _LEAST < value < _MOST})
-    return [{"x": value, "y": curve.share(value), "tool": curve.tool} for value in (_LEAST, *inside, _MOST)]
-
-
-def _labels(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """Return a label a curve in pixels: where the curve ends, and a place beside it that no other label takes."""
-    middle = {curve.tool: float(np.median(curve.regrets)) for curve in curves}
-    ordered = sorted(curves, key=lambda curve: (-curve.share(_MOST), middle[curve.tool]))
-    found: list[dict[str, Any]] = []
-    for curve in ordered:
-        end = HEIGHT * (1 - curve.share(_MOST))
-        place = max(end, found[-1]["place"] + _LABEL_GAP if found else 0.0)
-        text = curve.tool if math.isnan(curve.cost) else f"{curve.tool} ({curve.cost:.2g})"
-        found.append({"tool": curve.tool, "text": text, "end": end, "place": place})
-    return found
-
-
-def _pixels(field: str) -> alt.Y:
-    """Return a vertical encoding whose values are pixels already."""
-    import altair as alt
-
-    return alt.Y(field, scale=None, axis=None)
 
 
 def _bars(bars: Sequence[Bar], title: str, *, height: int, below: str | None) -> alt.LayerChart:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.combos import Combo, build, rounded
-from benchmarks.peers import Conditions, Pick, answer, available
+from benchmarks.peers import Conditions, Pick, answer
 from benchmarks.record import RECORDS_FOLDER, commit, header, read_rows, write_record
 from benchmarks.tables import markdown_table
 from benchmarks.workers import Progress, each_done
@@ -55,13 +55,9 @@ def compute_ranges(
     """Make every test that is missing, and write the record after each."""
     rows = {_key(row): row for row in read_rows(path) if not _goes(row, redo, combos, seeds)}
     head = header("ranges")
-    absent = [picker for picker in pickers if not available(picker)]
-    if absent:
-        print(f"skipped, since stepsize has no such verb yet: {', '.join(absent)}")
     jobs = [
         RangeJob(picker, combo, seed, variant)
         for picker in pickers
-        if picker not in absent
         for combo in combos
         for seed in seeds
         for variant in VARIANTS

@@ -1,34 +1,45 @@
-"""How much worse than with the best rate a training ends at the rate that each tool picks."""
+"""How far above the best loss a training ends at the rate that each method picks.
+
+Searches of full-length runs are replayed on the ground truth; everything that needs runs of its own is called for real.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.combos import OPTIMIZERS, Combo, all_combos, build, rounded
-from benchmarks.peers import PICKERS, TOOLS_OF, Pick, answer, available
+from benchmarks.combos import Combo, rounded
+from benchmarks.peers import PICKERS, TOOLS_OF, Pick, answer
 from benchmarks.record import RECORDS_FOLDER, commit, header, read_rows, write_record
+from benchmarks.replay import SETS, Case, Truth, all_cases, load_truth, replayed
+from benchmarks.searches import SEARCHES
 from benchmarks.truth import open_log
 from benchmarks.truth_curve import TruthCurve
 from benchmarks.workers import Progress, each_done
-from stepsize.optimizers import OPTIMIZERS as CATALOG
 
 __all__ = [
     "REGRET_FILE",
+    "SEARCHES_FILE",
     "PickJob",
-    "compute_regret",
+    "case_of",
+    "compute_picks",
+    "compute_replays",
     "kept_rows",
     "load_curves",
+    "load_truths",
     "make_picks",
     "missing_jobs",
+    "score_picks",
     "scored",
 ]
 
 REGRET_FILE = RECORDS_FOLDER / "regret.json"
-_SCORES = ("regret", "regret_error", "diverged", "picked_to_best")
+SEARCHES_FILE = RECORDS_FOLDER / "searches.json"
+_SCORES = ("regret", "regret_error", "diverged", "picked_to_best", "holds_best")
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,44 +47,66 @@ class PickJob:
     """One call of one picker."""
 
     picker: str
-    combo: Combo
+    case: Case
     seed: int
 
 
-def compute_regret(
-    combos: Sequence[Combo],
+def compute_replays(truths: Iterable[Truth], *, redo: Iterable[str] = (), path: Path = SEARCHES_FILE) -> None:
+    """Replay every search on every truth that its record lacks, and write the record."""
+    again = set(redo)
+    rows = {_replay_key(row): row for row in read_rows(path) if row["search"] not in again}
+    for truth in truths:
+        known = len(rows)
+        for name, peer in SEARCHES.items():
+            for budget in peer.budgets:
+                fresh = _where(truth.case) | {"search": name, "trials": budget}
+                if _replay_key(fresh) not in rows:
+                    seeds = range(peer.repeats or truth.full.seeds)
+                    found = [replayed(peer.search, truth, budget, seed) for seed in seeds]
+                    regrets = [rounded(regret) for _, regret, _ in found]
+                    spent = rounded(sum(spent for *_, spent in found) / len(found))
+                    rows[_replay_key(fresh)] = fresh | {"spent": spent, "regret": regrets}
+        if len(rows) > known:
+            write_record(path, header("regret"), sorted(rows.values(), key=_replay_order))
+            print(f"{truth.case.name}: replayed", flush=True)
+
+
+def compute_picks(
+    cases: Sequence[Case],
     seeds: Sequence[int],
     *,
     pickers: Sequence[str],
-    redo: Sequence[str],
-    path: Path,
-    truth: Path,
-    workers: int,
-    status: Path | None,
+    redo: Sequence[str] = (),
+    path: Path = REGRET_FILE,
+    workers: int = 1,
+    status: Path | None = None,
 ) -> None:
-    """Let every picker answer that has not yet, score all answers against the truth, and write the record."""
-    unknown = sorted({*pickers, *redo} - PICKERS.keys())
+    """Let every picker answer that has not yet, and write the record."""
+    unknown = sorted({*pickers, *redo} - PICKERS.keys() - SEARCHES.keys())
     if unknown:
         raise SystemExit(f"no such picker: {', '.join(unknown)}; known: {', '.join(PICKERS)}")
-    rows = kept_rows(path, {tool for picker in redo for tool in TOOLS_OF[picker]}, combos, seeds)
+    rows = kept_rows(path, {tool for picker in redo for tool in TOOLS_OF.get(picker, ())}, cases, seeds)
     head = header("regret")
-    absent = [picker for picker in pickers if not available(picker)]
-    if absent:
-        print(f"skipped, since stepsize has no such verb yet: {', '.join(absent)}")
-    jobs = missing_jobs(rows, combos, seeds, [picker for picker in pickers if picker not in absent])
+    jobs = missing_jobs(rows, cases, seeds, pickers)
     progress = Progress("regret", float(len(jobs)), workers, status)
     for job, result in each_done(make_picks, jobs, workers):
         rows.update({_key(row): row for row in _rows_of(job, result)})
         write_record(path, head, _in_order(rows))
-        progress.advance(1.0, f"{job.picker} {job.combo.name} seed {job.seed}")
-    curves = load_curves(all_combos(), truth)
-    write_record(path, head, [scored(row, curves) for row in _in_order(rows)])
-    progress.say(f"done; {len(curves)} of {len(all_combos())} tasks × optimizers have their truth; in {path}")
+        progress.advance(1.0, f"{job.picker} {job.case.name} seed {job.seed}")
+
+
+def score_picks(truths: Mapping[Case, Truth], path: Path = REGRET_FILE) -> None:
+    """Score the kept picks again, against the truth as it is now."""
+    rows = {_key(row): row for row in read_rows(path)}
+    fresh = [scored(row, truths) for row in _in_order(rows)]
+    if fresh != list(rows.values()):
+        write_record(path, header("regret"), fresh)
 
 
 def make_picks(job: PickJob) -> list[Pick]:
-    """Let the picker answer."""
-    return answer(job.picker, build(job.combo, seed=job.seed))
+    """Let the picker answer, on a training whose ground truth is still its own."""
+    job.case.check()
+    return answer(job.picker, job.case.build(seed=job.seed))
 
 
 def load_curves(combos: Sequence[Combo], folder: Path) -> dict[Combo, TruthCurve]:
@@ -92,50 +125,66 @@ def load_curves(combos: Sequence[Combo], folder: Path) -> dict[Combo, TruthCurve
     return curves
 
 
-def scored(row: Mapping[str, Any], curves: Mapping[Combo, TruthCurve]) -> dict[str, Any]:
-    """Return ``row`` with its regret; without an answer it is that of the optimizer's default rate."""
-    combo = Combo(row["task"], row["optimizer"])
-    curve = curves.get(combo)
+def scored(row: Row, truths: Mapping[Case, Truth]) -> dict[str, Any]:
+    """Return ``row`` with its regret; without an answer it is that of the optimizer's usual rate."""
+    case = case_of(row)
     fresh = {name: value for name, value in row.items() if name not in _SCORES}
-    if curve is None:
+    if case not in truths:
         return fresh
-    lr = row["lr"] if row["lr"] is not None else CATALOG[combo.optimizer].default_lr
-    regret = curve.regret(lr)
-    values = (
-        rounded(regret.value),
-        None if math.isnan(regret.error) else rounded(regret.error),
-        regret.diverged,
-        None if row["lr"] is None else rounded(row["lr"] / curve.best_lr),
-    )
-    return fresh | dict(zip(_SCORES, values, strict=True))
+    curve = truths[case].full
+    regret = curve.regret(case.usual if row["lr"] is None else row["lr"])
+    values = {
+        "regret": rounded(regret.value),
+        "regret_error": None if math.isnan(regret.error) else rounded(regret.error),
+        "diverged": regret.diverged,
+        "picked_to_best": None if row["lr"] is None else rounded(row["lr"] / curve.best_lr),
+    }
+    if row.get("interval") is not None:
+        low, high = row["interval"]
+        values["holds_best"] = bool(low <= curve.best_lr <= high)
+    return fresh | values
 
 
-def kept_rows(path: Path, redone: set[str], combos: Sequence[Combo], seeds: Sequence[int]) -> dict[Any, dict[str, Any]]:
-    """Return the rows of the record but those of the tools ``redone`` on ``combos`` with ``seeds``."""
+def case_of(row: Row) -> Case:
+    """Return the case that a row of either record is of."""
+    return Case(row["task"], row["optimizer"], row.get("set", SETS[0]))
 
-    def goes(row: Mapping[str, Any]) -> bool:
-        return row["tool"] in redone and Combo(row["task"], row["optimizer"]) in combos and row["seed"] in seeds
+
+def load_truths(cases: Iterable[Case]) -> dict[Case, Truth]:
+    """Return the truth of each case that has one."""
+    return {truth.case: truth for truth in load_truth(cases)}
+
+
+def kept_rows(path: Path, redone: set[str], cases: Sequence[Case], seeds: Sequence[int]) -> dict[Any, dict[str, Any]]:
+    """Return the rows of the record but those of the tools ``redone`` on ``cases`` with ``seeds``."""
+
+    def goes(row: Row) -> bool:
+        return row["tool"] in redone and case_of(row) in cases and row["seed"] in seeds
 
     return {_key(row): row for row in read_rows(path) if not goes(row)}
 
 
 def missing_jobs(
-    rows: Mapping[Any, Any], combos: Sequence[Combo], seeds: Sequence[int], pickers: Sequence[str]
+    rows: Mapping[Any, Any], cases: Sequence[Case], seeds: Sequence[int], pickers: Sequence[str]
 ) -> list[PickJob]:
     """Return the calls of ``pickers`` that have not left a row of every one of their tools yet."""
 
     def is_missing(job: PickJob) -> bool:
-        wanted = {(tool, job.combo.task, job.combo.optimizer, job.seed) for tool in TOOLS_OF[job.picker]}
+        wanted = {(tool, job.case, job.seed) for tool in TOOLS_OF[job.picker]}
         return not wanted <= rows.keys()
 
-    jobs = [PickJob(picker, combo, seed) for picker in pickers for combo in combos for seed in seeds]
+    jobs = [PickJob(picker, case, seed) for picker in pickers for case in cases for seed in seeds]
     return [job for job in jobs if is_missing(job)]
+
+
+def _where(case: Case) -> dict[str, Any]:
+    return {"set": case.set, "task": case.task, "optimizer": case.optimizer}
 
 
 def _rows_of(job: PickJob, result: list[Pick] | Exception) -> list[dict[str, Any]]:
     if isinstance(result, Exception):  # the process died, not the tool
         raise result
-    where = {"task": job.combo.task, "optimizer": job.combo.optimizer, "seed": job.seed}
+    where = {**_where(job.case), "seed": job.seed}
     return [{"tool": pick.tool, **where, **kept_values(pick), "commit": commit()} for pick in result]
 
 
@@ -149,19 +198,19 @@ def kept_values(pick: Pick) -> dict[str, Any]:
     return values | {"lr": lr, "cost": None if math.isnan(pick.cost) else pick.cost}
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str, int]:
-    return row["tool"], row["task"], row["optimizer"], row["seed"]
+def _key(row: Row) -> tuple[str, Case, int]:
+    return row["tool"], case_of(row), row["seed"]
+
+
+def _replay_key(row: Row) -> tuple[str, int, Case]:
+    return row["search"], row["trials"], case_of(row)
+
+
+def _replay_order(row: Row) -> tuple[int, int, int]:
+    return list(SEARCHES).index(row["search"]), row["trials"], all_cases().index(case_of(row))
 
 
 def _in_order(rows: Mapping[Any, dict[str, Any]]) -> list[dict[str, Any]]:
     tools = [tool for names in TOOLS_OF.values() for tool in names]
-    tasks = [combo.task for combo in all_combos()]
-    return sorted(
-        rows.values(),
-        key=lambda row: (
-            tools.index(row["tool"]),
-            tasks.index(row["task"]),
-            OPTIMIZERS.index(row["optimizer"]),
-            row["seed"],
-        ),
-    )
+    cases = all_cases()
+    return sorted(rows.values(), key=lambda row: (tools.index(row["tool"]), cases.index(case_of(row)), row["seed"]))

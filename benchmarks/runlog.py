@@ -59,6 +59,11 @@ class RunLog:
             _compare(path, content["fingerprint"], self.fingerprint)
             self._rows = {row.key: row for row in (Row(*values) for values in content["runs"])}
 
+    @classmethod
+    def read(cls, path: Path) -> RunLog:
+        """Return the runs in ``path``, whatever definition of the task they belong to."""
+        return cls(path, json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+
     @property
     def rows(self) -> tuple[Row, ...]:
         """All runs, by steps, seed and rate."""

@@ -1,130 +1,96 @@
-"""Searches of full-length trainings, replayed on the truth: what 3, 10 and 30 trials of each kind of search reach.
-
-A trial costs a whole training, so nobody can afford to repeat such searches often; here a trial at any rate takes the
-loss that the truth has for one of its seeds, linear in log lr between the rates of its grid. The rate that the search
-picks is judged by the truth's other seeds.
-"""
+"""Searches of full-length runs that people make by hand or with optuna, in the form in which they are replayed."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.combos import all_combos, rounded
-from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
-from benchmarks.regret import load_curves
-from benchmarks.tables import percent
-from benchmarks.truth_curve import TruthCurve
+from benchmarks.find_replay import find_search
+from benchmarks.replay import Price, Replay, Search
 
-__all__ = ["SEARCHES", "SEARCHES_FILE", "compute_searches", "quantiles", "replayed", "searches_report"]
+__all__ = ["SEARCHES", "Peer"]
 
-SEARCHES_FILE = RECORDS_FOLDER / "searches.json"
-TRIALS = (3, 10, 30)
-SEEDS = range(20)  # of the samplers; the grid has none, and is repeated over the truth's seeds only
-LOW, HIGH = 1e-5, 1.0
-Loss = Callable[[float], float]
+LOW, HIGH = 1e-5, 1.0  # of the searches that do not start from the usual rate
 
 
-def grid(loss: Loss, trials: int, _seed: int) -> float:
-    """Return the best of evenly spaced rates."""
-    rates = [float(LOW * (HIGH / LOW) ** (k / (trials - 1))) for k in range(trials)]
-    return min(rates, key=loss)
+@dataclass(frozen=True)
+class Peer:
+    """A search, and how it is replayed.
 
-
-def at_random(loss: Loss, trials: int, seed: int) -> float:
-    """Return the best of rates drawn at random."""
-    draw = np.random.default_rng(seed)
-    rates = [float(LOW * (HIGH / LOW) ** share) for share in draw.random(trials)]
-    return min(rates, key=loss)
-
-
-def optuna_tpe(loss: Loss, trials: int, seed: int) -> float:
-    """Return the best rate of an optuna study with its default sampler."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    study.optimize(lambda trial: loss(trial.suggest_float("lr", LOW, HIGH, log=True)), n_trials=trials)
-    return float(study.best_params["lr"])
-
-
-SEARCHES: dict[str, Callable[[Loss, int, int], float]] = {
-    "grid": grid,
-    "random": at_random,
-    "optuna TPE": optuna_tpe,
-}
-
-
-def replayed(curve: TruthCurve, search: str, trials: int, seed: int) -> tuple[float, float]:
-    """Return the rate that a search picks, and its regret, judged by the seeds that it did not see.
-
-    Args:
-        curve: The truth, of two seeds or more.
-        search: A key of :data:`SEARCHES`.
-        trials: How many trainings it has.
-        seed: Of the sampler; which of the truth's seeds it trains on follows from it.
+    Attributes:
+        search: What picks the rate.
+        budgets: In full runs.
+        repeats: With how many seeds; 0 repeats it over the truth's seeds only, since it draws nothing at random.
     """
-    seen = seed % curve.seeds
-    others = [at for at in range(curve.seeds) if at != seen]
-    logs = np.log(curve.lrs)
-    picked = SEARCHES[search](lambda lr: float(np.interp(math.log(lr), logs, curve.losses[seen])), trials, seed)
-    judge = replace(curve, losses=curve.losses[others], diverged=curve.diverged[others])
-    return picked, judge.regret(picked).value
+
+    search: Search
+    budgets: tuple[float, ...] = (3, 10, 30)
+    repeats: int = 20
 
 
-def compute_searches(truth: Path, path: Path = SEARCHES_FILE) -> None:
-    """Replay every search on every truth, and write the record."""
-    rows: list[dict[str, Any]] = []
-    for combo, curve in load_curves(all_combos(()), truth).items():
-        for search in SEARCHES:
-            for trials in TRIALS:
-                seeds = range(curve.seeds) if search == "grid" else SEEDS
-                found = [replayed(curve, search, trials, seed) for seed in seeds]
-                rows.append(
-                    {
-                        "search": search,
-                        "trials": trials,
-                        "task": combo.task,
-                        "optimizer": combo.optimizer,
-                        "held_out": combo.held_out,
-                        "regret": [rounded(regret) for _, regret in found],
-                    }
-                )
-        print(f"{combo.name}: done", flush=True)
-    write_record(path, header("searches"), rows)
+def _best(run: Replay, rates: Iterable[float]) -> float:
+    """Return the rate with the lowest loss; none that diverged, unless all did."""
+    ended = [(diverged, loss, lr) for lr in rates for loss, diverged in [run(lr)]]
+    return min(ended)[2]
 
 
-def searches_report(path: Path = SEARCHES_FILE) -> str:
-    """Return the table of the record: median / p90 / worst regret by search and number of trials."""
-    rows = read_rows(path)
-    if not rows:
-        return "No record yet: `python -m benchmarks searches`."
-    lines = [
-        "Median / p90 / worst regret, each task × optimizer with the same weight; one seed a trial, range 1e-5 … 1, "
-        "the pick judged by the seeds that the search did not see.",
-        "",
-        "| trials | " + " | ".join(SEARCHES) + " |",
-        "| --- | " + " | ".join("---" for _ in SEARCHES) + " |",
-    ]
-    for trials in TRIALS:
-        cells = [_cell([row for row in rows if row["search"] == name and row["trials"] == trials]) for name in SEARCHES]
-        lines.append(f"| {trials} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _usual(_run: Replay, usual: float, *_others: object) -> float:
+    """Take the usual rate."""
+    return usual
 
 
-def _cell(rows: Sequence[dict[str, Any]]) -> str:
-    return " / ".join(map(percent, quantiles(rows, (0.5, 0.9, 1.0))))
+def _around(decades: float) -> Search:
+    """Return the search that trains rates evenly around the usual one, ``decades`` apart."""
+
+    def search(run: Replay, usual: float, _price: Price, budget: float, _seed: int) -> float:
+        half = (int(budget) - 1) / 2
+        return _best(run, [usual * 10 ** (decades * (k - half)) for k in range(int(budget))])
+
+    return search
 
 
-def quantiles(rows: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> list[float]:
-    """Return the regrets at ``shares`` over the rows, each row having the same weight however many seeds it holds."""
-    values = np.concatenate([np.asarray(row["regret"]) for row in rows])
-    weights = np.concatenate([np.full(len(row["regret"]), 1 / len(row["regret"])) for row in rows])
-    order = np.argsort(values)
-    middles = (np.cumsum(weights[order]) - 0.5 * weights[order]) / weights.sum()
-    return [float(np.interp(share, middles, values[order])) for share in shares]
+def _grid(run: Replay, _usual: float, _price: Price, budget: float, _seed: int) -> float:
+    """Train evenly spaced rates."""
+    return _best(run, [_in_range(k / (budget - 1)) for k in range(int(budget))])
+
+
+def _at_random(run: Replay, _usual: float, _price: Price, budget: float, seed: int) -> float:
+    """Train rates that are drawn evenly on a log scale."""
+    return _best(run, map(_in_range, np.random.default_rng(seed).random(int(budget))))
+
+
+def _in_range(share: float) -> float:
+    return float(LOW * (HIGH / LOW) ** share)
+
+
+def _optuna(sampler: str) -> Search:
+    """Return the search that an optuna study with this sampler makes."""
+
+    def search(run: Replay, _usual: float, _price: Price, budget: float, seed: int) -> float:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+        def objective(trial: Any) -> float:
+            return run(trial.suggest_float("lr", LOW, HIGH, log=True))[0]
+
+        study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=seed))
+        study.optimize(objective, n_trials=int(budget))
+        return float(study.best_params["lr"])
+
+    return search
+
+
+SEARCHES: Mapping[str, Peer] = {
+    "stepsize find": Peer(find_search, (0.3, 1, 3, 5, 10, 30), repeats=0),
+    "usual rate": Peer(_usual, (0,), repeats=0),
+    "usual rate, a tenth, ten times": Peer(_around(1.0), (3,), repeats=0),
+    "usual rate and half decades around": Peer(_around(0.5), (5,), repeats=0),
+    "grid": Peer(_grid, repeats=0),
+    "random": Peer(_at_random),
+    "optuna TPE": Peer(_optuna("TPESampler")),
+    "optuna GP": Peer(_optuna("GPSampler"), repeats=5),
+}

@@ -15,7 +15,7 @@ import torch
 from benchmarks.combos import GRID, Combo, build, midpoints, rounded
 from benchmarks.runlog import Row, RunLog
 from benchmarks.workers import Progress, each_done
-from stepsize.training import Task, train
+from stepsize.training import Run, Task, train
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import build_model, build_optimizer, rung_schedule
@@ -29,7 +29,9 @@ __all__ = [
     "missing",
     "near_best",
     "open_log",
+    "row_of",
     "run_job",
+    "trained",
 ]
 
 TRUTH_FOLDER = Path(__file__).parent / "truth"
@@ -99,13 +101,21 @@ def open_log(combo: Combo, folder: Path = TRUTH_FOLDER, *, known: Mapping[str, A
 
 def run_job(job: Job) -> Row:
     """Train once, and return what is kept of it."""
-    task = build(job.combo)
-    run = train(task, job.lr, seed=job.seed, steps=job.steps)
+    return trained(build(job.combo), job.lr, job.seed, job.steps)
+
+
+def trained(task: Task, lr: float, seed: int, steps: int) -> Row:
+    """Train ``task`` once, and return what is kept of it."""
+    return row_of(train(task, lr, seed=seed, steps=steps))
+
+
+def row_of(run: Run) -> Row:
+    """Return what is kept of a run."""
     metric = next(iter(run.evaluations[-1].metrics.values()), None) if run.evaluations else None
     return Row(
-        lr=job.lr,
-        seed=job.seed,
-        steps=job.steps,
+        lr=run.setting.lr,
+        seed=run.setting.seed,
+        steps=run.setting.steps,
         val=_finite(run.val_loss),
         train=_finite(run.train_loss),
         metric=_finite(metric),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,12 @@ class TruthCurve:
     cap: float
 
     @classmethod
-    def of(cls, rows: Iterable[Row], cap: float) -> TruthCurve | None:
-        """Build the curve from the seeds whose grid is complete; None where there is no such seed."""
+    def of(cls, rows: Iterable[Row], cap: float, grid: Sequence[float] = GRID) -> TruthCurve | None:
+        """Build the curve from the seeds that have all of ``grid``, at the rates that they share; None without any."""
         by_seed: dict[int, dict[float, Row]] = {}
         for row in rows:
             by_seed.setdefault(row.seed, {})[row.lr] = row
-        complete = [runs for _, runs in sorted(by_seed.items()) if all(lr in runs for lr in GRID)]
+        complete = [runs for _, runs in sorted(by_seed.items()) if all(lr in runs for lr in grid)]
         if not complete:
             return None
         shared = sorted(set.intersection(*(set(runs) for runs in complete)))
@@ -104,6 +104,24 @@ class TruthCurve:
         """Return each seed's loss at ``lr``, linear in log lr between the rates of the grid, shape ``(seeds,)``."""
         logs = np.log(self.lrs)
         return np.asarray([np.interp(math.log(lr), logs, losses) for losses in self.losses])
+
+    def of_seeds(self, seeds: Sequence[int]) -> TruthCurve:
+        """Return the curve of some of the seeds."""
+        return replace(self, losses=self.losses[seeds], diverged=self.diverged[seeds])
+
+    def served(self, lr: float, seed: int) -> tuple[float, bool]:
+        """Return what a run at ``lr`` would end with under ``seed``: its loss, and whether it diverged.
+
+        A run diverges where the nearer of the two rates of the grid around it does; beside such a rate the loss is that
+        of the nearer one, since a curve that falls off a cliff is no line there.
+        """
+        place = float(np.interp(math.log(lr), np.log(self.lrs), np.arange(len(self.lrs))))
+        nearer, around = round(place), {math.floor(place), math.ceil(place)}
+        if self.diverged[seed, nearer]:
+            return self.cap, True
+        if any(self.diverged[seed, at] for at in around):
+            return float(self.losses[seed, nearer]), False
+        return float(np.interp(place, np.arange(len(self.lrs)), self.losses[seed])), False
 
     def regret(self, lr: float) -> Regret:
         """Return what choosing ``lr`` instead of the best rate costs."""

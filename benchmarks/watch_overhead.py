@@ -99,14 +99,14 @@ def measure(name: str, device: str = "cpu") -> Overhead:
         probes.piece(_FIRST)
         bare = min(plain.piece(3) for _ in range(3))
         steps = max(4, round(_SECONDS / bare))
-        ratios: tuple[list[float], list[float]] = ([], [])
-        for _ in range(_ROUNDS):
+        bare_time, times = 0.0, [0.0, 0.0]
+        # a training spends more of its budget at first: quick ones are made to their end
+        for _ in range(min(_ROUNDS, max(1, (_STEPS - _FIRST) // steps))):
             before = plain.piece(steps)
             took = [signals.piece(steps), probes.piece(steps)]
-            after = plain.piece(steps)
-            for kept, seconds in zip(ratios, took, strict=True):
-                kept.append(2 * seconds / (before + after) - 1)
-    later = [statistics.median(kept) for kept in ratios]
+            bare_time += (before + plain.piece(steps)) / 2
+            times = [one + seconds for one, seconds in zip(times, took, strict=True)]
+    later = [one / bare_time - 1 for one in times]
     whole = [(_FIRST * first + (_STEPS - _FIRST) * one) / _STEPS for one in later]
     parameters = [p.numel() for p in plain.net.parameters()]
     return Overhead(name, sum(parameters), len(parameters), device, 1e3 * bare, first, *whole)

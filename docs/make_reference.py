@@ -20,16 +20,16 @@ import stepsize
 from stepsize import errors, schedules
 
 _TITLES = {  # of the rooms that people meet; another one is called by its own name
-    "finder": "Finding a rate",
+    "study": "Finding a rate: find, sweep, compare",
     "training": "Tasks and trainings",
     "schedules": "Schedules",
     "monitor": "Watching and guarding",
-    "search": "Sweeps and comparisons",
+    "probe": "Range test and profile",
     "optimizers": "Optimizers, adapting rates",
     "curves": "Reading curves",
     "store": "The store",
     "tasks": "Built-in tasks",
-    "integrations": "Other frameworks",
+    "frameworks": "Other frameworks",
     "errors": "Errors",
 }
 

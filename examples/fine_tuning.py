@@ -78,7 +78,7 @@ def main() -> None:
         found = stepsize.find(task, budget=6)
         assert found.lr is not None
         run = stepsize.train(task, found.lr)
-        print(f"{name}: lr {found.lr:.2g} for the head, unseen loss {run.val_loss:.3f}. {found.verdict}")
+        print(f"{name}: lr {found.lr:.2g} for the head, unseen loss {run.val_loss:.3f}. {found.answer}")
 
 
 if __name__ == "__main__":

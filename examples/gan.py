@@ -69,7 +69,7 @@ def main() -> None:
     gan = Gan()
     batches = [ring(BATCH) for _ in range(300)]
     found = stepsize.range_test(gan.step, gan.optimizers, batches)
-    print(f"suggested: both rates times {found.multiplier:.0f}. {found.verdict}")
+    print(f"suggested: both rates times {found.multiplier:.0f}. {found.status}")
     print(f"both networks and optimizers put back: {found.restored}")
     print("distance of made points from the ring, both rates multiplied:")
     for multiplier in (1.0, 10.0, 100.0):

@@ -61,9 +61,9 @@ def main() -> None:
     first = task(schedules.cosine(warmup="10%"))
     found = stepsize.find(first, budget=1)
     assert found.lr is not None
-    low, high = found.interval or (found.lr, found.lr)
-    print(f"peak rate {found.lr:.2g} ({low:.2g} to {high:.2g}) for {found.cost.trainings:.2f} trainings")
-    print(found.verdict)
+    low, high = found.as_good or (found.lr, found.lr)
+    print(f"peak rate {found.lr:.2g} ({low:.2g} to {high:.2g}) for {found.cost.full_runs:.2f} full runs")
+    print(found.answer)
     print("unseen loss at that rate:")
     for name, schedule in (("cosine", first.schedule), ("wsd", schedules.wsd(warmup="10%", cooldown="20%"))):
         run = stepsize.train(task(schedule), found.lr)

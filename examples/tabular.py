@@ -27,8 +27,8 @@ def main() -> None:
         print(f"  {advice.sentence}")
     swept = stepsize.sweep(task, lr=(1e-4, 0.1), trials=9, seeds=3)
     print(swept.status)
-    for outcome in sorted((run.outcome for run in swept.runs), key=lambda one: (one.job.trial.lr, one.job.seed)):
-        print(f"  lr {outcome.job.trial.lr:<8.2g} seed {outcome.job.seed}: unseen loss {outcome.val_loss:.4f}")
+    for run in sorted(swept.runs, key=lambda one: (one.lr, one.seed)):
+        print(f"  lr {run.lr:<8.2g} seed {run.seed}: unseen loss {run.val_loss:.4f}")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,18 @@ def test_a_public_name_loads_its_room_on_first_use() -> None:
     assert fresh("import sys, stepsize; stepsize.Task; print('torch' in sys.modules)").strip() == "True"
 
 
+def test_a_room_loads_no_more_than_its_verb_needs() -> None:
+    loaded = "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+    store = fresh(f"import sys, stepsize; stepsize.Store; {loaded}").split()
+    train = fresh(f"import sys, stepsize; stepsize.train; {loaded}").split()
+    find = fresh(f"import sys, stepsize; stepsize.find; {loaded}").split()
+
+    assert {"torch", "optuna", "scipy", "altair"}.isdisjoint(store)
+    assert {"optuna", "scipy", "altair", "sqlalchemy"}.isdisjoint(train)
+    assert {"optuna", "altair", "sqlalchemy", "ray"}.isdisjoint(find)
+
+
 def test_the_lazy_table_is_what_type_checkers_see() -> None:
     assert names_for_type_checkers()
     assert names_for_type_checkers() == stepsize._HOMES

@@ -12,12 +12,12 @@ from benchmarks.claims import from_runs, from_truth
 from benchmarks.claims.campaign import CLAIMS_FILE
 from benchmarks.claims.effects import Part, verdict_of
 from benchmarks.claims.finals import Finals, load_finals
-from benchmarks.claims.from_records import search_parts
+from benchmarks.claims.from_records import REPLAYED, search_parts
 from benchmarks.claims.rules import RULES
 from benchmarks.combos import Combo
 from benchmarks.record import read_rows
-from benchmarks.regret import REGRET_FILE
-from benchmarks.searches import SEARCHES_FILE
+from benchmarks.regret import REGRET_FILE, SEARCHES_FILE, case_of
+from benchmarks.replay import SETS
 
 __all__ = ["Answer", "Material", "answer_of", "load_material"]
 
@@ -62,8 +62,12 @@ class Answer:
 
 def load_material(path: Path = CLAIMS_FILE) -> Material:
     """Read the records and the truth."""
-    picks = [row for row in read_rows(REGRET_FILE) if "regret" in row]
-    return Material(read_rows(path), load_finals(), picks, read_rows(SEARCHES_FILE), judged(BY_SCHEDULE_FILE))
+    picks, searches = (
+        [row for row in read_rows(record) if "regret" in row and case_of(row).set == SETS[0]]
+        for record in (REGRET_FILE, SEARCHES_FILE)
+    )
+    searches = [row for row in searches if row["search"] in REPLAYED]
+    return Material(read_rows(path), load_finals(), picks, searches, judged(BY_SCHEDULE_FILE))
 
 
 def answer_of(number: int, material: Material) -> Answer:

@@ -64,7 +64,7 @@ _TEXTS = {
         Ten full trainings on a grid or at random find a good rate, three do not. Of the range tests none is
         surely below 10 %: the best three have a median regret of 7 to 10 %, and lose more than that on ten of
         the 24 or more. With ten trainings a plain grid does better (0.9 %) than random draws (4.4 %) and
-        optuna's sampler (5.4 %), which is no wonder with a single number to search. `stepsize find`, for one
+        optuna's sampler (5.2 %), which is no wonder with a single number to search. `stepsize find`, for one
         training, has 3.4 %; it was designed on half of these tasks.
     """,
     10: """

@@ -12,12 +12,8 @@ if TYPE_CHECKING:
     from stepsize import schedules as schedules
     from stepsize.curves import PlateauRule as PlateauRule
     from stepsize.curves import suggest as suggest
-    from stepsize.finder import find as find
-    from stepsize.finder import profile as profile
-    from stepsize.finder import range_test as range_test
-    from stepsize.finder import range_test_task as range_test_task
-    from stepsize.integrations import to_keras as to_keras
-    from stepsize.integrations import to_optax as to_optax
+    from stepsize.frameworks import to_keras as to_keras
+    from stepsize.frameworks import to_optax as to_optax
     from stepsize.monitor import Finding as Finding
     from stepsize.monitor import Guard as Guard
     from stepsize.monitor import Watch as Watch
@@ -29,9 +25,13 @@ if TYPE_CHECKING:
     from stepsize.optimizers import translate as translate
     from stepsize.optimizers.adaptive import Adapted as Adapted
     from stepsize.optimizers.adaptive import adapt as adapt
-    from stepsize.search import compare as compare
-    from stepsize.search import sweep as sweep
+    from stepsize.probe import profile as profile
+    from stepsize.probe import range_test as range_test
+    from stepsize.probe import range_test_task as range_test_task
     from stepsize.store import Store as Store
+    from stepsize.study import compare as compare
+    from stepsize.study import find as find
+    from stepsize.study import sweep as sweep
     from stepsize.tasks import build_task as build_task
     from stepsize.training import Bound as Bound
     from stepsize.training import Metric as Metric
@@ -59,24 +59,24 @@ _HOMES = {
     "Task": "stepsize.training",
     "adapt": "stepsize.optimizers.adaptive",
     "bind": "stepsize.training",
-    "compare": "stepsize.search",
+    "compare": "stepsize.study",
     "counterfactual": "stepsize.training",
     "build_task": "stepsize.tasks",
     "diagnose": "stepsize.monitor",
-    "find": "stepsize.finder",
+    "find": "stepsize.study",
     "follow": "stepsize.training",
     "from_torch": "stepsize.training",
     "Population": "stepsize.training",
     "Store": "stepsize.store",
     "preview_torch": "stepsize.training",
-    "profile": "stepsize.finder",
-    "range_test": "stepsize.finder",
-    "range_test_task": "stepsize.finder",
+    "profile": "stepsize.probe",
+    "range_test": "stepsize.probe",
+    "range_test_task": "stepsize.probe",
     "schedules": "stepsize",
     "suggest": "stepsize.curves",
-    "sweep": "stepsize.search",
-    "to_keras": "stepsize.integrations",
-    "to_optax": "stepsize.integrations",
+    "sweep": "stepsize.study",
+    "to_keras": "stepsize.frameworks",
+    "to_optax": "stepsize.frameworks",
     "train": "stepsize.training",
     "translate": "stepsize.optimizers",
     "Watch": "stepsize.monitor",

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
+from functools import partial
 
 import pytest
 import torch
@@ -77,6 +80,18 @@ def test_a_tool_that_raises_is_recorded_as_no_answer() -> None:
     picks = answer("sweep", task)
     assert [pick.lr for pick in picks] == [None] * len(TOOLS_OF["sweep"])
     assert {pick.note for pick in picks} == {"ZeroDivisionError: by design"}
+
+
+def test_a_tool_that_is_not_installed_gives_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    with pytest.raises(ImportError):
+        answer("lightning", plain_task())
+
+
+def test_the_usual_rate_of_an_optimizer_made_by_a_function_is_that_of_its_family() -> None:
+    sgd = dataclasses.replace(plain_task(), optimizer=partial(torch.optim.SGD, momentum=0.95), epochs=None)
+    adam = dataclasses.replace(plain_task(), optimizer=partial(torch.optim.AdamW, weight_decay=0.1), epochs=None)
+    assert [pick_with("fixed", task)[0].lr for task in (sgd, adam)] == [0.1, 1e-3]
 
 
 @pytest.mark.parametrize(("picker", "package"), [("torch-lr-finder", "torch_lr_finder"), ("lightning", "lightning")])

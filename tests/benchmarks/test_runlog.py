@@ -69,3 +69,10 @@ def test_the_same_run_made_again_replaces_the_first(tmp_path: Path) -> None:
     log.add([MADE])
     log.add([Row(*(*MADE.key, 9.0, 9.0, None, None, 1.0))])
     assert [row.val for row in log.rows] == [9.0]
+
+
+def test_a_log_is_read_as_it_is_whatever_the_task_has_become(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    RunLog(path, {"task": "old"}).add([Row(0.1, 0, 10, 1.0, 1.0, None, None, 0.5)])
+    assert RunLog.read(path).fingerprint == {"task": "old"}
+    assert len(RunLog.read(path).rows) == 1

@@ -159,8 +159,11 @@ def test_ctrl_c_ends_with_one_line(invoke: Invoke, write_task: WriteTask, comman
         (("train", "digits-mlp", "--lr", "1e"), "'--lr': must be a number; got '1e'. For example 0.01 or 3e-3"),
         (("schedule", "cosine 9", "--lr", "1e"), "'--lr': must be a number; got '1e'. For example 0.01 or 3e-3"),
         (("schedule", "cosine 9", "--weight-decay", "x"), "'--weight-decay': must be a number; got 'x'."),
-        (("find", "digits-mlp", "--budget", "1x"), "'--budget': must be a number; got '1x'. For example 0.01 or 3e-3"),
-        (("find", "digits-mlp", "--gain", "x"), "'--gain': must be a number; got 'x'."),
+        (("find", "digits-mlp", "--budget", "1y"), "budget must be a positive number of full runs, or a time such as"),
+        (
+            ("find", "digits-mlp", "--until", "x"),
+            "'--until': must be a fraction or a percentage; got 'x'. For example 2%",
+        ),
         (("translate", "x", "--from", "sgd"), "'LR': must be a number; got 'x'. For example 0.01 or 3e-3"),
     ],
 )

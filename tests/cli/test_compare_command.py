@@ -18,7 +18,7 @@ def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
     task = stepsize.build_task("cancer-mlp", steps=30, device="cpu")
     found = stepsize.compare(task, ["sgd", "adam"], trials=4, seeds=2)
     told = json.loads(done.stdout)
-    assert told["verdict"] == found.verdict.code
+    assert told["verdict"] == found.verdict
     assert [one["name"] for one in told["rounds"][0]["standings"]] == [
         one.contender.name for one in found.rounds[0].standings
     ]
@@ -34,14 +34,16 @@ def test_people_read_a_table_and_a_verdict_and_it_goes_on_where_it_was(invoke: I
     done = invoke("compare", task, *SMALL, "--plot", "c.svg")
     assert done.exit_code == 0, done.stderr
     head = next(line for line in done.stdout.splitlines() if "val loss" in line)
-    for column in ("lr", "± seeds", "train loss", "steps to", "basin", "lost from", "tuning"):
+    for column in ("lr", "std over seeds", "train loss", "steps to", "as good (×)", "diverges at", "tuning"):
         assert column in head
-    assert "tuned with 4 trainings on one seed (cost in trainings), then trained on 2 others" in done.stdout
+    assert "tuned with 4 runs on one seed (cost in full runs), then trained on 2 others" in done.stdout
+    assert "contender" not in done.stdout
+    assert "Next: " in done.stderr
     assert Path("c.svg").read_text(encoding="utf-8").startswith("<svg")
-    assert "12 of 12 trainings" in done.stderr
+    assert "12 of 12 runs" in done.stderr
     again = invoke("compare", task, *SMALL, "--json")
     kept = json.loads(again.stdout)
-    assert kept["cost"]["trainings"] > 5
+    assert kept["cost"]["full_runs"] > 5
     assert again.exit_code == 0
     assert Path("stepsize.db").is_file()
 

@@ -1,8 +1,9 @@
-"""`stepsize find` gives the library's answer: as a table for people, as JSON for machines, as a chart."""
+"""`stepsize find` gives the library's answer: in words for people, as JSON for machines, as a chart."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,96 +13,143 @@ import stepsize
 from stepsize.cli.find import EXAMPLE
 from stepsize.views import number_text
 
-KEYS = {"lr", "interval", "verdict", "cost", "curve", "restored"}
+KEYS = {"lr", "as_good", "sure", "verdict", "reason", "cost", "next", "curve", "conditions", "restored"}
+NOTHING_LEARNED = "task = make(loss=lambda output, target: 0 * output.sum() + 1)"
+STOPS = """\
+calls = 0
+
+def loss(output, target):
+    global calls
+    calls += 1
+    if calls == {}:
+        raise KeyboardInterrupt
+    return nn.functional.mse_loss(output, target)
+
+task = make(loss=loss)"""
 
 
 def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
     done = invoke(
-        "find",
-        "cancer-mlp",
-        "--budget",
-        "0.9",
-        "--steps",
-        "200",
-        "--seed",
-        "3",
-        "--gain",
-        "1",
+        "find", "cancer-mlp", "--budget", "2.5", "--until", "3%", "--steps", "80", "--seed", "3", "--device", "cpu",
         "--json",
-        "--device",
-        "cpu",
-    )
+    )  # fmt: skip
 
-    found = stepsize.find(stepsize.build_task("cancer-mlp", steps=200, device="cpu"), 0.9, seed=3, gain=1)
+    found = stepsize.find(stepsize.build_task("cancer-mlp", steps=80, device="cpu"), 0.03, 2.5, seed=3)
 
     told = json.loads(done.stdout)
     assert set(told) >= KEYS
     assert told["lr"] == found.lr
     assert {run["seed"] for run in told["curve"]["runs"]} == {3}
-    assert told["verdict"] == found.verdict.code
+    assert (told["verdict"], told["reason"], told["sure"]) == (found.verdict, found.answer.reason, found.sure)
     assert told["curve"] == json.loads(json.dumps(found.to_json()["curve"]))
-    assert done.exit_code == (0 if found.verdict.trustworthy else 3)
+    assert done.exit_code == 0
     assert done.stderr == ""
 
 
-def test_people_read_the_rate_what_it_is_for_and_what_it_cost(invoke: Invoke, write_task: WriteTask) -> None:
-    task = write_task("task = make(steps=400)")
+def test_people_read_the_rate_the_range_the_verdict_what_it_is_for_and_what_it_cost(
+    invoke: Invoke, write_task: WriteTask
+) -> None:
+    task = write_task()
 
-    told = json.loads(invoke("find", task, "--gain", "1", "--json").stdout)
-    done = invoke("find", task, "--gain", "1")
+    told = json.loads(invoke("find", task, "--budget", "4", "--json").stdout)
+    done = invoke("find", task, "--budget", "4")
 
     assert done.exit_code == 0
-    assert f"learning rate  {number_text(told['lr'])} " in done.stdout
-    assert "SGD, schedule constant, 400 steps, batch size 32, judged by validation loss" in done.stdout
-    assert "of 1 trainings in" in done.stdout
-    assert f"{told['verdict'].capitalize()}. {told['reason']}" in done.stdout
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert f"learning rate {number_text(told['lr'])}" in lines, "on a line of its own"
+    assert f"as good from {number_text(told['as_good'][0])} to {number_text(told['as_good'][1])}" in lines
+    assert f"{told['verdict'].capitalize()}. {told['reason']}" in lines
+    assert "valid for  SGD, schedule constant, 60 steps, batch size 32" in done.stdout
+    cost = told["cost"]
+    assert f"{number_text(cost['full_runs'])} full runs in {cost['runs']} runs, " in done.stdout
+    assert "(budget 4 full runs)" in done.stdout
 
 
-def test_progress_and_the_next_command_go_to_stderr(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("find", write_task(), "--optimizer", "adam", "--steps", "400")
+def test_a_settled_answer_says_how_to_train_with_it(invoke: Invoke, write_task: WriteTask) -> None:
+    task = write_task()
+    options = ("--budget", "30", "--until", "40%", "--optimizer", "adam", "--steps", "80")
 
-    assert "find small:" in done.stderr
-    assert "steps at lr" in done.stderr
-    assert "best so far" in done.stderr
-    assert "Train with it: stepsize train mine.py --lr" in done.stderr
-    assert done.stderr.rstrip().endswith("--optimizer adam --steps 400")
+    told = json.loads(invoke("find", task, *options, "--json").stdout)
+    done = invoke("find", task, *options)
+
+    assert told["verdict"] in ("settled", "flat")
+    train = f"stepsize train mine.py --lr {number_text(told['lr'])} --optimizer adam --steps 80"
+    assert told["next"] == train
+    assert done.stderr.rstrip().endswith(f"Train with it: {train}")
     assert "stepsize train" not in done.stdout
+    assert invoke(*shlex.split(train)[1:]).exit_code == 0, "it can be pasted"
 
 
-def test_without_unseen_data_the_verdict_says_so(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("find", write_task("task = make(val=None, steps=400)"))
+def test_an_open_answer_exits_with_zero_and_says_how_to_search_on(invoke: Invoke, write_task: WriteTask) -> None:
+    task = write_task()
+
+    done = invoke("find", task, "--budget", "2", "--until", "0.001", "--store", "s.db", "--name", "mine", "--json")
+
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert told["verdict"] == "open"
+    assert told["next"] == "stepsize find mine.py --until 0.001 --store s.db --name mine --budget 4"
+    further = json.loads(invoke(*shlex.split(told["next"])[1:], "--json").stdout)
+    first, second = told["curve"]["runs"], further["curve"]["runs"]
+    assert second[: len(first)] == first
+    assert len(second) > len(first)
+
+
+@pytest.mark.parametrize(("given", "doubled"), [("0.3", "1"), ("2s", "4s"), ("40s", "1.33min")])
+def test_the_larger_budget_has_the_unit_of_the_smaller(
+    invoke: Invoke, write_task: WriteTask, given: str, doubled: str
+) -> None:
+    task = write_task("task = make(loss=lambda output, target: nn.functional.mse_loss(output, target), steps=40)")
+    told = json.loads(invoke("find", task, "--budget", given, "--until", "20%", "--json").stdout)
+    if told["verdict"] in ("settled", "flat"):
+        assert told["next"].startswith("stepsize train mine.py --lr ")
+    else:
+        assert told["next"] == f"stepsize find mine.py --until 0.2 --budget {doubled}"
+
+
+def test_progress_says_what_is_tried_and_why(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("find", write_task(), "--budget", "9", "--until", "0.0001", "--steps", "64")
+
+    told = [line for line in done.stderr.splitlines() if line.startswith("find small (9 full runs): ")]
+    assert 5 <= len(told) <= 10
+    assert "short run of 16 steps to locate the rate: lr " in done.stderr
+    assert "full run: lr " in done.stderr
+    assert " so far, as good from " in told[-1]
+    assert "at most " in told[0]
+
+
+def test_without_validation_data_the_verdict_says_so(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("find", write_task("task = make(val=None)"), "--budget", "2")
 
     assert done.exit_code == 0
-    assert "judged by training loss" in done.stdout
-    assert "There are no unseen data" in done.stdout
+    assert "No validation data: the training loss selected" in done.stdout
 
 
 def test_one_batch_is_enough(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("find", write_task("task = make(train=[(x, y)], val=[(x, y)], steps=400)"))
+    done = invoke("find", write_task("task = make(train=[(x, y)], val=[(x, y)])"), "--budget", "2")
 
     assert done.exit_code == 0
     assert "batch size 64" in done.stdout
 
 
 def test_the_chart_is_saved_and_its_path_told(invoke: Invoke, write_task: WriteTask, tmp_path: Path) -> None:
-    done = invoke("find", write_task("task = make(steps=400)"), "--plot", "lr.svg")
+    done = invoke("find", write_task(), "--budget", "2", "--plot", "lr.svg")
 
     assert done.exit_code == 0
     assert f"Chart saved to {tmp_path / 'lr.svg'}" in done.stderr
-    assert "lr curve of small" in (tmp_path / "lr.svg").read_text(encoding="utf-8")
+    assert "Loss vs. learning rate: small" in (tmp_path / "lr.svg").read_text(encoding="utf-8")
 
 
-def test_an_answer_that_cannot_be_trusted_exits_with_three(
+def test_no_answer_exits_with_three_and_asks_to_look_at_the_model(
     invoke: Invoke, write_task: WriteTask, tmp_path: Path
 ) -> None:
-    cut_off = "task = make(loss=lambda output, target: 0 * output.sum() + 1)"  # nothing can be learned
-
-    done = invoke("find", write_task(cut_off), "--plot", "lr.svg")
+    done = invoke("find", write_task(NOTHING_LEARNED), "--budget", "5", "--plot", "lr.svg")
 
     assert done.exit_code == 3
-    assert "learning rate  none" in done.stdout
-    assert "No answer." in done.stdout
-    assert "Train with it" not in done.stderr
+    assert "learning rate" not in done.stdout
+    assert "No answer. No rate from " in done.stdout
+    assert "Train for more steps, or check the data and the loss." in done.stderr
+    assert done.stderr.rstrip().endswith("Next: stepsize profile mine.py")
     assert (tmp_path / "lr.svg").exists()
 
 
@@ -111,18 +159,57 @@ def test_where_the_budget_pays_for_nothing_there_is_no_chart_and_it_is_said(
     done = invoke("find", write_task(), "--budget", "0.001", "--plot", "lr.svg", "--json")
 
     assert done.exit_code == 3
-    assert json.loads(done.stdout)["curve"]["runs"] == []
-    assert "No chart: nothing was trained." in done.stderr
+    told = json.loads(done.stdout)
+    assert told["curve"]["runs"] == []
+    assert told["next"] == "stepsize find mine.py --budget 1"
+    assert "No chart: no run has ended." in done.stderr
     assert not (tmp_path / "lr.svg").exists()
 
 
-@pytest.mark.parametrize("budget", ["0", "-1", "nan"])
+def test_ctrl_c_prints_what_is_known_and_how_to_continue(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("find", write_task(STOPS.format(150)), "--budget", "20", "--store", "s.db", "--until", "0.0001")
+
+    assert done.exit_code == 130
+    assert "learning rate " in done.stdout
+    assert "Open. " in done.stdout
+    again = "stepsize find mine.py --until 0.0001 --store s.db --budget 20"
+    assert done.stderr.rstrip().endswith(f"Stopped. The runs are saved. Continue with: {again}")
+
+
+def test_ctrl_c_without_a_store_says_that_nothing_was_saved(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("find", write_task(STOPS.format(150)), "--budget", "20", "--until", "0.0001", "--json")
+
+    assert done.exit_code == 130
+    told = json.loads(done.stdout)
+    assert told["cost"]["stopped"] == "interrupted"
+    assert told["next"] == "stepsize find mine.py --until 0.0001 --budget 20"
+    assert "Nothing was saved; with --store FILE" in done.stderr
+
+
+def test_ctrl_c_before_any_training_is_one_line(invoke: Invoke, write_task: WriteTask) -> None:
+    done = invoke("find", write_task(STOPS.format(1)), "--budget", "20")
+
+    assert done.exit_code == 130
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == ["Stopped before there was an answer."]
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "soon"])
 def test_a_budget_must_be_positive(invoke: Invoke, write_task: WriteTask, budget: str) -> None:
     done = invoke("find", write_task(), "--budget", budget)
 
     assert done.exit_code == 2
-    assert "Error: budget must be a positive number of trainings; got" in done.stderr
+    assert "Error: budget must be a positive number of full runs, or a time such as '90s', '10min'" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("until", ["0", "1", "200%", "2"])
+def test_until_must_be_a_fraction(invoke: Invoke, write_task: WriteTask, until: str) -> None:
+    done = invoke("find", write_task(), "--until", until)
+
+    assert done.exit_code == 2
+    assert "Error: until must be a fraction between 0 and 1; got" in done.stderr
+    assert "Write 2% as 0.02" in done.stderr
 
 
 def test_its_help_has_an_example(invoke: Invoke) -> None:

@@ -14,9 +14,11 @@ from rich.console import Console
 
 from stepsize.cli import progress
 from stepsize.cli.output import print_json, strict
-from stepsize.cli.progress import metered, search_watcher
-from stepsize.training import Progress, Setting
-from stepsize.training.runs import Watcher
+from stepsize.cli.progress import find_watcher, metered
+from stepsize.curves.answer import Answer
+from stepsize.study import FindProgress, StudyProgress
+from stepsize.training import Progress, Run, Setting
+from stepsize.training.runs import Divergence
 
 
 class Heard:
@@ -27,11 +29,6 @@ class Heard:
 
     def __call__(self, share: float, now: str, best: str = "") -> None:
         self.told.append((share, now, best))
-
-
-def trained(watch: Watcher, setting: Setting, losses: list[float]) -> None:
-    for step, loss in enumerate(losses, start=1):
-        watch(Progress(setting, step, loss))
 
 
 def test_numbers_that_json_cannot_hold_become_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,39 +83,32 @@ def test_a_terminal_sees_title_share_and_the_best_even_where_quiet_is_asked_for(
     assert "best so far: lr 0.02" in shown
 
 
-def test_a_search_tells_its_share_of_the_budget_and_what_runs() -> None:
+def told(
+    running: Setting | None, *, step: int = 5, fraction: float = 0.25, lr: float | None = 0.02, run: Run | None = None
+) -> tuple[float, str, str]:
+    """Return what the meter is told of one moment of a search that has taken ten seconds."""
+    answer = Answer(lr, None if lr is None else (0.01, 0.05), 0.5, 0.1, 0.02, 0.01, "open", "Because.", "Go on.")
+    moment = StudyProgress(
+        "s", 3, 0, 1.0, 0.0, 10.0, 0, 0, (), (), run, None if running is None else Progress(running, step, 0.5)
+    )
     heard = Heard()
-    watch = search_watcher(heard, horizon=100, budget=2.0)
-
-    trained(watch, Setting(0.01, seed=0, steps=10), [1.0] * 10)
-    trained(watch, Setting(0.02, seed=0, steps=10), [2.0] * 10)
-
-    share, now, best = heard.told[-1]
-    assert share == pytest.approx(20 / 100 / 2)
-    assert now == "10 of 100 steps at lr 0.02, loss 2, spent 0.20 of 2 trainings"
-    assert best == "best so far: lr 0.01"
-    assert heard.told[0][2] == ""
+    find_watcher(heard, horizon=1000, seed=7)(FindProgress(moment, answer, "4 full runs", fraction))
+    return heard.told[-1]
 
 
-def test_a_longer_run_outranks_shorter_ones_and_its_end_counts() -> None:
-    heard = Heard()
-    watch = search_watcher(heard, horizon=100, budget=1.0)
-
-    trained(watch, Setting(0.1, seed=0, steps=10), [1.0] * 10)
-    trained(watch, Setting(0.2, seed=0, steps=20), [9.0] * 18 + [3.0] * 2)
-    after_longer = heard.told[-1][2]
-    trained(watch, Setting(0.3, seed=0, steps=20), [0.1] * 18 + [4.0] * 2)
-    trained(watch, Setting(0.4, seed=0, steps=10), [0.0] * 10)
-
-    assert after_longer == heard.told[-1][2] == "best so far: lr 0.2"
+def test_a_search_tells_its_share_of_the_budget_the_answer_so_far_and_the_time_left() -> None:
+    share, now, best = told(Setting(0.01, seed=7, steps=1000))
+    assert share == 0.25
+    assert now == "full run: lr 0.01, step 5, loss 0.5"
+    assert best == "lr 0.02 so far, as good from 0.01 to 0.05, at most 30 s left"
 
 
-def test_a_search_never_claims_more_than_the_whole_budget() -> None:
-    heard = Heard()
-
-    trained(search_watcher(heard, horizon=10, budget=0.1), Setting(0.1, seed=0, steps=10), [1.0] * 10)
-
-    assert max(share for share, _, _ in heard.told) == 1.0
+def test_a_search_tells_why_a_run_is_made() -> None:
+    assert told(Setting(0.01, 7, 250))[1].startswith("short run of 250 steps to locate the rate: lr 0.01, ")
+    assert told(Setting(0.01, 8, 1000))[1].startswith("full run on another seed (8): lr 0.01, ")
+    assert told(None, run=Run(Setting(0.01, 7, 1000), value=0.25))[1] == "run 3 ended: lr 0.01, loss 0.25"
+    fell = Run(Setting(0.01, 7, 1000), divergence=Divergence(3, "it rose"))
+    assert told(None, run=fell)[1] == "run 3 ended: lr 0.01, diverged"
 
 
 def test_a_full_disk_under_the_answer_is_a_sentence() -> None:
@@ -128,3 +118,10 @@ def test_a_full_disk_under_the_answer_is_a_sentence() -> None:
     assert done.returncode == 1
     assert "could not be written" in done.stderr or "could not be read or written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_search_without_an_answer_or_a_forecast_tells_neither() -> None:
+    assert told(None, lr=None, fraction=0.0)[1:] == ("getting ready", "")
+    assert told(None, lr=None, fraction=0.01)[2] == "", "too early to tell"
+    assert told(None, lr=None, fraction=1.0)[2] == ""
+    assert told(None, lr=None, fraction=0.05)[2] == "at most 3 min left"

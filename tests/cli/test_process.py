@@ -59,7 +59,7 @@ print("loaded", *{{name.partition(".")[0] for name in sys.modules}})
 def test_a_task_file_is_answered_on_clean_streams(write_task: WriteTask, tmp_path: Path) -> None:
     task = write_task("print('noise')\ntask = make(steps=400)")
 
-    done = run("find", task, "--json", "--plot", "lr.png", folder=tmp_path)
+    done = run("find", task, "--budget", "2", "--json", "--plot", "lr.png", folder=tmp_path)
 
     assert done.returncode == 0
     assert 0 < json.loads(done.stdout)["lr"] < 10

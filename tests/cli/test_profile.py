@@ -10,7 +10,7 @@ from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
 from stepsize.cli.profile import EXAMPLE
-from stepsize.finder import profile
+from stepsize.probe import profile
 
 
 def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:

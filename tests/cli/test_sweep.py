@@ -29,13 +29,24 @@ def test_it_answers_keeps_its_runs_and_goes_on(
     monkeypatch.chdir(tmp_path)
     assert run(*_SMALL, "--json", "--plot", "s.svg") in (0, 3)
     first: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert {"best", "interval", "curve", "sensitivity", "cost"} <= set(first)
+    assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "sensitivity", "cost"} <= set(first)
     assert (tmp_path / "stepsize.db").is_file()
     assert (tmp_path / "s.svg").read_text(encoding="utf-8").startswith("<svg")
     assert run(*_SMALL, "--json") in (0, 3)
     again = json.loads(capsys.readouterr().out)
     assert again["name"] == first["name"]
     assert again["runs"] == first["runs"]  # taken over, costs to the last digit
+
+
+def test_no_answer_has_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["sweep", "cancer-mlp", "--steps", "3", "--lr", "1e-12:1e-9", "--trials", "3", "--seeds", "1"]
+    assert run(*given, "--store", "none") == 3
+    output = capsys.readouterr()
+    assert "No answer. " in output.out
+    assert "as good from" not in output.out
+    assert run(*given, "--store", "none", "--json") == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verdict"], told["lr"], told["as_good"]) == ("no answer", None, None)
 
 
 def test_without_a_store_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,10 +56,13 @@ def test_without_a_store_nothing_is_left_behind(tmp_path: Path, monkeypatch: pyt
 
 
 def test_it_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(*_SMALL, "--store", str(tmp_path / "own.db"), "--name", "mine")
+    code = run(*_SMALL, "--store", str(tmp_path / "own.db"), "--name", "mine")
     output = capsys.readouterr()
-    assert "learning rate" in output.out
-    assert "mine in" in output.out
+    assert code == 0
+    for words in ("learning rate ", "as good from ", "best configuration", "full runs in", "mine in"):
+        assert words in output.out
+    assert any(f"\n{word}. " in output.out for word in ("Settled", "Flat", "Open"))
+    assert "Next: " in output.err
     assert (tmp_path / "own.db").is_file()
     assert "sweep cancer-mlp: 1 of" in output.err
 

@@ -121,8 +121,8 @@ def test_a_store_of_a_newer_stepsize_is_refused_by_every_command(store: Path, ca
 
 
 def test_a_sweep_that_another_process_writes_is_not_touched(store: Path, capsys: Captured) -> None:
-    from stepsize.search.stored import stored_sweep
     from stepsize.store import Store
+    from stepsize.study.stored import stored_sweep
 
     with Store.open(store) as mine, mine.begin("mine", "sweep", stored_sweep(mine, "mine").spec):
         assert run("sweep", "resume", "mine") in (1, 2)

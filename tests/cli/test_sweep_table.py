@@ -16,7 +16,7 @@ from stepsize.errors import InputError
 BEST = SweepTrial(7, {"lr": 0.0123456, "momentum": 0.9}, 0.0712, seeds=3)
 NEXT = SweepTrial(2, {"lr": 0.05, "optimizer": "adamw"}, 0.08, share=0.25)
 STATE = SweepState(
-    title="sweep digits-mlp", done=12, total=40, diverged=3, best=(BEST, NEXT), interval=(0.005, 0.03), cost=2.375,
+    title="sweep digits-mlp", done=12, total=40, diverged=3, best=(BEST, NEXT), cost=2.375,
     elapsed=65, remaining=3723, rungs=(RungCount(1 / 16, 9, 32, 3), RungCount(0.25, 2, 8), RungCount(1, 1)),
     now="trial 9 at lr 0.1", notes=("First.", "The range was widened to 1 [bold].", "Third.", "Fourth."),
 )  # fmt: skip
@@ -44,14 +44,14 @@ def test_the_table_tells_progress_cost_time_and_what_diverged() -> None:
     assert "12 of 40" in text
     assert "1:05" in text
     assert "about 1:02:03 left" in text
-    assert "spent 2.38 full trainings, 3 of 12 runs diverged" in text
+    assert "spent 2.38 full runs, 3 of 12 runs diverged" in text
     assert "rungs: 1/16: 9 of 32 (3 diverged), 1/4: 2 of 8, full: 1" in text
     assert "now: trial 9 at lr 0.1" in text
 
 
-def test_the_best_stands_in_a_line_with_its_interval_and_above_the_next_in_a_table() -> None:
+def test_the_best_stands_in_a_line_above_the_next_in_a_table() -> None:
     lines = drawn(STATE).splitlines()
-    assert "  best lr 0.0123, momentum 0.9: validation loss 0.0712, best lr likely in 0.005 to 0.03" in lines
+    assert "  best lr 0.0123, momentum 0.9: validation loss 0.0712" in lines
     (head,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["trial", "lr"])
     assert lines[head].split() == ["trial", "lr", "momentum", "optimizer", "validation", "loss", "seeds", "rung"]
     assert lines[head + 1].split() == ["7", "0.0123", "0.9", "0.0712", "3", "full"]
@@ -123,10 +123,10 @@ def test_a_file_gets_a_line_for_each_finished_run_and_each_new_note() -> None:
     assert file.getvalue().splitlines() == [
         "sweep digits-mlp: A [note].",
         "sweep digits-mlp: 12 of 40, trial 2 on 1/4, lr 0.05, optimizer adamw: validation loss 0.08; "
-        "best lr 0.0123, momentum 0.9: 0.0712; spent 2.38 full trainings; about 1:02:03 left",
+        "best lr 0.0123, momentum 0.9: 0.0712; spent 2.38 full runs; about 1:02:03 left",
         "sweep digits-mlp: Another.",
         "sweep digits-mlp: 13 of 40, trial 7 on 30 %, lr 0.0123, momentum 0.9: diverged; "
-        "best lr 0.0123, momentum 0.9: 0.0712; spent 2.38 full trainings; about 1:02:03 left",
+        "best lr 0.0123, momentum 0.9: 0.0712; spent 2.38 full runs; about 1:02:03 left",
     ]
 
 

@@ -56,7 +56,7 @@ def test_two_seeds_that_tell_nothing_say_how_few_they_are_and_how_many_would_do(
     assert found.seeds_needed is not None
     assert found.seeds_needed > 2
     assert found.sentence == (
-        "The first and the second cannot be told apart on 2 shared seeds: they differ by 0.0115. With so few seeds, "
+        "The first and the second are not distinguishable on 2 shared seeds: they differ by 0.0115. With so few seeds, "
         f"differences below 0.11 at 95% do not show; about {found.seeds_needed} seeds would show this one."
     )
 

@@ -15,7 +15,7 @@ from stepsize.cli.app import app
 _ALONE = {"README.md"}  # pages whose Python blocks stand for themselves; on others one goes on with those before it
 _SLOW = {"docs/howto/many-machines.md"}  # starts processes and a Ray cluster
 _SHELLS = ("sh", "bash", "console")
-_FRAMEWORKS = ("lightning", "ray", "transformers")
+_FRAMEWORKS = ("keras", "lightning", "ray", "transformers")
 
 WITH_BLOCKS = [path for path in PAGES if blocks(path, "python", *_SHELLS)]
 COMMANDS = [

@@ -17,7 +17,7 @@ from stepsize.monitor.rules.catalog import RULES as FINDING_RULES
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.adaptive import RULES
 from stepsize.schedules import SCHEDULES, SHAPES
-from stepsize.search import RUNGS, SAMPLERS, WORKERS
+from stepsize.study import RUNGS, SAMPLERS, WORKERS
 from stepsize.tasks import TASKS
 
 _HEADING = re.compile(r"^## (\S+) \{ #(\S+) \}$", flags=re.MULTILINE)
@@ -108,7 +108,7 @@ def test_what_is_not_there_is_noticed() -> None:
 
 
 def test_results_of_verbs_are_explained_too() -> None:
-    assert {"finder.Found", "finder.RangeTest", "search.SweepResult", "monitor.Report"} <= set(sections())
+    assert {"study.Found", "probe.RangeTest", "study.SweepResult", "monitor.Report"} <= set(sections())
 
 
 def test_no_section_shows_the_markup_of_docstrings() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Twin"]
+from stepsize.monitor import Record
+
+__all__ = ["Twin", "held_to"]
 
 
 @dataclass
@@ -18,9 +21,10 @@ class Twin:
     gradients: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
 
-    def look(self) -> None:
+    def look(self, scale: float = 1.0) -> None:
         parameters = list(self.net.parameters())
-        self.gradients.append(torch.cat([p.grad.flatten().clone() for p in parameters if p.grad is not None]).double())
+        gradients = [p.grad.flatten().double() / scale for p in parameters if p.grad is not None]
+        self.gradients.append(torch.cat(gradients).double())
         self.weights.append(torch.cat([p.detach().flatten().clone() for p in parameters]).double())
 
     def cosine(self, step: int) -> float:
@@ -33,3 +37,20 @@ class Twin:
 
     def update_ratio(self, step: int) -> float:
         return float((self.weights[step] - self.weights[step - 1]).norm() / self.weights[step].norm())
+
+
+def held_to(twin: Twin, record: Record, losses: list[float] | None, *, clipped: list[float] | None = None) -> None:
+    """Assert that the signals of every update are those of the twin, which saw the gradients that were applied."""
+    count = len(twin.gradients)
+    times = clipped or [1.0] * count  # signals are those of gradients before clipping
+    if losses is not None:
+        assert record.recent("loss").values == pytest.approx(losses, rel=1e-4)
+    norms = [float(gradient.norm()) / factor for gradient, factor in zip(twin.gradients, times, strict=True)]
+    assert record.recent("grad_norm").values == pytest.approx(norms, rel=1e-3)
+    steps = range(1, count)
+    assert record.recent("cosine").values == pytest.approx([twin.cosine(n) for n in steps], rel=2e-3, abs=1e-4)
+    then = [twin.slopes(n)[0] / times[n - 1] for n in steps]
+    now = [twin.slopes(n)[1] / times[n] for n in steps]
+    assert record.recent("slope_then").values == pytest.approx(then, rel=2e-3, abs=1e-7)
+    assert record.recent("slope_now").values == pytest.approx(now, rel=2e-3, abs=1e-7)
+    assert record.recent("update_ratio").values == pytest.approx([twin.update_ratio(n) for n in steps], rel=1e-3)

@@ -47,14 +47,12 @@ def check_whole(where: str, acknowledged: list[int]) -> None:
         runs = store.runs(STUDY)
         stored = [int(run.value) for run in runs]
         assert stored == list(range(len(stored)))
-        assert [run.position for run in runs] == stored
+        assert sorted(run.id or 0 for run in runs) == [run.id for run in runs]
         assert set(acknowledged) <= set(stored)
         assert len(store.trials(STUDY)) == (len(stored) + 1) // 2
         for run in runs[-3:]:  # those nearest to the kill
-            curve = store.curve(run)
-            assert curve is not None
-            assert curve.values.tolist() == [run.value] * (int(run.value) % 50 + 1)
-            assert [seen.loss for seen in store.evaluations(run)] == [run.value]
+            assert run.losses.tolist() == [run.value] * (int(run.value) % 50 + 1)
+            assert [seen.loss for seen in run.evaluations] == [run.value]
     if "://" not in where:
         with closing(sqlite3.connect(where)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

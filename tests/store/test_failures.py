@@ -35,15 +35,14 @@ def filled(where: Path | str, runs: int = 40) -> bytes:
     """Make a store with runs, and return the bytes of its file."""
     with Store.open(where) as store, store.begin("digits", "sweep", {}) as writer:
         for number in range(runs):
-            writer.add_run(a_run(number), [0.1] * 200)
+            writer.add_run(a_run(number, losses=[0.1] * 200))
     return Path(where).read_bytes()
 
 
 def read_all(where: str) -> None:
     """Read every run and its curve."""
     with Store.open(where) as store:
-        for run in store.runs("digits"):
-            store.curve(run)
+        store.runs("digits")
 
 
 def raised(where: str) -> StepsizeError:

@@ -22,7 +22,7 @@ _JUNK = [b"\xff\x00", "text", "[1, 2", "null", 2**62]
 
 def filled(where: str) -> None:
     with Store.open(where) as store, store.begin("digits", "sweep", {"lr": [1.0]}) as writer:
-        writer.add_run(a_run(), [0.5, 0.25])
+        writer.add_run(a_run(losses=[0.5, 0.25]))
         signals = {"loss": [np.arange(3), np.array([1.0, 0.5, 0.2])]}
         writer.add_signals(WatchRecord(3, datetime.now(UTC), {"code": "fine"}), ("points", signals))
 
@@ -42,11 +42,10 @@ def cells(where: str) -> list[tuple[str, str]]:
 
 def read_everything(where: str) -> None:
     with Store.open(where, create=False) as store:
+        store.tallies()
         for study in store.studies():
             store.trials(study.name)
-            for run in store.runs(study.name):
-                store.curve(run)
-                store.evaluations(run)
+            store.runs(study.name)
             store.findings(study.name)
             store.signals(study.name)
             store.watched(study.name)

@@ -14,9 +14,10 @@ from sqlalchemy.pool import NullPool
 from tests.store.examples import a_run
 
 from stepsize.errors import StoreError, UnknownStudyError
-from stepsize.store import RunRecord, Store, TrialRecord, mirror
+from stepsize.store import Store, mirror
 from stepsize.store.address import as_address
 from stepsize.store.writer import Writer
+from stepsize.training.runs import Run, Setting, Trial
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_values_of_every_kind_have_their_axis(store: Store, opened: Callable[[],
                 "optimizer": optimizer,
                 "momentum": 0.9,
             }
-            writer.add_run(RunRecord(TrialRecord(number, values), 1.0, 0, value=1.0))
+            writer.add_run(Run(Setting(lr, 0, 3), value=1.0, trial=Trial(number, values)))
             mirror(store, "digits", {"lr": (0.001, 0.1), "optimizer": ["sgd", "adamw", "lion"]})
 
     axes = opened().trials[-1].distributions

@@ -171,9 +171,7 @@ def check_as_new(where: str, fresh: str) -> None:
     with Store.open(where) as store:
         [run] = store.runs("digits")
         assert store.findings("digits") == (FindingRecord("too-high", "warning", {"alpha": 0.5}, run.id),)
-        curve = store.curve(run)
-        assert curve is not None
-        assert curve.values.tolist() == [2.0, 1.0, 0.5]
+        assert run.losses.tolist() == [2.0, 1.0, 0.5]
         with store.begin("net", "watch", {}) as writer:
             writer.add_signals(WatchRecord(3, datetime.now(UTC)), ("points", {"loss": [np.arange(3), np.ones(3)]}))
         assert [one.kind for one in store.signals("net")] == ["points"]

@@ -4,42 +4,56 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sqlite3
+import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.store.examples import a_run
+from tests.store.examples import a_run, facts
 
 from stepsize.errors import InputError, StoreError, UnknownStudyError
-from stepsize.store import EvaluationRecord, FindingRecord, RunRecord, Store, TrialRecord
+from stepsize.store import FindingRecord, Store, Tally
+from stepsize.training.runs import Changes, Divergence, Evaluation, Run, Setting, Trial
 
 SPEC: dict[str, Any] = {"lr": (1e-5, 1.0), "sampler": {"name": "tpe", "seed": 0}, "seeds": [0, 1]}
 
 
 def test_a_run_comes_back_with_all_that_it_was(store: Store) -> None:
-    run = RunRecord(
-        trial=TrialRecord(3, {"lr": 0.1 + 0.2, "optimizer": "adamw", "batch_size": 64}),
-        share=1 / 3,
-        seed=2**40,
-        status="Diverged at step 3: the loss is – infinite.",
-        value=math.inf,
-        diverged_at=0.1,
-        train_loss=math.inf,
-        val_loss=1e-300,
+    run = Run(
+        Setting(0.1 + 0.2, 2**40, 10, 32, Changes(momentum=0.9, optimizer="adamw", batch_size=64)),
+        np.array([2.5, 0.1, math.inf, math.nan]),
+        (Evaluation(1, 1e-300, {"accuracy": 0.5}),),
+        Divergence(3, "the loss is – infinite"),
         seconds=0.25,
         passes=7.5,
-        cost=0.01,
         initial="ab" * 32,
-        setting={"steps": 10, "changes": {"momentum": 0.9, "clip": None}},
+        cost=0.01,
+        trial=Trial(3, {"lr": 0.1 + 0.2, "optimizer": "adamw", "batch_size": 64, "momentum": 0.9}),
+        share=1 / 3,
     )
     with store.begin("digits", "sweep", SPEC) as writer:
         added = writer.add_run(run)
 
-    assert store.runs("digits") == (added,)
-    assert added == dataclasses.replace(run, position=0, id=added.id)
+    [again] = store.runs("digits")
+    assert facts(again) == facts(added)
+    assert facts(added) == {**facts(run), "id": repr(added.id)}
+    assert again.status == "Diverged at step 3: the loss is – infinite."
     assert store.trials("digits") == (run.trial,)
+
+
+def test_figures_of_a_run_that_survived_come_back_exactly(store: Store) -> None:
+    run = dataclasses.replace(a_run(losses=[0.3, 0.2]), value=-0.875, train_loss=0.1 + 0.2, val_loss=1e-300)
+    with store.begin("digits", "sweep", {}) as writer:
+        added = writer.add_run(run)
+
+    [again] = store.runs("digits")
+    assert facts(again) == facts(added)
+    assert (again.value, again.train_loss, again.val_loss) == (-0.875, 0.1 + 0.2, 1e-300)
+    assert again.status == "Trained for 2 steps."
 
 
 def test_figures_that_are_not_known_come_back_as_nan(store: Store) -> None:
@@ -59,37 +73,56 @@ def test_runs_come_back_in_the_order_of_telling(store: Store) -> None:
             writer.add_run(a_run(number, share, seed))
 
     assert [run.key for run in store.runs("digits")] == told
-    assert [run.position for run in store.runs("digits")] == [0, 1, 2, 3]
 
 
 def test_losses_and_evaluations_belong_to_their_run(store: Store) -> None:
-    seen = [EvaluationRecord(2, 0.7, {"accuracy": 0.5}), EvaluationRecord(2, math.nan, {"accuracy": math.inf})]
+    seen = (Evaluation(2, 0.7, {"accuracy": 0.5}), Evaluation(2, math.nan, {"accuracy": math.inf}))
     with store.begin("digits", "sweep", {}) as writer:
-        first = writer.add_run(a_run(0), np.array([2.0, 0.1]), seen)
-        second = writer.add_run(a_run(1))
+        writer.add_run(a_run(0, losses=[2.0, 0.1], evaluations=seen))
+        writer.add_run(a_run(1))
+    with store.begin("other", "sweep", {}) as writer:
+        writer.add_run(a_run(0, losses=[3.0], evaluations=seen[:1]))
 
-    curve = store.curve(first)
-    assert curve is not None
-    assert curve.values.tolist() == [2.0, 0.1]
-    assert store.evaluations(first)[0] == seen[0]
-    assert math.isnan(store.evaluations(first)[1].loss)
-    assert store.evaluations(first)[1].metrics == {"accuracy": math.inf}
-    assert store.curve(second) is None
-    assert store.curve(first, "val_loss") is None
-    assert store.evaluations(second) == ()
+    first, second = store.runs("digits")
+    assert first.losses.tolist() == [2.0, 0.1]
+    assert first.evaluations[0] == seen[0]
+    assert math.isnan(first.evaluations[1].loss)
+    assert first.evaluations[1].metrics == {"accuracy": math.inf}
+    assert (len(second.losses), second.evaluations) == (0, ())
+    assert [run.losses.tolist() for run in store.runs("other")] == [[3.0]]
 
 
 def test_a_curve_does_not_grow_without_bound(store: Store) -> None:
     with store.begin("digits", "sweep", {}) as writer:
-        run = writer.add_run(a_run(), np.linspace(2.0, 0.1, 100_000))
+        writer.add_run(a_run(losses=np.linspace(2.0, 0.1, 100_000)))
 
-    curve = store.curve(run)
-    assert curve is not None
-    assert (len(curve.values), curve.length, curve.steps[-1]) == (2_000, 100_000, 99_999)
+    [run] = store.runs("digits")
+    assert (len(run.losses), run.steps[-1], run.status) == (2_000, 99_999, "Trained for 100000 steps.")
+
+
+def test_a_thinned_run_is_stored_again_as_it_is(store: Store) -> None:
+    with store.begin("digits", "sweep", {}) as writer:
+        writer.add_run(a_run(losses=np.linspace(2.0, 0.1, 5_000)))
+    [thinned] = store.runs("digits")
+    with store.begin("copy", "sweep", {}) as writer:
+        writer.add_run(thinned)
+
+    [copied] = store.runs("copy")
+    assert copied.steps.tolist() == thinned.steps.tolist()
+    assert copied.status == "Trained for 5000 steps."
+
+
+def test_studies_are_counted_all_at_once(store: Store) -> None:
+    for name, runs in (("one", 3), ("two", 1), ("three", 0)):
+        with store.begin(name, "sweep", {}) as writer:
+            for count in range(runs):
+                writer.add_run(dataclasses.replace(a_run(count // 2, seed=count), cost=0.5))
+
+    assert store.tallies() == {"one": Tally(2, 3, 1.5), "two": Tally(1, 1, 0.5)}
 
 
 def test_a_trial_may_be_added_before_its_runs(store: Store) -> None:
-    trial = TrialRecord(0, {"lr": 1.0})
+    trial = Trial(0, {"lr": 1.0})
     with store.begin("digits", "sweep", {}) as writer:
         writer.add_trial(trial)
         writer.add_trial(trial)
@@ -139,10 +172,10 @@ def test_findings_come_back_in_their_order(store: Store) -> None:
 
 def test_a_store_is_there_again_after_it_was_closed(where: str) -> None:
     with Store.open(where) as store, store.begin("digits", "sweep", SPEC) as writer:
-        added = writer.add_run(a_run(), [1.0])
+        added = writer.add_run(a_run(losses=[1.0]))
 
     with Store.open(where, create=False) as again:
-        assert again.runs("digits") == (added,)
+        assert [facts(run) for run in again.runs("digits")] == [facts(added)]
 
 
 def test_readers_see_what_was_added_while_the_writer_goes_on(where: str) -> None:
@@ -200,14 +233,14 @@ def test_a_run_is_stored_once(store: Store) -> None:
 def test_a_run_that_cannot_be_stored_leaves_nothing_behind(store: Store) -> None:
     with store.begin("digits", "sweep", {}) as writer:
         with pytest.raises(InputError, match="setting must hold plain, finite values"):
-            writer.add_run(dataclasses.replace(a_run(), setting={"path": Path()}), [1.0])
-        broken = dataclasses.replace(a_run(), seconds=None)  # type: ignore[arg-type]
+            writer.add_run(dataclasses.replace(a_run(losses=[1.0]), setting=Setting(math.inf, 0, 3)))
+        broken = dataclasses.replace(a_run(losses=[1.0]), seconds=None)  # type: ignore[arg-type]
         with pytest.raises(StoreError, match="failed"):
-            writer.add_run(broken, [1.0])
+            writer.add_run(broken)
         assert store.trials("digits") == ()
-        writer.add_run(a_run(), [1.0])
+        writer.add_run(a_run(losses=[1.0]))
 
-    assert [run.position for run in store.runs("digits")] == [0]
+    assert len(store.runs("digits")) == 1
 
 
 def test_a_trial_keeps_its_values(store: Store) -> None:
@@ -215,7 +248,7 @@ def test_a_trial_keeps_its_values(store: Store) -> None:
         writer.add_run(a_run(0))
 
         with pytest.raises(InputError, match=r"trial is there with other values \(lr: 1.0 there, 0.1 here\); got 0"):
-            writer.add_run(RunRecord(TrialRecord(0, {"lr": 0.1}), 0.5, 0))
+            writer.add_run(dataclasses.replace(a_run(), trial=Trial(0, {"lr": 0.1}), share=0.5))
 
 
 @pytest.mark.parametrize(
@@ -250,11 +283,6 @@ def test_an_unknown_study_is_none_or_an_error_that_suggests_the_nearest(store: S
             read("digit")
 
 
-def test_a_run_that_is_in_no_store_has_no_curve(store: Store) -> None:
-    with pytest.raises(InputError, match="run must have come from a store"):
-        store.curve(a_run())
-
-
 def test_a_closed_writer_says_so(store: Store) -> None:
     writer = store.begin("digits", "sweep", {})
     writer.close()
@@ -262,3 +290,29 @@ def test_a_closed_writer_says_so(store: Store) -> None:
 
     with pytest.raises(StoreError, match=r"the writer of study 'digits' of .* is closed; begin it again"):
         writer.add_run(a_run())
+
+
+def test_five_thousand_studies_are_listed_within_a_second(tmp_path: Path) -> None:
+    where = tmp_path / "many.db"
+    with Store.open(where) as store, store.begin("0", "sweep", {"task": {"name": "digits"}, "seeds": [0, 1]}) as writer:
+        writer.add_run(dataclasses.replace(a_run(), cost=0.5))
+    with closing(sqlite3.connect(where)) as connection:  # as if written one by one
+        ids = range(2, 5001)
+        for table, columns in (
+            ("studies", "name, kind, created, spec, status"),
+            ("runs", "trial, share, seed, position, setting, status, value, seconds, passes, cost, initial"),
+        ):
+            key = "id" if table == "studies" else "study"
+            name = "?" if table == "studies" else "trial"
+            chosen = columns.replace("name", name, 1) if table == "studies" else columns
+            query = f"INSERT INTO stepsize_{table} ({key}, {columns}) SELECT ?, {chosen} FROM stepsize_{table} LIMIT 1"
+            connection.executemany(query, [(n, str(n)) if table == "studies" else (n,) for n in ids])
+        connection.commit()
+    with Store.open(where) as store:
+        began = time.process_time()
+        studies, tallies = store.studies(), store.tallies()
+        took = time.process_time() - began
+
+    assert len(studies) == len(tallies) == 5000
+    assert set(tallies.values()) == {Tally(1, 1, 0.5)}
+    assert took < 1.0

@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 
-from stepsize.store import EvaluationRecord, RunRecord, Store, TrialRecord
+from stepsize.store import Store
+from stepsize.training.runs import Evaluation, Run, Setting, Trial
 
 
 def say(line: str) -> None:
@@ -25,8 +26,9 @@ def main(study: str) -> None:
         start = len(store.runs(study))
         say("begun")
         for count in range(start, start + 100_000):
-            run = RunRecord(TrialRecord(count // 2, {"lr": 0.5}), share=1.0, seed=count % 2, value=float(count))
-            writer.add_run(run, np.full(count % 50 + 1, count), [EvaluationRecord(1, float(count))])
+            losses, seen = np.full(count % 50 + 1, float(count)), (Evaluation(1, float(count)),)
+            trial = Trial(count // 2, {"lr": 0.5})
+            writer.add_run(Run(Setting(0.5, count % 2, 50), losses, seen, value=float(count), trial=trial))
             say(str(count))
 
 

@@ -233,8 +233,9 @@ def test_accelerate_accumulates_and_saves_and_loads(tmp_path: Path) -> None:
 
 
 @needs("accelerate")
-def test_a_wrapped_optimizer_of_accelerate_is_told_apart() -> None:
-    optimizer = accelerated().prepare(SGD(nn.Linear(3, 1).parameters(), lr=0.1))
-    with pytest.raises(InputError, match="does not run torch's step hooks; got 'AcceleratedOptimizer'"):
-        bind(linear(3), optimizer)
-    bind(linear(3), optimizer.optimizer)
+def test_a_wrapped_optimizer_of_accelerate_is_unwrapped() -> None:
+    inner = SGD(nn.Linear(3, 1).parameters(), lr=0.1)
+    bound = bind(linear(3), accelerated().prepare(inner))
+    assert bound.optimizer is inner
+    with pytest.raises(InputError, match="follows a schedule already"):
+        bind(linear(3), inner)

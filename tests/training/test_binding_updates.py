@@ -326,3 +326,21 @@ def test_a_function_of_the_user_is_asked_once_a_step() -> None:
         optimizer.step()
         bound.step()
     assert sorted(asked) == list(range(1_024, 1_501)), "the first block was asked for at binding"
+
+
+def test_what_is_loaded_added_or_multiplied_is_no_second_writer() -> None:
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD([net.weight], lr=0.1)
+    bound = bind(constant(), optimizer)
+    optimizer.step()
+    optimizer.add_param_group({"params": [net.bias], "lr": 0.3})
+    optimizer.step()
+    bound.multiplier = 0.5
+    optimizer.step()
+    bound.step()
+    state = optimizer.state_dict()
+    optimizer.param_groups[0]["initial_lr"] = 0.7
+    optimizer.step()
+    optimizer.load_state_dict(state)
+    optimizer.step()
+    bound.release()

@@ -18,11 +18,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import stepsize
 from stepsize.errors import TaskError
-from stepsize.finder.on_task import range_test_task
 from stepsize.monitor import watch_task
+from stepsize.probe.on_task import range_test_task
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
 from stepsize.training.border import inspect_task
-from stepsize.training.population.gain import measure_gain
 from stepsize.training.start import look_at_start
 
 VERBS: dict[str, Callable[[Task], Any]] = {
@@ -32,7 +31,6 @@ VERBS: dict[str, Callable[[Task], Any]] = {
     "the start of find and sweep": lambda task: look_at_start(task, 0),
     "range test": lambda task: range_test_task(task, steps=20),
     "watch": lambda task: watch_task(task, 0.01),
-    "measuring a population": lambda task: measure_gain(task, 0),
     "counterfactual": lambda task: counterfactual(task, 0.01),
 }
 
@@ -120,7 +118,7 @@ def test_a_loader_over_a_stream_has_no_length_and_trains() -> None:
     loader = DataLoader(Stream(), batch_size=8)
 
     assert train(make_task(train=loader, val=loader), 0.05).val_loss < 5
-    assert look_at_start(make_task(train=loader, val=loader), 0).val_examples == 48
+    assert look_at_start(make_task(train=loader, val=loader), 0).costs.val_examples == 48
     with pytest.raises(TaskError, match="epochs needs training data with a length"):
         make_task(train=loader, epochs=2)
 
@@ -238,7 +236,6 @@ def test_weight_norm_is_trained_one_by_one() -> None:
     runs = population(task, [Setting(0.01, 0, 10), Setting(0.05, 0, 10)])
 
     assert [run.divergence for run in runs] == [None, None]
-    assert measure_gain(task, 0).factor == 1.0
     assert range_test_task(task, steps=20).restored
     counterfactual(task, 0.01)
 
@@ -264,15 +261,6 @@ def test_lbfgs_gets_a_closure() -> None:
     assert [run.divergence for run in runs] == [None, None]
     with pytest.raises(TaskError, match="precision cannot train LBFGS"):
         train(make_task(optimizer=make, precision="fp16"), 0.5)
-
-
-def test_a_last_batch_of_one_joins_the_one_before() -> None:
-    x, y = examples(33)
-    run = train(make_task(model=network, train=(x, y), batch_size=32, steps=8), 0.01)
-
-    assert run.divergence is None
-    assert [len(part) for part, _ in make_task(train=(x, y), batch_size=32).train] == [33]
-    assert len(make_task(train=examples(35), batch_size=17).train) == 2  # type: ignore[arg-type]
 
 
 class Phase(nn.Module):

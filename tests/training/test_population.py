@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 from stepsize.errors import InputError, TaskError
 from stepsize.schedules import cosine
 from stepsize.training import Changes, InOrder, Metric, Population, Run, Setting, Task
+from stepsize.training.memory import free_memory
 from stepsize.training.population import cohort
+from stepsize.training.population import population as populations
 from stepsize.training.population.members import Members
 from stepsize.training.runs import Progress
 
@@ -325,6 +327,41 @@ def test_a_chunk_is_at_most_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cohort.Cohort, "run", counted)
     both(make(), settings(), chunk=3)
     assert sizes == [3]  # the fourth is trained alone
+
+
+def room_for(members: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the free memory hold so many members."""
+    one = cohort.look(make(), settings()[0]).member
+    share = members * one / free_memory(torch.device("cpu"))
+    monkeypatch.setattr(populations, "_MEMORY_SHARE", share)
+
+
+def test_many_are_trained_at_once_only_where_they_fit_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    plain = cohort.Cohort.run
+
+    def counted(self: cohort.Cohort) -> list[Run]:
+        runs = plain(self)
+        sizes.append(len(runs))
+        return runs
+
+    monkeypatch.setattr(cohort.Cohort, "run", counted)
+    room_for(2.5, monkeypatch)  # what is free moves a little from look to look
+    both(make(), settings())
+    assert sizes == [2, 2]
+
+
+@pytest.mark.parametrize("members", [0.0, 1.5])
+def test_where_two_do_not_fit_nothing_is_stacked(members: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> None:
+        pytest.fail("members were stacked")
+
+    room_for(members, monkeypatch)
+    monkeypatch.setattr(Members, "__init__", never)
+    population = Population()
+    agree(InOrder()(make(), settings()), population(make(), settings()), rtol=0.0)
+    assert "two at once take" in population.reasons[0]
+    assert "more than a quarter of the free memory" in population.reasons[0]
 
 
 def test_runs_come_back_in_order_and_stream_as_they_end() -> None:

@@ -10,7 +10,7 @@ Spec = dict[str, Any]
 
 def flat_layers(spec: Spec) -> list[Spec]:
     """Return all layers of all panels of a spec."""
-    parts = spec.get("vconcat", []) + spec.get("layer", [])
+    parts = spec.get("vconcat", []) + spec.get("hconcat", []) + spec.get("layer", [])
     inherited = {key: spec[key] for key in ("data",) if key in spec}
     return [layer for part in parts for layer in flat_layers(inherited | part)] if parts else [spec]
 

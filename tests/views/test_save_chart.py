@@ -14,7 +14,7 @@ import altair as alt
 import pytest
 
 from stepsize.errors import InputError
-from stepsize.views import PLOT_SUFFIXES, Chart, CurvePoint, LrCurveView, check_plot_path, lr_curve_chart, save_chart
+from stepsize.views import PLOT_SUFFIXES, AnswerView, Chart, CurvePoint, answer_chart, check_plot_path, save_chart
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 @pytest.fixture(scope="module")
 def chart() -> Chart:
     points = tuple(CurvePoint(lr, lr + 0.001 / lr, 10) for lr in (0.01, 0.03, 0.1))
-    return lr_curve_chart(LrCurveView(points, "sgd", "constant", 10, lr=0.03))
+    return answer_chart(AnswerView(points, 10, lr=0.03))
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [
@@ -50,14 +50,14 @@ def test_html_carries_its_scripts_within_itself(chart: Chart, tmp_path: Path) ->
     assert not re.search(r"\b(src|href|url)\b", markup)
     assert re.findall(r"<script[^>]*>", text) == ['<script type="text/javascript">'] * 2
     assert not re.search(r"\bimport\s*(\(|[^;]{0,80}\bfrom)\s*[\"']https?:", text)
-    assert "recommended 0.03" in text
+    assert "lr 0.03" in text
     assert len(text) > 500_000  # the renderer itself
 
 
 def test_texts_of_an_svg_are_the_ticks_and_titles_of_the_info(chart: Chart, tmp_path: Path) -> None:
     text = save_chart(chart, tmp_path / "lr.svg").read_text(encoding="utf-8")
     shown = re.findall(r"<text[^>]*>([^<]+)</text>", text)
-    assert {"0.01", "0.02", "0.05", "0.1", "learning rate", "validation loss", "recommended 0.03"} <= set(shown)
+    assert {"0.01", "0.02", "0.05", "0.1", "learning rate", "validation loss", "lr 0.03"} <= set(shown)
 
 
 def test_the_file_is_as_readable_as_any_other_new_file(chart: Chart, tmp_path: Path) -> None:

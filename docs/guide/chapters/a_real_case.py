@@ -64,10 +64,10 @@ def measure(effort: Effort) -> Measured:
     shorter = replace(task, steps=task.horizon // 4, schedule=_SCHEDULE, epochs=None)
     searched = [(f"rate found, budget {budget:g}", task, budget) for budget in _BUDGETS] if effort.full else []
     for name, one, budget in [*searched, ("a quarter of the updates, rate found, budget 3", shorter, 3.0)]:
-        answers = [stepsize.find(one, budget=budget, seed=seed + 100, gain=1.0) for seed in seeds]
+        answers = [stepsize.find(one, budget=budget, seed=seed + 100) for seed in seeds]
         lrs = [_GUESS if answer.lr is None else answer.lr for answer in answers]
         share = one.horizon / task.horizon
-        cost = share * (1.0 + float(np.mean([answer.cost.trainings for answer in answers])))
+        cost = share * (1.0 + float(np.mean([answer.cost.full_runs for answer in answers])))
         stages.append(_trained(name, one, test, lrs, seeds, cost))
         last = answers[0] if last is None or one is task else last
     assert last is not None
@@ -179,15 +179,15 @@ def _findings(one: stepsize.monitor.WatchedRun) -> str:
 
 
 def _answer(found: Any) -> str:
-    if found.lr is None or found.interval is None:
+    if found.lr is None or found.as_good is None:
         return "none"
-    low, high = found.interval
+    low, high = found.as_good
     return f"{number_text(found.lr)}, with the interval {number_text(low)} to {number_text(high)}"
 
 
 def _chart(found: Any) -> Any:
     by_steps: dict[int, list[tuple[float, float]]] = {}
-    for run in found.curve.runs:
+    for run in found.runs:
         if run.divergence is None:
             by_steps.setdefault(run.setting.steps, []).append((run.setting.lr, run.val_loss))
     series = [

@@ -141,10 +141,10 @@ def _found(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], budget: 
     for combo in combos:
         for seed in range(_TOOL_SEED, _TOOL_SEED + seeds):
             # One rate after the other: how fast crowds are depends on what else the machine is doing.
-            found = stepsize.find(build(combo, seed=seed), budget=budget, gain=1.0)
+            found = stepsize.find(build(combo, seed=seed), budget=budget)
             lr = OPTIMIZERS[combo.optimizer].default_lr if found.lr is None else found.lr
             regrets.append(curves[combo].regret(lr).value)
-            costs.append(found.cost.trainings)
+            costs.append(found.cost.full_runs)
     return _Way(f"stepsize find, budget {budget:g}", "find", float(np.mean(costs)), tuple(regrets))
 
 

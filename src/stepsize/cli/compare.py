@@ -21,7 +21,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.cli.progress import Meter
-    from stepsize.search import CompareProgress, Comparison, Round, Standing
+    from stepsize.study import CompareProgress, Comparison, Round, Standing
 
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
 
@@ -49,23 +49,21 @@ def command(
             "--schedules",
             "--schedule",
             metavar="TEXT",
-            help="Instead of the task's own; given several times, each is a contender.",
+            help="Instead of the task's own; given several times, each optimizer is tuned with each.",
         ),
     ] = None,
     batch_sizes: Annotated[
         str | None, typer.Option("--batch-sizes", metavar="NUMBERS", help="Compare anew at each; between commas.")
     ] = None,
-    trials: Annotated[
-        int, typer.Option("--trials", metavar="N", help="Trainings that find the rate of each contender.")
-    ] = 9,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Final trainings of each.", max=100_000)] = 3,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Runs that find the rate of each.")] = 9,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Final runs of each.", max=100_000)] = 3,
     target: Annotated[
         float | None,
         typer.Option("--target", metavar="LOSS", help="Tell the steps to this training loss. Default: the median end."),
     ] = None,
     drift: Annotated[
         float | None,
-        typer.Option("--drift", metavar="TURNS", help="Turn the inputs this far around during a training.", min=0),
+        typer.Option("--drift", metavar="TURNS", help="Turn the inputs this far around during a run.", min=0),
     ] = None,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
@@ -86,7 +84,7 @@ def command(
             from stepsize.views import check_plot_path
 
             plot = check_plot_path(plot)
-        from stepsize.search import CLASSICS, compare
+        from stepsize.study import CLASSICS, compare
 
         names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
         sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]
@@ -124,11 +122,25 @@ def command(
             else:
                 hint("What ended is kept: the same command goes on from there.")
             raise
-        _give(found, plot, chart, as_json=as_json)
-        if not as_json and (best := found.rounds[0].best) is not None and best.lr is not None:
-            again = ["stepsize", "find", task, "--optimizer", best.contender.optimizer]
-            again += [] if best.contender.schedule is None else ["--schedule", best.contender.schedule]
-            hint(f"Its rate with an interval: {shlex.join(again)}")
+        if as_json:
+            print_json(found.to_json())
+        else:
+            show(render(found))
+        if plot is not None:
+            save_plot(found.plot(chart), plot)
+        if not as_json:
+            hint(f"Next: {_next(found, task)}")
+        if found.verdict == "no answer":
+            raise typer.Exit(NO_ANSWER)
+
+
+def _next(found: Comparison, task: str) -> str:
+    """Return what to do now: the command that settles the rate of the best, if there is one."""
+    best = found.rounds[0].best
+    if found.verdict not in ("distinguishable", "alone") or best is None:
+        return found.next
+    schedule = [] if best.contender.schedule is None else ["--schedule", best.contender.schedule]
+    return shlex.join(["stepsize", "find", task, "--optimizer", best.contender.optimizer, *schedule])
 
 
 def render(found: Comparison) -> RenderableType:
@@ -136,21 +148,24 @@ def render(found: Comparison) -> RenderableType:
     from stepsize.curves.numerals import number_text
 
     rows: list[tuple[str, RenderableType]] = [
-        ("for", f"{found.conditions.horizon:,} steps, judged by {found.conditions.judge}"),
+        ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.judge}"),
         (
             "each",
-            f"tuned with {found.trials} trainings on one seed (cost in trainings), then trained on {len(found.seeds)} "
+            f"tuned with {found.trials} runs on one seed (cost in full runs), then trained on {len(found.seeds)} "
             f"other{'s' * (len(found.seeds) != 1)}",
         ),
-        ("cost", f"{found.cost:.1f} trainings, {number_text(found.seconds)} s"),
+        (
+            "cost",
+            f"{number_text(found.cost.full_runs)} full runs in {found.cost.runs} runs, {number_text(found.seconds)} s",
+        ),
     ]
     tables: list[RenderableType] = []
     for one in found.rounds:
         if one.batch_size is not None:
             tables.append(Text(f"batch size {one.batch_size}", style="bold"))
         tables += [_table(one, found.conditions.judge), Text("")]
-    title = Text(f"{found.conditions.task}: each contender at its own tuned rate", style="bold underline")
-    return Group(title, Text(""), *tables, facts(rows), verdict_text(found.verdict))
+    title = Text(f"{found.conditions.task}: each at its own tuned rate", style="bold underline")
+    return Group(title, Text(""), *tables, verdict_text(found.verdict, found.status), facts(rows))
 
 
 def _table(one: Round, judge: str) -> Table:
@@ -160,8 +175,8 @@ def _table(one: Round, judge: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
     losses = [name.replace("validation", "val").replace("training", "train") for name in (judge, *beside)]
-    headings = ("lr", losses[0], "± seeds", *losses[1:], f"steps to {number_text(one.target)}")
-    for heading in (*headings, "basin, decades", "lost from", "tuning cost"):
+    headings = ("lr", losses[0], "std over seeds", *losses[1:], f"steps to {number_text(one.target)}")
+    for heading in (*headings, "as good (×)", "diverges at", "tuning cost"):
         table.add_column(heading, justify="right")
     for standing in one.standings:
         leading = standing.contender.name in one.leaders
@@ -193,29 +208,18 @@ def _cells(standing: Standing, losses: list[float]) -> list[str]:
 
     values = [value for value in standing.judged.values() if math.isfinite(value)]
     tuning = standing.tuning
-    basin = None if tuning is None else tuning.basin
+    as_good = None if standing.answer is None else standing.answer.as_good
     steps = standing.target_step
     return [
-        "none" if standing.lr is None else number_text(standing.lr) + (" (edge)" if standing.at_edge else ""),
+        "none" if standing.lr is None else number_text(standing.lr) + (" (open)" if standing.open else ""),
         f"{standing.diverged} diverged" if standing.diverged else told(standing.value if standing.finals else None),
         told(float(np.std(values, ddof=1)) if len(values) > 1 else None),
         *map(told, losses),
         "never" if math.isinf(steps) else "–" if math.isnan(steps) else f"{steps:,.0f}",
-        "–" if basin is None else f"{basin.decades:.1f}",
+        "–" if as_good is None else number_text(as_good[1] / as_good[0], 2),
         told(None if tuning is None else tuning.lowest_diverged),
         f"{standing.tuning_cost:.1f}" if standing.tuning_cost else "none",
     ]
-
-
-def _give(found: Comparison, plot: Any, chart: Charts, *, as_json: bool) -> None:
-    if as_json:
-        print_json(found.to_json())
-    else:
-        show(render(found))
-    if plot is not None:
-        save_plot(found.plot(chart), plot)
-    if not found.verdict.trustworthy:
-        raise typer.Exit(NO_ANSWER)
 
 
 def _watcher(meter: Meter) -> Any:
@@ -225,7 +229,7 @@ def _watcher(meter: Meter) -> Any:
         running = progress.sweep.running
         step = "" if running is None else f", step {running.step} of {running.setting.steps}"
         best = "" if progress.best is None else f"{progress.best[0]} {number_text(progress.best[1])}"
-        where = f"{progress.done} of {progress.total} trainings, {progress.contender.name}, {progress.phase}{step}"
+        where = f"{progress.done} of {progress.total} runs, {progress.contender.name}, {progress.phase}{step}"
         meter(progress.done / progress.total, where, best)
 
     return told

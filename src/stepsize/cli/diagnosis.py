@@ -39,7 +39,8 @@ _CLIPPED = 0.999
 def findings_text(report: Report, acts: Sequence[Entry] = ()) -> RenderableType:
     """Return verdict, findings and acts as something that rich can show."""
     verdict = report.verdict
-    parts: list[RenderableType] = [
+    parts: list[RenderableType] = [Text(report.read, style="dim")] if report.read else []
+    parts += [
         Text.assemble(
             ("\nThe rate: ", "bold"),
             (f"{verdict.code}. ", f"bold {_VERDICTS.get(verdict.code, 'red')}"),

@@ -1,8 +1,11 @@
-"""``stepsize find``: the whole answer."""
+"""``stepsize find``: the recommended learning rate."""
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +13,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.failures import NO_ANSWER, STOPPED, reporting_failures
 from stepsize.cli.options import (
     DataOption,
     DeviceOption,
@@ -21,119 +24,224 @@ from stepsize.cli.options import (
     SeedOption,
     StepsOption,
     TaskArgument,
-    number,
+    fraction,
 )
-from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
-from stepsize.cli.progress import metered, search_watcher
+from stepsize.cli.output import facts, hint, print_json, save_plot, show
+from stepsize.cli.progress import find_watcher, metered
 from stepsize.cli.resolve import Wishes, opened_task
 
 if TYPE_CHECKING:
-    from stepsize.finder import Found
-    from stepsize.views import Chart
+    from stepsize.study import Found
 
-__all__ = ["EXAMPLE", "NAME", "command", "render"]
+__all__ = ["EXAMPLE", "NAME", "Asked", "command", "next_command", "render"]
 
 NAME = "find"
-EXAMPLE = "stepsize find digits-mlp --plot lr.png"
+EXAMPLE = "stepsize find digits-mlp --budget 4 --plot lr.png"
+_UNTIL = 0.02
+_COLORS = {"settled": "green", "flat": "green", "open": "yellow", "no answer": "red"}
 
 
 def command(
     task: TaskArgument,
     *,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            "--until", metavar="X", parser=fraction, help="Final loss above the best that is as good. Default: 2%."
+        ),
+    ] = None,
     budget: Annotated[
-        float, typer.Option("--budget", metavar="X", parser=number, help="What may be spent, in trainings.")
-    ] = 1.0,
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="X",
+            help="Full runs, or a time such as 10min. Default: 3 full runs or 1 min, whichever is more.",
+        ),
+    ] = None,
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="NAME", help="in-order, population, processes or ray.")
+    ] = "in-order",
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="WHERE", help="Save each run here, a path or a PostgreSQL URL, and continue from it."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the search in the store.")] = None,
     optimizer: OptimizerOption = None,
     schedule: ScheduleOption = None,
     steps: StepsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
     seed: SeedOption = None,
-    gain: Annotated[
-        float | None,
-        typer.Option(
-            "--gain",
-            metavar="X",
-            parser=number,
-            help="How many times cheaper each of eight rates at once is: measured, so that it may come out "
-            "differently; given, the plan is the same again.",
-        ),
-    ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recommend a peak learning rate for a training, from short trainings within a budget."""
+    """Recommend a peak learning rate, the range that is as good, and say how sure that is.
+
+    Ctrl-C stops the search and prints what is known.
+    """
     with reporting_failures():
-        from stepsize.views import check_plot_path, number_text
+        from stepsize.views import check_plot_path
 
         path = None if plot is None else check_plot_path(plot)
-        from stepsize.finder import find
+        from stepsize.study import find
+        from stepsize.study.budget import as_budget
 
+        limit = as_budget(budget)
         with (
             opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
-            metered(f"find {opened.name}", quiet=as_json) as meter,
+            metered(f"find {opened.name} ({limit})", quiet=as_json) as meter,
         ):
-            watcher = search_watcher(meter, horizon=opened.horizon, budget=budget)
-            found = find(opened, budget, seed=seed, gain=gain, watcher=watcher)
+            found = find(
+                opened,
+                _UNTIL if until is None else until,
+                budget,
+                seed=seed,
+                workers=workers,
+                store=store,
+                name=name,
+                on_progress=find_watcher(meter, horizon=opened.horizon, seed=opened.seed if seed is None else seed),
+            )
+        asked = Asked(
+            task=task,
+            model={"--optimizer": optimizer, "--data": data, "--device": device},
+            length={"--schedule": schedule, "--steps": steps},
+            search={
+                "--until": until,
+                "--seed": seed,
+                "--workers": None if workers == "in-order" else workers,
+                "--store": None if store is None else found.where,
+                "--name": name,
+            },
+            budget=budget,
+        )
+        again = next_command(found, asked)
         if as_json:
-            print_json(found.to_json())
+            print_json({**found.to_json(), "next": again})
         else:
-            show(render(found, budget))
-        if path is not None:
-            chart = _chart(found)
-            if chart is None:
-                hint("No chart: nothing was trained.")
-            else:
-                save_plot(chart, path)
-        if not found.verdict.trustworthy:
-            raise typer.Exit(NO_ANSWER)
-        if not as_json and found.lr is not None:
-            again = ["stepsize", "train", task, "--lr", number_text(found.lr), *_repeated(optimizer, steps, data)]
-            hint(f"Train with it: {shlex.join(again)}")
+            show(render(found, str(limit)))
+        _save(found, path)
+        _conclude(found, again, quiet=as_json)
 
 
-def render(found: Found, budget: float) -> RenderableType:
+def render(found: Found, budget: str) -> RenderableType:
     """Return the answer as something that rich can show.
 
     Args:
         found: The answer of ``find``.
-        budget: What might have been spent, in trainings.
+        budget: What it was allowed to cost, in words.
 
     Returns:
-        A table of facts and the verdict.
+        The rate on a line of its own, the range that is as good, the verdict, and small facts.
     """
-    from stepsize.curves.numerals import span_text
-    from stepsize.views import number_text
+    from stepsize.curves.numerals import number_text, span_text
 
-    cost = found.cost
+    answer, cost = found.answer, found.cost
+    lines: list[RenderableType] = [Text(found.conditions.task, style="bold underline")]
+    if found.lr is not None and found.as_good is not None:
+        lines += [
+            Text.assemble("\n", (f"learning rate {number_text(found.lr)}", "bold cyan")),
+            Text(f"as good from {span_text(found.as_good)}"),
+        ]
+    verdict = (f"{answer.verdict.capitalize()}. ", f"bold {_COLORS[answer.verdict]}")
+    lines.append(Text.assemble("\n", verdict, answer.reason, "\n"))
     rows: list[tuple[str, RenderableType]] = [
-        ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
-    ]
-    if found.interval is not None:
-        rows.append(("interval", span_text(found.interval)))
-    if found.train_optimum is not None:
-        rows.append(("training loss", f"alone would choose {number_text(found.train_optimum)}"))
-    rows += [
-        ("for", str(found.conditions)),
+        ("valid for", str(found.conditions)),
         (
             "cost",
-            f"{cost.trainings:.2f} of {number_text(budget)} trainings in {cost.runs} short runs, "
-            f"{number_text(cost.seconds)} s",
+            f"{number_text(cost.full_runs)} full run{'s' * (cost.full_runs != 1)} in {cost.runs} "
+            f"run{'s' * (cost.runs != 1)}, {_duration(cost.seconds)} (budget {budget})",
         ),
     ]
+    if found.where is not None:
+        rows.append(("saved as", f"{found.name} in {found.where}"))
+    rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
     if not found.restored:
-        rows.append(("restored", Text("no: random generators or data positions are not as they were", style="red")))
-    return Group(Text(found.conditions.task, style="bold underline"), facts(rows), verdict_text(found.verdict))
+        rows.append(("restored", Text("no: random generators or data positions are not as before", style="red")))
+    return Group(*lines, facts(rows))
 
 
-def _chart(found: Found) -> Chart | None:
-    """Return the lr curve, or what there is where nothing was trained."""
-    if found.curve.runs:
-        return found.plot()
-    return None if found.range_test is None else found.range_test.plot()
+@dataclass(frozen=True)
+class Asked:
+    """What was typed: options by name, None where an option was not given."""
+
+    task: str
+    model: Mapping[str, object]
+    length: Mapping[str, object]
+    search: Mapping[str, object]
+    budget: str | None
 
 
-def _repeated(optimizer: str | None, steps: int | None, data: Path | None) -> list[str]:
-    """Return the options that the next command must have too."""
-    given = {"--optimizer": optimizer, "--steps": steps, "--data": data}
-    return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+def next_command(found: Found, asked: Asked) -> str:
+    """Return what to do now as a command that can be pasted.
+
+    Args:
+        found: The answer of ``find``.
+        asked: What was typed.
+
+    Returns:
+        ``stepsize train`` with the rate if that is decided, otherwise ``stepsize find``: with the same budget if it was
+        stopped, with twice the budget if more runs may settle it; ``stepsize profile`` if no rate trained the model.
+    """
+    from stepsize.curves.numerals import number_text
+
+    def written(verb: str, *options: Mapping[str, object]) -> str:
+        given = {name: value for part in options for name, value in part.items() if value is not None}
+        return shlex.join(["stepsize", verb, asked.task, *(str(part) for item in given.items() for part in item)])
+
+    if found.cost.stopped == "interrupted":
+        return written("find", asked.model, asked.length, asked.search, {"--budget": asked.budget})
+    if found.answer.decided and found.lr is not None:
+        return written("train", {"--lr": number_text(found.lr)}, asked.model, asked.length)
+    if found.lr is None and found.runs:
+        return written("profile", asked.model)
+    return written("find", asked.model, asked.length, asked.search, {"--budget": _twice(found, asked.budget)})
+
+
+def _twice(found: Found, budget: str | None) -> str:
+    """Return twice the budget, as it is typed."""
+    from stepsize.study.budget import as_budget
+
+    limit = as_budget(budget)
+    if math.isinf(limit.runs):
+        seconds = 2 * limit.seconds
+        return f"{seconds / 60:.3g}min" if seconds >= 60 else f"{seconds:.3g}s"
+    return str(math.ceil(2 * max(limit.runs, found.cost.full_runs)))
+
+
+def _save(found: Found, path: Path | None) -> None:
+    if path is None:
+        return
+    if found.runs:
+        save_plot(found.plot(), path)
+    else:
+        hint("No chart: no run has ended.")
+
+
+def _conclude(found: Found, again: str, *, quiet: bool) -> None:
+    """Say what to do now, and end with the exit code."""
+    if found.cost.stopped == "interrupted":
+        if found.where is None:
+            hint("Stopped. Nothing was saved; with --store FILE a search continues where it was stopped.")
+        else:
+            hint(f"Stopped. The runs are saved. Continue with: {again}")
+            _hint_password(found.where)
+        raise typer.Exit(STOPPED)
+    if not quiet:
+        if found.lr is None:
+            hint(found.answer.next)
+        hint(f"{'Train with it' if found.answer.decided else 'Next'}: {again}")
+    if found.lr is None:
+        raise typer.Exit(NO_ANSWER)
+
+
+def _hint_password(where: str) -> None:
+    if "://" in where and not where.startswith("sqlite"):
+        hint("The password is left out: write it into the URL, or set PGPASSWORD.")
+
+
+def _duration(seconds: float) -> str:
+    from stepsize.curves.numerals import number_text
+
+    return f"{number_text(seconds)} s" if seconds < 100 else f"{seconds / 60:.1f} min"

@@ -20,6 +20,7 @@ __all__ = [
     "SeedOption",
     "StepsOption",
     "TaskArgument",
+    "fraction",
     "number",
     "pair",
 ]
@@ -44,6 +45,25 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"must be a number; got '{text}'. For example 0.01 or 3e-3") from None
+
+
+def fraction(text: str) -> float:
+    """Return what was typed for a fraction, which may be written in percent.
+
+    Args:
+        text: What was typed.
+
+    Raises:
+        typer.BadParameter: If it is no number; the command line adds the option's name.
+
+    Example:
+        >>> fraction("2%"), fraction("0.02")
+        (0.02, 0.02)
+    """
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be a fraction or a percentage; got '{text}'. For example 2% or 0.02") from None
 
 
 def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tuple[_T, _T]:

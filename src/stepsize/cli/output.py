@@ -15,12 +15,22 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from stepsize.curves import Verdict
     from stepsize.views import Chart
 
-__all__ = ["answers", "facts", "hint", "messages", "print_json", "save_plot", "show", "strict", "verdict_text"]
+__all__ = [
+    "answers",
+    "facts",
+    "hint",
+    "messages",
+    "print_json",
+    "rate_lines",
+    "save_plot",
+    "show",
+    "strict",
+    "verdict_text",
+]
 
-_WITH_CARE = ("at the edge", "uncertain")  # verdicts of answers that a larger budget would improve
+_COLORS = {"settled": "green", "flat": "green", "distinguishable": "green", "alone": "green", "no answer": "red"}
 _FILE_WIDTH = 120  # columns where the output is no terminal: few lines need to be broken
 
 
@@ -89,10 +99,19 @@ def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     return table
 
 
-def verdict_text(verdict: Verdict) -> Text:
-    """Return ``verdict`` as a coloured word and its reason."""
-    colour = "red" if not verdict.trustworthy else "yellow" if verdict.code in _WITH_CARE else "green"
-    return Text.assemble("\n", (f"{verdict.code.capitalize()}. ", f"bold {colour}"), verdict.reason)
+def rate_lines(lr: float | None, as_good: tuple[float, float] | None) -> list[RenderableType]:
+    """Return the recommended rate on a line of its own, and the range that is as good; nothing without an answer."""
+    from stepsize.curves.numerals import number_text, span_text
+
+    if lr is None:
+        return []
+    rate = Text.assemble("\n", (f"learning rate {number_text(lr)}", "bold cyan"))
+    return [rate, *([] if as_good is None else [Text(f"as good from {span_text(as_good)}")])]
+
+
+def verdict_text(verdict: str, reason: str) -> Text:
+    """Return a verdict as a colored word and its reason, between empty lines; what more runs may change is yellow."""
+    return Text.assemble("\n", (f"{verdict.capitalize()}. ", f"bold {_COLORS.get(verdict, 'yellow')}"), reason, "\n")
 
 
 def _console(*, stderr: bool) -> Console:

@@ -25,7 +25,7 @@ from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import Wishes, opened_task
 
 if TYPE_CHECKING:
-    from stepsize.finder import Advice, Measured, Profile
+    from stepsize.probe import Advice, Measured, Profile
 
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
 
@@ -52,7 +52,7 @@ def command(
         from stepsize.views import check_plot_path
 
         path = None if plot is None else check_plot_path(plot)
-        from stepsize.finder import profile
+        from stepsize.probe import profile
 
         with (
             opened_task(task, Wishes(optimizer, None, data, device)) as opened,

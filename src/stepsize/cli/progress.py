@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -18,11 +17,14 @@ from rich.text import Text
 from stepsize.cli.output import messages
 
 if TYPE_CHECKING:
-    from stepsize.training import Progress, Setting
+    from stepsize.study.finding import FindProgress, FindWatcher
+    from stepsize.study.study import StudyProgress
+    from stepsize.training import Progress
     from stepsize.training.runs import Watcher
 
-__all__ = ["Meter", "metered", "range_watcher", "search_watcher", "train_watcher"]
+__all__ = ["Meter", "find_watcher", "metered", "range_watcher", "train_watcher"]
 
+_FORESEEN = 0.02  # fraction of a budget from which the time left is told
 _BAR_WIDTH = 30
 _REFRESHES = 8.0  # a second
 
@@ -54,9 +56,48 @@ def metered(title: str, *, quiet: bool) -> Iterator[Meter]:
         yield _nothing if quiet else _LineMeter(console, title)
 
 
-def search_watcher(meter: Meter, *, horizon: int, budget: float) -> Watcher:
-    """Return what ``find`` tells its progress to; the share is that of the budget, by updates alone."""
-    return _Search(meter, horizon, budget)
+def find_watcher(meter: Meter, *, horizon: int, seed: int) -> FindWatcher:
+    """Return what ``find`` tells its progress to.
+
+    Args:
+        meter: Shows it.
+        horizon: Steps of a full run.
+        seed: Random seed of the first runs, from which repeats are told.
+    """
+    from stepsize.curves.numerals import number_text, span_text
+
+    def watch(progress: FindProgress) -> None:
+        answer = progress.answer
+        parts = [] if answer.lr is None else [f"lr {number_text(answer.lr)} so far"]
+        parts += [] if answer.as_good is None else [f"as good from {span_text(answer.as_good)}"]
+        parts += _time_left(progress.study.seconds, progress.fraction)
+        meter(progress.fraction, _tried(progress.study, horizon, seed), ", ".join(parts))
+
+    return watch
+
+
+def _tried(study: StudyProgress, horizon: int, seed: int) -> str:
+    """Return what is trained now, or what just ended, and why."""
+    from stepsize.curves.numerals import number_text
+
+    if study.running is not None:
+        setting = study.running.setting
+        if setting.steps < horizon:
+            kind = f"short run of {setting.steps:,} steps to locate the rate"
+        else:
+            kind = "full run" if setting.seed == seed else f"full run on another seed ({setting.seed})"
+        return f"{kind}: lr {number_text(setting.lr)}, step {study.running.step:,}, {_loss(study.running.loss)}"
+    if study.run is None:
+        return "getting ready"
+    ended = "diverged" if study.run.diverged else _loss(study.run.value)
+    return f"run {study.done} ended: lr {number_text(study.run.lr)}, {ended}"
+
+
+def _time_left(seconds: float, fraction: float) -> list[str]:
+    if not _FORESEEN < fraction < 1:
+        return []
+    left = seconds * (1 - fraction) / fraction
+    return [f"at most {left / 60:.0f} min left" if left >= 100 else f"at most {left:.0f} s left"]
 
 
 def train_watcher(meter: Meter) -> Watcher:
@@ -82,51 +123,6 @@ def range_watcher(meter: Meter, *, steps: int) -> Callable[[float, float], None]
         meter(min(1.0, done / steps), f"lr {number_text(lr)}, {_loss(loss)}")
 
     return watch
-
-
-class _Search:
-    """Follows the runs of a search, and remembers the best of the longest horizon."""
-
-    def __init__(self, meter: Meter, horizon: int, budget: float) -> None:
-        self._meter = meter
-        self._horizon = horizon
-        self._budget = budget
-        self._updates = 0
-        self._setting: Setting | None = None
-        self._losses: deque[float] = deque(maxlen=1)
-        self._best: tuple[int, float, float] | None = None  # horizon, loss, rate
-
-    def __call__(self, progress: Progress) -> None:
-        from stepsize.views import number_text
-
-        setting = progress.setting
-        if progress.stage == "range test":
-            self._updates += 1
-            share = min(1.0, self._updates / self._horizon / self._budget)
-            self._meter(share, f"range test, lr {number_text(setting.lr)}, {_loss(progress.loss)}")
-            return
-        if setting is not self._setting:
-            self._setting = setting
-            self._losses = deque(maxlen=max(1, setting.steps // 10))
-        self._updates += 1
-        if progress.loss is not None:
-            self._losses.append(progress.loss)
-        if progress.step == setting.steps:
-            self._compare(setting)
-        spent = self._updates / self._horizon
-        now = (
-            f"{setting.steps:,} of {self._horizon:,} steps at lr {number_text(setting.lr)}, {_loss(progress.loss)}, "
-            f"spent {spent:.2f} of {number_text(self._budget)} trainings"
-        )
-        best = "" if self._best is None else f"best so far: lr {number_text(self._best[2])}"
-        self._meter(min(1.0, spent / self._budget), now, best)
-
-    def _compare(self, setting: Setting) -> None:
-        if not self._losses:
-            return
-        loss = sum(self._losses) / len(self._losses)
-        if self._best is None or (setting.steps, -loss) > (self._best[0], -self._best[1]):
-            self._best = (setting.steps, loss, setting.lr)
 
 
 class _LiveMeter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,12 +20,12 @@ from stepsize.cli.options import (
     TaskArgument,
     pair,
 )
-from stepsize.cli.output import facts, print_json, save_plot, show, verdict_text
+from stepsize.cli.output import facts, hint, print_json, rate_lines, save_plot, show, verdict_text
 from stepsize.cli.progress import metered, range_watcher
 from stepsize.cli.resolve import Wishes, opened_task
 
 if TYPE_CHECKING:
-    from stepsize.finder import RangeTest
+    from stepsize.probe import RangeTest
     from stepsize.training import Task
 
 __all__ = ["EXAMPLE", "NAME", "command", "render"]
@@ -51,7 +52,7 @@ def command(
 
         path = None if plot is None else check_plot_path(plot)
         rates = pair("--lr", lr, float, "1e-6:1")
-        from stepsize.finder import range_test_task
+        from stepsize.probe import range_test_task
 
         with (
             opened_task(task, Wishes(optimizer, None, data, device)) as opened,
@@ -65,7 +66,9 @@ def command(
             show(render(found, opened))
         if path is not None:
             save_plot(found.plot(title=f"Range test of {opened.name}"), path)
-        if not found.verdict.trustworthy:
+        if not as_json:
+            hint(f"The rate of full runs: {shlex.join(['stepsize', 'find', task])}")
+        if found.lr is None:
             raise typer.Exit(NO_ANSWER)
 
 
@@ -77,10 +80,9 @@ def render(found: RangeTest, task: Task) -> RenderableType:
         task: What was tested.
 
     Returns:
-        A table of facts and the verdict.
+        The rate on a line of its own, the verdict, and facts.
     """
-    from stepsize.curves.numerals import span_text
-    from stepsize.views import number_text
+    from stepsize.curves.numerals import number_text, span_text
 
     rates = {
         "learns from": found.low,
@@ -88,16 +90,15 @@ def render(found: RangeTest, task: Task) -> RenderableType:
         "diverges at": found.diverged_at,
         "critical rate": found.critical.lr,
     }
-    rows: list[tuple[str, RenderableType]] = [
-        ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
-    ]
+    rows: list[tuple[str, RenderableType]] = []
     if found.interval is not None:
-        rows.append(("interval", span_text(found.interval)))
+        rows.append(("over the noise", f"{span_text(found.interval)} in 90% of resamplings"))
     rows += [(name, number_text(rate)) for name, rate in rates.items() if rate is not None]
     rows += [
-        ("for", f"{task.optimizer_name} at a constant rate in the first steps; stepsize find asks for whole trainings"),
+        ("valid for", f"{task.optimizer_name} at a constant rate in the first steps"),
         ("cost", f"{found.calls} steps, {number_text(found.seconds)} s"),
     ]
     if not found.restored:
         rows.append(("restored", Text(f"no: {', '.join(found.differences)}", style="red")))
-    return Group(Text(task.name, style="bold underline"), facts(rows), verdict_text(found.verdict))
+    title = Text(task.name, style="bold underline")
+    return Group(title, *rate_lines(found.lr, None), verdict_text(found.verdict, found.reason), facts(rows))

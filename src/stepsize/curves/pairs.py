@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
@@ -156,7 +156,7 @@ class PairedComparison:
             return None
         one = self.standard_error * math.sqrt(self.seeds - max(self.diverged)) / abs(self.difference)
         for count in range(2, 1001):
-            if stats.t.ppf((1 + self.level) / 2, max(count - 1, self.freedom)) * one <= math.sqrt(count):
+            if special.stdtrit(max(count - 1, self.freedom), (1 + self.level) / 2) * one <= math.sqrt(count):
                 return count
         return None
 
@@ -184,7 +184,7 @@ class PairedComparison:
         needed = self.seeds_needed
         more = "" if needed is None or needed <= self.seeds else f"; about {needed} seeds would show this one"
         return (
-            f"{_capital(first)} and {second} cannot be told apart {on}: they differ by {gap}. {few}, differences "
+            f"{_capital(first)} and {second} are not distinguishable {on}: they differ by {gap}. {few}, differences "
             f"below {margin} do not show{more}."
         )
 
@@ -246,9 +246,9 @@ def compare_pairs(
     error, freedom = _standard_error(gaps, noise)
     half, p_value = math.inf, math.nan
     if freedom:
-        half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+        half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
         ratio = abs(difference) / error if error > 0 else (math.inf if difference else 0.0)
-        p_value = 2 * float(stats.t.sf(ratio, freedom))
+        p_value = 2 * float(special.stdtr(freedom, -ratio))
     told = lost[0] != lost[1] if lost != (0, 0) else p_value < 1 - level
     interval = (difference - half, difference + half) if len(gaps) else (-math.inf, math.inf)
     return PairedComparison(len(shared), lost, difference, error, freedom, interval, level, p_value, told)
@@ -259,7 +259,7 @@ def _standard_error(gaps: Array, noise: Noise | None) -> tuple[float, int]:
     own = max(0, len(gaps) - 1)
     squares = float(np.sum((gaps - gaps.mean()) ** 2)) if own else 0.0
     borrowed, variance = (0, 0.0) if noise is None else (noise.freedom, 2 * noise.sd**2)
-    if own and borrowed and squares / own > variance * float(stats.f.ppf(0.95, own, borrowed)):
+    if own and borrowed and squares / own > variance * float(special.fdtri(own, borrowed, 0.95)):
         borrowed = 0
     freedom = own + borrowed
     if not len(gaps) or not freedom:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.curves.answer import VerdictCode
 from stepsize.curves.numerals import number_text
 from stepsize.curves.smoothing import Smooth, smooth
-from stepsize.curves.verdict import Verdict
 from stepsize.errors import InputError
 
 __all__ = ["REFERENCE_SPEED", "RangeReading", "suggest"]
@@ -45,7 +45,9 @@ class RangeReading:
         high: The highest rate before the loss rises clearly (a tenth of the descent lost).
         diverged_at: The rate where half of the descent is lost again, or a loss was not finite.
         interval: Where ``lr`` falls in 90 % of resamplings of the noise.
-        verdict: How far to trust it, with the reason.
+        verdict: ``"open"`` if the loss was seen to fall and to rise again: the first steps at a constant rate settle no
+            rate of a full run. ``"no answer"`` otherwise.
+        reason: The reason as sentences.
         fit_lrs: Rates of the smoothed curve, shape ``(m,)``.
         fit_losses: The smoothed curve, shape ``(m,)``.
         start_loss: The level before anything is learned.
@@ -57,11 +59,17 @@ class RangeReading:
     high: float | None
     diverged_at: float | None
     interval: tuple[float, float] | None
-    verdict: Verdict
+    verdict: VerdictCode
+    reason: str
     fit_lrs: Array
     fit_losses: Array
     start_loss: float
     noise: float
+
+    @property
+    def status(self) -> str:
+        """The verdict and its reason."""
+        return f"{self.verdict.capitalize()}. {self.reason}"
 
 
 def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, seed: int = 0) -> RangeReading:
@@ -81,7 +89,7 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
         seed: Of the resampling behind the interval.
 
     Returns:
-        The reading; its verdict says in a sentence where there is no answer.
+        The reading; its reason says in a sentence why there is no answer.
 
     Raises:
         InputError: If the lengths differ or a rate is not positive.
@@ -90,8 +98,8 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
         >>> lrs = np.logspace(-5, 1, 200)
         >>> losses = 2.3 - 2 / (1 + (0.01 / lrs) ** 1.5) + (lrs / 1.0) ** 2  # falls at 0.01, is lost at 1
         >>> found = suggest(lrs, losses)
-        >>> 0.03 < found.lr < 0.3, found.verdict.code
-        (True, 'clear')
+        >>> 0.03 < found.lr < 0.3, found.verdict
+        (True, 'open')
 
     Reference:
         Smith, "Cyclical learning rates for training neural networks", 2017, for the test; the rule is ours.
@@ -169,15 +177,16 @@ def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     marks = _marks(curve.y[None, :], curve.x, ramp)
     limit = float(limits[marks.lowest[0]])
     diverged_at = float(marks.lost[0]) if marks.descent[0] > limit else _first_rise(curve, ramp, limits)
-    verdict = _verdict(curve, marks, ramp, limit, diverged_at)
-    learned = verdict.code in ("clear", "no divergence")
+    learned = float(marks.descent[0]) > limit
+    answered = learned and not np.isnan(marks.lost[0])
     return RangeReading(
         low=_rate(marks.low[0]) if learned else None,
-        lr=_rate(marks.lr[0]) if verdict.trustworthy else None,
+        lr=_rate(marks.lr[0]) if answered else None,
         high=_rate(marks.high[0]) if learned else None,
         diverged_at=_rate(diverged_at),
-        interval=_interval(curve, ramp, seed) if verdict.trustworthy else None,
-        verdict=verdict,
+        interval=_interval(curve, ramp, seed) if answered else None,
+        verdict="open" if answered else "no answer",
+        reason=_reason(curve, marks, ramp, limit, diverged_at),
         fit_lrs=10**curve.x,
         fit_losses=curve.y,
         start_loss=ramp.start,
@@ -199,38 +208,35 @@ def _first_rise(curve: Smooth, ramp: _Ramp, limits: Array) -> float:
     return rise if ramp.edge is None else float(np.fmin(rise, ramp.edge))
 
 
-def _verdict(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at: float) -> Verdict:
+def _reason(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at: float) -> str:
     noise, descent = float(curve.noise[0]), float(marks.descent[0])
     notes = (
         f" {curve.outliers} {'spike was' if curve.outliers == 1 else 'spikes were'} ignored." if curve.outliers else ""
     )
     if ramp.edge is not None:
-        notes += f" The loss is not finite from {number_text(10**ramp.edge)} on."
+        notes += f" The loss is not finite at {number_text(10**ramp.edge)} and above."
     if descent <= limit:
         doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
         if not math.isnan(diverged_at) and not doubtful:
-            return Verdict(
-                "diverged at once",
+            return (
                 "The loss rises before it has fallen by more than its noise: the range begins too high, or the model "
-                f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps.",
-                False,
+                f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps."
             )
         if noise > _ROUNDING * abs(ramp.start):
-            return Verdict(
-                "too noisy",
-                f"The loss falls by {max(descent, 0):.2g} over the range, and its noise alone could bring {limit:.2g}: "
-                "nothing can be read from it. Take more steps, larger batches, or a higher end of the range.",
-                False,
+            return (
+                f"The loss falls by {max(descent, 0):.2g} over the range, and its noise alone could bring {limit:.2g}. "
+                "Take more steps, larger batches, or a higher end of the range."
             )
-        return Verdict("flat", "The loss does not respond to the rate: is the model trained by this optimizer?", False)
+        return "The loss does not respond to the rate. Check that this optimizer trains the model."
     if np.isnan(marks.lost[0]):
-        return Verdict(
-            "no divergence",
+        return (
             f"The loss still falls or is flat at the end of the range, {number_text(10 ** curve.x[-1])}: the best rate "
-            f"may lie above it. Raise the end of the range.{notes}",
-            False,
+            f"may be higher. Raise the end of the range.{notes}"
         )
-    return Verdict("clear", f"The loss falls by {descent:.3g} and is lost again past its minimum.{notes}", True)
+    return (
+        f"The loss falls by {descent:.3g} and rises again past its minimum. This is known of the first steps at a "
+        f"constant rate only; the best rate of a full run can differ.{notes}"
+    )
 
 
 def _interval(curve: Smooth, ramp: _Ramp, seed: int) -> tuple[float, float] | None:
@@ -268,18 +274,16 @@ def _cropped(y: Array, first: Array, start: float) -> Array:
 
 def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:
     if edge is None:
-        reason = f"{len(x)} losses are too few to read anything from; at least {_FEWEST} are needed."
-        verdict = Verdict("too few steps", reason, False)
+        reason = f"{len(x)} losses are too few; at least {_FEWEST} are needed."
     else:
         reason = (
-            f"The loss is not finite from {number_text(10**edge)} on, after {int(np.sum(x < edge))} steps: the range "
-            "begins too high, or the data or the model give NaN at any rate. Try a lower range."
+            f"The loss is not finite at {number_text(10**edge)} and above, after {int(np.sum(x < edge))} steps: the "
+            "range begins too high, or the data or the model give NaN at any rate. Try a lower range."
         )
-        verdict = Verdict("diverged at once", reason, False)
     start = float(np.median(y[np.isfinite(y)])) if np.isfinite(y).any() else math.nan
     nothing = np.empty(0)
     lost = None if edge is None else float(10**edge)
-    return RangeReading(None, None, None, lost, None, verdict, nothing, nothing, start, math.nan)
+    return RangeReading(None, None, None, lost, None, "no answer", reason, nothing, nothing, start, math.nan)
 
 
 def _rate(mark: float) -> float | None:

@@ -15,7 +15,7 @@ from stepsize.monitor.record import Facts
 from stepsize.schedules import Schedule
 from stepsize.training.binding import Bound
 
-__all__ = ["Called", "equilibrium", "facts_of", "free_estimate", "what_of"]
+__all__ = ["Attempts", "Called", "equilibrium", "facts_of", "free_estimate", "what_of"]
 
 _POINTS = 1_000
 _FREE = ("Prodigy", "DAdapt")  # classes that estimate the distance to the solution, in group["d"]
@@ -52,6 +52,39 @@ class Called:
         calls = _calls(self._scheduler) - self._begin
         by_step = name in _BY_STEP or getattr(self._scheduler, "total_steps", None) is not None
         return {"name": name, "calls": calls, "updates": self._updates, "early": self._early, "by_step": by_step}
+
+
+class Attempts:
+    """Tells updates that a gradient scaler left out from batches behind which no update was to come.
+
+    Args:
+        scaler: A ``torch.amp.GradScaler``, or None.
+        optimizers: Whose updates it scales.
+    """
+
+    def __init__(self, scaler: Any, optimizers: Sequence[Optimizer]) -> None:
+        self._scaler = scaler
+        self._ids = [id(one) for one in optimizers]
+        self._version = self._look()
+        self._stepped = False  # whether the attempt of the last look still waits for the scaler's update
+
+    def made(self) -> bool:
+        """Return whether the scaler was asked for an update since the last call; without a wait for the device."""
+        if self._scaler is None:
+            return False
+        version, before = self._look(), self._version
+        self._version = version
+        states = getattr(self._scaler, "_per_optimizer_states", {})
+        stages = [states[one]["stage"] for one in self._ids if one in states]
+        stepped = any(getattr(stage, "name", "") == "STEPPED" for stage in stages)
+        made = stepped or (version != before and not self._stepped)
+        self._stepped = stepped
+        return made
+
+    def _look(self) -> int:
+        """Return a number that every ``scaler.update()`` changes."""
+        kept = [getattr(self._scaler, name, None) for name in ("_scale", "_growth_tracker")]
+        return sum(one._version for one in kept if one is not None)
 
 
 def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) -> Facts:

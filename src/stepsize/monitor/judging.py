@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
 from stepsize.monitor.rules.catalog import RULES, URGENT
@@ -33,6 +35,10 @@ class Judge:
         """What was found, the earliest first."""
         return tuple(self._found.values())
 
+    def load(self, findings: Iterable[Finding]) -> None:
+        """Take what was found before."""
+        self._found = {one.code: one for one in findings}
+
     def verdict(self, record: Record) -> RateVerdict:
         """Return whether the rate is too high, too low or fine."""
         return self._held(judge_rate(record))
@@ -41,9 +47,8 @@ class Judge:
         """Return whether it is time to ask all rules."""
         return record.step >= self._next
 
-    def look(self, record: Record, *, thorough: bool = False) -> list[Finding]:
-        """Ask the urgent rules, and all of them where it is time; return the new findings."""
-        due = thorough or self.due(record)
+    def look(self, record: Record, *, due: bool, thorough: bool = False) -> list[Finding]:
+        """Ask the urgent rules, and all of them where that is ``due``; return the new findings."""
         if due:
             every = max(8, record.facts.steps // _LOOKS) if record.facts.steps else _EVERY
             self._next = record.step + every

@@ -16,7 +16,7 @@ _LAYERS = 8  # steps between two looks at the layers one by one
 
 
 def write_down(record: Record, measured: Measured, layout: Layout, offset: int) -> None:
-    """Add the signals of one update to a record.
+    """Add the signals of one update to a record, beside its loss.
 
     Args:
         record: What they are added to.
@@ -25,8 +25,6 @@ def write_down(record: Record, measured: Measured, layout: Layout, offset: int) 
         offset: How many groups the optimizers before this one have.
     """
     step = measured.step
-    if measured.loss is not None:
-        record.add_loss(step, measured.loss)
     for number, rate in enumerate(measured.rates):
         record.add(f"lr/{offset + number}", step, rate)
     if measured.products is None:

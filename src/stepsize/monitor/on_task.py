@@ -21,6 +21,7 @@ from stepsize.monitor.watching import Watch, watch
 from stepsize.training.batches import Stream, to_device
 from stepsize.training.border import undisturbed
 from stepsize.training.calling import judged
+from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.loop import check_lr
@@ -212,13 +213,14 @@ class _Watched:
             lost = Divergence(self._guard.step_number, self._guard.stopped)
         if lost is None and (not self._evaluations or self._evaluations[-1].step != len(losses)):
             self._evaluate(len(losses))
-        return Run(
+        run = Run(
             setting=self._setting,
             losses=losses,
             evaluations=tuple(self._evaluations),
             divergence=lost,
             seconds=time.perf_counter() - self._began,
-            passes=3.0 * self._worked * self._task.accumulate,
+            passes=update_passes(self._worked * self._task.accumulate),
             initial=self._initial,
             model=self._stepper.model,
         )
+        return run.judged_by(self._task.judge, maximize=self._task.maximize)

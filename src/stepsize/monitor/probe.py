@@ -32,11 +32,12 @@ class Along:
         self._before = [p.detach().clone() for p in self._parameters]
         self._models = list(models)
 
-    def tried(self, again: Callable[[], Tensor]) -> tuple[Critical, float]:
+    def tried(self, again: Callable[[], Tensor], agreed: Callable[[float], float] = float) -> tuple[Critical, float]:
         """Search the length of the update at which the loss of its own batch rises; leave everything as it is.
 
         Args:
             again: Returns the loss of the update's batch at the present weights.
+            agreed: Makes of a loss that of all processes that train together.
 
         Returns:
             What the search saw, in units of the update that was made, and the loss after that update.
@@ -47,7 +48,7 @@ class Along:
             with torch.no_grad():
                 for p, one, two in zip(self._parameters, self._before, after, strict=True):
                     p.copy_(torch.lerp(one, two, times) if times != 1 else two)
-            return float(same())
+            return agreed(float(same()))
 
         with still(self._models, again) as same:
             base = at(0.0)

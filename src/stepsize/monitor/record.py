@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -73,6 +73,8 @@ class Record:
         skipped: How many of them made no update.
         lost: Since which step and why the training counts as diverged; None where it does not.
         told: Where every point is told too, for who keeps them; None where nobody does.
+        first: The first finite losses.
+        divergence: Says when the training is lost.
     """
 
     def __init__(self, facts: Facts | None = None) -> None:
@@ -82,26 +84,45 @@ class Record:
         self.skipped = 0
         self.lost: tuple[int, str] | None = None
         self.told: deque[Point] | None = None
-        self._first: list[float] = []
+        self.first: list[float] = []
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
-        self._divergence = DivergenceRule(self.facts.steps)
+        self.divergence = DivergenceRule(self.facts.steps)
 
     def add_loss(self, step: int, loss: float) -> None:
         """Take the training loss of a step."""
         self.add("loss", step, loss)
-        if len(self._first) < _FIRST and math.isfinite(loss):
-            self._first.append(loss)
-        if self.lost is None and (reason := self._divergence.update(loss)):
+        self._judge(step, loss)
+
+    def add_losses(self, steps: Sequence[int], losses: Sequence[float]) -> None:
+        """Take the training losses of several steps."""
+        self.extend("loss", steps, losses)
+        for step, loss in zip(steps, losses, strict=True):
+            self._judge(step, loss)
+
+    def _judge(self, step: int, loss: float) -> None:
+        if len(self.first) < _FIRST and math.isfinite(loss):
+            self.first.append(loss)
+        if self.lost is None and (reason := self.divergence.update(loss)):
             self.lost = (step, reason)
+
+    def extend(self, name: str, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Take several values of a signal."""
+        trace = self.traces.get(name)
+        if trace is None:
+            trace = self.traces[name] = Trace()
+        trace.extend(steps, values)
+        told = self.told
+        if told is not None:
+            told.extend((name, step, value) for step, value in zip(steps, values, strict=True))
 
     def mark(self) -> Any:
         """Return what :meth:`go_back` needs to take a divergence back."""
-        return copy.deepcopy(self._divergence)
+        return copy.deepcopy(self.divergence)
 
     def go_back(self, mark: Any) -> None:
         """Forget that the training diverged: it went back to where ``mark`` was taken. Its signals stay."""
         self.lost = None
-        self._divergence = copy.deepcopy(mark)
+        self.divergence = copy.deepcopy(mark)
 
     def add(self, name: str, step: int, value: float) -> None:
         """Take one value of a signal."""
@@ -142,11 +163,6 @@ class Record:
         return [name.removeprefix("update_ratio/") for name in self.traces if name.startswith("update_ratio/")]
 
     @property
-    def first(self) -> list[float]:
-        """The first finite losses, twelve at most."""
-        return self._first
-
-    @property
     def start(self) -> float:
         """The median of the first five finite losses; NaN before the first."""
         return self._beginning()[0]
@@ -159,10 +175,10 @@ class Record:
     def _beginning(self) -> tuple[float, float]:
         if self._begin is not None:
             return self._begin
-        level = float(np.median(self._first[:5])) if self._first else math.nan
-        enough = len(self._first) > 2
-        noise = 1.4826 * float(np.median(np.abs(np.diff(self._first)))) / math.sqrt(2) if enough else 0.0
-        if len(self._first) == _FIRST:
+        level = float(np.median(self.first[:5])) if self.first else math.nan
+        enough = len(self.first) > 2
+        noise = 1.4826 * float(np.median(np.abs(np.diff(self.first)))) / math.sqrt(2) if enough else 0.0
+        if len(self.first) == _FIRST:
             self._begin = (level, noise)
         return level, noise
 

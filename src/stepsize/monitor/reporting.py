@@ -43,6 +43,7 @@ class Report:
         verdict: On the rate.
         findings: The earliest first.
         signals: By name.
+        read: What was read of which log, as a sentence; empty of a training that was watched.
     """
 
     steps: int
@@ -51,6 +52,7 @@ class Report:
     verdict: RateVerdict
     findings: tuple[Finding, ...]
     signals: Mapping[str, Signal]
+    read: str = ""
 
     @property
     def status(self) -> str:
@@ -62,12 +64,19 @@ class Report:
     def __str__(self) -> str:
         last = {name: float(signal.values[-1]) for name, signal in self.signals.items() if len(signal.values)}
         shown = ", ".join(f"{name} {number_text(last[name])}" for name in ("loss", "lr/0", "val_loss") if name in last)
-        lines = [self.status, f"Now: {shown}.", str(self.verdict), *map(str, self.findings)]
+        lines = [
+            *([self.read] if self.read else []),
+            self.status,
+            f"Now: {shown}.",
+            str(self.verdict),
+            *map(str, self.findings),
+        ]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; figures that are not finite become None."""
         return {
+            **({"read": self.read} if self.read else {}),
             "status": self.status,
             "steps": self.steps,
             "planned": self.planned,

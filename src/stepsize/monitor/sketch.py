@@ -64,8 +64,11 @@ class Sketch:
             torch._foreach_copy_(rows, views)
             return kept * self._roots
 
-    def take(self) -> Tensor:
+    def take(self, scale: Tensor | None = None) -> Tensor:
         """Look at weights and gradients right before an update.
+
+        Args:
+            scale: What the gradients are still multiplied by.
 
         Returns:
             The products of each group, shape ``(groups, 6)``: |g|², ⟨g, g'⟩, ⟨g, d⟩, ⟨g', d⟩, |d|², |w|², with g' and d
@@ -84,6 +87,8 @@ class Sketch:
             ]
             if pairs:
                 torch._foreach_copy_([row for row, _ in pairs], [view for _, view in pairs])
+            if scale is not None:
+                self._held[:, _G + now].div_(scale.to(self._held.device))
             views = [_every(p.detach(), stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
             torch._foreach_copy_(self._rows[_W + now], views)
             torch.sub(self._held[:, _W + now], self._held[:, _W + then], out=self._held[:, _D])

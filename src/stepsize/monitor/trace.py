@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,7 @@ class Trace:
         first_bad: The step of the first of these; None where there is none.
         peak: The largest finite value.
         low: The smallest.
+        blocks: The means of all values.
 
     Example:
         >>> trace = Trace()
@@ -78,7 +80,7 @@ class Trace:
         self._steps = np.empty(2 * _RECENT, dtype=np.int64)
         self._values = np.empty(2 * _RECENT)
         self._end = 0  # of the recent ones within these
-        self._blocks = Blocks()
+        self.blocks = Blocks()
 
     def add(self, step: int, value: float) -> None:
         """Take the value of ``step``, which must not lie before the last one."""
@@ -89,7 +91,20 @@ class Trace:
             self.first_bad = step if self.first_bad is None else self.first_bad
         else:
             self.peak, self.low = max(self.peak, value), min(self.low, value)
-        self._blocks.add(step, value)
+        self.blocks.add(step, value)
+
+    def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Take several values at once; the same as one after the other."""
+        if self._end + len(values) > len(self._values) or not all(map(math.isfinite, values)):
+            for step, value in zip(steps, values, strict=True):
+                self.add(step, value)
+            return
+        part = slice(self._end, self._end + len(values))
+        self._steps[part], self._values[part] = steps, values
+        self._end = part.stop
+        self.count += len(values)
+        self.peak, self.low = max(self.peak, *values), min(self.low, *values)
+        self.blocks.extend(self._steps[part], self._values[part])
 
     @property
     def last(self) -> float:
@@ -103,7 +118,7 @@ class Trace:
 
     def history(self) -> Points:
         """Return the means of all blocks, the open one included; those without a finite value are NaN."""
-        return Points(*self._blocks.history())
+        return Points(*self.blocks.history())
 
     def _keep(self, step: int, value: float) -> None:
         if self._end == len(self._values):

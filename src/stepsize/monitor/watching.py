@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -15,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError
-from stepsize.monitor.attached import Called, equilibrium, facts_of, free_estimate, what_of
+from stepsize.monitor.attached import Attempts, Called, equilibrium, facts_of, free_estimate, what_of
+from stepsize.monitor.budget import Budget
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.journal import Entry
 from stepsize.monitor.judging import Judge
@@ -26,20 +30,25 @@ from stepsize.monitor.probe import Along, headroom, still
 from stepsize.monitor.record import Record
 from stepsize.monitor.reporting import Report, report_of
 from stepsize.monitor.sharpness import Sharpness, measure_sharpness
+from stepsize.monitor.state import load_record, record_state
+from stepsize.monitor.team import Team, team_of, trains_together
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.way import Way
+from stepsize.training.wrapped import bare_optimizers
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Watch", "begin_watching", "watch"]
 
 _LOG = logging.getLogger("stepsize")
 _UNTOLD = 50  # updates without a word on the loss before that is told
-_DENSE = 64  # steps that are measured one and all
-_RUN = 8  # steps that are then measured one after the other
-_WANTED = 256  # of the first quarter: more would only cost
-_OF = (3, 8)  # at least and at most one such run in so many
 _ALARM = 4.0  # noises above the start from which on a loss is read at once
+_WORSE = 16  # losses, all of which the last one exceeds where it gets worse
+_EVERY = 8  # updates between two looks of the urgent rules
+_LATE = 0.2  # seconds that a loss may wait to be written down
+_LEAN = 64  # updates at the most that are only counted, one after the other
 _PROBES = 64  # at so many places of a training the critical rate is looked for
 _PROBE_EVERY = 100  # steps, where the horizon is unknown
+_EXCHANGE = 16  # updates between two exchanges of several processes
+_TOLD_ALONE = ("val_loss",)  # what one process may know and others not
 
 
 def watch(
@@ -57,9 +66,13 @@ def watch(
 ) -> Watch:
     """Watch a training: two lines in its loop, and its learning rate is measured while it works.
 
+    What is measured takes at most 3% of the training's time, beside the first 64 updates, which are all measured: on
+    small models fewer updates are. Trained by several processes (DDP) and watched in each, losses are averaged over
+    them and findings are the same in all; watched in one, its own losses count.
+
     Args:
         model: What is trained, one or several; wrapped, compiled and distributed ones too.
-        optimizer: What updates it, one or several.
+        optimizer: What updates it, one or several; also within the wrappers of Accelerate, Fabric and the like.
         schedule: What sets the rate, for findings on it: a ``Schedule``, what ``bind`` returned, or a torch scheduler.
         steps: How many updates the training is to have; findings on the end of the schedule need it.
         validate: Returns the loss on unseen data at the present weights; called without gradients, and nothing that
@@ -93,12 +106,44 @@ def watch(
         >>> watching.verdict.code
         'too low'
     """
+    return begin_watching(
+        model,
+        optimizer,
+        schedule=schedule,
+        steps=steps,
+        validate=validate,
+        validate_every=validate_every,
+        scaler=scaler,
+        on_finding=on_finding,
+        store=store,
+        name=name,
+    )
+
+
+def begin_watching(
+    model: Any,
+    optimizer: Any,
+    *,
+    schedule: Any = None,
+    steps: int | None = None,
+    validate: Callable[[], Tensor | float] | None = None,
+    validate_every: int | None = None,
+    scaler: Any = None,
+    on_finding: Callable[[Finding], object] | None = None,
+    store: str | Path | None = None,
+    name: str | None = None,
+    together: bool | None = None,
+) -> Watch:
+    """Do what :func:`watch` does, told whether several processes train together; None reads it from the model."""
     models = [model] if isinstance(model, nn.Module) else list(model)
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    if not models or not all(isinstance(one, nn.Module) for one in models):
+        raise InputError("model", models, "must be a torch.nn.Module, or several")
+    optimizers = bare_optimizers("optimizer", optimizer)
     _check(models, optimizers, steps, validate, validate_every)
     every = validate_every or max(1, (steps or 16_000) // 32)
+    team = team_of(what_of(models), together=trains_together(models) if together is None else together)
     kept = begin_keeping(store, name, what_of(models), facts_of(optimizers, schedule, steps))
-    return Watch(models, optimizers, schedule, steps, validate, every, scaler, on_finding, kept)
+    return Watch(models, optimizers, schedule, steps, validate, every, scaler, on_finding, kept, team)
 
 
 @final
@@ -122,8 +167,9 @@ class Watch:
         scaler: Any,
         on_finding: Callable[[Finding], object] | None,
         kept: Keeper | None,
+        team: Team | None = None,
     ) -> None:
-        distributed = any(isinstance(one, nn.parallel.DistributedDataParallel) for one in models)
+        distributed = team is not None or any(isinstance(one, nn.parallel.DistributedDataParallel) for one in models)
         self._models = list(models)
         self._optimizers = list(optimizers)
         self._validate = validate
@@ -136,20 +182,36 @@ class Watch:
         if kept is not None:
             kept.record, self.record.told = self.record, kept.points
         self._ended = ""
-        self._meters = [Meter(one, models, scaler=scaler, distributed=distributed) for one in optimizers]
+        self._meter: Callable[[Optimizer], Meter] = partial(
+            Meter, models=models, scaler=scaler, distributed=distributed
+        )
+        self._meters = [self._meter(one) for one in optimizers]
         self._way = Way(self._meters[0].weights, steps)
-        self._offsets = [sum(len(o.param_groups) for o in optimizers[:n]) for n in range(len(optimizers))]
+        self._offsets = self._group_numbers()
         self._along: Along | None = None
         self._arming = False
         self._every = max(1, steps // _PROBES) if steps else _PROBE_EVERY
-        self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
+        self._budget = Budget(steps)
+        self._aside = 0.0  # seconds of the user's own functions, which are no cost of watching
+        self._attempts = Attempts(scaler, optimizers)
+        self._may_be_lean = scaler is None and len(self._meters) == 1 and self._meters[0].prompt
+        self._next_look = 0
+        self._lean_until = 0  # updates before this one are only counted
+        self._later: list[tuple[float, tuple[float, ...]]] = []  # their losses and rates
+        self._alarm = math.inf  # a loss above it is read at once
+        self._parts: list[Tensor | float] = []  # losses of the batches of the update that comes
+        self._pending = False  # whether batches were told of behind which there was no update
+        self._last: deque[float] = deque(maxlen=_WORSE)
+        self._team = team
+        self._shared = False  # whether the team is complete: numbers are then exchanged
+        self._exchange_every = _EXCHANGE
+        self._alone: list[tuple[int, Tensor | float | None]] = []  # steps and losses of this process alone
+        self._heard: dict[str, list[float]] = {}  # other values of this process alone
+        self._failing = ""  # what went wrong here, and is still to be told to the others
         self._broken = ""
         self._trouble: Exception | None = None
-        self._told = False
-        self._hooks = [
-            optimizers[0].register_step_pre_hook(self._arm),
-            optimizers[0].register_step_post_hook(self._count),
-        ]
+        self._hooks: list[Any] = []
+        self._untold: Any = optimizers[0].register_step_post_hook(self._warn_untold)
 
     def __enter__(self) -> Self:
         """Return itself; the hooks are on already."""
@@ -198,17 +260,25 @@ class Watch:
                 rate along the update is measured at intervals, by about ten of these calls without gradients.
             val_loss: The loss on unseen data, where it was just measured.
         """
-        if self._broken:
+        if self._broken or (self._lean_until > self.record.step and self._count_lean(loss, again, val_loss)):
             return
+        began, self._aside = perf_counter(), 0.0
+        measured, counted = self._meters[0].active, 1 + len(self._later)
+        self._budget.begin(self.record.step, counted, sum(meter.spent for meter in self._meters))
         try:
-            self._raise_troubles()
+            if not self._failing:
+                self._raise_troubles()
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+        try:
             self._step(loss, again, val_loss)
         except Exception as error:  # noqa: BLE001 - watching must not break what it watches
             self._give_up(error)
+        self._budget.spend(perf_counter() - began - self._aside, counted, measured=measured)
 
     def report(self) -> Report:
         """Return everything that is known by now, for people and machines."""
-        if not self._broken:
+        if not self._broken and not self._shared:  # one process must not know more than the others
             try:
                 self._tell(self._look(thorough=True))
             except Exception as error:  # noqa: BLE001
@@ -234,14 +304,34 @@ class Watch:
         return seen
 
     def be_prompt(self) -> None:
-        """Read numbers at once where that costs no wait, as a guard must."""
-        for meter in self._meters:
-            meter.prompt = True
+        """Write numbers down at each update where that costs no wait, as a guard needs them."""
+        self._may_be_lean = False
+        if all(meter.prompt for meter in self._meters):
+            self._exchange_every = 1
 
     def go_back(self, mark: Any) -> None:
         """Say that the training went back to the state in which ``record.mark()`` was taken."""
         self._read(wait=True)
         self.record.go_back(mark)
+        self._along = None
+        for meter in self._meters:
+            meter.go_back()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the signals so far and what was found, as plain values: for the checkpoint of a trainer."""
+        return {"record": record_state(self.record), "findings": [one.to_json() for one in self.findings]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, after weights and optimizers were put back.
+
+        Raises:
+            InputError: If it is no such state.
+        """
+        if not {"record", "findings"} <= set(state):
+            raise InputError("state", sorted(state), "must be what the state_dict of a watch returned")
+        load_record(self.record, state["record"])
+        self._judge.load(Finding(**one) for one in state["findings"])
+        self._last.extend(self.record.recent("loss", _WORSE).values.tolist())
         self._along = None
         for meter in self._meters:
             meter.go_back()
@@ -264,30 +354,214 @@ class Watch:
             how = "broken" if self._broken else "done" if self.record.lost is None else "diverged"
             self._kept.close(self._ended or how)
 
-    def _step(self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
+    def _count_lean(
+        self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None
+    ) -> bool:
+        """Count an update of which only loss and rates are wanted; return whether nothing else is to be done."""
+        if loss is None or again is not None or val_loss is not None:
+            return False
+        try:
+            value = loss.item() if isinstance(loss, Tensor) else float(loss)
+        except (RuntimeError, TypeError, ValueError):
+            return False  # told where errors are
+        if not value <= self._alarm or (rates := self._meters[0].count()) is None:
+            return False
+        self._later.append((value, rates))
+        self.record.step += 1
+        return True
+
+    def _plan_lean(self) -> None:
+        """Say up to which update the next ones are only counted: until something is due, or soon."""
         step = self.record.step
-        self._told = self._told or loss is not None
-        updated = [meter.tell(step, loss if number == 0 else None) for number, meter in enumerate(self._meters)]
-        self.record.skipped += not any(updated)
-        self.record.step = step + 1
-        self._called.look(sum(meter.updates for meter in self._meters[:1]))
-        self._way.look(step + 1)
-        estimate = free_estimate(self._optimizers[0]) if self.record.facts.learning_rate_free else None
-        if estimate is not None:
-            self.record.add("estimate", step, estimate)
-        self._probe(step, again)
-        if val_loss is not None:
-            self.record.add("val_loss", step, float(val_loss))
-        elif self._validate is not None and (step + 1) % self._validate_every == 0:
-            with still(self._models, lambda: torch.as_tensor(self._validate())) as same:  # type: ignore[misc]
-                self.record.add("val_loss", step, float(same()))
-        if not self._read(wait=False):
+        self._alarm = self.record.start + _ALARM * self.record.start_noise
+        if not self._may_be_lean or self._team is not None or self._meters[0].active or len(self._last) < _WORSE:
+            self._lean_until = 0
             return
-        self._tell(self._look())
-        on = self._measures(step + 1)
+        at_once = min(_LEAN, int(_LATE / max(self._budget.pace(step), 1e-9)))
+        ends = [step + at_once, self._way.next(step) - 1]
+        if self._budget.due > step:
+            ends.append(self._budget.due - 1)
+        if self._validate is not None:
+            ends.append(step - step % self._validate_every + self._validate_every - 1)
+        self._lean_until = min(ends)
+
+    def _write_later(self) -> None:
+        """Write down the updates that were only counted."""
+        if not self._later:
+            return
+        later, self._later = self._later, []
+        end = self.record.step
+        steps = range(end - len(later), end)
+        losses = [loss for loss, _ in later]
+        self.record.add_losses(steps, losses)
+        self._last.extend(losses[-_WORSE:])
+        for number, rates in enumerate(zip(*(rates for _, rates in later), strict=True)):
+            self.record.extend(f"lr/{number}", steps, rates)
+
+    def _step(self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
+        self._write_later()
+        first = self._meters[0]
+        updated = first.updated or any(meter.updated for meter in self._meters)
+        if not updated and loss is None and val_loss is not None:
+            return self._hear("val_loss", max(0, self.record.step - 1), float(val_loss))
+        attempted = self._attempts.made()
+        if self._pending and first.abandoned():
+            self._leave_out()
+        if not updated and attempted:
+            return self._leave_out()
+        if loss is not None:
+            self._stop_warning()
+            self._parts.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
+        if not updated:
+            self._pending = True
+            return first.pending()
+        shares = self._shares()
+        step = self._count(self._update_loss())
+        self._observe(step, again, val_loss)
+        if not shares:
+            if self._read(wait=False):
+                self._look_often()
+        elif (step + 1) % self._exchange_every == 0 or step + 1 == self.record.facts.steps:
+            self._exchange()
+        if any(meter.outdated for meter in self._meters):
+            self._renew()
+        worse = self._worse()
+        on = self._budget.measures(step + 1, worse=worse)
         for meter in self._meters:
             meter.active = on
-            meter.alarm = self.record.start + _ALARM * self.record.start_noise
+        self._plan_lean()
+        return None
+
+    def _group_numbers(self) -> list[int]:
+        """Return the number of each optimizer's first group among the groups of all."""
+        counts = [len(one.param_groups) for one in self._optimizers]
+        return [sum(counts[:number]) for number in range(len(counts))]
+
+    def _renew(self) -> None:
+        """Measure also the groups that an optimizer was given since the last update."""
+        for number, meter in enumerate(self._meters):
+            if meter.outdated:
+                self._read(wait=True)
+                meter.remove()
+                self._meters[number] = self._meter(meter.optimizer)
+                self._meters[number].updates = meter.updates
+                if not number:
+                    self._way = Way(self._meters[0].weights, self.record.facts.steps)
+        self._offsets = self._group_numbers()
+
+    def _update_loss(self) -> Tensor | float | None:
+        """Return the loss of an update: the mean over the batches that were told of since the last one."""
+        parts, self._parts, self._pending = self._parts, [], False
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        return torch.stack([torch.as_tensor(one, device=self._meters[0].device) for one in parts]).mean()
+
+    def _leave_out(self) -> None:
+        """Count an update that was left out, by a gradient scaler or by the training itself."""
+        self.record.skipped += 1
+        self.record.step += 1
+        self._parts, self._pending = [], False
+
+    def _count(self, loss: Tensor | float | None) -> int:
+        """Count an update, and return its number."""
+        step = self.record.step
+        shared = self._shared
+        for number, meter in enumerate(self._meters):
+            meter.tell(step, loss if number == 0 and not shared else None)
+        if shared:
+            self._alone.append((step, loss))
+        self.record.step = step + 1
+        return step
+
+    def _observe(self, step: int, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
+        """Look at what surrounds an update; an error here must not keep others waiting."""
+        if self._failing:
+            return
+        try:
+            self._spend_hooks()
+            self._called.look(self._meters[0].updates)
+            self._way.look(step + 1)
+            if self.record.facts.learning_rate_free and (estimate := free_estimate(self._optimizers[0])) is not None:
+                self.record.add("estimate", step, estimate)
+            self._probe(step, again)
+            if val_loss is not None:
+                self._hear("val_loss", step, float(val_loss))
+            elif self._validate is not None and (step + 1) % self._validate_every == 0:
+                began = perf_counter()
+                with still(self._models, lambda: torch.as_tensor(self._validate())) as same:  # type: ignore[misc]
+                    self._hear("val_loss", step, float(same()))
+                self._aside += perf_counter() - began
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+
+    def _spend_hooks(self) -> None:
+        for meter in self._meters:
+            self._budget.spent += meter.spent
+            meter.spent = 0.0
+
+    def _hear(self, name: str, step: int, value: float) -> None:
+        """Take a value that other processes may not have."""
+        if self._shared:
+            self._heard.setdefault(name, []).append(value)
+        else:
+            self.record.add(name, step, value)
+
+    def _shares(self) -> bool:
+        """Return whether numbers are exchanged with other processes; known at the first update."""
+        if not self._shared and self._team is not None:
+            if self._team.complete():
+                self._shared = True
+            else:
+                self._team = None
+        return self._shared
+
+    def _exchange(self) -> None:
+        """Make what this process alone knows the same in all; each of them comes here at the same step."""
+        assert self._team is not None
+        told = [(step, loss) for step, loss in self._alone if loss is not None]
+        room = [loss for _, loss in told] + [0.0] * (_EXCHANGE - len(told))
+        heard = [part for name in _TOLD_ALONE for part in _sum_and_count(self._heard.get(name, []))]
+        ours = [*room, *heard, *self._budget.times(), float(len(told)), float(bool(self._failing))]
+        try:
+            sums = self._team.sum(ours, self._meters[0].device)
+        except Exception as error:
+            self._team, self._failing = None, ""
+            raise RuntimeError(f"the processes could not exchange what they measured: {error}") from error
+        self._alone, self._heard = [], {}
+        size = self._team.size
+        *parts, spent, trained, count, failed = sums
+        if failed or count != size * len(told):
+            reason = self._failing or "another process stopped watching"
+            self._team, self._failing = None, ""
+            raise RuntimeError(reason)
+        self._budget.agreed = spent / size, trained / size
+        self._read(wait=True)
+        for (step, _), total in zip(told, parts, strict=False):
+            self._add_loss(step, total / size)
+        last = max(0, self.record.step - 1)
+        for place, name in enumerate(_TOLD_ALONE):
+            total, many = parts[_EXCHANGE + 2 * place : _EXCHANGE + 2 * place + 2]
+            if many:
+                self.record.add(name, last, total / many)
+        self._look_often()
+
+    def _add_loss(self, step: int, loss: float) -> None:
+        self.record.add_loss(step, loss)
+        self._last.append(loss)
+
+    def _look_often(self) -> None:
+        """Ask the urgent rules where it may be urgent, or it is time."""
+        step = self.record.step
+        dense = self._budget.dense(step)
+        alarmed = bool(self._last) and not self._last[-1] <= self._alarm
+        if dense or alarmed or (step >= self._next_look and self._budget.allows(step)):
+            self._next_look = step + _EVERY
+            self._tell(self._look())
+
+    def _worse(self) -> bool:
+        """Return whether the last loss exceeds all before it that are near."""
+        last = self._last
+        return len(last) < 2 or not last[-1] < max(last) or math.isnan(sum(last))
 
     def _raise_troubles(self) -> None:
         """Raise what went wrong within a hook: there it must not, since that is the user's own step."""
@@ -295,20 +569,14 @@ class Watch:
             if error is not None:
                 raise error
 
-    def _measures(self, step: int) -> bool:
-        """Return whether the update of ``step`` is measured: all at first and when it gets worse, else some."""
-        if step < _DENSE or (step // _RUN) % self._of == 0:
-            return True
-        losses = self.record.recent("loss", 2 * _RUN).values
-        return not len(losses) or not losses[-1] < losses[:-1].max(initial=-math.inf)
-
     def _look(self, *, thorough: bool = False) -> list[Finding]:
         if thorough:
             self._read(wait=True)
-        if thorough or self._judge.due(self.record):
+        due = thorough or (self._judge.due(self.record) and self._budget.allows(self.record.step))
+        if due:
             self._read_way()
             self.record.facts = dataclasses.replace(self.record.facts, scheduler=self._called.told())
-        new = self._judge.look(self.record, thorough=thorough)
+        new = self._judge.look(self.record, due=due, thorough=thorough)
         if self._kept is not None:
             self._kept.found(new)
             self._kept.verdict = self._judge.latest
@@ -328,31 +596,44 @@ class Watch:
     def _probe(self, step: int, again: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, where the weights before it were kept."""
         if self._along is not None and again is not None:
-            found, _ = self._along.tried(again)
+            found, _ = self._along.tried(again, self._agreed)
             value = headroom(found)
             if not math.isnan(value):
                 self.record.add("headroom", step, value)
         self._along = None
-        if again is not None and (step + 1) % self._every == 0:
-            self._arming = True
+        if again is not None and (step + 1) % self._every == 0 and self._budget.allows(step + 1):
+            self._hooks = [self._optimizers[0].register_step_pre_hook(self._arm)]
+
+    def _agreed(self, loss: float) -> float:
+        """Return the mean of a loss over the processes, so that all of them go on alike."""
+        shares = self._shared and self._team is not None
+        return self._team.mean(loss, self._meters[0].device) if shares and self._team is not None else loss
 
     def _arm(self, *_: Any) -> None:
         """Keep the weights before an update that is to be probed; runs within the user's own step."""
-        if not self._arming:
-            return
-        self._arming = False
+        began = perf_counter()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
         try:
             self._along = Along(self._models)
         except Exception as error:  # noqa: BLE001 - such as no memory for the copy
             self._trouble = error
+        self._budget.spent += perf_counter() - began
 
     def _read(self, *, wait: bool) -> bool:
         """Write down what has come over from the device; return whether anything has."""
+        self._write_later()
         came = False
         for meter, offset in zip(self._meters, self._offsets, strict=True):
             for measured in meter.read(wait=wait):
-                write_down(self.record, measured, meter.layout, offset)
                 came = True
+                if measured.skipped:
+                    self.record.skipped += offset == 0
+                    continue
+                if measured.loss is not None:
+                    self._add_loss(measured.step, measured.loss)
+                write_down(self.record, measured, meter.layout, offset)
         return came
 
     def _tell(self, new: Iterable[Finding]) -> None:
@@ -360,21 +641,32 @@ class Watch:
             if self._on_finding is not None:
                 self._on_finding(finding)
 
-    def _count(self, *_: Any) -> None:
-        if self._told or self._broken or self._meters[0].updates != _UNTOLD:
-            return
-        _LOG.warning(
-            "stepsize.watch: %d updates without a loss; call watching.step(loss) after each optimizer.step()", _UNTOLD
-        )
+    def _warn_untold(self, *_: Any) -> None:
+        if self._meters[0].updates == _UNTOLD:
+            self._stop_warning()
+            _LOG.warning(
+                "stepsize.watch: %d updates without a loss; call watching.step(loss) after each optimizer.step()",
+                _UNTOLD,
+            )
+
+    def _stop_warning(self) -> None:
+        if self._untold is not None:
+            self._untold.remove()
+            self._untold = None
 
     def _give_up(self, error: Exception) -> None:
-        if self._broken:
+        if self._broken or self._failing:
             return
-        self._broken = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
+        if self._shared and self._team is not None:
+            self._failing = reason  # until the others know: they would wait for this process
+            return
+        self._broken = reason
         _LOG.warning("stepsize.watch stopped watching, the training goes on: %s", self._broken)
         self._remove()
 
     def _remove(self) -> None:
+        self._stop_warning()
         for meter in self._meters:
             meter.remove()
         for hook in self._hooks:
@@ -383,10 +675,6 @@ class Watch:
 
 
 def _check(models: Sequence[Any], optimizers: Sequence[Any], steps: Any, validate: Any, validate_every: Any) -> None:
-    if not models or not all(isinstance(one, nn.Module) for one in models):
-        raise InputError("model", models, "must be a torch.nn.Module, or several")
-    if not optimizers or not all(isinstance(one, Optimizer) for one in optimizers):
-        raise InputError("optimizer", optimizers, "must be a torch.optim.Optimizer, or several")
     for name, value in (("steps", steps), ("validate_every", validate_every)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(name, value, "must be a whole number, at least 1")
@@ -402,3 +690,7 @@ def _check(models: Sequence[Any], optimizers: Sequence[Any], steps: Any, validat
                 "must hold trainable parameters of the model, but holds only others",
                 "Was the model copied, moved or wrapped after the optimizer was made? Make the optimizer from it anew",
             )
+
+
+def _sum_and_count(values: Sequence[float]) -> tuple[float, float]:
+    return math.fsum(values), float(len(values))

@@ -27,6 +27,10 @@ class Way:
         self._every = max(1, steps // _MOST) if steps else _UNKNOWN
         self._kept: list[tuple[int, Tensor]] = [(0, weights())]
 
+    def next(self, step: int) -> int:
+        """Return after how many updates weights are kept the next time, ``step`` having been made."""
+        return step - step % self._every + self._every
+
     def look(self, step: int) -> None:
         """Keep the weights after ``step`` updates, where it is time."""
         if step % self._every:

@@ -17,9 +17,9 @@ from sqlalchemy import event
 from stepsize.errors import StoreError
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
-from stepsize.store.records import RunRecord, TrialRecord
 from stepsize.store.store import Store
 from stepsize.store.writer import RUNNING
+from stepsize.training.runs import Run, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -85,7 +85,7 @@ def mirror(
 class _Standing:
     """How a trial stands: the means of its rungs by share, whether it diverged on the last, what it took."""
 
-    trial: TrialRecord
+    trial: Trial
     rungs: Mapping[float, float]
     seconds: float
     settled_at: int  # the position of the run since which it is complete or failed; -1 where it is neither
@@ -124,21 +124,21 @@ class _Standing:
         return {max(1, round(1000 * share)): mean for share, mean in self.rungs.items() if math.isfinite(mean)}
 
 
-def _standings(trials: Mapping[int, TrialRecord], runs: Sequence[RunRecord]) -> Iterator[_Standing]:
+def _standings(trials: Mapping[int, Trial], runs: Sequence[Run]) -> Iterator[_Standing]:
     """Yield how each trial with runs stands, in the order of their numbers."""
-    of_trial: defaultdict[int, list[RunRecord]] = defaultdict(list)
-    for run in runs:
-        of_trial[run.trial.number].append(run)
+    of_trial: defaultdict[int, list[tuple[int, Run]]] = defaultdict(list)
+    for position, run in enumerate(runs):
+        of_trial[run.trial.number].append((position, run))
     for number in sorted(of_trial):
         rungs: defaultdict[float, list[float]] = defaultdict(list)
-        for run in of_trial[number]:
+        for _, run in of_trial[number]:
             rungs[run.share].append(run.value)
-        settling = [run.position for run in of_trial[number] if run.share >= 1 or not math.isfinite(run.value)]
+        settling = [at for at, run in of_trial[number] if run.share >= 1 or not math.isfinite(run.value)]
         yield _Standing(
             trials[number],
             {share: statistics.fmean(values) for share, values in sorted(rungs.items())},
-            sum(run.seconds for run in of_trial[number]),
-            next((position for position in settling if position is not None), -1),
+            sum(run.seconds for _, run in of_trial[number]),
+            next(iter(settling), -1),
         )
 
 

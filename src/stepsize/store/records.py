@@ -1,8 +1,7 @@
-"""What the store keeps, as plain data: it knows nothing of tasks, samplers or torch."""
+"""What the store keeps beside runs and trials, as plain data: it knows nothing of tasks, samplers or torch."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,12 +13,10 @@ from numpy.typing import NDArray
 __all__ = [
     "Arrays",
     "Curve",
-    "EvaluationRecord",
     "FindingRecord",
-    "RunRecord",
     "SignalsRecord",
     "StudyRecord",
-    "TrialRecord",
+    "Tally",
     "WatchRecord",
 ]
 
@@ -47,64 +44,12 @@ class StudyRecord:
 
 
 @dataclass(frozen=True)
-class TrialRecord:
-    """One point of a study's space: its number from 0, and what was chosen, by name."""
+class Tally:
+    """How many trials and runs a study has, and what its runs cost, in full runs."""
 
-    number: int
-    values: Mapping[str, float | int | str]
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One run of a trial, and what came of it.
-
-    Attributes:
-        trial: What was trained.
-        share: The rung, as a share of the full horizon.
-        seed: Of the run; trial number, share and seed together are unique in a study.
-        status: How it ended, as a sentence.
-        value: The judged figure, lower is better; infinite if it diverged, NaN where it could not be judged.
-        diverged_at: The share of its updates after which it was given up as diverged; None where it was not.
-        train_loss: As of the end; NaN where unknown.
-        val_loss: On unseen data; NaN where there are none.
-        seconds: Wall time.
-        passes: Work in forward passes of one batch.
-        cost: In trainings.
-        initial: A digest of the initial weights.
-        setting: What else it was trained with, as plain values.
-        position: The order of telling within its study, from 0; the store gives it.
-        id: Of its curves and evaluations; the store gives it.
-    """
-
-    trial: TrialRecord
-    share: float
-    seed: int
-    status: str = ""
-    value: float = math.nan
-    diverged_at: float | None = None
-    train_loss: float = math.nan
-    val_loss: float = math.nan
-    seconds: float = 0.0
-    passes: float = 0.0
+    trials: int = 0
+    runs: int = 0
     cost: float = 0.0
-    initial: str = ""
-    setting: Mapping[str, Any] = field(default_factory=dict)
-    position: int | None = None
-    id: int | None = None
-
-    @property
-    def key(self) -> tuple[int, float, int]:
-        """What tells it from all others of its study: trial number, rung, seed."""
-        return (self.trial.number, self.share, self.seed)
-
-
-@dataclass(frozen=True)
-class EvaluationRecord:
-    """The loss and metrics on unseen data after ``step`` updates."""
-
-    step: int
-    loss: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

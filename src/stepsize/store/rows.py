@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, Row, select
 
 from stepsize.errors import InputError
 from stepsize.store.address import as_json
 from stepsize.store.packing import json_metrics, metrics_of
-from stepsize.store.records import EvaluationRecord, FindingRecord, RunRecord, StudyRecord, TrialRecord, WatchRecord
+from stepsize.store.records import Curve, FindingRecord, StudyRecord, WatchRecord
 from stepsize.store.tables import TRIALS
+from stepsize.training.runs import Changes, Divergence, Evaluation, Run, Setting, Trial
 
 __all__ = [
     "evaluation_columns",
@@ -63,56 +65,63 @@ def study_of(row: Row[Any]) -> StudyRecord:
     return StudyRecord(row.name, row.kind, datetime.fromisoformat(row.created), row.spec, row.status)
 
 
-def trials_of(connection: Connection, study: int) -> dict[int, TrialRecord]:
+def trials_of(connection: Connection, study: int) -> dict[int, Trial]:
     """Return the trials of the study with that id by number, in the order of their numbers."""
     # "values" is also a method of rows, so its column is read by place.
     query = select(TRIALS.c.number, TRIALS.c["values"]).where(TRIALS.c.study == study).order_by(TRIALS.c.number)
-    return {number: TrialRecord(number, values) for number, values in connection.execute(query)}
+    return {number: Trial(number, values) for number, values in connection.execute(query)}
 
 
-def run_columns(run: RunRecord, study: int, position: int) -> dict[str, Any]:
-    """Return the row of RUNS, without its id."""
+_AS_THEY_ARE = ("share", "seed", "status", "diverged_at", "seconds", "passes", "cost", "initial")
+_FIGURES = ("value", "train_loss", "val_loss")  # where NaN is NULL
+
+
+def run_columns(run: Run, study: int, position: int) -> dict[str, Any]:
+    """Return the row of RUNS, without its id: columns are fields of the run."""
+    setting = run.setting
+    trained = {"lr": setting.lr, "seed": setting.seed, "steps": setting.steps, "val_examples": setting.val_examples}
     return {
         "study": study,
         "trial": run.trial.number,
-        "share": run.share,
-        "seed": run.seed,
         "position": position,
-        "setting": run.setting,
-        "status": run.status,
-        "value": _stored(run.value),
-        "train_loss": _stored(run.train_loss),
-        "val_loss": _stored(run.val_loss),
-        "diverged_at": run.diverged_at,
-        "seconds": run.seconds,
-        "passes": run.passes,
-        "cost": run.cost,
-        "initial": run.initial,
+        "setting": plain("setting", {**trained, "changes": setting.changes.given()}),
+        **{name: getattr(run, name) for name in _AS_THEY_ARE},
+        **{name: _stored(getattr(run, name)) for name in _FIGURES},
     }
 
 
-def run_of(row: Row[Any], trials: Mapping[int, TrialRecord]) -> RunRecord:
-    """Return the run that a row of RUNS holds."""
-    return RunRecord(
-        trial=trials[row.trial],
-        share=row.share,
-        seed=row.seed,
-        status=row.status,
-        value=_number(row.value),
-        diverged_at=row.diverged_at,
-        train_loss=_number(row.train_loss),
-        val_loss=_number(row.val_loss),
+def run_of(
+    row: Row[Any], trials: Mapping[int, Trial], curve: Curve | None = None, evaluations: Sequence[Evaluation] = ()
+) -> Run:
+    """Return the run that a row of RUNS, its curve and its evaluations hold."""
+    trial, kept = trials[row.trial], row.setting
+    changes = Changes(**{name: value for name, value in (kept.get("changes") or {}).items() if value is not None})
+    steps = kept.get("steps") or (1 if curve is None else curve.length)
+    setting = Setting(kept.get("lr", trial.values.get("lr")), row.seed, steps, kept.get("val_examples"), changes)
+    lost = None
+    if row.diverged_at is not None:
+        reason = row.status.partition(": ")[2].removesuffix(".")
+        lost = Divergence(round(row.diverged_at * steps), reason)
+    return Run(
+        setting,
+        np.empty(0) if curve is None else curve.values,
+        tuple(evaluations),
+        lost,
         seconds=row.seconds,
         passes=row.passes,
-        cost=row.cost,
         initial=row.initial,
-        setting=row.setting,
-        position=row.position,
+        value=_number(row.value),
+        train_loss=_number(row.train_loss),
+        val_loss=_number(row.val_loss),
+        cost=row.cost,
+        trial=trial,
+        share=row.share,
+        steps=np.empty(0, np.int64) if curve is None else curve.steps,
         id=row.id,
     )
 
 
-def evaluation_columns(evaluation: EvaluationRecord, run: int, position: int) -> dict[str, Any]:
+def evaluation_columns(evaluation: Evaluation, run: int, position: int) -> dict[str, Any]:
     """Return the row of EVALUATIONS."""
     return {
         "run": run,
@@ -123,9 +132,9 @@ def evaluation_columns(evaluation: EvaluationRecord, run: int, position: int) ->
     }
 
 
-def evaluation_of(row: Row[Any]) -> EvaluationRecord:
+def evaluation_of(row: Row[Any]) -> Evaluation:
     """Return the evaluation that a row of EVALUATIONS holds."""
-    return EvaluationRecord(row.step, _number(row.loss), metrics_of(row.metrics))
+    return Evaluation(row.step, _number(row.loss), metrics_of(row.metrics))
 
 
 def finding_columns(finding: FindingRecord, study: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, distinct, func, select
 
 from stepsize.errors import DataUnavailableError, InputError, StoreCorruptError, StoreReadOnlyError, UnknownStudyError
 from stepsize.store import schema
@@ -17,19 +17,11 @@ from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
 from stepsize.store.packing import unpack
 from stepsize.store.parcels import unpack_arrays
-from stepsize.store.records import (
-    Curve,
-    EvaluationRecord,
-    FindingRecord,
-    RunRecord,
-    SignalsRecord,
-    StudyRecord,
-    TrialRecord,
-    WatchRecord,
-)
+from stepsize.store.records import Curve, FindingRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
 from stepsize.store.rows import evaluation_of, finding_of, run_of, study_of, trials_of, watch_of
 from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, SIGNALS, STUDIES, WATCHES
-from stepsize.store.writer import Writer
+from stepsize.store.writer import LOSSES, Writer
+from stepsize.training.runs import Evaluation, Run, Trial
 
 __all__ = ["Store"]
 
@@ -45,13 +37,14 @@ class Store:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
+        >>> from stepsize.training import Setting
         >>> with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "stepsize.db") as store:
         ...     with store.begin("digits", "sweep", {"lr": [1e-3, 1.0]}) as writer:
-        ...         run = RunRecord(TrialRecord(0, {"lr": 0.1}), share=1.0, seed=0, value=0.25)
-        ...         run = writer.add_run(run, losses=[2.0, 0.5])
+        ...         run = writer.add_run(Run(Setting(0.1, seed=0, steps=2), np.array([2.0, 0.5]), value=0.25))
         ...         writer.finish("done")
         ...     [run] = store.runs("digits")
-        ...     run.trial.values["lr"], run.value, store.curve(run).values
+        ...     run.lr, run.value, run.losses
         (0.1, 0.25, array([2. , 0.5]))
     """
 
@@ -110,35 +103,39 @@ class Store:
             rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).all()
             return tuple(map(study_of, rows))
 
-    def trials(self, name: str) -> tuple[TrialRecord, ...]:
+    def trials(self, name: str) -> tuple[Trial, ...]:
         """Return the trials of a study by number, also those without a run; raises UnknownStudyError."""
         with self._reading() as connection:
             return tuple(trials_of(connection, self._id(connection, name)).values())
 
-    def runs(self, name: str) -> tuple[RunRecord, ...]:
+    def tallies(self) -> dict[str, Tally]:
+        """Return how many trials and runs each study with runs has, and their cost, by name."""
+        counts = func.count(distinct(RUNS.c.trial)), func.count(), func.sum(RUNS.c.cost)
+        query = select(RUNS.c.study, *counts).group_by(RUNS.c.study)  # along its index
+        with self._reading() as connection:
+            names = {row.id: row.name for row in connection.execute(select(STUDIES.c.id, STUDIES.c.name))}
+            return {names[study]: Tally(*rest) for study, *rest in connection.execute(query)}
+
+    def runs(self, name: str) -> tuple[Run, ...]:
         """Return the runs of a study in the order in which they were told; raises UnknownStudyError."""
         with self._reading() as connection:
             study = self._id(connection, name)
             trials = trials_of(connection, study)
             rows = connection.execute(select(RUNS).where(RUNS.c.study == study).order_by(RUNS.c.position)).all()
-            return tuple(run_of(row, trials) for row in rows)
+            curves = self._curves(connection, study)
+            evaluations = _evaluations(connection, study)
+            return tuple(run_of(row, trials, curves.get(row.id), evaluations.get(row.id, ())) for row in rows)
 
-    def curve(self, run: RunRecord | int, kind: str = "train_loss") -> Curve | None:
-        """Return a curve of a run (or of the run with that id); None where none of that kind was kept."""
-        query = select(CURVES).where(CURVES.c.run == _run_id(run), CURVES.c.kind == kind)
-        with self._reading() as connection:
-            row = connection.execute(query).first()
-        try:
-            return None if row is None else unpack({str(name): value for name, value in row._mapping.items()})
-        except (AssertionError, LookupError, TypeError, ValueError) as error:
-            raise StoreCorruptError(f"{self.where}: the {kind} curve of run {_run_id(run)} is damaged") from error
-
-    def evaluations(self, run: RunRecord | int) -> tuple[EvaluationRecord, ...]:
-        """Return the evaluations of a run (or of the run with that id), in their order."""
-        query = select(EVALUATIONS).where(EVALUATIONS.c.run == _run_id(run)).order_by(EVALUATIONS.c.position)
-        with self._reading() as connection:
-            rows = connection.execute(query).all()
-            return tuple(map(evaluation_of, rows))
+    def _curves(self, connection: Connection, study: int) -> dict[int, Curve]:
+        query = select(CURVES).join(RUNS, RUNS.c.id == CURVES.c.run)
+        query = query.where(RUNS.c.study == study, CURVES.c.kind == LOSSES)
+        found: dict[int, Curve] = {}
+        for row in connection.execute(query):
+            try:
+                found[row.run] = unpack({str(name): value for name, value in row._mapping.items()})
+            except (AssertionError, LookupError, TypeError, ValueError) as error:
+                raise StoreCorruptError(f"{self.where}: the {LOSSES} curve of run {row.run} is damaged") from error
+        return found
 
     def findings(self, name: str) -> tuple[FindingRecord, ...]:
         """Return the findings of a study in the order of their adding; raises UnknownStudyError."""
@@ -230,11 +227,13 @@ class Store:
         return int(found)
 
 
-def _run_id(run: RunRecord | int) -> int:
-    number = run.id if isinstance(run, RunRecord) else run
-    if number is None:
-        raise InputError("run", run, "must have come from a store", "Take it from Store.runs")
-    return number
+def _evaluations(connection: Connection, study: int) -> dict[int, list[Evaluation]]:
+    """Return the evaluations of the runs of a study by the id of the run, in their order."""
+    query = select(EVALUATIONS).join(RUNS, RUNS.c.id == EVALUATIONS.c.run).where(RUNS.c.study == study)
+    found: dict[int, list[Evaluation]] = {}
+    for row in connection.execute(query.order_by(EVALUATIONS.c.run, EVALUATIONS.c.position)):
+        found.setdefault(row.run, []).append(evaluation_of(row))
+    return found
 
 
 def _check_file(address: Address, create: bool) -> None:

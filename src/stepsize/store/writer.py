@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from numpy.typing import ArrayLike
 from sqlalchemy import Connection, CursorResult, Engine, delete, func, insert, select, update
 
 from stepsize.errors import InputError, StoreError
@@ -20,11 +19,8 @@ from stepsize.store.packing import pack
 from stepsize.store.parcels import pack_arrays
 from stepsize.store.records import (
     Arrays,
-    EvaluationRecord,
     FindingRecord,
-    RunRecord,
     StudyRecord,
-    TrialRecord,
     WatchRecord,
 )
 from stepsize.store.rows import (
@@ -38,6 +34,7 @@ from stepsize.store.rows import (
 )
 from stepsize.store.specs import differences
 from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, SIGNALS, STUDIES, TRIALS, WATCHES
+from stepsize.training.runs import Run, Trial
 
 __all__ = ["LOSSES", "RUNNING", "Writer"]
 
@@ -93,7 +90,7 @@ class Writer:
                 connection.close()
                 raise
 
-    def add_trial(self, trial: TrialRecord) -> None:
+    def add_trial(self, trial: Trial) -> None:
         """Add a trial before it has runs; the same one again does nothing.
 
         Raises:
@@ -107,19 +104,15 @@ class Writer:
             connection.execute(_ADD_TRIAL, {"study": self._id, "number": trial.number, "values": values})
         self._trials[trial.number] = values
 
-    def add_run(
-        self, run: RunRecord, losses: ArrayLike | None = None, evaluations: Sequence[EvaluationRecord] = ()
-    ) -> RunRecord:
-        """Add a run with its curve, and its trial where that is new, all or nothing.
+    def add_run(self, run: Run) -> Run:
+        """Add a run with its losses and evaluations, and its trial where that is new, all or nothing.
 
         Args:
-            run: What came out; its position and id are given by the store.
-            losses: The training loss of each update, shape ``(updates done,)``; kept as the curve ``"train_loss"``,
-                thinned to 2,000 points.
-            evaluations: On unseen data.
+            run: What came out. Its losses are kept as the curve ``"train_loss"``, thinned to 2,000 points; its model
+                is not kept.
 
         Returns:
-            The run with its position and id.
+            The run with its id.
 
         Raises:
             InputError: If a run of that trial, share and seed is there, or a value breaks a rule.
@@ -128,23 +121,22 @@ class Writer:
         values = self._new_values(run.trial)
         if run.key in self._keys:
             raise InputError("run", run.key, "must be new: its trial, share and seed are stored already")
-        setting = plain("setting", run.setting) if run.setting else {}
-        curve = None if losses is None else pack(losses)
-        row = run_columns(dataclasses.replace(run, setting=setting), self._id, self._position)
+        curve = pack(run.losses, None if run.counted else run.steps) if len(run.losses) else None
+        row = run_columns(run, self._id, self._position)
         with self._transaction() as connection:
             if values is not None:
                 connection.execute(_ADD_TRIAL, {"study": self._id, "number": run.trial.number, "values": values})
             number = _new_id(connection.execute(_ADD_RUN, row))
             if curve is not None:
                 connection.execute(_ADD_CURVE, {"run": number, "kind": LOSSES, **curve})
-            if evaluations:
-                rows = [evaluation_columns(seen, number, at) for at, seen in enumerate(evaluations)]
+            if run.evaluations:
+                rows = [evaluation_columns(seen, number, at) for at, seen in enumerate(run.evaluations)]
                 connection.execute(_ADD_EVALUATION, rows)
         if values is not None:
             self._trials[run.trial.number] = values
         self._keys.add(run.key)
         self._position += 1
-        return dataclasses.replace(run, position=self._position - 1, id=number)
+        return dataclasses.replace(run, id=number)
 
     def add_finding(self, finding: FindingRecord) -> None:
         """Add a finding on the study or on one of its runs."""
@@ -226,7 +218,7 @@ class Writer:
             yield self._connection
         self._status = status
 
-    def _new_values(self, trial: TrialRecord) -> dict[str, Any] | None:
+    def _new_values(self, trial: Trial) -> dict[str, Any] | None:
         """Return the values of a trial that is new, None of one that is known; checks that they are the same."""
         known = self._trials.get(trial.number)
         if known is not None and known == trial.values:

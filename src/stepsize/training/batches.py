@@ -36,8 +36,7 @@ class TensorBatches:
 
     Args:
         tensors: Tensors of shape ``(n, ...)``; a batch is the tuple of their slices.
-        batch_size: Examples a batch, >= 1; the last batch of a pass may be smaller. Shuffled, a last one of a single
-            example, of which BatchNorm knows no spread, joins the one before it.
+        batch_size: Examples a batch, >= 1; the last batch of a pass may be smaller.
         shuffle: Whether every pass draws a new order.
 
     Raises:
@@ -63,19 +62,15 @@ class TensorBatches:
             raise InputError("batch_size", self.batch_size, "must be at least 1")
 
     def __len__(self) -> int:
-        n = len(self.tensors[0])
-        return n // self.batch_size if self._joins(n) else -(-n // self.batch_size)
+        return -(-len(self.tensors[0]) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         n = len(self.tensors[0])
         order = torch.randperm(n) if self.shuffle else None
-        for start in range(0, n - self._joins(n), self.batch_size):
-            stop = start + self.batch_size + (self._joins(n) and start + self.batch_size + 1 == n)
+        for start in range(0, n, self.batch_size):
+            stop = start + self.batch_size
             index = slice(start, stop) if order is None else order[start:stop].to(self.tensors[0].device)
             yield tuple(tensor[index] for tensor in self.tensors)
-
-    def _joins(self, n: int) -> bool:
-        return self.shuffle and n > self.batch_size > 1 and n % self.batch_size == 1
 
 
 class Stream:

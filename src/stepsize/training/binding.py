@@ -19,6 +19,7 @@ from stepsize.schedules import Clock, Course, Schedule, parse
 from stepsize.schedules.units import Duration
 from stepsize.training.courses import Courses, SavedCourses
 from stepsize.training.group_values import Added, GroupValues
+from stepsize.training.wrapped import bare_optimizer, runs_step_hooks
 
 __all__ = ["Added", "Bound", "Counts", "OnChange", "bind", "other_writer"]
 
@@ -516,12 +517,11 @@ def other_writer(optimizers: Sequence[Optimizer]) -> Iterator[None]:
 
 def _optimizers(optimizer: object, counts: object) -> list[Optimizer]:
     several = isinstance(optimizer, Sequence) and not isinstance(optimizer, str)
-    optimizers: list[Any] = [*optimizer] if several else [optimizer]  # type: ignore[misc]
+    optimizers: list[Any] = [bare_optimizer(one) for one in (optimizer if several else [optimizer])]  # type: ignore[attr-defined]
     for each in optimizers:
         if not isinstance(each, Optimizer):
             raise InputError("optimizer", each, "must be a torch.optim.Optimizer, or a sequence of them")
-        hooked = getattr(type(each).step, "hooked", False) and hasattr(each, "_optimizer_step_pre_hooks")
-        if counts == "updates" and not hooked:
+        if counts == "updates" and not runs_step_hooks(each):
             remedy = "Bind the optimizer inside a wrapper before it is wrapped, or pass counts='calls'"
             raise InputError("optimizer", type(each).__name__, "does not run torch's step hooks", remedy)
         _check_free(each)

@@ -14,7 +14,7 @@ __all__ = ["digest"]
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> object: ...
+    def update(self, data: bytes | memoryview, /) -> object: ...
 
 
 def digest(state: Any) -> str:
@@ -70,7 +70,8 @@ def _feed_tensor(sha: _Hash, tensor: Tensor) -> None:
         sha.update(repr(tensor).encode())
         return
     flat = tensor.cpu().contiguous().reshape(-1)
-    sha.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    if flat.numel():
+        sha.update(flat.view(torch.uint8).numpy().data)  # the bytes themselves, not a copy
 
 
 def _plain(value: Any) -> str:

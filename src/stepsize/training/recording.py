@@ -12,6 +12,7 @@ from torch import nn
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import TaskError
 from stepsize.training.batches import holds_non_finite
+from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import evaluate
 from stepsize.training.runs import Divergence, Evaluation, Run, Setting
 from stepsize.training.task import Task
@@ -93,16 +94,18 @@ class Recording:
         """
         lost = self.divergence
         batches = max(1, len(self._losses)) * self._task.accumulate
-        return Run(
+        seen = tuple(one for one in self._evaluations if lost is None or one.step < lost.step)
+        run = Run(
             setting=self.setting,
             losses=np.asarray(self._losses),
-            evaluations=tuple(seen for seen in self._evaluations if lost is None or seen.step < lost.step),
+            evaluations=seen,
             divergence=lost,
             seconds=seconds,
-            passes=3.0 * batches + self._val_examples / max(1.0, examples),
+            passes=update_passes(batches) + self._val_examples / max(1.0, examples),
             initial=initial,
             model=model,
         )
+        return run.judged_by(self._task.judge, maximize=self._task.maximize)
 
     def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
         if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):

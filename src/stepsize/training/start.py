@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,15 +11,14 @@ from torch import Tensor, nn
 
 from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, map_tensors, to_device
 from stepsize.training.border import undisturbed
+from stepsize.training.cost import CostModel
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, bounded, evaluate
 from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
+from stepsize.training.threads import counted_operations
 
 __all__ = ["Start", "look_at_start"]
-
-_VAL_SHARE = 0.15  # of the work of a short run, for judging it
-_PASSES = 3.0  # that one update counts: a backward pass is two forward ones
 
 
 @dataclass(frozen=True)
@@ -28,46 +27,22 @@ class Start:
 
     Attributes:
         judged: What the untrained model reaches, lower is better.
-        val_examples: How many examples of unseen data there are; 0 without any.
-        batch_size: Examples a batch of training data.
-        batches: Of a full training: updates times batches an update.
-        horizon: The horizon, in updates.
+        costs: What runs of it cost.
+        operations: Multiply-adds of a forward pass of one batch, of the layers that have weights.
         fingerprint: A digest of the initial weights and the first batch: another task has another.
+        parameters: Number of parameters of the model.
     """
 
     judged: float
-    val_examples: int
-    batch_size: int
-    batches: int
-    horizon: int
+    costs: CostModel
+    operations: float
     fingerprint: str = ""
+    parameters: int = 0
 
     @property
-    def full_passes(self) -> float:
-        """The work of one full training with its evaluation, in forward passes of a batch."""
-        return _PASSES * self.batches + self.val_examples / self.batch_size
-
-    def price(self, steps: int) -> float:
-        """Return the cost of a run of ``steps`` updates with its evaluation, in trainings."""
-        return (_PASSES * self._taken(steps) + self.val_passes(steps)) / self.full_passes
-
-    def val_limit(self, steps: int | None) -> int | None:
-        """Return how many unseen examples judge a run of ``steps`` updates; None (all) at the full horizon.
-
-        Where ``steps`` is None: how many judge the untrained model.
-        """
-        if steps is not None and steps >= self.horizon:
-            return None
-        batches = self._taken(steps or max(1, self.horizon // 16))
-        return max(1, int(_VAL_SHARE * _PASSES * batches * self.batch_size))
-
-    def val_passes(self, steps: int | None) -> float:
-        """Return the work of judging a run of ``steps`` updates, in forward passes of a batch."""
-        limit = self.val_limit(steps)
-        return (self.val_examples if limit is None else min(limit, self.val_examples)) / self.batch_size
-
-    def _taken(self, steps: int) -> float:
-        return steps * self.batches / self.horizon
+    def batch_size(self) -> int:
+        """Examples a batch of training data."""
+        return self.costs.batch_size
 
 
 def look_at_start(task: Task, seed: int) -> Start:
@@ -95,18 +70,16 @@ def _look(task: Task) -> Start:
         return tensor
 
     map_tensors(first, collect)
-    bare = Start(
-        judged=math.nan,
-        val_examples=_count_unseen(task),
-        batch_size=size,
-        batches=task.accumulate * task.horizon,
-        horizon=task.horizon,
-        fingerprint=digest({**model.state_dict(), "batch": tensors}),
-    )
-    if task.val is None:
-        return replace(bare, judged=_first_loss(task, model, first))
-    evaluation = evaluate(task, model, step=0, examples=bare.val_limit(None)).evaluation
-    return replace(bare, judged=evaluation.judged(task.judge, maximize=task.maximize))
+    costs = CostModel(task.horizon, task.accumulate, size, _count_unseen(task))
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    fingerprint = digest({**model.state_dict(), "batch": tensors})
+    with counted_operations(model) as done:
+        if task.val is None:
+            judged, examples = _first_loss(task, model, first), size
+        else:
+            seen = evaluate(task, model, step=0, examples=costs.val_limit(None))
+            judged, examples = seen.evaluation.judged(task.judge, maximize=task.maximize), seen.examples
+    return Start(judged, costs, done.operations * size / max(1, examples), fingerprint, weights)
 
 
 def _count_unseen(task: Task) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +130,54 @@ class Task:
         _check_schedule(self.factor, self.horizon)
         _check_metrics(self)
 
+    @classmethod
+    def from_lightning(
+        cls, module: Any, data: Any = None, *, val: Any = None, trainer: Any = None, **changes: Any
+    ) -> Self:
+        """Return the task that a ``LightningModule`` describes: its steps, its optimizer, its schedule, its data.
+
+        Args:
+            module: A LightningModule, of which each run trains a copy, or a function that returns a new one.
+            data: A LightningDataModule, or batches to train on; default the module's own loaders.
+            val: Batches of validation data; default those of the data module, or none.
+            trainer: A ``Trainer`` whose clipping, accumulation, precision and horizon are taken.
+            changes: Further arguments of a task, such as ``epochs=``, which come first.
+
+        Returns:
+            A task. The ratios between the rates of parameter groups are kept; a ``ReduceLROnPlateau`` is left out.
+
+        Raises:
+            TaskError: If the parts do not fit, or there are several optimizers.
+
+        Example:
+            ```python
+            found = stepsize.find(Task.from_lightning(module, datamodule, trainer=trainer))
+            ```
+        """
+        return cls(**_trainers().lightning_arguments(module, data, val, trainer, changes))
+
+    @classmethod
+    def from_trainer(cls, trainer: Any, **changes: Any) -> Self:
+        """Return the task that a ``Trainer`` of transformers describes; the trainer is left as it is.
+
+        Args:
+            trainer: One that has not been trained; of its model each run trains a copy, or what ``model_init`` returns.
+            changes: Arguments of a task, such as ``epochs=``, which come first.
+
+        Returns:
+            A task with the trainer's loss, optimizer, schedule, clipping, accumulation, precision and horizon. The
+            ratios between the rates of parameter groups are kept.
+
+        Raises:
+            TaskError: If the parts do not fit.
+
+        Example:
+            ```python
+            found = stepsize.find(Task.from_trainer(trainer))
+            ```
+        """
+        return cls(**_trainers().trainer_arguments(trainer, changes))
+
     @property
     def horizon(self) -> int:
         """The number of updates of a full training."""
@@ -182,6 +231,11 @@ class Task:
                 "For batches of another form give loss(model, batch)",
             )
         return function(model(*batch[:-1]), batch[-1])
+
+
+def _trainers() -> Any:
+    """Return the module that reads tasks off trainers: loaded on use, and above this one."""
+    return importlib.import_module("stepsize.training.from_trainers")
 
 
 def _check_callables(task: Task) -> None:

@@ -1,6 +1,13 @@
 """Views: from plain data to a pure ``*_info``, from there to a drawn chart; altair is loaded on drawing only."""
 
 from stepsize.curves.numerals import number_text as number_text
+from stepsize.views.answer import AnswerInfo as AnswerInfo
+from stepsize.views.answer import AnswerPanel as AnswerPanel
+from stepsize.views.answer import AnswerView as AnswerView
+from stepsize.views.answer import CurveFit as CurveFit
+from stepsize.views.answer import CurvePoint as CurvePoint
+from stepsize.views.answer import answer_chart as answer_chart
+from stepsize.views.answer import answer_info as answer_info
 from stepsize.views.best_against_cost import BestAgainstCostInfo as BestAgainstCostInfo
 from stepsize.views.best_against_cost import BestAgainstCostView as BestAgainstCostView
 from stepsize.views.best_against_cost import CostSeries as CostSeries
@@ -26,13 +33,6 @@ from stepsize.views.heat_map import MapRun as MapRun
 from stepsize.views.heat_map import constant_effective_lr as constant_effective_lr
 from stepsize.views.heat_map import heat_map_chart as heat_map_chart
 from stepsize.views.heat_map import heat_map_info as heat_map_info
-from stepsize.views.lr_curve import CurveFit as CurveFit
-from stepsize.views.lr_curve import CurvePanel as CurvePanel
-from stepsize.views.lr_curve import CurvePoint as CurvePoint
-from stepsize.views.lr_curve import LrCurveInfo as LrCurveInfo
-from stepsize.views.lr_curve import LrCurveView as LrCurveView
-from stepsize.views.lr_curve import lr_curve_chart as lr_curve_chart
-from stepsize.views.lr_curve import lr_curve_info as lr_curve_info
 from stepsize.views.outcomes import Outcome as Outcome
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
 from stepsize.views.outcomes import OutcomeMean as OutcomeMean

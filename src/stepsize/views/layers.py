@@ -148,6 +148,7 @@ def lines(
     width: float = 2,
     opacity: float = 1,
     dash: Any = None,
+    smooth: bool = False,
 ) -> list[alt.Chart]:
     """Return the layer of lines, each piece connected in itself; none where there is nothing to connect."""
     import altair as alt
@@ -159,7 +160,8 @@ def lines(
     ]
     if not data:
         return []
-    mark = alt.Chart(rows(data), name=name).mark_line(strokeWidth=width, opacity=opacity, clip=True)
+    how: Any = "monotone" if smooth else alt.Undefined
+    mark = alt.Chart(rows(data), name=name).mark_line(strokeWidth=width, opacity=opacity, clip=True, interpolate=how)
     place = {"x": x_encoding(x), "y": y_encoding(y), "detail": "piece:N", "order": alt.Order("x:Q")}
     return [mark.encode(color=colour, **place, **({} if dash is None else {"strokeDash": dash}))]
 

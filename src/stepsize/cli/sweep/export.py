@@ -17,8 +17,8 @@ from stepsize.errors import InputError
 from stepsize.files import write_whole
 
 if TYPE_CHECKING:
-    from stepsize.search import SweepResult
     from stepsize.store import Store
+    from stepsize.study import SweepResult
 
 __all__ = ["EXAMPLE", "NAME", "command"]
 
@@ -45,8 +45,8 @@ def command(
             raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
         if to != _OPTUNA and not Path(to).parent.is_dir():
             raise InputError("TO", to, "must lie in a folder that exists", f"Create '{Path(to).parent}' first")
-        from stepsize.search.stored import read_sweep
         from stepsize.store import Store
+        from stepsize.study.stored import read_sweep
 
         with Store.open(store, create=False) as opened:
             found = read_sweep(opened, name)
@@ -59,7 +59,7 @@ def command(
 
 
 def _mirror(store: Store, found: SweepResult) -> None:
-    from stepsize.search.journal import mirror_sweep
+    from stepsize.study.journal import mirror_sweep
 
     mirror_sweep(store, found.name, found.space)
     hint(f"optuna's dashboard opens it: the storage is {store.where}, the study {found.name}.")

@@ -20,7 +20,7 @@ for _command in (run, show, resume, export):
 
 @app.callback(invoke_without_command=True, epilog=f"Example: {EXAMPLE}")
 def _root(context: typer.Context) -> None:
-    """Train many settings and say which rate is best, within which interval, and how far that can be trusted.
+    """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
     Each run is kept as it ends: the same command goes on where it was stopped, and so does 'resume'.
     """

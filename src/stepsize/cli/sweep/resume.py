@@ -36,8 +36,8 @@ def command(
     with reporting_failures():
         outlet = Outlet(plot, chart, as_json)
         outlet.check()
-        from stepsize.search.stored import stored_sweep
         from stepsize.store import Store
+        from stepsize.study.stored import stored_sweep
 
         with Store.open(store, create=False) as opened:
             kept = stored_sweep(opened, name)

@@ -20,13 +20,13 @@ from stepsize.cli.options import (
     StepsOption,
     TaskArgument,
 )
-from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
+from stepsize.cli.output import facts, hint, print_json, rate_lines, save_plot, show, verdict_text
 from stepsize.cli.resolve import Wishes, opened_task
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.cli.sweep.table import SweepScreen
-    from stepsize.search import SweepProgress, SweepResult
+    from stepsize.study import StudyProgress, SweepResult
 
 __all__ = [
     "EXAMPLE",
@@ -110,7 +110,7 @@ def command(
     chart: ChartOption = "rates",
     as_json: JsonOption = False,
 ) -> None:
-    """Train many settings and say which rate is best, within which interval, and how far that can be trusted.
+    """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
     Each run is kept as it ends: the same command goes on where it was stopped.
     """
@@ -186,7 +186,9 @@ class Outlet:
                 save_plot(found.plot(self.chart), self.plot)
             else:
                 hint("No chart: nothing was trained.")
-        if not found.summary.verdict.trustworthy:
+        if not self.as_json:
+            hint(f"Next: {found.next}")
+        if found.lr is None:
             raise typer.Exit(NO_ANSWER)
 
 
@@ -202,7 +204,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
     """
     outlet.check()
     from stepsize.cli.sweep.table import SweepScreen
-    from stepsize.search import sweep
+    from stepsize.study import sweep
 
     begun: list[str] = []
 
@@ -211,7 +213,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
             with SweepScreen(quiet=outlet.as_json) as screen:
                 shown = _watcher(screen, f"sweep {opened.name}")
 
-                def watch(progress: SweepProgress) -> None:
+                def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
                     shown(progress)
 
@@ -281,46 +283,54 @@ def _number(name: str, part: str, text: str) -> float | int:
 
 
 def render(found: SweepResult) -> RenderableType:
-    """Return the answer as something that rich can show."""
-    from stepsize.curves.numerals import number_text, span_text
+    """Return the answer as something that rich can show.
 
-    best, summary = found.best, found.summary
-    rows: list[tuple[str, RenderableType]] = [
-        ("learning rate", Text("none" if found.lr is None else number_text(found.lr), style="bold cyan"))
-    ]
-    if best is not None:
-        others = [
-            f"{key} {value if isinstance(value, str) else number_text(value)}"
-            for key, value in best.values.items()
-            if key != "lr"
-        ]
-        if others:
-            rows.append(("with", ", ".join(others)))
-    if found.interval is not None:
-        rows.append(("interval", f"{span_text(found.interval)} (80 %)"))
+    Args:
+        found: The answer of ``sweep``.
+
+    Returns:
+        The rate on a line of its own, the range that is as good, the verdict, and facts.
+    """
+    from stepsize.curves.numerals import number_text
+    from stepsize.study.summary import named
+
+    answer, summary, cost = found.answer, found.summary, found.cost
+    rows: list[tuple[str, RenderableType]] = []
+    if found.best is not None:
+        over = f"{number_text(summary.value, 4)} over {summary.seeds} seed{'s' * (summary.seeds != 1)}"
+        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.judge} {over}"))
+    if summary.comparison is not None and summary.runner_up is not None:
+        rows.append(
+            ("runner-up", summary.comparison.told_of("the best", f"the runner-up ({named(summary.runner_up)})"))
+        )
     if summary.train_optimum is not None:
-        rows.append(("training loss", f"alone would choose lr {number_text(summary.train_optimum.lr)}"))
+        rows.append(("by training loss", f"lr {number_text(summary.train_optimum.lr)}"))
     if found.sensitivity is not None:
         rows.append(("sensitivity", f"{number_text(found.sensitivity.value)} mean excess loss over three decades"))
     rows += [
-        ("for", str(found.conditions)),
-        ("cost", f"{summary.cost:.1f} trainings in {summary.runs} runs, {number_text(found.seconds)} s"),
+        ("valid for", str(found.conditions)),
+        ("cost", f"{number_text(cost.full_runs)} full runs in {cost.runs} runs, {number_text(cost.seconds)} s"),
     ]
     if found.where is not None:
-        rows.append(("kept as", f"{found.name} in {found.where}"))
+        rows.append(("saved as", f"{found.name} in {found.where}"))
     rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
-    return Group(Text(found.conditions.task, style="bold underline"), facts(rows), verdict_text(summary.verdict))
+    return Group(
+        Text(found.conditions.task, style="bold underline"),
+        *rate_lines(answer.lr, answer.as_good),
+        verdict_text(answer.verdict, answer.reason),
+        facts(rows),
+    )
 
 
 def _watcher(screen: SweepScreen, title: str) -> Any:
     from stepsize.cli.sweep.table import SweepState, SweepTrial
-    from stepsize.search import Outcome
+    from stepsize.training.runs import Run
 
-    def shown(outcome: Outcome) -> SweepTrial:
-        trial = outcome.job.trial
-        return SweepTrial(trial.number, trial.values, outcome.value, outcome.job.share, diverged=outcome.diverged)
+    def shown(run: Run) -> SweepTrial:
+        trial = run.trial
+        return SweepTrial(trial.number, trial.values, run.value, run.share, diverged=run.diverged)
 
-    def told(progress: SweepProgress) -> None:
+    def told(progress: StudyProgress) -> None:
         fresh = progress.done - progress.resumed
         left = progress.seconds / fresh * progress.remaining if fresh else None
         now = "" if progress.running is None else f"step {progress.running.step} of {progress.running.setting.steps}"
@@ -336,6 +346,6 @@ def _watcher(screen: SweepScreen, title: str) -> Any:
             now=now,
             notes=progress.notes,
         )
-        screen.update(state, None if progress.outcome is None else shown(progress.outcome))
+        screen.update(state, None if progress.run is None else shown(progress.run))
 
     return told

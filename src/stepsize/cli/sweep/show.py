@@ -35,8 +35,8 @@ def command(
     with reporting_failures():
         outlet = Outlet(plot, chart, as_json)
         outlet.check()
-        from stepsize.search.stored import read_sweep
         from stepsize.store import Store
+        from stepsize.study.stored import read_sweep
 
         with Store.open(store, create=False) as opened:
             if name is None:
@@ -47,20 +47,22 @@ def command(
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return each sweep of ``store`` as plain values: name, task, status, runs, trials, cost and when it was begun."""
-    from stepsize.search.journal import KIND
+    from stepsize.store import Tally
+    from stepsize.study.jobs import SWEEP
 
     rows = []
+    tallies = store.tallies()
     for study in store.studies():
-        if study.kind == KIND:
-            runs = store.runs(study.name)
+        if study.kind == SWEEP:
+            tally = tallies.get(study.name, Tally())
             rows.append(
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
                     "status": _status(store, study.name, study.status),
-                    "trials": len({run.trial.number for run in runs}),
-                    "runs": len(runs),
-                    "cost": sum(run.cost for run in runs),
+                    "trials": tally.trials,
+                    "runs": tally.runs,
+                    "cost": tally.cost,
                     "created": study.created.isoformat(timespec="seconds"),
                 }
             )

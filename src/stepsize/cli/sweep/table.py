@@ -74,8 +74,7 @@ class SweepState:
         total: Runs that are planned as of now, at least ``done``.
         diverged: Those of ``done`` that diverged.
         best: The best trials so far, the best first.
-        interval: Where the best rate lies with what is known by now; None where nothing is.
-        cost: What was spent, in full trainings.
+        cost: What was spent, in full runs.
         elapsed: Seconds since it began.
         remaining: Seconds that it will about go on; None where that is not known.
         rungs: One a rung, from the shortest to the longest.
@@ -92,7 +91,6 @@ class SweepState:
     total: int
     diverged: int = 0
     best: tuple[SweepTrial, ...] = ()
-    interval: tuple[float, float] | None = None
     cost: float = 0.0
     elapsed: float = 0.0
     remaining: float | None = None
@@ -207,7 +205,7 @@ def _head(state: SweepState) -> RenderableType:
 def _spent(state: SweepState) -> Text:
     from stepsize.views import number_text
 
-    text = Text(f"spent {number_text(state.cost)} full trainings")
+    text = Text(f"spent {number_text(state.cost)} full runs")
     if state.diverged:
         text.append(f", {state.diverged} of {state.done} runs diverged", style="red")
     return text
@@ -219,13 +217,7 @@ def _best(state: SweepState) -> str:
     if not state.best:
         return "nothing reached yet"
     best = state.best[0]
-    return f"best {_values(best.values)}: {state.judge} {number_text(best.value, 4)}{_interval(state)}"
-
-
-def _interval(state: SweepState) -> str:
-    from stepsize.curves.numerals import span_text
-
-    return "" if state.interval is None else f", best lr likely in {span_text(state.interval)}"
+    return f"best {_values(best.values)}: {state.judge} {number_text(best.value, 4)}"
 
 
 def _trials(state: SweepState) -> RenderableType:
@@ -264,7 +256,7 @@ def _finished(state: SweepState, trial: SweepTrial) -> str:
     if state.best:
         best = state.best[0]
         parts.append(f"best {_values(best.values)}: {number_text(best.value, 4)}")
-    parts.append(f"spent {number_text(state.cost)} full trainings")
+    parts.append(f"spent {number_text(state.cost)} full runs")
     if state.remaining is not None:
         parts.append(f"about {_duration(state.remaining)} left")
     return "; ".join(parts)

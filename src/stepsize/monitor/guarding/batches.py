@@ -14,6 +14,7 @@ class Replayable:
 
     Args:
         source: Any iterable.
+        begin: The number of its first batch.
 
     Attributes:
         position: The number of the batch that comes next.
@@ -28,12 +29,16 @@ class Replayable:
         ['a', 'c', 'd']
     """
 
-    def __init__(self, source: Iterable[Any]) -> None:
+    def __init__(self, source: Iterable[Any] = (), begin: int = 0) -> None:
         self._source = iter(source)
         self._kept: deque[Any] = deque()
-        self._first = 0  # the number of the first one kept
+        self._first = begin  # the number of the first one kept
         self._skipped: set[int] = set()
-        self.position = 0
+        self.position = begin
+
+    def extend(self, source: Iterable[Any]) -> None:
+        """Go on with the batches of another epoch; the numbers go on, too."""
+        self._source = iter(source)
 
     def __iter__(self) -> Iterator[Any]:
         """Return itself."""
@@ -54,14 +59,6 @@ class Replayable:
         if not self._first <= position <= self.position:
             raise IndexError(f"batch {position} is not kept; only {self._first} … {self.position - 1} are")
         self.position = position
-
-    def pass_over(self, count: int) -> None:
-        """Draw the next ``count`` batches and keep none of them: a training that is resumed never goes back there."""
-        self.forget(self.position)
-        for _ in range(count):
-            next(self._source, None)
-        self.position += count
-        self._first = self.position
 
     def skip(self, numbers: Iterable[int]) -> None:
         """Leave these batches out from now on."""

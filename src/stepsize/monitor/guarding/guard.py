@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
@@ -26,15 +27,18 @@ from stepsize.monitor.guarding.steps import Steps
 from stepsize.monitor.guarding.trouble import nothing_learned, trouble_of
 from stepsize.monitor.reporting import Report
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.monitor.watching import Watch, watch
+from stepsize.monitor.watching import Watch, begin_watching
 from stepsize.schedules import Schedule, points
+from stepsize.training.rng import RngState
 from stepsize.training.snapshot import Snapshot
+from stepsize.training.wrapped import bare_optimizers
 
-__all__ = ["Guard", "guard"]
+__all__ = ["Guard", "begin_guarding", "guard"]
 
 _LOG = logging.getLogger("stepsize")
 OnPlateau: TypeAlias = Literal["reduce", "stop"]
 _REDUCTION = 0.3
+_PLANNED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 def guard(
@@ -62,12 +66,16 @@ def guard(
 ) -> Guard:
     """Guard a training: when it is lost, it goes back to a good state, at a lower rate or without the batches at fault.
 
-    Take batches from its ``batches(source)`` and call ``step(loss)`` after each update. On trouble (a loss or gradient
-    that is not finite, a loss far above what it was, a divergence) models, optimizers, scheduler, scaler, others,
-    random
-    generators and the position in the data go back to a snapshot in host memory. The same batches are replayed at
-    ``cut`` times the rate; if trouble comes again at the same batch it was the data, which are left out; if it comes
-    elsewhere it is the rate, which stays cut; else the rate comes back over ``rewarm`` steps.
+    Take batches from its ``batches(source)``, once or once for each epoch, and call ``step(loss)`` after each update.
+    On trouble (a loss or gradient that is not finite, a loss far above what it was, a divergence) models, optimizers,
+    scheduler, scaler, others, random generators and the position in the data go back to a snapshot in host memory,
+    which was taken between two updates. The same batches are replayed at ``cut`` times the rate; if trouble comes
+    again at the same batch it was the data, which are left out; if it comes elsewhere it is the rate, which stays cut;
+    else the rate comes back over ``rewarm`` steps.
+
+    Where batches come from elsewhere (the loop of a trainer), weights, optimizers, scaler and others go back, and the
+    training goes on with the batches that follow, at ``cut`` times the rate for ``rewarm`` steps; clocks and schedules
+    run on.
 
     Args:
         model: What is trained, one or several.
@@ -114,6 +122,56 @@ def guard(
         >>> [entry.kind for entry in guarding.acts], bool(net.weight.isfinite().all())
         (['replay'], True)
     """
+    return begin_guarding(
+        model,
+        optimizer,
+        schedule=schedule,
+        steps=steps,
+        scaler=scaler,
+        others=others,
+        every=every,
+        keep=keep,
+        cut=cut,
+        rewarm=rewarm,
+        retries=retries,
+        skip=skip,
+        on_plateau=on_plateau,
+        dry_run=dry_run,
+        journal=journal,
+        checkpoint=checkpoint,
+        validate=validate,
+        on_finding=on_finding,
+        store=store,
+        name=name,
+    )
+
+
+def begin_guarding(
+    model: Any,
+    optimizer: Any,
+    *,
+    schedule: Any = None,
+    steps: int | None = None,
+    scaler: Any = None,
+    others: Iterable[Any] = (),
+    every: int | None = None,
+    keep: int = 3,
+    cut: float = 0.5,
+    rewarm: int | None = None,
+    retries: int = 5,
+    skip: bool = True,
+    on_plateau: OnPlateau | None = None,
+    dry_run: bool = False,
+    journal: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    validate: Callable[[], Tensor | float] | None = None,
+    validate_every: int | None = None,
+    on_finding: Callable[[Finding], object] | None = None,
+    store: str | Path | None = None,
+    name: str | None = None,
+    together: bool | None = None,
+) -> Guard:
+    """Do what :func:`guard` does, told whether several processes train together; None reads it from the model."""
     for what, value, least in (("every", every, 1), ("keep", keep, 2), ("rewarm", rewarm, 0), ("retries", retries, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise InputError(what, value, f"must be a whole number, at least {least}")
@@ -121,22 +179,25 @@ def guard(
         raise InputError("cut", cut, "must lie between 0 and 1")
     if on_plateau not in (None, "reduce", "stop"):
         raise InputError("on_plateau", on_plateau, "must be 'reduce', 'stop' or None")
-    watching = watch(
+    watching = begin_watching(
         model,
         optimizer,
         schedule=schedule,
         steps=steps,
         scaler=scaler,
         validate=validate,
+        validate_every=validate_every,
         on_finding=on_finding,
         store=store,
         name=name,
+        together=together,
     )
     models = [model] if isinstance(model, nn.Module) else list(model)
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    optimizers = bare_optimizers("optimizer", optimizer)
     between = every or max(10, (steps or 2_000) // 50)
-    stateful = [one for one in (schedule, scaler) if hasattr(one, "load_state_dict")]
-    policy = Policy(cut, between if rewarm is None else rewarm, retries, settled=2 * between, skip=skip)
+    stateful = [one for one in (scaler,) if hasattr(one, "load_state_dict")]
+    back = between if rewarm is None else rewarm
+    policy = Policy(cut, back, retries, settled=max(3, between // 2), skip=skip, replays=False)
     return Guard(
         watching,
         models,
@@ -161,7 +222,7 @@ class Guard:
     Attributes:
         watching: What watches it.
         stopped: Why it was stopped, as a sentence; None while it goes on.
-        step_number: The update that comes next; it goes back with the training.
+        step_number: The update that comes next; where batches are replayed, it goes back with the training.
     """
 
     def __init__(
@@ -186,6 +247,7 @@ class Guard:
         self.stopped: str | None = None
         self.step_number = 0
         self._models, self._optimizers, self._others = list(models), list(optimizers), list(others)
+        self._schedule = [schedule] if hasattr(schedule, "load_state_dict") else []
         self._policy, self._state = policy, State()
         self._steps, self._every, self._dry = steps, every, dry_run
         self._on_plateau = on_plateau
@@ -194,6 +256,8 @@ class Guard:
         self._ring = Ring(self._snapshot, keep)
         self._rates = Rates(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
         self._batches: Replayable | None = None
+        self._between = True  # whether no update is under way
+        self._at = 0  # the batch that the last update ended behind
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
         self._factors = Steps()
         self._resumed = 0
@@ -202,6 +266,7 @@ class Guard:
         self._looked = 0
         self._went_back = 0
         self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open: their losses are no measure
+        self._keep(write=False)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -245,16 +310,22 @@ class Guard:
         return self.watching.report()
 
     def batches(self, source: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches of ``source``, going back where the training does, until it or the steps end."""
-        self._batches = Replayable(source)
-        self._batches.pass_over(self._resumed)
+        """Yield the batches of ``source``, going back where the training does, until it or the steps end.
+
+        Call it again for each epoch; the training may go back into the one before.
+        """
+        if self._batches is None:
+            self._begin_replays()
+        assert self._batches is not None
+        self._batches.extend(self._left_of(source))
         while self.stopped is None and (self._steps is None or self.step_number < self._steps):
-            if self.step_number % self._every == 0:
+            if self._between and self.step_number % self._every == 0:
                 self._keep()
             try:
                 batch = next(self._batches)
             except StopIteration:
                 return
+            self._between = False
             yield batch
 
     def step(
@@ -266,25 +337,37 @@ class Guard:
     ) -> None:
         """Say that an update was made; on trouble, everything goes back before this returns.
 
+        A call behind which no update was made (a batch of several, a loss on unseen data) is counted as none.
+
         Args:
             loss: The training loss of the update.
             again: As for :meth:`stepsize.Watch.step`.
             val_loss: The loss on unseen data, where it was just measured.
         """
-        batch = self._batches.position - 1 if self._batches is not None else self.step_number
-        self._numbers.append((self.watching.record.step, self.step_number, batch))
-        self._factors.add(self.step_number, multiplier(self._policy, self._state, self.step_number))
+        before = self.watching.record.step
         self.watching.step(loss, again=again, val_loss=val_loss)
-        self.step_number += 1
+        made = self.watching.record.step - before
+        if not made:
+            return
+        self._between = True
+        width = 1
+        for watched in range(before, before + made):
+            batch = self._batches.position - 1 if self._batches is not None else self.step_number
+            width, self._at = max(1, batch + 1 - self._at), batch + 1
+            self._numbers.append((watched, self.step_number, batch))
+            self._factors.add(self.step_number, multiplier(self._policy, self._state, self.step_number))
+            self.step_number += 1
         trouble = trouble_of(
             self.watching.record, list(self._numbers), self._looked, self._expected, list(self._undone)
         )
         if trouble is not None:
-            self._act(trouble)
-        else:
-            self._settle()
-            self._plateau()
-            self._stop_if_dead()
+            self._act(replace(trouble, width=width))
+            return
+        self._settle()
+        self._plateau()
+        self._stop_if_dead()
+        if self._batches is None and self.step_number % self._every == 0:
+            self._keep()
 
     def schedule(self) -> Schedule:
         """Return what it made of the rate as a schedule of multipliers, to be multiplied onto the one it guarded."""
@@ -294,12 +377,58 @@ class Guard:
         """Go on from the checkpoint, before ``batches``; return whether there was one."""
         if self._checkpoint is None or not self._checkpoint.exists():
             return False
-        held = load(self._checkpoint, self._models, self._optimizers, self._others)
-        self.step_number, self._resumed = held["step"], held["position"]
-        self._state = State(level=held["level"])
-        self._factors = Steps(held["factors"])
+        held = load(self._checkpoint, self._models, self._optimizers, [*self._others, *self._schedule])
+        self._resumed = held["position"]
+        self._go_on(held["step"], State(level=held["level"]), held["factors"])
         self.watching.record.step = self.step_number
         return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it knows as plain values: for the checkpoint of a trainer, beside the weights."""
+        return {
+            "watch": self.watching.state_dict(),
+            "step": self.step_number,
+            "position": self.position,
+            "level": self._state.level,
+            "factors": self._factors.changes,
+            "acts": self._journal.to_json(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, after weights and optimizers were put back.
+
+        Raises:
+            InputError: If it is no such state.
+        """
+        if not {"watch", "step", "position", "level", "factors", "acts"} <= set(state):
+            raise InputError("state", sorted(state), "must be what the state_dict of a guard returned")
+        self.watching.load_state_dict(state["watch"])
+        self._resumed = int(state["position"])
+        self._journal.load(state["acts"])
+        self._go_on(int(state["step"]), State(level=float(state["level"])), state["factors"])
+        self._looked = self.watching.record.step
+        self._keep()
+
+    def _go_on(self, step: int, state: State, factors: Iterable[tuple[int, float]]) -> None:
+        self.step_number, self._state, self._factors = step, state, Steps(factors)
+        self._ring.clear()
+        self._marks.clear()
+
+    def _begin_replays(self) -> None:
+        """Take batches from here on from a source that can be drawn again."""
+        self._batches, self._at = Replayable(begin=self._resumed), self._resumed
+        self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
+        self._others += self._schedule  # goes back, too
+        self._ring.clear()
+        self._marks.clear()
+
+    def _left_of(self, source: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of a source behind those of the training that is resumed."""
+        for batch in source:
+            if self._resumed > 0:
+                self._resumed -= 1
+                continue
+            yield batch
 
     def close(self) -> None:
         """Take all hooks off; doing so twice does no harm."""
@@ -313,32 +442,27 @@ class Guard:
     def _snapshot(self) -> Snapshot:
         return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, spill=True)
 
-    def _keep(self) -> None:
-        assert self._batches is not None
+    def _keep(self, *, write: bool = True) -> None:
         if len(self._ring) and self._state.incident is not None:
             return  # what is kept while an incident is open may hold its cause, and would push out what does not
         if not _sound(self._models):
             return
-        position = self._batches.position
+        position = self.position
         self._ring.keep(self.step_number, position, self._rates.last)
         self._marks[self.step_number] = self.watching.record.mark()
         self._marks = {step: mark for step, mark in self._marks.items() if step >= self._ring.oldest.step}
-        self._batches.forget(self._ring.oldest.position)
-        if self._checkpoint is not None:
+        if self._batches is not None:
+            self._batches.forget(self._ring.oldest.position)
+        if write and self._checkpoint is not None:
+            others = self._others if self._policy.replays else [*self._others, *self._schedule]
             held = {"step": self.step_number, "position": position, "level": self._state.level}
-            changes = self._factors.changes
-            save(
-                self._checkpoint,
-                self._models,
-                self._optimizers,
-                self._others,
-                {**held, "factors": changes},
-            )
+            held_all = {**held, "factors": self._factors.changes}
+            save(self._checkpoint, self._models, self._optimizers, others, held_all)
 
     def _act(self, trouble: Trouble) -> None:
         self._looked = self.watching.record.step
-        if self._batches is None or not len(self._ring):
-            return self._stop(trouble, "there is no snapshot: take batches from guarding.batches(source)")
+        if not len(self._ring):
+            return self._stop(trouble, "there is no state to go back to: it was lost before the first update")
         if self._dry:
             act, _ = decide(self._policy, State(), trouble, trouble.step)
             entry = Entry(act.kind, trouble.step, None, self._state.level, None, act.skipped, act.why, done=False)
@@ -355,19 +479,41 @@ class Guard:
         low = state.low_until if state.low_from is not None else None
         self._journal.add(Entry(act.kind, trouble.step, kept.step, state.level, low, act.skipped, act.why, done=False))
         _LOG.warning("stepsize.guard: %s", self._journal.entries[-1])
-        kept.snapshot.restore()
+        self._restore(kept.snapshot)
         self._state = state
         if act.kind == "cap":
             self._rates.cap(kept.rates)
         self._undo(kept.step)
-        self._batches.go_back(kept.position)
-        self._batches.skip(act.skipped)
-        self.step_number = kept.step
+        if self._batches is not None:
+            self._batches.go_back(kept.position)
+            self._batches.skip(act.skipped)
+            self.step_number, self._at = kept.step, kept.position
         self.watching.go_back(self._marks[kept.step])
         self._journal.done()
         if act.kind == "stop":
             self.stopped = act.why
         return None
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        """Put a state back; where batches are not replayed, the rates that are planned and randomness go on.
+
+        Groups that the optimizers were given since then stay.
+        """
+        groups = [list(one.param_groups) for one in self._optimizers]
+        planned = [(group, _planned(group)) for several in groups for group in several]
+        randomness = RngState.take()
+        snapshot.restore()
+        for optimizer, several in zip(self._optimizers, groups, strict=True):
+            optimizer.param_groups += several[len(optimizer.param_groups) :]
+        if self._policy.replays:
+            return
+        randomness.restore()
+        for group, values in planned:
+            for key, value in values.items():
+                if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
+                    group[key].copy_(value)
+                else:
+                    group[key] = value
 
     def _undo(self, step: int) -> None:
         """Note which watched steps are undone when the training goes back to ``step``."""
@@ -389,7 +535,7 @@ class Guard:
         """Close an incident that is far enough behind."""
         last = self._state.incident
         if last is not None and self.step_number > last.step + self._policy.settled:
-            self._state = State(level=self._state.level, capped=self._state.capped)
+            self._state = replace(self._state, incident=None, acts=0)
 
     def _stop_if_dead(self) -> None:
         if self._dry or self.stopped is not None or not self._journal.entries:
@@ -415,6 +561,12 @@ class Guard:
         self._state = State(level=level, capped=self._state.capped)
         if not reduce:
             self.stopped = why
+
+
+def _planned(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the values of a parameter group that a schedule sets."""
+    values = {key: value for key, value in group.items() if key in _PLANNED or key.startswith("initial_")}
+    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}
 
 
 def _sound(models: Iterable[nn.Module]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ class Entry:
     """An act.
 
     Attributes:
-        kind: ``"replay"``, ``"skip"``, ``"cut"``, ``"cap"``, ``"stop"``, ``"reduce"``; or ``"settled"``, when it had
-            helped.
+        kind: ``"replay"``, ``"rollback"``, ``"skip"``, ``"cut"``, ``"cap"``, ``"stop"``, ``"reduce"``; or
+            ``"settled"``, when it had helped.
         step: At which trouble was seen.
         back_to: The step that the training went back to; None where it did not.
         level: The lasting multiplier of the rate from here on.
@@ -70,6 +70,11 @@ class Journal:
         self.entries[-1] = replace(self.entries[-1], done=True)
         self._write()
 
+    def load(self, acts: Iterable[Mapping[str, Any]]) -> None:
+        """Take what :meth:`to_json` returned."""
+        self.entries = [_entry(one) for one in acts]
+        self._write()
+
     def to_json(self) -> list[dict[str, Any]]:
         """Return the acts as plain values."""
         return [asdict(entry) for entry in self.entries]
@@ -80,9 +85,13 @@ class Journal:
         self._changed()
 
 
+def _entry(values: Mapping[str, Any]) -> Entry:
+    return Entry(**{**values, "skipped": tuple(values["skipped"])})
+
+
 def _read(path: Path) -> list[Entry]:
     try:
         told: list[Mapping[str, Any]] = json.loads(path.read_text())["acts"]
-        return [Entry(**{**one, "skipped": tuple(one["skipped"])}) for one in told]
+        return [_entry(one) for one in told]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError("journal", str(path), "must be a journal of a guard", "Give the path of a new file") from error

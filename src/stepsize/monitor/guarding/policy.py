@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 __all__ = ["Act", "Policy", "State", "Trouble", "decide", "multiplier"]
 
-Kind: TypeAlias = Literal["replay", "skip", "cut", "cap", "stop"]
+Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Trouble:
         reason: As a sentence without a full stop.
         excess: The rate in use over the one to be expected, where that is what is wrong; else 1.
         lasting: Whether it lasts for many steps, so that no single batch is at fault.
+        width: The number of batches of the update; ``batch`` is the last of them.
     """
 
     step: int
@@ -27,6 +28,7 @@ class Trouble:
     reason: str
     excess: float = 1.0
     lasting: bool = False
+    width: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Policy:
         retries: After how many acts without ``settled`` good steps it stops.
         settled: How many good steps close an incident.
         skip: Whether batches that are found at fault are left out; else the rate stays cut.
+        replays: Whether batches can be drawn again; if not, the training goes on with those that follow.
     """
 
     cut: float
@@ -46,6 +49,7 @@ class Policy:
     retries: int
     settled: int
     skip: bool = True
+    replays: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Act:
     """What is done.
 
     Attributes:
-        kind: ``"replay"``: back, and the same batches at the cut rate; ``"skip"``: back, and on without the batches at
+        kind: ``"replay"``: back, and the same batches at the cut rate; ``"rollback"``: back, and on with the batches
+            that follow, at the cut rate; ``"skip"``: back, and on without the batches at
             fault; ``"cut"``: back, at a rate that stays cut; ``"cap"``: back, and never again above the rate before;
             ``"stop"``: back, and the end.
         why: As a sentence.
@@ -106,16 +111,29 @@ def decide(policy: Policy, state: State, trouble: Trouble, back_to: int) -> tupl
         cut = replace(state, incident=trouble, acts=acts, level=level, low_from=None)
         return Act("cut", f"{trouble.reason}, and that lasts: it is the rate"), cut
     low = replace(state, incident=trouble, acts=acts, low_from=back_to, low_until=trouble.step + 1)
+    if not policy.replays:
+        return _decide_onward(policy, state, trouble, acts)
     if last is None or state.acts == 0:
         why = f"{trouble.reason}; the same batches are replayed at {policy.cut:g}× the rate"
         return Act("replay", why), low
-    same = abs(trouble.batch - last.batch) <= 1
+    same = abs(trouble.batch - last.batch) <= trouble.width
     if same and policy.skip:
-        batches = tuple(sorted({last.batch, trouble.batch, max(0, min(last.batch, trouble.batch) - 1)}))
+        low_end, high_end = sorted((last.batch, trouble.batch))
+        batches = tuple(range(max(0, low_end - trouble.width), high_end + 1))
         why = f"{trouble.reason}, again at the same batch at {policy.cut:g}× the rate: it is the data"
         return Act("skip", why, batches), replace(low, low_from=None)
     why = f"{trouble.reason}, again " + ("at the same batch" if same else "on other batches: it is the rate")
     return Act("cut", why), replace(low, level=state.level * policy.cut, low_from=None)
+
+
+def _decide_onward(policy: Policy, state: State, trouble: Trouble, acts: int) -> tuple[Act, State]:
+    """Return what to do where batches cannot be replayed: the rate is cut for a while, the second time for good."""
+    cut = replace(state, incident=trouble, acts=acts, low_from=trouble.step + 1, low_until=trouble.step + 1)
+    if state.incident is None or state.acts == 0:
+        why = f"{trouble.reason}; it goes on with the batches that follow, at {policy.cut:g}× the rate"
+        return Act("rollback", why), cut
+    why = f"{trouble.reason}, again on other batches: it is the rate"
+    return Act("cut", why), replace(cut, level=state.level * policy.cut, low_from=None)
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:

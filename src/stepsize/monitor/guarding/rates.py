@@ -56,7 +56,7 @@ class Rates:
             return
         for number, group in enumerate(optimizer.param_groups):
             rate = float(group["lr"]) * times
-            _put(group, rate if caps is None else min(rate, caps[number]))
+            _put(group, rate if caps is None or number >= len(caps) else min(rate, caps[number]))
 
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
         self._applied[id(optimizer)] = tuple(float(group["lr"]) for group in optimizer.param_groups)

@@ -53,8 +53,14 @@ class Ring:
         """The oldest one."""
         return self._kept[0]
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._kept.clear()
+
     def keep(self, step: int, position: int, rates: tuple[float, ...]) -> None:
-        """Keep the present state."""
+        """Keep the present state, in the place of one of the same step."""
+        if self._kept and self._kept[-1].step == step:
+            self._kept.pop()
         self._kept.append(Kept(step, position, rates, self._take()))
 
     def before(self, step: int) -> Kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, final
@@ -9,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from stepsize.errors import NotStackableError
 from stepsize.training.batches import Stream, count_examples
 from stepsize.training.border import undisturbed
 from stepsize.training.digest import digest
@@ -21,6 +23,7 @@ from stepsize.training.task import Task
 
 __all__ = ["Cohort", "Look", "build_stacked", "clip_gradients", "clip_limits", "look", "train_cohort"]
 
+_COPIES = 6  # of its parameters that a member takes: gradients, two moments, scratch
 _CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
 
 
@@ -40,11 +43,16 @@ class Look:
     @property
     def member(self) -> int:
         """Bytes that one more member takes: parameters, gradients, two moments, scratch, and what backward needs."""
-        return 6 * self.weight + 2 * self.rehearsal.saved
+        return _COPIES * self.weight + 2 * self.rehearsal.saved
 
 
-def look(task: Task, setting: Setting) -> Look:
+def look(task: Task, setting: Setting, *, room: float = math.inf) -> Look:
     """Find out on two members whether runs of ``task`` can be stacked; random generators and data stay as they were.
+
+    Args:
+        task: What would be trained.
+        setting: One of them.
+        room: Bytes that they may take; where two do not fit, nothing is copied.
 
     Raises:
         NotStackableError: If they cannot; the message is the reason.
@@ -52,13 +60,21 @@ def look(task: Task, setting: Setting) -> Look:
     """
     with undisturbed(task, setting.seed, inspected=True):
         model = build_model(task)
+        weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+        _check_room(2 * _COPIES * weight, room)
         batch = next(Stream(task.train))
         rehearsal = rehearse(task, model, batch)
+        known = Look(rehearsal, weight)
+        _check_room(2 * known.member, room)
         members = Members(task, model, 2, rehearsal)
         build_stacked([task, task], [setting, setting], members)
         members.check(batch, rehearsal)
-    weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return Look(rehearsal, weight)
+    return known
+
+
+def _check_room(wanted: float, room: float) -> None:
+    if wanted > room:
+        raise NotStackableError(f"two at once take {wanted / 1e9:.2g} GB, more than a quarter of the free memory")
 
 
 def train_cohort(

@@ -17,6 +17,7 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.batches import Stream, count_examples
 from stepsize.training.border import undisturbed
+from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import evaluate
 from stepsize.training.population.crowd import Crowd, begin_crowd
 from stepsize.training.rng import RngState
@@ -258,7 +259,7 @@ class _Following:
             losses.append(crowd.update(now, self._factors[step] * left))
             if self._watcher is not None and not falling:
                 self._watcher(Progress(self._setting, step + 1, None))
-        self._passes += 3.0 * len(at) * self._task.accumulate * len(crowd.times)
+        self._passes += update_passes(len(at) * self._task.accumulate * len(crowd.times))
         values: NDArray[np.float64] = torch.stack(losses).double().cpu().numpy()
         return values
 
@@ -276,7 +277,7 @@ class _Following:
         loss = done.evaluation.loss
         lost = None if math.isfinite(loss) else Divergence(self._step, f"the loss on unseen data is {loss}")
         batch = max(1.0, self._examples[0] / self._examples[1])
-        once = 3.0 * self._setting.steps * self._task.accumulate + done.examples / batch
+        once = update_passes(self._setting.steps * self._task.accumulate) + done.examples / batch
         run = Run(
             setting=self._setting,
             losses=np.asarray(self._losses),
@@ -287,6 +288,7 @@ class _Following:
             initial=self._initial,
             model=model,
         )
+        run = run.judged_by(self._task.judge, maximize=self._task.maximize)
         return Followed(run, np.asarray(self._lrs), tuple(self._decisions), run.passes / once)
 
 

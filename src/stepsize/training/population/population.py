@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import final
 from weakref import WeakKeyDictionary
@@ -14,6 +13,7 @@ from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
 from stepsize.training.executor import InOrder
 from stepsize.training.loop import as_marks
+from stepsize.training.memory import free_memory
 from stepsize.training.population.cohort import Look, look, train_cohort
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
@@ -22,7 +22,7 @@ from stepsize.training.variation import varied
 __all__ = ["Population"]
 
 _MOST = 128  # members; beyond, nothing is gained on any device that was measured
-_MEMORY_SHARE = 0.5  # of the free memory that a chunk may take
+_MEMORY_SHARE = 0.25  # of the free memory that a chunk may take
 
 
 @final
@@ -36,7 +36,8 @@ class Population:
     after the other; :attr:`reasons` says why.
 
     Args:
-        chunk: The most members at once; None takes what half of the free memory holds, at most 128.
+        chunk: The most members at once; None takes what a quarter of the free memory holds, at most 128. Where that
+            is less than two, they are trained one after the other.
         told: Called with the reason, one line, when a task cannot be stacked.
         marks: Numbers of updates after which to evaluate on unseen data, besides the end.
 
@@ -122,8 +123,7 @@ class Population:
         known = self._look(task, setting)
         if isinstance(known, str):
             return 1  # one by one: each run is told of as it ends
-        room = max(1, int(_MEMORY_SHARE * _free_memory(torch.device(task.device or "cpu")) // max(1, known.member)))
-        return min(room, self._chunk or _MOST)
+        return max(1, min(int(_room(task) // max(1, known.member)), self._chunk or _MOST))
 
     def _tell(self, reason: str) -> None:
         line = f"trained one after the other: {reason}"
@@ -136,7 +136,12 @@ class Population:
 def _look(task: Task, setting: Setting) -> Look:
     if task.precision == "fp16":
         raise NotStackableError("fp16 needs a gradient scaler, which skips updates of all members at once")
-    return look(task, setting)
+    return look(task, setting, room=_room(task))
+
+
+def _room(task: Task) -> float:
+    """Return the bytes that members of ``task`` may take."""
+    return _MEMORY_SHARE * free_memory(torch.device(task.device or "cpu"))
 
 
 def _grouped(task: Task, settings: Sequence[Setting]) -> list[list[int]]:
@@ -157,13 +162,3 @@ def _kind(task: Task, setting: Setting) -> Hashable:
         else id(train)
     )
     return (data, setting.changes.optimizer)
-
-
-def _free_memory(device: torch.device) -> float:
-    """Return the bytes that are free on a device."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):  # no such counter on this system
-        return 4e9

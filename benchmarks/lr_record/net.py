@@ -1,0 +1,204 @@
+"""Networks whose parameters are stacked along a leading axis of members, in one flat buffer per member."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+__all__ = ["Layer", "Net", "Role"]
+
+Layer: TypeAlias = Callable[[Tensor], Tensor]
+Role: TypeAlias = Literal["hidden", "output", "embedding", "vector"]
+
+ACTIVATIONS: dict[str, Layer] = {"relu": torch.relu, "tanh": torch.tanh, "gelu": F.gelu}
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A parameter of one member: its shape, its role and how it is drawn."""
+
+    shape: tuple[int, ...]
+    role: Role
+    draw: Callable[[Generator], Tensor]
+
+
+class Net:
+    """A network of K = seeds × rates members; layers act on tensors of shape (K, examples, features)."""
+
+    def __init__(self, init: str = "torch") -> None:
+        self.init = init
+        self.training = True
+        self.tensors: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+        self.multiplications = 0  # per example of the network's input
+        self._specs: list[_Spec] = []
+        self._widths: list[int] = []  # of the running statistics of batch norms
+        self._running: list[tuple[Tensor, Tensor]] = []
+        self._seeds = 0
+        self._masks = torch.Generator()
+
+    @property
+    def parameters(self) -> int:
+        """Return how many numbers one member has."""
+        return sum(math.prod(spec.shape) for spec in self._specs)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Return the role of each parameter."""
+        return tuple(spec.role for spec in self._specs)
+
+    # Parameters ------------------------------------------------------------------------------------------------------
+
+    def begin(self, seeds: Sequence[int], rates: int) -> tuple[Tensor, Tensor]:
+        """Draw the weights of every seed for all rates; return the flat weights and gradients, shape (K, size)."""
+        rows = []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            rows.append(torch.cat([spec.draw(generator).reshape(-1) for spec in self._specs]))
+        flat = torch.stack(rows).repeat_interleave(rates, dim=0).contiguous()
+        gradients = torch.zeros_like(flat)
+        self.tensors, self.gradients, place = [], [], 0
+        for spec in self._specs:
+            end = place + math.prod(spec.shape)
+            self.tensors.append(flat[:, place:end].view(-1, *spec.shape).detach().requires_grad_())
+            self.gradients.append(gradients[:, place:end].view(-1, *spec.shape))
+            place = end
+        self._running = [(torch.zeros(len(flat), 1, width), torch.ones(len(flat), 1, width)) for width in self._widths]
+        self._seeds = len(seeds)
+        self._masks.manual_seed(seeds[0])
+        self.training = True
+        return flat, gradients
+
+    def _add(self, shape: tuple[int, ...], role: Role, draw: Callable[[Generator], Tensor]) -> int:
+        self._specs.append(_Spec(shape, role, draw))
+        return len(self._specs) - 1
+
+    def _add_constant(self, width: int, value: float) -> int:
+        return self._add((width,), "vector", lambda _: torch.full((width,), value))
+
+    def add_weight(self, fan_in: int, shape: tuple[int, ...], role: Role) -> int:
+        """Add a weight drawn by the net's rule."""
+        fan_out = shape[0]
+        bound = {
+            "torch": 1 / math.sqrt(fan_in),
+            "he": math.sqrt(6 / fan_in),
+            "xavier": math.sqrt(6 / (fan_in + fan_out)),
+            "gpt": 0.02 * math.sqrt(3),
+            "small output": 1 / math.sqrt(fan_in) * (0.1 if role == "output" else 1.0),
+        }[self.init]
+        return self._add(shape, role, lambda generator: (2 * torch.rand(shape, generator=generator) - 1) * bound)
+
+    def add_bias(self, fan_in: int, width: int) -> int:
+        """Add a bias: torch's rule, or zero."""
+        if self.init != "torch":
+            return self._add_constant(width, 0.0)
+        bound = 1 / math.sqrt(fan_in)
+        return self._add((width,), "vector", lambda generator: (2 * torch.rand(width, generator=generator) - 1) * bound)
+
+    # Layers ----------------------------------------------------------------------------------------------------------
+
+    def linear(self, fan_in: int, fan_out: int, role: Role = "hidden", uses: int = 1) -> Layer:
+        """Add a linear layer, which an example passes ``uses`` times."""
+        weight, bias = self.add_weight(fan_in, (fan_out, fan_in), role), self.add_bias(fan_in, fan_out)
+        self.multiplications += uses * fan_in * fan_out
+
+        def layer(x: Tensor) -> Tensor:
+            flat = x.reshape(len(x), -1, fan_in)
+            out = torch.baddbmm(self.tensors[bias].unsqueeze(1), flat, self.tensors[weight].mT)
+            return out.view(*x.shape[:-1], fan_out)
+
+        return layer
+
+    def embedding(self, count: int, width: int) -> Callable[[Tensor], Tensor]:
+        """Add a table of vectors; ids of shape (K, …) give (K, …, width)."""
+        scale = 0.02 if self.init == "gpt" else 1.0  # torch's default otherwise
+        table = self._add(
+            (count, width), "embedding", lambda generator: scale * torch.randn(count, width, generator=generator)
+        )
+
+        def layer(ids: Tensor) -> Tensor:
+            weights = self.tensors[table]
+            offset = torch.arange(len(ids)).view(-1, *[1] * (ids.dim() - 1)) * count
+            return F.embedding(ids + offset, weights.reshape(-1, width))
+
+        return layer
+
+    def positions(self, length: int, width: int) -> Layer:
+        """Add a learned vector to each of the last but one axis' places: (K, N, length, width)."""
+        table = self._add(
+            (length, width), "embedding", lambda generator: 0.1 * torch.randn(length, width, generator=generator)
+        )
+        return lambda x: x + self.tensors[table].unsqueeze(1)
+
+    def layer_norm(self, width: int) -> Layer:
+        """Add a layer norm over the last axis."""
+        weight, bias = self._add_constant(width, 1.0), self._add_constant(width, 0.0)
+
+        def layer(x: Tensor) -> Tensor:
+            shape = (len(x), *[1] * (x.dim() - 2), width)
+            return torch.addcmul(
+                self.tensors[bias].view(shape), F.layer_norm(x, (width,)), self.tensors[weight].view(shape)
+            )
+
+        return layer
+
+    def batch_norm(self, width: int) -> Layer:
+        """Add a batch norm of each member over all but its last axis, with running statistics."""
+        weight, bias = self._add_constant(width, 1.0), self._add_constant(width, 0.0)
+        self._widths.append(width)
+        index = len(self._widths) - 1
+
+        def layer(x: Tensor) -> Tensor:
+            flat = x.reshape(len(x), -1, width)
+            running_mean, running_variance = self._running[index]
+            if self.training:
+                count, mean = flat.shape[1], flat.mean(dim=1, keepdim=True)
+                centered = flat - mean
+                variance = centered.square().mean(dim=1, keepdim=True)  # var_mean takes ten times as long
+                with torch.no_grad():
+                    running_mean.lerp_(mean, 0.1)
+                    running_variance.lerp_(variance * (count / max(1, count - 1)), 0.1)
+            else:
+                centered, variance = flat - running_mean, running_variance
+            scale = (variance + 1e-5).rsqrt() * self.tensors[weight].unsqueeze(1)
+            return torch.addcmul(self.tensors[bias].unsqueeze(1), centered, scale).view(x.shape)
+
+        return layer
+
+    def norm(self, kind: str, width: int) -> Layer:
+        """Add the norm of that name, or nothing."""
+        if kind == "layer":
+            return self.layer_norm(width)
+        return self.batch_norm(width) if kind == "batch" else lambda x: x
+
+    def dropout(self, rate: float) -> Layer:
+        """Return a dropout whose masks are the same for all rates of a seed."""
+
+        def layer(x: Tensor) -> Tensor:
+            if not self.training:
+                return x
+            mask = torch.rand(self._seeds, 1, *x.shape[1:], generator=self._masks) >= rate
+            grouped = x.view(self._seeds, -1, *x.shape[1:])
+            return (grouped * mask.to(x.dtype).div_(1 - rate)).view(x.shape)
+
+        return layer if rate else lambda x: x
+
+    def convolution(self, channels_in: int, channels_out: int, side: int) -> Layer:
+        """Add a 3 × 3 convolution over (N, K · channels, side, side), one group a member."""
+        fan_in = 9 * channels_in
+        weight = self.add_weight(fan_in, (channels_out, channels_in, 3, 3), "hidden")
+        bias = self.add_bias(fan_in, channels_out)
+        self.multiplications += fan_in * channels_out * side * side
+
+        def layer(x: Tensor) -> Tensor:
+            kernels = self.tensors[weight].reshape(-1, channels_in, 3, 3)
+            biases = self.tensors[bias].reshape(-1)
+            return F.conv2d(x, kernels, biases, padding=1, groups=len(self.tensors[weight]))
+
+        return layer

@@ -1,0 +1,366 @@
+"""The model behind every answer: final loss against learning rate, learned from runs of any length and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepsize.curves.lr_prior import Prior, shipped_prior
+from stepsize.errors import InputError
+
+__all__ = ["LrModel", "Point", "fit_lr_model"]
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_STEP = 0.05  # decades between the tabulated rates
+_REACH = 2.0  # decades beyond the runs and the usual rate where an optimum is still considered
+_MOST = 96  # points that are fitted; the time grows with the third power of their number
+_PARTICLES = 1600
+_DRAWS = 400
+_SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
+_MUCH_WORSE = 0.25  # height above the best run, in units of the depth, beyond which no other valley is expected
+_WORST = 3.0  # excess beyond which one bad rate is as bad as another
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run as the model sees it.
+
+    Attributes:
+        lr: Peak learning rate, absolute.
+        value: Objective value at the end, lower is better; infinite or NaN if there is none.
+        share: Length of the run as a fraction of the full horizon, in (0, 1].
+        seed: Random seed of the run; runs of one seed and length share a level.
+        diverged: Whether the run diverged; it then counts as no better than the untrained model.
+    """
+
+    lr: float
+    value: float
+    share: float = 1.0
+    seed: int = 0
+    diverged: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LrModel:
+    """The posterior of the loss-against-rate curve at one length of training, as equally likely draws.
+
+    Attributes:
+        x: log10 of the tabulated rates, ascending, shape ``(g,)``.
+        draws: Heights of the drawn curves there, in units of ``depth``, shape ``(draws, g)``; each up to a constant.
+        levels: The constant that puts each draw through the points of its length, shape ``(draws,)``.
+        depth: Log ratio of the untrained to the best value; for values that can be negative, their difference.
+        noise: Standard deviation of the value of a single run near the optimum over seeds, relative to the best value.
+        untrained: Value of the untrained model.
+        relative: Whether all values are positive, so that an excess is relative to the best value; otherwise it is
+            relative to the improvement over the untrained model.
+        points: The runs that it was fitted to.
+    """
+
+    x: Array
+    draws: Array
+    levels: Array
+    depth: float
+    noise: float
+    untrained: float
+    relative: bool
+    points: tuple[Point, ...]
+
+    @cached_property
+    def excess(self) -> Array:
+        """The excess of each rate over the best one in each draw, shape ``(draws, g)``; capped at 3."""
+        height = self.draws - self.draws.min(axis=1, keepdims=True)
+        return np.asarray(np.minimum(np.expm1(self.depth * height) if self.relative else height, _WORST))
+
+    @cached_property
+    def expected(self) -> Array:
+        """The expected excess of each rate, shape ``(g,)``."""
+        return np.asarray(self.excess.mean(axis=0))
+
+    @cached_property
+    def optima(self) -> Array:
+        """log10 of the best rate in each draw, shape ``(draws,)``."""
+        return np.asarray(self.x[self.draws.argmin(axis=1)])
+
+    def chance(self, tolerance: float) -> Array:
+        """Return the probability that the excess of each rate is at most ``tolerance``, shape ``(g,)``."""
+        return np.asarray((self.excess <= tolerance).mean(axis=0))
+
+    def loss(self, quantile: float = 0.5) -> Array:
+        """Return a quantile of the expected value at each rate, in the unit of the objective, shape ``(g,)``."""
+        height = np.minimum(self.draws + self.levels[:, None], 0.0)
+        value = self.untrained * np.exp(self.depth * height) if self.relative else self.untrained + self.depth * height
+        return np.asarray(np.quantile(value, quantile, axis=0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve at about 80 rates as plain values for ``json.dumps``."""
+        shown = slice(None, None, max(1, len(self.x) // 80))
+        return {
+            "lr": (10 ** self.x[shown]).tolist(),
+            "loss": self.loss()[shown].tolist(),
+            "low": self.loss(0.1)[shown].tolist(),
+            "high": self.loss(0.9)[shown].tolist(),
+            "expected_excess": self.expected[shown].tolist(),
+        }
+
+
+def fit_lr_model(
+    points: Sequence[Point],
+    *,
+    usual: float,
+    untrained: float,
+    family: str = "",
+    size: tuple[float, float] | None = None,
+    share: float = 1.0,
+    prior: Prior | None = None,
+    seed: int = 0,
+) -> LrModel:
+    """Return what ``points`` say about the loss at every rate, for runs of length ``share``.
+
+    A run at x = log10 lr, of length r and seed j, reaches the height
+
+        log(value / untrained) / depth = f_r(x) + l_r + s_rj(x) + e,    f_r(x) = c g_r(x - log10 usual - d) + q_r(x),
+
+    where g is a recorded curve of another training (:class:`~stepsize.curves.lr_prior.Prior`), shifted by d decades
+    and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l the level of the
+    length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height
+    above the best run, because a run far above only says that its rate is bad. A diverged run has height 0. Each
+    combination of curve, shift, scale and noise is weighted by its marginal likelihood, and curves are drawn from the
+    mixture.
+
+    Args:
+        points: The runs; may be empty, which returns the prior.
+        usual: The rate that people start from with this optimizer, absolute.
+        untrained: Value of the untrained model.
+        family: Optimizer family, whose recorded curves count more; "" treats all alike.
+        size: Steps of a full run and number of parameters of the model, by which recorded curves are shifted. Default
+            None shifts nothing.
+        share: Length of training that is asked about, as a fraction of the full horizon.
+        prior: What is known before any run; default the shipped record.
+        seed: Random seed of the draws.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: If ``usual`` is not positive or ``untrained`` not finite.
+
+    Example:
+        >>> runs = [Point(10**x, 0.1 + (x + 2) ** 2 / 4) for x in (-3.0, -2.5, -2.0, -1.5, -1.0)]
+        >>> model = fit_lr_model(runs, usual=1e-3, untrained=2.0)
+        >>> -2.3 < model.x[model.expected.argmin()] < -1.7
+        True
+
+    Reference:
+        Wang et al., "Pre-trained Gaussian processes for Bayesian optimization", JMLR 2024, for priors from recorded
+        trainings; the mixture of shifted curves with a residual process is ours.
+    """
+    if not 0 < usual < math.inf:
+        raise InputError("usual", usual, "must be a positive learning rate")
+    if not math.isfinite(untrained):
+        raise InputError("untrained", untrained, "must be finite")
+    known = _Data.of(_thinned(points), untrained)
+    mixture = _Mixture(known, math.log10(usual), prior or shipped_prior(), family, size, seed)
+    return mixture.model(share, untrained, tuple(points))
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """The points as arrays: place, log2 of the length, seed, height, and height above the best of its length."""
+
+    x: Array
+    k: Array
+    seed: Ints
+    height: Array
+    above: Array
+    depth: float
+    relative: bool
+
+    @classmethod
+    def of(cls, points: Sequence[Point], untrained: float) -> _Data:
+        x = np.array([math.log10(point.lr) for point in points])
+        k = np.array([math.log2(point.share) for point in points])
+        seed = np.array([point.seed for point in points], dtype=np.int64)
+        value = np.array([_capped(point, untrained) for point in points])
+        relative = untrained > 0 and not (value <= 0).any()
+        raw = np.log(value / untrained) if relative else value - untrained
+        longest = raw[k == k.max()] if len(points) else raw
+        gained = -float(longest.min(initial=0.0)) or -float(raw.min(initial=0.0))
+        depth = max(gained, _SHALLOWEST if relative else 1e-12)
+        height = raw / depth
+        above = np.zeros(len(points))
+        for length in np.unique(k):
+            inside = k == length
+            above[inside] = height[inside] - height[inside].min()
+        return cls(x, k, seed, height, above, depth, relative)
+
+    @property
+    def same_length(self) -> NDArray[np.bool_]:
+        return np.asarray(self.k[:, None] == self.k[None, :])
+
+    @property
+    def same_seed(self) -> NDArray[np.bool_]:
+        return np.asarray(self.same_length & (self.seed[:, None] == self.seed[None, :]))
+
+
+def _capped(point: Point, untrained: float) -> float:
+    """Return the value, at most that of the untrained model, which also stands for a diverged run."""
+    if point.diverged or not math.isfinite(point.value):
+        return untrained
+    return min(point.value, untrained)
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """Return at most _MOST points: the longest and best ones."""
+    if len(points) <= _MOST:
+        return list(points)
+    ranked = sorted(range(len(points)), key=lambda at: (-points[at].share, _capped(points[at], math.inf), at))
+    return [points[at] for at in sorted(ranked[:_MOST])]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of deviation from the recorded curves: size and length of the process, and the noise of a run."""
+
+    amplitude: float
+    length: float
+    noise: float
+
+
+class _Mixture:
+    """Particles: a recorded curve, its shift and scale, and the kind of its deviations, weighted by likelihood."""
+
+    def __init__(
+        self, data: _Data, usual: float, prior: Prior, family: str, size: tuple[float, float] | None, seed: int
+    ) -> None:
+        self._data, self._usual, self._prior = data, usual, prior
+        self._random = np.random.default_rng(seed)
+        draw = self._random
+        n = _PARTICLES
+        weights = prior.weights(family)
+        self._curve = draw.choice(len(weights), n, p=weights)
+        wide = draw.random(n) < prior.wide_fraction
+        self._shift = draw.normal(prior.moved(self._curve, size), np.where(wide, prior.wide_shift, prior.shift))
+        self._scale = np.exp(draw.normal(0.0, prior.scale, n))
+        free = draw.random(n) < prior.free_fraction
+        self._scale[free] = 0.0  # no recorded curve at all: the process alone
+        sigma = prior.noise + prior.noise_floor / data.depth * data.relative
+        self._kinds = [
+            _Kind(amplitude, length, factor * sigma)
+            for amplitude, length in prior.deviations
+            for factor in prior.noise_factors
+        ]
+        count, factors = len(prior.deviations), len(prior.noise_factors)
+        close = draw.choice(count - 1, n, p=np.asarray(prior.deviation_weights))
+        self._kind = np.where(free, count - 1, close) * factors + draw.integers(0, factors, n)
+        self._weigh()
+
+    def _members(self) -> Iterator[tuple[int, _Kind, Ints]]:
+        for number, kind in enumerate(self._kinds):
+            members = np.nonzero(self._kind == number)[0]
+            if len(members):
+                yield number, kind, members
+
+    def _covariance(self, kind: _Kind) -> Array:
+        data, prior = self._data, self._prior
+        process = kind.amplitude**2 * _matern(data.x[:, None] - data.x[None, :], kind.length)
+        process *= np.exp(-np.abs(data.k[:, None] - data.k[None, :]) / prior.length_memory)
+        near = _matern(data.x[:, None] - data.x[None, :], prior.seed_length)
+        shared = (prior.seed_share + prior.seed_curve * near) * kind.noise**2
+        levels = prior.level**2 * data.same_length + shared * data.same_seed
+        own = (1 - prior.seed_share - prior.seed_curve) * kind.noise**2 + (prior.doubt_above * data.above) ** 2
+        return np.asarray(process + levels + np.diag(own + 1e-9))
+
+    def _weigh(self) -> None:
+        data = self._data
+        log = np.zeros(_PARTICLES)
+        self._factor: dict[int, Array] = {}
+        self._residual = np.zeros((_PARTICLES, len(data.x)))
+        if len(data.x):
+            power = min(1.0, self._prior.believed_points / len(data.x))
+            self._residual = data.height - self._shapes(data.x, data.k)
+            for number, kind, members in self._members():
+                factor = _factor(self._covariance(kind))
+                self._factor[number] = factor
+                z = _solve(factor, self._residual[members].T)
+                log[members] = power * (-0.5 * (z**2).sum(axis=0) - np.log(np.diag(factor)).sum())
+        weight = np.exp(log - log.max())
+        self._weight = weight / weight.sum()
+
+    def _shapes(self, x: Array, k: Array, members: Ints | slice = slice(None)) -> Array:
+        """Return the shifted and scaled curve of each particle at each point, shape ``(particles, points)``."""
+        place = x[None, :] - self._usual - self._shift[members, None]
+        return np.asarray(self._scale[members, None] * self._prior.heights_at(self._curve[members], place, k))
+
+    def model(self, share: float, untrained: float, points: tuple[Point, ...]) -> LrModel:
+        """Draw curves for runs of length ``share``."""
+        data, prior = self._data, self._prior
+        k = math.log2(share)
+        ends = np.append(data.x, self._usual)
+        x = np.arange(ends.min() - _REACH, ends.max() + _REACH + 1e-9, _STEP)
+        places = (np.arange(_DRAWS) + self._random.random()) / _DRAWS
+        picked = np.minimum(np.searchsorted(np.cumsum(self._weight), places), _PARTICLES - 1)
+        draws, levels, noise = np.zeros((_DRAWS, len(x))), np.zeros(_DRAWS), np.zeros(_DRAWS)
+        normal = self._random.normal(size=(_DRAWS, len(x)))
+        near = data.k == data.k[np.argmin(np.abs(data.k - k))] if len(data.k) else np.zeros(0, bool)
+        for number, kind, _ in self._members():
+            rows = np.nonzero(self._kind[picked] == number)[0]
+            if not len(rows):
+                continue
+            mean = self._shapes(x, np.full(len(x), k), picked[rows])
+            cover = kind.amplitude**2 * _matern(x[:, None] - x[None, :], kind.length)
+            if len(data.x):
+                cross = kind.amplitude**2 * _matern(x[:, None] - data.x[None, :], kind.length)
+                cross *= np.exp(-np.abs(k - data.k)[None, :] / prior.length_memory)
+                half = _solve(self._factor[number], cross.T)
+                z = _solve(self._factor[number], self._residual[picked[rows]].T)
+                mean = mean + (half.T @ z).T
+                cover = cover - half.T @ half
+            root = _factor(cover + 1e-6 * kind.amplitude**2 * np.eye(len(x)))
+            draws[rows] = mean + normal[rows] @ root.T
+            noise[rows] = kind.noise
+        self._keep_rising(x, draws, near)
+        if near.any():
+            trust = 1 / (0.02**2 + (prior.doubt_above * data.above[near]) ** 2)
+            at = np.array([np.interp(data.x[near], x, drawn) for drawn in draws])
+            levels = ((data.height[near] - at) * trust).sum(axis=1) / trust.sum()
+        single = float(np.median(noise)) * data.depth if data.relative else float(np.median(noise))
+        return LrModel(x, draws, levels, data.depth, single, untrained, data.relative, points)
+
+    def _keep_rising(self, x: Array, draws: Array, near: NDArray[np.bool_]) -> None:
+        """Raise the draws beyond runs that are much worse than the best: no other valley is expected there."""
+        if not near.any():
+            return
+        place, above = self._data.x[near], self._data.above[near]
+        best, bad = place[above.argmin()], place[above > _MUCH_WORSE]
+        for beyond in (x < bad[bad < best].max(initial=-np.inf), x > bad[bad > best].min(initial=np.inf)):
+            if beyond.any() and not beyond.all():
+                edge = np.flatnonzero(~beyond)[0 if beyond[0] else -1]
+                draws[:, beyond] = np.maximum(draws[:, beyond], draws[:, [edge]])
+
+
+def _factor(covariance: Array) -> Array:
+    """Return the lower Cholesky factor; scipy.linalg is loaded here, since loading it takes a while."""
+    from scipy import linalg
+
+    return np.asarray(linalg.cholesky(covariance, lower=True))
+
+
+def _solve(factor: Array, right: Array) -> Array:
+    """Return the solution of a lower triangular system."""
+    from scipy import linalg
+
+    return np.asarray(linalg.solve_triangular(factor, right, lower=True))
+
+
+def _matern(distance: Array, length: float) -> Array:
+    """Return the Matérn-5/2 correlation."""
+    r = math.sqrt(5) * np.abs(distance) / length
+    return np.asarray((1 + r + r * r / 3) * np.exp(-r))

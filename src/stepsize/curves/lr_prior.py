@@ -1,0 +1,147 @@
+"""What is known of loss-against-rate curves before any run: recorded curves, and how new ones differ from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Prior", "shipped_prior"]
+
+Array = NDArray[np.float64]
+_FILE = "lr_prior.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Recorded curves of other trainings, and the numbers learned from them.
+
+    The numbers are learned by ``python -m benchmarks lr-prior`` on the record in ``benchmarks/lr_record``; what each
+    does to the answers is in ``docs/benchmarks.md``.
+
+    Attributes:
+        x: log10(lr / usual rate) of the tabulated heights, evenly spaced, shape ``(g,)``.
+        k: log2 of the lengths of training, as fractions of the full one, ascending, shape ``(h,)``.
+        heights: log(loss / untrained loss) over its size at the best rate of the full length, at most 0, shape
+            ``(curves, h, g)``.
+        families: Optimizer family of each curve, shape ``(curves,)``.
+        steps: log10 of the number of steps of each training, shape ``(curves,)``.
+        parameters: log10 of the number of parameters of each model, shape ``(curves,)``.
+        per_steps: Decades that the best rate moves for ten times the steps.
+        per_parameters: Decades that it moves for ten times the parameters.
+        other_families: Weight of a curve of another family.
+        shift: Standard deviation, in decades, of the shift of a new curve against a recorded one.
+        wide_shift: The same for the fraction ``wide_fraction`` of the curves.
+        wide_fraction: Fraction of the curves that may lie anywhere.
+        scale: Standard deviation of the log of the factor on a recorded curve.
+        free_fraction: Fraction that follows no recorded curve.
+        deviations: (size, length in decades) of the deviation from a recorded curve, in units of the depth; the last
+            is that of a curve that follows none.
+        deviation_weights: Probability of each but the last.
+        length_memory: Doublings of the length over which a deviation is remembered.
+        level: Standard deviation of the level of a length of training, in units of the depth.
+        noise: Standard deviation of a single run over seeds, in units of the depth.
+        noise_floor: Standard deviation of a single run that is not proportional to the depth, in log loss.
+        noise_factors: Equally likely factors on both.
+        seed_share: Fraction of that variance which all rates of a seed share.
+        seed_curve: Fraction of it which neighboring rates of a seed share.
+        seed_length: Decades over which they do.
+        doubt_above: Standard deviation of a run, as a fraction of its height above the best of its length.
+        believed_points: Number of runs from which the evidence for one curve over another is no longer multiplied.
+    """
+
+    x: Array
+    k: Array
+    heights: Array
+    families: NDArray[np.str_]
+    steps: Array
+    parameters: Array
+    per_steps: float = -0.27
+    per_parameters: float = -0.18
+    other_families: float = 0.2
+    shift: float = 0.38
+    wide_shift: float = 1.2
+    wide_fraction: float = 0.2
+    scale: float = 0.3
+    free_fraction: float = 0.25
+    deviations: tuple[tuple[float, float], ...] = ((0.08, 0.74), (0.24, 0.74), (0.5, 0.74))
+    deviation_weights: tuple[float, ...] = (0.75, 0.25)
+    length_memory: float = 2.9
+    level: float = 1.5
+    noise: float = 0.04
+    noise_floor: float = 0.004
+    noise_factors: tuple[float, ...] = (0.2, 0.5, 1.1, 2.5, 5.5)
+    seed_share: float = 0.1
+    seed_curve: float = 0.6
+    seed_length: float = 0.45
+    doubt_above: float = 0.3
+    believed_points: float = 20.0
+
+    def weights(self, family: str) -> Array:
+        """Return the probability of each recorded curve for an optimizer of ``family``; "" treats all alike."""
+        alike = self.families == family
+        weight = np.where(alike | (not alike.any()), 1.0, self.other_families)
+        return np.asarray(weight / weight.sum())
+
+    def moved(self, curves: NDArray[np.int64], size: tuple[float, float] | None) -> Array:
+        """Return by how many decades the best rate of a training of ``size`` should lie above those of ``curves``.
+
+        Args:
+            curves: Which curves, shape ``(n,)``.
+            size: Steps and parameters of the training; None for no difference.
+        """
+        if size is None:
+            return np.zeros(len(curves))
+        steps, parameters = (np.log10(max(1.0, number)) for number in size)
+        longer, larger = steps - self.steps[curves], parameters - self.parameters[curves]
+        return np.asarray(self.per_steps * longer + self.per_parameters * larger)
+
+    def heights_at(self, curves: NDArray[np.int64], place: Array, k: Array) -> Array:
+        """Return the heights of recorded curves, linear between tabulated rates and lengths.
+
+        Args:
+            curves: Which curves, shape ``(n,)``.
+            place: log10(lr / usual rate) for each curve and point, shape ``(n, points)``.
+            k: log2 of the length of each point, shape ``(points,)``.
+        """
+        column = np.clip((place - self.x[0]) / (self.x[1] - self.x[0]), 0, len(self.x) - 1.001)
+        left = column.astype(np.int64)
+        part = column - left
+        row = np.interp(k, self.k, np.arange(len(self.k)))
+        below = np.floor(row).astype(np.int64)
+        above = np.minimum(below + 1, len(self.k) - 1)
+        mixed = row - below
+        which = curves[:, None]
+
+        def between(rows: NDArray[np.int64]) -> Array:
+            table = self.heights
+            return np.asarray((1 - part) * table[which, rows, left] + part * table[which, rows, left + 1])
+
+        return np.asarray((1 - mixed) * between(below) + mixed * between(above))
+
+
+@cache
+def shipped_prior() -> Prior:
+    """Return the prior that the package ships."""
+    with resources.files("stepsize.curves").joinpath(_FILE).open("rb") as file, np.load(file) as kept:
+        return prior_of({name: kept[name] for name in kept.files})
+
+
+def prior_of(kept: dict[str, Any]) -> Prior:
+    """Return the prior from the arrays of its file."""
+    numbers = {name: value.item() for name, value in kept.items() if value.ndim == 0}
+    if "noise_factors" in kept:
+        numbers["noise_factors"] = tuple(kept["noise_factors"].tolist())
+    return Prior(
+        x=kept["x"].astype(float),
+        k=kept["k"].astype(float),
+        heights=kept["heights"].astype(float),
+        families=kept["families"],
+        steps=kept["steps"].astype(float),
+        parameters=kept["parameters"].astype(float),
+        **numbers,
+    )

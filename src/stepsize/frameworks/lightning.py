@@ -1,0 +1,106 @@
+"""Lightning: a callback that watches and guards what a Trainer trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from torch import Tensor
+
+from stepsize.errors import MissingExtraError
+from stepsize.frameworks.session import Options, Session, finite_steps
+from stepsize.training import Bound
+
+try:
+    from lightning.pytorch import Callback
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "lightning":
+        raise
+    try:
+        from pytorch_lightning import Callback  # type: ignore[import-not-found,no-redef,assignment,unused-ignore]
+    except ModuleNotFoundError:
+        raise MissingExtraError("lightning", "lightning") from None
+
+__all__ = ["Stepsize"]
+
+_VAL = ("val_loss", "val/loss", "validation_loss", "validation/loss", "valid_loss", "valid/loss", "eval_loss")
+
+
+class Stepsize(Session, Callback):
+    """Watch, and guard, every update of a Lightning ``Trainer``: ``Trainer(callbacks=[Stepsize()])``.
+
+    Gradients are measured right before the weights change, whatever the precision, clipping and accumulation; losses
+    are those of ``training_step``, a mean over the batches of an update. The state goes into the trainer's checkpoints
+    and comes back with them.
+
+    Args:
+        guard: Whether trouble is acted on: weights and optimizers go back to a good state, and the trainer goes on
+            with the batches that follow, at a lower rate for a while; see :func:`stepsize.guard`.
+        monitor: The logged metric that is the loss on validation data; default the first of ``val_loss``,
+            ``val/loss`` and the like.
+        options: Those of :func:`stepsize.watch`, with ``guard=True`` also those of :func:`stepsize.guard`. The
+            horizon, the schedule and the gradient scaler are the trainer's unless given.
+
+    Raises:
+        InputError: If there is no such option.
+        MissingExtraError: On import, if Lightning is not installed.
+
+    Example:
+        ```python
+        from stepsize.frameworks.lightning import Stepsize
+
+        watched = Stepsize(guard=True, store="runs.db")
+        lightning.Trainer(max_epochs=10, callbacks=[watched]).fit(module, loader)
+        print(watched.verdict, *watched.findings)
+        ```
+    """
+
+    def __init__(self, guard: bool = False, *, monitor: str | None = None, **options: Unpack[Options]) -> None:
+        Session.__init__(self, guard, **options)
+        self._monitor = monitor
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin, after a checkpoint was restored."""
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        bound = [one for one in schedulers if isinstance(one, Bound)]
+        self._begin(
+            trainer.strategy.model if trainer.world_size > 1 else pl_module,
+            trainer.optimizers,
+            steps=finite_steps(trainer.estimated_stepping_batches),
+            schedule=next(iter([*bound, *schedulers]), None),
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
+        )
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take the loss of a batch; whether it made an update, the optimizer tells."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self._step(loss.detach().reshape(()) * parts)  # Lightning divides it by their number
+        else:
+            self._step(None)
+        if self.stopped is not None:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Take the loss on validation data, where one was logged."""
+        metrics = trainer.callback_metrics
+        name = self._monitor or next((one for one in _VAL if one in metrics), None)
+        if name in metrics and not trainer.sanity_checking:
+            self._step(None, float(metrics[name]))
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """End."""
+        self._end()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """End, and say that it failed."""
+        self._end(exception)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what goes into a checkpoint."""
+        return self._state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what a checkpoint holds."""
+        self._resume(state_dict)

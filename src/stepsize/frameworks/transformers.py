@@ -1,0 +1,116 @@
+"""Transformers: a callback that watches and guards what a Trainer trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from stepsize.errors import MissingExtraError
+from stepsize.frameworks.session import Options, Session, finite_steps
+
+try:
+    from transformers.trainer_callback import ExportableState, TrainerCallback
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "transformers":
+        raise
+    raise MissingExtraError("transformers", "transformers") from None
+
+__all__ = ["Stepsize"]
+
+
+class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,unused-ignore]
+    """Watch, and guard, every update of the ``Trainer`` of transformers: ``Trainer(callbacks=[Stepsize()])``.
+
+    Gradients are measured right before the weights change, whatever the precision, clipping and accumulation, and
+    whatever ``logging_steps`` is. Losses are those that the model returns, or, where it returns none (a loss of your
+    own, label smoothing), those that the trainer logs. The state goes into the trainer's checkpoints and comes back.
+
+    Args:
+        guard: Whether trouble is acted on: weights and optimizer go back to a good state, and the trainer goes on with
+            the batches that follow, at a lower rate for a while; see :func:`stepsize.guard`.
+        options: Those of :func:`stepsize.watch`, with ``guard=True`` also those of :func:`stepsize.guard`. The
+            horizon, the schedule and the gradient scaler are the trainer's unless given.
+
+    Raises:
+        InputError: If there is no such option.
+        MissingExtraError: On import, if transformers is not installed.
+
+    Example:
+        ```python
+        from stepsize.frameworks.transformers import Stepsize
+
+        watched = Stepsize(guard=True, store="runs.db")
+        transformers.Trainer(model, arguments, train_dataset=rows, callbacks=[watched]).train()
+        print(watched.verdict, *watched.findings)
+        ```
+    """
+
+    def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
+        Session.__init__(self, guard, **options)
+        self.resumed: Mapping[str, Any] | None = None  # what the trainer restores from a checkpoint
+        self._hook: Any = None
+        self._losses: list[Tensor] = []
+        self._returned = False  # whether the model returns losses
+        self._whole = False  # whether losses are parts of a sum over the batches of an update
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin, after a checkpoint was restored."""
+        saved = state.stateful_callbacks.get(type(self).__name__, {}) if state.global_step else {}
+        saved = saved[0] if isinstance(saved, list) else saved
+        self._resume(self.resumed or saved.get("attributes", {}).get("resumed") or {})
+        optimizer = kwargs["optimizer"]
+        self._begin(
+            kwargs["model"],
+            optimizer,
+            steps=finite_steps(state.max_steps),
+            schedule=getattr(kwargs.get("lr_scheduler"), "scheduler", kwargs.get("lr_scheduler")),
+            scaler=getattr(optimizer, "scaler", None),
+        )
+        self._losses, self._whole, self._returned = [], False, False
+        self._hook = kwargs["model"].register_forward_hook(self._look, with_kwargs=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Take the loss of an update."""
+        losses, self._losses = self._losses, []
+        stacked = torch.stack(losses) if losses else None
+        self._step(None if stacked is None else stacked.sum() if self._whole else stacked.mean())
+        if self.stopped is not None:
+            control.should_training_stop = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Take the logged loss, where the model returns none."""
+        if self._hook is not None and logs and "loss" in logs and not self._returned:
+            self._step(float(logs["loss"]))
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        """Take the loss on validation data."""
+        if self._hook is not None and metrics and "eval_loss" in metrics:
+            self._step(None, float(metrics["eval_loss"]))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        self._end()
+
+    def state(self) -> dict[str, Any]:
+        """Return what goes into a checkpoint."""
+        plain = {name: value for name, value in self._options.items() if isinstance(value, str | int | float)}
+        paths = {name: str(value) for name, value in self._options.items() if isinstance(value, Path)}
+        return {"args": {"guard": self._guarded, **plain, **paths}, "attributes": {"resumed": self._state()}}
+
+    def _look(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        """Take the loss of a batch from what the model returns."""
+        if not model.training:
+            return
+        loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+        if isinstance(loss, Tensor) and loss.numel() >= 1:
+            self._returned = True
+            self._losses.append(loss.detach().float().mean())
+            self._whole = kwargs.get("num_items_in_batch") is not None

@@ -1,0 +1,50 @@
+"""The rate that people start from with an optimizer: around it every search of a rate begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from stepsize.optimizers.catalog import OPTIMIZERS
+
+__all__ = ["UNKNOWN", "Usual", "usual_rate"]
+
+
+class Usual(NamedTuple):
+    """Where the search of a rate begins.
+
+    Attributes:
+        lr: The rate that people start from with the optimizer, absolute.
+        family: Optimizer family in the record of curves; "" if unknown.
+    """
+
+    lr: float
+    family: str
+
+
+UNKNOWN = Usual(1e-3, "")
+"""Of an optimizer that is in no table."""
+
+
+def usual_rate(optimizer: str | Callable[..., Any]) -> Usual:
+    """Return the usual rate of an optimizer, by name or by the factory that builds it, and its family.
+
+    A factory is called on a small parameter to see what it builds.
+
+    Example:
+        >>> usual_rate("adamw"), usual_rate(lambda parameters, lr: torch.optim.SGD(parameters, lr, momentum=0.9))
+        (Usual(lr=0.001, family='adamw'), Usual(lr=0.1, family='momentum'))
+    """
+    if isinstance(optimizer, str):
+        return Usual(OPTIMIZERS[optimizer].default_lr, optimizer)
+    try:
+        built = optimizer([torch.nn.Parameter(torch.zeros(2, 2))], UNKNOWN.lr)
+        group = built.param_groups[0]
+    except Exception:  # noqa: BLE001  a factory that needs the real parameters is no error: only its name is unknown
+        return UNKNOWN
+    kind = type(built).__name__.lower()
+    if kind == "sgd" and group.get("momentum", 0) > 0:
+        kind = "nesterov" if group.get("nesterov") else "momentum"
+    return Usual(OPTIMIZERS[kind].default_lr, kind) if kind in OPTIMIZERS else UNKNOWN

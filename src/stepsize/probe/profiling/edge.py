@@ -1,0 +1,153 @@
+"""The critical rate at one point of a training, over several batches."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stepsize.curves.critical import Critical, search_critical
+from stepsize.training.batches import to_device
+from stepsize.training.cost import update_passes
+from stepsize.training.evaluate import autocast
+from stepsize.training.rng import seed_everything
+from stepsize.training.snapshot import Snapshot
+from stepsize.training.stepping import Stepper
+from stepsize.training.task import Task
+
+__all__ = ["Edge", "Prober", "heavy_ball"]
+
+_RANGE = (1e-9, 1e4)  # where the critical rate is looked for
+_BUILT_AT = 1e-3  # the rate that the optimizer is built at; only the ratios of its groups count
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The critical rate after ``step`` updates of warm-up.
+
+    Attributes:
+        step: How many updates came before.
+        lr: The median over the batches of the smallest rate at which one update raises the loss of its own
+            batch, among those that had one.
+        interval: The smallest and the largest of them.
+        probes: What was seen on each batch.
+    """
+
+    step: int
+    lr: float
+    interval: tuple[float, float]
+    probes: tuple[Critical, ...]
+
+
+class Prober:
+    """A model in training whose next update can be tried at other rates, and that can be trained on.
+
+    Args:
+        task: What to train; its schedule plays no part.
+        seed: Of dropout in the probes, the same before and after an update.
+    """
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._task = task
+        self._seed = seed
+        self._stepper = Stepper(task, _BUILT_AT, task.horizon)
+        self._ratios = [group["lr"] / _BUILT_AT for group in self.optimizer.param_groups]
+        self._device = torch.device(task.device or "cpu")
+        self.model = self._stepper.model
+        self.passes = 0.0
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The task's optimizer over the model."""
+        return self._stepper.optimizer
+
+    def train(self, batches: Sequence[Any], lr: float) -> float:
+        """Make one update at the rate ``lr`` and return its loss."""
+        for group, ratio in zip(self.optimizer.param_groups, self._ratios, strict=True):
+            group["lr"] = lr * ratio
+        self.passes += update_passes(len(batches))
+        return float(self._stepper.update(batches))
+
+    def snapshot(self) -> Snapshot:
+        """Return what puts model, optimizer and generators back."""
+        return Snapshot(modules=[self.model], optimizers=[self.optimizer])
+
+    def edge(self, updates: Sequence[Sequence[Any]], *, step: int, start: float) -> Edge | str:
+        """Probe the critical rate on the batches of each of ``updates``, beginning the search at ``start``.
+
+        Where no update had one, the reason is returned, as a sentence.
+        """
+        probes = []
+        for batches in updates:
+            probes.append(self._critical(batches, start))
+            start = probes[-1].lr or start
+        found = [probe.lr for probe in probes if probe.lr is not None]
+        if not found:
+            return probes[0].reason
+        middle = statistics.median(found)
+        return Edge(step, middle, (min(found), max(found)), tuple(probes))
+
+    def direction(self, batches: Sequence[Any]) -> dict[str, Tensor | None]:
+        """Return the update for unit rate that ``batches`` lead to, by parameter name; None for what nobody updates."""
+        snapshot = self.snapshot()
+        before = self._weights()
+        self._first_update(batches, _BUILT_AT)
+        after = self._weights()
+        snapshot.restore(position=False)
+        owned = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        return {
+            name: (after[name] - before[name]) / _BUILT_AT if id(parameter) in owned else None
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def _critical(self, batches: Sequence[Any], start: float) -> Critical:
+        """Follow the update of ``batches`` without its momentum, w(lr) = w + lr u, with forward passes alone."""
+        snapshot = self.snapshot()
+        before = self._weights()
+        try:
+            base_loss = self._first_update(batches, start)
+            after = self._weights()
+            if all(torch.equal(before[name], after[name]) for name in before):
+                return Critical(None, base_loss, (), "The update moved no weight.")
+
+            def loss_at(lr: float) -> float:
+                snapshot.restore(position=False)
+                with torch.no_grad():
+                    for name, parameter in self.model.named_parameters():
+                        parameter.copy_(torch.lerp(before[name], after[name], lr / start))
+                return self._loss(batches)
+
+            return search_critical(loss_at, base_loss=base_loss, start=start, low=_RANGE[0], high=_RANGE[1])
+        finally:
+            snapshot.restore(position=False)
+
+    def _first_update(self, batches: Sequence[Any], lr: float) -> float:
+        for group in self.optimizer.param_groups:  # momentum would point along the batches of the past
+            if "momentum" in group:
+                group["momentum"] = 0.0
+            if "betas" in group:
+                group["betas"] = (0.0, *group["betas"][1:])
+        seed_everything(self._seed)
+        return self.train(batches, lr)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+
+    def _loss(self, batches: Sequence[Any]) -> float:
+        seed_everything(self._seed)
+        self.passes += len(batches)
+        with torch.no_grad(), autocast(self._task):
+            losses = [self._task.compute_loss(self.model, to_device(batch, self._device)) for batch in batches]
+        return float(torch.stack([loss.float() for loss in losses]).mean())
+
+
+def heavy_ball(optimizer: Optimizer) -> float:
+    """Return the momentum m of SGD or RMSprop, whose steady updates are 1 / (1 - m) first ones; 0 without."""
+    momentum = max(float(group.get("momentum", 0.0)) for group in optimizer.param_groups)
+    return momentum if 0 <= momentum < 1 else 0.0

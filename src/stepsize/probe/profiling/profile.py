@@ -1,0 +1,258 @@
+"""The verb: look at data and model at the start and after a short warm-up, and say what makes the rate what it is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Sequence, Sized
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from stepsize.errors import InputError, TaskError
+from stepsize.probe.profiling.advice import advise
+from stepsize.probe.profiling.edge import Edge, Prober, heavy_ball
+from stepsize.probe.profiling.facts import Facts, Moment, WarmUp
+from stepsize.probe.profiling.features import features_of, input_data
+from stepsize.probe.profiling.gradients import GradientSample, couples_examples, sample_gradients
+from stepsize.probe.profiling.layers import layers_of, without_gradient
+from stepsize.probe.profiling.noise import noise_scale
+from stepsize.probe.profiling.readings import read
+from stepsize.probe.profiling.result import Profile, ProfileCost
+from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
+from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
+from stepsize.training.cost import update_passes
+from stepsize.training.rng import isolated_rng
+from stepsize.training.runs import Progress, Setting, Watcher
+from stepsize.training.snapshot import Snapshot
+from stepsize.training.task import Task
+
+__all__ = ["profile"]
+
+_BATCHES = (4, 16)  # whose gradients are compared at each of the two moments; as many as a long horizon pays for
+_BATCH_SHARE = 1 / 25  # of the horizon
+_PIECES = 64  # into which those batches are cut altogether
+_PROBED = 3  # updates on which the critical rate is probed
+_WARMUP_SHARE = 0.08  # of the horizon
+_WARMUP_STEPS = (3, 500)
+_TIMID = 8.0  # the warm-up ends so many times below the critical rate
+_TRIES = 3  # a warm-up that diverges is tried again, each time four times slower
+_FIRST_START = 1e-3  # where the search of the first critical rate begins
+
+
+def profile(
+    task: Task, *, seed: int | None = None, batches: int | None = None, watcher: Watcher | None = None
+) -> Profile:
+    """Measure what about the data and the model of ``task`` makes its learning rate what it is.
+
+    Looked at are, at the start and after a short warm-up: the gradient noise scale, up to which the rate grows with
+    the batch size; and the critical rate, from which on an update raises the loss of its own batch. At the start
+    alone: the loss against predictions that know no input, the scale of outputs and target, the balance of classes,
+    scale and conditioning of the features, and how far an update moves each layer. Whatever is advised stands on a
+    measured number and names an experiment that would confirm it.
+
+    Args:
+        task: What is to be trained; its schedule plays no part.
+        seed: Of initial weights, batch order and dropout; default the task's.
+        batches: Training batches whose gradients are compared at each moment, >= 2; default a 25th of the horizon,
+            at least 4 and at most 16.
+        watcher: Called with the progress of the warm-up.
+
+    Returns:
+        The measured quantities and the advice; the task's data and the global generators are left as they were.
+
+    Raises:
+        InputError: If an argument breaks its rule.
+        TaskError: If the parts of the task turn out not to fit together.
+
+    Example:
+        >>> from stepsize.tasks import build_task
+        >>> found = profile(build_task("cancer-mlp"))
+        >>> 20 < found["noise scale at the start"].value < 80, found.cost.trainings < 0.3, found.restored
+        (True, True, True)
+
+    Reference:
+        McCandlish et al., arXiv 1812.06162, 2018, for the noise scale; Kalra et al., arXiv 2601.16979, 2026, for the
+        critical rate.
+    """
+    for argument, number, least in (("seed", seed, 0), ("batches", batches, 2)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
+            raise InputError(argument, number, f"must be a whole number, at least {least}")
+    began = time.perf_counter()
+    world = Snapshot(data=[source for source in (task.train, task.val) if source is not None])
+    look = _Look(task, task.seed if seed is None else seed, batches, watcher)
+    try:
+        facts = look.facts()
+    finally:
+        world.restore()
+    trainings = look.passes / update_passes(task.accumulate * task.horizon)
+    return Profile(
+        facts=facts,
+        measured=read(facts),
+        advice=advise(facts),
+        untold=tuple(f"{subject.capitalize()}: {reason}." for subject, reason in (facts.untold or {}).items()),
+        cost=ProfileCost(trainings, look.passes, time.perf_counter() - began),
+        restored=world.intact(),
+    )
+
+
+class _Look:
+    """One call of :func:`profile` while it goes on."""
+
+    def __init__(self, task: Task, seed: int, batches: int | None, watcher: Watcher | None) -> None:
+        self._task = task
+        self._seed = seed
+        self._watcher = watcher
+        fewest, most = _BATCHES
+        self._wanted = batches or int(min(max(task.horizon * _BATCH_SHARE, fewest), most))
+        self._untold: dict[str, str] = {}
+        self._sampled = 0.0
+
+    @property
+    def passes(self) -> float:
+        """Work in forward passes of one batch; a backward pass counts two."""
+        return self._sampled + self._prober.passes
+
+    def facts(self) -> Facts:
+        with isolated_rng(self._seed):
+            self._prober = Prober(self._task, self._seed)
+            self._batches = list(itertools.islice(self._task.train, self._wanted))
+            if not self._batches:
+                raise TaskError("train", type(self._task.train).__name__, "must yield at least one batch")
+            facts = self._of_data(self._bare())
+            try:
+                return replace(self._of_training(facts), untold=self._untold)
+            except TaskError:
+                if not any(holds_non_finite(batch) for batch in self._batches):
+                    raise
+                self._untold["gradients"] = "the loss is not finite, because NaN or infinity stand in the data"
+                return replace(facts, untold=self._untold)
+
+    def _bare(self) -> Facts:
+        task, optimizer = self._task, self._prober.optimizer
+        seen = sum(count_examples(batch) for batch in self._batches)
+        population = None
+        if isinstance(task.train, TensorBatches):
+            population = len(task.train.tensors[0])
+        elif len(self._batches) < self._wanted:
+            population = seen  # a whole pass
+        elif isinstance(task.train, Sized):
+            population = round(len(task.train) * seen / len(self._batches))
+        return Facts(
+            task=task.name,
+            optimizer=task.optimizer_name,
+            horizon=task.horizon,
+            batch_size=count_examples(self._batches[0]) * task.accumulate,
+            population=population,
+            momentum=heavy_ball(optimizer),
+            exponent=_exponent(optimizer),
+            clip=task.clip,
+        )
+
+    def _of_data(self, facts: Facts) -> Facts:
+        data = input_data(self._task, self._batches)
+        if data.reason:
+            self._untold["features and target"] = data.reason
+            return facts
+        if data.target is None:
+            self._untold["target"] = "the loss takes whole batches, which do not say what the target is"
+        return replace(
+            facts,
+            source=data.source,
+            features=tuple(features_of(name, tensor) for name, tensor in data.inputs),
+            classes=None if data.target is None else classes_of(data.target),
+            target=None if data.target is None else target_scale(data.target),
+        )
+
+    def _of_training(self, facts: Facts) -> Facts:
+        sample, moment = self._moment(0, facts.population)
+        loss = self._loss_scale(sample)
+        first = self._updates(1)[0]
+        self._prober.model.zero_grad(set_to_none=True)
+        layers = layers_of(self._prober.model, sample.mean, self._prober.direction(first))
+        edges, warmup = self._warmed_up(facts.momentum)
+        moments = [moment]
+        if warmup is not None:
+            moments.append(self._moment(warmup.steps, facts.population)[1])
+        return replace(
+            facts,
+            moments=tuple(moments),
+            edges=tuple(edges),
+            warmup=warmup,
+            loss=loss,
+            layers=layers,
+            silent=without_gradient(sample.mean),
+        )
+
+    def _moment(self, step: int, population: int | None) -> tuple[GradientSample, Moment]:
+        model = self._prober.model
+        pieces = 1 if couples_examples(model) else max(1, math.ceil(_PIECES / len(self._batches)))
+        sample = sample_gradients(self._task, model, self._batches, pieces=pieces)
+        self._sampled += update_passes(len(self._batches))
+        noise = noise_scale(sample.gram, sample.sizes, population=population, seed=self._seed)
+        if noise is None:
+            self._untold["noise scale"] = "fewer than four separate pieces of data, or no gradient at all"
+        return sample, Moment(step, sample.loss, noise, sample.batch_norms())
+
+    def _loss_scale(self, sample: GradientSample) -> LossScale:
+        error = float(np.std(sample.losses, ddof=1) / math.sqrt(len(sample.losses))) if len(sample.losses) > 1 else 0.0
+        seen = outputs_of(self._task, self._prober.model, self._batches)
+        if seen.reason:
+            self._untold["loss of a constant prediction"] = seen.reason
+            return LossScale(sample.loss, error, reason=seen.reason)
+        self._sampled += len(self._batches)
+        zero, constant = best_constant(self._task.loss, seen)
+        spread = torch.cat([output.flatten(1) if output.ndim > 1 else output[:, None] for output in seen.outputs])
+        return LossScale(sample.loss, error, zero, constant, float(spread.std(0).mean()) if len(spread) > 1 else None)
+
+    def _updates(self, count: int) -> list[list[Any]]:
+        """Return the batches of ``count`` updates, from those that were drawn."""
+        stream = itertools.cycle(self._batches)
+        return [[next(stream) for _ in range(self._task.accumulate)] for _ in range(count)]
+
+    def _warmed_up(self, momentum: float) -> tuple[list[Edge], WarmUp | None]:
+        """Probe the critical rate at the start, within and after a short warm-up that ends well below it."""
+        probed = self._updates(_PROBED)
+        first = self._prober.edge(probed, step=0, start=_FIRST_START)
+        if isinstance(first, str):
+            self._untold["critical rate"] = first[0].lower() + first[1:].rstrip(".")
+            return [], None
+        fewest, most = _WARMUP_STEPS
+        steps = min(most, max(fewest, round(_WARMUP_SHARE * self._task.horizon)))
+        lr = first.lr * (1 - momentum) / _TIMID
+        untrained = self._prober.snapshot()
+        for _ in range(_TRIES):
+            edges = self._train(steps, lr, probed, first)
+            if edges is not None:
+                return [first, *edges], WarmUp(steps, lr)
+            untrained.restore(position=False)
+            lr /= 4
+        self._untold["anything after a warm-up"] = f"it diverged, even at {lr * 4:.2g}"
+        return [first], None
+
+    def _train(self, steps: int, lr: float, probed: Sequence[Sequence[Any]], first: Edge) -> list[Edge] | None:
+        """Raise the rate in a line to ``lr``; return the critical rates on the way, or None where the loss was lost."""
+        stream = Stream(self._task.train)
+        edges: list[Edge] = []
+        for step in range(1, steps + 1):
+            loss = self._prober.train([next(stream) for _ in range(self._task.accumulate)], lr * step / steps)
+            if not math.isfinite(loss):
+                return None
+            if self._watcher is not None:
+                self._watcher(Progress(Setting(lr, self._seed, steps), step, loss))
+            if step in (max(1, steps // 3), steps):
+                edge = self._prober.edge(probed, step=step, start=(edges or [first])[-1].lr)
+                if isinstance(edge, Edge):
+                    edges.append(edge)
+        return edges
+
+
+def _exponent(optimizer: torch.optim.Optimizer) -> float | None:
+    if isinstance(optimizer, torch.optim.SGD):
+        return 1.0
+    scaled = (torch.optim.Adagrad, torch.optim.RMSprop, torch.optim.Adadelta)
+    adaptive = isinstance(optimizer, scaled) or any("betas" in group for group in optimizer.param_groups)
+    return 0.5 if adaptive else None

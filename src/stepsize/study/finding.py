@@ -1,0 +1,179 @@
+"""`find`: recommend a learning rate, and go on until the answer is sure or the budget is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from stepsize.errors import InputError
+from stepsize.optimizers.usual import usual_rate
+from stepsize.study.budget import Budget, as_budget
+from stepsize.study.found import Cost, Found
+from stepsize.study.study import StudyProgress, run_study
+from stepsize.study.until_sure import Question, UntilSure
+from stepsize.training.conditions import Conditions
+from stepsize.training.snapshot import Snapshot
+from stepsize.training.start import Start, look_at_start
+from stepsize.training.task import Task
+
+if TYPE_CHECKING:
+    from stepsize.curves.answer import Answer
+    from stepsize.study.workers import Workers
+    from stepsize.training.executor import StreamingExecutor
+
+__all__ = ["FindProgress", "FindWatcher", "find"]
+
+_FORMAT = 1  # of the specification that a store keeps
+
+
+@dataclass(frozen=True)
+class FindProgress:
+    """Where a search is.
+
+    Attributes:
+        study: The runs so far, what is trained now, and the cost.
+        answer: The present answer.
+        budget: What may be spent, in words.
+        fraction: The fraction of the budget that is spent, in [0, 1].
+    """
+
+    study: StudyProgress
+    answer: Answer
+    budget: str
+    fraction: float
+
+
+FindWatcher: TypeAlias = Callable[[FindProgress], None]
+
+
+def find(
+    task: Task,
+    until: float = 0.02,
+    budget: float | str | None = None,
+    *,
+    seed: int | None = None,
+    workers: str | StreamingExecutor | Workers = "in-order",
+    store: Any = None,
+    name: str | None = None,
+    source: Any = None,
+    on_progress: FindWatcher | None = None,
+) -> Found:
+    """Recommend a peak learning rate for ``task``, selected by validation loss, and say how sure that is.
+
+    Short runs locate the rate around the one that is usual for the optimizer; full runs then decide, with further
+    seeds where the noise of a run matters. The final loss is modeled against the rate from runs of all lengths and
+    seeds (:func:`~stepsize.curves.lr_model.fit_lr_model`). The search stops when the recommended rate is within
+    ``until`` of the best, or within the noise of a single run if that is more, with a probability of 90%.
+
+    Args:
+        task: What to train. Without ``val`` the training loss selects, and the answer says so.
+        until: Excess of the final loss over the best that counts as equally good, as a fraction. Default 0.02 (2%).
+        budget: Full runs as a number, or a time such as ``"10min"``. Default: three full runs or one minute,
+            whichever is more. Below 1, shorter runs answer and the verdict stays open.
+        seed: Random seed of the first runs and of the search. Defaults to the task's; further seeds follow it.
+        workers: What trains the runs: ``"in-order"`` (default), ``"population"``, ``"processes"``, ``"ray"``, or
+            workers of your own.
+        store: A :class:`~stepsize.store.Store`, a path or a URL that saves each run; the same call then continues a
+            search that was stopped, also with a larger budget. Default None saves nothing.
+        name: Name of the search in the store. Defaults to the task and a digest of what is asked.
+        source: How workers in other processes get the task: an import path or a built-in name. Default: the task
+            itself is sent.
+        on_progress: Called with a :class:`FindProgress` after each run and each step.
+
+    Returns:
+        The answer, with the runs and the curve behind it. Ctrl-C stops the search and returns what is known.
+
+    Raises:
+        InputError: If ``until`` or ``budget`` is out of range.
+        TaskError: If the parts of the task do not fit together.
+        StoreError: If the store cannot be read or written.
+
+    Example:
+        >>> from stepsize.tasks import build_task
+        >>> found = find(build_task("cancer-mlp", optimizer="adamw", steps=200), budget=4)
+        >>> 1e-4 < found.lr < 1e-1, found.cost.runs <= 4, found.restored
+        (True, True, True)
+
+    Reference:
+        Thompson sampling on a model learned from recorded trainings; ``docs/benchmarks.md`` compares it with other
+        methods.
+    """
+    if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until < 1:
+        raise InputError("until", until, "must be a fraction between 0 and 1", "Write 2% as 0.02")
+    limit = as_budget(budget)
+    first = task.seed if seed is None else seed
+    world = Snapshot(data=[data for data in (task.train, task.val) if data is not None])
+    try:
+        start = look_at_start(task, first)
+        usual, family = usual_rate(task.optimizer)
+        question = Question(
+            usual,
+            start.judged,
+            start.costs,
+            family,
+            start.parameters,
+            float(until),
+            task.val is not None,
+            math.inf if limit.either else limit.runs,
+        )
+        strategy = UntilSure(question, seed=first)
+        outcome = run_study(
+            task,
+            strategy,
+            start=start,
+            workers=workers,
+            source=source,
+            store=store,
+            name=name,
+            kind="find",
+            spec=_spec(task, start, question, first),
+            watcher=None if on_progress is None else _watching(strategy, limit, on_progress),
+            budget=None if limit.either or math.isinf(limit.runs) else limit.runs,
+            seconds=None if math.isinf(limit.seconds) else limit.seconds,
+            at_least=limit.runs if limit.either else 0.0,
+            on_interrupt="answer",
+        )
+    finally:
+        world.restore()
+    return Found(
+        answer=strategy.answer,
+        cost=Cost(outcome.cost, outcome.seconds, len(outcome.runs), outcome.stopped),
+        conditions=Conditions.of(task, start.batch_size),
+        runs=outcome.runs,
+        curve=strategy.model(),
+        notes=outcome.notes,
+        name=outcome.name,
+        where=outcome.where,
+        restored=world.intact(),
+    )
+
+
+def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, Any]:
+    """Return what a stored search must share to be continued; the budget is not part of it."""
+    return {
+        "format": _FORMAT,
+        "task": {
+            "name": task.name,
+            "start": start.fingerprint,
+            "untrained": start.judged if math.isfinite(start.judged) else None,
+            "conditions": asdict(Conditions.of(task, start.batch_size)),
+        },
+        "usual": question.usual,
+        "family": question.family,
+        "until": question.until,
+        "seed": seed,
+    }
+
+
+def _watching(strategy: UntilSure, limit: Budget, on_progress: FindWatcher) -> Callable[[StudyProgress], None]:
+    horizon = strategy.question.costs.horizon
+
+    def watch(progress: StudyProgress) -> None:
+        running = 0.0 if progress.running is None else progress.running.step / horizon
+        parts = [(progress.spent + running) / limit.runs, progress.seconds / limit.seconds]
+        fraction = min(parts) if limit.either else max(parts)
+        on_progress(FindProgress(progress, strategy.answer, str(limit), min(1.0, fraction)))
+
+    return watch

@@ -1,0 +1,328 @@
+"""The plan of a sweep: which run comes next, given what came out so far. Pure decisions; trains nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from stepsize.curves.numerals import span_text
+from stepsize.errors import InputError
+from stepsize.study.ceiling import Ceiling, learn_ceiling
+from stepsize.study.jobs import Job
+from stepsize.study.plan_ladder import Ladder, Promotion, promotion_notes, written_share
+from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rate_range, wider
+from stepsize.study.rungs import Rungs
+from stepsize.study.samplers import Sampler
+from stepsize.study.space import Space
+from stepsize.training.runs import Run, Trial
+
+__all__ = ["Plan"]
+
+
+class Plan:
+    """Decides which run comes next: new trials, promotions, a wider range, repeats of the best.
+
+    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; where no run
+    on one side of the best rate was clearly worse, the range grows by a decade on that side and further trials go
+    there, as many as were on a decade before; then the best of
+    the full horizon are trained on the other seeds too, all on the same ones, so that they can be compared in pairs.
+
+    Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
+    it. A plan that is asked and told in turns therefore asks for the same jobs after :meth:`restore`.
+
+    Args:
+        space: What is searched.
+        sampler: What proposes the trials.
+        trials: How many are proposed, those of a wider range not counted, >= 1.
+        rungs: On which horizons they are trained and who goes on.
+        seeds: The first is that of every trial, the others those of the repeats; at least one, no two the same.
+        repeats: How many of the best trials are trained on the other seeds, >= 0.
+        widen: How often the range of lr may be widened, >= 0.
+
+    Raises:
+        InputError: If an argument is out of its range.
+
+    Example:
+        >>> from stepsize.study.samplers import SAMPLERS
+        >>> from stepsize.study.space import as_space
+        >>> plan = Plan(
+        ...     as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, rungs=Rungs.full(), seeds=(0, 1)
+        ... )
+        >>> while job := plan.ask():
+        ...     plan.tell(Run(job, value=(job.trial.lr - 0.1) ** 2))
+        >>> plan.done, plan.notes
+        (True, ['Repeated the 2 best trials on 1 further seed.'])
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        sampler: Sampler,
+        *,
+        trials: int,
+        rungs: Rungs,
+        seeds: Sequence[int],
+        repeats: int = 2,
+        widen: int = 2,
+    ) -> None:
+        _checked(trials, seeds, repeats, widen)
+        self._space = space
+        self._sampler = sampler
+        self._budget = trials
+        self._rungs = rungs
+        self._seeds = tuple(seeds)
+        self._repeats = repeats
+        self._widen = widen
+        self._more = per_decade(space, trials)
+        self._trials: list[Trial] = []
+        self._runs: list[Run] = []  # grows; the sampler gets this very list
+        self._told: set[tuple[int, float, int]] = set()
+        self._queue: deque[Job] = deque()  # decided, not asked for yet
+        self._running: dict[tuple[int, float, int], Job] = {}
+        self._ladders = [Ladder(bracket, rungs) for bracket in rungs.brackets]
+        self._turns = deque(rungs.assigned(trials))  # the bracket of each trial that may still be proposed
+        self._bracket: list[int] = []  # of each trial
+        self._widened = 0
+        self._repeating = False
+        self._ceiling: Ceiling | None = None
+        self._ceiling_of = 0  # from how many runs it was learned
+        self._diverged_in = 0  # how many runs there were when the last divergence was told
+        self._events: list[str] = []
+        self._recorded: deque[Trial] = deque()  # trials of a killed sweep that were not proposed again yet
+        self._early: dict[tuple[int, float, int], Run] = {}  # its runs whose job was not decided again yet
+
+    @property
+    def space(self) -> Space:
+        """What is searched, as wide as it has become."""
+        return self._space
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials proposed so far."""
+        return tuple(self._trials)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs in the order in which they were told."""
+        return tuple(self._runs)
+
+    @property
+    def ceiling(self) -> Ceiling | None:
+        """From which rates on trainings diverge; None while none did."""
+        if self._ceiling_of < self._diverged_in:
+            # Learned from what came up to the last divergence, so that it does not matter when it is asked for.
+            self._ceiling_of = self._diverged_in
+            self._ceiling = learn_ceiling(self._runs[: self._diverged_in], self._space)
+        return self._ceiling
+
+    @property
+    def notes(self) -> list[str]:
+        """What the plan did by itself, as sentences."""
+        ceiling = self.ceiling
+        learned = "" if ceiling is None else ceiling.describe()
+        return promotion_notes(self._ladders) + [f"{learned[:1].upper()}{learned[1:]}."] * bool(learned) + self._events
+
+    @property
+    def done(self) -> bool:
+        """Whether everything was told and nothing is left to ask for."""
+        if self._running:
+            return False
+        self._advance()
+        return not self._queue
+
+    def ask(self) -> Job | None:
+        """Return the next run to be made.
+
+        Returns:
+            The job, which is now awaited; None if nothing may start until something is told, or if all is done.
+        """
+        self._advance()
+        if not self._queue:
+            return None
+        job = self._queue.popleft()
+        self._running[job.key] = job
+        return job
+
+    def tell(self, run: Run) -> None:
+        """Take the run of a job that was asked for.
+
+        Args:
+            run: What came of it.
+
+        Raises:
+            InputError: If its job is not awaited.
+        """
+        key = run.key
+        if key not in self._running:
+            why = "was told before" if key in self._told else "is of a job that was not asked for"
+            raise InputError("run", key, why, "Tell each job that ask returned once")
+        del self._running[key]
+        self._record(run)
+
+    def remaining(self) -> tuple[int, float]:
+        """Return how many jobs have no run yet, and what they cost in trainings, as far as can be foreseen.
+
+        Counts jobs that run, the trials to come, their promotions and repeats; a wider range and what diverges are
+        not foreseen.
+        """
+        coming = [self._turns.count(bracket) for bracket in range(len(self._ladders))]
+        left = [pair for ladder, n in zip(self._ladders, coming, strict=True) for pair in ladder.remaining(n)]
+        if self._repeating:
+            again = sum(job.seed != self._seeds[0] for job in (*self._queue, *self._running.values()))
+        else:
+            finishing = sum(ladder.finishing(n) for ladder, n in zip(self._ladders, coming, strict=True))
+            again = min(self._repeats, finishing) * (len(self._seeds) - 1)
+        left.append((again, 1.0))
+        return sum(jobs for jobs, _ in left), sum(jobs * share for jobs, share in left)
+
+    def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
+        """Take up a plan that was killed: made with the same arguments, it goes on where that one was.
+
+        Jobs that were asked for and have no run are asked for again first.
+
+        Args:
+            trials: All that it proposed; those of jobs that were asked for, too.
+            runs: All that it was told, in that order.
+
+        Raises:
+            InputError: If this plan has begun already, the trials have gaps or an run comes twice.
+        """
+        if self._trials or self._queue:
+            raise InputError("restore", len(self._trials), "needs a plan that has not begun", "Make a new one")
+        self._recorded = deque(_all_trials(trials, runs))
+        replayable = True
+        for run in runs:
+            replayable = replayable and self._reach(run.key)
+            if replayable:
+                self.tell(run)
+            else:  # of a plan with other arguments: kept for when its job comes up
+                self._early[run.key] = run
+        while self._recorded and self.ask() is not None:
+            pass
+        self._queue.extendleft(reversed(self._running.values()))
+        self._running.clear()
+
+    def _reach(self, key: tuple[int, float, int]) -> bool:
+        """Ask until the job of ``key`` is awaited; False if the plan does not come to it."""
+        while key not in self._running:
+            known = len(self._trials) + len(self._recorded)
+            if self.ask() is None or len(self._trials) > known:
+                return False
+        return True
+
+    def _record(self, run: Run) -> None:
+        self._told.add(run.key)
+        self._runs.append(run)
+        if run.diverged:
+            self._diverged_in = len(self._runs)
+        if run.seed == self._seeds[0]:
+            self._promote(self._ladders[self._bracket[run.trial.number]].tell(run))
+
+    def _promote(self, promotions: Iterable[Promotion]) -> None:
+        first = self._seeds[0]
+        self._queue.extend(Job(self._trials[number], share, first) for number, share in promotions)
+
+    def _advance(self) -> None:
+        """Decide the next job, if one may start now."""
+        while True:
+            if self._queue:
+                if self._queue[0].key not in self._early:
+                    return
+                self._record(self._early.pop(self._queue.popleft().key))
+            elif self._turns:
+                self._propose()
+            elif self._running or self._repeating:
+                return
+            elif not self._grow():
+                self._repeat()
+
+    def _propose(self) -> None:
+        """Queue a new trial on its first rung, or let the rungs know that there is none."""
+        trial = self._next_trial()
+        if trial is None:
+            short = f"The sampler had no more proposals after {len(self._trials)} trials."
+            self._turns.clear()
+            if not self._widened:  # a decade has as many grid points as it has
+                self._events.append(short)
+        else:
+            bracket = self._turns.popleft()
+            self._trials.append(trial)
+            self._bracket.append(bracket)
+            self._queue.append(Job(trial, self._ladders[bracket].enter(), self._seeds[0]))
+        if not self._turns:
+            for ladder in self._ladders:
+                self._promote(ladder.fill())
+
+    def _next_trial(self) -> Trial | None:
+        number = len(self._trials)
+        if self._recorded:
+            lr = rate_range(self._space)
+            inside = lr is None or lr.low * (1 - 1e-9) <= self._recorded[0].lr <= lr.high * (1 + 1e-9)
+            # A rate outside was proposed after the range was widened, so the sampler had ended this round.
+            return self._recorded.popleft() if inside else None
+        running = {job.trial.number: job.trial for job in self._running.values()}
+        values = self._sampler.propose(number, self._runs, self._space, self.ceiling, [*running.values()])
+        if values is None:
+            return None
+        return Trial(number, moved_out(values, self._space, self.ceiling) if self._widened else values)
+
+    def _grow(self) -> bool:
+        """Widen the range of lr if a better rate may lie outside; False if it is wide enough."""
+        edge = edge_of(self._runs, self._space)
+        if edge is None:
+            return False
+        if self._widened >= self._widen:
+            self._events.append(f"{edge.reason}; the range was not widened further (limit: {self._widen}).")
+            return False
+        space = wider(edge, self._runs, self._space)
+        self._space = space
+        self._ceiling_of = 0  # the ceiling is that of the wider space from now on, whenever it was learned last
+        self._widened += 1
+        self._turns.extend(self._rungs.assigned(self._more))
+        for ladder in self._ladders:
+            ladder.reopen()
+        lr = rate_range(space)
+        assert lr is not None
+        self._events.append(f"{edge.reason}, so the range was widened to {span_text((lr.low, lr.high))}.")
+        return True
+
+    def _repeat(self) -> None:
+        """Queue the best of the full horizon on the other seeds, seed by seed."""
+        self._repeating = True
+        if not self._repeats or len(self._seeds) == 1:
+            return
+        ranked = sorted(pair for ladder in self._ladders for pair in ladder.finishers())[: self._repeats]
+        best = [self._trials[number] for _, number in ranked]
+        if not best:
+            self._events.append(f"No trial came through {written_share(1.0)}, so none was repeated.")
+            return
+        self._queue.extend(Job(trial, 1.0, seed) for seed in self._seeds[1:] for trial in best)
+        which = "best trial" if len(best) == 1 else f"{len(best)} best trials"
+        further = len(self._seeds) - 1
+        self._events.append(f"Repeated the {which} on {further} further seed{'s' * (further > 1)}.")
+
+
+def _checked(trials: int, seeds: Sequence[int], repeats: int, widen: int) -> None:
+    if trials < 1:
+        raise InputError("trials", trials, "must be at least 1")
+    if not seeds:
+        raise InputError("seeds", seeds, "must hold at least one seed")
+    if len(set(seeds)) < len(seeds):
+        raise InputError("seeds", seeds, "must differ from each other", "A run on the same seed says nothing new")
+    if repeats < 0:
+        raise InputError("repeats", repeats, "must not be negative")
+    if widen < 0:
+        raise InputError("widen", widen, "must not be negative", "0 keeps the range as it is")
+
+
+def _all_trials(trials: Sequence[Trial], runs: Sequence[Run]) -> list[Trial]:
+    """Return every trial once in order of number, those that only an run tells of included."""
+    keys = [run.key for run in runs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError("runs", twice, "must hold each job once")
+    known = {run.trial.number: run.trial for run in runs}
+    known.update((trial.number, trial) for trial in trials)
+    if sorted(known) != list(range(len(known))):
+        raise InputError("trials", sorted(known), "must be numbered from 0 without gaps")
+    return [known[number] for number in range(len(known))]

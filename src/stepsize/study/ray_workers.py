@@ -1,0 +1,261 @@
+"""Workers on a Ray cluster: many machines that come and go."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from stepsize.errors import InputError, MissingExtraError, TaskError
+from stepsize.study.remote import Bench, Failure, Kit, TaskSource, as_task_source, attempt
+from stepsize.training import Run, Setting, Task
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+__all__ = ["RayWorkers"]
+
+_LOOK_SECONDS = 1.0  # between two looks at the cluster and for Ctrl-C
+
+
+@dataclass(frozen=True)
+class _Job:
+    ticket: int
+    setting: Setting
+
+
+class RayWorkers:
+    """Trains each setting as a task of a Ray cluster, wherever there is room.
+
+    A run whose worker or machine is lost is trained again elsewhere; what has been collected stays collected. The
+    processes of the cluster keep the task that they built. They know no progress within a run.
+
+    Args:
+        task: What to train: a Task (which brings the user's own code along), an import path that leads to it on every
+            machine, a built-in name, or a :class:`~stepsize.study.remote.TaskSource`.
+        address: ``"auto"`` is the cluster that runs on this machine, ``"ray://..."`` or ``"host:port"`` another. None
+            takes such a cluster where there is one, else starts Ray on this machine, and ends it when closed. Where
+            ``ray.init`` was called before, that connection is used, and left open.
+        cpus: Cores that each run takes, > 0; torch uses as many threads, at least one.
+        gpus: GPUs that each run takes, >= 0; below 1 several runs share one.
+        retries: How often a setting is tried again after its worker or machine was lost, >= 0.
+
+    Raises:
+        InputError: If a number is out of range, no cluster answers at ``address``, or a run fits on none of its
+            machines.
+        TaskError: If the task cannot be sent to another process.
+        MissingExtraError: If Ray is not installed.
+    """
+
+    def __init__(
+        self,
+        task: Task | TaskSource | str,
+        address: str | None = None,
+        *,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        retries: int = 3,
+    ) -> None:
+        _check(cpus, gpus, retries)
+        self._ray = _imported()
+        self._kit = Kit(as_task_source(task, far=True), max(1, int(cpus)))
+        self._cpus, self._gpus, self._retries = cpus, gpus, retries
+        self._pending: dict[ObjectRef[Any], _Job] = {}
+        self._deaths: Counter[int] = Counter()
+        self._error: Exception | None = None
+        self._ours = not self._ray.is_initialized()
+        if self._ours:
+            _connect(self._ray, address)
+        try:
+            self._check_fit()
+            self._key = uuid.uuid4().hex  # names the task among those that a process of the cluster keeps
+            self._parcel = [self._ray.put(self._kit)]  # within a list it is fetched only where it is not kept yet
+            # a process that holds a GPU would otherwise end after each run, and the task with it
+            self._train = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=0)(_train)
+        except BaseException:
+            self.close()
+            raise
+        self._looked = -math.inf
+        self._capacity = 1
+
+    @property
+    def capacity(self) -> int:
+        """How many runs the cluster has room for at this moment, at least one."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._capacity = max(1, sum(self._room(node) for node in self._nodes()))
+            self._looked = time.monotonic()
+        return self._capacity
+
+    def submit(self, ticket: int, setting: Setting) -> None:
+        """Take a setting in; the cluster begins it where there is room."""
+        self._send(_Job(ticket, setting))
+
+    def collect(self) -> Iterator[tuple[int, Run]]:
+        """Yield each run as it ends, at least one; then raise what a task raised, if one did.
+
+        Raises:
+            TaskError: If the task cannot be built on the cluster, breaks a rule, or is lost again and again.
+        """
+        yielded = False
+        while self._pending or self._error is not None:
+            for ref in self._ended(0 if yielded or self._error is not None else _LOOK_SECONDS):
+                run = self._received(ref)
+                if run is not None:
+                    yielded = True
+                    yield run
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if yielded:
+                return
+
+    def close(self) -> None:
+        """Cancel what is not collected; end Ray if it was started here."""
+        pending, self._pending = self._pending, {}
+        if not self._ray.is_initialized():
+            return
+        for ref in pending:
+            self._ray.cancel(ref, force=True)
+        if self._ours:
+            self._ray.shutdown()
+            _set_noise(True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, job: _Job) -> None:
+        self._pending[self._train.remote(self._key, self._parcel, job.setting)] = job
+
+    def _ended(self, seconds: float) -> list[ObjectRef[Any]]:
+        """Return what has ended, for the first of which it waits at most ``seconds``."""
+        refs = list(self._pending)
+        if seconds and not self._ray.wait(refs, num_returns=1, timeout=seconds)[0]:
+            return []
+        return list(self._ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []
+
+    def _received(self, ref: ObjectRef[Any]) -> tuple[int, Run] | None:
+        """Return the run behind ``ref``; None where there is none, and what that means is seen to."""
+        job = self._pending.pop(ref)
+        exceptions = self._ray.exceptions
+        try:
+            answer: Run | Failure = self._ray.get(ref)
+        except exceptions.RayTaskError as error:  # before our code was reached: stepsize itself is not there
+            self._error = self._error or _unreachable(self._kit.source.label, error)
+        except exceptions.RayError as error:  # worker, machine or result lost
+            self._lose(job, error)
+        else:
+            if not isinstance(answer, Failure):
+                return job.ticket, answer
+            self._error = self._error or answer.error
+        return None
+
+    def _lose(self, job: _Job, error: Exception) -> None:
+        self._deaths[job.ticket] += 1
+        if self._deaths[job.ticket] <= self._retries:
+            self._send(job)
+            return
+        setting = job.setting
+        lost = TaskError(
+            "task",
+            self._kit.source.label,
+            f"must not end its worker; {self._deaths[job.ticket]} were lost in turn while training lr {setting.lr:g}, "
+            f"seed {setting.seed}, {setting.steps} steps (the last: {_first_sentence(error)})",
+            "Most often memory runs out: ask for more cpus a run, so that fewer share a machine, or raise retries "
+            "where machines are taken away",
+        )
+        self._error = self._error or lost
+
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _room(self, node: dict[str, float]) -> int:
+        room = math.floor(node.get("CPU", 0.0) / self._cpus)
+        return min(room, math.floor(node.get("GPU", 0.0) / self._gpus)) if self._gpus else room
+
+    def _check_fit(self) -> None:
+        nodes = self._nodes()
+        if any(self._room(node) for node in nodes):
+            return
+        argument = "gpus" if self._gpus and not any(node.get("GPU", 0.0) >= self._gpus for node in nodes) else "cpus"
+        there = ", ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise InputError(
+            argument, getattr(self, f"_{argument}"), "must fit on one machine of the cluster", f"They have: {there}"
+        )
+
+
+_KEPT: dict[str, Bench] = {}
+
+
+def _train(key: str, parcel: list[ObjectRef[Kit]], setting: Setting) -> Run | Failure:
+    """Train ``setting`` in a process of the cluster, which keeps the last task that it built."""
+    import ray
+
+    def train() -> Run:
+        if key not in _KEPT:
+            _KEPT.clear()
+            _KEPT[key] = Bench(ray.get(parcel[0]))
+        return _KEPT[key].train(setting)
+
+    return attempt(train)
+
+
+def _check(cpus: float, gpus: float, retries: int) -> None:
+    if isinstance(cpus, bool) or not isinstance(cpus, int | float) or not 0 < cpus < math.inf:
+        raise InputError("cpus", cpus, "must be a number of cores, > 0")
+    if isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus < math.inf:
+        raise InputError("gpus", gpus, "must be a number of GPUs, >= 0")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise InputError("retries", retries, "must be a whole number, at least 0")
+
+
+def _imported() -> ModuleType:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise MissingExtraError("ray", "ray") from None
+
+
+def _connect(ray: ModuleType, address: str | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked to send figures anywhere
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise InputError(
+            "address", address, f"must lead to a Ray cluster ({_first_sentence(error)})", "Start one: ray start --head"
+        ) from error
+    _set_noise(False)
+
+
+def _set_noise(shown: bool) -> None:
+    """Let Ray print what happens to its machines, or not: it writes to stdout, which belongs to the answer."""
+    from ray._private import worker
+
+    if hasattr(worker, "_worker_logs_enabled"):
+        worker._worker_logs_enabled = shown
+
+
+def _unreachable(label: str, error: Exception) -> TaskError:
+    cause = str(error).strip().splitlines()[-1]
+    return TaskError(
+        "task",
+        label,
+        f"must reach stepsize on every machine of the cluster; one of them got {cause}",
+        "Install the same stepsize and torch on all of them, or name them in ray.init(runtime_env=...)",
+    )
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.partition(". ")[0].rstrip(".")[:200] or type(error).__name__

@@ -1,0 +1,6 @@
+"""Samplers: where in a space the next trial lies; each a pure function of what was seen and a seed."""
+
+from stepsize.study.samplers.catalog import SAMPLERS as SAMPLERS
+from stepsize.study.samplers.catalog import SamplerEntry as SamplerEntry
+from stepsize.study.samplers.catalog import sampler_entry as sampler_entry
+from stepsize.study.samplers.protocol import Sampler as Sampler

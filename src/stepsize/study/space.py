@@ -1,0 +1,440 @@
+"""Spaces: what a sweep varies, over which values, and how each dimension maps onto [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+
+from stepsize.curves.numerals import number_text
+from stepsize.errors import InputError, UnknownNameError
+from stepsize.optimizers import optimizer_entry
+from stepsize.schedules import Schedule, parse, write
+from stepsize.training.runs import Changes, Value
+
+__all__ = ["NAMES", "Choice", "Dimension", "Range", "Scale", "Space", "as_space", "scale_of"]
+
+SCHEMA = 1
+NAMES = ("lr", *(field.name for field in fields(Changes)))
+
+Scale = Literal["log", "linear", "complement"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers from ``low`` to ``high``.
+
+    Args:
+        name: What is varied.
+        low: The smallest value; positive on a log scale.
+        high: The largest value, > ``low``; < 1 on the complement scale.
+        scale: In what equal steps are equal: ``"log"`` x, ``"linear"`` x or ``"complement"`` log (1 − x), for
+            momentum and betas, where 0.9, 0.99 and 0.999 lie equally far apart.
+        whole: Whether only whole numbers are meant.
+        earlier: The bounds before each widening, oldest first; a grid goes on from them.
+
+    Raises:
+        InputError: If the range is empty, inverted or outside what its scale can hold.
+
+    Example:
+        >>> Range("momentum", 0.0, 0.99, "complement").from_unit(0.5)
+        0.9
+        >>> Range("lr", 1e-4, 1e-2).grid(3)
+        (0.0001, 0.001, 0.01)
+    """
+
+    name: str
+    low: float
+    high: float
+    scale: Scale = "log"
+    whole: bool = False
+    earlier: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        bounds = (self.low, self.high)
+        if self.scale not in _FORWARD:
+            raise UnknownNameError("scale", self.scale, _FORWARD)
+        if not all(math.isfinite(bound) for bound in bounds):
+            raise InputError(self.name, bounds, "must be a range between finite numbers")
+        if self.low == self.high:
+            raise InputError(
+                self.name, bounds, "must not be an empty range", "A single value is no range: write it alone"
+            )
+        if self.low > self.high:
+            raise InputError(self.name, bounds, "must not be an inverted range", f"Write ({self.high!r}, {self.low!r})")
+        if self.scale == "log" and self.low <= 0:
+            raise InputError(self.name, bounds, "must be a range of positive numbers", "Its scale is logarithmic")
+        if self.scale == "complement" and self.high >= 1:
+            raise InputError(self.name, bounds, "must be a range below 1")
+        if self.whole and any(bound != round(bound) for bound in bounds):
+            raise InputError(self.name, bounds, "must be a range between whole numbers")
+
+    def to_unit(self, value: Value) -> float:
+        """Return where ``value`` lies between ``low`` (0.0) and ``high`` (1.0), within them."""
+        forward = _FORWARD[self.scale]
+        start, end = forward(self.low), forward(self.high)
+        inside = min(max(float(value), self.low), self.high)
+        return min(1.0, max(0.0, (forward(inside) - start) / (end - start)))
+
+    def from_unit(self, unit: float) -> Value:
+        """Return the value at ``unit`` in [0, 1]; whole where the range is."""
+        if unit <= 0 or unit >= 1:  # the ends themselves, without a rounding error
+            bound = self.low if unit <= 0 else self.high
+            return int(bound) if self.whole else float(bound)
+        forward, back = _FORWARD[self.scale], _BACK[self.scale]
+        start, end = forward(self.low), forward(self.high)
+        value = min(max(_tidy(back(start + unit * (end - start))), self.low), self.high)
+        return round(value) if self.whole else value
+
+    def grid(self, points: int) -> tuple[Value, ...]:
+        """Return ``points`` values at equal steps of the scale, ends included; the middle where only one is asked.
+
+        Whole numbers that coincide are given once.
+        """
+        units = (0.5,) if points == 1 else tuple(np.linspace(0, 1, points).tolist())
+        return tuple(dict.fromkeys(self.from_unit(unit) for unit in units))
+
+    def widened(self, low: float | None = None, high: float | None = None) -> Range:
+        """Return it with other bounds, which may only lie further out.
+
+        Raises:
+            InputError: If a bound lies further in than it did, or breaks the rule of its scale.
+        """
+        new = (self.low if low is None else float(low), self.high if high is None else float(high))
+        if new[0] > self.low or new[1] < self.high:
+            raise InputError(self.name, new, f"must not be narrower than ({self.low:g}, {self.high:g})")
+        if new == (self.low, self.high):
+            return self
+        return replace(self, low=new[0], high=new[1], earlier=(*self.earlier, (self.low, self.high)))
+
+    def __str__(self) -> str:
+        return f"{self.name} {number_text(self.low)} to {number_text(self.high)}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values; a single one is fixed.
+
+    Args:
+        name: What is varied.
+        values: What it may be; each once.
+
+    Raises:
+        InputError: If there is no value, or one twice.
+
+    Example:
+        >>> Choice("optimizer", ("sgd", "adamw")).from_unit(0.7)
+        'adamw'
+    """
+
+    name: str
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise InputError(self.name, list(self.values), "must have at least one value to choose from")
+        if len(set(self.values)) < len(self.values):
+            raise InputError(self.name, list(self.values), "must not have the same value twice")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is nothing to choose."""
+        return len(self.values) == 1
+
+    def to_unit(self, value: Value) -> float:
+        """Return the middle of the part of [0, 1] that stands for ``value``."""
+        if value not in self.values:
+            raise InputError(self.name, value, f"must be one of {list(self.values)}")
+        return (self.values.index(value) + 0.5) / len(self.values)
+
+    def from_unit(self, unit: float) -> Value:
+        """Return the value whose part of [0, 1] holds ``unit``."""
+        return self.values[min(max(int(unit * len(self.values)), 0), len(self.values) - 1)]
+
+    def grid(self, points: int) -> tuple[Value, ...]:
+        """Return ``points`` of the values, evenly spread over their order; all where there are not more."""
+        if points >= len(self.values):
+            return self.values
+        places = np.linspace(0, len(self.values) - 1, points) if points > 1 else [(len(self.values) - 1) / 2]
+        return tuple(self.values[int(place + 0.5)] for place in places)
+
+    def __str__(self) -> str:
+        shown = [value if isinstance(value, str) else number_text(value) for value in self.values]
+        return f"{self.name} {shown[0]}" if self.fixed else f"{self.name} one of {', '.join(shown)}"
+
+
+Dimension: TypeAlias = Range | Choice
+DimensionT = TypeVar("DimensionT", bound=Dimension)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a sweep varies: the rate, and what of :class:`~stepsize.training.Changes` goes with it.
+
+    Args:
+        dimensions: One a name, the rate first.
+
+    Example:
+        >>> space = as_space(lr=(1e-4, 1.0), momentum=(0.0, 0.99), optimizer=["sgd", "nesterov"])
+        >>> space.names
+        ('lr', 'momentum', 'optimizer')
+        >>> str(space)
+        'lr 1e-4 to 1, momentum 0 to 0.99, optimizer one of sgd, nesterov'
+        >>> space.from_units((0.5, 0.5, 0.0))
+        {'lr': 0.01, 'momentum': 0.9, 'optimizer': 'sgd'}
+    """
+
+    dimensions: tuple[Dimension, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is varied or fixed, the rate first."""
+        return tuple(dimension.name for dimension in self.dimensions)
+
+    @property
+    def lr(self) -> Dimension:
+        """The rates."""
+        return self["lr"]
+
+    @property
+    def free(self) -> tuple[Dimension, ...]:
+        """The dimensions in which there is something to choose."""
+        return tuple(one for one in self.dimensions if isinstance(one, Range) or not one.fixed)
+
+    def __getitem__(self, name: str) -> Dimension:
+        for dimension in self.dimensions:
+            if dimension.name == name:
+                return dimension
+        raise UnknownNameError("dimension", name, self.names)
+
+    def units(self, values: Mapping[str, Value]) -> tuple[float, ...]:
+        """Return where ``values`` lie in [0, 1] along each dimension."""
+        return tuple(dimension.to_unit(values[dimension.name]) for dimension in self.dimensions)
+
+    def from_units(self, units: Sequence[float]) -> dict[str, Value]:
+        """Return the values at ``units``, one number in [0, 1] a dimension."""
+        return {
+            dimension.name: dimension.from_unit(unit) for dimension, unit in zip(self.dimensions, units, strict=True)
+        }
+
+    def widened(self, name: str, low: float | None = None, high: float | None = None) -> Space:
+        """Return it with the range called ``name`` widened; the bounds before are remembered in the range.
+
+        Args:
+            name: A dimension that is a range.
+            low: Its new lower bound; None leaves it.
+            high: Its new upper bound; None leaves it.
+
+        Raises:
+            UnknownNameError: If there is no such dimension.
+            InputError: If it is a choice, or a bound lies further in than before.
+
+        Example:
+            >>> str(as_space(lr=(1e-4, 1e-2)).widened("lr", high=0.1))
+            'lr 1e-4 to 0.1'
+        """
+        old = self[name]
+        if not isinstance(old, Range):
+            raise InputError(name, list(old.values), "must be a range to be widened")
+        new = _checked(old.widened(low, high))
+        return Space(tuple(new if dimension is old else dimension for dimension in self.dimensions))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold; :meth:`from_json` reads it."""
+        return {"schema": SCHEMA, "dimensions": [_to_json(dimension) for dimension in self.dimensions]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Space:
+        """Return the space that :meth:`to_json` wrote.
+
+        Raises:
+            InputError: If the document is of another form or a newer schema, or a dimension breaks its rule.
+
+        Example:
+            >>> space = as_space(lr=(1e-4, 1e-2), batch_size=[32, 64]).widened("lr", low=1e-5)
+            >>> Space.from_json(space.to_json()) == space
+            True
+        """
+        if not isinstance(document, Mapping) or set(document) != {"schema", "dimensions"}:
+            keys = sorted(document) if isinstance(document, Mapping) else type(document).__name__
+            raise InputError("space", keys, "must be an object with the keys 'schema' and 'dimensions', and no other")
+        if document["schema"] != SCHEMA:
+            raise InputError("schema", document["schema"], f"must be {SCHEMA}", "A newer stepsize may have written it")
+        return cls(tuple(_from_json(part) for part in document["dimensions"]))
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.dimensions))
+
+
+def as_space(*, lr: Any, **others: Any) -> Space:
+    """Return the space that the arguments describe.
+
+    A tuple of two numbers is a range, a list is a choice, a single value is fixed, None is left to the task. Ranges
+    are logarithmic, except those of ``momentum`` and ``beta2``, logarithmic in 1 − x, and of ``warmup``, linear; those
+    of ``batch_size``, and of ``warmup`` between two whole numbers (updates), hold whole numbers.
+
+    Args:
+        lr: Absolute peak rates: a range or a list, all > 0.
+        others: By name a field of :class:`~stepsize.training.Changes`. ``optimizer`` and ``schedule`` take no range.
+
+    Returns:
+        The space, the rate first and the others in the order in which they were given.
+
+    Raises:
+        UnknownNameError: If a name is not known, or an optimizer's.
+        ScheduleSyntaxError: If a schedule cannot be read.
+        InputError: If a range is empty or inverted or a value breaks its rule; the message says which.
+
+    Example:
+        >>> str(as_space(lr=(1e-4, 1.0), weight_decay=(1e-5, 0.1), batch_size=[32, 64], clip=1.0))
+        'lr 1e-4 to 1, weight_decay 1e-5 to 0.1, batch_size one of 32, 64, clip 1'
+        >>> as_space(lr=(0.1, 0.001))
+        Traceback (most recent call last):
+        stepsize.errors.InputError: lr must not be an inverted range; got (0.1, 0.001). Write (0.001, 0.1)
+    """
+    unknown = next((name for name in others if name not in NAMES), None)
+    if unknown is not None:
+        raise UnknownNameError("space", unknown, NAMES)
+    if lr is None or isinstance(lr, str | Real):
+        raise InputError("lr", lr, "must be a range or a list of rates to search", "For example lr=(1e-5, 1.0)")
+    given = {"lr": lr, **others}
+    return Space(tuple(_dimension(name, value) for name, value in given.items() if value is not None))
+
+
+def _dimension(name: str, given: Any) -> Dimension:
+    if isinstance(given, Range | Choice):
+        if given.name != name:
+            raise InputError(name, given, f"must be a dimension of that name, not of '{given.name}'")
+        return _checked(given)
+    if isinstance(given, tuple):
+        return _range(name, given)
+    values = given if isinstance(given, list) else [given]
+    return _checked(Choice(name, tuple(_plain(name, value) for value in values)))
+
+
+def _range(name: str, given: tuple[Any, ...]) -> Range:
+    if name in _WORDS:
+        raise InputError(name, given, "cannot be a range", "Write a list to choose from")
+    if len(given) != 2 or any(isinstance(value, bool) or not isinstance(value, Real) for value in given):
+        raise InputError(name, given, "must be a range of two numbers, (low, high)", "Write a list to choose from")
+    bounds = [_plain(name, value) for value in given]
+    whole = name == "batch_size" or (name == "warmup" and all(isinstance(value, int) for value in bounds))
+    low, high = (float(value) for value in bounds)
+    return _checked(Range(name, low, high, scale_of(name), whole))
+
+
+def scale_of(name: str) -> Scale:
+    """Return in which equal steps of a dimension are equal, by its name.
+
+    Example:
+        >>> scale_of("lr"), scale_of("momentum")
+        ('log', 'complement')
+    """
+    return _SCALES.get(name, "log")
+
+
+def _checked(dimension: DimensionT) -> DimensionT:
+    """Return ``dimension`` if the field of its name may have all its values."""
+    if isinstance(dimension, Choice):
+        values: tuple[Value, ...] = dimension.values
+    else:
+        values = (dimension.from_unit(0.0), dimension.from_unit(1.0))
+    for value in values:
+        _check_value(dimension.name, value)
+    return dimension
+
+
+def _plain(name: str, value: Any) -> Value:
+    """Return ``value`` as a plain number or text: NumPy's numbers and Schedules are taken too."""
+    if name == "schedule" and isinstance(value, Schedule):
+        return write(value)
+    if isinstance(value, bool) or not isinstance(value, str | Real):
+        kind = "a text" if name in _WORDS else "a number"
+        raise InputError(name, value, f"must be {kind}, a list of them or a range of two numbers")
+    if isinstance(value, str):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _check_value(name: str, value: Value) -> None:
+    if name == "warmup" and isinstance(value, str):
+        return  # a written length: the schedule reads it
+    if name in _WORDS:
+        if not isinstance(value, str):
+            raise InputError(name, value, "must be a text")
+        _WORDS[name](value)
+        return
+    if isinstance(value, str) or not math.isfinite(value):
+        raise InputError(name, value, "must be a finite number")
+    allowed, rule = _RULES[name]
+    if not allowed(value):
+        raise InputError(name, value, f"must be {rule}")
+
+
+_SCALES: dict[str, Scale] = {"momentum": "complement", "beta2": "complement", "warmup": "linear"}
+_WORDS: dict[str, Callable[[str], object]] = {"optimizer": optimizer_entry, "schedule": parse}
+_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (lambda x: x > 0, "positive"),
+    "batch_size": (lambda x: x >= 1 and x == round(x), "a whole number of examples, at least 1"),
+    "warmup": (
+        lambda x: 0 <= x < 1 or (x >= 1 and isinstance(x, int)),
+        "a share of the horizon in [0, 1), or a whole number of updates",
+    ),
+    "momentum": (lambda x: 0 <= x < 1, "in [0, 1)"),
+    "beta2": (lambda x: 0 <= x < 1, "in [0, 1)"),
+    "weight_decay": (lambda x: x >= 0, "at least 0"),
+    "clip": (lambda x: x > 0, "positive"),
+}
+
+
+def _log_complement(x: float) -> float:
+    return -math.log1p(-x)
+
+
+def _from_log_complement(y: float) -> float:
+    return -math.expm1(-y)
+
+
+def _identity(x: float) -> float:
+    return x
+
+
+_FORWARD: dict[str, Callable[[float], float]] = {
+    "log": math.log10,
+    "linear": _identity,
+    "complement": _log_complement,
+}
+_BACK: dict[str, Callable[[float], float]] = {
+    "log": lambda y: 10.0**y,
+    "linear": _identity,
+    "complement": _from_log_complement,
+}
+
+
+def _tidy(value: float) -> float:
+    """Return ``value`` to 12 digits: 0.001 rather than 0.0010000000000000002, for those who read it."""
+    return float(f"{value:.12g}")
+
+
+def _to_json(dimension: Dimension) -> dict[str, Any]:
+    if isinstance(dimension, Choice):
+        return {"kind": "choice", "name": dimension.name, "values": list(dimension.values)}
+    content = {field.name: getattr(dimension, field.name) for field in fields(dimension)}
+    return {"kind": "range", **content, "earlier": [list(bounds) for bounds in dimension.earlier]}
+
+
+def _from_json(content: Any) -> Dimension:
+    if not isinstance(content, Mapping) or content.get("kind") not in {"range", "choice"}:
+        raise InputError("dimension", content, "must be an object whose 'kind' is 'range' or 'choice'")
+    form: type[Range] | type[Choice] = Range if content["kind"] == "range" else Choice
+    names = {field.name for field in fields(form)}
+    if set(content) - {"kind"} != names:
+        raise InputError("dimension", sorted(content), f"must have the fields {', '.join(sorted(names))}")
+    if form is Choice:
+        return Choice(content["name"], tuple(content["values"]))
+    earlier = tuple((float(low), float(high)) for low, high in content["earlier"])
+    return Range(content["name"], content["low"], content["high"], content["scale"], content["whole"], earlier)

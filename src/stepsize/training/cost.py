@@ -1,0 +1,79 @@
+"""What work costs, in one place, and never in seconds: in forward passes of a batch, and in full runs.
+
+A backward pass counts as two forward passes, so an update counts three for each of its batches. A *full run* is one
+training over the whole horizon with the evaluation at its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CostModel", "update_passes"]
+
+_UPDATE = 3.0  # forward passes: a backward pass counts two
+_VAL_SHARE = 0.15  # of the work of a short run, for its evaluation
+
+
+def update_passes(batches: float) -> float:
+    """Return the work of updates on ``batches`` batches in all, in forward passes of a batch.
+
+    Example:
+        >>> update_passes(10)
+        30.0
+    """
+    return _UPDATE * batches
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What runs of a task cost.
+
+    Args:
+        horizon: In updates.
+        accumulate: Batches an update.
+        batch_size: Examples a batch of training data.
+        val_examples: How many examples of validation data there are; 0 without any.
+
+    Example:
+        >>> costs = CostModel(horizon=1000, accumulate=1, batch_size=32, val_examples=3200)
+        >>> costs.full_passes, costs.run(1000), round(costs.run(100), 3), round(costs.updates(15), 4)
+        (3100.0, 1.0, 0.111, 0.0145)
+    """
+
+    horizon: int
+    accumulate: int
+    batch_size: int
+    val_examples: int
+
+    @property
+    def full_passes(self) -> float:
+        """The work of a full run, in forward passes of a batch."""
+        return update_passes(self.horizon * self.accumulate) + self.val_examples / self.batch_size
+
+    def full_runs(self, passes: float, batch_size: int | None = None) -> float:
+        """Return what ``passes`` forward passes cost in full runs; those of larger batches are dearer."""
+        return passes * (batch_size or self.batch_size) / self.batch_size / self.full_passes
+
+    def updates(self, count: int) -> float:
+        """Return the cost of ``count`` updates without an evaluation, such as those of a range test, in full runs."""
+        return update_passes(count * self.accumulate) / self.full_passes
+
+    def run(self, steps: int) -> float:
+        """Return the cost of a run of ``steps`` updates with its evaluation, in full runs."""
+        return self.updates(steps) + self.evaluation(steps)
+
+    def evaluation(self, steps: int | None = None) -> float:
+        """Return the cost of evaluating a run of ``steps`` updates (None: the untrained model), in full runs."""
+        limit = self.val_limit(steps)
+        examples = self.val_examples if limit is None else min(limit, self.val_examples)
+        return examples / self.batch_size / self.full_passes
+
+    def val_limit(self, steps: int | None) -> int | None:
+        """Return how many validation examples a run of ``steps`` updates is evaluated on; None (all) at full horizon.
+
+        Where ``steps`` is None: on how many the untrained model is.
+        """
+        if steps is not None and steps >= self.horizon:
+            return None
+        batches = (steps or max(1, self.horizon // 16)) * self.accumulate
+        return max(1, int(_VAL_SHARE * update_passes(batches) * self.batch_size))

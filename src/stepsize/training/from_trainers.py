@@ -1,0 +1,353 @@
+"""Tasks out of what is already written for a trainer: a LightningModule, or a Trainer of transformers.
+
+Their objects are only asked for what they have; nothing of these packages is imported.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from stepsize.errors import InputError, TaskError
+from stepsize.schedules import Schedule
+from stepsize.training.binding import Bound
+from stepsize.training.rng import isolated_rng
+from stepsize.training.torch_courses import from_torch
+from stepsize.training.wrapped import bare_optimizer
+
+__all__ = ["lightning_arguments", "trainer_arguments"]
+
+_PRECISIONS = {"16": "fp16", "16-mixed": "fp16", "16-true": "fp16", "bf16": "bf16", "bf16-mixed": "bf16"}
+Rate = Schedule | Callable[[int], float] | None
+
+
+def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the task that a LightningModule describes; those that are given come first."""
+    train, unseen = _loaders(module, data, val)
+    told = _lightning_settings(trainer)
+    steps, epochs = given.get("steps", told.pop("steps", None)), given.get("epochs", told.pop("epochs", None))
+    told.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
+    if "steps" in told and "epochs" in told:
+        told.pop("epochs" if "steps" in given else "steps" if "epochs" in given else "epochs")
+    batches = len(train) if hasattr(train, "__len__") else None
+    accumulate = given.get("accumulate", told.get("accumulate", 1))
+    horizon = told.get("steps") or (
+        round(told["epochs"] * batches / accumulate) if batches and "epochs" in told else None
+    )
+    models = _Models(lambda: _lightning_model(module, horizon, told.get("epochs")))
+
+    def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
+        made, _ = _configured(models.of(parameters))
+        return _at(made, lr)
+
+    with isolated_rng(0), _quiet():
+        made, scheduler = _configured(models())
+    told["optimizer"] = _named(optimizer, made)
+    told["schedule"] = _schedule(scheduler, None if batches is None else batches / accumulate)
+    first = module if isinstance(module, nn.Module) else models.latest
+    told["name"] = type(first).__name__
+    return {
+        "model": models,
+        "loss": _training_step,
+        "train": train,
+        "val": unseen,
+        "loss_takes": "model",
+        **told,
+        **given,
+    }
+
+
+def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the task that a Trainer of transformers describes; those that are given come first."""
+    settings = trainer.args
+    told: dict[str, Any] = {
+        "clip": settings.max_grad_norm or None,
+        "accumulate": settings.gradient_accumulation_steps,
+        "precision": "bf16" if settings.bf16 else "fp16" if settings.fp16 else "fp32",
+        "device": settings.device,
+        "seed": settings.seed,
+        "name": type(trainer.model).__name__,
+    }
+    train = _rows(trainer, trainer.train_dataset, settings.train_batch_size, shuffle=True)
+    unseen = trainer.eval_dataset
+    val = None if unseen is None else _rows(trainer, unseen, settings.eval_batch_size, shuffle=False)
+    if "steps" not in given and "epochs" not in given:
+        told["steps" if settings.max_steps > 0 else "epochs"] = (
+            settings.max_steps if settings.max_steps > 0 else settings.num_train_epochs
+        )
+    steps = given.get("steps", told.get("steps"))
+    horizon = steps or round(given.get("epochs", told.get("epochs", 1)) * len(train) / told["accumulate"])
+    make = trainer.model_init or (lambda: copy.deepcopy(trainer.model))
+    models = _Models(make)
+
+    def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
+        return _at(_trainer_optimizer(trainer, models.of(parameters)), lr)
+
+    with isolated_rng(0), _quiet():
+        made = _trainer_optimizer(trainer, models())
+        told["schedule"] = _trainer_schedule(trainer, made, horizon)
+    told["optimizer"] = _named(optimizer, made)
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        return _loss_of(trainer.compute_loss(model, dict(batch)))
+
+    return {"model": models, "loss": loss, "train": train, "val": val, "loss_takes": "model", **told, **given}
+
+
+# ------------------------------------------------------------------- what both share
+
+
+class _Models:
+    """Makes models, and knows which one parameters belong to: optimizers of trainers are made from models."""
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        self._make = make
+        self._owners: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+        self.latest: nn.Module | None = None
+
+    def __call__(self) -> nn.Module:
+        """Return a new model."""
+        model = self._make()
+        first = next((p for p in model.parameters() if p.requires_grad), None)
+        if first is not None:
+            self._owners[id(first)] = model
+        self.latest = model
+        return model
+
+    def of(self, parameters: Iterable[Tensor]) -> nn.Module:
+        """Return the model that these are the trainable parameters of."""
+        first = next(iter(parameters), None)
+        owner = self._owners.get(id(first))
+        if owner is None or not any(p is first for p in owner.parameters()):
+            raise TaskError("optimizer", "parameters of another model", "must be made for a model of this task")
+        return owner
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Models:
+        """Return itself: it makes models, and holds none."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"make": self._make}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["make"])  # type: ignore[misc]
+
+
+def _named(optimizer: Callable[..., Optimizer], made: Optimizer) -> Callable[..., Optimizer]:
+    optimizer.__name__ = type(made).__name__
+    return optimizer
+
+
+def _at(optimizer: Optimizer, lr: float) -> Optimizer:
+    """Return an optimizer with its highest peak rate at ``lr``, and the others in their ratios to it."""
+    peaks = [float(group.pop("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    highest = max(peaks)
+    if highest <= 0:
+        raise TaskError("optimizer", peaks, "must have a group with a learning rate > 0")
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = lr * (peak / highest)
+    return optimizer
+
+
+def _loss_of(output: Any) -> Tensor:
+    """Return the loss in what a training step returned: a tensor, a dict with ``"loss"``, or an object with it."""
+    if isinstance(output, Tensor):
+        return output
+    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if found is None and isinstance(output, tuple) and output:
+        found = output[0]
+    if not isinstance(found, Tensor):
+        raise TaskError("loss", type(output).__name__, "must be a tensor, or hold one as 'loss'")
+    return found
+
+
+def _rate_of(scheduler: Any) -> Rate:
+    if scheduler is None or type(scheduler).__name__ == "ReduceLROnPlateau":
+        return None  # it answers to a run, and is no part of the question which rate to begin with
+    if isinstance(scheduler, Bound):
+        return scheduler.course.rate
+    return from_torch(scheduler).rate
+
+
+def _schedule(config: Any, per_epoch: float | None) -> Rate:
+    """Return the factor of each update that a scheduler of Lightning sets."""
+    scheduler = config.get("scheduler") if isinstance(config, Mapping) else config
+    rate = _rate_of(scheduler)
+    by_step = isinstance(scheduler, Bound) or (isinstance(config, Mapping) and config.get("interval") == "step")
+    if rate is None or by_step:
+        return rate
+    if per_epoch is None:
+        remedy = "Give its interval as 'step', or schedule= of stepsize"
+        raise TaskError("schedule", type(scheduler).__name__, "counts epochs, but the data have no length", remedy)
+    frequency = config.get("frequency", 1) if isinstance(config, Mapping) else 1
+    factor: Any = rate
+    return lambda step: float(factor(int(step / per_epoch) // frequency))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# ------------------------------------------------------------------------- Lightning
+
+
+def _loaders(module: Any, data: Any, val: Any) -> tuple[Any, Any]:
+    source = data if data is not None else module
+    if not hasattr(source, "train_dataloader"):
+        return data, val
+    for prepare, arguments in (("prepare_data", ()), ("setup", ("fit",))):
+        if callable(getattr(source, prepare, None)):
+            getattr(source, prepare)(*arguments)
+    with _quiet():
+        train = source.train_dataloader()
+        unseen = val if val is not None else _first(_maybe(source, "val_dataloader"))
+    return train, unseen
+
+
+def _maybe(source: Any, name: str) -> Any:
+    """Return what a method gives; None where it is the empty one of Lightning."""
+    try:
+        return getattr(source, name)()
+    except Exception as error:  # what it raises is a class of its own
+        if type(error).__name__ == "MisconfigurationException":
+            return None
+        raise
+
+
+def _first(loaders: Any) -> Any:
+    return loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders or None
+
+
+def _lightning_settings(trainer: Any) -> dict[str, Any]:
+    if trainer is None:
+        return {}
+    told: dict[str, Any] = {
+        "clip": trainer.gradient_clip_val or None,
+        "accumulate": trainer.accumulate_grad_batches,
+        "precision": _PRECISIONS.get(str(trainer.precision), "fp32"),
+    }
+    if trainer.max_steps is not None and trainer.max_steps > 0:
+        told["steps"] = trainer.max_steps
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        told["epochs"] = trainer.max_epochs
+    return told
+
+
+def _lightning_model(module: Any, steps: int | None, epochs: Any) -> nn.Module:
+    """Return a module that trains by itself: without a trainer, its logging is silent."""
+    if isinstance(module, nn.Module):
+        source: Any = module
+        trainer, source._trainer = getattr(source, "_trainer", None), None
+        try:
+            made: Any = copy.deepcopy(source)
+        finally:
+            source._trainer = trainer
+    else:
+        made = module()
+    made._trainer = SimpleNamespace(
+        estimated_stepping_batches=steps, max_steps=steps or -1, max_epochs=epochs, current_epoch=0, global_step=0
+    )
+    for name in ("log", "log_dict"):
+        object.__setattr__(made, name, _silent)
+    return made  # type: ignore[no-any-return]
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    """Log nothing: a search trains many runs."""
+
+
+def _training_step(model: Any, batch: Any) -> Tensor:
+    with _quiet():
+        return _loss_of(model.training_step(batch, 0))
+
+
+def _configured(model: Any) -> tuple[Optimizer, Any]:
+    """Return the optimizer of ``configure_optimizers``, and its scheduler or the dict around it."""
+    with _quiet():
+        found = model.configure_optimizers()
+    scheduler = None
+    if isinstance(found, Mapping):
+        found, scheduler = found["optimizer"], found.get("lr_scheduler")
+    elif isinstance(found, tuple | list) and found and isinstance(found[0], list | tuple):
+        several, schedulers = found
+        found, scheduler = list(several), next(iter(schedulers), None)
+    if isinstance(found, tuple | list) and len(found) == 1:
+        found = found[0]
+        if isinstance(found, Mapping):
+            found, scheduler = found["optimizer"], found.get("lr_scheduler")
+    if not isinstance(found, Optimizer):
+        remedy = "Describe a training with several optimizers in a loop of your own, with range_test"
+        raise TaskError("optimizer", type(found).__name__, "must be one torch.optim.Optimizer", remedy)
+    bound = scheduler.get("scheduler") if isinstance(scheduler, Mapping) else scheduler
+    if isinstance(bound, Bound):
+        bound.release()  # the task sets the rates
+    return found, scheduler
+
+
+# ----------------------------------------------------------------------- transformers
+
+
+def _rows(trainer: Any, dataset: Any, size: int, *, shuffle: bool) -> DataLoader[Any]:
+    if dataset is None:
+        raise InputError("trainer", None, "must have a train_dataset")
+    if hasattr(dataset, "column_names") and hasattr(trainer, "_remove_unused_columns"):
+        dataset = trainer._remove_unused_columns(dataset)
+    sized = not isinstance(dataset, torch.utils.data.IterableDataset)
+    return DataLoader(dataset, batch_size=size, shuffle=shuffle and sized, collate_fn=trainer.data_collator)
+
+
+def _trainer_optimizer(trainer: Any, model: nn.Module) -> Optimizer:
+    """Return the trainer's optimizer for another model."""
+    own = bare_optimizer(trainer.optimizer)
+    if own is not None:
+        return _moved(own, trainer.model, model)
+    kept = trainer.model
+    trainer.model = model
+    try:
+        made: Optimizer = trainer.create_optimizer()
+    finally:
+        trainer.model, trainer.optimizer = kept, None
+    return made
+
+
+def _moved(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimizer:
+    """Return an optimizer of the same class and groups over the parameters of another model."""
+    names = {id(p): name for name, p in old.named_parameters()}
+    parameters = dict(new.named_parameters())
+    groups = [
+        {**group, "params": [parameters[names[id(p)]] for p in group["params"] if id(p) in names]}
+        for group in optimizer.param_groups
+    ]
+    return type(optimizer)(groups, **_defaults(optimizer))
+
+
+def _defaults(optimizer: Optimizer) -> dict[str, Any]:
+    known = inspect.signature(type(optimizer).__init__).parameters
+    return {name: value for name, value in optimizer.defaults.items() if name in known}
+
+
+def _trainer_schedule(trainer: Any, optimizer: Optimizer, steps: int) -> Rate:
+    given = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
+    if given is not None:
+        return _rate_of(given)
+    try:
+        made = trainer.create_scheduler(num_training_steps=steps, optimizer=optimizer)
+    finally:
+        trainer.lr_scheduler = None
+        if hasattr(trainer, "_created_lr_scheduler"):
+            trainer._created_lr_scheduler = False
+    return _rate_of(made)

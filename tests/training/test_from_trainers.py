@@ -1,0 +1,221 @@
+"""A LightningModule or a Trainer is a task: its step, optimizer, schedule and settings, with nothing written anew."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import stepsize
+from stepsize import Task
+from stepsize.errors import TaskError
+from stepsize.training import train
+from stepsize.training.digest import digest
+from stepsize.training.stepping import build_model, build_optimizer
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
+
+
+def data() -> tuple[Tensor, Tensor]:
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    return x, x.sum(1, keepdim=True)
+
+
+def batches() -> DataLoader[Any]:
+    return DataLoader(TensorDataset(*data()), batch_size=8)
+
+
+def module_of(*, form: str = "tensor", interval: str = "step", several: bool = False) -> Any:
+    lightning = importlib.import_module("lightning")
+
+    class Net(lightning.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(3, 8), nn.Linear(8, 1)
+
+        def training_step(self, batch: Any, number: int) -> Any:
+            x, y = batch
+            loss = (self.head(self.body(x).tanh()) - y).square().mean()
+            self.log("train_loss", loss)
+            return {"tensor": loss, "dict": {"loss": loss}, "object": SimpleNamespace(loss=loss)}[form]
+
+        def configure_optimizers(self) -> Any:
+            groups = [{"params": self.body.parameters(), "lr": 1e-3}, {"params": self.head.parameters(), "lr": 1e-2}]
+            optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.5)
+            if several:
+                return [optimizer, torch.optim.SGD(self.parameters(), lr=1.0)]
+            steps = self.trainer.estimated_stepping_batches
+            if interval == "epoch":
+                return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+        def train_dataloader(self) -> Any:
+            return batches()
+
+    return Net()
+
+
+@needs("lightning")
+@pytest.mark.parametrize("form", ["tensor", "dict", "object"])
+def test_a_lightning_module_is_a_task(form: str) -> None:
+    lightning = importlib.import_module("lightning")
+    module = module_of(form=form)
+    before = digest(dict(module.state_dict()))
+    trainer = lightning.Trainer(
+        max_epochs=6, gradient_clip_val=0.5, accumulate_grad_batches=2, accelerator="cpu", logger=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task = Task.from_lightning(module, trainer=trainer, device="cpu")
+        run = train(task, 0.3)
+    assert (task.horizon, task.accumulate, task.clip, task.precision) == (24, 2, 0.5, "fp32")
+    assert (task.name, task.optimizer_name) == ("Net", "SGD")
+    model = build_model(task)
+    optimizer = build_optimizer(task, model, 0.05)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.005, 0.05])
+    assert optimizer.param_groups[0]["momentum"] == 0.5
+    assert task.factor is not None
+    assert task.factor(12) == pytest.approx(0.5)
+    assert run.losses[-1] < 0.5 * run.losses[0]
+    assert digest(dict(module.state_dict())) == before
+
+
+@needs("lightning")
+def test_the_same_updates_as_lightning_makes(tmp_path: Path) -> None:
+    lightning = importlib.import_module("lightning")
+    torch.manual_seed(0)
+    module = module_of()
+    task = Task.from_lightning(module, epochs=3, device="cpu")
+    run = train(task, 1e-2)
+    trainer = lightning.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module)
+    assert run.model is not None
+    for name, value in module.state_dict().items():
+        assert torch.allclose(value, run.model.state_dict()[name], atol=1e-6), name
+
+
+@needs("lightning")
+def test_schedules_by_epochs_data_modules_and_what_is_refused() -> None:
+    lightning = importlib.import_module("lightning")
+
+    class Data(lightning.LightningDataModule):  # type: ignore[name-defined, misc]
+        def setup(self, stage: str) -> None:
+            self.kept = batches()
+
+        def train_dataloader(self) -> Any:
+            return self.kept
+
+        def val_dataloader(self) -> Any:
+            return [self.kept]
+
+    task = Task.from_lightning(module_of(interval="epoch"), Data(), epochs=4)
+    assert task.val is task.train
+    assert task.factor is not None
+    assert [task.factor(step) for step in (0, 7, 8, 31)] == [1.0, 1.0, 0.5, 0.125]
+    with pytest.raises(TaskError, match=r"optimizer must be one torch\.optim\.Optimizer"):
+        Task.from_lightning(module_of(several=True), Data(), epochs=4)
+
+
+@needs("lightning")
+def test_find_takes_a_lightning_module() -> None:
+    torch.manual_seed(0)
+    found = stepsize.find(Task.from_lightning(module_of(), val=batches(), epochs=8, device="cpu"), budget=2)
+    assert found.lr is not None
+
+
+class Rows(Dataset[dict[str, Tensor]]):
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        x, y = data()
+        return {"x": x[index], "labels": y[index]}
+
+
+class Regression(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 1)
+        self.norm = nn.LayerNorm(1)
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        predicted = self.net(x)
+        return {"loss": (predicted - labels).square().mean() + 0 * self.norm(predicted).sum(), "logits": predicted}
+
+
+def trainer_of(folder: Path, **options: Any) -> Any:
+    transformers = importlib.import_module("transformers")
+    more = options.pop("trainer", {})
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder), per_device_train_batch_size=8, use_cpu=True, report_to=[], disable_tqdm=True,
+        save_strategy="no", **options,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return transformers.Trainer(
+        **{"model": Regression(), "args": arguments, "train_dataset": Rows(), "eval_dataset": Rows(), **more}
+    )
+
+
+@needs("transformers")
+def test_a_trainer_of_transformers_is_a_task(tmp_path: Path) -> None:
+    trainer = trainer_of(
+        tmp_path,
+        num_train_epochs=5,
+        gradient_accumulation_steps=2,
+        max_grad_norm=0.7,
+        weight_decay=0.1,
+        warmup_steps=4,
+        lr_scheduler_type="cosine",
+    )
+    before = digest(dict(trainer.model.state_dict()))
+    task = Task.from_trainer(trainer)
+    assert (task.horizon, task.accumulate, task.clip, task.name) == (20, 2, 0.7, "Regression")
+    assert task.optimizer_name == "AdamW"
+    model = build_model(task)
+    optimizer = build_optimizer(task, model, 0.05)
+    assert sorted(group["weight_decay"] for group in optimizer.param_groups) == [0.0, 0.1]
+    assert task.factor is not None
+    assert [task.factor(step) for step in (0, 2, 4)] == pytest.approx([0, 0.5, 1])
+    run = train(task, 0.1)
+    assert run.losses[-1] < 0.8 * run.losses[0]
+    assert trainer.optimizer is None
+    assert trainer.lr_scheduler is None
+    assert digest(dict(trainer.model.state_dict())) == before
+
+
+@needs("transformers")
+def test_a_trainer_with_an_optimizer_and_a_bound_schedule_of_its_own(tmp_path: Path) -> None:
+    model = Regression()
+    groups = [{"params": [model.net.weight], "lr": 0.1}, {"params": [model.net.bias], "lr": 0.02}]
+    optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=True)
+    bound = stepsize.bind("cosine warmup=10%", optimizer, steps=40)
+    task = Task.from_trainer(
+        trainer_of(tmp_path, max_steps=40, trainer={"model": model, "optimizers": (optimizer, bound)})
+    )
+    made = build_optimizer(task, build_model(task), 1.0)
+    assert [group["lr"] for group in made.param_groups] == pytest.approx([1.0, 0.2])
+    assert made.param_groups[1]["nesterov"] is True
+    assert task.horizon == 40
+    assert str(task.schedule) == str(bound.course.rate)
+    bound.release()
