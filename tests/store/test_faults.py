@@ -16,13 +16,14 @@ from stepsize.errors import StepsizeError, StoreError
 from stepsize.store import Store, WatchRecord
 from stepsize.store.failures import guarded
 from stepsize.store.locks import _beside
+from stepsize.training import Evaluation
 
 _JUNK = [b"\xff\x00", "text", "[1, 2", "null", 2**62]
 
 
 def filled(where: str) -> None:
     with Store.open(where) as store, store.begin("digits", "sweep", {"lr": [1.0]}) as writer:
-        writer.add_run(a_run(losses=[0.5, 0.25]))
+        writer.add_run(a_run(losses=[0.5, 0.25], evaluations=(Evaluation(2, 0.5, {"accuracy": 0.75}),)))
         signals = {"loss": [np.arange(3), np.array([1.0, 0.5, 0.2])]}
         writer.add_signals(WatchRecord(3, datetime.now(UTC), {"code": "fine"}), ("points", signals))
 

@@ -103,7 +103,7 @@ def test_the_range_test_is_no_other_writer() -> None:
 
     def step(x: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
-        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        loss: torch.Tensor = (net(x) - x.sum(1, keepdim=True)).square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss

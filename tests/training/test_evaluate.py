@@ -39,7 +39,7 @@ def by_class(n: int, size: int, kind: str) -> Any:
         return x, y
     if kind == "loader":
         return DataLoader(TensorDataset(x, y), batch_size=size)
-    return list(zip(x.split(size), y.split(size), strict=True))
+    return list(zip(torch.split(x, size), torch.split(y, size), strict=True))
 
 
 @pytest.mark.parametrize("kind", ["tensors", "loader", "list"])
@@ -56,7 +56,7 @@ def test_a_share_is_a_random_part_and_the_same_each_time(kind: str) -> None:
 
     assert values == [200, 200]
     assert torch.equal(first, second)
-    assert len(first.unique()) >= 8
+    assert len(set(first.flatten().tolist())) >= 8
     assert 3 < float(first.mean()) < 6
 
 
@@ -78,7 +78,7 @@ def test_a_batch_without_a_loss_at_any_rate_does_not_count_in_unseen_data() -> N
     y[8:16] = -100  # cross entropy ignores these: the mean of nothing is NaN
     model = nn.Linear(3, 2)
     parts: dict[str, Any] = {"loss": nn.functional.cross_entropy, "model": lambda: nn.Linear(3, 2), "steps": 2}
-    task = make_task(**parts, val=list(zip(x.split(8), y.split(8), strict=True)))
+    task = make_task(**parts, val=list(zip(torch.split(x, 8), torch.split(y, 8), strict=True)))
 
     with pytest.warns(UserWarning, match="batch 1 of val has no finite loss, with the untrained model neither"):
         done = evaluate(task, model, step=0)

@@ -68,7 +68,7 @@ def test_loading_an_earlier_state_under_a_schedule_goes_on_from_there() -> None:
     saved = copy.deepcopy(optimizer.state_dict())
     for _ in range(5):
         optimizer.zero_grad()
-        weight.square().sum().backward()
+        weight.square().sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         bound.step()
     optimizer.load_state_dict(saved)
@@ -84,7 +84,7 @@ def test_global_hooks_run_once_an_update() -> None:
     try:
         weight = nn.Parameter(torch.ones(2))
         optimizer = Adaptive(SGD([weight], lr=0.1), Hypergradient())
-        weight.square().sum().backward()
+        weight.square().sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         assert seen == ["before", "after"]
         SGD([weight], lr=0.1).step()
@@ -117,7 +117,8 @@ def test_a_line_search_looks_through_the_closure() -> None:
         optimizer = Adaptive(SGD(net.parameters(), lr=0.1), LineSearch())
 
         def loss() -> Tensor:
-            return (net(x) - x.sum(1, keepdim=True)).square().mean()
+            value: Tensor = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            return value
 
         def closure() -> Tensor:
             optimizer.zero_grad(set_to_none=False)
