@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import TaskError
+from stepsize.training.batches import part_of
 from stepsize.training.evaluate import evaluate
 
 
@@ -58,6 +59,14 @@ def test_a_share_is_a_random_part_and_the_same_each_time(kind: str) -> None:
     assert torch.equal(first, second)
     assert len(set(first.flatten().tolist())) >= 8
     assert 3 < float(first.mean()) < 6
+
+
+@pytest.mark.parametrize("kind", ["tensors", "loader"])
+def test_a_part_that_is_all_of_the_data_is_taken_in_their_order(kind: str) -> None:
+    source = make_task(val=by_class(100, 10, kind), steps=2, batch_size=10).val
+
+    assert part_of(source, 100) is source
+    assert part_of(source, 99) is not source
 
 
 def test_unseen_data_without_an_end_are_an_error() -> None:

@@ -110,9 +110,13 @@ def part_of(source: Any, examples: int) -> Any:
     """
     random = torch.Generator().manual_seed(_PART_SEED)
     if isinstance(source, TensorBatches):
+        if examples >= len(source.tensors[0]):
+            return source  # in the order of a full evaluation, to the last bit
         chosen = torch.randperm(len(source.tensors[0]), generator=random)[: _whole(examples, source.batch_size)]
         return TensorBatches(tuple(t[chosen.to(t.device)] for t in source.tensors), source.batch_size, shuffle=False)
     if isinstance(source, DataLoader) and isinstance(source.sampler, SequentialSampler) and source.batch_size:
+        if examples >= len(source.sampler):
+            return source
         order = torch.randperm(len(source.sampler), generator=random)[: _whole(examples, source.batch_size)]
         return _loader_over(source, Subset(source.dataset, order.tolist()))
     if isinstance(source, list | tuple):
