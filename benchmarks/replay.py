@@ -22,7 +22,7 @@ from benchmarks.unlike.truth import FRACTIONS, UNLIKE_FOLDER
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training import Task
 
-__all__ = ["SETS", "Case", "Replay", "Search", "all_cases", "load_truth", "replayed", "select"]
+__all__ = ["SETS", "Case", "Replay", "Search", "Truth", "all_cases", "load_truth", "replayed", "select"]
 
 SETS = ("built-in", "unlike, design", "unlike, held out")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from benchmarks.combos import Combo, build
 from benchmarks.record import RECORDS_FOLDER, read_rows
-from benchmarks.regret import load_curves
-from benchmarks.searches import SEARCHES, replayed
+from benchmarks.regret import case_of, load_curves
+from benchmarks.replay import SETS, Case, Truth, load_truth, replayed
+from benchmarks.searches import SEARCHES
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.truth_curve import TruthCurve
 from docs.guide.charts import Series, line_chart, log_axis
@@ -24,7 +24,7 @@ from stepsize.views import number_text
 _TASK = "diabetes-regression"
 _OPTIMIZERS = ("momentum", "adamw")
 _TOOL_SEED = 100  # no tool is judged by trainings that it has seen
-_SAMPLER_SEEDS = 20
+_SEARCHES = ("grid", "random", "optuna TPE")
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,13 @@ def measure(effort: Effort) -> Measured:
     curves = load_curves(combos, TRUTH_FOLDER)
     ways = [_default(curves), _range_test(combos, curves, effort)]
     ways += [_found(combos, curves, budget, effort(5, 1)) for budget in ((1.0, 3.0) if effort.full else (0.5,))]
-    ways += [_searched(curves, search, trials) for search in SEARCHES for trials in (3, 10, 30)]
+    truths = list(load_truth(Case(combo.task, combo.optimizer) for combo in combos))
+    ways += [_searched(truths, search, trials) for search in _SEARCHES for trials in SEARCHES[search].budgets]
     by_name = {way.name: way for way in ways}
     found = next(way for way in ways if way.family == "find")
-    rival = min((way for way in ways if way.family in SEARCHES and way.median <= found.median), key=_cost, default=None)
+    rival = min(
+        (way for way in ways if way.family in _SEARCHES and way.median <= found.median), key=_cost, default=None
+    )
     ten = by_name["random, 10 trials"]
     return Measured(
         gist=f"On {_TASK}, a default loses {per_cent(by_name['fixed default'].median)} (median of two optimizers), "
@@ -106,7 +109,7 @@ def _rival(found: _Way, rival: _Way | None) -> str:
 
 
 def _elsewhere() -> str:
-    rows = read_rows(RECORDS_FOLDER / "regret.json")
+    rows = [row for row in read_rows(RECORDS_FOLDER / "regret.json") if case_of(row).set == SETS[0]]
     told = []
     for tool, name in (
         ("stepsize find", "`find`"),
@@ -148,12 +151,12 @@ def _found(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], budget: 
     return _Way(f"stepsize find, budget {budget:g}", "find", float(np.mean(costs)), tuple(regrets))
 
 
-def _searched(curves: Mapping[Combo, TruthCurve], search: str, trials: int) -> _Way:
-    pick = partial(replayed, search=search, trials=trials)
+def _searched(truths: Sequence[Truth], search: str, trials: int) -> _Way:
+    peer = SEARCHES[search]
     regrets = [
-        pick(curve, seed=seed)[1]
-        for curve in curves.values()
-        for seed in range(curve.seeds if search == "grid" else _SAMPLER_SEEDS)
+        replayed(peer.search, truth, trials, seed)[1]
+        for truth in truths
+        for seed in range(peer.repeats or truth.full.seeds)
     ]
     return _Way(f"{search}, {trials} trials", search, float(trials), tuple(regrets))
 

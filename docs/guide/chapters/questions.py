@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from benchmarks.combos import all_combos
 from benchmarks.record import RECORDS_FOLDER, read_rows
-from benchmarks.regret import load_curves
+from benchmarks.regret import case_of, load_curves
+from benchmarks.replay import SETS
 from benchmarks.truth import TRUTH_FOLDER
 from docs.guide.measuring import SMALL, Effort, Measured, per_cent
 from docs.guide.pages import numbers_of
@@ -60,8 +61,9 @@ _Numbers = Mapping[str, Mapping[str, float]]
 
 
 def _regret(tool: str) -> tuple[float, float, float]:
-    """Return median, 90 % quantile and worst of a tool's regret over all tasks of the benchmarks."""
-    found = [row["regret"] for row in read_rows(RECORDS_FOLDER / "regret.json") if row["tool"] == tool]
+    """Return median, 90 % quantile and worst of a tool's regret over all built-in tasks of the benchmarks."""
+    rows = [row for row in read_rows(RECORDS_FOLDER / "regret.json") if case_of(row).set == SETS[0]]
+    found = [row["regret"] for row in rows if row["tool"] == tool]
     return float(np.median(found)), float(np.quantile(found, 0.9)), max(found)
 
 
