@@ -39,7 +39,8 @@ def test_heads_that_are_used_in_turn_keep_their_own_memory(rule: Rule, shapes: t
     optimizer = in_turn(copy.deepcopy(rule), both)
 
     for head, old in zip(both, before, strict=True):
-        assert 0 < float((head.weight.detach() - old).norm()) < 0.9 * float(old.norm()), "its own, moved"
+        # On the way to zero no weight moves further than it was away from it: from the other head's origin it would.
+        assert 0 < float((head.weight.detach() - old).norm()) < float(old.norm()), "its own, moved"
     state = copy.deepcopy(optimizer.state_dict())
     other = in_turn(copy.deepcopy(rule), heads(shapes), 2)
     other.load_state_dict(state)
