@@ -12,7 +12,8 @@ from stepsize.optimizers import OPTIMIZERS
 def small(**changes: object) -> Prior:
     heights = np.array([[[0.0, -0.5, -1.0, 0.0], [0.0, -1.0, -0.5, 0.0]], [[-1.0, -0.8, -0.6, -0.4]] * 2])
     settings = {"x": np.array([-1.0, 0.0, 1.0, 2.0]), "k": np.array([-2.0, 0.0]), "heights": heights}
-    return Prior(**{**settings, "families": np.array(["sgd", "adamw"]), **changes})  # type: ignore[arg-type]
+    sizes = {"steps": np.array([2.0, 3.0]), "parameters": np.array([3.0, 4.0])}
+    return Prior(**{**settings, **sizes, "families": np.array(["sgd", "adamw"]), **changes})  # type: ignore[arg-type]
 
 
 def slow_height(prior: Prior, curve: int, place: float, k: float) -> float:
@@ -45,6 +46,13 @@ def test_curves_of_the_family_count_more_and_an_unknown_family_takes_all_alike()
     assert prior.weights("mine") == pytest.approx([0.5, 0.5])
 
 
+def test_the_best_rate_moves_with_steps_and_parameters() -> None:
+    prior = small(per_steps=-0.3, per_parameters=-0.1)
+    # From 10^2 steps to 10^4 and from 10^3 parameters to 10^5: 2 * -0.3 + 2 * -0.1; from 10^3 and 10^4: -0.3 - 0.1.
+    assert prior.moved(np.array([0, 1]), (10_000, 100_000)) == pytest.approx([-0.8, -0.4])
+    assert prior.moved(np.array([0, 1]), None) == pytest.approx([0.0, 0.0])
+
+
 def test_the_shipped_record_is_sound() -> None:
     prior = shipped_prior()
     curves, lengths, rates = prior.heights.shape
@@ -63,6 +71,7 @@ def test_the_shipped_record_is_sound() -> None:
 
 def test_numbers_in_the_file_replace_those_of_the_code() -> None:
     prior = small()
-    kept = {"x": prior.x, "k": prior.k, "heights": prior.heights, "families": prior.families, "shift": np.array(0.7)}
+    names = ("x", "k", "heights", "families", "steps", "parameters")
+    kept = {name: getattr(prior, name) for name in names} | {"shift": np.array(0.7)}
     read = prior_of(kept)
     assert (read.shift, read.noise) == (0.7, prior.noise)

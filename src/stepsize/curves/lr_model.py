@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -167,8 +167,18 @@ def fit_lr_model(
     if not math.isfinite(untrained):
         raise InputError("untrained", untrained, "must be finite")
     known = _Data.of(_thinned(points), untrained)
-    mixture = _Mixture(known, math.log10(usual), prior or shipped_prior(), family, size, seed)
-    return mixture.model(share, untrained, tuple(points))
+    with _blas().limit(limits=1):  # matrices so small are slower on several threads, and much slower on a busy machine
+        mixture = _Mixture(known, math.log10(usual), prior or shipped_prior(), family, size, seed)
+        return mixture.model(share, untrained, tuple(points))
+
+
+@cache
+def _blas() -> Any:
+    """Return what limits the threads of the linear algebra; looking for its libraries once is enough."""
+    from scipy import linalg  # noqa: F401  its library must be loaded to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True, eq=False)
