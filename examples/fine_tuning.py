@@ -40,11 +40,16 @@ def data(low: int, high: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def pretrained() -> nn.Module:
     """A network that reads the digits 0 to 4."""
-    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 5))
     task = stepsize.Task(
-        model=lambda: model, loss=F.cross_entropy, train=data(0, 5), optimizer="adamw", steps=200, schedule="cosine"
+        model=lambda: nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 5)),
+        loss=F.cross_entropy,
+        train=data(0, 5),
+        optimizer="adamw",
+        steps=200,
+        schedule="cosine",
     )
-    stepsize.train(task, lr=3e-3)
+    model = stepsize.train(task, lr=3e-3).model
+    assert model is not None
     return model
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import uuid
 from pathlib import Path
 
@@ -11,7 +14,8 @@ __all__ = ["write_whole"]
 def write_whole(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path`` and move it there in one go.
 
-    A failure, a full disk or a kill leaves neither half a file nor a damaged older one.
+    A failure, a full disk or a kill leaves neither half a file nor a damaged older one. The file behind a link is
+    replaced, not the link; its permissions stay; what is no regular file (a pipe, ``/dev/stdout``) is written to.
 
     Args:
         path: The file; an older one is replaced.
@@ -27,9 +31,18 @@ def write_whole(path: Path, content: bytes) -> None:
         ...     [(file.name, file.read_bytes()) for file in Path(folder).iterdir()]
         [('a.txt', b'whole')]
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    path = Path(os.path.realpath(path))
+    mode = path.stat().st_mode if path.exists() else None
+    if mode is not None and not stat.S_ISREG(mode):
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.write_bytes(content)
+        return
+    beside = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex}.tmp")
     try:
         with beside.open("xb") as file:
+            if mode is not None:
+                beside.chmod(stat.S_IMODE(mode))
             file.write(content)
         beside.replace(path)
     finally:

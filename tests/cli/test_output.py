@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -106,6 +109,15 @@ def test_a_search_tells_why_a_run_is_made() -> None:
     assert told(None, run=Run(Setting(0.01, 7, 1000), value=0.25))[1] == "run 3 ended: lr 0.01, loss 0.25"
     fell = Run(Setting(0.01, 7, 1000), divergence=Divergence(3, "it rose"))
     assert told(None, run=fell)[1] == "run 3 ended: lr 0.01, diverged"
+
+
+def test_a_full_disk_under_the_answer_is_a_sentence() -> None:
+    command = [sys.executable, "-m", "stepsize", "schedule", "list", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr or "could not be read or written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_search_without_an_answer_or_a_forecast_tells_neither() -> None:

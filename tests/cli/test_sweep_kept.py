@@ -172,9 +172,41 @@ def test_ctrl_c_says_the_command_that_goes_on_and_that_command_does(write_task: 
     (told,) = [line for line in stopped.stderr.splitlines() if "Go on with" in line]
     command = told.partition("Go on with: stepsize sweep ")[2].split()
     assert command[0] == "resume"
-    assert command[2:] == ["--store", "own.db", "--workers", "in-order"]
+    assert command[2:] == ["--yes", "--store", "own.db", "--workers", "in-order"]
     kept = len(json.loads(call("show", command[1], "--store", "own.db", "--json").stdout)["runs"])
     assert 1 <= kept < 6
     ended = call(*command, "--json")
     assert ended.returncode in (0, 3), ended.stderr
     assert len(json.loads(ended.stdout)["runs"]) >= 6
+
+
+def test_code_that_a_store_names_is_run_only_where_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, write_task: WriteTask
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_task()
+    small = [str(path), "--steps", "8", "--lr", "1e-3:0.1", "--trials", "2", "--seeds", "1"]
+    assert run("sweep", *small, "--name", "mine", "--json") in (0, 3)
+    capsys.readouterr()
+    ran = tmp_path / "ran"
+    file = Path(str(path).partition(".py")[0] + ".py")
+    file.write_text(f"import pathlib\npathlib.Path({str(ran)!r}).touch()\n" + file.read_text())
+
+    assert run("sweep", "resume", "mine") == 2
+    assert "add --yes to run it" in capsys.readouterr().err
+    assert not ran.exists()
+    assert run("sweep", "resume", "mine", "--yes", "--json") in (0, 3)
+    assert ran.exists()
+
+
+def test_a_sweep_that_was_killed_is_interrupted(store: Path, capsys: Captured) -> None:
+    with sqlite3.connect(store) as raw:
+        raw.execute("UPDATE stepsize_studies SET status = 'running'")
+    assert run("sweep", "show", "--json") == 0
+    assert shown(capsys)["sweeps"][0]["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--trials"])
+def test_numbers_beyond_all_patience_are_refused_at_once(option: str, capsys: Captured) -> None:
+    assert run("sweep", "cancer-mlp", option, "1000000000") == 2
+    assert "100000" in capsys.readouterr().err

@@ -124,3 +124,8 @@ def test_without_jax_the_command_that_installs_it_is_told(monkeypatch: pytest.Mo
 
     with pytest.raises(MissingExtraError, match=r'pip install "stepsize\[jax\]"'):
         to_optax(linear(3), 0.1)
+
+
+def test_a_table_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(InputError, match="steps must be at most 50,000,000, which a table holds"):
+        to_optax(cosine(10**10), 1.0)

@@ -109,11 +109,12 @@ def test_the_range_holds_the_rate_which_is_none_that_was_not_seen_to_work(budget
 
 
 def test_it_stops_when_it_is_sure() -> None:
-    found = find(tiny(optimizer="sgd"), until=0.3, budget=30)
-    assert found.verdict in ("settled", "flat")
-    assert found.cost.stopped == ""
-    assert found.sure >= 0.9
-    assert found.cost.full_runs < 15
+    searches = [find(tiny(optimizer="sgd", seed=seed), until=0.3, budget=30) for seed in range(3)]
+    for found in searches:
+        assert found.verdict in ("settled", "flat")
+        assert found.cost.stopped == ""
+        assert found.sure >= 0.9
+    assert sum(found.cost.full_runs for found in searches) / 3 < 15
 
 
 def test_short_runs_come_first_and_then_full_ones_only(found: Found) -> None:

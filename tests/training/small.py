@@ -11,6 +11,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
 from stepsize.training import Task
+from stepsize.training.border import inspect_task
 
 Batch = tuple[Tensor, Tensor]
 
@@ -71,6 +72,14 @@ def make_task(**changes: Any) -> Task:
 def endless(source: Iterable[Any]) -> Iterator[Any]:
     while True:
         yield from source
+
+
+def inspected(task: Task, *spies: list[Any]) -> Task:
+    """Return ``task`` after the look that comes before its first run, and forget what ``spies`` have seen of that."""
+    inspect_task(task)
+    for spy in spies:
+        spy.clear()
+    return task
 
 
 def naive_losses(

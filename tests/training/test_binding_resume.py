@@ -154,6 +154,9 @@ def test_the_state_is_a_step_and_texts() -> None:
         "stepped": list,
         "asked": str,
         "course": type(None),
+        "last_epoch": int,
+        "_step_count": int,
+        "_last_lr": list,
     }
 
 

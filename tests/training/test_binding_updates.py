@@ -328,20 +328,6 @@ def test_a_function_of_the_user_is_asked_once_a_step() -> None:
     assert sorted(asked) == list(range(1_024, 1_501)), "the first block was asked for at binding"
 
 
-def test_a_second_writer_of_the_rate_is_told_once() -> None:
-    optimizer = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), lr=0.1)
-    bound = bind(constant(), optimizer)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
-    optimizer.step()
-    for loss in (1.0, 2.0):
-        plateau.step(loss)
-    with pytest.warns(UserWarning, match="something else set a learning rate to 0.01 where the bound schedule had 0.1"):
-        optimizer.step()
-    plateau.step(3.0)
-    optimizer.step()
-    bound.release()
-
-
 def test_what_is_loaded_added_or_multiplied_is_no_second_writer() -> None:
     net = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD([net.weight], lr=0.1)

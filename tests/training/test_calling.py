@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.small import inspected
 from torch import Tensor, nn
 
 import stepsize
@@ -44,9 +45,13 @@ class Asking(torch.optim.SGD):
 def task(make: Any, *, norm: bool = True, accumulate: int = 1) -> stepsize.Task:
     x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
     data = (x, x.sum(1, keepdim=True))
-    between = [nn.BatchNorm1d(8)] if norm else []
+
+    def model() -> nn.Module:
+        between = [nn.BatchNorm1d(8)] if norm else []
+        return nn.Sequential(nn.Linear(4, 8), *between, nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+
     return stepsize.Task(
-        model=lambda: nn.Sequential(nn.Linear(4, 8), *between, nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1)),
+        model=model,
         loss=nn.functional.mse_loss,
         train=data,
         val=data,
@@ -65,7 +70,7 @@ def test_a_look_is_the_loss_of_the_same_batches_with_the_same_dropout(accumulate
         made.append(Asking(params, lr))
         return made[-1]
 
-    run = stepsize.train(task(make, accumulate=accumulate), 0.05)
+    run = stepsize.train(inspected(task(make, accumulate=accumulate), made), 0.05)
 
     optimizer = made[0]
     assert optimizer.losses == pytest.approx(run.losses)
@@ -92,7 +97,7 @@ def test_modes_are_told_around_every_evaluation() -> None:
         made.append(Asking(params, lr))
         return made[-1]
 
-    stepsize.train(task(make), 0.05, marks=[2])
+    stepsize.train(inspected(task(make), made), 0.05, marks=[2])
 
     assert made[0].modes == ["train", "step", "step", "eval", "train", "step", "step", "step", "eval", "train"]
 

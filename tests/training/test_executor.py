@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.small import batches, examples, make_task, network
+from tests.training.small import batches, examples, inspected, make_task, network
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -38,7 +38,7 @@ def test_runs_of_one_seed_share_their_start_and_their_batches() -> None:
         seen.append(target.flatten().tolist())
         return mse_loss(output, target)
 
-    runs = InOrder()(make_task(loss=loss), SETTINGS)
+    runs = InOrder()(inspected(make_task(loss=loss), seen), SETTINGS)
     drawn = [seen[start : start + 12] for start in range(0, len(seen), 12)]
 
     assert len({run.initial for run in runs[:3]}) == len({run.initial for run in runs[3:]}) == 1
@@ -72,7 +72,7 @@ def test_a_factory_that_goes_on_with_one_model_is_found_out() -> None:
     model = nn.Linear(3, 1)
     settings = [Setting(0.1, 0, 5), Setting(0.2, 0, 5)]
 
-    with pytest.raises(TaskError, match=r"model must return the same new model .*seed 0'.*copy.deepcopy") as caught:
+    with pytest.raises(TaskError, match=r"model must return the same new model .*before'.*copy.deepcopy") as caught:
         InOrder()(make_task(model=lambda: model), settings)
 
     assert caught.value.argument == "model"
@@ -81,9 +81,10 @@ def test_a_factory_that_goes_on_with_one_model_is_found_out() -> None:
 
 def test_the_start_is_compared_over_calls_too() -> None:
     model = nn.Linear(3, 1)
-    task, executor = make_task(model=lambda: model), InOrder()
+    task, executor = inspected(make_task(model=lambda: copy.deepcopy(model))), InOrder()
 
     executor(task, [Setting(0.1, 0, 5)])
+    nn.init.zeros_(model.weight)
     with pytest.raises(TaskError, match="must return the same new model"):
         executor(task, [Setting(0.1, 0, 5)])
 

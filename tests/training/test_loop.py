@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.training.small import Frozen, ReIterable, batches, examples, linear, make_task, naive_losses, network
+from tests.training.small import (
+    Frozen,
+    ReIterable,
+    batches,
+    examples,
+    inspected,
+    linear,
+    make_task,
+    naive_losses,
+    network,
+)
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD, AdamW, Optimizer
@@ -83,7 +93,7 @@ def test_ratios_between_groups_survive_the_schedule() -> None:
         return made[-1]
 
     rates: list[list[float]] = []
-    task = make_task(optimizer=split, steps=4, schedule=lambda step: (1.0, 0.5, 0.25, 0.0)[step])
+    task = inspected(make_task(optimizer=split, steps=4, schedule=lambda step: (1.0, 0.5, 0.25, 0.0)[step]), made)
     train(task, 0.2, watcher=lambda progress: rates.append([group["lr"] for group in made[0].param_groups]))
 
     np.testing.assert_allclose(rates, [[0.2, 0.02], [0.1, 0.01], [0.05, 0.005], [0.0, 0.0]])
@@ -287,12 +297,12 @@ def test_a_nan_ends_the_training_at_its_step() -> None:
         calls.append(1)
         return mse_loss(output, target) * (math.nan if len(calls) == 10 else 1.0)
 
-    run = train(make_task(loss=loss, val=examples()), 0.01, marks=[3, 12])
+    run = train(inspected(make_task(loss=loss, val=examples()), calls), 0.01, marks=[3, 12])
 
     assert run.divergence == Divergence(7, "the loss became nan")
     assert run.status == "Diverged at step 7: the loss became nan."
     assert len(run.losses) == 8
-    assert len(calls) == 8 + 2  # of which two batches of unseen data, at the first mark
+    assert len(calls) == 8 + 2 + 1  # of which two batches of unseen data, at the first mark, and one look at the cause
     assert [evaluation.step for evaluation in run.evaluations] == [3]
     assert run.train_loss == run.val_loss == run.judged("loss") == math.inf
 
@@ -407,7 +417,8 @@ def test_infinities_that_are_meant_do_not_take_the_blame() -> None:
 
     masked = [(x, y, torch.full((4,), -math.inf)) for x, y in batches()]
 
-    assert train(make_task(loss=loss, train=masked), 0.1).status == "Diverged at step 3: the loss became nan."
+    task = inspected(make_task(loss=loss, train=masked), calls)
+    assert train(task, 0.1).status == "Diverged at step 3: the loss became nan."
 
 
 def test_a_first_loss_that_is_not_finite_is_no_matter_of_the_rate() -> None:
@@ -510,7 +521,7 @@ def rates_of(task_steps: int, steps: int | None) -> list[float]:
         made.append(SGD(params, lr=lr))
         return made[-1]
 
-    task = make_task(optimizer=optimizer, steps=task_steps, schedule=lambda step: 1 - step / 20)
+    task = inspected(make_task(optimizer=optimizer, steps=task_steps, schedule=lambda step: 1 - step / 20), made)
     train(task, 0.1, steps=steps, watcher=lambda progress: rates.append(made[0].param_groups[0]["lr"]))
     return rates
 

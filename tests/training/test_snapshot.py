@@ -579,3 +579,47 @@ def test_taking_a_snapshot_changes_nothing() -> None:
     Snapshot(modules=[model], optimizers=[optimizer], spill=True)
 
     assert before.intact()
+
+
+class Changing(nn.Module):
+    """A model that keeps state outside of parameters and buffers, and that is changed while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 2))
+        self.hidden = [torch.zeros(2), {"deep": (torch.ones(2), 3)}]
+        self.count = 0
+
+
+def test_tensors_and_plain_values_in_attributes_are_state_and_keep_their_identity() -> None:
+    model = Changing()
+    first = model.hidden[0]
+    snapshot = Snapshot(modules=[model])
+    assert isinstance(first, Tensor)
+    first.add_(1)
+    model.hidden = [torch.ones(5)]
+    model.count += 1
+    model.added = torch.ones(3)
+
+    assert snapshot.differences() == ["attributes of modules"]
+    snapshot.restore()
+    assert snapshot.intact()
+    assert model.hidden[0] is first
+    assert first.tolist() == [0.0, 0.0]
+    assert model.count == 0
+    assert not hasattr(model, "added")
+
+
+def test_frozen_layers_and_added_modules_go_back() -> None:
+    model = Changing()
+    snapshot = Snapshot(modules=[model])
+    model.layers[0].requires_grad_(False)
+    model.layers.append(nn.ReLU())
+    model.head = nn.Linear(2, 2)
+
+    assert {"requires_grad flags", "submodules"} <= set(snapshot.differences())
+    snapshot.restore()
+    assert snapshot.intact()
+    assert len(model.layers) == 1
+    assert not hasattr(model, "head")
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.small import batches, examples, linear, make_task
+from tests.training.small import batches, examples, inspected, linear, make_task
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -275,7 +275,7 @@ def test_what_is_trained_is_what_the_schedule_says() -> None:
         return made
 
     task = make_task(steps=20, optimizer=optimizer, schedule="wsd")
-    train(task, 0.01)
+    train(inspected(task, seen), 0.01)
 
     eta = schedules.wsd(20)
     assert seen == [0.01 * factor for factor in eta.factors().tolist()]

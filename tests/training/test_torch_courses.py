@@ -285,3 +285,18 @@ def test_torch_loses_what_comes_before_a_lambda_in_a_chain() -> None:
 def test_what_is_no_scheduler_is_refused(anything: Any) -> None:
     with pytest.raises(InputError, match=r"scheduler must be a torch LRScheduler"):
         from_torch(anything)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # torch's own, while it builds the chain
+def test_a_sequence_may_begin_with_a_chain() -> None:
+    optimizer = adam(0.8)
+    chain = lrs.ChainedScheduler([lrs.LinearLR(optimizer, 0.5, 1.0, 4), lrs.ConstantLR(optimizer, 0.5, 3)])
+    scheduler = lrs.SequentialLR(optimizer, [chain, lrs.ConstantLR(optimizer, 0.25, 3)], [5])
+    rate = from_torch(scheduler).rate
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+    np.testing.assert_allclose(rates, [0.8 * rate(step) for step in range(12)])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from tests.training.small import batches, examples, linear, make_task, network
-from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop, Rprop
 
 from stepsize import schedules
 from stepsize.errors import InputError, ScheduleSyntaxError, TaskError, UnknownNameError
@@ -292,9 +292,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 
 def test_a_factory_without_the_number_is_found_out_before_the_first_update() -> None:
     def make(params: Iterable[Any], lr: float) -> Optimizer:
-        made = SGD(params, lr)
-        del made.param_groups[0]["weight_decay"]
-        return made
+        return Rprop(params, lr)
 
     seen: list[int] = []
     with pytest.raises(TaskError, match=r"^weight_decay cannot be set: a parameter group of make has no"):

@@ -153,3 +153,13 @@ def test_importing_the_views_loads_neither_altair_nor_torch() -> None:
     code = "import sys, stepsize.views; print([m for m in ('altair', 'vl_convert', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_name_cannot_end_the_script_that_it_is_in(tmp_path: Path) -> None:
+    name = "</script><script>alert(1)</script>"
+    chart = alt.Chart(alt.InlineData([{"a": 1}]), title=name).mark_point()
+
+    text = save_chart(chart, tmp_path / "a.html").read_text(encoding="utf-8")
+
+    assert name not in text
+    assert "\\u003c/script>" in text

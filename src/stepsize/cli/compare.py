@@ -56,7 +56,7 @@ def command(
         str | None, typer.Option("--batch-sizes", metavar="NUMBERS", help="Compare anew at each; between commas.")
     ] = None,
     trials: Annotated[int, typer.Option("--trials", metavar="N", help="Runs that find the rate of each.")] = 9,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Final runs of each.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Final runs of each.", max=100_000)] = 3,
     target: Annotated[
         float | None,
         typer.Option("--target", metavar="LOSS", help="Tell the steps to this training loss. Default: the median end."),

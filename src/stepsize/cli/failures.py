@@ -50,11 +50,16 @@ def reporting_failures() -> Iterator[None]:
         bad_input = isinstance(error, InputError | DataUnavailableError | MissingExtraError | UnknownStudyError)
         raise typer.Exit(BAD_INPUT if bad_input else FAILED) from None
     except Exception as error:
-        if isinstance(error, typer.Exit) or _is_ours(error):
+        if isinstance(error, typer.Exit):
             raise
         if isinstance(error, OSError) and not task_frames(error):  # a full disk, a folder in the way
             _tell_error(f"a file could not be read or written: {error}")
             raise typer.Exit(FAILED) from None
+        if isinstance(error, MemoryError) and not task_frames(error):
+            _tell_error(f"there is not enough memory: {error}. Ask for fewer steps, runs or members at once")
+            raise typer.Exit(FAILED) from None
+        if _is_ours(error):
+            raise
         messages().print(Text(task_traceback(error).rstrip()), soft_wrap=True)
         _tell_error("the task's own model, loss or data raised this.")
         raise typer.Exit(FAILED) from None

@@ -203,6 +203,7 @@ def view_of(run: Run, task: Task, followed: Followed | None = None) -> RunView:
 
 
 def _marks(horizon: int, count: int) -> list[int]:
+    count = min(count, horizon)
     return sorted({max(1, round(horizon * part / count)) for part in range(1, count + 1)})
 
 

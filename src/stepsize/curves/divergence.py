@@ -12,6 +12,7 @@ __all__ = ["DivergenceRule"]
 _FAR = 20.0  # noise widths above the start: no batch is that unlucky for half a window
 _CLEAR = 3.0  # noise widths above the start that a whole half of a training does not show by chance
 _DESCENTS = 3.0  # how many times over the progress made so far must be lost
+_UNKNOWN = 2_000  # updates, where the horizon is unknown: only the lengths of windows depend on it
 _RELATIVE_FLOOR = 1e-3  # only where noise and progress are both zero: a fully deterministic, flat start
 
 
@@ -23,13 +24,14 @@ class DivergenceRule:
 
     - a loss is not finite; or
     - most of the last w losses exceed L0 + max(20 s, 3 D), w = a tenth of the horizon, within 8 … 200; or
-    - half of the horizon was spent above L0 + 3 s: what a bounded loss does when the model is dead.
+    - half of the horizon was spent above L0 + 3 s: what a bounded loss does when the model is dead. Without a horizon
+      there is no such rule: in a long training the rare losses above the start add up.
 
     Every threshold is a difference of losses in units of their noise or progress, so offset, sign and scale do not
     matter. A single spike never ends a training, nor does a rough start that recovers.
 
     Args:
-        horizon: The number of updates that the training is to have, >= 1.
+        horizon: The number of updates that the training is to have, >= 1; None where it is unknown.
 
     Example:
         >>> rule = DivergenceRule(100)
@@ -38,8 +40,9 @@ class DivergenceRule:
         ['most of the last 10 losses lie above 4.297, far above the start at 2.2']
     """
 
-    def __init__(self, horizon: int) -> None:
+    def __init__(self, horizon: int | None) -> None:
         self._horizon = horizon
+        horizon = horizon or _UNKNOWN
         self._start_steps = int(np.clip(horizon // 20, 5, 20))
         self._start: list[float] = []
         self._recent: deque[float] = deque(maxlen=5)
@@ -82,6 +85,8 @@ class DivergenceRule:
         width = self._window.maxlen or 0
         if 2 * self._high > width:
             return f"most of the last {width} losses lie above {limit:.4g}, far above the start at {self._level:.4g}"
+        if self._horizon is None:
+            return ""
         self._above += loss > self._level + max(_CLEAR * self._noise, _RELATIVE_FLOOR * abs(self._level))
         if self._above > max(self._horizon // 2, 20):
             return f"half of the horizon was spent above the start at {self._level:.4g}"

@@ -8,6 +8,8 @@ from stepsize.schedules.shapes import Array
 
 __all__ = ["rate_table"]
 
+_MOST = 50_000_000
+
 
 def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     """Return the rate of each update, and behind them the one that is held from then on.
@@ -34,4 +36,7 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     count = schedule.length if steps is None else steps
     if count is None:
         raise InputError("steps", None, "must be given for a schedule without an end")
+    if count > _MOST:
+        remedy = "Give the steps of the training, or call the schedule in a function of your own"
+        raise InputError("steps", count, f"must be at most {_MOST:,}, which a table holds", remedy)
     return peak * schedule(range(count + 1))

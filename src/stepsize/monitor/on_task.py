@@ -19,13 +19,12 @@ from stepsize.monitor.guarding.journal import Entry
 from stepsize.monitor.reporting import Report
 from stepsize.monitor.watching import Watch, watch
 from stepsize.training.batches import Stream, to_device
+from stepsize.training.border import undisturbed
 from stepsize.training.calling import judged
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.loop import check_lr
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
@@ -112,13 +111,8 @@ def watch_task(
     """
     check_lr("lr", lr)
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
-    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
-    try:
-        with isolated_rng(setting.seed):
-            return _Watched(task, setting, guarded, watcher, (store, name)).run()
-    finally:
-        for position in positions:
-            position.restore()
+    with undisturbed(task, setting.seed):
+        return _Watched(task, setting, guarded, watcher, (store, name)).run()
 
 
 class _Watched:

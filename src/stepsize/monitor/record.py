@@ -38,7 +38,6 @@ GLOBAL = {
 """The signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
 _FIRST = 12  # losses from which the start is read
-_UNKNOWN_HORIZON = 2_000  # updates: only how long a window the rule of divergence looks at depends on it
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Record:
         self.told: deque[Point] | None = None
         self.first: list[float] = []
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
-        self.divergence = DivergenceRule(self.facts.steps or _UNKNOWN_HORIZON)
+        self.divergence = DivergenceRule(self.facts.steps)
 
     def add_loss(self, step: int, loss: float) -> None:
         """Take the training loss of a step."""

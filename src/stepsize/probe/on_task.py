@@ -11,7 +11,7 @@ from torch import Tensor
 from stepsize.errors import TaskError
 from stepsize.probe.range_test import DEFAULT_RANGE, RangeTest, check_range_test, range_test_around
 from stepsize.probe.reach import Reach
-from stepsize.training.rng import isolated_rng
+from stepsize.training.border import undisturbed
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 
@@ -48,7 +48,7 @@ def range_test_task(
         'clear'
     """
     seed = task.seed if seed is None else seed
-    with isolated_rng(seed):
+    with undisturbed(task, seed):
         stepper = Stepper(task, 1e-3, task.horizon)
 
         def step(batches: list[Any]) -> Tensor:

@@ -22,6 +22,7 @@ from stepsize.probe.ramp import Ramp, run_ramp
 from stepsize.probe.rates import as_optimizers
 from stepsize.probe.reach import Reach, reach
 from stepsize.probe.stepper import Batches, ControlledStep
+from stepsize.training.binding import other_writer
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.views import Chart, RangeTestView, range_test_chart
@@ -241,7 +242,7 @@ def range_test_around(
     """
     began = time.perf_counter()
     feed = Batches(batches)
-    with _restoring(around, batches, spill) as snapshot:
+    with other_writer(optimizers), _restoring(around, batches, spill) as snapshot:
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, snapshot, seed)
         try:

@@ -46,7 +46,10 @@ def from_json(document: Mapping[str, Any]) -> Schedule:
         raise InputError("document", keys, "must be an object with the keys 'schema' and 'schedule', and no other")
     if document["schema"] != SCHEMA:
         raise InputError("schema", document["schema"], f"must be {SCHEMA}", "A newer stepsize may have written it")
-    return Schedule(_node(document["schedule"]))
+    try:
+        return Schedule(_node(document["schedule"]))
+    except RecursionError:
+        raise InputError("schedule", "hundreds of parts within parts", "must not be nested so deeply") from None
 
 
 def _node(content: Any, name: str = "schedule") -> Node:

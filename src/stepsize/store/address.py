@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from stepsize.errors import InputError, MissingExtraError
 __all__ = ["Address", "as_address", "as_json", "engine_for"]
 
 _POSTGRES = "postgres", "postgresql", "postgresql+psycopg"
+_MEANT = re.compile(r"(postgres(?:ql)?(?:\+\w+)?|sqlite|mysql)\s*(?::|//)", re.IGNORECASE)
 _FORMS = "Give a path such as stepsize.db, or postgresql://user:password@host/database"
 # A client whose machine loses power holds its lock no longer than a minute; the server's own default is two hours.
 _KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
@@ -81,6 +83,11 @@ def as_address(where: str | Path) -> Address:
         'postgresql://ann@db.example.org/lab'
     """
     text = str(where)
+    if "\0" in text:
+        raise InputError("where", text, "must not hold a null character", _FORMS)
+    meant = _MEANT.match(text)
+    if meant is not None and "://" not in text:  # a URL with a typing error: it is not shown, for its password
+        raise InputError("where", f"{meant[1]}:…", "must be a database URL with '://'", _FORMS)
     if isinstance(where, Path) or "://" not in text:
         return _file(text)
     scheme = text.partition("://")[0]
@@ -181,5 +188,8 @@ def _begin(connection: Connection) -> None:
 def _file(text: str) -> Address:
     if not text or text == ":memory:" or text.startswith("file:"):
         raise InputError("where", text, "must be a file on disk: what is in memory ends with the process", _FORMS)
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise InputError("where", text, "must not begin with the home of somebody who has none", _FORMS) from None
     return Address(URL.create("sqlite", database=str(path)), path)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from stepsize.errors import StepsizeError, StoreCorruptError, StoreError, StoreLockedError, StoreReadOnlyError
 from stepsize.store.address import Address
 
-__all__ = ["guarded"]
+__all__ = ["guarded", "understood"]
 
 _LOCKED = "is locked by another program that writes to it; wait until it is done, or use another store"
 _READ_ONLY = "may not be written; give a store where you may write, or change its permissions"
@@ -43,6 +43,8 @@ _POSTGRES = {
     "XX001": (StoreCorruptError, "is damaged; ask whoever runs the server"),  # data_corrupted
 }
 
+_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 
 @contextmanager
 def guarded(address: Address) -> Iterator[None]:
@@ -50,6 +52,8 @@ def guarded(address: Address) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if _was_interrupted(error):
+            raise KeyboardInterrupt from None
         raise _translated(address, error) from error
     except (sqlite3.Error, SQLAlchemyError) as error:
         raise StoreError(f"{address} failed: {_first_line(address, error)}") from error
@@ -59,6 +63,27 @@ def guarded(address: Address) -> Iterator[None]:
         raise StoreError(f"{address} failed: {error.strerror or error}") from error
     except json.JSONDecodeError as error:
         raise StoreCorruptError(f"{address} {_CORRUPT}") from error
+
+
+@contextmanager
+def understood(address: Address) -> Iterator[None]:
+    """Turn what goes wrong in reading rows into a StoreCorruptError: cells that stepsize never wrote."""
+    try:
+        yield
+    except (StepsizeError, json.JSONDecodeError):
+        raise
+    except _UNREADABLE as error:
+        told = f"{type(error).__name__}: {_first_line(address, error)}"
+        raise StoreCorruptError(f"{address} holds a value that stepsize did not write ({told})") from error
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C came while the database was at work, which tells of it as an error of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _translated(address: Address, error: DBAPIError) -> StoreError:

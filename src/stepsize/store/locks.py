@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, text
 
-from stepsize.errors import StoreLockedError
+from stepsize.errors import StoreError, StoreLockedError
 from stepsize.store.address import Address
 
 if sys.platform == "win32":
@@ -25,6 +26,7 @@ else:
 __all__ = ["FileLock", "Lock", "ServerLock", "file_lock_held", "server_lock_held"]
 
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PATIENCE = 2.0
 """So many seconds a server may take to notice that a writer was killed."""
 
@@ -69,9 +71,11 @@ class FileLock:
             if str(path) in cls._held:  # and our own must not be opened: closing it would give the lock back
                 return True
             try:
-                file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return False
+                file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY | os.O_CLOEXEC | _NO_LINK)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):
+                    return False
+                raise
             try:
                 return not _locked(file, shared=True)
             finally:
@@ -90,7 +94,12 @@ class FileLock:
 
     def _acquire(self, address: Address, study: str) -> int:
         while True:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o644)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise StoreError(f"the lock {self._path} is a link, which was left as it is; take it away") from None
             try:
                 if not _locked(file):
                     holder = os.read(file, 200).decode(errors="replace").strip()

@@ -13,6 +13,7 @@ from stepsize.store.records import Arrays
 __all__ = ["pack_arrays", "unpack_arrays"]
 
 _LEVEL = 1  # of zlib: the quickest, which leaves two thirds of typical signals
+_MOST_BYTES = 1 << 28  # unpacked: a hundred times what a write of signals takes
 _HEAD = 4  # bytes of the length of the head
 
 
@@ -46,9 +47,14 @@ def unpack_arrays(packed: bytes) -> dict[str, tuple[NDArray[np.int64] | NDArray[
         ValueError: If the bytes are no such arrays.
     """
     try:
-        whole = zlib.decompress(packed)
+        if not isinstance(packed, bytes | memoryview):  # a cell that was edited; bytes(2**62) would ask for as many
+            raise TypeError(f"a payload must be bytes, not {type(packed).__name__}")
+        unpacking = zlib.decompressobj()
+        whole = unpacking.decompress(packed, _MOST_BYTES)
     except zlib.error as error:
         raise ValueError(str(error)) from error
+    if not unpacking.eof:
+        raise ValueError("it is cut off, or unpacks to more than signals ever take")
     at = _HEAD + int.from_bytes(whole[:_HEAD], "little")
     found: dict[str, tuple[NDArray[np.int64] | NDArray[np.float64], ...]] = {}
     for name, several in json.loads(whole[_HEAD:at]):

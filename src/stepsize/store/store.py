@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, distinct, func, select
 from stepsize.errors import DataUnavailableError, InputError, StoreCorruptError, StoreReadOnlyError, UnknownStudyError
 from stepsize.store import schema
 from stepsize.store.address import Address, as_address, engine_for
-from stepsize.store.failures import guarded
+from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
 from stepsize.store.packing import unpack
 from stepsize.store.parcels import unpack_arrays
@@ -95,13 +95,13 @@ class Store:
         """Return the study of that name; None where there is none."""
         with self._reading() as connection:
             row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).first()
-        return None if row is None else study_of(row)
+            return None if row is None else study_of(row)
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return all studies, the oldest first."""
         with self._reading() as connection:
             rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).all()
-        return tuple(map(study_of, rows))
+            return tuple(map(study_of, rows))
 
     def trials(self, name: str) -> tuple[Trial, ...]:
         """Return the trials of a study by number, also those without a run; raises UnknownStudyError."""
@@ -124,7 +124,7 @@ class Store:
             rows = connection.execute(select(RUNS).where(RUNS.c.study == study).order_by(RUNS.c.position)).all()
             curves = self._curves(connection, study)
             evaluations = _evaluations(connection, study)
-        return tuple(run_of(row, trials, curves.get(row.id), evaluations.get(row.id, ())) for row in rows)
+            return tuple(run_of(row, trials, curves.get(row.id), evaluations.get(row.id, ())) for row in rows)
 
     def _curves(self, connection: Connection, study: int) -> dict[int, Curve]:
         query = select(CURVES).join(RUNS, RUNS.c.id == CURVES.c.run)
@@ -133,7 +133,7 @@ class Store:
         for row in connection.execute(query):
             try:
                 found[row.run] = unpack({str(name): value for name, value in row._mapping.items()})
-            except (TypeError, ValueError) as error:
+            except (AssertionError, LookupError, TypeError, ValueError) as error:
                 raise StoreCorruptError(f"{self.where}: the {LOSSES} curve of run {row.run} is damaged") from error
         return found
 
@@ -142,14 +142,14 @@ class Store:
         with self._reading() as connection:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
             rows = connection.execute(query).all()
-        return tuple(map(finding_of, rows))
+            return tuple(map(finding_of, rows))
 
     def watched(self, name: str) -> WatchRecord | None:
         """Return how far a watched training is; None where nothing was written yet. Raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(WATCHES).where(WATCHES.c.study == self._id(connection, name))
             row = connection.execute(query).first()
-        return None if row is None else watch_of(row)
+            return None if row is None else watch_of(row)
 
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
         """Return the signals of a watched training in the order of writing; raises UnknownStudyError.
@@ -162,8 +162,8 @@ class Store:
             wanted = SIGNALS.c.study == self._id(connection, name), SIGNALS.c.position > after
             rows = connection.execute(select(SIGNALS).where(*wanted).order_by(SIGNALS.c.position)).all()
         try:
-            return tuple(SignalsRecord(row.position, row.kind, unpack_arrays(bytes(row.payload))) for row in rows)
-        except (TypeError, ValueError) as error:
+            return tuple(SignalsRecord(row.position, row.kind, unpack_arrays(row.payload)) for row in rows)
+        except (AssertionError, TypeError, ValueError) as error:
             raise StoreCorruptError(f"{self.where}: the signals of study '{name}' are damaged") from error
 
     def being_written(self, name: str) -> bool:
@@ -210,7 +210,7 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with guarded(self.address), self._engine.connect() as connection:
+        with guarded(self.address), understood(self.address), self._engine.connect() as connection:
             yield connection
 
     @contextmanager

@@ -8,10 +8,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from stepsize.errors import InputError, TaskError
 
-__all__ = ["Stream", "TensorBatches", "count_examples", "first_tensor", "map_tensors", "to_device"]
+__all__ = [
+    "Stream",
+    "TensorBatches",
+    "count_examples",
+    "first_tensor",
+    "holds_non_finite",
+    "length_of",
+    "map_tensors",
+    "part_of",
+    "to_device",
+]
+
+_PART_SEED = 20_240  # of the part of unseen data that judges short runs: one for all runs, whatever their seed
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,53 @@ class Stream:
         raise TaskError(self._argument, type(self._source).__name__, "must yield at least one batch")
 
 
+def length_of(source: Any) -> int | None:
+    """Return how many batches ``source`` holds; None where it does not say, as a loader over an endless data set."""
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def part_of(source: Any, examples: int) -> Any:
+    """Return a random part of ``source`` of at least ``examples``, in whole batches, the same part each time.
+
+    Unseen data are often sorted, by class or by time, so that the first of them are no sample. Where single examples
+    or batches cannot be reached by number (a stream, a loader with a sampler of its own) all of it is returned, and
+    whoever reads it stops early.
+    """
+    random = torch.Generator().manual_seed(_PART_SEED)
+    if isinstance(source, TensorBatches):
+        if examples >= len(source.tensors[0]):
+            return source  # in the order of a full evaluation, to the last bit
+        chosen = torch.randperm(len(source.tensors[0]), generator=random)[: _whole(examples, source.batch_size)]
+        return TensorBatches(tuple(t[chosen.to(t.device)] for t in source.tensors), source.batch_size, shuffle=False)
+    if isinstance(source, DataLoader) and isinstance(source.sampler, SequentialSampler) and source.batch_size:
+        if examples >= len(source.sampler):
+            return source
+        order = torch.randperm(len(source.sampler), generator=random)[: _whole(examples, source.batch_size)]
+        return _loader_over(source, Subset(source.dataset, order.tolist()))
+    if isinstance(source, list | tuple):
+        return [source[place] for place in torch.randperm(len(source), generator=random).tolist()]
+    return source
+
+
+def _whole(examples: int, size: int) -> int:
+    return -(-examples // size) * size
+
+
+def _loader_over(loader: DataLoader[Any], data: Subset[Any]) -> DataLoader[Any]:
+    return DataLoader(
+        data,
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+
+
 def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Return ``tree`` with ``change`` applied to each tensor in its tuples, lists and mappings."""
     if isinstance(tree, Tensor):
@@ -110,6 +170,19 @@ def first_tensor(tree: Any) -> Tensor | None:
     if isinstance(tree, list | tuple):
         return next((found for part in tree if (found := first_tensor(part)) is not None), None)
     return None
+
+
+def holds_non_finite(batch: Any) -> bool:
+    """Return whether a floating-point tensor of ``batch`` holds NaN or infinity."""
+    found: list[Tensor] = []
+
+    def collect(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            found.append(tensor)
+        return tensor
+
+    map_tensors(batch, collect)
+    return bool(found)
 
 
 def count_examples(batch: Any) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, final, get_args
 from weakref import WeakKeyDictionary, ref
@@ -17,15 +18,18 @@ from stepsize.errors import InputError
 from stepsize.schedules import Clock, Course, Schedule, parse
 from stepsize.schedules.units import Duration
 from stepsize.training.courses import Courses, SavedCourses
-from stepsize.training.group_values import GroupValues
+from stepsize.training.group_values import Added, GroupValues
 from stepsize.training.wrapped import bare_optimizer, runs_step_hooks
 
-__all__ = ["Bound", "Counts", "OnChange", "bind"]
+__all__ = ["Added", "Bound", "Counts", "OnChange", "bind", "other_writer"]
 
 OnChange = Literal["error", "continue", "restart"]
 Counts = Literal["updates", "calls"]
 _SCHEMA = 1  # of the state; raised when an old reader would misread a new one
 _FIELDS = ("schema", "step", "stepped", "asked", "course")
+_SHOWN = ("last_epoch", "_step_count", "_last_lr")  # in the state, for who reads them
+_PAUSED: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
+_IDLE = 20  # calls of .step() without any update that was seen: a gradient scaler skips fewer at its start
 _DRIVEN: WeakKeyDictionary[Optimizer, ref[Bound]] = WeakKeyDictionary()
 
 
@@ -39,6 +43,7 @@ def bind(
     clock: Clock | None = None,
     on_change: OnChange = "error",
     counts: Counts = "updates",
+    added: Added = "peak",
 ) -> Bound:
     """Let an optimizer follow a schedule: update number t of group g is made at the rate peak_g · f(t).
 
@@ -52,6 +57,10 @@ def bind(
     count, and neither how often nor where ``.step()`` is called changes any rate: frameworks may call it per update,
     per epoch or once a process. It only shows the next rates in the groups, for loggers. (Fused optimizers skip inside
     their kernel: one number is read from the device after each update that a ``GradScaler`` makes with them.)
+
+    One writes the rate: this. A rate that somebody else wrote into a group (another scheduler, ``group["lr"] = …``) is
+    overwritten, which a warning tells once. :meth:`Bound.scale` changes the rate for good, :meth:`Bound.suspend` lets
+    somebody else write for a while. A group's ``lr_scale`` (timm's decay by layers) multiplies its rate.
 
     Several optimizers share one clock. It counts rounds: a round ends when all have made an update, when one is about
     to make its second, or with ``.step()``, which is then to be called once an iteration or never.
@@ -74,6 +83,8 @@ def bind(
         counts: ``"updates"``, as above, or ``"calls"``: each ``.step()`` advances by one, as in torch. For optimizers
             that do not run torch's hooks, and for steps that are compiled as a whole or replayed from a captured graph
             (with their ``lr`` in a tensor, which is filled in place).
+        added: What the ``lr`` of a group is that is added later without an ``initial_lr``: its ``"peak"``, or its
+            ``"present"`` rate, from which its peak follows.
 
     Returns:
         The scheduler, with the rates of its first update written.
@@ -95,14 +106,18 @@ def bind(
         (4, [0.0854])
     """
     optimizers = _optimizers(optimizer, counts)
-    for name, given, known in (("on_change", on_change, get_args(OnChange)), ("counts", counts, get_args(Counts))):
+    for name, given, known in (
+        ("on_change", on_change, get_args(OnChange)),
+        ("counts", counts, get_args(Counts)),
+        ("added", added, get_args(Added)),
+    ):
         if given not in known:
             raise InputError(name, given, f"must be one of: {', '.join(known)}")
     everyone = [(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
     own = {everyone[_group_number(i, len(everyone))]: _course("groups", each) for i, each in (groups or {}).items()}
     courses = Courses(_course("schedule", schedule), own).settled(steps, clock)
     courses.check()
-    values = GroupValues(optimizers, courses, None if lr is None else _peaks(lr, optimizers))
+    values = GroupValues(optimizers, courses, None if lr is None else _peaks(lr, optimizers), added)
     return Bound(optimizers, courses, values, on_change, counts)
 
 
@@ -137,11 +152,14 @@ class Bound(LRScheduler):
         self._values = values
         self._step = 0
         self._stepped: set[int] = set()  # the optimizers that have made update number _step, until all have
-        self._warned = self._disturbed = False
-        self._shown: list[tuple[dict[str, Any], Any]] = []  # the groups, and the rates that were left in them
+        self._warned = False
+        self._told: set[str] = set()  # what was warned of, besides
+        self._seen = False  # whether an update ever was
+        self._loaded = False  # whether an optimizer's state was loaded since
+        self._suspended = 0
         self._follow(courses)
         values.install()
-        self._write(0)
+        values.write(0)
         self._attach()
 
     # ------------------------------------------------------------ the training
@@ -150,24 +168,32 @@ class Bound(LRScheduler):
         """Show the next rates in the groups; end the round of several optimizers; with ``counts="calls"`` count one.
 
         Args:
-            epoch: Not taken: a schedule is a function of the clock, which a state sets.
+            epoch: With ``counts="calls"`` what the clock is set to, as in torch. Else not taken: updates are counted.
 
         Raises:
-            InputError: If ``epoch`` is given, or this was released.
+            InputError: If ``epoch`` is given where updates are counted, or this was released.
         """
-        if epoch is not None:
+        if epoch is not None and (self.counts == "updates" or not isinstance(epoch, int) or epoch < 0):
             remedy = "Use bound.load_state_dict({**bound.state_dict(), 'step': …}) to go to another step"
             raise InputError("epoch", epoch, "must be left out of .step()", remedy)
         if self.released:
             raise InputError("bound", "a released one", "drives no optimizer any more", "Bind the schedule again")
         self._step_count += 1
+        if self._suspended:
+            return
         if self.counts == "calls":
-            self._step += 1
+            self._step = self._step + 1 if epoch is None else epoch
             self._warn_behind_the_end(self._step - 1)
         elif self._stepped:
             self._end_round()
-        self._notice()
-        self._write(self._step)
+        elif not self._seen and self._step_count > _IDLE:
+            self._warn_once(
+                "idle",
+                f".step() was called {self._step_count - 1} times, and no update was seen: the schedule stays at "
+                "its start. Bind the optimizer whose own .step() makes the updates (inside a wrapper, the base "
+                "optimizer), or pass counts='calls'",
+            )
+        self._values.write(self._step)
 
     def release(self) -> None:
         """Let go of the optimizers, at their present rates; a second time does nothing."""
@@ -178,6 +204,60 @@ class Bound(LRScheduler):
         for optimizer in self.optimizers:
             if _driver(optimizer) is self:
                 del _DRIVEN[optimizer]
+
+    def scale(self, factor: float, group: int | None = None) -> None:
+        """Multiply the peak rate of all groups, or of one, from here on: what ``group["lr"] *= factor`` cannot do.
+
+        Peaks stand in the groups as ``initial_lr``, so they travel with the optimizer's state.
+
+        Args:
+            factor: By what, finite and > 0.
+            group: The number of a group, counted over all optimizers; None takes all.
+
+        Raises:
+            InputError: If an argument breaks its rule; nothing is changed then.
+
+        Example:
+            >>> import torch
+            >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
+            >>> bound = bind("linear", optimizer, steps=10)
+            >>> bound.scale(0.5)
+            >>> bound.base_lrs, bound.get_last_lr()
+            ([0.05], [0.05])
+        """
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
+            raise InputError("factor", factor, "must be a finite number > 0")
+        count = sum(len(optimizer.param_groups) for optimizer in self.optimizers)
+        if group is not None:
+            _group_number(group, count, "group")
+        self._values.scale(float(factor), group)
+        self._values.forget_written()
+        self._values.write(self._step)
+
+    @contextmanager
+    def suspend(self) -> Iterator[None]:
+        """Neither write nor count within the block: for a rate finder, or whatever else sets rates for a while.
+
+        Behind it the rates are written again that the schedule was at.
+
+        Example:
+            >>> import torch
+            >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
+            >>> bound = bind("linear", optimizer, steps=10)
+            >>> with bound.suspend():
+            ...     optimizer.param_groups[0]["lr"] = 3.0
+            ...     _ = optimizer.step()
+            >>> bound.last_epoch, bound.get_last_lr()
+            (0, [0.1])
+        """
+        self._suspended += 1
+        try:
+            yield
+        finally:
+            self._suspended -= 1
+            if not self._suspended and not self.released:
+                self._values.forget_written()
+                self._values.write(self._step)
 
     @property
     def multiplier(self) -> float:
@@ -202,45 +282,26 @@ class Bound(LRScheduler):
         return self._courses.main
 
     def _before(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        if self._suspended:
+            return
         step = self._step
         if step >= self._end:
             self._warn_behind_the_end(step)
-        self._notice()
-        self._write(step)
-
-    def _write(self, step: int) -> None:
         self._values.write(step)
-        if not self._disturbed and self.counts == "updates":
-            self._shown = [(group, group["lr"]) for each in self.optimizers for group in each.param_groups]
-
-    def _notice(self) -> None:
-        """Tell once of somebody else who set a rate since the last update: this schedule sets it back."""
-        if self._disturbed:
-            return
-        groups = [group for each in self.optimizers for group in each.param_groups]
-        for (group, rate), now in zip(self._shown, groups, strict=False):
-            if group is now and group["lr"] is not rate and group["lr"] != rate:  # not one that was loaded or exchanged
-                self._disturbed = True
-                warnings.warn(
-                    f"something else set a learning rate to {float(group['lr']):.3g} where the bound schedule had "
-                    f"{float(rate):.3g}, and the schedule sets it back. Let one of them set it: release this one, "
-                    "or scale its rates by bound.multiplier or the groups' initial_lr",
-                    UserWarning,
-                    stacklevel=5,
-                )
-                return
 
     def _after(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        if not _skipped(optimizer):
+        if not self._suspended and not _skipped(optimizer):
             self._step += 1
+            self._seen = True
 
     def _before_one_of_several(self, index: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if index in self._stepped:
+        if index in self._stepped and not self._suspended:
             self._end_round()
         self._before(optimizer, args, kwargs)
 
     def _after_one_of_several(self, index: int, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        if not _skipped(optimizer):
+        if not self._suspended and not _skipped(optimizer):
+            self._seen = True
             self._stepped.add(index)
             if len(self._stepped) == len(self.optimizers):
                 self._end_round()
@@ -259,6 +320,22 @@ class Bound(LRScheduler):
                 stacklevel=4,  # whoever calls optimizer.step()
             )
 
+    def _overwritten(self, where: str, found: object, wrote: object) -> None:
+        if self._suspended or any(_PAUSED.get(optimizer) for optimizer in self.optimizers):
+            return
+        self._warn_once(
+            "writer",
+            f"{where} had the rate {found:.6g} where the schedule had written {wrote:.6g}: that is overwritten, now "
+            "and at every update. To change the rate for good call bound.scale(factor), or bind(..., lr=...); to lower "
+            "it on a plateau take stepsize.Plateau(bound) instead of ReduceLROnPlateau; to join schedules take .then() "
+            "or *; to let something else set it for a while (a rate finder) use 'with bound.suspend():'",
+        )
+
+    def _warn_once(self, what: str, text: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(text, UserWarning, stacklevel=4)
+
     # ------------------------------------------------------------- the state
 
     def state_dict(self) -> dict[str, Any]:
@@ -274,6 +351,9 @@ class Bound(LRScheduler):
             "stepped": sorted(self._stepped),
             "asked": self._asked.to_text(),
             "course": self._courses.to_text() if changed else None,
+            "last_epoch": self._step,  # as torch's schedulers have them, for who reads them; loading does not
+            "_step_count": self._step + 1,
+            "_last_lr": [float(rate) for rate in self.get_lr()],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any], on_change: OnChange | None = None) -> None:
@@ -307,13 +387,14 @@ class Bound(LRScheduler):
         else:
             step, stepped, courses = 0, set(), self._asked
         self._follow(courses)
-        self._shown = []
         self._step, self._stepped, self._warned = step, stepped, False
-        # Otherwise the next update writes, and until then the groups show what the optimizer's own state says.
-        if self.counts == "calls":
+        # Otherwise the next update writes, and until then the groups show what the optimizer's own state says: but for
+        # a new one, which has shown its first rates.
+        if self.counts == "calls" or not (self._seen or self._loaded or self._step_count > 1):
             self._values.write(step)
 
     def _follow(self, courses: Courses) -> None:
+        self._values.overwritten = self._overwritten
         self._values.follow(courses)
         self._courses = courses
         length = courses.length
@@ -375,20 +456,63 @@ class Bound(LRScheduler):
                 after = partial(self._after_one_of_several, index) if several else self._after
                 self._handles.append(optimizer.register_step_pre_hook(before))
                 self._handles.append(optimizer.register_step_post_hook(after))
-            else:  # a loaded optimizer shows the rates of its own state
-                self._handles.append(optimizer.register_load_state_dict_post_hook(self._after_load))
+            else:
+                self._handles.append(_Adding(optimizer, self))
+            # A loaded optimizer shows the rates of its own state.
+            self._handles.append(optimizer.register_load_state_dict_post_hook(self._after_load))
 
     def _after_load(self, _: Optimizer) -> None:
-        self._values.write(self._step)
+        self._loaded = True
+        if self.counts == "updates":
+            self._values.forget_written()
+        elif not self._suspended:
+            self._values.write(self._step)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_handles", "_shown")}
+        return {key: value for key, value in vars(self).items() if key != "_handles"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._handles, self._shown = [], []
+        self._handles = []
         if not self.released:  # optimizers are copied without their hooks
             self._attach()
+
+
+class _Adding:
+    """Writes the rates at once where a group is added, for clocks that no hook of an update drives."""
+
+    def __init__(self, optimizer: Optimizer, bound: Bound) -> None:
+        self._optimizer = ref(optimizer)
+        alive, add = self._optimizer, type(optimizer).add_param_group
+
+        def added(group: dict[str, Any]) -> None:
+            found = alive()
+            assert found is not None
+            add(found, group)
+            if not bound._suspended:
+                bound._values.write(bound._step)
+
+        optimizer.add_param_group = added  # type: ignore[method-assign, assignment]
+
+    def remove(self) -> None:
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            vars(optimizer).pop("add_param_group", None)
+
+
+@contextmanager
+def other_writer(optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Let another part of this package write the rates of ``optimizers`` within the block, without a warning."""
+    for optimizer in optimizers:
+        _PAUSED[optimizer] = _PAUSED.get(optimizer, 0) + 1
+    try:
+        yield
+    finally:
+        for optimizer in optimizers:
+            _PAUSED[optimizer] -= 1
+            bound = _driver(optimizer)
+            if bound is not None:
+                bound._values.forget_written()
 
 
 def _optimizers(optimizer: object, counts: object) -> list[Optimizer]:
@@ -434,9 +558,9 @@ def _course(argument: str, value: object) -> Course:
     return Course(value)
 
 
-def _group_number(index: object, count: int) -> int:
+def _group_number(index: object, count: int, argument: str = "groups") -> int:
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
-        raise InputError("groups", index, f"must have numbers of parameter groups as keys: 0 to {count - 1}")
+        raise InputError(argument, index, f"must have numbers of parameter groups as keys: 0 to {count - 1}")
     return index
 
 
@@ -461,7 +585,7 @@ def _rate(value: object) -> float:
 
 
 def _checked_state(state: object, optimizers: int) -> tuple[int, set[int]]:
-    if not isinstance(state, Mapping) or set(state) != set(_FIELDS):
+    if not isinstance(state, Mapping) or not set(_FIELDS) <= set(state) <= {*_FIELDS, *_SHOWN}:
         found = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         remedy = "To go on from another scheduler's: {**bound.state_dict(), 'step': updates made}"
         raise InputError("state_dict", found, f"must be what a Bound saved: {', '.join(_FIELDS)}", remedy)

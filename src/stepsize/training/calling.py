@@ -19,6 +19,7 @@ class Call:
     - One whose ``step`` has a parameter ``loss`` gets the mean loss of the update's batches, a tensor without a graph.
     - One whose ``step`` has a parameter ``look`` gets a function that returns this loss at the present weights, without
       gradients and with the same dropout.
+    - One whose ``step`` needs a ``closure`` (L-BFGS) gets one that makes the backward passes again.
 
     Args:
         optimizer: Any.
@@ -29,6 +30,7 @@ class Call:
         parameters = inspect.signature(type(optimizer).step).parameters
         self.takes_loss = "loss" in parameters
         self.takes_look = "look" in parameters
+        self.takes_closure = "closure" in parameters and parameters["closure"].default is inspect.Parameter.empty
 
     def arguments(self, loss: Tensor, look: Callable[[], Tensor]) -> dict[str, Any]:
         """Return the arguments of this update."""

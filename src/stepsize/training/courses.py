@@ -242,7 +242,7 @@ def _parsed(argument: str, text: object) -> dict[Key, Mapping[str, Any]]:
     try:
         content = json.loads(text) if isinstance(text, str) else None
         found = {_key(name): document for name, document in content.items()} if isinstance(content, dict) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
     if _MAIN not in found or not all(isinstance(document, dict) for document in found.values()):
         raise InputError(argument, text, "must be a text that a Bound wrote into its state")

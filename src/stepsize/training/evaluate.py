@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stepsize.errors import TaskError
-from stepsize.training.batches import count_examples, to_device
+from stepsize.training.batches import count_examples, length_of, part_of, to_device
+from stepsize.training.losses import LossFormError
 from stepsize.training.position import DataPosition
 from stepsize.training.rng import RngState
 from stepsize.training.runs import Evaluation
 from stepsize.training.task import Task
+from stepsize.training.unlearnable import left_out
 
-__all__ = ["Evaluated", "autocast", "evaluate"]
+__all__ = ["Evaluated", "autocast", "bounded", "evaluate"]
+
+_MOST_BATCHES = 10_000  # of unseen data that do not say how many they are: such data may be endless
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation, and the number of examples that it took."""
+    """An evaluation, and the number of examples that it took.
+
+    Attributes:
+        evaluation: Loss and metrics; the loss is NaN where the model has none in eval mode and a metric judges.
+        examples: How many there were.
+        has_loss: Whether the model has a loss in eval mode.
+    """
 
     evaluation: Evaluation
     examples: int
+    has_loss: bool = True
 
 
 def autocast(task: Task) -> AbstractContextManager[Any]:
@@ -35,58 +48,109 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(task.device or "cpu").type, dtype=dtype)
 
 
+def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
+    """Yield the batches of ``source``, of which there must be an end.
+
+    Raises:
+        TaskError: If it does not say how many batches it has, and yields more than 10,000.
+    """
+    told = length_of(source) is not None
+    for number, batch in enumerate(source):
+        if not told and number == _MOST_BATCHES:
+            raise TaskError(
+                argument,
+                f"more than {_MOST_BATCHES:,} batches of a {type(source).__name__} without a length",
+                "must end",
+                "Give a list of batches, or an object whose len() says how many there are",
+            )
+        yield batch
+
+
 def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = None) -> Evaluated:
     """Return the mean loss and metrics of ``model`` on the task's unseen data, weighted by batch length.
 
     What it draws from the random generators and the data is put back, so that looking does not change a training.
+    A batch without a finite loss for the untrained model either (all its labels are ignored, say) does not count.
 
     Args:
         task: Its ``val``, loss and metrics are used; ``val`` must be given.
         model: Put into eval mode meanwhile; its own modes come back after it.
         step: The number of updates that the model has had, for the record.
-        examples: How many examples to take, from the first, rounded up to whole batches; None takes all.
+        examples: How many examples to take, rounded up to whole batches; None takes all. They are a random part, the
+            same each time, where the data can be reached by number, else the first.
 
     Returns:
         The evaluation and the number of examples behind it.
 
     Raises:
-        TaskError: If ``val`` yields no batch.
+        TaskError: If ``val`` yields no batch, or does not end.
     """
     assert task.val is not None
-    device = torch.device(task.device or "cpu")
     modes = {module: module.training for module in model.modules()}
     randomness, position = RngState.take(), DataPosition.take(task.val)
     model.eval()
-    totals: dict[str, Any] = {}
-    seen = 0
     try:
         with torch.no_grad(), autocast(task):
-            for batch in task.val:
-                batch = to_device(batch, device)
-                weight = count_examples(batch)
-                seen += weight
-                _add(totals, "loss", task.compute_loss(model, batch), weight)
-                for name in task.metrics:
-                    _add(totals, name, task.compute_metric(name, model, batch), weight)
-                if examples is not None and seen >= examples:
-                    break
+            sums = _pass_over(task, model, examples)
+            if math.isnan(float(sums.totals.get("loss", 0.0))) and sums.has_loss:
+                sums = _pass_over(task, model, examples, without_unlearnable=True)
     finally:
         for module, mode in modes.items():
             module.training = mode
         position.restore()
         randomness.restore()
-    if not seen:
+    if not sums.seen:
         raise TaskError("val", type(task.val).__name__, "must yield at least one batch")
-    means = {name: float(total) / seen for name, total in totals.items()}
-    loss = means.pop("loss")
-    return Evaluated(Evaluation(step, loss, means), seen)
+    means = {name: float(total) / max(1, sums.counted) for name, total in sums.totals.items()}
+    loss = means.pop("loss", math.nan)
+    return Evaluated(Evaluation(step, loss, means), sums.seen, sums.has_loss)
 
 
-def _add(totals: dict[str, Any], name: str, value: Any, weight: int) -> None:
-    if isinstance(value, torch.Tensor) and value.ndim:
-        raise TaskError(
-            name, tuple(value.shape), "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()"
-        )
-    # Sums stay on the device in double precision; one transfer at the end.
-    value = value.detach().double() if isinstance(value, torch.Tensor) else float(value)
-    totals[name] = totals.get(name, 0.0) + value * weight
+class _Sums:
+    """Sums of figures over examples; they stay on the device in double precision, for one transfer at the end."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, Any] = {}
+        self.seen = 0
+        self.counted = 0
+        self.has_loss = True
+
+    def add(self, name: str, value: Any, weight: int) -> None:
+        if isinstance(value, Tensor) and value.ndim:
+            raise TaskError(
+                name, tuple(value.shape), "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()"
+            )
+        value = value.detach().double() if isinstance(value, Tensor) else float(value)
+        self.totals[name] = self.totals.get(name, 0.0) + value * weight
+
+
+def _pass_over(task: Task, model: nn.Module, examples: int | None, *, without_unlearnable: bool = False) -> _Sums:
+    device = torch.device(task.device or "cpu")
+    sums = _Sums()
+    assert task.val is not None
+    for number, batch in enumerate(bounded(task.val if examples is None else part_of(task.val, examples))):
+        batch = to_device(batch, device)
+        weight = count_examples(batch)
+        sums.seen += weight
+        loss = _loss(task, model, batch, sums)
+        if without_unlearnable and loss is not None and bool(loss.isnan()) and left_out(task, batch, "val", number):
+            continue
+        sums.counted += weight
+        if loss is not None:
+            sums.add("loss", loss, weight)
+        for name in task.metrics:
+            sums.add(name, task.compute_metric(name, model, batch), weight)
+        if examples is not None and sums.seen >= examples:
+            break
+    return sums
+
+
+def _loss(task: Task, model: nn.Module, batch: Any, sums: _Sums) -> Tensor | None:
+    """Return the loss; None where there is none in eval mode and a metric judges."""
+    try:
+        return task.compute_loss(model, batch)
+    except LossFormError:
+        if task.judge == "loss":
+            raise
+        sums.has_loss = False
+        return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ __all__ = ["GroupValues", "peaks_of"]
 _BLOCK = 1_024  # updates evaluated at once; blocks begin at its multiples, so where a training resumes is no matter
 _UNIT = Peaks(lr=1.0, momentum=0.0, weight_decay=1.0)
 Group = dict[str, Any]
+Added = Literal["peak", "present"]
 
 
 def peaks_of(group: Mapping[str, Any], course: Course, where: str) -> dict[str, float]:
@@ -63,15 +64,28 @@ class GroupValues:
         optimizers: Whose groups.
         courses: What they follow.
         lr: Peak rates, one a group over all optimizers; None takes the groups' own.
+        added: What the rate of a group is that is added later: its ``"peak"``, or its ``"present"`` rate.
+
+    Attributes:
+        multiplier: Of all factors.
+        overwritten: Called where a rate is overwritten that somebody else wrote: with the group's name, what stood
+            there and what had been written.
 
     Raises:
         InputError: If a course does not fit its groups; nothing is changed then.
     """
 
-    def __init__(self, optimizers: Sequence[Optimizer], courses: Courses, lr: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        optimizers: Sequence[Optimizer],
+        courses: Courses,
+        lr: Sequence[float] | None = None,
+        added: Added = "peak",
+    ) -> None:
         self.multiplier = 1.0
+        self.overwritten: Callable[[str, object, object], object] = lambda where, found, wrote: None
         self._courses = courses
-        self._members = [_Members(index, optimizer) for index, optimizer in enumerate(optimizers)]
+        self._members = [_Members(index, optimizer, added) for index, optimizer in enumerate(optimizers)]
         rates = None if lr is None else iter(lr)
         for members in self._members:
             groups = members.optimizer.param_groups
@@ -103,24 +117,55 @@ class GroupValues:
         """Write the values of update number ``step`` into all groups."""
         for members in self._members:
             groups = members.optimizer.param_groups
+            if members.touched(groups):
+                self._tell(members, groups)
             if groups is not members.groups or len(groups) != members.count:
-                members.adopt(self._courses)
+                members.adopt(self._courses, step, self.multiplier)
             try:
                 table = members.only
                 if table is None:
                     members.write(groups, step, self.multiplier)
-                    continue
-                # One schedule of the rate for all groups: what nearly everyone has, so without a call.
-                place = step - table.begin
-                factor = (table.rates[place] if 0 <= place < table.count else table.rate(step)) * self.multiplier
-                for group in groups:
-                    if type(group["lr"]) is float:
-                        group["lr"] = group["initial_lr"] * factor
-                    else:
-                        _put(group, "lr", group["initial_lr"] * factor)
+                else:
+                    # One schedule of the rate for all groups: what nearly everyone has, so without a call.
+                    place = step - table.begin
+                    factor = (table.rates[place] if 0 <= place < table.count else table.rate(step)) * self.multiplier
+                    for group in groups:
+                        if type(group["lr"]) is float:
+                            group["lr"] = group["initial_lr"] * factor
+                        else:
+                            _put(group, "lr", group["initial_lr"] * factor)
             except KeyError:  # a group was exchanged within the list: it does not know its peaks yet
-                members.adopt(self._courses)
+                members.adopt(self._courses, step, self.multiplier)
                 members.write(groups, step, self.multiplier)
+            members.remember(groups)
+
+    def scale(self, factor: float, group: int | None = None) -> None:
+        """Multiply the peak rates of all groups, or of one by its number over all optimizers."""
+        number = 0
+        for members in self._members:
+            members.peaks(self._courses)  # which raises before anything is changed
+            for i, each in enumerate(members.optimizer.param_groups):
+                if group in (None, number):
+                    peak = _given(each, "initial_lr", each["lr"]) * factor
+                    each["initial_lr"] = peak
+                    if i < len(members.known):
+                        members.known[i]["initial_lr"] = peak
+                number += 1
+
+    def forget_written(self) -> None:
+        """Take the rates that stand in the groups as they are, without a word about who wrote them."""
+        for members in self._members:
+            members.remember(members.optimizer.param_groups)
+
+    def _tell(self, members: _Members, groups: list[Group]) -> None:
+        """Say which rate is overwritten; a tensor that was replaced by a number is put back."""
+        for i, (group, (held, value)) in enumerate(zip(groups, members.wrote, strict=False)):
+            found = group["lr"]
+            plain = float(found)
+            if isinstance(held, Tensor) and not isinstance(found, Tensor):
+                group["lr"] = held
+            if value is not None and plain != value:
+                self.overwritten(members.where(i), plain, value)
 
     def rates(self, step: int) -> list[float | Tensor]:
         """Return the rates of update number ``step``, group by group, in the type that each group holds."""
@@ -130,6 +175,7 @@ class GroupValues:
                 members.optimizer.param_groups, members.planned(self._courses), strict=True
             ):
                 lr = _lr(peaks, table.rate(step) * self.multiplier, table.effective_momentum(step))
+                lr *= group.get("lr_scale", 1.0)
                 found.append(torch.full_like(group["lr"], lr) if isinstance(group["lr"], Tensor) else lr)
         return found
 
@@ -141,13 +187,34 @@ class GroupValues:
 class _Members:
     """The groups of one optimizer, and which table each follows."""
 
-    def __init__(self, index: int, optimizer: Optimizer) -> None:
+    def __init__(self, index: int, optimizer: Optimizer, added: Added) -> None:
         self.index = index
         self.optimizer = optimizer
+        self._added = added
         self.known: list[dict[str, float]] = []
+        self.wrote: list[tuple[Any, float | None]]
+        self._written: list[Group] | None
         self.forget()
 
+    def touched(self, groups: list[Group]) -> bool:
+        """Return whether a rate is not what was written: cheap, since a float that nobody wrote is the same object."""
+        if groups is not self._written:
+            return False
+        for group, (held, value) in zip(groups, self.wrote, strict=False):
+            found = group["lr"]
+            if found is not held and (type(found) is not float or found != value):
+                return "initial_lr" in group  # else the group was exchanged: it has rates of its own
+            if value is not None and type(found) is not float and isinstance(found, Tensor) and float(found) != value:
+                return True
+        return False
+
+    def remember(self, groups: list[Group]) -> None:
+        self._written = groups
+        self.wrote = [(lr := group["lr"], lr if type(lr) is float else _readable(lr)) for group in groups]
+
     def forget(self) -> None:
+        self._written = None
+        self.wrote = []  # what stands in each group, and its value where it is known
         self.groups: list[Group] | None = None  # the list whose groups have been looked at; never equal to a new one
         self.count = 0
         self.only: _Table | None = None  # where all groups follow one schedule of the rate, and nothing else moves
@@ -164,8 +231,13 @@ class _Members:
             for i, (group, before) in enumerate(zip(self.optimizer.param_groups, known, strict=False))
         ]
 
-    def adopt(self, courses: Courses) -> None:
+    def adopt(self, courses: Courses, step: int, multiplier: float) -> None:
         groups = self.optimizer.param_groups
+        if self._added == "present":
+            for i in range(len(self.known), len(groups)):
+                factor = self._table(courses.of(self.index, i)).rate(step) * multiplier
+                if "initial_lr" not in groups[i] and factor > 0:
+                    groups[i]["initial_lr"] = float(groups[i]["lr"]) / factor
         peaks = self.peaks(courses)
         for group, own in zip(groups, peaks, strict=True):
             group.update(own)
@@ -176,7 +248,8 @@ class _Members:
             tables.setdefault(id(course), (self._table(course), []))[1].append(i)
         self._lanes = list(tables.values())
         first, _ = self._lanes[0]
-        self.only = first if len(self._lanes) == 1 and first.plain else None
+        scaled = any("lr_scale" in group for group in groups)  # timm's decay of the rate by layers
+        self.only = first if len(self._lanes) == 1 and first.plain and not scaled else None
         self.known, self.groups, self.count = [{**own} for own in peaks], groups, len(groups)
 
     def _table(self, course: Course) -> _Table:
@@ -190,7 +263,8 @@ class _Members:
             chosen = groups if len(indices) == len(groups) else [groups[i] for i in indices]
             factor = table.rate(step) * multiplier
             for group in chosen:
-                _put(group, "lr", _lr(group, factor, table.effective_momentum(step)))
+                scale = group.get("lr_scale", 1.0)
+                _put(group, "lr", _lr(group, factor, table.effective_momentum(step)) * scale)
             if not table.plain:
                 table.write_others(chosen, step, factor)
 
@@ -304,6 +378,11 @@ def _fill(tensor: Tensor, value: float) -> None:
     if not (tensor.is_cuda and torch.cuda.is_current_stream_capturing()):
         with torch.no_grad():
             tensor.fill_(value)
+
+
+def _readable(lr: Any) -> float | None:
+    """Return a rate as a number; None where that would wait for a device."""
+    return None if isinstance(lr, Tensor) and lr.device.type != "cpu" else float(lr)
 
 
 def _momentum(group: Mapping[str, Any]) -> float | None:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from stepsize.errors import InputError
+from stepsize.training.border import inspect_task, undisturbed
 from stepsize.training.calling import judged
 from stepsize.training.digest import digest
-from stepsize.training.position import DataPosition
 from stepsize.training.recording import Recording
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag
 from stepsize.training.task import Task
@@ -84,14 +83,10 @@ def train_setting(
     keep_model: bool = False,
 ) -> Run:
     """Train ``task``, varied as ``setting`` says, once: what every executor that trains one by one calls."""
+    inspect_task(task)
     task = varied(task, setting.changes)
-    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
-    try:
-        with isolated_rng(setting.seed):
-            return _Training(task, setting, marks, watcher).run(keep_model=keep_model)
-    finally:
-        for position in positions:
-            position.restore()
+    with undisturbed(task, setting.seed, inspected=True):
+        return _Training(task, setting, marks, watcher).run(keep_model=keep_model)
 
 
 def as_marks(marks: Iterable[int]) -> frozenset[int]:

@@ -11,11 +11,12 @@ from torch import nn
 
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import TaskError
+from stepsize.training.batches import holds_non_finite
 from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import evaluate
 from stepsize.training.runs import Divergence, Evaluation, Run, Setting
-from stepsize.training.stepping import holds_non_finite
 from stepsize.training.task import Task
+from stepsize.training.unlearnable import left_out
 
 __all__ = ["Recording"]
 
@@ -36,6 +37,7 @@ class Recording:
         self._masked = False
         self._evaluations: list[Evaluation] = []
         self._val_examples = 0
+        self._has_loss = True
         self.divergence: Divergence | None = None
 
     @property
@@ -49,13 +51,15 @@ class Recording:
         Raises:
             TaskError: If the loss is not finite because the data are not.
         """
-        if not self._losses:  # infinities that leave the first loss finite are meant, as in masks
+        step = len(self._losses)
+        if not step:  # infinities that leave the first loss finite are meant, as in masks
             self._masked = math.isfinite(loss) and holds_non_finite(list(batches))
-        reason = self._rule.update(loss)
         self._losses.append(loss)
+        if math.isnan(loss) and any(left_out(self._task, batch, "train", step) for batch in batches):
+            return True
+        reason = self._rule.update(loss)
         if not reason:
             return True
-        step = len(self._losses) - 1
         self._blame_the_data("train", f"the batch of step {step}", loss, batches)
         self.divergence = Divergence(step, reason)
         return False
@@ -65,13 +69,15 @@ class Recording:
         done = evaluate(self._task, model, step=step, examples=self.setting.val_examples)
         self._val_examples += done.examples
         self._evaluations.append(done.evaluation)
+        self._has_loss = done.has_loss
         return done.evaluation
 
     def finish(self, model: nn.Module) -> None:
         """Judge the trained model on unseen data, where there are any and the run was not lost."""
         if self.divergence is not None or self._task.val is None:
             return
-        loss = self.evaluate(model, self.setting.steps).loss
+        seen = self.evaluate(model, self.setting.steps)
+        loss = seen.loss if self._has_loss else seen.metrics[self._task.judge]
         if math.isfinite(loss):
             return
         self._blame_the_data("val", "unseen data", loss, self._task.val)

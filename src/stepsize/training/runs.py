@@ -192,7 +192,9 @@ class Run:
             settle(value=math.inf, train_loss=math.inf, val_loss=math.inf)
             return
         if self.train_loss is _UNREAD and len(self.losses):
-            settle(train_loss=float(np.mean(self.losses[-max(1, len(self.losses) // 10) :])))
+            tail = self.losses[-max(1, len(self.losses) // 10) :]
+            known = tail[~np.isnan(tail)]  # batches without a loss say nothing
+            settle(train_loss=float(np.mean(known)) if len(known) else math.nan)
         if self.val_loss is _UNREAD and self.evaluations:
             settle(val_loss=self.evaluations[-1].loss)
         if self.value is _UNREAD:

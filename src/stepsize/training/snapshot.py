@@ -19,15 +19,19 @@ from stepsize.training.rng import RngState
 
 __all__ = ["Snapshot"]
 
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+_MOST_PARTS = 1_000  # of a container in an attribute that is state: more of them are data
+
 
 class Snapshot:
     """The state of a training at one moment, which :meth:`restore` puts back bit for bit, in place.
 
-    It holds the parameters and all buffers (non-persistent ones too), gradients and train/eval flags of the
-    modules; groups and state of the optimizers; the ``state_dict`` of everything else (schedulers, gradient
-    scalers, averaged weights, stateful loaders); the generators of samplers; and the global generators of python,
-    numpy and torch. Tensors are put back into the very tensors that they came from, so whoever holds a
-    reference (a fused optimizer, a compiled graph, a user's variable) sees the old values.
+    It holds the parameters and all buffers (non-persistent ones too), gradients, train/eval and requires_grad flags
+    and submodules of the modules, and the tensors and plain values in their attributes (a recurrent state, a counter),
+    also in lists, tuples and dicts there; groups and state of the optimizers; the ``state_dict`` of everything else
+    (schedulers, gradient scalers, averaged weights, stateful loaders); the generators of samplers; and the global
+    generators of python, numpy and torch. Tensors are put back into the very tensors that they came from, so whoever
+    holds a reference (a fused optimizer, a compiled graph, a user's variable) sees the old values.
 
     Args:
         modules: Models, in any number; shared parts are saved once.
@@ -67,7 +71,7 @@ class Snapshot:
         self._rng = RngState.take()
         self._positions = [DataPosition.take(source) for source in self._sources]
         self._tensors = [_SavedTensor.take(tensor, spill) for tensor in self._live_tensors()]
-        self._saved_modules = [_SavedModule.take(module) for module in self._modules]
+        self._saved_modules = [_SavedModule.take(module, spill) for module in self._modules]
         self._saved_optimizers = [_SavedOptimizer.take(optimizer, spill) for optimizer in self._optimizers]
         self._saved_others = [_held(other.state_dict(), spill) for other in self._others]
         self._digests = self.digests()
@@ -76,6 +80,7 @@ class Snapshot:
     def nbytes(self) -> int:
         """The memory that the copies take, in bytes."""
         modules = [[part.held, part.grad] for part in self._tensors]
+        modules += [[*part.attributes.values()] for part in self._saved_modules]
         optimizers = [
             [[items for _, _, items in part.groups], [value for _, value in part.state], part.attributes]
             for part in self._saved_optimizers
@@ -124,6 +129,9 @@ class Snapshot:
             "parameters and buffers": self._live_tensors(),
             "gradients": [tensor.grad if tensor.is_leaf else None for tensor in self._live_tensors()],
             "train/eval flags": [module.training for module in self._modules],
+            "requires_grad flags": [tensor.requires_grad for tensor in self._live_tensors() if tensor.is_leaf],
+            "submodules": [[*map(id, module._modules.values())] for module in self._modules],
+            "attributes of modules": [_attributes_of_module(module) for module in self._modules],
         }
         for index, optimizer in enumerate(self._optimizers):
             parts[f"optimizer {index} ({type(optimizer).__name__})"] = _optimizer_state(optimizer)
@@ -171,15 +179,17 @@ class _Held:
 class _SavedTensor:
     held: _Held
     grad: _Held | None
+    trained: bool
 
     @classmethod
     def take(cls, live: Tensor, spill: bool) -> _SavedTensor:
         grad = live.grad if live.is_leaf else None
-        return cls(_Held.take(live, spill), None if grad is None else _Held.take(grad, spill))
+        return cls(_Held.take(live, spill), None if grad is None else _Held.take(grad, spill), live.requires_grad)
 
     def restore(self) -> None:
         live = self.held.restore()
         if live.is_leaf:
+            live.requires_grad_(self.trained)
             live.grad = None if self.grad is None else self.grad.restore()
 
 
@@ -188,11 +198,15 @@ class _SavedModule:
     live: nn.Module
     parameters: dict[str, nn.Parameter | None]
     buffers: dict[str, Tensor | None]
+    modules: dict[str, nn.Module | None]
+    attributes: dict[str, Any]
     training: bool
 
     @classmethod
-    def take(cls, live: nn.Module) -> _SavedModule:
-        return cls(live, dict(live._parameters), dict(live._buffers), live.training)
+    def take(cls, live: nn.Module, spill: bool) -> _SavedModule:
+        attributes = {name: _held(value, spill) for name, value in _attributes_of_module(live).items()}
+        parameters, buffers = dict(live._parameters), dict(live._buffers)
+        return cls(live, parameters, buffers, dict(live._modules), attributes, live.training)
 
     def restore(self) -> None:
         # Which tensor stands under which name: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
@@ -200,6 +214,11 @@ class _SavedModule:
         self.live._parameters.update(self.parameters)
         self.live._buffers.clear()
         self.live._buffers.update(self.buffers)
+        self.live._modules.clear()
+        self.live._modules.update(self.modules)
+        for name in _attributes_of_module(self.live).keys() - self.attributes.keys():
+            del vars(self.live)[name]
+        vars(self.live).update({name: _put_back(value, _Held.restore) for name, value in self.attributes.items()})
         self.live.training = self.training
 
 
@@ -250,6 +269,19 @@ def _own_attributes(optimizer: Optimizer) -> dict[str, Any]:
         if key not in ("param_groups", "state", "defaults")
         and isinstance(value, bool | int | float | str | Tensor | None)
     }
+
+
+def _attributes_of_module(module: nn.Module) -> dict[str, Any]:
+    """Return what a module keeps beside torch's own: tensors and plain values, also in containers of them."""
+    return {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN and _is_plain(value)}
+
+
+def _is_plain(value: Any, deep: int = 3) -> bool:
+    if isinstance(value, bool | int | float | complex | str | Tensor | None):
+        return not isinstance(value, nn.Parameter)
+    if not deep or type(value) not in (list, tuple, dict) or len(value) > _MOST_PARTS:
+        return False
+    return all(_is_plain(part, deep - 1) for part in (value.values() if isinstance(value, dict) else value))
 
 
 def _unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stepsize.training.batches import Stream, count_examples, map_tensors, to_device
+from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, map_tensors, to_device
+from stepsize.training.border import undisturbed
 from stepsize.training.cost import CostModel
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import autocast, evaluate
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import isolated_rng
+from stepsize.training.evaluate import autocast, bounded, evaluate
 from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
 from stepsize.training.threads import counted_operations
@@ -57,13 +55,8 @@ def look_at_start(task: Task, seed: int) -> Start:
     Raises:
         TaskError: If the parts of the task do not fit together.
     """
-    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
-    try:
-        with isolated_rng(seed):
-            return _look(task)
-    finally:
-        for position in positions:
-            position.restore()
+    with undisturbed(task, seed):
+        return _look(task)
 
 
 def _look(task: Task) -> Start:
@@ -92,9 +85,12 @@ def _look(task: Task) -> Start:
 def _count_unseen(task: Task) -> int:
     if task.val is None:
         return 0
-    if isinstance(task.val, Sized):
-        return len(task.val) * count_examples(next(iter(task.val), None))
-    return sum(count_examples(batch) for batch in task.val)
+    if isinstance(task.val, TensorBatches):
+        return len(task.val.tensors[0])
+    batches = length_of(task.val)
+    if batches is not None:
+        return batches * count_examples(next(iter(task.val), None))
+    return sum(count_examples(batch) for batch in bounded(task.val))
 
 
 def _first_loss(task: Task, model: nn.Module, batch: Any) -> float:

@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
 from stepsize.optimizers import optimizer_entry
 from stepsize.schedules import Schedule, resampled
-from stepsize.training.batches import Stream, count_examples, map_tensors, to_device
+from stepsize.training.batches import Stream, count_examples, to_device
 from stepsize.training.calling import Call, tell_training
+from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import autocast
+from stepsize.training.position import DataPosition
 from stepsize.training.rng import RngState
 from stepsize.training.task import Task
 
@@ -25,7 +28,6 @@ __all__ = [
     "build_model",
     "build_optimizer",
     "check_first_loss",
-    "holds_non_finite",
     "reading_lag",
     "rung_factors",
     "rung_schedule",
@@ -49,11 +51,18 @@ class Stepper:
         self.optimizer = build_optimizer(task, self.model, lr)
         self._call = Call(self.optimizer)
         tell_training(self.optimizer)
-        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._factors = rung_factors(task, steps)
         self._device = torch.device(task.device or "cpu")
         self._scaler = torch.amp.GradScaler(self._device.type) if task.precision == "fp16" else None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if self._call.takes_closure and task.precision == "fp16":
+            raise TaskError(
+                "precision",
+                "fp16",
+                f"cannot train {type(self.optimizer).__name__}, which asks for the loss again",
+                "Use bf16 or fp32",
+            )
         self._stream = Stream(task.train)
         self.examples = 0
         self.taken = 0  # batches
@@ -72,12 +81,15 @@ class Stepper:
     def scale(self, factor: float) -> None:
         """Set the groups' rates to ``factor`` times their peaks."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+            if isinstance(group["lr"], Tensor):  # which compiled and captured code holds on to
+                group["lr"].fill_(peak * factor)
+            else:
+                group["lr"] = peak * factor
 
     def forked(self) -> Stepper:
         """Return one that goes on from here with copies of model and optimizer; the data are shared."""
         other = copy.copy(self)
-        other.model, other.optimizer, other._scaler = copy.deepcopy((self.model, self.optimizer, self._scaler))
+        other.model, other.optimizer, other._scaler = deepcopied(self.model, (self.model, self.optimizer, self._scaler))
         other._call = Call(other.optimizer)
         other._parameters = [p for p in other.model.parameters() if p.requires_grad]
         return other
@@ -86,10 +98,12 @@ class Stepper:
         """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""
         self.batches = batches
         self.optimizer.zero_grad(set_to_none=True)
-        before = RngState.take() if self._call.takes_look else None
+        before = RngState.take() if self._call.takes_look or self._call.takes_closure else None
         losses = [self._backward(batch) for batch in batches]
         loss = torch.stack(losses).mean() if len(losses) > 1 else losses[0]
         arguments = self._call.arguments(loss, lambda: self._look(batches, before))
+        if self._call.takes_closure:
+            arguments["closure"] = self._closure(batches, loss, before)
         try:
             self._update(arguments)
         except (AssertionError, ArithmeticError, RuntimeError, ValueError):
@@ -103,12 +117,31 @@ class Stepper:
         with autocast(self._task):
             loss = self._task.compute_loss(self.model, batch)
         if not self.taken:
-            check_first_loss(loss, batch)
+            check_first_loss(loss)
         self.examples += count_examples(batch)
         self.taken += 1
         share = loss / self._task.accumulate
         (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _closure(self, batches: Sequence[Any], loss: Tensor, randomness: RngState | None) -> Callable[[], Tensor]:
+        """Return what gives the loss with its gradients again and again: at first that of the update's own pass."""
+        asked = False
+
+        def closure() -> Tensor:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return loss
+            if randomness is not None:
+                randomness.restore()
+            self.optimizer.zero_grad(set_to_none=True)
+            again = torch.stack([self._backward(batch) for batch in batches]).mean()
+            if self._task.clip is not None:
+                nn.utils.clip_grad_norm_(self._parameters, self._task.clip)
+            return again
+
+        return closure
 
     def _look(self, batches: Sequence[Any], randomness: RngState | None) -> Tensor:
         """Return the mean loss of ``batches`` at the present weights, with the dropout of the update's own pass."""
@@ -182,8 +215,28 @@ def build_model(task: Task) -> nn.Module:
             "Set requires_grad=True on what is to be trained",
         )
     model = model.to(torch.device(task.device or "cpu"))
+    _materialize(task, model)
     # Within a model in train mode, parts in eval mode are frozen on purpose (BatchNorm in fine-tuning).
     return model if model.training else model.train()
+
+
+def _materialize(task: Task, model: nn.Module) -> None:
+    """Give lazy layers their shapes by one batch; the generators give them what a first batch would."""
+    if not any(
+        isinstance(tensor, UninitializedParameter | UninitializedBuffer)
+        for tensor in (*model.parameters(), *model.buffers())
+    ):
+        return
+    randomness, position = RngState.take(), DataPosition.take(task.train)
+    batch = next(Stream(task.train))
+    position.restore()
+    randomness.restore()
+    modes = {module: module.training for module in model.modules()}
+    model.eval()  # BatchNorm must not count it
+    with torch.no_grad(), autocast(task):
+        task.compute_loss(model, to_device(batch, torch.device(task.device or "cpu")))
+    for module, mode in modes.items():
+        module.training = mode
 
 
 def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
@@ -223,32 +276,10 @@ def reading_lag(task: Task) -> int:
     return 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
 
 
-def holds_non_finite(batch: Any) -> bool:
-    """Return whether a floating-point tensor of ``batch`` holds NaN or infinity."""
-    found: list[Tensor] = []
-
-    def collect(tensor: Tensor) -> Tensor:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            found.append(tensor)
-        return tensor
-
-    map_tensors(batch, collect)
-    return bool(found)
-
-
-def check_first_loss(loss: Any, batch: Any) -> None:
-    """Raise TaskError unless ``loss``, of a new model on ``batch``, is a finite scalar that can be trained."""
+def check_first_loss(loss: Any) -> None:
+    """Raise TaskError unless ``loss`` of a new model is one that can be trained; that it is finite is seen before."""
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise TaskError("loss", shape, "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()")
     if not loss.requires_grad:
         raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
-    if not bool(torch.isfinite(loss)):
-        if holds_non_finite(batch):
-            raise TaskError("train", "NaN or infinity in the first batch", "must hold finite numbers", "Clean the data")
-        raise TaskError(
-            "loss",
-            loss.item(),
-            "must be finite on the first batch, before any update",
-            "No learning rate can mend this",
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -16,11 +16,13 @@ from torch.optim import Optimizer
 from stepsize.errors import TaskError
 from stepsize.optimizers import OPTIMIZERS, optimizer_entry
 from stepsize.schedules import Clock, Schedule, parse
-from stepsize.training.batches import TensorBatches
+from stepsize.training.batches import TensorBatches, length_of
+from stepsize.training.losses import as_loss
 
 __all__ = ["Metric", "Precision", "Task"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_MOST_STEPS = 100_000_000
 LossArguments = Literal["auto", "output", "model"]
 
 
@@ -50,7 +52,8 @@ class Task:
     Args:
         model: A function without arguments that returns a new model; called under the run's seed.
         loss: ``loss(output, target)`` on ``output = model(*inputs)`` and the last element of the batch, or
-            ``loss(model, batch)`` for anything else; returns a scalar, the mean over the batch.
+            ``loss(model, batch)`` for anything else; returns a scalar, the mean over the batch, or an object with
+            a ``loss``, or a dict with a ``"loss"``, or a dict of losses, which are added up.
         train: A re-iterable of batches (a list, a DataLoader, ...), or a tuple of tensors ``(x, ..., y)`` of
             equal length, which is cut into shuffled batches of ``batch_size``.
         val: Unseen data in the same form; None leaves the training loss as the only judge.
@@ -70,8 +73,9 @@ class Task:
         device: Where to train; None takes CUDA where there is one.
         seed: Of the first run: initial weights, batch order, dropout.
         batch_size: Examples a batch where data are given as tensors.
-        loss_takes: ``"output"`` or ``"model"`` settles which form ``loss`` has; ``"auto"`` reads it from the
-            name of its first parameter (``model``, ``module`` or ``net`` mean the second form).
+        loss_takes: ``"output"`` or ``"model"`` says which form ``loss`` has; ``"auto"`` reads it from the
+            name of its first parameter (``model``, ``module`` or ``net`` mean the second form). Where the form does
+            not work on the first batch and the other one does, the other is taken.
         name: What to call the task in reports.
 
     Attributes:
@@ -209,8 +213,7 @@ class Task:
 
     def compute_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Return the loss of ``model`` on ``batch``, a tensor of shape ``()``."""
-        loss: Tensor = self._compute(self.loss, model, batch)
-        return loss
+        return as_loss(self._compute(self.loss, model, batch), training=model.training)
 
     def compute_metric(self, name: str, model: nn.Module, batch: Any) -> Any:
         """Return the metric ``name`` of ``model`` on ``batch``."""
@@ -306,7 +309,7 @@ def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Ite
         )
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor):
         raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors")
-    if isinstance(data, Sized) and len(data) == 0:
+    if length_of(data) == 0:
         raise TaskError(argument, f"a {type(data).__name__} of length 0", "must yield at least one batch")
     return data
 
@@ -331,17 +334,25 @@ def _horizon(task: Task) -> int:
     if task.steps is not None:
         if not _is_whole(task.steps, 1):
             raise TaskError("steps", task.steps, "must be a whole number of updates, at least 1")
-        return task.steps
+        return _at_most("steps", task.steps, task.steps)
     assert task.epochs is not None
     if not _is_positive(task.epochs) or not math.isfinite(task.epochs):
         raise TaskError("epochs", task.epochs, "must be a positive number of passes")
-    if not isinstance(task.train, Sized):
+    batches = length_of(task.train)
+    if batches is None:
         raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
-    return max(1, round(task.epochs * len(task.train) / task.accumulate))
+    return _at_most("epochs", task.epochs, max(1, round(task.epochs * batches / task.accumulate)))
+
+
+def _at_most(argument: str, given: object, updates: int) -> int:
+    if updates > _MOST_STEPS:
+        remedy = "The rates of more would fill the memory"
+        raise TaskError(argument, given, f"must make at most {_MOST_STEPS:,} updates", remedy)
+    return updates
 
 
 def _clock(task: Task) -> Clock:
-    batches = len(task.train) if isinstance(task.train, Sized) else None
+    batches = length_of(task.train)
     return Clock(
         batch_size=getattr(task.train, "batch_size", None),
         accumulate=task.accumulate,

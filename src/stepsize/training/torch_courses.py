@@ -210,7 +210,7 @@ def _sequential(scheduler: torch_schedulers.SequentialLR) -> _Part:
     if any(after <= before for before, after in itertools.pairwise([0, *milestones])):
         rule = f"has the milestones {milestones}, which must increase from 1 on: torch starts another part at the wrong"
         _refuse(scheduler, f"{rule} rate", "Leave out the part that has no step")
-    parts = [_part_of_sequence(scheduler, part) for part in scheduler._schedulers]
+    parts = [_part_of_sequence(scheduler, part, number) for number, part in enumerate(scheduler._schedulers)]
     highest = max(parts, key=lambda part: max(part.peaks)).peaks
     rates = []
     for part in parts:
@@ -224,7 +224,9 @@ def _sequential(scheduler: torch_schedulers.SequentialLR) -> _Part:
     return _Part(whole, highest)
 
 
-def _part_of_sequence(scheduler: torch_schedulers.SequentialLR, child: LRScheduler) -> _Part:
+def _part_of_sequence(scheduler: torch_schedulers.SequentialLR, child: LRScheduler, number: int) -> _Part:
+    if isinstance(child, torch_schedulers.ChainedScheduler) and number == 0:  # which runs as it does alone
+        return _converted(child)
     if hasattr(child, "_schedulers"):
         rule = f"holds a {type(child).__name__}, in which torch is a step ahead or stops"
         _refuse(scheduler, rule, "Make one flat SequentialLR of it, or convert the parts and join them with .then")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
@@ -19,6 +20,7 @@ __all__ = ["PLOT_SUFFIXES", "check_plot_path", "save_chart"]
 PLOT_SUFFIXES = (".png", ".svg", ".html", ".pdf")
 
 _PNG_SCALE = 2
+_LONGEST = 200  # characters of a name: file systems take 255 bytes, and a temporary name beside it is longer
 
 
 def check_plot_path(path: str | os.PathLike[str]) -> Path:
@@ -41,6 +43,8 @@ def check_plot_path(path: str | os.PathLike[str]) -> Path:
         stepsize.errors.InputError: plot must end in .png, .svg, .html or .pdf; got 'lr.jpg'. Name it 'lr.png'
     """
     given, place = os.fspath(path), Path(path)
+    if "\0" in given or max(map(len, place.parts), default=0) > _LONGEST:
+        raise InputError("plot", given, f"must be a path of parts of at most {_LONGEST} characters, none of them null")
     if place.is_dir():
         raise InputError("plot", given, "must be a file, not a folder", f"Name it '{place / 'lr.png'}'")
     if place.suffix.lower() not in PLOT_SUFFIXES:
@@ -82,11 +86,18 @@ def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:
     return target
 
 
+class _InScript(json.JSONEncoder):
+    """JSON that may stand in a page: a name such as ``</script>`` must not end the script that it is in."""
+
+    def encode(self, o: Any) -> str:
+        return super().encode(o).replace("<", "\\u003c")
+
+
 def _rendered(chart: alt.TopLevelMixin, kind: str) -> bytes:
     if kind in ("svg", "html"):
         text = io.StringIO()
         if kind == "html":
-            chart.save(text, format="html", inline=True)
+            chart.save(text, format="html", inline=True, json_kwds={"cls": _InScript})
         else:
             chart.save(text, format="svg")
         return text.getvalue().encode("utf-8")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from benchmarks.guard_faults import FAULTS, trial
 from torch import Tensor, nn
 
+from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import InputError
-from stepsize.monitor import Guard, guard
+from stepsize.monitor import Guard, guard, watch_task
 from stepsize.schedules import constant
+from stepsize.tasks import build_task
 from stepsize.training.digest import digest
 
 
@@ -201,3 +205,112 @@ def test_bad_arguments() -> None:
         with pytest.raises(InputError, match=message):
             guard(net, optimizer, **changes)
     assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.mark.parametrize(("lr", "steps"), [(0.3, 300), (1.0, 600)])
+def test_a_rate_that_is_much_too_high_is_cut_or_the_training_stops_early_and_says_why(lr: float, steps: int) -> None:
+    """It blows up slowly, over twenty steps, and then stays where an untrained model is."""
+    done = watch_task(build_task("digits-mlp", steps=steps), lr, guarded=True)
+
+    assert done.acts[0].step < 30
+    if done.stopped is None:
+        assert done.run.evaluations[-1].metrics["accuracy"] > 0.88
+    else:
+        assert "start" in done.stopped
+
+
+def test_a_training_that_stays_dead_after_an_act_is_stopped_with_the_reason() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    losses = [2.3] * 20 + [math.nan] + [2.3] * 300
+    with guard(net, optimizer, steps=320, every=10) as guarding:
+        for _, loss in zip(guarding.batches(torch.randn(8, 4) for _ in range(400)), losses, strict=False):
+            net(torch.ones(1, 4)).sum().backward()
+            optimizer.step()
+            guarding.step(loss)
+
+    assert guarding.stopped is not None
+    assert "no lower than at the start; lower rates have not helped" in guarding.stopped
+    assert guarding.step_number < 250
+
+
+def test_a_rate_that_is_fine_is_left_alone() -> None:
+    assert watch_task(build_task("digits-mlp", steps=200), 0.01, guarded=True).acts == ()
+
+
+def noisy(count: int) -> Iterator[float]:
+    """Yield the losses of a training that converged and whose noise is as large as its progress."""
+    generator = np.random.default_rng(0)
+    for _ in range(count):
+        yield 1.0 + 0.6 * abs(generator.standard_normal())
+
+
+def test_without_a_horizon_the_rare_losses_above_the_start_do_not_add_up() -> None:
+    rule, known = DivergenceRule(None), DivergenceRule(2_000)
+    losses = list(noisy(120_000))
+
+    assert not any(rule.update(loss) for loss in losses)
+    assert any(known.update(loss) for loss in losses), "a training sixty times as long as was said"
+    lost = DivergenceRule(None)
+    assert any(lost.update(loss) for loss in [*losses[:500], *[80.0] * 200])
+
+
+def test_another_trainings_checkpoint_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "guard.pt"
+    net = _net()
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    with guard(net, optimizer, steps=30, every=10, checkpoint=path) as guarding:
+        _run(guarding, net, optimizer)
+
+    def groups(one: nn.Module) -> list[dict[str, object]]:
+        return [{"params": [p]} for p in one.parameters()]
+
+    other = _net()
+    for wrong in (
+        torch.optim.SGD(other.parameters(), lr=0.01, momentum=0.9),
+        torch.optim.Adam(groups(other), lr=0.01),  # as many parameters in more groups
+    ):
+        before = digest([other.state_dict(), wrong.state_dict(), torch.get_rng_state()])
+        with (
+            guard(other, wrong, steps=30, every=10, checkpoint=path) as guarding,
+            pytest.raises(InputError, match="checkpoint must be of this training"),
+        ):
+            guarding.resume()
+        assert digest([other.state_dict(), wrong.state_dict(), torch.get_rng_state()]) == before
+
+
+def test_a_resumed_guard_keeps_no_batch_before_its_state_and_writes_no_longer_files(tmp_path: Path) -> None:
+    path = tmp_path / "guard.pt"
+    sizes = []
+    for steps in (100, 1_000):
+        net = _net()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        with guard(net, optimizer, every=10, checkpoint=path) as guarding:
+            for x in guarding.batches(torch.randn(8, 4) for _ in range(steps)):
+                loss = net(x).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                guarding.step(loss)
+        sizes.append(path.stat().st_size)
+    assert sizes[1] < 1.02 * sizes[0]
+
+    net = _net()
+    with guard(net, torch.optim.SGD(net.parameters(), lr=0.01), every=10, checkpoint=path) as guarding:
+        assert guarding.resume()
+        next(iter(guarding.batches(torch.randn(8, 4) for _ in range(2_000))))
+        assert guarding._batches is not None
+        assert guarding.position == 1_001
+        assert len(guarding._batches._kept) <= 1
+
+
+def test_a_rate_in_a_tensor_stays_that_tensor_under_a_guard() -> None:
+    net = _net()
+    rate = torch.tensor(0.05)
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    with guard(net, optimizer, steps=100, every=10) as guarding:
+        _run(guarding, net, optimizer, bad=frozenset({40}))
+
+    assert guarding.acts
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert float(rate) == pytest.approx(0.05)

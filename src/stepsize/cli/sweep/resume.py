@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import JsonOption, PlotOption
-from stepsize.cli.sweep.run import STORE, Asked, ChartOption, Outlet, StoreOption, WorkersOption, train
+from stepsize.cli.sweep.run import STORE, Asked, ChartOption, Outlet, StoreOption, WorkersOption, names_code, train
 from stepsize.errors import InputError
 
 __all__ = ["EXAMPLE", "NAME", "command"]
@@ -25,10 +26,12 @@ def command(
     plot: PlotOption = None,
     chart: ChartOption = "rates",
     as_json: JsonOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Run the task's file without asking.")] = False,
 ) -> None:
     """Go on with a sweep that was stopped or killed; one that is done gives its answer again.
 
-    A task from a file is looked for where it was: run this in the same folder.
+    A task from a file is looked for where it was: run this in the same folder. The store names the file, so it is
+    shown and asked for before it is run.
     """
     with reporting_failures():
         outlet = Outlet(plot, chart, as_json)
@@ -41,4 +44,16 @@ def command(
         if "task" not in kept.asked:
             rule = "must be a sweep that was begun on the command line"
             raise InputError("name", name, rule, "Go on with this one by calling stepsize.sweep as before")
+        _allow(str(kept.asked["task"]), yes=yes)
         train(Asked(**kept.asked), kept.arguments, workers=workers, store=store, outlet=outlet)
+
+
+def _allow(task: str, *, yes: bool) -> None:
+    """Ask before code is run that a store names: somebody else may have made the store."""
+    if yes or not names_code(task):
+        return
+    question = f"The store says that the task of this sweep is {task!r}. Run that code?"
+    if not sys.stdin.isatty():
+        raise InputError("name", task, "is a task whose code the store names", "Look at it, and add --yes to run it")
+    if not typer.confirm(question, err=True):
+        raise InputError("name", task, "is a task whose code may not be run", "Add --yes to run it")

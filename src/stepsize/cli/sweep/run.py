@@ -58,11 +58,17 @@ WorkersOption = Annotated[
 ]
 STORE = "stepsize.db"
 NOWHERE = "none"
+_MOST = 100_000  # settings or seeds: more take the memory and the patience of no machine
 
 
 def kept_in(store: str) -> str | None:
     """Return what ``--store`` asks for, as the library takes it."""
     return None if store == NOWHERE else store
+
+
+def names_code(task: str) -> bool:
+    """Return whether what was typed as a task names a file or a module, not a built-in task."""
+    return ":" in task or "." in task
 
 
 def _dimension(flag: str, text: str) -> Any:
@@ -79,9 +85,9 @@ def command(
     batch_size: Annotated[str | None, _dimension("--batch-size", "Examples a batch")] = None,
     warmup: Annotated[str | None, _dimension("--warmup", "Warm-up, as a share of the horizon")] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", metavar="NAME", help="What proposes settings.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.", max=_MOST)] = None,
     rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.", max=_MOST)] = 3,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the sweep in the store.")] = None,
@@ -219,7 +225,8 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
             if store == NOWHERE:
                 hint("Nothing was kept: the sweep had --store none.")
             elif begun:
-                again = ["stepsize", "sweep", "resume", begun[0], *_unless(STORE, store), *_workers(workers)]
+                said = ["--yes"] * names_code(asked.task)  # it was just run
+                again = ["stepsize", "sweep", "resume", begun[0], *said, *_unless(STORE, store), *_workers(workers)]
                 hint(f"What ended is kept in {_hidden(store)}. Go on with: {shlex.join(again)}")
                 if "://" in store:
                     hint("The password is left out there: write it into the URL, or set PGPASSWORD.")

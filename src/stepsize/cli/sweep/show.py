@@ -59,7 +59,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
-                    "status": study.status,
+                    "status": _status(store, study.name, study.status),
                     "trials": tally.trials,
                     "runs": tally.runs,
                     "cost": tally.cost,
@@ -67,6 +67,11 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _status(store: Store, name: str, status: str) -> str:
+    """Return how a sweep stands: one that says it runs while nobody writes it was killed."""
+    return "interrupted" if status == "running" and not store.being_written(name) else status
 
 
 def _list(store: Store, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
+from stepsize.training.snapshot import Snapshot
 
 __all__ = ["load", "save"]
 
@@ -29,6 +30,7 @@ def save(
         "models": [one.state_dict() for one in models],
         "optimizers": [one.state_dict() for one in optimizers],
         "others": [one.state_dict() for one in others],
+        "kinds": _kinds(optimizers, others),
         "random": torch.get_rng_state(),
         "held": held,
     }
@@ -53,13 +55,27 @@ def load(
         raise InputError("checkpoint", str(path), "must be a checkpoint of a guard") from error
     if counts != [len(models), len(optimizers), len(others)]:
         raise InputError("checkpoint", str(path), "must be of this training, but has other models or optimizers")
+    kinds = _kinds(optimizers, others)
+    if state.get("kinds", kinds) != kinds:
+        there, here = (", ".join(each) for each in (state["kinds"], kinds))
+        raise InputError("checkpoint", str(path), f"must be of this training; it is of {there}, not {here}")
     for one, kept in zip(models, state["models"], strict=True):
         _same(path, one, kept)
-    for live, kepts in ((models, state["models"]), (optimizers, state["optimizers"]), (others, state["others"])):
-        for one, kept in zip(live, kepts, strict=True):
-            one.load_state_dict(kept)
-    torch.set_rng_state(state["random"])
+    before = Snapshot(modules=models, optimizers=optimizers, others=others, spill=True)
+    try:
+        for live, kepts in ((models, state["models"]), (optimizers, state["optimizers"]), (others, state["others"])):
+            for one, kept in zip(live, kepts, strict=True):
+                one.load_state_dict(kept)
+        torch.set_rng_state(state["random"])
+    except Exception as error:
+        before.restore()
+        told = f"must be of this training, but cannot be loaded: {error}"
+        raise InputError("checkpoint", str(path), told, "Nothing was changed") from error
     return held
+
+
+def _kinds(optimizers: Sequence[Optimizer], others: Sequence[Any]) -> list[str]:
+    return [type(one).__name__ for one in (*optimizers, *others)]
 
 
 def _same(path: Path, model: nn.Module, kept: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,7 +23,8 @@ from stepsize.monitor.guarding.journal import Entry, Journal
 from stepsize.monitor.guarding.policy import Policy, State, Trouble, decide, multiplier
 from stepsize.monitor.guarding.rates import Rates
 from stepsize.monitor.guarding.ring import Ring
-from stepsize.monitor.guarding.trouble import trouble_of
+from stepsize.monitor.guarding.steps import Steps
+from stepsize.monitor.guarding.trouble import nothing_learned, trouble_of
 from stepsize.monitor.reporting import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, begin_watching
@@ -259,11 +259,12 @@ class Guard:
         self._between = True  # whether no update is under way
         self._at = 0  # the batch that the last update ended behind
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
-        self._factors: list[float] = []
+        self._factors = Steps()
         self._resumed = 0
         self._marks: dict[int, Any] = {}
         self._expected = Expected(schedule, watching.record)
         self._looked = 0
+        self._went_back = 0
         self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open: their losses are no measure
         self._keep(write=False)
 
@@ -354,8 +355,7 @@ class Guard:
             batch = self._batches.position - 1 if self._batches is not None else self.step_number
             width, self._at = max(1, batch + 1 - self._at), batch + 1
             self._numbers.append((watched, self.step_number, batch))
-            del self._factors[self.step_number :]
-            self._factors.append(multiplier(self._policy, self._state, self.step_number))
+            self._factors.add(self.step_number, multiplier(self._policy, self._state, self.step_number))
             self.step_number += 1
         trouble = trouble_of(
             self.watching.record, list(self._numbers), self._looked, self._expected, list(self._undone)
@@ -365,14 +365,13 @@ class Guard:
             return
         self._settle()
         self._plateau()
+        self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
             self._keep()
 
     def schedule(self) -> Schedule:
         """Return what it made of the rate as a schedule of multipliers, to be multiplied onto the one it guarded."""
-        factors = self._factors or [1.0]
-        kept = [0, *np.nonzero(np.diff(factors))[0], *(np.nonzero(np.diff(factors))[0] + 1), len(factors) - 1]
-        return points({at: factors[at] for at in sorted(set(map(int, kept)))})
+        return points(self._factors.corners(self.step_number))
 
     def resume(self) -> bool:
         """Go on from the checkpoint, before ``batches``; return whether there was one."""
@@ -391,7 +390,7 @@ class Guard:
             "step": self.step_number,
             "position": self.position,
             "level": self._state.level,
-            "factors": list(self._factors),
+            "factors": self._factors.changes,
             "acts": self._journal.to_json(),
         }
 
@@ -410,8 +409,8 @@ class Guard:
         self._looked = self.watching.record.step
         self._keep()
 
-    def _go_on(self, step: int, state: State, factors: Iterable[float]) -> None:
-        self.step_number, self._state, self._factors = step, state, [*factors]
+    def _go_on(self, step: int, state: State, factors: Iterable[tuple[int, float]]) -> None:
+        self.step_number, self._state, self._factors = step, state, Steps(factors)
         self._ring.clear()
         self._marks.clear()
 
@@ -455,9 +454,10 @@ class Guard:
         if self._batches is not None:
             self._batches.forget(self._ring.oldest.position)
         if write and self._checkpoint is not None:
-            held = {"step": self.step_number, "position": position, "level": self._state.level}
             others = self._others if self._policy.replays else [*self._others, *self._schedule]
-            save(self._checkpoint, self._models, self._optimizers, others, {**held, "factors": self._factors})
+            held = {"step": self.step_number, "position": position, "level": self._state.level}
+            held_all = {**held, "factors": self._factors.changes}
+            save(self._checkpoint, self._models, self._optimizers, others, held_all)
 
     def _act(self, trouble: Trouble) -> None:
         self._looked = self.watching.record.step
@@ -469,7 +469,12 @@ class Guard:
             self._journal.add(entry)
             return None
         open_since = trouble if self._state.incident is None else self._state.incident
-        kept = self._ring.before(min(trouble.step, open_since.step) - 2)
+        latest = min(trouble.step, open_since.step) - 2
+        act, _ = decide(self._policy, self._state, trouble, latest)
+        if act.kind == "cut":  # the rate has harmed the weights before trouble was seen: further back each time
+            latest = min(latest, self._went_back - 1)
+        kept = self._ring.before(latest)
+        self._went_back = kept.step
         act, state = decide(self._policy, self._state, trouble, kept.step)
         low = state.low_until if state.low_from is not None else None
         self._journal.add(Entry(act.kind, trouble.step, kept.step, state.level, low, act.skipped, act.why, done=False))
@@ -531,6 +536,15 @@ class Guard:
         last = self._state.incident
         if last is not None and self.step_number > last.step + self._policy.settled:
             self._state = replace(self._state, incident=None, acts=0)
+
+    def _stop_if_dead(self) -> None:
+        if self._dry or self.stopped is not None or not self._journal.entries:
+            return
+        progress = self.step_number / self._steps if self._steps else 1.0
+        why = nothing_learned(self.watching.record, self._looked, progress)
+        if why is not None:
+            trouble = Trouble(self.step_number - 1, self.position - 1, why)
+            self._stop(trouble, "lower rates have not helped: begin anew at a tenth of the rate")
 
     def _plateau(self) -> None:
         if self._on_plateau is None or not any(one.code == "plateau" for one in self.findings):

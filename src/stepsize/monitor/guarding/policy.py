@@ -19,6 +19,7 @@ class Trouble:
         batch: The number of the batch, as drawn from the source.
         reason: As a sentence without a full stop.
         excess: The rate in use over the one to be expected, where that is what is wrong; else 1.
+        lasting: Whether it lasts for many steps, so that no single batch is at fault.
         width: The number of batches of the update; ``batch`` is the last of them.
     """
 
@@ -26,6 +27,7 @@ class Trouble:
     batch: int
     reason: str
     excess: float = 1.0
+    lasting: bool = False
     width: int = 1
 
 
@@ -94,7 +96,8 @@ def decide(policy: Policy, state: State, trouble: Trouble, back_to: int) -> tupl
 
     The first time, the same batches are replayed at the cut rate: that answers whether it was the rate or the data.
     Trouble at the same batch again blames the data, which are then skipped; trouble elsewhere blames the rate, whose
-    cut then stays. What passes was chance or a rate just too high for a moment, and the rate comes back.
+    cut then stays. Trouble that lasts blames the rate at once, which is cut twice. What passes was chance or a rate
+    just too high for a moment, and the rate comes back.
     """
     last = state.incident
     acts = state.acts + 1
@@ -103,6 +106,10 @@ def decide(policy: Policy, state: State, trouble: Trouble, back_to: int) -> tupl
         return Act("stop", why), replace(state, incident=trouble, acts=acts)
     if trouble.excess > 1:
         return Act("cap", f"{trouble.reason}: a mistake"), replace(state, capped=True, incident=trouble, acts=acts)
+    if trouble.lasting:  # a rate that is a little too high does not do that
+        level = state.level * policy.cut**2
+        cut = replace(state, incident=trouble, acts=acts, level=level, low_from=None)
+        return Act("cut", f"{trouble.reason}, and that lasts: it is the rate"), cut
     low = replace(state, incident=trouble, acts=acts, low_from=back_to, low_until=trouble.step + 1)
     if not policy.replays:
         return _decide_onward(policy, state, trouble, acts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 __all__ = ["Rates"]
@@ -50,14 +51,27 @@ class Rates:
 
     def _before(self, optimizer: Optimizer, *_: Any) -> None:
         times, caps = self._multiplier(), self._caps.get(id(optimizer))
-        self._held[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
+        self._held[id(optimizer)] = [_value(group["lr"]) for group in optimizer.param_groups]
         if times == 1 and caps is None:
             return
         for number, group in enumerate(optimizer.param_groups):
-            rate = group["lr"] * times
-            group["lr"] = rate if caps is None or number >= len(caps) else min(rate, caps[number])
+            rate = float(group["lr"]) * times
+            _put(group, rate if caps is None or number >= len(caps) else min(rate, caps[number]))
 
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
         self._applied[id(optimizer)] = tuple(float(group["lr"]) for group in optimizer.param_groups)
         for group, rate in zip(optimizer.param_groups, self._held.pop(id(optimizer), ()), strict=False):
-            group["lr"] = rate
+            _put(group, rate)
+
+
+def _value(rate: Any) -> Any:
+    """Return a rate to be put back: a copy, where it is a tensor that is filled in place."""
+    return rate.clone() if isinstance(rate, Tensor) else rate
+
+
+def _put(group: dict[str, Any], rate: Any) -> None:
+    """Set the rate of a group; a tensor stays that tensor, since compiled and captured code holds on to it."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -30,6 +30,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {  # as plain_name writes them
     ),
     "grad_norm": ("grad norm", "train grad norm", "gradient norm", "grad norm total"),
 }
+_MOST_BYTES = 2**30
 _AT_THE_END = frozenset({"overfitting", "plateau", "underfitting", "oscillating"})  # what the rest of a log may refute
 _FEWEST = 16
 
@@ -64,7 +65,7 @@ def diagnose(
         ['diverging']
     """
     path = Path(log)
-    if not path.exists():
+    if "\0" in str(log) or not path.exists():
         raise InputError("log", str(log), "must be there", "Give a CSV or TensorBoard event file, or its folder")
     file, columns = _columns(path)
     report = diagnose_columns(columns, steps=steps, loss=loss, lr=lr, val=val)
@@ -151,6 +152,7 @@ def _columns(path: Path) -> tuple[Path, dict[str, list[tuple[int, float]]]]:
     """Return the file that was read, and its columns."""
     if path.is_dir():
         return _columns_of_folder(path)
+    _check_size(path)
     return path, read_events(path) if "tfevents" in path.name else _table(path)
 
 
@@ -164,16 +166,25 @@ def _columns_of_folder(path: Path) -> tuple[Path, dict[str, list[tuple[int, floa
             raise InputError("log", ", ".join(one.name for one in found[:8]), "must be one log", remedy)
         if not found:
             raise InputError("log", str(path), "must hold a CSV or TensorBoard event file", "Name the file itself")
-        return found[0], _table(found[0])
+        return _columns(found[0])
     runs = {file.parent for file in files}
     if len(runs) > 1:
         names = ", ".join(str(one.relative_to(path)) for one in sorted(runs)[:8])
         raise InputError("log", names, "must be one run; the folder holds several", "Name the folder of one of them")
     merged: dict[str, list[tuple[int, float]]] = {}
     for file in files:
+        _check_size(file)
         for name, values in read_events(file).items():
             merged.setdefault(name, []).extend(values)
     return path, merged
+
+
+def _check_size(path: Path) -> None:
+    if not path.is_file():  # a device or a pipe may never end
+        raise InputError("log", str(path), "must be a file or a folder", "Save it as a CSV file first")
+    if path.stat().st_size > _MOST_BYTES:
+        rule = f"must have at most {_MOST_BYTES:,} bytes"
+        raise InputError("log", f"{path.stat().st_size:,} bytes", rule, "Log less often")
 
 
 def _table(path: Path) -> dict[str, list[tuple[int, float]]]:
@@ -183,6 +194,8 @@ def _table(path: Path) -> dict[str, list[tuple[int, float]]]:
     for step, row in zip(steps, rows, strict=True):
         if step is None:
             continue
+        if abs(step) >= 2**53:
+            raise InputError("log", step, "must count steps below 2**53, which numbers hold exactly")
         for name, value in row.items():
             if name != counter:
                 columns.setdefault(name, []).append((step, value))

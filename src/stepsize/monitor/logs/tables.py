@@ -112,7 +112,7 @@ def _json_rows(text: str) -> list[Row]:
         return []
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     rows = value.get("log_history") if isinstance(value, dict) else value
     return [_row(one) for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
@@ -128,7 +128,7 @@ def _line_rows(text: str) -> list[Row]:
         for parse in (json.loads, ast.literal_eval):
             try:
                 value = parse(line[begin : end + 1])
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
             if isinstance(value, dict):
                 rows.append(_row(value))

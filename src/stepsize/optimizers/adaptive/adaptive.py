@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim import optimizer as torch_optimizer
 
 from stepsize.errors import InputError
 from stepsize.optimizers.adaptive.rule import Now, Rule
@@ -84,6 +86,7 @@ class Adaptive(Optimizer):
         low, high = bounds
         if not 0 < low <= 1 <= high < math.inf:
             raise InputError("bounds", bounds, "must be two positive, finite multipliers around 1")
+        _check_adaptable(optimizer)
         super().__init__(optimizer.param_groups, optimizer.defaults)
         self.optimizer = optimizer
         self.rule = rule
@@ -122,7 +125,7 @@ class Adaptive(Optimizer):
 
         Args:
             closure: Computes the loss and its gradients anew and returns the loss, as torch's optimizers take it;
-                called once, before the update.
+                called once, before the update; by rules that try more often, where there is no ``look``.
             loss: The mean loss of the batch that the gradients are of; for rules that need it, without a closure.
             look: Returns the loss of this batch at the present weights, without gradients and with the same dropout;
                 for rules that try.
@@ -135,15 +138,24 @@ class Adaptive(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 found = loss = closure()
+            if look is None and "look" in self.rule.needs:
+                look = self._looking(closure)
         self._require(loss, look)
+        self._check_gradients()
         with torch.no_grad():
             self._update(loss, look)
         return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer within; that of the rule is in it, under ``["state"]["adaptive"]``."""
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
         self._share()
-        return self.optimizer.state_dict()
+        state = self.optimizer.state_dict()
+        for after in self._optimizer_state_dict_post_hooks.values():
+            changed = after(self, state)
+            state = state if changed is None else changed
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned.
@@ -151,6 +163,9 @@ class Adaptive(Optimizer):
         Raises:
             InputError: If it has no state of a rule, or of another one; nothing is changed then.
         """
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = before(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         kept = state_dict["state"].get(_KEY)
         if kept is None:
             remedy = "Load it into the optimizer within"
@@ -161,6 +176,8 @@ class Adaptive(Optimizer):
         devices = [p.device for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.state[_KEY] = _copied_to(kept, devices)  # type: ignore[index]
         self._share()
+        for loaded in self._optimizer_load_state_dict_post_hooks.values():
+            loaded(self)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("optimizer", "rule", "bounds", "moves")  # torch's own method leaves them out, and copies would break
@@ -188,6 +205,13 @@ class Adaptive(Optimizer):
             self.state[_KEY] = before  # type: ignore[index]
         self.rule.memory = self._kept["rule"]
 
+    def _check_gradients(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.grad.layout != torch.strided:
+                    remedy = "Leave sparse=True out of the embedding, or do not adapt"
+                    raise InputError("optimizer", "a sparse gradient", "cannot be adapted", remedy)
+
     def _require(self, loss: object, look: object) -> None:
         name = type(self.rule).__name__
         if "loss" in self.rule.needs and loss is None:
@@ -196,10 +220,27 @@ class Adaptive(Optimizer):
             remedy = "Call optimizer.step(loss=loss, look=lambda: loss_of_this_batch())"
             raise InputError("look", None, f"must be given to a step with {name}, which tries rates", remedy)
 
+    def _looking(self, closure: Callable[[], Any]) -> Callable[[], Tensor]:
+        """Return the loss at the present weights by ``closure``, whose gradients are thrown away."""
+        kept = [(p, p.grad) for group in self.param_groups for p in group["params"]]
+
+        def look() -> Tensor:
+            for p, _ in kept:
+                p.grad = None  # so that zeroing cannot reach those that are kept
+            with torch.enable_grad():
+                loss = torch.as_tensor(closure()).detach()
+            for p, gradient in kept:
+                p.grad = gradient
+            return loss
+
+        return look
+
     def _update(self, loss: Tensor | float | None, look: Callable[[], Tensor] | None) -> None:
-        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        everyone = [p for group in self.param_groups for p in group["params"]]
+        places = tuple(place for place, p in enumerate(everyone) if p.grad is not None)
+        parameters = [everyone[place] for place in places]
         if not parameters:
-            self.optimizer.step()
+            self._inner_step()
             return
         factor = self._factor()
         now = Now(
@@ -210,6 +251,8 @@ class Adaptive(Optimizer):
             loss=float(loss) if loss is not None and "loss" in self.rule.needs else None,
             look=look,
             bounds=self.bounds,
+            places=places,
+            count=len(everyone),
         )
         wanted = self.rule.multiplier(now)
         multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
@@ -245,10 +288,22 @@ class Adaptive(Optimizer):
         try:
             for group, lr in zip(self.param_groups, scheduled, strict=True):
                 group["lr"] = lr * multiplier
-            self.optimizer.step()
+            self._inner_step()
         finally:
             for group, lr in zip(self.param_groups, scheduled, strict=True):
                 group["lr"] = lr
+
+    def _inner_step(self) -> None:
+        """Let the optimizer within make its update; torch's global hooks have run for this one already."""
+        names = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
+        kept = {name: getattr(torch_optimizer, name) for name in names}
+        try:
+            for name in names:
+                setattr(torch_optimizer, name, {})
+            self.optimizer.step()
+        finally:
+            for name, hooks in kept.items():
+                setattr(torch_optimizer, name, hooks)
 
     def _note(self, multiplier: float) -> None:
         kept = self._kept
@@ -259,6 +314,16 @@ class Adaptive(Optimizer):
             kept["told"] = multiplier
             _LOGGER.info("update %d: rate × %.3g, was × %.3g: %s", move.step, move.after, move.before, move.why)
         kept |= {"multiplier": multiplier, "updates": kept["updates"] + 1}
+
+
+def _check_adaptable(optimizer: Optimizer) -> None:
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        name = type(optimizer).__name__
+        raise InputError("optimizer", name, "must make its update without a closure", f"{name} searches by itself")
+    if any(p.is_complex() for group in optimizer.param_groups for p in group["params"]):
+        remedy = "Keep it as real numbers: torch.view_as_real"
+        raise InputError("optimizer", "complex parameters", "cannot be adapted", remedy)
 
 
 def _copied_to(tree: Any, devices: list[torch.device]) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stepsize.errors import UnknownNameError
-from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot
+from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot, spread
 
 __all__ = ["Hypergradient"]
 
@@ -58,16 +58,19 @@ class Hypergradient(Rule):
 
     def multiplier(self, now: Now) -> float:
         """Return s, moved along the agreement of the gradient with the last movement."""
-        moved = self.memory["moved"]
-        if moved is not None and len(moved) == len(now.gradients):
-            self._follow(moved, now.gradients)
+        moved = self.memory["moved"] or []
+        both = [n for n, place in enumerate(now.places) if place < len(moved) and moved[place] is not None]
+        if len(both) < sum(one is not None for one in moved):  # others were moved then: its slope is of something else
+            self.memory["slope"] = None
+        if both:
+            self._follow([moved[now.places[n]] for n in both], [now.gradients[n] for n in both])
         s: float = self.memory["s"]
         return s
 
     def learn(self, now: Now, moved: list[Tensor], multiplier: float) -> float:
         """Keep the movement for the next update, and the slope that it went down."""
         slope = dot(now.gradients, moved) if self.form == "stable" else None
-        self.memory |= {"moved": moved, "s": multiplier, "slope": slope}
+        self.memory |= {"moved": spread(moved, now), "s": multiplier, "slope": slope}
         return multiplier
 
     def why(self) -> str:

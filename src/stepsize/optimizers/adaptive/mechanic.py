@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot
+from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot, spread
 
 __all__ = ["Mechanic"]
 
@@ -63,25 +64,29 @@ class Mechanic(Rule):
     def learn(self, now: Now, moved: list[Tensor], multiplier: float) -> float:
         """Bet on the sum of updates, and put the weights where it says."""
         memory = self.memory
-        if memory["origin"] is None or len(memory["origin"]) != len(moved):
-            memory["origin"] = torch._foreach_add(now.parameters, moved)
-            memory["sum"] = [torch.zeros_like(one) for one in moved]
+        known = memory["origin"] or []
+        new = [n for n, place in enumerate(now.places) if place >= len(known) or known[place] is None]
+        memory["origin"] = spread([], replace(now, places=()), known)
+        memory["sum"] = spread([], replace(now, places=()), memory["sum"] or [])
+        for n in new:
+            memory["origin"][now.places[n]] = now.parameters[n] + moved[n]
+            memory["sum"][now.places[n]] = torch.zeros_like(moved[n])
+        origin, sums = ([memory[name][place] for place in now.places] for name in ("origin", "sum"))
         before = torch._foreach_add(now.parameters, moved) if self.decay else None
-        h = self._product(now.gradients, before)
+        h = self._product(sums, now.gradients, before)
         if math.isfinite(h):
             self._bet(h)
-        torch._foreach_add_(memory["sum"], moved, alpha=-1 / multiplier)
+        torch._foreach_add_(sums, moved, alpha=-1 / multiplier)
         s = min(sum(memory["s"]), now.bounds[1])
-        torch._foreach_copy_(now.parameters, memory["origin"])
-        torch._foreach_add_(now.parameters, memory["sum"], alpha=s)
+        torch._foreach_copy_(now.parameters, origin)
+        torch._foreach_add_(now.parameters, sums, alpha=s)
         return float(s)
 
     def why(self) -> str:
         """Return what the bets have won."""
         return f"the sum of all updates pays (reward {sum(self.memory['r']):.3g})"
 
-    def _product(self, gradients: Sequence[Tensor], before: Sequence[Tensor] | None) -> float:
-        sums = self.memory["sum"]
+    def _product(self, sums: Sequence[Tensor], gradients: Sequence[Tensor], before: Sequence[Tensor] | None) -> float:
         products = [dot(sums, gradients)]
         if before is not None:
             products += [dot(sums, before), dot(gradients, gradients), dot(before, before)]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stepsize.errors import InputError
 
-__all__ = ["Now", "Rule", "check_number", "dot"]
+__all__ = ["Now", "Rule", "check_number", "dot", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,9 @@ class Now:
         loss: The mean loss of the batch, where the rule needs it.
         look: Returns this loss at the present weights, where the rule needs it.
         bounds: The least and the largest multiplier.
+        places: The numbers of the parameters among all of the optimizer: what is remembered of a parameter belongs to
+            its number, since another update may have gradients for others.
+        count: How many parameters the optimizer has.
     """
 
     parameters: list[Tensor]
@@ -37,6 +40,8 @@ class Now:
     loss: float | None
     look: Callable[[], Tensor] | None
     bounds: tuple[float, float]
+    places: tuple[int, ...] = ()
+    count: int = 0
 
     def bounded(self, multiplier: float) -> float:
         """Return ``multiplier`` within the bounds."""
@@ -78,6 +83,14 @@ class Rule(ABC):
     def why(self) -> str:
         """Return what moved the multiplier last, in a few words."""
         return type(self).__name__
+
+
+def spread(values: Sequence[Tensor], now: Now, before: Sequence[Tensor | None] = ()) -> list[Tensor | None]:
+    """Return ``values`` at the places of their parameters among all; elsewhere those of ``before``."""
+    found: list[Tensor | None] = [*before, *[None] * (now.count - len(before))]
+    for place, value in zip(now.places, values, strict=True):
+        found[place] = value
+    return found
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:

@@ -23,12 +23,11 @@ from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
 from stepsize.probe.profiling.result import Profile, ProfileCost
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
-from stepsize.training.batches import Stream, TensorBatches, count_examples
+from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
 from stepsize.training.cost import update_passes
 from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
-from stepsize.training.stepping import holds_non_finite
 from stepsize.training.task import Task
 
 __all__ = ["profile"]

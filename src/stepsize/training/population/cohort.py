@@ -12,12 +12,11 @@ from torch import Tensor
 
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import Stream, count_examples
+from stepsize.training.border import undisturbed
 from stepsize.training.digest import digest
 from stepsize.training.population.members import Members, Rehearsal, rehearse
 from stepsize.training.population.stacked import StackedOptimizer, stack_optimizers
-from stepsize.training.position import DataPosition
 from stepsize.training.recording import Recording
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.stepping import build_model, build_optimizer, reading_lag, rung_factors
 from stepsize.training.task import Task
@@ -59,21 +58,17 @@ def look(task: Task, setting: Setting, *, room: float = math.inf) -> Look:
         NotStackableError: If they cannot; the message is the reason.
         TaskError: If the parts of the task do not fit together.
     """
-    position = DataPosition.take(task.train)
-    try:
-        with isolated_rng(setting.seed):
-            model = build_model(task)
-            weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-            _check_room(2 * _COPIES * weight, room)
-            batch = next(Stream(task.train))
-            rehearsal = rehearse(task, model, batch)
-            known = Look(rehearsal, weight)
-            _check_room(2 * known.member, room)
-            members = Members(task, model, 2, rehearsal)
-            build_stacked([task, task], [setting, setting], members)
-            members.check(batch, rehearsal)
-    finally:
-        position.restore()
+    with undisturbed(task, setting.seed, inspected=True):
+        model = build_model(task)
+        weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+        _check_room(2 * _COPIES * weight, room)
+        batch = next(Stream(task.train))
+        rehearsal = rehearse(task, model, batch)
+        known = Look(rehearsal, weight)
+        _check_room(2 * known.member, room)
+        members = Members(task, model, 2, rehearsal)
+        build_stacked([task, task], [setting, setting], members)
+        members.check(batch, rehearsal)
     return known
 
 
@@ -98,13 +93,8 @@ def train_cohort(
         watcher: Called with the progress of each member.
         marks: Numbers of updates after which to evaluate on unseen data, besides the end.
     """
-    positions = [DataPosition.take(source) for source in (tasks[0].train, tasks[0].val) if source is not None]
-    try:
-        with isolated_rng(settings[0].seed):
-            return Cohort(tasks, settings, known, watcher, marks).run()
-    finally:
-        for position in positions:
-            position.restore()
+    with undisturbed(tasks[0], settings[0].seed, inspected=True):
+        return Cohort(tasks, settings, known, watcher, marks).run()
 
 
 @final

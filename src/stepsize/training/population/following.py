@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.batches import Stream, count_examples
+from stepsize.training.border import undisturbed
 from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import evaluate
 from stepsize.training.population.crowd import Crowd, begin_crowd
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import RngState, isolated_rng
+from stepsize.training.rng import RngState
 from stepsize.training.runs import Divergence, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import rung_factors
 from stepsize.training.task import Task
@@ -135,13 +135,8 @@ def follow(
     if task.horizon < _FEWEST:
         raise InputError("task", task.horizon, f"must have at least {_FEWEST} steps to be followed", "Raise its steps")
     setting = Setting(float(lr), task.seed if seed is None else seed, task.horizon)
-    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
-    try:
-        with isolated_rng(setting.seed):
-            return _Following(task, setting, watcher).run(decisions)
-    finally:
-        for position in positions:
-            position.restore()
+    with undisturbed(task, setting.seed):
+        return _Following(task, setting, watcher).run(decisions)
 
 
 @dataclass

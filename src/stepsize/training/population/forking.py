@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.batches import Stream
+from stepsize.training.border import undisturbed
 from stepsize.training.evaluate import evaluate
 from stepsize.training.loop import check_lr
 from stepsize.training.population.crowd import Crowd, begin_crowd
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import RngState, isolated_rng
+from stepsize.training.rng import RngState
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import rung_factors
 from stepsize.training.task import Task
@@ -156,13 +156,8 @@ def counterfactual(
     if task.val is None:
         raise InputError("task", task.name, "must have unseen data to be judged by", "Give it val")
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
-    positions = [DataPosition.take(source) for source in (task.train, task.val)]
-    try:
-        with isolated_rng(setting.seed):
-            return _fork(task, setting, at, sorted({*map(float, times), 1.0}), cooldown, repeats)
-    finally:
-        for position in positions:
-            position.restore()
+    with undisturbed(task, setting.seed):
+        return _fork(task, setting, at, sorted({*map(float, times), 1.0}), cooldown, repeats)
 
 
 def _fork(task: Task, setting: Setting, at: float, times: list[float], cooldown: float, repeats: int) -> Counterfactual:

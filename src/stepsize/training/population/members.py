@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -13,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import to_device
+from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import autocast
 from stepsize.training.rng import RngState
 from stepsize.training.stepping import check_first_loss
@@ -62,7 +64,7 @@ def rehearse(task: Task, model: nn.Module, batch: Any) -> Rehearsal:
         NotStackableError: If a pass replaces a buffer instead of changing it in place.
     """
     randomness = RngState.take()
-    twin = copy.deepcopy(model)
+    twin = deepcopied(model, model)
     buffers = dict(twin.named_buffers())
     before = {name: buffer.clone() for name, buffer in buffers.items()}  # native BatchNorm bumps no version counter
     saved = 0
@@ -74,7 +76,7 @@ def rehearse(task: Task, model: nn.Module, batch: Any) -> Rehearsal:
 
     with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor), autocast(task):
         loss = task.compute_loss(twin, to_device(batch, torch.device(task.device or "cpu")))
-    check_first_loss(loss, batch)
+    check_first_loss(loss)
     drew = not _same(randomness, RngState.take())
     randomness.restore()
     after = dict(twin.named_buffers())
@@ -189,8 +191,10 @@ class Members:
         """
         randomness, kept = RngState.take(), {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
-            losses, gradients = self.gradients([batch])
-        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "There is a performance drop")  # an operation without a batching rule
+                losses, gradients = self.gradients([batch])
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, UserWarning) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise NotStackableError(_first_line(error)) from error

@@ -10,6 +10,7 @@ import torch
 
 from stepsize.errors import InputError, NotStackableError
 from stepsize.training.batches import TensorBatches
+from stepsize.training.border import inspect_task
 from stepsize.training.executor import InOrder
 from stepsize.training.loop import as_marks
 from stepsize.training.memory import free_memory
@@ -107,6 +108,7 @@ class Population:
 
     def _look(self, task: Task, setting: Setting) -> Look | str:
         """Return what is known of the settings like this one; the reason where they cannot be stacked."""
+        inspect_task(task)
         known = self._known.setdefault(task, {})
         key = _kind(task, setting)
         if key not in known:

@@ -1,0 +1,224 @@
+"""The border to other people's code: a task is looked at once, before anything of it runs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from stepsize.errors import TaskError
+from stepsize.training.batches import Stream, holds_non_finite, length_of, to_device
+from stepsize.training.digest import digest
+from stepsize.training.evaluate import autocast, evaluate
+from stepsize.training.losses import LossFormError
+from stepsize.training.position import DataPosition
+from stepsize.training.rng import isolated_rng, seed_everything
+from stepsize.training.snapshot import Snapshot
+from stepsize.training.stepping import Stepper, build_model, check_first_loss
+from stepsize.training.task import Task
+
+__all__ = ["Inspection", "inspect_task", "undisturbed"]
+
+_LOG = logging.getLogger("stepsize")
+_LR = 1e-3  # of the one update that is tried
+_BATCHES = 8  # that are looked through for one with a finite loss
+_OTHER_FORM = (AttributeError, LookupError, TypeError, ValueError)  # what a call with other arguments than meant raises
+_SAME = 1e-3  # relative difference of two losses that rounding explains, half precision and atomics too
+_KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one look at a task found.
+
+    Attributes:
+        notes: What is unusual but works, a sentence each.
+    """
+
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[None]:
+    """Run the block under ``seed``; generators and data positions are put back after it, come what may.
+
+    The task is looked at before, if it never was.
+
+    Args:
+        task: Whose data are used.
+        seed: Of python's, numpy's and torch's global generators.
+        inspected: Whether it is a variant of a task that was looked at.
+
+    Raises:
+        TaskError: If the parts of the task do not fit together.
+    """
+    if not inspected:
+        inspect_task(task)
+    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
+    try:
+        with isolated_rng(seed):
+            yield
+    finally:
+        for position in positions:
+            position.restore()
+
+
+def inspect_task(task: Task) -> Inspection:
+    """Look at a task before anything of it runs, once: models, one update, a rewind, the length and form of its data.
+
+    It costs two models, three forward and two backward passes, and one batch of unseen data. Nothing is changed but
+    which form of loss the task has, where the one that its name suggests does not work.
+
+    Args:
+        task: What is to be trained.
+
+    Returns:
+        What is unusual, in words. Warnings say what makes answers less sure.
+
+    Raises:
+        TaskError: If it cannot be trained; the message names the part.
+
+    Example:
+        >>> x = torch.randn(64, 3)
+        >>> task = Task(model=lambda: nn.Linear(3, 1), loss=nn.functional.mse_loss, train=(x, x.sum(1, keepdim=True)),
+        ...             optimizer="sgd", steps=20)
+        >>> inspect_task(task).notes
+        ()
+    """
+    if task not in _KNOWN:
+        with undisturbed(task, task.seed, inspected=True):
+            notes = _inspect(task)
+        for note in notes:
+            _LOG.info("%s: %s", task.name, note)
+        _KNOWN[task] = Inspection(tuple(notes))
+    return _KNOWN[task]
+
+
+def _inspect(task: Task) -> list[str]:
+    seed_everything(task.seed)
+    first = build_model(task)
+    weights, owned = digest(dict(first.state_dict())), _trained(first)
+    notes = [*_settle_form(task, first)]  # a pass in train mode: it moves what models share, as averages do
+    del first
+    seed_everything(task.seed)
+    stepper = Stepper(task, _LR, task.horizon)
+    _check_fresh(task, stepper.model, weights, owned)
+    del owned
+    batch, skipped = _first_finite(task, stepper.model)
+    notes += skipped
+    notes += _try_update(task, stepper, batch)
+    return [*notes, *_look_at_val(task, stepper.model)]
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _check_fresh(task: Task, second: nn.Module, weights: str, owned: list[nn.Parameter]) -> None:
+    ids = {id(tensor) for tensor in owned}
+    if any(id(parameter) in ids for parameter in _trained(second)):
+        raise _not_fresh("a model that was returned before")
+    if digest(dict(second.state_dict())) != weights:
+        raise _not_fresh(f"other initial weights for the same seed {task.seed}")
+
+
+def _not_fresh(received: str) -> TaskError:
+    return TaskError(
+        "model",
+        received,
+        "must return the same new model whenever it is called under the same seed",
+        "Build the model inside the factory, or return copy.deepcopy(model); draw with torch's generator only",
+    )
+
+
+def _settle_form(task: Task, model: nn.Module) -> list[str]:
+    """Find out whether the loss takes the output or the model, where what its name suggests does not work."""
+    batch = next(Stream(task.train))
+    first = task.loss_takes
+    try:
+        check_first_loss(_loss(task, model, batch))
+        return []
+    except _OTHER_FORM as error:
+        failed = error
+    other = "model" if first == "output" else "output"
+    object.__setattr__(task, "loss_takes", other)  # the dataclass is frozen for everyone else
+    try:
+        check_first_loss(_loss(task, model, batch))
+        return [f"the loss is called as loss({'model, batch' if other == 'model' else 'output, target'})"]
+    except Exception:  # noqa: BLE001
+        object.__setattr__(task, "loss_takes", first)
+    raise failed
+
+
+def _loss(task: Task, model: nn.Module, batch: Any) -> Tensor:
+    with autocast(task):
+        return task.compute_loss(model, to_device(batch, torch.device(task.device or "cpu")))
+
+
+def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
+    """Return the first batch with a finite loss of the untrained model, and what to say of those before it."""
+    stream, loss = Stream(task.train), math.nan
+    most = min(_BATCHES, length_of(task.train) or _BATCHES)
+    for number in range(most):
+        batch = next(stream)
+        randomness = torch.get_rng_state()
+        with torch.no_grad():
+            loss = float(_loss(task, model, batch))
+        torch.set_rng_state(randomness)
+        if math.isfinite(loss):
+            return batch, [] if not number else [
+                f"the untrained model has no finite loss on batch {number - 1} of train"
+            ]
+        if holds_non_finite(batch):
+            where = "the first batch" if not number else f"batch {number}"
+            raise TaskError("train", f"NaN or infinity in {where}", "must hold finite numbers", "Clean the data")
+    rule = "must be finite on the first batch, before any update"
+    raise TaskError("loss", loss, rule, "No learning rate can mend this")
+
+
+def _try_update(task: Task, stepper: Stepper, batch: Any) -> list[str]:
+    """Make one update, rewind, and make it again: the loss must be the same."""
+    batches = [batch] * task.accumulate
+    snapshot = Snapshot(modules=[stepper.model], optimizers=[stepper.optimizer], others=stepper.stateful)
+    seed_everything(task.seed)
+    losses = [float(stepper.update(batches))]
+    without = [name for name, p in stepper.model.named_parameters() if p.requires_grad and p.grad is None]
+    snapshot.restore()
+    seed_everything(task.seed)
+    losses.append(float(stepper.update(batches)))
+    snapshot.restore()
+    if len(without) == len(_trained(stepper.model)):
+        raise TaskError("loss", "no gradient", "must give a parameter of the model a gradient", "Is it of this model?")
+    notes = [f"{_listed(without)} got no gradient"] if without else []
+    if math.isfinite(losses[0]) and abs(losses[0] - losses[1]) > _SAME * max(abs(losses[0]), 1e-6):
+        note = (
+            f"the same batch from the same weights has a loss of {losses[0]:.6g} at first and of {losses[1]:.6g} after "
+            "an update was taken back: model or loss keep state outside of their parameters, buffers and attributes, "
+            "or draw from a generator of their own"
+        )
+        warnings.warn(f"{task.name}: {note}. Rates are compared from unequal starts", UserWarning, stacklevel=2)
+        notes.append(note)
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more parameters"
+
+
+def _look_at_val(task: Task, model: nn.Module) -> list[str]:
+    if task.val is None:
+        return []
+    try:
+        done = evaluate(task, model, step=0, examples=1)
+    except LossFormError as error:
+        raise TaskError("val", error.received, f"cannot be used: loss {error.rule}", error.remedy) from error
+    return [] if done.has_loss else [f"the model has no loss in eval mode: {task.judge} alone judges"]

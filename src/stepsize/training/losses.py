@@ -1,0 +1,52 @@
+"""What losses of other people's code look like, and the one tensor that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from stepsize.errors import TaskError
+
+__all__ = ["LossFormError", "as_loss"]
+
+
+class LossFormError(TaskError):
+    """What a loss function returned is nothing that can be trained or averaged."""
+
+
+def as_loss(value: Any, *, training: bool) -> Tensor:
+    """Return the scalar tensor that ``value`` stands for.
+
+    That is a tensor itself; the ``loss`` of an object or of a mapping, as models of transformers return it; or the sum
+    of a mapping of scalar losses, as detectors of torchvision return it.
+
+    Raises:
+        LossFormError: If it is none of these.
+    """
+    found = value
+    if isinstance(value, Mapping):
+        found = value.get("loss")
+        if found is None and value and all(_is_scalar(part) for part in value.values()):
+            found = sum(value.values())
+    elif not isinstance(value, Tensor) and isinstance(getattr(value, "loss", None), Tensor):
+        found = value.loss
+    if isinstance(found, Tensor) and found.ndim == 0:
+        return found
+    shape = tuple(found.shape) if isinstance(found, Tensor) else _described(value)
+    rule = "must return a scalar tensor of shape ()"
+    if training:
+        raise LossFormError("loss", shape, rule, "Reduce it, for example by .mean()")
+    remedy = "Reduce it, for example by .mean(); a model that has a loss in train mode only needs judge='a metric'"
+    raise LossFormError("loss", shape, f"{rule} on val, in eval mode too", remedy)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 0
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {', '.join(map(str, value)) or 'nothing'}"
+    return type(value).__name__

@@ -1,0 +1,45 @@
+"""Batches without a finite loss at any rate: NaN for the untrained model already, though their numbers are finite."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from stepsize.training.batches import holds_non_finite, to_device
+from stepsize.training.rng import isolated_rng
+from stepsize.training.task import Task
+
+__all__ = ["left_out"]
+
+_TOLD: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()
+
+
+def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
+    """Return whether ``batch`` has no finite loss for the untrained model either; say so once for each data set.
+
+    Its loss then says nothing about a rate: where all labels of a batch are ignored, the mean of no losses is NaN.
+    """
+    if holds_non_finite(batch) or math.isfinite(_untrained_loss(task, batch)):
+        return False
+    told = _TOLD.setdefault(task, set())
+    if argument not in told:
+        told.add(argument)
+        warnings.warn(
+            f"batch {number} of {argument} has no finite loss, with the untrained model neither, though its numbers "
+            "are finite (are all of its labels ignored?): such batches are left out of the judgement",
+            UserWarning,
+            stacklevel=2,
+        )
+    return True
+
+
+def _untrained_loss(task: Task, batch: Any) -> float:
+    from stepsize.training.stepping import build_model
+
+    device = torch.device(task.device or "cpu")
+    with isolated_rng(task.seed), torch.no_grad():
+        return float(task.compute_loss(build_model(task), to_device(batch, device)))

@@ -1,0 +1,45 @@
+"""Files that are whole or not there, and keep what they are."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from stepsize.files import write_whole
+
+
+def test_permissions_and_links_are_kept(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+
+    write_whole(link, b"new")
+
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.txt", "real.txt"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"into the pipe")
+    assert os.read(reader, 100) == b"into the pipe"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(Path("/dev/full"), b"x" * 100_000)
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, b"x")
+
+
+def test_a_long_name_has_room_for_the_file_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250)
+    write_whole(path, b"x")
+    assert path.read_bytes() == b"x"
