@@ -109,11 +109,8 @@ def by_fit(case: Case, share: float) -> float:
             loss = case.seen(lr, share / 2**back)
             seen.append(Point(lr, loss, share / 2**back, diverged=not math.isfinite(loss)))
     usual = OPTIMIZERS[family].default_lr
-    answer = answer_from(
-        fit_lr_model(
-            seen, usual=usual, untrained=case.untrained, family=family, size=(case.steps, _PARAMETERS[case.problem])
-        )
-    )
+    size = (case.steps, _PARAMETERS.get(case.problem, 1e4))
+    answer = answer_from(fit_lr_model(seen, usual=usual, untrained=case.untrained, family=family, size=size))
     return _nearest(case, usual if answer.lr is None else answer.lr)
 
 

@@ -28,8 +28,7 @@ def compute_find(truths: Iterable[Truth], path: Path = FIND_FILE) -> None:
     rows: list[dict[str, Any]] = []
     for truth in truths:
         for budget in BUDGETS:
-            for seed in range(min(_SEEDS, truth.full.seeds)):
-                rows.append(_row(truth, budget, seed))
+            rows += [_row(truth, budget, seed) for seed in range(min(_SEEDS, truth.full.seeds))]
         write_record(path, header("find"), rows)
         print(f"{truth.case.name}: find is replayed", flush=True)
 

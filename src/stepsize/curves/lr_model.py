@@ -155,7 +155,7 @@ def fit_lr_model(
     Example:
         >>> runs = [Point(10**x, 0.1 + (x + 2) ** 2 / 4) for x in (-3.0, -2.5, -2.0, -1.5, -1.0)]
         >>> model = fit_lr_model(runs, usual=1e-3, untrained=2.0)
-        >>> -2.3 < model.x[model.expected.argmin()] < -1.7
+        >>> bool(-2.3 < model.x[model.expected.argmin()] < -1.7)
         True
 
     Reference:

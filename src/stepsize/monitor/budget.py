@@ -9,6 +9,7 @@ __all__ = ["Budget"]
 
 _SHARE = 0.03  # of the training's time, at the end of it
 _DENSE = 64  # updates that are measured one and all
+_SHORT = 1_000  # updates up to which the first quarter is measured
 _RUN = 8  # updates that are then measured one after the other
 _WANTED = 256  # of the first quarter: more would only cost
 _OF = (3, 8)  # at least and at most one such run in so many
@@ -21,7 +22,7 @@ _AHEAD = 0.5  # of the time that is still to come may be drawn on: the beginning
 class Budget:
     """Decides what is measured, by what watching took so far.
 
-    After the first 64 updates something is measured only while what was spent is at most 3% of the time that the
+    After the first 64 updates (the first quarter of a training of up to 1,000) something is measured only while what was spent is at most 3% of the time that the
     training took without it, and of half of the time that it has still to go, less what the bare counting of updates
     will take. At the end it is 3% of all, as long as the first 64 updates and that counting leave anything.
 
@@ -38,6 +39,8 @@ class Budget:
         self.spent = 0.0
         self.agreed: tuple[float, float] | None = None
         self._horizon = steps or _UNKNOWN
+        # The verdict on a short training is read off its first quarter, whatever that costs.
+        self._always = max(_DENSE, steps // 4) if steps and steps <= _SHORT else _DENSE
         self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
         self._trained = 0.0
         self._since: float | None = None  # the end of the last call
@@ -76,7 +79,7 @@ class Budget:
     def allows(self, step: int) -> bool:
         """Return whether something more may be spent after ``step`` updates."""
         done = step - self._first
-        if done <= _DENSE:
+        if done <= self._always:
             return True
         spent, trained = self.agreed or self.times()
         left = max(0, self._horizon - step) / done  # in units of what is done

@@ -44,8 +44,8 @@ def range_test_task(
 
     Example:
         >>> from stepsize.tasks import build_task
-        >>> range_test_task(build_task("cancer-mlp")).verdict.code
-        'clear'
+        >>> range_test_task(build_task("cancer-mlp")).verdict
+        'open'
     """
     seed = task.seed if seed is None else seed
     with undisturbed(task, seed):

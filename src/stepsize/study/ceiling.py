@@ -73,11 +73,11 @@ class Ceiling:
         """Return in one sentence what was learned; empty where nothing was.
 
         Example:
-            >>> from stepsize.study.jobs import Job, Trial
+            >>> from stepsize.training.runs import Divergence, Setting, Trial
             >>> from stepsize.study.space import as_space
             >>> def run(number, lr, diverged):
-            ...     job = Job(Trial(number, {"lr": lr}), share=1.0, seed=0)
-            ...     return Run(job, math.inf, diverged_at=0.1) if diverged else Run(job, 1.0)
+            ...     end = Divergence(10, "not finite") if diverged else None
+            ...     return Run(Setting(lr, 0, 100), value=1.0, divergence=end, trial=Trial(number, {"lr": lr}))
             >>> rates = [0.001, 0.01, 0.03, 0.1, 0.3, 1.0]
             >>> seen = [run(number, lr, lr > 0.1) for number, lr in enumerate(rates)]
             >>> learn_ceiling(seen, as_space(lr=(1e-4, 1.0))).describe()

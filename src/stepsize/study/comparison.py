@@ -342,9 +342,9 @@ def tuning_doubt(runs: Sequence[Run]) -> float:
         The difference, at least 0; 0 where a single rate is known.
 
     Example:
-        >>> from stepsize.study.jobs import Job, Trial
+        >>> from stepsize.training.runs import Setting
         >>> def tried(values):
-        ...     return [Run(Job(Trial(n, {"lr": 10.0**n}), 1.0, 0), value) for n, value in enumerate(values)]
+        ...     return [Run(Setting(10.0**n, 0, 100), value=value) for n, value in enumerate(values)]
         >>> round(tuning_doubt(tried([0.5, 0.2, 0.3])), 3), round(tuning_doubt(tried([0.5, 0.4, 0.3])), 3)
         (0.013, 0.1)
     """

@@ -93,7 +93,7 @@ def find(
     Example:
         >>> from stepsize.tasks import build_task
         >>> found = find(build_task("cancer-mlp", optimizer="adamw", steps=200), budget=4)
-        >>> 1e-4 < found.lr < 1e-1, found.cost.runs <= 4, found.restored
+        >>> 1e-4 < found.lr < 1e-1, found.cost.full_runs <= 4, found.restored
         (True, True, True)
 
     Reference:

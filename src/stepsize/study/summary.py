@@ -151,10 +151,10 @@ def summarise(
         The summary; without any run it says so.
 
     Example:
-        >>> from stepsize.study.jobs import Job
-        >>> runs = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.4, 1e-1: 0.7}
-        >>> jobs = [Job(Trial(number, {"lr": lr}), 1.0, seed) for number, lr in enumerate(runs) for seed in (0, 1)]
-        >>> found = summarise([Run(job, runs[job.trial.lr] + 0.01 * job.seed, cost=1.0) for job in jobs])
+        >>> from stepsize.training.runs import Setting
+        >>> loss = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.4, 1e-1: 0.7}
+        >>> runs = [Run(Setting(lr, seed, 100), value=loss[lr] + 0.01 * seed) for lr in loss for seed in (0, 1)]
+        >>> found = summarise(runs)
         >>> found.best.lr, 2e-3 < found.answer.lr < 3e-2
         (0.01, True)
     """
