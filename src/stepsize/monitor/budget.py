@@ -9,7 +9,7 @@ __all__ = ["Budget"]
 
 _SHARE = 0.03  # of the training's time, at the end of it
 _DENSE = 64  # updates that are measured one and all
-_SHORT = 1_000  # updates up to which the first quarter is measured
+_SHORT = 1_000  # updates up to which a training is watched whatever that costs
 _RUN = 8  # updates that are then measured one after the other
 _WANTED = 256  # of the first quarter: more would only cost
 _OF = (3, 8)  # at least and at most one such run in so many
@@ -22,9 +22,10 @@ _AHEAD = 0.5  # of the time that is still to come may be drawn on: the beginning
 class Budget:
     """Decides what is measured, by what watching took so far.
 
-    After the first 64 updates (the first quarter of a training of up to 1,000) something is measured only while what was spent is at most 3% of the time that the
-    training took without it, and of half of the time that it has still to go, less what the bare counting of updates
-    will take. At the end it is 3% of all, as long as the first 64 updates and that counting leave anything.
+    In trainings of more than 1,000 updates, after the first 64, something is measured only while what was spent is at
+    most 3% of the time that the training took without it, and of half of the time that it has still to go, less what
+    the bare counting of updates will take. At the end it is 3% of all, as long as the first 64 updates and that
+    counting leave anything. Shorter trainings are watched whatever that costs.
 
     Args:
         steps: The horizon; None where it is unknown.
@@ -39,8 +40,8 @@ class Budget:
         self.spent = 0.0
         self.agreed: tuple[float, float] | None = None
         self._horizon = steps or _UNKNOWN
-        # The verdict on a short training is read off its first quarter, whatever that costs.
-        self._always = max(_DENSE, steps // 4) if steps and steps <= _SHORT else _DENSE
+        # The verdict needs its signals also where a training is too short and its model too small to pay for them.
+        self._always = steps if steps and steps <= _SHORT else _DENSE
         self._of = min(max(steps // 4 // _WANTED, _OF[0]), _OF[1]) if steps else _OF[1]
         self._trained = 0.0
         self._since: float | None = None  # the end of the last call
