@@ -340,11 +340,10 @@ def _find(budget: float | None, task: Task, _conditions: Conditions) -> list[Pic
         _find_name(budget),
         found.lr,
         float(f"{found.cost.full_runs:.4g}"),
-        note=str(found.verdict),
-        interval=_as_pair(getattr(found, "as_good", None) or getattr(found, "interval", None)),
-        wall=None if found.cost.wall is None else float(f"{found.cost.wall:.3g}"),
-        code=found.verdict.code,
-        sure=getattr(found, "sure", None),
+        note=str(found.answer),
+        interval=_as_pair(found.as_good),
+        code=found.verdict,
+        sure=found.sure,
     )
     return [pick]
 

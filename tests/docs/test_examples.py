@@ -55,7 +55,7 @@ def test_the_cells_of_a_notebook_run_and_print_what_it_shows(path: Path, monkeyp
             exec(compile(cell["source"], f"{path.name}, cell {number}", "exec"), names)
 
     said = printed.getvalue()
-    assert "confident" in said or "fair" in said, said
+    assert "Settled: " in said or "Flat: " in said or "Open: " in said, said
     assert len(cells) >= 4
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
 
