@@ -42,6 +42,7 @@ def _row(truth: Truth, budget: float, seed: int) -> dict[str, Any]:
         "tool": f"stepsize find, at most {budget:g}",
         "task": truth.case.task,
         "optimizer": truth.case.optimizer,
+        "set": truth.case.set,
         "seed": seed,
         "lr": answer.lr,
         "regret": rounded(max(0.0, float(run.score(lr)))),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.combos import Combo, build
-from benchmarks.record import RECORDS_FOLDER, read_rows
+from benchmarks.methods import all_picks
 from benchmarks.regret import case_of, load_curves
 from benchmarks.replay import SETS, Case, Truth, load_truth, replayed
 from benchmarks.searches import SEARCHES
@@ -109,10 +109,10 @@ def _rival(found: _Way, rival: _Way | None) -> str:
 
 
 def _elsewhere() -> str:
-    rows = [row for row in read_rows(RECORDS_FOLDER / "regret.json") if case_of(row).set == SETS[0]]
+    rows = [row for row in all_picks() if case_of(row).set == SETS[0]]
     told = []
     for tool, name in (
-        ("stepsize find", "`find`"),
+        ("stepsize find, at most 3", "`find` (three full runs)"),
         ("stepsize range_test", "the range test"),
         ("fixed default", "defaults"),
     ):
@@ -143,7 +143,6 @@ def _found(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], budget: 
     regrets, costs = [], []
     for combo in combos:
         for seed in range(_TOOL_SEED, _TOOL_SEED + seeds):
-            # One rate after the other: how fast crowds are depends on what else the machine is doing.
             found = stepsize.find(build(combo, seed=seed), budget=budget)
             lr = OPTIMIZERS[combo.optimizer].default_lr if found.lr is None else found.lr
             regrets.append(curves[combo].regret(lr).value)

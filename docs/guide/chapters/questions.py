@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from benchmarks.combos import all_combos
-from benchmarks.record import RECORDS_FOLDER, read_rows
+from benchmarks.methods import all_picks
 from benchmarks.regret import case_of, load_curves
 from benchmarks.replay import SETS
 from benchmarks.truth import TRUTH_FOLDER
@@ -34,13 +34,13 @@ _PAGES = (
 def measure(_effort: Effort) -> Measured:
     """Read the figures that were measured; nothing is trained."""
     of = {page: numbers_of(page) for page in _PAGES}
-    picked = {name: _regret(name) for name in ("fixed default", "stepsize range_test", "stepsize find")}
+    picked = {name: _regret(name) for name in ("fixed default", "stepsize range_test", _FIND)}
     widths = _widths()
     answers = [
         *_on_choosing(of, picked, float(np.median(widths))),
         *_on_trouble(of),
         *_on_methods(of),
-        *_on_belief(of, picked["stepsize find"]),
+        *_on_belief(of, picked[_FIND]),
     ]
     return Measured(
         gist=f"{len(answers)} questions; for instance, how exact must a rate be? Within {per_cent(_TOLERANCE)} of the "
@@ -57,12 +57,13 @@ def measure(_effort: Effort) -> Measured:
     )
 
 
+_FIND = "stepsize find, at most 3"
 _Numbers = Mapping[str, Mapping[str, float]]
 
 
 def _regret(tool: str) -> tuple[float, float, float]:
     """Return median, 90 % quantile and worst of a tool's regret over all built-in tasks of the benchmarks."""
-    rows = [row for row in read_rows(RECORDS_FOLDER / "regret.json") if case_of(row).set == SETS[0]]
+    rows = [row for row in all_picks() if case_of(row).set == SETS[0]]
     found = [row["regret"] for row in rows if row["tool"] == tool]
     return float(np.median(found)), float(np.quantile(found, 0.9)), max(found)
 
@@ -75,7 +76,7 @@ def _widths() -> list[float]:
 
 
 def _on_choosing(of: _Numbers, picked: Mapping[str, tuple[float, float, float]], width: float) -> list[tuple[str, str]]:
-    default, ramp, found = (picked[name] for name in ("fixed default", "stepsize range_test", "stepsize find"))
+    default, ramp, found = (picked[name] for name in ("fixed default", "stepsize range_test", _FIND))
     fixed = of["04-fixed-or-adaptive"]
     losses = ", ".join(f"{task} {per_cent(fixed[f'default_adam_{task}'], sign=True)}" for task in SMALL)
     return [
@@ -83,7 +84,7 @@ def _on_choosing(of: _Numbers, picked: Mapping[str, tuple[float, float, float]],
             "Can I just take the default?",
             f"On twelve tasks with two optimizers each the defaults lost {per_cent(default[0])} in the median and "
             f"{per_cent(default[2])} at worst. Let it be found: `stepsize find TASK` lost {per_cent(found[0])} in the "
-            "median for the price of one training.",
+            "median at the cost of three full runs.",
         ),
         (
             "Is 1e-3 right for Adam?",

@@ -25,6 +25,7 @@ NEAR = 0.25  # decades around the answer within which runs support it
 _SUPPORT = 3  # so many of them
 _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matters
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
+_NOISY = 0.1  # excess beyond which the noise of a run is no excuse
 _TIE = 1e-3  # weight of the mean height beside the expected excess
 _AS_GOOD = 0.35  # probability of being as good from which a rate belongs to the range
 
@@ -38,7 +39,7 @@ class Answer:
         as_good: The lowest and highest rate that are expected to be as good; None without an answer.
         sure: Probability that the final loss at ``lr`` is within ``tolerance`` of the best.
         excess: Expected final loss at ``lr`` above the best, as a fraction; NaN without an answer.
-        tolerance: What "as good" means: ``until``, or the noise of a single run if that is larger.
+        tolerance: What "as good" means: ``until``, or the noise of a single run if that is larger, at most 10%.
         noise: Standard deviation of the final loss of a single run over seeds, as a fraction of the best loss.
         verdict: ``"settled"``: as good as the best with a probability of at least 90%. ``"flat"``: settled, and rates a
             factor of ten apart are as good. ``"open"``: the best that is known, but more runs may change it.
@@ -105,7 +106,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     refusal = _refusal(points, model.untrained)
     if refusal is not None:
         return no_answer(*refusal, until=until)
-    tolerance = max(until, model.noise)
+    tolerance = max(until, min(model.noise, _NOISY))
     longest = max(point.share for point in points)
     full = [point for point in points if point.share == longest]
     at = _recommended(model, full)
