@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples on every run and no clock: a red test is red for everybody.
-settings.register_profile("stepsize", deadline=None, derandomize=True)
+settings.register_profile("stepsize", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("stepsize")
 
 # Tests run in two processes; more threads than cores would only wait for each other.
