@@ -25,6 +25,7 @@ NEAR = 0.25  # decades around the answer within which runs support it
 _SUPPORT = 3  # so many of them
 _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matters
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
+_FLAT_WITHIN = 0.05  # tolerance up to which a wide range means that the choice hardly matters
 _NOISY = 0.1  # excess beyond which the noise of a run is no excuse
 _TIE = 1e-3  # weight of the mean height beside the expected excess
 _AS_GOOD = 0.35  # probability of being as good from which a rate belongs to the range
@@ -118,7 +119,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     supported = len(seeds) >= _SUPPORT and len(set(seeds)) > 1  # one seed's luck is no evidence
     worse = clearly_worse(full, tolerance)
     below, above = any(rate < lr for rate in worse), any(rate > lr for rate in worse)
-    flat = high / low >= _FLAT * 0.95  # rounded
+    flat = high / low >= _FLAT * 0.95 and tolerance <= max(until, _FLAT_WITHIN)  # the ratio is rounded
     decided = longest >= 1 and sure >= SURE and supported and ((below and above) or flat)
     verdict: VerdictCode = ("flat" if flat else "settled") if decided else "open"
     return Answer(
