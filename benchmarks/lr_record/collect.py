@@ -53,12 +53,15 @@ def read_record(path: Path = RECORD_FILE) -> Record:
 def collect(count: int, seed: int, path: Path = RECORD_FILE) -> None:
     """Train tasks 0 … ``count`` − 1 of ``seed`` that the file does not hold yet; it is written every 20 tasks."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # numbers near zero take a hundred times as long otherwise
     rows = _rows(read_record(path)) if path.exists() else []
     known = {row["facts"]["number"] for row in rows if row["facts"]["seed"] == seed}
     for number in range(count):
         if number not in known:
-            rows.append(_row(number, seed))
+            torch.set_flush_denormal(True)  # numbers near zero take a hundred times as long otherwise
+            try:
+                rows.append(_row(number, seed))
+            finally:
+                torch.set_flush_denormal(False)
         if len(rows) % _PIECE == 0 or number == count - 1:
             _write(rows, path)
 
