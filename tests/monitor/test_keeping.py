@@ -302,8 +302,8 @@ def _ended(process: subprocess.Popen[str]) -> tuple[list[str], str]:
 def test_a_disk_that_is_full_ends_the_keeping_and_not_the_training(where: str, tmp_path: Path) -> None:
     elsewhere = tmp_path / "roomy"
     elsewhere.mkdir()
-    plain, _ = _ended(_begun(str(elsewhere / "runs.db"), steps=3_000))
-    full, err = _ended(_begun(where, "0", steps=3_000))
+    plain, _ = _ended(_begun(str(elsewhere / "runs.db"), steps=20_000))
+    full, err = _ended(_begun(where, "0", steps=20_000))
     assert full == plain  # all steps made and watched, and the same weights
     assert err.count("stepsize.watch keeps nothing more of 'net', the training and the watching go on: ") == 1
     assert len(err.strip().splitlines()) == 1
