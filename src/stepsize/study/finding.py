@@ -65,7 +65,7 @@ def find(
     Short runs locate the rate around the one that is usual for the optimizer; full runs then decide, with further
     seeds where the noise of a run matters. The final loss is modeled against the rate from runs of all lengths and
     seeds (:func:`~stepsize.curves.lr_model.fit_lr_model`). The search stops when the recommended rate is within
-    ``until`` of the best, or within the noise of a single run if that is more, with a probability of 90%.
+    ``until`` of the best, or within the noise of a single run if that is more (at most 10%), with a probability of 90%.
 
     Args:
         task: What to train. Without ``val`` the training loss selects, and the answer says so.

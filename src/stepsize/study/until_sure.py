@@ -84,7 +84,8 @@ class UntilSure:
 
     Short runs locate the rate, then full runs follow: the first ones at the rate that seems best, further ones each
     at the best rate of a curve that is drawn from the posterior (Thompson sampling), on the next seed if this seed
-    has a run nearby. It stops when the answer is settled or flat. The runs that it asks for follow from the
+    has a run nearby. An answer that is sure asks for what it lacks to be settled: a second seed, or a worse rate on
+    either side. It stops when the answer is settled or flat. The runs that it asks for follow from the
     seed and what was told, never from a clock; a larger budget only follows the same plan further, but below two full
     runs, where the budget decides how long the runs are.
 
