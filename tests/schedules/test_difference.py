@@ -86,8 +86,8 @@ def test_a_schedule_without_any_step_has_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (cosine(), cosine(5), r"a is not yet in steps.*Call \.over\(steps\) first"),
-        (cosine(5), cosine("5%"), "b is not yet in steps"),
+        (cosine(), cosine(5), r"a must be in steps.*Call \.over\(steps\) first"),
+        (cosine(5), cosine("5%"), "b must be in steps"),
         (constant(), constant(factor=0.5), "steps must be given where neither schedule has an end"),
         (cosine(5), "cosine", "b must be a Schedule"),
     ],
@@ -98,7 +98,7 @@ def test_what_cannot_be_compared_is_refused(a: Schedule, b: Schedule, message: s
 
 
 def test_no_updates_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match="steps must last at least 1 step"):
+    with pytest.raises(InputError, match="steps must be at least 1 step"):
         diff(linear(5), linear(5), 0)
 
 

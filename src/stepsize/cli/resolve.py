@@ -117,7 +117,7 @@ def _changed(task: Task, wishes: Wishes) -> Task:
         given = task.schedule
         if wishes.schedule is None and given is not None and wishes.steps >= 1:  # the same shape over the other horizon
             changes["schedule"] = (
-                given.stretched(to=wishes.steps) if isinstance(given, Schedule) else rung_schedule(task, wishes.steps)
+                given.extended(to=wishes.steps) if isinstance(given, Schedule) else rung_schedule(task, wishes.steps)
             )
     if not changes:
         return task

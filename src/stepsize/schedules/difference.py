@@ -13,8 +13,6 @@ from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
 from stepsize.schedules.units import as_duration
 
-__all__ = ["Difference", "diff"]
-
 _EQUAL = 1e-12  # relative; what rounding makes of one formula written in two ways
 
 
@@ -128,8 +126,8 @@ def diff(a: Schedule, b: Schedule, steps: int | None = None) -> Difference:
 def _length(argument: str, schedule: object) -> int | None:
     if not isinstance(schedule, Schedule):
         raise InputError(argument, schedule, "must be a Schedule", "Read a text with stepsize.schedules.parse")
-    if not schedule.settled:
-        raise InputError(argument, str(schedule), "is not yet in steps", "Call .over(steps) first")
+    if not schedule.resolved:
+        raise InputError(argument, str(schedule), "must be in steps", "Call .over(steps) first")
     return schedule.length
 
 

@@ -11,14 +11,11 @@ from typing import TextIO, final
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
-from stepsize.schedules.course import Course, Peaks
-from stepsize.schedules.leaves import Function
-from stepsize.schedules.node import Node
+from stepsize.schedules.catalog import holds_function
+from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks
 from stepsize.schedules.preview import preview
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
-
-__all__ = ["CSV_COLUMNS", "to_csv", "to_lambda"]
 
 CSV_COLUMNS = ("step", "factor", "lr", "momentum", "weight_decay", "effective_lr", "timescale")
 _BLOCK = 1_024  # updates evaluated at once: one evaluation of a single step costs as much as one of hundreds
@@ -34,7 +31,7 @@ class _Factors:
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._in_blocks = not _asks_a_function(schedule.node)
+        self._in_blocks = not holds_function(schedule.node)
         self._begin, self._block = 0, list[float]()
 
     def __call__(self, step: int) -> float:
@@ -67,13 +64,13 @@ def to_lambda(schedule: Schedule) -> Callable[[int], float]:
     LambdaLR carries nothing of it: a resume follows the schedule that is given then.
 
     Args:
-        schedule: A settled schedule.
+        schedule: A resolved schedule.
 
     Returns:
         A callable: factor(step), a Python float, for whole steps >= 0.
 
     Raises:
-        InputError: If it is no schedule or not settled.
+        InputError: If it is no schedule or not resolved.
 
     Example:
         >>> from stepsize.schedules import cosine
@@ -82,12 +79,12 @@ def to_lambda(schedule: Schedule) -> Callable[[int], float]:
         (1.0, 0.508, 0.0)
     """
     _check(schedule, Schedule)
-    _ = schedule.length  # of a settled one only
+    _ = schedule.length  # of a resolved one only
     return _Factors(schedule)
 
 
 def to_csv(
-    course: Course | Schedule,
+    schedule: HyperparameterSchedule | Schedule,
     peaks: Peaks,
     target: str | os.PathLike[str] | TextIO,
     *,
@@ -100,17 +97,17 @@ def to_csv(
     leaves neither half a file nor a damaged older one.
 
     Args:
-        course: A course or a schedule of the rate, settled.
+        schedule: A schedule of the rate, or of rate, momentum and weight decay; resolved.
         peaks: Peak rate, momentum and weight decay.
         target: A path, or a text file that is open for writing.
-        steps: How many updates; default its length.
+        steps: Number of updates. Default: its length.
 
     Returns:
         Where it was written; None for an open file.
 
     Raises:
-        InputError: If the folder of the path does not exist, ``steps`` is missing for a course without an end, or the
-            course does not fit the peaks; nothing is written then.
+        InputError: If the folder of the path does not exist, ``steps`` is missing for an endless schedule, or it
+            does not fit the peaks; nothing is written then.
 
     Example:
         >>> import sys
@@ -120,9 +117,9 @@ def to_csv(
         0,1.0,0.1,,0.5,,20.0
         1,0.5,0.05,,0.5,,40.0
     """
-    _check(course, Course, Schedule)
+    _check(schedule, HyperparameterSchedule, Schedule)
     path = None if hasattr(target, "write") else _place(target)
-    text = _csv(course, peaks, steps)
+    text = _csv(schedule, peaks, steps)
     if path is None:
         target.write(text)  # type: ignore[union-attr]
         return None
@@ -130,8 +127,8 @@ def to_csv(
     return path
 
 
-def _csv(course: Course | Schedule, peaks: Peaks, steps: int | None) -> str:
-    seen = preview(course, peaks, steps=steps)
+def _csv(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, steps: int | None) -> str:
+    seen = preview(schedule, peaks, steps=steps)
     values = seen.values
     columns = (
         seen.factors,
@@ -144,7 +141,7 @@ def _csv(course: Course | Schedule, peaks: Peaks, steps: int | None) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    count = len(seen.steps) - 1  # the preview's last is the one behind the end, which is no update
+    count = len(seen.steps) - 1  # the last of the preview is after the last step
     writer.writerows(zip(range(count), *(_cells(column, count) for column in columns), strict=True))
     return text.getvalue()
 
@@ -165,13 +162,9 @@ def _place(target: object) -> Path:
     return path
 
 
-def _asks_a_function(node: Node) -> bool:
-    """Return whether a function of the user's is in it, which is asked for no step but the one that is wanted."""
-    parts = [part for _, value in node.fields() for part in (value if isinstance(value, tuple) else (value,))]
-    return isinstance(node, Function) or any(_asks_a_function(part) for part in parts if isinstance(part, Node))
-
-
 def _check(value: object, *kinds: type) -> None:
     if not isinstance(value, kinds):
         rule = f"must be a {' or a '.join(kind.__name__ for kind in kinds)}"
-        raise InputError("schedule", value, rule, "Make one with stepsize.schedules; of a Course take .rate")
+        raise InputError(
+            "schedule", value, rule, "Make one with stepsize.schedules; of a HyperparameterSchedule use .rate"
+        )

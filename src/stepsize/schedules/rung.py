@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from stepsize.errors import InputError
 
-__all__ = ["Resampled", "resampled"]
-
 
 @dataclass(frozen=True)
 class Resampled:
