@@ -107,7 +107,7 @@ def test_a_count_below_zero_takes_the_first_rate(jax: Any) -> None:
     ("schedule", "lr", "steps", "message"),
     [
         (HyperparameterSchedule(linear(3)), 0.1, None, r"must be a Schedule; got Hyperparam.*use \.rate"),
-        (cosine(warmup="5%"), 0.1, None, "is not yet in steps"),
+        (cosine(warmup="5%"), 0.1, None, "must be in steps"),
         (inverse_sqrt(9), 0.1, None, "steps must be given for a schedule without an end"),
         (constant(), 0.1, 0, "steps must be a whole number of updates, at least 1; got 0"),
         (constant(), 0.1, 1.5, "steps must be a whole number of updates, at least 1; got 1.5"),
