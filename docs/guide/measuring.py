@@ -163,7 +163,7 @@ def trained(
     changes = changes or Changes()
     steps = varied(task, changes).horizon
     settings = [Setting(lr, seed, steps, changes=changes) for seed in seeds for lr in lrs]
-    runs = Population(marks=marks)(task, settings)
+    runs = Population(evals=marks)(task, settings)
     found = {(setting.lr, setting.seed): run for setting, run in zip(settings, runs, strict=True)}
     return Grid(tuple(lrs), tuple(seeds), found, untrained(task))
 

@@ -33,11 +33,11 @@ def small_task(steps: int = 60) -> stepsize.Task:
 
 
 def test_its_json_is_the_run_of_the_library(invoke: Invoke) -> None:
-    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--marks", "4", "--device", "cpu")
+    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--evals", "4", "--device", "cpu")
     done = invoke("train", "cancer-mlp", *given, "--json")
 
     task = stepsize.build_task("cancer-mlp", steps=40, device="cpu")
-    run = stepsize.train(task, 0.01, seed=5, marks=(10, 20, 30, 40))
+    run = stepsize.train(task, 0.01, seed=5, evals=(10, 20, 30, 40))
 
     told = json.loads(done.stdout)
     assert done.exit_code == 0
@@ -96,14 +96,14 @@ def test_a_rate_must_be_given(invoke: Invoke, write_task: WriteTask) -> None:
 
 
 def test_more_marks_than_steps_judge_each_step_once(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--marks", "10", "--json")
+    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--evals", "10", "--json")
 
     assert [seen["step"] for seen in json.loads(done.stdout)["evaluations"]] == [1, 2, 3]
 
 
 def test_the_chart_shows_the_rate_of_each_step() -> None:
     task = small_task()
-    run = stepsize.train(task, 0.1, marks=(30, 60))
+    run = stepsize.train(task, 0.1, evals=(30, 60))
 
     view = view_of(run, task)
 

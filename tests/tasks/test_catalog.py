@@ -86,7 +86,7 @@ def test_task_carries_what_its_entry_says(name: str) -> None:
     entry, task = TASKS[name], _built(name)
     assert (task.name, task.horizon, task.optimizer, task.seed) == (name, entry.steps, entry.optimizer, 0)
     assert len(next(iter(task.train))[0]) == entry.batch_size
-    assert task.judge == "loss"
+    assert task.objective == "loss"
     assert all(isinstance(metric, Metric) and metric.maximize for metric in task.metrics.values())
     assert bool(task.metrics) == (name in _CLASSES)
 

@@ -194,10 +194,10 @@ def test_a_model_without_a_loss_in_eval_mode_names_val_and_a_metric_judges_it() 
         train(make_task(model=Detector, loss=detection, val=examples()), 0.05)
 
     error = stepsize.Metric(lambda model, batch: mse_loss(model(*batch)[0], batch[1]), maximize=False)
-    task = make_task(model=Detector, loss=detection, val=examples(), metrics={"error": error}, judge="error")
+    task = make_task(model=Detector, loss=detection, val=examples(), metrics={"error": error}, objective="error")
     run = train(task, 0.05)
     assert run.divergence is None
-    assert 0 < run.judged("error") < 10
+    assert 0 < run.objective("error") < 10
 
 
 @pytest.mark.parametrize(

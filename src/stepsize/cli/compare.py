@@ -148,7 +148,7 @@ def render(found: Comparison) -> RenderableType:
     from stepsize.curves.numerals import number_text
 
     rows: list[tuple[str, RenderableType]] = [
-        ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.judge}"),
+        ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.objective}"),
         (
             "each",
             f"tuned with {found.trials} runs on one seed (cost in full runs), then trained on {len(found.seeds)} "
@@ -163,7 +163,7 @@ def render(found: Comparison) -> RenderableType:
     for one in found.rounds:
         if one.batch_size is not None:
             tables.append(Text(f"batch size {one.batch_size}", style="bold"))
-        tables += [_table(one, found.conditions.judge), Text("")]
+        tables += [_table(one, found.conditions.objective), Text("")]
     title = Text(f"{found.conditions.task}: each at its own tuned rate", style="bold underline")
     return Group(title, Text(""), *tables, verdict_text(found.verdict, found.status), facts(rows))
 

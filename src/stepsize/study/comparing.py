@@ -215,7 +215,7 @@ class _Runner:
     @property
     def validated(self) -> bool:
         """Whether validation data select; known once something was trained."""
-        return self.conditions is None or self.conditions.judge != "training loss"
+        return self.conditions is None or self.conditions.objective != "training loss"
 
     def round(self, size: int | None, contenders: Sequence[Contender], target: float | None) -> Round:
         """Tune and train every contender at one batch size."""

@@ -33,7 +33,7 @@ def final_chart(found: Comparison) -> Chart:
         OutcomeGroup(
             _panel(found, one),
             tuple(Outcome(standing.contender.name, list(standing.judged.values())) for standing in _trained(one)),
-            found.conditions.judge,
+            found.conditions.objective,
         )
         for one in found.rounds
     )
@@ -56,7 +56,7 @@ def tuning_chart(found: Comparison) -> Chart:
             tuple(contenders),
             title=f"{found.conditions.task}: loss vs. learning rate",
             subtitle=subtitle,
-            loss_label=found.conditions.judge,
+            loss_label=found.conditions.objective,
         )
     )
 

@@ -59,7 +59,7 @@ def found_chart(found: Found) -> Chart:
         curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
         lr=found.lr,
         as_good=found.as_good,
-        loss_label=conditions.judge,
+        loss_label=conditions.objective,
     )
     return answer_chart(view)
 
@@ -102,7 +102,7 @@ def rates_chart(found: SweepResult) -> Chart:
         lr=found.lr,
         as_good=found.as_good,
         train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
-        loss_label=conditions.judge,
+        loss_label=conditions.objective,
         seeds="joined" if len(found.space.free) <= 1 else "means",
     )
     return answer_chart(view)
@@ -131,7 +131,7 @@ def map_chart(found: SweepResult) -> Chart:
         guides=_ridge(found, [run.y for run in runs]) if beside.name == "momentum" else (),
         title=f"{found.conditions.task}: learning rate by {name}",
         verdict=found.status,
-        loss_label=found.conditions.judge,
+        loss_label=found.conditions.objective,
     )
     return heat_map_chart(view)
 
@@ -187,6 +187,6 @@ def cost_chart(found: SweepResult) -> Chart:
         series=(series,),
         title=f"Best so far against cost: {found.conditions.task}",
         subtitle=_cost_subtitle(found, longest),
-        loss_label=f"best {found.conditions.judge}",
+        loss_label=f"best {found.conditions.objective}",
     )
     return best_against_cost_chart(view)

@@ -17,8 +17,6 @@ from stepsize.training.digest import digest
 from stepsize.training.position import DataPosition
 from stepsize.training.rng import RngState
 
-__all__ = ["Snapshot"]
-
 _TORCHS_OWN = frozenset(vars(nn.Module()))
 _MOST_PARTS = 1_000  # of a container in an attribute that is state: more of them are data
 

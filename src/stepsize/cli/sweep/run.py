@@ -298,7 +298,7 @@ def render(found: SweepResult) -> RenderableType:
     rows: list[tuple[str, RenderableType]] = []
     if found.best is not None:
         over = f"{number_text(summary.value, 4)} over {summary.seeds} seed{'s' * (summary.seeds != 1)}"
-        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.judge} {over}"))
+        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.objective} {over}"))
     if summary.comparison is not None and summary.runner_up is not None:
         rows.append(
             ("runner-up", summary.comparison.told_of("the best", f"the runner-up ({named(summary.runner_up)})"))

@@ -14,8 +14,6 @@ from stepsize.errors import InputError, NotStackableError
 from stepsize.training.population.rule_table import find_rule, stackable
 from stepsize.training.population.rules import Rule, State, Vectors
 
-__all__ = ["StackedOptimizer", "stack_optimizers"]
-
 
 @dataclass
 class _Group:
