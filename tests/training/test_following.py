@@ -161,7 +161,7 @@ def test_a_training_that_is_lost_goes_back_and_says_so() -> None:
     assert found.lr < 3e4
     told = found.to_json()
     assert len(told["decisions"]) == len(found.decisions)
-    assert told["trainings"] == found.cost
+    assert told["full_runs"] == found.cost
 
 
 def test_dropout_batch_norm_and_clipping_go_along() -> None:

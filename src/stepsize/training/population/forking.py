@@ -143,6 +143,7 @@ def counterfactual(
         InputError: If an argument is out of range, or the task has no validation data.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
         >>> task = Task(model=lambda: nn.Linear(1, 1), loss=nn.functional.mse_loss, train=(x, 3 * x),
