@@ -186,7 +186,7 @@ def test_rates_momentum_and_the_scheduler_are_as_they_were() -> None:
 
 def test_copies_can_be_kept_in_host_memory() -> None:
     def interrupt(loop: Loop) -> None:
-        found = range_test(loop.step, loop.optimizers, loop.batches, steps=40, spill=True)
+        found = range_test(loop.step, loop.optimizers, loop.batches, steps=40, offload=True)
         proven(found)
         plain = range_test(loop.step, loop.optimizers, loop.batches, steps=40)
         assert found.lr == plain.lr

@@ -150,7 +150,7 @@ def range_test(
     steps: int = 300,
     seed: int = 0,
     state: Iterable[Any] = (),
-    spill: bool = False,
+    offload: bool = False,
     watch: Callable[[float, float], None] | None = None,
 ) -> RangeTest:
     """Sweep the learning rate of anyone's own training step, and say which rates learn and which diverge.
@@ -179,7 +179,7 @@ def range_test(
             answer that another order of the batches hardly moves.
         seed: Of dropout and of whatever else ``step`` draws; the same seed gives the same answer.
         state: Further objects to put back (modules, or with ``state_dict``) that cannot be seen from ``step``.
-        spill: Whether copies are kept in host memory.
+        offload: Whether copies are kept in host memory.
         watch: Called with rate and loss after each step.
 
     Returns:
@@ -212,7 +212,9 @@ def range_test(
     optimizers = as_optimizers(optimizer)
     check_range_test(step, lr, steps)
     around = reach(step, optimizers, state)
-    return range_test_around(around, step, optimizers, batches, lr=lr, steps=steps, seed=seed, spill=spill, watch=watch)
+    return range_test_around(
+        around, step, optimizers, batches, lr=lr, steps=steps, seed=seed, offload=offload, watch=watch
+    )
 
 
 def range_test_around(
@@ -224,7 +226,7 @@ def range_test_around(
     lr: tuple[float, float] = DEFAULT_RANGE,
     steps: int = 300,
     seed: int = 0,
-    spill: bool = False,
+    offload: bool = False,
     watch: Callable[[float, float], None] | None = None,
 ) -> RangeTest:
     """Run :func:`range_test` where it is known what ``step`` touches: looking for that takes longer than short tests.
@@ -237,12 +239,12 @@ def range_test_around(
         lr: The lowest and highest rate.
         steps: Updates to spend on ramps.
         seed: Of what ``step`` draws.
-        spill: Whether copies are kept in host memory.
+        offload: Whether copies are kept in host memory.
         watch: Called with rate and loss after each step.
     """
     began = time.perf_counter()
     feed = Batches(batches)
-    with other_writer(optimizers), _restoring(around, batches, spill) as snapshot:
+    with other_writer(optimizers), _restoring(around, batches, offload) as snapshot:
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, snapshot, seed)
         try:
@@ -278,9 +280,9 @@ def range_test_around(
 
 
 @contextmanager
-def _restoring(around: Reach, batches: Iterable[Any], spill: bool) -> Iterator[Snapshot]:
+def _restoring(around: Reach, batches: Iterable[Any], offload: bool) -> Iterator[Snapshot]:
     snapshot = Snapshot(
-        modules=around.modules, optimizers=around.optimizers, others=around.others, data=[batches], spill=spill
+        modules=around.modules, optimizers=around.optimizers, others=around.others, data=[batches], offload=offload
     )
     try:
         yield snapshot
