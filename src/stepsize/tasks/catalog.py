@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from stepsize.errors import InputError, UnknownNameError
+from stepsize.errors import InputError, UnknownNameError, needing
 from stepsize.optimizers import optimizer_entry
 from stepsize.schedules import cosine
 from stepsize.tasks import images, tables, text
@@ -186,7 +186,9 @@ def build_task(
     horizon = entry.steps if steps is None else steps
     if isinstance(horizon, bool) or not isinstance(horizon, int):
         raise InputError("steps", steps, "must be a whole number of updates, at least 1")
-    parts = entry.parts(*data_files(entry.files, data))
+    files = data_files(entry.files, data)
+    with needing("tasks"):
+        parts = entry.parts(*files)
     return Task(
         model=parts.model,
         loss=parts.loss,
