@@ -12,7 +12,7 @@ import torch
 from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
-from stepsize.cli.train import EXAMPLE, view_of
+from stepsize.cli.train import EXAMPLE, charted
 from stepsize.training.stepping import rung_schedule
 
 
@@ -105,19 +105,19 @@ def test_the_chart_shows_the_rate_of_each_step() -> None:
     task = small_task()
     run = stepsize.train(task, 0.1, evals=(30, 60))
 
-    view = view_of(run, task)
+    view = charted(run, task)
 
     factor = rung_schedule(task, 60)
-    assert list(view.lrs) == [0.1 * factor(step) for step in range(60)]
-    assert list(view.val_steps) == [30, 60]
-    assert view.diverged_step is None
+    assert list(view["lrs"]) == [0.1 * factor(step) for step in range(60)]
+    assert list(view["val_steps"]) == [30, 60]
+    assert view["diverged_step"] is None
 
 
 def test_the_smoothed_line_follows_the_losses_without_their_noise() -> None:
     task = small_task(steps=500)  # more steps than the smoother is given points
     run = stepsize.train(task, 0.05)
 
-    line = np.asarray(view_of(run, task).smoothed)
+    line = np.asarray(charted(run, task)["smoothed"])
 
     tail = run.losses[-100:]
     assert line.shape == run.losses.shape
@@ -128,7 +128,7 @@ def test_the_smoothed_line_follows_the_losses_without_their_noise() -> None:
 def test_a_short_training_is_not_smoothed() -> None:
     task = small_task(steps=10)
 
-    assert len(view_of(stepsize.train(task, 0.1), task).smoothed) == 0
+    assert len(charted(stepsize.train(task, 0.1), task)["smoothed"]) == 0
 
 
 def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
@@ -137,7 +137,7 @@ def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
     losses = run.losses.copy()
     losses[40:] = math.inf
 
-    line = np.asarray(view_of(type(run)(**{**vars(run), "losses": losses}), task).smoothed)
+    line = np.asarray(charted(type(run)(**{**vars(run), "losses": losses}), task)["smoothed"])
 
     assert np.isfinite(line[:40]).all()
     assert np.isnan(line[40:]).all()

@@ -466,7 +466,7 @@ def test_the_result_survives_json_strictly() -> None:
 def test_the_chart_holds_every_point_the_fit_and_the_rates() -> None:
     found = test_of(linear())
     spec = found.plot("Mine").to_dict()
-    shown = sum(len(values(spec, layer)) for kind in ("points", "points_above") for layer in named(spec, kind))
+    shown = sum(len(values(spec, layer)) for kind in ("points", "points_beyond") for layer in named(spec, kind))
     assert shown == len(found.losses)
     assert len(values(spec, named(spec, "fit")[0])) > 10
     assert values(spec, named(spec, "interval")[0]) == [{"x": found.interval[0], "x2": found.interval[1]}]  # type: ignore[index]

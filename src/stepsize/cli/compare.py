@@ -12,10 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import DataOption, DeviceOption, JsonOption, PlotOption, StepsOption, TaskArgument
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    PlotOption,
+    ScheduleOptions,
+    StepsOption,
+    TaskArgument,
+    TaskOptions,
+)
 from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption, kept_in
 from stepsize.errors import InputError
 
@@ -97,7 +106,7 @@ def command(
         }
         try:
             with (
-                opened_task(task, Wishes(None, steps, data, device)) as opened,
+                opened_task(TaskOptions(task, None, data, device), ScheduleOptions(steps=steps)) as opened,
                 metered(f"compare {opened.name}", quiet=as_json) as meter,
             ):
                 from stepsize.tasks import drifting

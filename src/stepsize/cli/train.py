@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,21 +13,10 @@ from rich.text import Text
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
 from stepsize.cli.kept import again
-from stepsize.cli.options import (
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    OptimizerOption,
-    PlotOption,
-    ScheduleOption,
-    SeedOption,
-    StepsOption,
-    TaskArgument,
-    number,
-)
-from stepsize.cli.output import facts, hint, print_json, save_plot, show
+from stepsize.cli.options import JsonOption, PlotOption, ScheduleOptions, SeedOption, TaskOptions, number
+from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 from stepsize.cli.sweep.run import STORE, kept_in
 from stepsize.errors import InputError
 
@@ -36,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stepsize.training import Followed, Run, Task
-    from stepsize.views import RunView
 
 NAME = "train"
 EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
@@ -47,16 +35,12 @@ _SMOOTHING = 0.05  # half the smoother's window, as a fraction of the run
 
 
 def command(
-    task: TaskArgument,
+    asked: TaskOptions,
     *,
     lr: Annotated[
         float, typer.Option("--lr", metavar="X", parser=number, help="Peak learning rate.", show_default=False)
     ],
-    steps: StepsOption = None,
-    optimizer: OptimizerOption = None,
-    schedule: ScheduleOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
+    length: ScheduleOptions,
     seed: SeedOption = None,
     evals: Annotated[
         int,
@@ -99,11 +83,11 @@ def command(
 ) -> None:
     """Train once at a learning rate and report the result."""
     with reporting_failures():
-        from stepsize.views import check_plot_path, run_chart
+        from stepsize.views import run_chart, run_info
 
         if html is not None:
             check_page_path(html)
-        path = None if plot is None else check_plot_path(plot)
+        path = plot_path(plot)
         if follow and (watch or guard or html):
             raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
         from stepsize.monitor import watch_task as watching
@@ -111,7 +95,7 @@ def command(
         from stepsize.training import follow as following
 
         with (
-            opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
+            opened_task(asked, length) as opened,
             metered(f"train {opened.name}", quiet=as_json) as meter,
         ):
             on_progress = train_watcher(meter)
@@ -141,7 +125,7 @@ def command(
         if html is not None and watched is not None:
             save_page(watched.report, html, opened.name, acts=watched.acts)
         if path is not None:
-            save_plot(run_chart(view_of(run, opened, followed)), path)
+            save_plot(run_chart(run_info(**charted(run, opened, followed))), path)
         if watched is not None and watched.name is not None:
             hint(f"Run saved. Show it with: {again('report', watched.name, store)}")
         if run.divergence is not None:
@@ -175,25 +159,25 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
     return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {color}"))
 
 
-def view_of(run: Run, task: Task, followed: Followed | None = None) -> RunView:
-    """Return the data of the chart of a run: losses, smoothed losses, evaluations and the rate of each step."""
+def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str, Any]:
+    """Return what the chart of a run shows, as arguments of ``run_info``."""
     from stepsize.training.stepping import rung_schedule
-    from stepsize.views import RunView, number_text
+    from stepsize.views import number_text
 
     setting = run.setting
     factor = rung_schedule(task, setting.steps)
     rates = followed.lrs if followed else [setting.lr * factor(step) for step in range(len(run.losses))]
     at = f"from lr {number_text(setting.lr)}" if followed else f"at lr {number_text(setting.lr)}"
-    return RunView(
-        losses=run.losses,
-        lrs=rates,
-        smoothed=_smoothed(run.losses),
-        val_steps=[evaluation.step for evaluation in run.evaluations],
-        val_losses=[evaluation.loss for evaluation in run.evaluations],
-        diverged_step=None if run.divergence is None else run.divergence.step,
-        title=f"Loss vs. step: {task.name} {at}",
-        subtitle=f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
-    )
+    return {
+        "losses": run.losses,
+        "lrs": rates,
+        "smoothed": _smoothed(run.losses),
+        "val_steps": [evaluation.step for evaluation in run.evaluations],
+        "val_losses": [evaluation.loss for evaluation in run.evaluations],
+        "diverged_step": None if run.divergence is None else run.divergence.step,
+        "title": f"Loss vs. step: {task.name} {at}",
+        "subtitle": f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
+    }
 
 
 def _steps(horizon: int, count: int) -> list[int]:

@@ -25,7 +25,7 @@ from stepsize.probe.stepper import Batches, ControlledStep
 from stepsize.training.binding import other_writer
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
-from stepsize.views import Chart, RangeTestView, range_test_chart
+from stepsize.views import Chart, range_test_chart, range_test_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,14 +123,14 @@ class RangeTest:
 
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""
-        view = RangeTestView(
-            lrs=self.lrs,
-            losses=self.losses,
+        info = range_test_info(
+            self.lrs,
+            self.losses,
             fit_lrs=self.reading.fit_lrs,
             fit_losses=self.reading.fit_losses,
             title=title,
             subtitle=self.status,
-            base_level=self.reading.start_loss if math.isfinite(self.reading.start_loss) else None,
+            start_loss=self.reading.start_loss if math.isfinite(self.reading.start_loss) else None,
             low=self.low,
             lr=self.lr,
             high=self.high,
@@ -138,7 +138,7 @@ class RangeTest:
             interval=self.interval,
             ramp=self.ramp,
         )
-        return range_test_chart(view)
+        return range_test_chart(info)
 
 
 def range_test(
