@@ -225,7 +225,7 @@ def test_a_start_without_an_update_has_no_critical_rate() -> None:
     found = profile(make_task(model=solved, train=(x, torch.zeros(48, 1))))
     assert found.facts.edges == ()
     assert found.facts.warmup is None
-    assert any(sentence == "Critical rate: the update moved no weight." for sentence in found.untold)
+    assert any(sentence == "Critical rate: the update changed no weight." for sentence in found.untold)
     assert all(advice.about != "rate" for advice in found.advice)
 
 

@@ -112,7 +112,7 @@ def test_an_exception_of_the_watcher_or_the_batches_is_no_different() -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            range_test(loop.step, loop.optimizers, loop.batches, watch=watch)
+            range_test(loop.step, loop.optimizers, loop.batches, on_progress=watch)
 
     def reading(loop: Loop) -> None:
         def broken() -> Any:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
-from stepsize.probe.on_task import range_test_task
+from stepsize.probe import range_test_task
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
 from stepsize.training.border import inspect_task
 from stepsize.training.start import look_at_start
