@@ -56,7 +56,7 @@ def _population(wanted: Hire) -> Workers:
     from stepsize.training.population import Population
 
     capacity = LEARNS if wanted.learns else WAITS
-    return Local(wanted.task, Population(told=wanted.told), capacity=capacity, watcher=wanted.watcher)
+    return Local(wanted.task, Population(on_message=wanted.told), capacity=capacity, watcher=wanted.watcher)
 
 
 def _in_order(wanted: Hire) -> Workers:

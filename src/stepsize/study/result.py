@@ -56,7 +56,7 @@ class SweepResult:
     @cached_property
     def summary(self) -> Summary:
         """What was found, in full; worked out when it is asked for first."""
-        validated = self.conditions.judge != "training loss"
+        validated = self.conditions.objective != "training loss"
         return summarise(self.runs, untrained=self.untrained, usual=self.usual, validated=validated)
 
     @property

@@ -80,7 +80,7 @@ class Local:
         """Train everything that was submitted and yield each run."""
         batch, self._waiting = self._waiting, []
         settings = [setting for _, setting in batch]
-        for place, run in self._executor.stream(self._task, settings, watcher=self._watcher):
+        for place, run in self._executor.stream(self._task, settings, on_progress=self._watcher):
             yield batch[place][0], run
 
     def close(self) -> None:
