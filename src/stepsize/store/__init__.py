@@ -1,9 +1,8 @@
-"""The store: studies, runs, curves and findings in SQLite or PostgreSQL."""
+"""The store: studies, runs and findings in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
 from stepsize.store.mirror import mirror as mirror
-from stepsize.store.records import Curve as Curve
 from stepsize.store.records import FindingRecord as FindingRecord
 from stepsize.store.records import SignalsRecord as SignalsRecord
 from stepsize.store.records import StudyRecord as StudyRecord

@@ -12,8 +12,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from stepsize.errors import StepsizeError, StoreCorruptError, StoreError, StoreLockedError, StoreReadOnlyError
 from stepsize.store.address import Address
 
-__all__ = ["guarded", "understood"]
-
 _LOCKED = "is locked by another program that writes to it; wait until it is done, or use another store"
 _READ_ONLY = "may not be written; give a store where you may write, or change its permissions"
 _CORRUPT = (

@@ -47,7 +47,8 @@ class Journal:
 
     def add(self, run: Run) -> Run:
         """Write down what came of a job; it is kept, whatever happens next, when this returns it with its id."""
-        return self._writer.add_run(run)
+        self._writer.add_run(run)
+        return run
 
     def finish(self, status: str) -> None:
         """Write down how the study stands: ``"done"`` or ``"interrupted"``."""
