@@ -72,7 +72,7 @@ class UnknownNameError(InputError):
 
     def __init__(self, argument: str, received: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         super().__init__(argument, received, "is not a known name", f"{hint}Known: {', '.join(names)}")
         self.args = (argument, received, tuple(names))  # what pickle gives to the constructor

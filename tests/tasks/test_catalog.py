@@ -15,7 +15,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from stepsize.errors import DataUnavailableError, InputError, UnknownNameError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.tasks import TASKS, build_task
 from stepsize.training import Metric, Task
 from stepsize.training.batches import Stream
@@ -47,7 +47,7 @@ def _train(task: Task, lr: float, updates: int) -> tuple[float, float]:
     """Return the loss on the first 64 unseen examples before and after plain ``updates``."""
     torch.manual_seed(task.seed)
     model = task.model()
-    optimizer = optimizer_entry(task.optimizer).make(model.parameters(), lr)  # type: ignore[arg-type]
+    optimizer = OPTIMIZERS[task.optimizer].make(model.parameters(), lr)  # type: ignore[index]
     judged = tuple(tensor[:64] for tensor in _tensors(task, "val"))
 
     def judge() -> float:
@@ -79,7 +79,7 @@ def test_entry_is_found_under_its_own_name_and_describes_itself_in_one_line(name
         assert line.strip()
         assert "\n" not in line
     assert entry.needs_data == bool(entry.files)
-    optimizer_entry(entry.optimizer)
+    OPTIMIZERS[entry.optimizer]
 
 
 def test_task_carries_what_its_entry_says(name: str) -> None:

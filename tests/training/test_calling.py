@@ -24,14 +24,14 @@ class Asking(torch.optim.SGD):
         self.modes: list[str] = []
 
     def step(  # type: ignore[override]
-        self, closure: None = None, *, loss: Tensor | None = None, look: Callable[[], Tensor] | None = None
+        self, closure: None = None, *, loss: Tensor | None = None, loss_fn: Callable[[], Tensor] | None = None
     ) -> None:
         assert closure is None
         assert loss is not None
-        assert look is not None
+        assert loss_fn is not None
         assert not loss.requires_grad
         self.losses.append(loss.item())
-        self.looks += [look().item(), look().item()]
+        self.looks += [loss_fn().item(), loss_fn().item()]
         super().step()
         self.modes.append("step")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from stepsize.errors import InputError
-from stepsize.optimizers import OPTIMIZERS, optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.study.comparison import Comparison, Contender, Round, Standing, judge_round, steps_to
 from stepsize.study.result import SweepResult
 from stepsize.study.study import StudyProgress, seeds_of
@@ -303,7 +303,7 @@ def _contenders(optimizers: Sequence[str], schedules: Sequence[str] | None) -> l
 
 def _each(names: Sequence[str], texts: Sequence[str | None]) -> Iterator[Contender]:
     for name in names:
-        entry = optimizer_entry(name)
+        entry = OPTIMIZERS[name]
         for text in texts:
             yield Contender(name, text)
             if entry.lr_free:
@@ -337,12 +337,12 @@ def _spans(
             raise InputError(
                 f"ranges['{name}']", span, "must be two rates with 0 < low < high", "For example (1e-4, 1.0)"
             )
-    return {name: given.get(name, optimizer_entry(name).lr_range) for name in optimizers}
+    return {name: given.get(name, OPTIMIZERS[name].lr_range) for name in optimizers}
 
 
 def _check(task: Task, contender: Contender, sizes: Sequence[int | None]) -> None:
     """Raise what is wrong with a contender: before the first one has been trained for hours."""
-    entry = optimizer_entry(contender.optimizer)
+    entry = OPTIMIZERS[contender.optimizer]
     entry.make([torch.nn.Parameter(torch.zeros(2, 2))], entry.default_lr)
     for size in sizes:
         varied(task, Changes(optimizer=contender.optimizer, schedule=contender.schedule, batch_size=size))

@@ -12,7 +12,7 @@ import numpy as np
 
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.schedules import Schedule, parse, write
 from stepsize.training.runs import Changes, Value
 
@@ -376,7 +376,7 @@ def _check_value(name: str, value: Value) -> None:
 
 
 _SCALES: dict[str, Scale] = {"momentum": "complement", "beta2": "complement", "warmup": "linear"}
-_WORDS: dict[str, Callable[[str], object]] = {"optimizer": optimizer_entry, "schedule": parse}
+_WORDS: dict[str, Callable[[str], object]] = {"optimizer": OPTIMIZERS.__getitem__, "schedule": parse}
 _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr": (lambda x: x > 0, "positive"),
     "batch_size": (lambda x: x >= 1 and x == round(x), "a whole number of examples, at least 1"),

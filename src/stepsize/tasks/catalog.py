@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.schedules import cosine
 from stepsize.tasks import images, tables, text
 from stepsize.tasks.folder import data_files
@@ -182,7 +182,7 @@ def build_task(
     if name not in TASKS:
         raise UnknownNameError("task", name, TASKS)
     entry = TASKS[name]
-    chosen = optimizer_entry(entry.optimizer if optimizer is None else optimizer)
+    chosen = OPTIMIZERS[entry.optimizer if optimizer is None else optimizer]
     horizon = entry.steps if steps is None else steps
     if isinstance(horizon, bool) or not isinstance(horizon, int):
         raise InputError("steps", steps, "must be a whole number of updates, at least 1")

@@ -16,10 +16,10 @@ __all__ = ["Call", "judged", "tell_training"]
 class Call:
     """How to call the ``step`` of one optimizer.
 
-    - One whose ``step`` has a parameter ``loss`` gets the mean loss of the update's batches, a tensor without a graph.
-    - One whose ``step`` has a parameter ``look`` gets a function that returns this loss at the present weights, without
+    - If ``step`` has a parameter ``loss``, it gets the mean loss of the update's batches, a tensor without a graph.
+    - If it has a parameter ``loss_fn``, it gets a function that returns this loss at the present weights, without
       gradients and with the same dropout.
-    - One whose ``step`` needs a ``closure`` (L-BFGS) gets one that makes the backward passes again.
+    - If it needs a ``closure`` (L-BFGS), it gets one that makes the backward passes again.
 
     Args:
         optimizer: Any.
@@ -29,16 +29,16 @@ class Call:
         # of the class: torch wraps the methods of instances, some without their signature
         parameters = inspect.signature(type(optimizer).step).parameters
         self.takes_loss = "loss" in parameters
-        self.takes_look = "look" in parameters
+        self.takes_loss_fn = "loss_fn" in parameters
         self.takes_closure = "closure" in parameters and parameters["closure"].default is inspect.Parameter.empty
 
-    def arguments(self, loss: Tensor, look: Callable[[], Tensor]) -> dict[str, Any]:
+    def arguments(self, loss: Tensor, loss_fn: Callable[[], Tensor]) -> dict[str, Any]:
         """Return the arguments of this update."""
         given: dict[str, Any] = {}
         if self.takes_loss:
             given["loss"] = loss
-        if self.takes_look:
-            given["look"] = look
+        if self.takes_loss_fn:
+            given["loss_fn"] = loss_fn
         return given
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
-from stepsize.optimizers import OPTIMIZERS, optimizer_entry
+from stepsize.optimizers import OPTIMIZERS, optimizer_factory, optimizer_title
 from stepsize.schedules import Clock, Schedule, parse
 from stepsize.training.batches import TensorBatches, length_of
 from stepsize.training.losses import as_loss
@@ -199,9 +199,7 @@ class Task:
     @property
     def optimizer_name(self) -> str:
         """What to call the optimizer in reports."""
-        if isinstance(self.optimizer, str):
-            return optimizer_entry(self.optimizer).title
-        return getattr(self.optimizer, "__name__", type(self.optimizer).__name__)
+        return optimizer_title(self.optimizer)
 
     @property
     def schedule_name(self) -> str:
@@ -250,7 +248,7 @@ def _check_callables(task: Task) -> None:
         if not callable(getattr(task, argument)):
             raise TaskError(argument, getattr(task, argument), "must be callable")
     if isinstance(task.optimizer, str):
-        optimizer_entry(task.optimizer)
+        optimizer_factory(task.optimizer)
     elif isinstance(task.optimizer, Optimizer) or not callable(task.optimizer):
         raise TaskError(
             "optimizer",
