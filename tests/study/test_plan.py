@@ -14,13 +14,13 @@ from tests.study.runs import ran
 
 from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.jobs import Job
 from stepsize.study.plan import Plan
 from stepsize.study.plan_ladder import rank
 from stepsize.study.plan_widening import moved_out
 from stepsize.study.rungs import RUNGS, Rungs
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.space import Range, Space, as_space
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial, Value
 
 Judge = Callable[[Job], float]
@@ -235,7 +235,7 @@ def test_what_diverged_is_never_promoted_even_if_nothing_else_is_there() -> None
     jobs = list(in_turns(plan, lambda job: math.inf))
     assert len(jobs) == 4
     assert plan.done
-    assert plan.notes[-1] == "No trial came through the full horizon, so none was repeated."
+    assert plan.notes[-1] == "No trial finished the full horizon, so none was repeated."
 
 
 def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() -> None:
@@ -254,7 +254,7 @@ def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() 
     assert last == pytest.approx([10**-0.5, 10**-1, 10**-1.5, 10**-2])
     assert plan.notes[:2] == [
         "Promoted 4 of 8 trials from 1/4 of the horizon to the full horizon.",
-        "2 of them came in for what diverged over the full horizon: the next best of the rung below.",
+        "2 of them replaced trials that diverged over the full horizon: the next best of the rung below.",
     ]
 
 
@@ -354,14 +354,14 @@ def test_rates_that_diverge_close_the_range() -> None:
     assert len(jobs) == len(rates)
     assert plan.space == SPACE
     (note,) = plan.notes
-    assert note.startswith("Trainings diverge from lr ")
+    assert note.startswith("Runs diverge at lr ")
 
 
 def test_a_range_in_which_everything_diverges_is_widened_downwards() -> None:
     plan = plan_of(SAMPLERS["grid"].make(0, 5), trials=5)
     jobs = list(in_turns(plan, lambda job: math.inf if job.trial.lr > 2e-5 else 1.0))
     assert jobs[5].trial.lr == pytest.approx(1e-5)
-    assert any(note.startswith("Every training diverged, so the range was widened to 1e-5") for note in plan.notes)
+    assert any(note.startswith("Every run diverged, so the range was widened to 1e-5") for note in plan.notes)
 
 
 @pytest.mark.parametrize(("downwards", "added"), [(1, 1e-6), (-1, 100.0)])
@@ -603,11 +603,11 @@ def test_only_a_fresh_plan_is_restored_and_only_from_a_whole_record() -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"trials": 0}, "trials must be at least 1; got 0"),
+        ({"trials": 0}, "trials must be a whole number, at least 1; got 0"),
         ({"seeds": ()}, "seeds must hold at least one seed"),
-        ({"seeds": (1, 2, 1)}, "seeds must differ from each other"),
-        ({"repeats": -1}, "repeats must not be negative"),
-        ({"widen": -1}, "widen must not be negative"),
+        ({"seeds": (1, 2, 1)}, "seeds must hold at least one seed, each once"),
+        ({"repeats": -1}, "repeats must be a whole number, at least 0"),
+        ({"widen": -1}, "widen must be a whole number, at least 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> None:

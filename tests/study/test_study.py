@@ -13,8 +13,7 @@ from tests.study.plane import Counting, make
 
 from stepsize.errors import InputError
 from stepsize.store import Store
-from stepsize.study.jobs import Job
-from stepsize.study.strategy import Listed
+from stepsize.study.strategy import Job, Listed
 from stepsize.study.study import StudyOutcome, StudyProgress, run_study
 from stepsize.study.workers import Local
 from stepsize.training import InOrder, Run, Setting, Task
@@ -158,7 +157,7 @@ def test_a_run_is_stored_before_its_strategy_is_told(tmp_path: Path) -> None:
     class Looking(Listed):
         def tell(self, run: Run) -> None:
             with Store.open(where) as store:
-                assert run.id in {kept.id for kept in store.runs("rates")}
+                assert run.key in {kept.key for kept in store.runs("rates")}
             super().tell(run)
 
     jobs = [Job(Trial(number, {"lr": lr}), 1.0, 0) for number, lr in enumerate(RATES)]
@@ -179,7 +178,7 @@ def test_what_watches_is_told_of_every_run_and_update() -> None:
 @pytest.mark.parametrize("limit", ["budget", "seconds"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), True, "1"])
 def test_a_limit_must_be_positive(limit: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"{limit} must be a positive number"):
+    with pytest.raises(InputError, match=f"{limit} must be a positive, finite number"):
         studied(**{limit: value})
 
 

@@ -19,7 +19,7 @@ SCRIPT = """
     import stepsize
     from stepsize.study.study import run_study
     from stepsize.study.strategy import Listed
-    from stepsize.study.jobs import Job
+    from stepsize.study.strategy import Job
     from stepsize.training import population, Trial
     from stepsize.training.population import population as populations
 

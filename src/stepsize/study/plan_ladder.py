@@ -1,4 +1,4 @@
-"""Where the trials of one bracket stand, and who of them is promoted: numbers and shares, no jobs."""
+"""The rungs of one bracket and who is promoted: numbers and shares, no jobs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,19 @@ from fractions import Fraction
 from stepsize.study.rungs import Bracket, Rungs
 from stepsize.training.runs import Run, Trial
 
-__all__ = ["Ladder", "Promotion", "promotion_notes", "rank", "written_share"]
-
 Promotion = tuple[int, float]
 """The number of a trial, and the rung that it goes on to, as a share of the full horizon."""
 
 
 def rank(run: Run) -> tuple[bool, float, int]:
-    """Return the key that sorts runs from the best to the worst.
-
-    The lower value is better, values that are not finite come last, and the earlier trial wins a tie.
-    """
+    """Return the key that sorts runs, the best first: by value, those without a finite one last, then by trial."""
     judged = math.isfinite(run.value)
     return (not judged, run.value if judged else 0.0, run.trial.number)
 
 
 @dataclass
 class _Rung:
-    """One rung: how many entered and were told, whether it is decided, and the ranks of those that did not diverge."""
+    """One rung: how many entered and were told, whether it is decided, and ranks of those that did not diverge."""
 
     share: float
     entered: int = 0
@@ -48,15 +43,10 @@ class _Rung:
 class Ladder:
     """The rungs of one bracket and the trials on them.
 
-    Short trainings flatter high rates. So each trial that diverges on a rung that it was promoted to is replaced by the
-    next best of the rung below, first by one that does not have its values at a rate as high; a rung on which nobody
-    is judged takes all that there are, one after the other.
-
-    Promotions depend on nothing but the order of what is told, so that telling the same again rebuilds the ladder.
-
-    Args:
-        bracket: Its rungs.
-        rungs: Who is promoted, and when.
+    Short runs favor high rates. So each trial that diverges on a rung that it was promoted to is replaced by the next
+    best of the rung below, first by one that does not have its values at a rate as high; a rung without any value
+    takes all that there are, one after the other. Promotions depend only on the order of what is told, so telling the
+    same again rebuilds the ladder.
     """
 
     def __init__(self, bracket: Bracket, rungs: Rungs) -> None:
@@ -189,13 +179,13 @@ class Ladder:
 
 
 def _no_safer(trial: Trial, gone: Trial) -> bool:
-    """Return whether ``trial`` has the values of one that diverged, at a rate as high or higher."""
+    """Return whether ``trial`` has the values of one that diverged, at the same or a higher rate."""
     others = {name: value for name, value in trial.values.items() if name != "lr"}
     return trial.lr >= gone.lr and others == {name: value for name, value in gone.values.items() if name != "lr"}
 
 
 def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
-    """Return a sentence a rung on how many of its trials went on, all brackets taken together."""
+    """Return one sentence per rung on how many of its trials were promoted, over all brackets."""
     counts: dict[tuple[float, float], tuple[int, int]] = {}
     for ladder in ladders:
         for share, above, promoted, told in ladder.climbed():
@@ -211,14 +201,14 @@ def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
         for share, number in ladder.replaced():
             came[share] = came.get(share, 0) + number
     notes += [
-        f"{number} of them came in for what diverged over {written_share(share)}: the next best of the rung below."
+        f"{number} of them replaced trials that diverged over {written_share(share)}: the next best of the rung below."
         for share, number in sorted(came.items())
     ]
     return notes
 
 
 def written_share(share: float) -> str:
-    """Return a rung as people write it.
+    """Return a rung in words.
 
     Example:
         >>> written_share(0.0625), written_share(0.3), written_share(1.0)
