@@ -41,6 +41,7 @@ def test_arrays_come_back_to_the_last_bit(given: dict[str, list[tuple[int, float
     [([0.5, math.inf, math.nan], "<f4"), ([0.1], "<f8"), ([1e300], "<f8"), ([1e-300], "<f8"), ([258.0], "<f4")],
 )
 def test_values_that_four_bytes_hold_take_four_little_endian(values: Sequence[float], kind: str) -> None:
+    values = [*values, *[0.25] * (20 - len(values))]
     unpacked = pack_arrays({"a": [np.array(values)]})
 
     assert f'"{kind}"'.encode() in unpacked

@@ -14,6 +14,7 @@ MOST_POINTS = 2_000  # of a curve: more than any chart shows, and 8 kB of losses
 _LEVEL = 1  # of zlib: the fastest, which leaves two thirds of typical signals
 _MOST_BYTES = 1 << 28  # unpacked: a hundred times what one write of signals takes
 _HEAD = 4  # bytes that hold the length of the head
+_FEW = 16  # numbers that are not worth a search for a smaller type
 _SHORT = 256  # bytes that are not worth a compression
 
 
@@ -79,10 +80,12 @@ def _decompressed(packed: bytes) -> bytes:
 
 
 def _small(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if len(array) < _FEW:
+        return array.astype("<f8" if array.dtype.kind == "f" else "<i8")
     if array.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):  # a value that float32 cannot hold differs below
             small = array.astype("<f4")
         exact = np.array_equal(small.astype(np.float64), array, equal_nan=True)
         return small if exact else array.astype("<f8")
-    fits = not len(array) or (int(array.min()) >= 0 and int(array.max()) < 2**32)
+    fits = int(array.min()) >= 0 and int(array.max()) < 2**32
     return array.astype("<u4" if fits else "<i8")

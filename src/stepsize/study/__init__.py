@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stepsize.study.space import Space as Space
     from stepsize.study.space import as_space as as_space
     from stepsize.study.strategy import Job as Job
-    from stepsize.study.strategy import Listed as Listed
     from stepsize.study.strategy import Strategy as Strategy
     from stepsize.study.study import StudyOutcome as StudyOutcome
     from stepsize.study.study import StudyProgress as StudyProgress
@@ -54,7 +53,6 @@ _HOMES = {
     "Space": "space",
     "as_space": "space",
     "Job": "strategy",
-    "Listed": "strategy",
     "Strategy": "strategy",
     "StudyOutcome": "study",
     "StudyProgress": "study",

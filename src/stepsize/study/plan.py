@@ -78,7 +78,6 @@ class Plan:
         self._diverged_in = 0  # how many runs there were when the last divergence was told
         self._events: list[str] = []
         self._recorded: deque[Trial] = deque()  # trials of a killed sweep that were not proposed again yet
-        self._early: dict[tuple[int, float, int], Run] = {}  # its runs whose job was not decided again yet
 
     @property
     def space(self) -> Space:
@@ -159,14 +158,13 @@ class Plan:
         """
         if self._trials or self._queue:
             raise InputError("restore", len(self._trials), "needs a plan that has not begun", "Make a new one")
-        self._recorded = deque(_all_trials(trials, runs))
-        replayable = True
+        if [trial.number for trial in trials] != list(range(len(trials))):
+            raise InputError("trials", len(trials), "must be numbered from 0 without gaps")
+        self._recorded = deque(trials)
         for run in runs:
-            replayable = replayable and self._reach(run.key)
-            if replayable:
-                self.tell(run)
-            else:  # of a plan with other arguments: kept for when its job comes up
-                self._early[run.key] = run
+            if not self._reach(run.key):
+                raise InputError("runs", run.key, "must follow from this plan", "Give the study another name")
+            self.tell(run)
         while self._recorded and self.ask() is not None:
             pass
         self._queue.extendleft(reversed(self._running.values()))
@@ -196,10 +194,8 @@ class Plan:
         """Decide the next job, if one can start now."""
         while True:
             if self._queue:
-                if self._queue[0].key not in self._early:
-                    return
-                self._record(self._early.pop(self._queue.popleft().key))
-            elif self._turns:
+                return
+            if self._turns:
                 self._propose()
             elif self._running or self._repeating:
                 return
@@ -278,16 +274,3 @@ def _checked(trials: int, seeds: Sequence[int], repeats: int, widen: int) -> Non
     check_whole("widen", widen, 0, remedy="0 keeps the range as it is")
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError("seeds", seeds, "must hold at least one seed, each once", "An equal seed gives the same run")
-
-
-def _all_trials(trials: Sequence[Trial], runs: Sequence[Run]) -> list[Trial]:
-    """Return every trial once in order of number, also those that only a run contains."""
-    keys = [run.key for run in runs]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError("runs", twice, "must hold each job once")
-    known = {run.trial.number: run.trial for run in runs}
-    known.update((trial.number, trial) for trial in trials)
-    if sorted(known) != list(range(len(known))):
-        raise InputError("trials", sorted(known), "must be numbered from 0 without gaps")
-    return [known[number] for number in range(len(known))]

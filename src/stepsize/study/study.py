@@ -118,7 +118,6 @@ def run_study(
     budget: float | None = None,
     seconds: float | None = None,
     at_least: float = 0.0,
-    overrun: Literal["finish", "cut"] = "finish",
     on_interrupt: Literal["raise", "answer"] = "raise",
 ) -> StudyOutcome:
     """Train what ``strategy`` asks for, until it is done or a limit ends it, and return the runs.
@@ -142,8 +141,6 @@ def run_study(
         seconds: Limit in wall time of this call: no job begins after it, nor one that is expected to exceed it; None
             for no limit.
         at_least: Full runs that may be spent however long they take.
-        overrun: What happens to runs in progress at the time limit: ``"finish"`` completes them, ``"cut"`` drops them
-            (all workers but Ray's).
         on_interrupt: What Ctrl-C does: ``"raise"`` raises it, ``"answer"`` returns what is known.
 
     Returns:
@@ -156,13 +153,14 @@ def run_study(
         StoreError: If the store cannot be read or written.
 
     Example:
-        >>> from stepsize.study import Listed
+        >>> from stepsize.study.plan import Plan
+        >>> from stepsize.study import RUNGS, SAMPLERS, as_space
         >>> from stepsize.tasks import build_task
-        >>> from stepsize.training.runs import Trial
-        >>> jobs = [Job(Trial(number, {"lr": lr}), 0.5, seed=0) for number, lr in enumerate((1e-3, 1e-2, 1e-1))]
-        >>> found = run_study(build_task("cancer-mlp", steps=40), Listed(jobs), budget=1.2)
-        >>> [run.lr for run in found.runs], found.stopped
-        ([0.001, 0.01], 'budget')
+        >>> space, grid = as_space(lr=[1e-3, 1e-2, 1e-1]), SAMPLERS["grid"].make(0, 3)
+        >>> plan = Plan(space, grid, trials=3, rungs=RUNGS["full"].make(0.5, 2), seeds=(0,))
+        >>> found = run_study(build_task("cancer-mlp", steps=40), plan, budget=2.2)
+        >>> len(found.runs), found.stopped
+        (2, 'budget')
     """
     for argument, limit in (("budget", budget), ("seconds", seconds)):
         if limit is not None:
@@ -176,7 +174,7 @@ def run_study(
         look_at_start(task, task.seed) if start is None else start,
         name=name or default_name(task, asked),
         watcher=watcher,
-        limits=_Limits(budget or math.inf, time.perf_counter() + (seconds or math.inf), at_least, overrun == "cut"),
+        limits=_Limits(budget or math.inf, time.perf_counter() + (seconds or math.inf), at_least),
         answers=on_interrupt == "answer",
     )
     with ExitStack() as open_things:
@@ -191,12 +189,11 @@ def run_study(
 
 @dataclass(frozen=True)
 class _Limits:
-    """What ends a study: full runs, the clock, full runs that the clock does not limit; whether it cuts runs off."""
+    """What ends a study: full runs, the clock, and full runs that the clock does not limit."""
 
     budget: float
     deadline: float
     at_least: float
-    cuts: bool
 
 
 class Study:
@@ -279,12 +276,9 @@ class Study:
         self._messages.append(f"{sentence[:1].upper()}{sentence[1:]}.")
 
     def update(self, progress: Progress) -> None:
-        """Pass on the progress of a run; ends a run that exceeds the time limit."""
-        if self._late():
-            # Of runs that were submitted together, some may not have begun in time: those are not "in progress".
-            begins = self._local and progress.step <= 1
-            if self._limits.cuts or begins:
-                raise _OutOfTime
+        """Pass on the progress of a run; drops one that begins after the time limit."""
+        if self._local and progress.step <= 1 and self._late():  # of runs that were submitted together, some begin late
+            raise _OutOfTime
         if self._watcher is not None:
             self._watcher(self._progress(running=progress))
 
@@ -394,7 +388,7 @@ class Study:
 
 
 class _OutOfTime(Exception):  # noqa: N818  it is no error: a study ends by it
-    """A run is cut off, because the study has no time left."""
+    """A run is dropped, because the study has no time left."""
 
 
 def default_name(task: Task, spec: Mapping[str, Any], kind: str = "") -> str:
