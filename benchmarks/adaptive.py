@@ -112,7 +112,7 @@ def _followed(task: stepsize.Task, best: float, start: float, seed: int) -> dict
     return {
         "tuned": rounded(_final(judges, best, seed)),
         "fixed": _known(_final(judges, best * start, seed)),
-        "untrained": rounded(stepsize.train(judges, best * 1e-12, seed=seed, steps=1).judged("loss")),
+        "untrained": rounded(stepsize.train(judges, best * 1e-12, seed=seed, steps=1).objective("loss")),
         "loss": _known(loss),
         "trainings": rounded(found.cost),
         "ended": rounded(found.lr / best),
@@ -124,7 +124,7 @@ def _measured(job: Job) -> list[dict[str, Any]]:
     task = build(combo)
     tuned = _final(task, best, seed)
     fixed = _final(task, best * start, seed)
-    untrained = stepsize.train(task, best * 1e-12, seed=seed, steps=1).judged("loss")
+    untrained = stepsize.train(task, best * 1e-12, seed=seed, steps=1).objective("loss")
     return [
         {
             "task": combo.task,
@@ -152,7 +152,7 @@ def _known(loss: float) -> float | None:
 
 def _final(task: stepsize.Task, lr: float, seed: int) -> float:
     run = stepsize.train(task, lr, seed=seed)
-    return math.inf if run.divergence is not None else run.judged("loss")
+    return math.inf if run.divergence is not None else run.objective("loss")
 
 
 def overheads(rules: Sequence[str] = _NAMES) -> list[dict[str, Any]]:

@@ -39,9 +39,9 @@ class _Nothing(InOrder):
         task: Task,
         settings: Sequence[Setting],
         *,
-        watcher: Watcher | None = None,
+        on_progress: Watcher | None = None,
     ) -> Iterator[tuple[int, Run]]:
-        del task, watcher  # nothing is trained
+        del task, on_progress  # nothing is trained
         for place, setting in enumerate(settings):
             loss = _bowl(setting.lr)
             seen = (Evaluation(1, loss, {}),)

@@ -92,12 +92,12 @@ def tasks_page() -> str:
             f"{entry.steps:,}",
             str(entry.batch_size),
             f"`{entry.optimizer}`",
-            "yes" if entry.needs_data else "no",
+            "yes" if entry.files else "no",
             entry.source,
         )
         for name, entry in TASKS.items()
     ]
-    without = sum(not entry.needs_data for entry in TASKS.values())
+    without = sum(not entry.files for entry in TASKS.values())
     return _page(
         f"""# Tasks
 

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "DataUnavailableError",
@@ -118,6 +119,29 @@ class MissingExtraError(StepsizeError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; run: pip install "stepsize[{extra}]"')
         self.args = (package, extra)  # what pickle gives to the constructor; the text stays in msg
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn the failure of an import inside into the command that installs ``extra``.
+
+    Raises:
+        MissingExtraError: If a package that is not stepsize's own is missing.
+
+    Example:
+        >>> with needing("plot"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+            ...
+        stepsize.errors.MissingExtraError: no_such_package is not installed; run: pip install "stepsize[plot]"
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "stepsize"):
+            raise
+        raise MissingExtraError(package, extra) from error
 
 
 class NotStackableError(StepsizeError):

@@ -142,7 +142,7 @@ def test_ctrl_c_ends_with_one_line(invoke: Invoke, write_task: WriteTask, comman
     done = invoke(command[0], write_task(code), *command[1:])
 
     assert done.exit_code == 130
-    assert done.stderr.splitlines() == ["Stopped before there was an answer."]
+    assert done.stderr.splitlines() == ["Interrupted before an answer was found."]
     assert done.stdout == ""
 
 

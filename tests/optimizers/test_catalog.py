@@ -19,7 +19,7 @@ from stepsize.errors import MissingExtraError, UnknownNameError
 from stepsize.optimizers import OPTIMIZERS, OptimizerEntry
 from stepsize.optimizers.entry import Packaged
 from stepsize.optimizers.native import NATIVE
-from stepsize.training.calling import Call, judged, tell_training
+from stepsize.training.calling import Call, at_evaluation_weights, tell_training
 
 SCALES = torch.tensor([1.0, 0.3, 0.1])
 START = torch.tensor([1.0, -2.0, 3.0])
@@ -76,7 +76,7 @@ def descend(entry: OptimizerEntry, lr: float, steps: int) -> list[float]:
     values = [quadratic(weight).item()]
     for _ in range(steps):
         update(optimizer, quadratic(weight))
-        with judged(optimizer):
+        with at_evaluation_weights(optimizer):
             values.append(quadratic(weight).item())
     return values
 
@@ -249,7 +249,7 @@ def test_the_form_of_momentum_is_how_far_a_steady_gradient_moves(entry: Optimize
 def test_a_real_task_is_trained(entry: OptimizerEntry) -> None:
     task = stepsize.build_task("digits-mlp", optimizer=entry.name, steps=60)
 
-    run = stepsize.train(task, entry.default_lr, marks=[1])
+    run = stepsize.train(task, entry.default_lr, evals=[1])
 
     first, last = run.evaluations[0], run.evaluations[-1]
     assert last.loss < first.loss, "even those that have to find their rate first go downhill"

@@ -94,11 +94,11 @@ class Slow(InOrder):
         self._seconds = seconds
 
     def stream(
-        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
         for place, setting in enumerate(settings):
             self.begun.append(setting.lr)
-            for _, run in super().stream(task, [setting], watcher=watcher):
+            for _, run in super().stream(task, [setting], on_progress=on_progress):
                 time.sleep(self._seconds)
                 yield place, run
 

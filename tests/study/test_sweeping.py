@@ -86,16 +86,16 @@ def test_the_default_range_lies_around_what_people_start_from() -> None:
 
 def test_a_metric_may_judge() -> None:
     metric = Metric(lambda output, y: -(output - y).square().mean(), maximize=True)
-    found = sweep(make(metrics={"merit": metric}, judge="merit"), lr=(1e-2, 1.0), seeds=1, repeats=0)
+    found = sweep(make(metrics={"merit": metric}, objective="merit"), lr=(1e-2, 1.0), seeds=1, repeats=0)
     finite = [outcome.value for outcome in found.runs if not outcome.diverged]
     assert min(finite) == found.summary.value >= 0  # negated: lower is better
-    assert found.conditions.judge == "merit"
+    assert found.conditions.objective == "merit"
 
 
 def test_without_unseen_data_the_training_loss_judges() -> None:
     found = sweep(make(val=None), lr=(1e-2, 1.0), seeds=1, repeats=0, trials=4)
     assert all(outcome.value == outcome.train_loss for outcome in found.runs)
-    assert found.conditions.judge == "training loss"
+    assert found.conditions.objective == "training loss"
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_why_a_model_is_not_stacked_is_among_the_notes() -> None:
             return out
 
     found = sweep(make(6, model=Recurrent), lr=(1e-2, 1.0), seeds=1, trials=3, repeats=0)
-    assert any(note.startswith("Trained one after the other: ") for note in found.notes)
+    assert any(note.startswith("Trained sequentially: ") for note in found.notes)
 
 
 def test_the_result_is_plain_json() -> None:

@@ -64,7 +64,7 @@ def _train(task: Task, lr: float, updates: int) -> tuple[float, float]:
 
 
 def test_catalog_holds_the_twelve_tasks_of_the_first_release() -> None:
-    alone = {name for name, entry in TASKS.items() if not entry.needs_data}
+    alone = {name for name, entry in TASKS.items() if not entry.files}
     assert alone == {
         *("digits-mlp", "digits-cnn", "digits-autoencoder", "cancer-mlp", "diabetes-regression", "photos-mlp"),
         *("docs-chars-mlp", "docs-chars-gpt", "docs-chars-gru"),
@@ -78,7 +78,6 @@ def test_entry_is_found_under_its_own_name_and_describes_itself_in_one_line(name
     for line in (entry.title, entry.source):
         assert line.strip()
         assert "\n" not in line
-    assert entry.needs_data == bool(entry.files)
     OPTIMIZERS[entry.optimizer]
 
 
@@ -86,7 +85,7 @@ def test_task_carries_what_its_entry_says(name: str) -> None:
     entry, task = TASKS[name], _built(name)
     assert (task.name, task.horizon, task.optimizer, task.seed) == (name, entry.steps, entry.optimizer, 0)
     assert len(next(iter(task.train))[0]) == entry.batch_size
-    assert task.judge == "loss"
+    assert task.objective == "loss"
     assert all(isinstance(metric, Metric) and metric.maximize for metric in task.metrics.values())
     assert bool(task.metrics) == (name in _CLASSES)
 

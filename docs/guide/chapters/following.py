@@ -167,14 +167,14 @@ def _halved(task: Task) -> Task:
         return of
 
     metrics = {"guide": Metric(half(True), maximize=False), "test": Metric(half(False), maximize=False)}
-    return replace(task, metrics=metrics, judge="guide", epochs=None)
+    return replace(task, metrics=metrics, objective="guide", epochs=None)
 
 
 def _tuned(task: Task, effort: Effort, seeds: tuple[int, ...]) -> tuple[float, dict[int, _Losses]]:
     """Return the rate that the guiding half chose, and both losses of each judging seed with it."""
     grid = trained(task, decades(1e-3, 1, effort(5, 1)), (*effort.tuning, *seeds))
     whole = [lr for lr in grid.lrs if not grid.diverged(lr)]
-    guide = {lr: np.mean([grid.runs[lr, seed].judged("guide") for seed in effort.tuning]) for lr in whole}
+    guide = {lr: np.mean([grid.runs[lr, seed].objective("guide") for seed in effort.tuning]) for lr in whole}
     lr = min(guide, key=lambda one: float(guide[one]))
     return lr, {seed: _both(grid.runs[lr, seed]) for seed in seeds}
 

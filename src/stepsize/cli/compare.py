@@ -12,10 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import DataOption, DeviceOption, JsonOption, PlotOption, StepsOption, TaskArgument
+from stepsize.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    PlotOption,
+    ScheduleOptions,
+    StepsOption,
+    TaskArgument,
+    TaskOptions,
+)
 from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption, kept_in
 from stepsize.errors import InputError
 
@@ -101,7 +110,7 @@ def command(
         }
         try:
             with (
-                opened_task(task, Wishes(None, steps, data, device)) as opened,
+                opened_task(TaskOptions(task, None, data, device), ScheduleOptions(steps=steps)) as opened,
                 metered(f"compare {opened.name}", quiet=as_json) as meter,
             ):
                 from stepsize.tasks import drifting
@@ -152,7 +161,7 @@ def render(found: Comparison) -> RenderableType:
     from stepsize.curves.numerals import number_text
 
     rows: list[tuple[str, RenderableType]] = [
-        ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.judge}"),
+        ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.objective}"),
         (
             "protocol",
             f"{found.trials} tuning runs on one seed, then {len(found.seeds)} final run"
@@ -167,7 +176,7 @@ def render(found: Comparison) -> RenderableType:
     for one in found.results:
         if one.batch_size is not None:
             tables.append(Text(f"batch size {one.batch_size}", style="bold"))
-        tables += [_table(one, found.conditions.judge), Text("")]
+        tables += [_table(one, found.conditions.objective), Text("")]
     title = Text(f"{found.conditions.task}: optimizers at their tuned learning rates", style="bold underline")
     return Group(title, Text(""), *tables, verdict_text(found.verdict, found.status), facts(rows))
 

@@ -238,7 +238,7 @@ class _Comparing:
         tuning = None
         if runs:
             assert self.last is not None  # it gave these runs
-            validated = self.last.conditions.judge != "training loss"
+            validated = self.last.conditions.objective != "training loss"
             tuning = summarize(runs, untrained=self.last.untrained, validated=validated)
         return ContenderResult(contender, lr, tuning, tuple(runs), final, {})
 

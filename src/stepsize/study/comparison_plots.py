@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from stepsize.views import (
     Chart,
-    ContenderLine,
-    ContendersView,
-    Outcome,
     OutcomeGroup,
-    OutcomesView,
-    contenders_chart,
+    Series,
     outcomes_chart,
+    outcomes_info,
+    series_chart,
+    series_info,
 )
 
 if TYPE_CHECKING:
@@ -30,12 +29,12 @@ def final_chart(found: Comparison) -> Chart:
     groups = tuple(
         OutcomeGroup(
             _panel(found, result),
-            tuple(Outcome(one.name, list(one.values.values())) for one in _trained(result)),
-            found.conditions.judge,
+            {one.name: list(one.values.values()) for one in _trained(result)},
+            found.conditions.objective,
         )
         for result in found.results
     )
-    return outcomes_chart(OutcomesView(groups, title=_title(found), subtitle=found.status))
+    return outcomes_chart(outcomes_info(groups, title=_title(found), subtitle=found.status))
 
 
 def tuning_chart(found: Comparison) -> Chart:
@@ -47,14 +46,15 @@ def tuning_chart(found: Comparison) -> Chart:
         if seen:
             lrs = [run.trial.lr for run in seen]
             losses = [run.value for run in seen]
-            contenders.append(ContenderLine(one.name, lrs, losses, one.lr))
+            contenders.append(Series(one.name, lrs, losses, one.lr))
     subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found, first)}."
-    return contenders_chart(
-        ContendersView(
-            tuple(contenders),
+    return series_chart(
+        series_info(
+            contenders,
+            "learning rate",
             title=f"{found.conditions.task}: loss vs. learning rate",
             subtitle=subtitle,
-            loss_label=found.conditions.judge,
+            loss_label=found.conditions.objective,
         )
     )
 
@@ -62,17 +62,15 @@ def tuning_chart(found: Comparison) -> Chart:
 def steps_chart(found: Comparison) -> Chart:
     """Return the training loss over time at the tuned rates, of the first round: means over the seeds."""
     first = found.results[0]
-    contenders = tuple(
-        ContenderLine(one.name, *_course(one)) for one in _trained(first) if math.isfinite(one.train_loss)
-    )
-    view = ContendersView(
+    contenders = [Series(one.name, *_course(one)) for one in _trained(first) if math.isfinite(one.train_loss)]
+    info = series_info(
         contenders,
-        over="step",
+        "step",
         title=f"{found.conditions.task}: training loss at the tuned rates",
         subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found, first)}.",
         loss_label="training loss",
     )
-    return contenders_chart(view)
+    return series_chart(info)
 
 
 def _trained(result: BatchSizeResult) -> list[ContenderResult]:

@@ -17,8 +17,8 @@ Promotion = tuple[int, float]
 
 def rank(run: Run) -> tuple[bool, float, int]:
     """Return the key that sorts runs, the best first: by value, those without a finite one last, then by trial."""
-    judged = math.isfinite(run.value)
-    return (not judged, run.value if judged else 0.0, run.trial.number)
+    finite = math.isfinite(run.value)
+    return (not finite, run.value if finite else 0.0, run.trial.number)
 
 
 @dataclass
@@ -35,9 +35,9 @@ class _Rung:
     replaced: int = 0  # how many came in for them
 
     @property
-    def judged(self) -> int:
-        """How many were judged."""
-        return sum(not unjudged for unjudged, _, _ in self.ranked)
+    def finished(self) -> int:
+        """How many have a finite value."""
+        return sum(not failed for failed, _, _ in self.ranked)
 
 
 class Ladder:
@@ -88,16 +88,16 @@ class Ladder:
             rung.closed = False
 
     def finishers(self) -> list[tuple[float, int]]:
-        """Return (value, trial number) of those judged on the last rung, best first."""
-        return [(value, number) for unjudged, value, number in self._rungs[-1].ranked if not unjudged]
+        """Return (value, trial number) of those with a finite value on the last rung, best first."""
+        return [(value, number) for failed, value, number in self._rungs[-1].ranked if not failed]
 
     def remaining(self, coming: int) -> list[tuple[int, float]]:
-        """Return (jobs without run, share) of each rung if ``coming`` more trials enter and all are judged."""
+        """Return (jobs without run, share) of each rung if ``coming`` more trials enter and none diverges."""
         expected = self._expected(coming)
         return [(count - rung.told, rung.share) for count, rung in zip(expected, self._rungs, strict=True)]
 
     def finishing(self, coming: int) -> int:
-        """Return how many reach the last rung if ``coming`` more trials enter and all are judged."""
+        """Return how many reach the last rung if ``coming`` more trials enter and none diverges."""
         return self._expected(coming)[-1]
 
     def _expected(self, coming: int) -> list[int]:
@@ -144,7 +144,7 @@ class Ladder:
         """Promote to a rung as many as diverged on it, the likeliest to survive first."""
         rung = self._rungs[level]
         missing = min(len(rung.gone), rung.entered - rung.replaced) - rung.replaced
-        nobody = not rung.judged
+        nobody = not rung.finished
         for lower in range(level - 1, -1, -1):
             chosen = self._left(lower, rung.gone)[: max(missing, int(nobody))]
             if chosen:
@@ -154,9 +154,9 @@ class Ladder:
         return []
 
     def _left(self, level: int, gone: Sequence[Trial]) -> list[int]:
-        """Return the judged trials of a rung that were not promoted, those first that are safer than what is gone."""
+        """Return the finished trials of a rung that were not promoted, those safer than what diverged first."""
         rung = self._rungs[level]
-        left = [number for unjudged, _, number in rung.ranked if not unjudged and number not in rung.promoted]
+        left = [number for failed, _, number in rung.ranked if not failed and number not in rung.promoted]
         return sorted(left, key=lambda number: any(_no_safer(self._trials[number], trial) for trial in gone))
 
     def _come_in(self, level: int, numbers: Sequence[int]) -> list[Promotion]:

@@ -311,7 +311,7 @@ class WorkerRuntime:
 
     def train(self, setting: Setting, watcher: Watcher | None = None) -> Run:
         """Train the task with ``setting``."""
-        (run,) = self._executor(self._task, [setting], watcher=watcher)
+        (run,) = self._executor(self._task, [setting], on_progress=watcher)
         return run
 
 

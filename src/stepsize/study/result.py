@@ -130,7 +130,7 @@ class SweepResult:
     @cached_property
     def summary(self) -> Summary:
         """What the runs say, in full; computed when it is first needed."""
-        validated = self.conditions.judge != "training loss"
+        validated = self.conditions.objective != "training loss"
         return summarize(self.runs, untrained=self.untrained, usual=self.usual, validated=validated)
 
     @property

@@ -216,7 +216,7 @@ class Study:
         self._where: str | None = None
         self._writer: Writer | None = None
         self._task = task
-        self._objective = Conditions.of(task, start.batch_size).judge
+        self._objective = Conditions.of(task, start.batch_size).objective
         self._strategy = strategy
         self._watcher = watcher
         self._limits = limits

@@ -93,7 +93,7 @@ class Local(Closing):
         """Train everything that was submitted and yield each run."""
         batch, self._waiting = self._waiting, []
         settings = [setting for _, setting in batch]
-        for place, run in self._executor.stream(self._task, settings, watcher=self._watcher):
+        for place, run in self._executor.stream(self._task, settings, on_progress=self._watcher):
             yield batch[place][0], run
 
 
@@ -135,7 +135,7 @@ class WorkersEntry:
 def _population(spec: WorkerSpec) -> Workers:
     from stepsize.training.population import Population
 
-    return Local(spec.task, Population(told=spec.on_message), capacity=spec.capacity, watcher=spec.watcher)
+    return Local(spec.task, Population(on_message=spec.on_message), capacity=spec.capacity, watcher=spec.watcher)
 
 
 def _in_order(spec: WorkerSpec) -> Workers:

@@ -1,4 +1,4 @@
-"""What an optimizer asks of the loop that calls it: the loss, the loss again, or to be told when it is judged."""
+"""What an optimizer asks of the loop that calls it: the loss, the loss again, or a switch to evaluation weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-
-__all__ = ["Call", "judged", "tell_training"]
 
 
 class Call:
@@ -43,8 +41,8 @@ class Call:
 
 
 @contextmanager
-def judged(optimizer: Optimizer | None) -> Iterator[None]:
-    """Hold an optimizer that judges other weights than it trains (schedule-free, averaging) at those meanwhile."""
+def at_evaluation_weights(optimizer: Optimizer | None) -> Iterator[None]:
+    """Hold an optimizer that evaluates other weights than it trains (schedule-free, averaging) at those meanwhile."""
     if not _has_modes(optimizer):
         yield
         return

@@ -18,8 +18,6 @@ from stepsize.training.batches import TensorBatches
 from stepsize.training.runs import Changes
 from stepsize.training.task import Task
 
-__all__ = ["varied"]
-
 _Factor = Callable[[int], float]
 
 # A variant does not hold the task that it was made from, so it does not keep its own key alive.

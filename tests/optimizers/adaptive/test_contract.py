@@ -202,7 +202,7 @@ def test_it_trains_a_real_task(rule: str) -> None:
         steps=60,
     )
 
-    run = stepsize.train(adapted, 1e-3, marks=[1])
+    run = stepsize.train(adapted, 1e-3, evals=[1])
 
     assert run.evaluations[-1].loss < run.evaluations[0].loss
 

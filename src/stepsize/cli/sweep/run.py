@@ -17,11 +17,13 @@ from stepsize.cli.options import (
     DeviceOption,
     JsonOption,
     PlotOption,
+    ScheduleOptions,
     StepsOption,
     TaskArgument,
+    TaskOptions,
 )
 from stepsize.cli.output import facts, hint, print_json, rate_lines, save_plot, show, verdict_text
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,10 +146,10 @@ class Asked:
     device: str | None = None
 
     @property
-    def wishes(self) -> Wishes:
-        """What is changed of the task."""
+    def options(self) -> tuple[TaskOptions, ScheduleOptions]:
+        """The same as the options of the command line."""
         data = None if self.data is None else Path(self.data)
-        return Wishes(self.optimizer, self.steps, data, self.device, self.schedule)
+        return TaskOptions(self.task, self.optimizer, data, self.device), ScheduleOptions(self.schedule, self.steps)
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
 
     begun: list[str] = []
 
-    with opened_task(asked.task, asked.wishes) as opened:
+    with opened_task(*asked.options) as opened:
         try:
             with SweepScreen(f"sweep {opened.name}", quiet=outlet.as_json) as screen:
 
@@ -265,7 +267,7 @@ def render(found: SweepResult) -> RenderableType:
     rows: list[tuple[str, RenderableType]] = []
     if found.best is not None:
         over = f"{number_text(summary.value, 4)} over {summary.seeds} seed{'s' * (summary.seeds != 1)}"
-        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.judge} {over}"))
+        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.objective} {over}"))
     if summary.comparison is not None and summary.runner_up is not None:
         rows.append(
             ("runner-up", summary.comparison.told_of("the best", f"the runner-up ({named(summary.runner_up)})"))

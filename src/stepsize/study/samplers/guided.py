@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from stepsize.errors import needing
 from stepsize.study.ceiling import Ceiling
 from stepsize.study.samplers.drawn import lowered
 from stepsize.study.space import Choice, Dimension, Range, Space
@@ -303,7 +304,8 @@ def _unnumbered(trial: Any) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep optuna's notes on studies and optional packages off the terminal, only while it works for us."""
-    import optuna  # noqa: F401  sets the level of its logger
+    with needing("search"):
+        import optuna  # noqa: F401  sets the level of its logger
 
     logger = logging.getLogger("optuna")
     level = logger.level
