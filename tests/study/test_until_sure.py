@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.study.runs import HORIZON, ran
 
-from stepsize.study.jobs import Job, point_of
+from stepsize.study.strategy import Job, point_of
 from stepsize.study.until_sure import Question, Recipe, UntilSure
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Run

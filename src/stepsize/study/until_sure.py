@@ -10,7 +10,7 @@ import numpy as np
 
 from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, clearly_worse
 from stepsize.curves.lr_model import LrModel, fit_lr_model
-from stepsize.study.jobs import Job, point_of
+from stepsize.study.strategy import Job, point_of
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Run, Trial
 
