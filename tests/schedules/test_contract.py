@@ -26,7 +26,6 @@ from stepsize.schedules import (
     multi_step,
     one_cycle,
     points,
-    schedule_entry,
     step_decay,
     triangular,
     warm_restarts,
@@ -222,7 +221,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) 
     with pytest.raises(
         UnknownNameError, match=f"schedule is not a known name; got '{wrong}'. Did you mean '{nearest}'"
     ):
-        schedule_entry(wrong)
+        SCHEDULES[wrong]
 
 
 SHORT = {  # what cannot be done within a few updates, and what the message says then
@@ -251,7 +250,6 @@ def test_a_typical_one_fills_every_horizon_or_says_why_not(name: str, steps: int
 def test_an_entry_tells_what_it_is(name: str) -> None:
     entry = SCHEDULES[name]
 
-    assert schedule_entry(name) is entry
     assert entry.title
     assert entry.formula
     assert entry.written

@@ -201,7 +201,7 @@ def test_a_failure_leaves_the_older_file_as_it_was(tmp_path: Path, monkeypatch: 
 
 
 def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"target must lie in a folder that exists; got .*lr.csv'. Create '"):
+    with pytest.raises(InputError, match=r"target must be in a folder that exists; got .*lr.csv'. Create '"):
         to_csv(linear(3), Peaks(lr=1.0), tmp_path / "none" / "lr.csv")
     with pytest.raises(InputError, match=r"target must be a file, not a folder"):
         to_csv(linear(3), Peaks(lr=1.0), tmp_path)

@@ -3,7 +3,6 @@
 from stepsize.schedules.catalog import SCHEDULES as SCHEDULES
 from stepsize.schedules.catalog import ScheduleEntry as ScheduleEntry
 from stepsize.schedules.catalog import parse as parse
-from stepsize.schedules.catalog import schedule_entry as schedule_entry
 from stepsize.schedules.catalog import write as write
 from stepsize.schedules.difference import Difference as Difference
 from stepsize.schedules.difference import diff as diff

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from stepsize.errors import InputError, UnknownNameError
+from stepsize.catalog import Catalog
+from stepsize.errors import InputError
 from stepsize.schedules.algebra import Within
 from stepsize.schedules.laws import (
     exponential,
@@ -188,7 +189,7 @@ _ENTRIES = (
     ),
 )  # fmt: skip
 
-SCHEDULES: dict[str, ScheduleEntry] = {entry.name: entry for entry in _ENTRIES}
+SCHEDULES: Catalog[ScheduleEntry] = Catalog("schedule", _ENTRIES)
 
 
 def _within(self: Schedule, steps: Duration) -> Schedule:
@@ -205,24 +206,6 @@ CHANGES: Mapping[str, Callable[..., Schedule]] = {
     "switched": Schedule.switched,
     "within": _within,
 }
-
-
-def schedule_entry(name: str) -> ScheduleEntry:
-    """Return the catalog entry of ``name``.
-
-    Args:
-        name: A key of :data:`SCHEDULES`, for example ``"cosine"``.
-
-    Raises:
-        UnknownNameError: If there is none; the message suggests the nearest.
-
-    Example:
-        >>> schedule_entry("wsd").title
-        'warmup, stable phase, cooldown'
-    """
-    if name not in SCHEDULES:
-        raise UnknownNameError("schedule", name, SCHEDULES)
-    return SCHEDULES[name]
 
 
 def parse(text: str) -> Schedule:

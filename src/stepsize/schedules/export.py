@@ -1,11 +1,11 @@
-"""Schedules for others: a function of the step for frameworks, a table for spreadsheets."""
+"""Schedules for other tools: a function of the step for frameworks, a table for spreadsheets."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO, final
 
@@ -15,18 +15,17 @@ from stepsize.schedules.catalog import holds_function
 from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks
 from stepsize.schedules.preview import preview
 from stepsize.schedules.schedule import Schedule
-from stepsize.schedules.shapes import Array
 
 CSV_COLUMNS = ("step", "factor", "lr", "momentum", "weight_decay", "effective_lr", "timescale")
-_BLOCK = 1_024  # updates evaluated at once: one evaluation of a single step costs as much as one of hundreds
+_BLOCK = 1_024  # updates evaluated at once: a single step costs as much as hundreds
 
 
 @final
 class _Factors:
-    """The callable behind :func:`to_lambda`: by value, and with nothing that a state_dict could carry away."""
+    """The callable that :func:`to_lambda` returns; it compares by value."""
 
-    # LambdaLR writes the __dict__ of a callable into its own state_dict, and on loading writes it back: this one stays
-    # empty, so that the state is plain and a resume follows the schedule that it was given, not the saved one.
+    # LambdaLR saves the __dict__ of a callable in its own state_dict, and restores it on loading. This one stays empty,
+    # so that the state is plain and a resume follows the schedule that it was given, not the saved one.
     __slots__ = ("__dict__", "_begin", "_block", "_in_blocks", "_schedule")
 
     def __init__(self, schedule: Schedule) -> None:
@@ -60,8 +59,8 @@ class _Factors:
 def to_lambda(schedule: Schedule) -> Callable[[int], float]:
     """Return ``schedule`` as a plain callable from step to factor: what torch's LambdaLR and Hugging Face take.
 
-    It evaluates blocks of steps and looks single ones up, pickles and compares by value. The ``state_dict`` of a
-    LambdaLR carries nothing of it: a resume follows the schedule that is given then.
+    It pickles and compares by value. The ``state_dict`` of a LambdaLR contains nothing of it: a resume follows the
+    schedule that is given then.
 
     Args:
         schedule: A resolved schedule.
@@ -92,9 +91,9 @@ def to_csv(
 ) -> Path | None:
     """Write one line per update: step, factor, lr, momentum, weight_decay, effective_lr, timescale.
 
-    The values are those of :func:`~stepsize.schedules.preview`, written so that they read back to the last bit;
-    columns that the peaks do not have stay empty. A file is made beside its place and moved there whole, so a failure
-    leaves neither half a file nor a damaged older one.
+    The values are those of :func:`~stepsize.schedules.preview`, written so that they read back exactly; columns that
+    the peaks do not have stay empty. A file is replaced as a whole, so a failure leaves neither half a file nor a
+    damaged older one.
 
     Args:
         schedule: A schedule of the rate, or of rate, momentum and weight decay; resolved.
@@ -103,7 +102,7 @@ def to_csv(
         steps: Number of updates. Default: its length.
 
     Returns:
-        Where it was written; None for an open file.
+        The path that was written; None for an open file.
 
     Raises:
         InputError: If the folder of the path does not exist, ``steps`` is missing for an endless schedule, or it
@@ -119,35 +118,20 @@ def to_csv(
     """
     _check(schedule, HyperparameterSchedule, Schedule)
     path = None if hasattr(target, "write") else _place(target)
-    text = _csv(schedule, peaks, steps)
-    if path is None:
-        target.write(text)  # type: ignore[union-attr]
-        return None
-    write_whole(path, text.encode("utf-8"))
-    return path
-
-
-def _csv(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, steps: int | None) -> str:
     seen = preview(schedule, peaks, steps=steps)
-    values = seen.values
-    columns = (
-        seen.factors,
-        values.lr,
-        values.momentum,
-        values.weight_decay,
-        values.effective_lr,
-        values.timescale,
-    )
+    values = {"factor": seen.factors, **{name: getattr(seen.values, name) for name in CSV_COLUMNS[2:]}}
+    count = len(seen.steps) - 1  # the last of the preview is after the end
+    empty = [""] * count
+    cells = [empty if column is None else map(repr, column[:count].tolist()) for column in values.values()]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    count = len(seen.steps) - 1  # the last of the preview is after the last step
-    writer.writerows(zip(range(count), *(_cells(column, count) for column in columns), strict=True))
-    return text.getvalue()
-
-
-def _cells(column: Array | None, count: int) -> Iterator[str]:
-    yield from [""] * count if column is None else map(repr, column[:count].tolist())
+    writer.writerows(zip(range(count), *cells, strict=True))
+    if path is None:
+        target.write(text.getvalue())  # type: ignore[union-attr]
+        return None
+    write_whole(path, text.getvalue().encode("utf-8"))
+    return path
 
 
 def _place(target: object) -> Path:
@@ -158,7 +142,7 @@ def _place(target: object) -> Path:
         raise InputError("target", os.fspath(target), "must be a file, not a folder", f"Name it '{path / 'lr.csv'}'")
     if not path.parent.is_dir():
         remedy = f"Create '{path.parent}' first"
-        raise InputError("target", os.fspath(target), "must lie in a folder that exists", remedy)
+        raise InputError("target", os.fspath(target), "must be in a folder that exists", remedy)
     return path
 
 

@@ -26,8 +26,9 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from stepsize.errors import InputError, ScheduleSyntaxError
@@ -50,15 +51,14 @@ _KINDS: Mapping[str, Kind] = {  # of a parameter, by how its annotation begins
     "Schedule": "schedule",
 }
 _EXAMPLES: Mapping[Kind, str] = {
-    "duration": "=5%",
-    "durations": "=50%|75%",
-    "number": "=0.5",
-    "count": "=3",
-    "points": "=0:1|100%:0",
-    "shape": "=cosine",
-    "word": "=word",
-    "flag": "",
-    "schedule": "=(…)",
+    "duration": "5%",
+    "durations": "50%|75%",
+    "number": "0.5",
+    "count": "3",
+    "points": "0:1|100%:0",
+    "shape": "cosine",
+    "word": "word",
+    "schedule": "(…)",
 }
 _DEPTH = 64  # of parentheses, and of changes and products around each other: each is a call within a call
 
@@ -84,22 +84,21 @@ class Parameter:
 
     name: str
     kind: Kind
-    required: bool
+    required: bool = True
 
     @property
     def example(self) -> str:
-        """How it may be written."""
-        return self.name + _EXAMPLES[self.kind]
+        """How to write it."""
+        return f"Write {self.name}" + (f"={_EXAMPLES[self.kind]}" if self.kind in _EXAMPLES else "")
 
 
 @functools.cache
 def parameters_of(call: Callable[..., Schedule]) -> Mapping[str, Parameter]:
     """Return the parameters of ``call`` by name, without those that a partial has filled."""
     filled = call.keywords if isinstance(call, functools.partial) else {}
-    known = inspect.signature(call).parameters.values()
     return {
         each.name: Parameter(each.name, _kind(str(each.annotation)), each.default is inspect.Parameter.empty)
-        for each in known
+        for each in inspect.signature(call).parameters.values()
         if each.name != "self" and each.name not in filled
     }
 
@@ -118,18 +117,12 @@ class Token:
 
     @property
     def end(self) -> int:
-        """The place after its last character."""
         return self.start + len(self.text)
 
     @property
     def shown(self) -> str:
         """Its text for a message: the beginning if it is long."""
         return self.text if len(self.text) <= 40 else f"{self.text[:39]}…"
-
-    @property
-    def name(self) -> str:
-        """A name without its parameters."""
-        return self.text.partition("(")[0]
 
 
 @dataclass(frozen=True)
@@ -159,20 +152,15 @@ class Reader:
         shaped: Callable[..., Schedule],
     ) -> None:
         self._text = text
+        self._tokens: list[Token] = []  # those read so far
         self._schedules = schedules
         self._changes = changes
         self._shaped = shaped
+        self._place = 0
         self._open = 0  # parentheses
-        self._token = Token("start", "", 0)  # the present one
-        self._last = self._token  # the one before it
-        self._take()
 
     def whole(self) -> Schedule:
-        """Return the schedule.
-
-        Raises:
-            ScheduleSyntaxError: If the text cannot be read; it points at the fault.
-        """
+        """Return the schedule, or raise ScheduleSyntaxError, which points at the fault."""
         if self._token.kind == "end":
             raise self._fault(self._token, "the text is empty", f"Write a schedule: {', '.join(self._schedules)}")
         part = self._sequence()
@@ -184,10 +172,7 @@ class Reader:
 
     def _sequence(self) -> _Part:
         parts = [self._product()]
-        while self._at(","):
-            comma = self._take()
-            if self._token.kind == "end" or self._at(")"):
-                raise self._fault(comma, "nothing follows this comma", "Write another phase after it, or remove it")
+        while self._taken(","):
             parts.append(self._product())
         if len(parts) == 1:
             return parts[0]
@@ -196,67 +181,61 @@ class Reader:
 
     def _product(self) -> _Part:
         left = self._changed()
-        while self._at("*"):
-            star, right = self._take(), self._changed()
-            height = self._checked_height(star, left, right)
-            try:
-                left = _Part(left.schedule.times(right.schedule), left.start, height)
-            except InputError as error:
-                raise self._refused(error, left.start, self._last.end) from error
+        while self._taken("*"):
+            right = self._changed()
+            left = self._made(left.schedule.times, {"other": right.schedule}, left.start, (left, right))
         return left
 
     def _changed(self) -> _Part:
         part = self._operand()
-        while self._at("|"):
-            bar = self._take()
-            if self._token.kind != "name":
-                rule = "the name of a change must follow this bar"
-                raise self._fault(bar, rule, f"Write one of: {', '.join(self._changes)}")
+        while self._taken("|"):
             name = self._take()
             if name.text not in self._changes:
-                raise self._fault(name, f"'{name.shown}' is not a change", _nearest(name.text, self._changes, "Known:"))
+                rule = f"'{name.shown}' is not a change" if name.kind == "name" else "a change must follow this bar"
+                place = name if name.kind == "name" else self._tokens[self._place - 1 - (name.kind != "end")]
+                raise self._fault(place, rule, _nearest(name.text, self._changes, "Known:"))
             part = self._call(name, self._changes[name.text], part)
         return part
 
     def _operand(self) -> _Part:
         if self._at("("):
             return self._group()
-        in_product = self._last.text == "*"
+        before = self._tokens[self._place - 1] if self._place else None
         begin = self._take()
-        if begin.kind == "value" and (in_product or self._at("*")):
-            return _Part(self._number_schedule(begin), begin.start)
-        if begin.kind != "name":
-            raise self._no_schedule(begin)
+        shape = begin.text.partition("(")[0]
+        if begin.kind == "value" and (self._at("*") or (before is not None and before.text == "*")):
+            factor = self._value(Parameter("factor", "number"), begin)
+            return self._made(constant, {"factor": factor}, begin.start)
         if begin.text in self._schedules:
             return self._call(begin, self._schedules[begin.text])
-        if begin.name in SHAPES:
-            shape = self._value(Parameter("shape", "shape", True), begin)
-            return self._call(begin, functools.partial(self._shaped, shape=shape))
-        raise self._unknown(begin)
-
-    def _number_schedule(self, token: Token) -> Schedule:
-        factor = self._value(Parameter("factor", "number", True), token)
-        try:
-            return constant(factor=factor)
-        except InputError as error:
-            raise self._refused(error, token.start, token.end) from error
+        if begin.kind == "name" and shape in SHAPES:
+            along = self._value(Parameter("shape", "shape"), begin)
+            return self._call(begin, functools.partial(self._shaped, shape=along))
+        if begin.text in self._changes:
+            remedy = f"Write the schedule, then | {begin.text}"
+            raise self._fault(begin, f"'{begin.shown}' is a change, which follows a bar", remedy)
+        if begin.kind == "name":
+            raise self._fault(
+                begin, f"'{begin.shown}' is not a schedule", _nearest(begin.text, self._schedules, "Known:")
+            )
+        what = f"the name of a schedule must stand before '{begin.shown}'"
+        if begin.kind == "end" and before is not None:
+            what = f"a schedule is missing after '{before.shown}'"
+        raise self._fault(begin, what, f"Known: {', '.join(self._schedules)}")
 
     def _group(self) -> _Part:
         opening = self._take()
         self._open += 1
         if self._open > _DEPTH:
             raise self._fault(opening, f"more than {_DEPTH} parentheses are around each other", "Simplify it")
-        if self._at(")"):
-            rule = "these parentheses are empty"
-            raise ScheduleSyntaxError(self._text, opening.start, rule, "Write a schedule in them", 2)
         inner = self._sequence()
         if self._token.kind == "end":
-            remedy = "Write ) after the last phase that belongs in it"
-            raise self._fault(opening, "this parenthesis is not closed", remedy)
-        if not self._at(")"):
+            raise self._fault(
+                opening, "this parenthesis is not closed", "Write ) after the last phase that belongs in it"
+            )
+        if not self._taken(")"):
             raise self._misplaced()
         self._open -= 1
-        self._take()
         return _Part(inner.schedule, opening.start, inner.height)
 
     def _call(self, name: Token, call: Callable[..., Schedule], before: _Part | None = None) -> _Part:
@@ -266,77 +245,49 @@ class Reader:
         places: dict[str, tuple[int, int]] = {}
         parts = [] if before is None else [before]
         while (parameter := self._parameter(name, known)) is not None:
+            token = self._token
             if parameter.name in given:
-                raise self._fault(self._last, f"{parameter.name} is given twice", "Remove one of them")
-            start = self._token.start
-            if parameter.kind == "flag":
-                given[parameter.name], start = True, self._last.start
-            elif parameter.kind == "schedule":
-                parts.append(self._group_of(parameter))
+                raise self._fault(token, f"{parameter.name} is given twice", "Remove one of them")
+            if parameter.kind == "schedule" and self._at("("):
+                parts.append(self._group())
                 given[parameter.name] = parts[-1].schedule
+            elif token.kind not in ("name", "value"):
+                raise self._fault(token, f"the value of {parameter.name} is missing", parameter.example)
             else:
                 given[parameter.name] = self._value(parameter, self._take())
-            places[parameter.name] = start, self._last.end
+            places[parameter.name] = token.start, self._tokens[self._place - 1].end
         missing = [parameter for parameter in known.values() if parameter.required and parameter.name not in given]
         if missing:
-            raise self._fault(name, f"'{name.shown}' needs {missing[0].name}", f"Write {missing[0].example}")
-        height = self._checked_height(name, *parts)
-        try:
-            made = call(*([] if before is None else [before.schedule]), **given)
-        except InputError as error:
-            raise self._refused(error, *places.get(error.argument, (name.start, self._last.end))) from error
-        return _Part(made, name.start if before is None else before.start, height)
+            raise self._fault(name, f"'{name.shown}' needs {missing[0].name}", missing[0].example)
+        made = call if before is None else functools.partial(call, before.schedule)
+        return self._made(made, given, name.start if before is None else before.start, tuple(parts), places, name)
 
     def _parameter(self, call: Token, known: Mapping[str, Parameter]) -> Parameter | None:
-        """Take what comes before the next value, and return the parameter that it is for; None if there is none."""
+        """Return the parameter that the next value is for, its name taken; None if there is none."""
         token = self._token
-        if token.kind == "value" or self._at("("):
-            kinds = ("schedule",) if self._at("(") else ("duration", "durations", "points", "number", "count")
-            found = [each for each in known.values() if each.kind in kinds]
-            found.sort(key=lambda each: each.kind in ("number", "count"))
-            if not found and self._at("("):
-                raise self._misplaced()
+        if token.kind == "name" and self._token_at(self._place + 1).text == "=":
+            if token.text not in known:
+                rule = f"'{call.shown}' has no parameter '{token.shown}'"
+                raise self._fault(token, rule, _nearest(token.text, known, "It takes"))
+            self._place += 2
+            return known[token.text]
+        if token.kind == "value":
+            kinds = ("duration", "durations", "points"), ("number", "count")
+            found = [each for group in kinds for each in known.values() if each.kind in group]
             if not found:
                 takes = f"It takes {', '.join(known)}"
                 raise self._fault(token, f"'{call.shown}' takes no value without a name", takes)
-            self._last = token  # for the message, if it is given twice
             return found[0]
+        by_kind = {each.kind: each for each in known.values()}
+        if self._at("("):
+            return by_kind.get("schedule")
         if token.kind != "name":
             return None
-        shape = next((each for each in known.values() if each.kind == "shape"), None)
-        if shape and token.name in SHAPES and token.text not in known:
-            self._last = token
-            return shape
-        self._take()
-        if self._at("="):
-            return self._named(call, token, known)
-        parameter = known.get(token.text)
-        if parameter is None:
-            raise self._no_argument(call, token, known)
-        if parameter.kind != "flag":
-            comma = f", or a comma before '{token.shown}' if it is the next phase" * (token.text in self._schedules)
-            rule = f"'{parameter.name}' is a parameter of '{call.shown}' and needs its value"
-            raise self._fault(token, rule, f"Write {parameter.example}{comma}")
-        return parameter
-
-    def _named(self, call: Token, name: Token, known: Mapping[str, Parameter]) -> Parameter:
-        sign, parameter = self._take(), known.get(name.text)
-        if parameter is None:
-            rule = f"'{call.shown}' has no parameter '{name.shown}'"
-            raise self._fault(name, rule, _nearest(name.text, known, "It takes"))
-        if parameter.kind == "flag":
-            rule = f"'{parameter.name}' is a flag, which takes no value"
-            raise self._fault(name, rule, f"Write {parameter.name} alone, or leave it out")
-        if self._token.kind == "end" or (self._token.kind == "symbol" and not self._at("(")):
-            raise self._fault(sign, f"the value of {parameter.name} is missing", f"Write {parameter.example}")
-        self._last = name
-        return parameter
-
-    def _group_of(self, parameter: Parameter) -> _Part:
-        if not self._at("("):
-            rule = f"{parameter.name} must be a schedule in parentheses"
-            raise self._fault(self._token, rule, f"Write {parameter.example}")
-        return self._group()
+        if token.text in known and known[token.text].kind == "flag":
+            return known[token.text]
+        if "shape" in by_kind and token.text.partition("(")[0] in SHAPES:
+            return by_kind["shape"]
+        raise self._foreign(call, token, known)
 
     def _value(self, parameter: Parameter, token: Token) -> Any:
         if token.text == "none" and parameter.kind in ("duration", "shape", "count"):
@@ -344,83 +295,93 @@ class Reader:
         try:
             return _READERS[parameter.kind](parameter.name, token.text)
         except InputError as error:
-            remedy = error.remedy or f"Write {parameter.example}" * (parameter.kind != "shape")
+            remedy = error.remedy or parameter.example * (parameter.kind != "shape")
             raise self._fault(token, f"{error.argument} {error.rule}", remedy) from error
+
+    def _made(
+        self,
+        call: Callable[..., Schedule],
+        given: Mapping[str, Any],
+        start: int,
+        parts: Sequence[_Part] = (),
+        places: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+        name: Token | None = None,
+    ) -> _Part:
+        """Return what ``call`` makes of the arguments; what it refuses is shown at its place in the text."""
+        height = 1 + max((part.height for part in parts), default=0)
+        end = self._tokens[self._place - 1].end
+        if height > _DEPTH:
+            rule = f"more than {_DEPTH} changes and products are around each other"
+            raise ScheduleSyntaxError(self._text, end - 1, rule, "Simplify it")
+        try:
+            return _Part(call(**given), start, height)
+        except InputError as error:
+            first, last = places.get(error.argument, (start if name is None else name.start, end))
+            rule = f"{error.argument} {error.rule}"
+            raise ScheduleSyntaxError(self._text, first, rule, error.remedy, max(1, last - first)) from error
 
     # ------------------------------------------------------- tokens and faults
 
-    def _take(self) -> Token:
-        """Return the present token, and go on to the next."""
-        self._last = self._token
-        match = _TOKEN.match(self._text, self._token.end)
-        if match is None:
-            self._token = Token("end", "", len(self._text.rstrip()))
-        else:
+    @property
+    def _token(self) -> Token:
+        return self._token_at(self._place)
+
+    def _token_at(self, place: int) -> Token:
+        while len(self._tokens) <= place:
+            match = _TOKEN.match(self._text, self._tokens[-1].end if self._tokens else 0)
+            if match is None:
+                return Token("end", "", len(self._text.rstrip()))
             kind = str(match.lastgroup)
-            self._token = Token(kind, match[kind], match.start(kind))
-        return self._last
+            self._tokens.append(Token(kind, match[kind], match.start(kind)))
+        return self._tokens[place]
+
+    def _take(self) -> Token:
+        token = self._token
+        self._place += token.kind != "end"
+        return token
 
     def _at(self, symbol: str) -> bool:
         return self._token.kind == "symbol" and self._token.text == symbol
 
-    def _checked_height(self, place: Token, *parts: _Part) -> int:
-        height = 1 + max((part.height for part in parts), default=0)
-        if height > _DEPTH:
-            raise self._fault(place, f"more than {_DEPTH} changes and products are around each other", "Simplify it")
-        return height
+    def _taken(self, symbol: str) -> bool:
+        """Take the next token if it is this symbol, and return whether it was."""
+        found = self._at(symbol)
+        self._place += found
+        return found
 
-    def _fault(self, token: Token, rule: str, remedy: str = "") -> ScheduleSyntaxError:
+    def _fault(self, token: Token, rule: str, remedy: str) -> ScheduleSyntaxError:
         if token.kind == "unknown":
             rule, remedy = f"'{token.shown}' has no meaning here", "Remove it"
-        if token.kind == "end" and self._text.strip():  # nothing to point at but what is before it
-            start = max(0, token.start - 1)
-            return ScheduleSyntaxError(self._text, start, rule, remedy, 1)
-        return ScheduleSyntaxError(self._text, token.start, rule, remedy, max(1, len(token.text)))
-
-    def _refused(self, error: InputError, start: int, end: int) -> ScheduleSyntaxError:
-        """Return what a constructor refused, at its place in the text."""
-        return ScheduleSyntaxError(
-            self._text, start, f"{error.argument} {error.rule}", error.remedy, max(1, end - start)
-        )
+        start = token.start - (token.kind == "end" and token.start > 0)  # nothing to point at but what is before it
+        return ScheduleSyntaxError(self._text, start, rule, remedy, max(1, len(token.text)))
 
     def _misplaced(self) -> ScheduleSyntaxError:
         """Return the fault of a token that cannot follow a complete schedule."""
         token = self._token
         if token.text == ")":
             return self._fault(token, "no parenthesis is open here", "Remove it, or open one before it")
-        if token.text == "=":
-            return self._fault(token, "'=' does not follow a parameter", "Write parameter=value")
-        if token.text == "(" and self._last.kind == "name" and self._last.end == token.start:
-            return self._fault(token, f"'{self._last.shown}' takes no parentheses here", "Write parameter=value")
-        remedy = "Separate phases that follow each other by commas"
-        return self._fault(token, f"a comma is missing before '{token.shown}'", remedy)
+        return self._fault(token, f"'{token.shown}' cannot follow a schedule", "Separate phases by commas")
 
-    def _no_schedule(self, token: Token) -> ScheduleSyntaxError:
-        known = f"Known: {', '.join(self._schedules)}"
-        if token.kind == "end":
-            before = self._text.rstrip()[-1:]
-            return self._fault(token, f"a schedule is missing after '{before}'", known)
-        return self._fault(token, f"the name of a schedule must stand before '{token.shown}'", known)
-
-    def _unknown(self, name: Token) -> ScheduleSyntaxError:
-        if name.text in self._changes:
-            remedy = f"Write the schedule, then | {name.text}"
-            return self._fault(name, f"'{name.shown}' is a change, which follows a bar", remedy)
-        return self._fault(name, f"'{name.shown}' is not a schedule", _nearest(name.text, self._schedules, "Known:"))
-
-    def _no_argument(self, call: Token, token: Token, known: Mapping[str, Parameter]) -> ScheduleSyntaxError:
+    def _foreign(self, call: Token, token: Token, known: Mapping[str, Parameter]) -> ScheduleSyntaxError:
+        """Return the fault of a name that is no argument of ``call``."""
+        if token.text in known:
+            rule = f"'{token.shown}' is a parameter of '{call.shown}' and needs its value"
+            comma = f", or a comma before '{token.shown}' if it is the next phase" * (token.text in self._schedules)
+            return self._fault(token, rule, known[token.text].example + comma)
         if token.text in self._changes:
             return self._fault(token, f"a bar is missing before '{token.shown}'", f"Write | {token.text}")
-        if token.text in self._schedules and any(each.kind == "schedule" for each in known.values()):
-            rule = f"a schedule that '{call.shown}' takes must be in parentheses"
-            return self._fault(token, rule, f"Write ({token.text} …)")
         if token.text in self._schedules:
-            remedy = "Separate phases that follow each other by commas"
-            return self._fault(token, f"a comma is missing before '{token.shown}'", remedy)
-        takes_shape = any(each.kind == "shape" for each in known.values())
-        words = {*known, *(SHAPES if takes_shape else ()), "steps", "epochs", "samples", "tokens"}
+            return self._fault(token, f"a comma is missing before '{token.shown}'", "Separate phases by commas")
+        shapes = SHAPES if any(each.kind == "shape" for each in known.values()) else ()
         rule = f"'{token.shown}' is neither a parameter nor a shape that '{call.shown}' takes"
+        words = {*known, *shapes, "steps", "epochs", "samples", "tokens"}
         return self._fault(token, rule, _nearest(token.text, words, "It takes", known))
+
+
+def _read_flag(argument: str, text: str) -> bool:
+    if text != argument:
+        raise InputError(argument, text, "is a flag, which takes no value")
+    return True
 
 
 def _read_number(argument: str, text: str) -> float:
@@ -466,6 +427,10 @@ def _read_word(argument: str, text: str) -> str:
     return text
 
 
+def _read_schedule(argument: str, text: str) -> Any:
+    raise InputError(argument, text, "must be a schedule in parentheses", f"Write ({text} …)")
+
+
 _READERS: Mapping[Kind, Callable[[str, str], Any]] = {
     "duration": _read_duration,
     "durations": _read_durations,
@@ -474,6 +439,8 @@ _READERS: Mapping[Kind, Callable[[str, str], Any]] = {
     "points": _read_points,
     "shape": _read_shape,
     "word": _read_word,
+    "flag": _read_flag,
+    "schedule": _read_schedule,
 }
 
 
