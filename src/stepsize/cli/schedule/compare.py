@@ -29,7 +29,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.schedules import Difference, Schedule
-    from stepsize.views import ScheduleView
+    from stepsize.views import ScheduleInfo
 
 NAME = "compare"
 EXAMPLE = 'stepsize schedule compare "linear warmup=5%" "cosine warmup=5%" "wsd" --steps 10000 --plot compared.png'
@@ -95,7 +95,7 @@ def command(
             if lr is None:
                 hint("Factors of the peak rate; with --lr X they become rates.")
         if path is not None:
-            save_plot(schedule_chart(view_of(found, named_lr=lr is not None, log=log)), path)
+            save_plot(schedule_chart(info_of(found, named_lr=lr is not None, log=log)), path)
 
 
 def compared(written: Sequence[Schedule], in_steps: Sequence[Schedule], lr: float) -> tuple[Compared, ...]:
@@ -167,14 +167,14 @@ def _difference(found: Difference, lr: float) -> tuple[str, ...]:
     return "differs", f"{found.first:,}", f"{step:,}", number_text(lr * first, 4), number_text(lr * own, 4), times
 
 
-def view_of(found: Sequence[Compared], *, named_lr: bool, log: bool) -> ScheduleView:
+def info_of(found: Sequence[Compared], *, named_lr: bool, log: bool) -> ScheduleInfo:
     """Return what the chart of several schedules shows; the shorter ones hold their last factor."""
     import numpy as np
 
-    from stepsize.views import ScheduleCurve, ScheduleView
+    from stepsize.views import ScheduleCurve, schedule_info
 
     steps = np.arange(max(each.steps for each in found), dtype=np.float64)
-    return ScheduleView(
+    return schedule_info(
         steps=steps,
         curves=tuple(ScheduleCurve(_legend(each), each.lr * each.schedule(steps)) for each in found),
         title=f"{len(found)} schedules over {len(steps):,} steps",

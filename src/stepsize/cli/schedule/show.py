@@ -30,7 +30,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.schedules import HyperparameterSchedule, Peaks, Preview, Schedule
-    from stepsize.views import ScheduleView
+    from stepsize.views import ScheduleInfo
 
 NAME = "show"
 EXAMPLE = 'stepsize schedule "warmup 5%, constant 75%, cooldown 20%" --steps 10000 --lr 3e-3 --plot schedule.png'
@@ -110,7 +110,7 @@ def command(
         if csv_path is not None:
             messages().print(Text(f"Table saved to {to_csv(whole, peaks, csv_path)}"), soft_wrap=True)
         if path is not None:
-            save_plot(schedule_chart(view_of(shown, log=log)), path)
+            save_plot(schedule_chart(info_of(shown, log=log)), path)
 
 
 def document(shown: Shown) -> dict[str, Any]:
@@ -156,9 +156,9 @@ def render(shown: Shown) -> RenderableType:
     return Group(table, "", facts(rows))
 
 
-def view_of(shown: Shown, *, log: bool = False) -> ScheduleView:
+def info_of(shown: Shown, *, log: bool = False) -> ScheduleInfo:
     """Return what the chart of a schedule shows."""
-    from stepsize.views import ScheduleCurve, ScheduleView
+    from stepsize.views import ScheduleCurve, schedule_info
 
     columns = {key: array[:-1] for key, array in shown.columns().items()}  # updates only
     curve = ScheduleCurve(
@@ -169,7 +169,7 @@ def view_of(shown: Shown, *, log: bool = False) -> ScheduleView:
         effective=columns.get("effective_lr"),
         timescale=columns.get("timescale"),
     )
-    return ScheduleView(
+    return schedule_info(
         steps=shown.seen.steps[:-1],
         curves=(curve,),
         marks=tuple((point.step, point.what) for point in shown.seen.points if 0 < point.step < shown.length - 1),
