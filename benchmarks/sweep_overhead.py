@@ -149,4 +149,5 @@ def _swept(sampler: str, store: str | None) -> None:
             workers=Local(task, _Nothing()),
             store=where,
         )
-        assert found.summary.runs == _TRIALS  # read off here: the fit is part of the answer
+        assert found.cost.runs == _TRIALS
+        assert found.verdict  # read off here: the fit is part of the answer

@@ -11,9 +11,9 @@ from docs.docstring_text import linked, read, sections_text
 
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.adaptive import RULES
-from stepsize.study.crew import WORKERS
 from stepsize.study.rungs import RUNGS
 from stepsize.study.samplers import SAMPLERS
+from stepsize.study.workers import WORKERS
 from stepsize.tasks import TASKS
 from stepsize.views import number_text
 

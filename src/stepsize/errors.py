@@ -184,7 +184,7 @@ class UnknownStudyError(StoreError, LookupError):
     def __init__(self, name: str, where: str, known: Iterable[str] = ()) -> None:
         self.name = name
         self.where = where
-        self.known = tuple(sorted(known))
+        self.known = tuple(sorted(map(str, known)))
         super().__init__(name, where, self.known)
 
     def __str__(self) -> str:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from stepsize.study.result import SweepResult
     from stepsize.training.conditions import Conditions
 
-__all__ = ["cost_chart", "curves_chart", "found_chart", "map_chart", "rates_chart"]
-
 _ROUNDING = 1e-9  # of a rate, in decades
 
 
