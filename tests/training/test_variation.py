@@ -225,7 +225,7 @@ def test_any_function_is_stretched_with_the_horizon() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "momentum of 1": ({}, {"momentum": 1.0}, r"^momentum must be a finite number, at least 0, below 1; got 1.0"),
     "a negative momentum": ({}, {"momentum": -0.1}, "^momentum must be a finite number"),
-    "beta2 in words": ({"optimizer": "adam"}, {"beta2": "0.9"}, r"^beta2 must be a finite number, at least 0, below 1; got '0.9'"),
+    "beta2 in words": ({"optimizer": "adam"}, {"beta2": "0.9"}, r"^beta2 must be a finite number, .*; got '0.9'"),
     "a momentum that is NaN": ({}, {"momentum": math.nan}, "^momentum must be a finite number"),
     "a negative decay": ({}, {"weight_decay": -1.0}, "^weight_decay must be a finite number, at least 0; got -1.0"),
     "an infinite decay": ({}, {"weight_decay": math.inf}, "^weight_decay must be a finite number"),
