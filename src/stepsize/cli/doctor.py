@@ -26,6 +26,8 @@ EXAMPLE = "stepsize doctor --json"
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"])?")
 
+_NOT_SHOWN = ("all", "bench", "docs", "peers", "test")  # made of others, or for those who change stepsize
+
 
 @dataclass(frozen=True)
 class Device:
@@ -177,8 +179,9 @@ def _packages() -> tuple[Package, ...]:
         requirements = metadata.requires("stepsize") or []
     except metadata.PackageNotFoundError:
         return ()
-    matches = [match for text in requirements if (match := _REQUIREMENT.match(text)) and match["name"] != "stepsize"]
-    return tuple(Package(match["name"], match["extra"] or "", _version(match["name"])) for match in matches)
+    matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
+    asked = [(match["name"], match["extra"] or "") for match in matches]
+    return tuple(Package(name, extra, _version(name)) for name, extra in asked if extra not in _NOT_SHOWN)
 
 
 def _version(name: str) -> str | None:
