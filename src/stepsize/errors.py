@@ -73,7 +73,7 @@ class UnknownNameError(InputError):
 
     def __init__(self, argument: str, received: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         super().__init__(argument, received, "is not a known name", f"{hint}Known: {', '.join(names)}")
         self.args = (argument, received, tuple(names))  # what pickle gives to the constructor
@@ -184,7 +184,7 @@ class UnknownStudyError(StoreError, LookupError):
     def __init__(self, name: str, where: str, known: Iterable[str] = ()) -> None:
         self.name = name
         self.where = where
-        self.known = tuple(sorted(known))
+        self.known = tuple(sorted(map(str, known)))
         super().__init__(name, where, self.known)
 
     def __str__(self) -> str:

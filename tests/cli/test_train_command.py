@@ -33,11 +33,11 @@ def small_task(steps: int = 60) -> stepsize.Task:
 
 
 def test_its_json_is_the_run_of_the_library(invoke: Invoke) -> None:
-    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--marks", "4", "--device", "cpu")
+    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--evals", "4", "--device", "cpu")
     done = invoke("train", "cancer-mlp", *given, "--json")
 
     task = stepsize.build_task("cancer-mlp", steps=40, device="cpu")
-    run = stepsize.train(task, 0.01, seed=5, marks=(10, 20, 30, 40))
+    run = stepsize.train(task, 0.01, seed=5, evals=(10, 20, 30, 40))
 
     told = json.loads(done.stdout)
     assert done.exit_code == 0
@@ -96,14 +96,14 @@ def test_a_rate_must_be_given(invoke: Invoke, write_task: WriteTask) -> None:
 
 
 def test_more_marks_than_steps_judge_each_step_once(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--marks", "10", "--json")
+    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--evals", "10", "--json")
 
     assert [seen["step"] for seen in json.loads(done.stdout)["evaluations"]] == [1, 2, 3]
 
 
 def test_the_chart_shows_the_rate_of_each_step() -> None:
     task = small_task()
-    run = stepsize.train(task, 0.1, marks=(30, 60))
+    run = stepsize.train(task, 0.1, evals=(30, 60))
 
     view = charted(run, task)
 
@@ -152,9 +152,9 @@ def test_a_rate_that_follows_unseen_data_tells_its_decisions(invoke: Invoke, wri
     done = invoke("train", task, "--lr", "1e-3", "--follow", "--plot", "f.svg")
     assert done.exit_code == 0, done.stderr
     assert "learning rate    from 0.001 to" in done.stdout
-    assert "was judged best after a cooldown" in done.stdout
-    assert "trainings" in done.stdout
-    assert "from lr 0.001 on" in Path("f.svg").read_text(encoding="utf-8")
+    assert "was best after a cooldown" in done.stdout
+    assert "full runs" in done.stdout
+    assert "from lr 0.001" in Path("f.svg").read_text(encoding="utf-8")
     told = json.loads(invoke("train", task, "--lr", "1e-3", "--follow", "--json").stdout)
     assert len(told["lrs"]) == 80
     assert told["decisions"][0]["step"] == 8

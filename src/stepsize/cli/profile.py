@@ -45,7 +45,7 @@ def command(
             opened_task(asked) as opened,
             metered(f"profile {opened.name}", quiet=as_json) as meter,
         ):
-            found = profile(opened, seed=seed, batches=batches, watcher=train_watcher(meter))
+            found = profile(opened, seed=seed, batches=batches, on_progress=train_watcher(meter))
         if as_json:
             print_json(found.to_json())
         else:

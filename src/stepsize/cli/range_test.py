@@ -44,8 +44,8 @@ def command(
             opened_task(asked) as opened,
             metered(f"range-test {opened.name}", quiet=as_json) as meter,
         ):
-            watch = range_watcher(meter, steps=steps)
-            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, watch=watch)
+            on_progress = range_watcher(meter, steps=steps)
+            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
         if as_json:
             print_json(found.to_json())
         else:

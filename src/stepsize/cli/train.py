@@ -1,4 +1,4 @@
-"""``stepsize train``: one training at one rate."""
+"""``stepsize train``: one run at one learning rate."""
 
 from __future__ import annotations
 
@@ -25,53 +25,63 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stepsize.training import Followed, Run, Task
-__all__ = ["EXAMPLE", "NAME", "charted", "command", "render"]
 
 NAME = "train"
 EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
 _MOST_SMOOTHED = 400  # points; smoothing takes time and memory with their square
 _FEWEST_SMOOTHED = 20
 _LOG_SPAN = 30.0  # the largest loss over the smallest, beyond which their logarithms are smoothed
-_SMOOTHING = 0.05  # half the smoother's window, as a share of the training
+_SMOOTHING = 0.05  # half the smoother's window, as a fraction of the run
 
 
 def command(
     asked: TaskOptions,
     *,
     lr: Annotated[
-        float, typer.Option("--lr", metavar="X", parser=number, help="The peak learning rate.", show_default=False)
+        float, typer.Option("--lr", metavar="X", parser=number, help="Peak learning rate.", show_default=False)
     ],
     length: ScheduleOptions,
     seed: SeedOption = None,
-    marks: Annotated[
-        int, typer.Option("--marks", metavar="N", min=1, help="How often to judge on unseen data, the end included.")
+    evals: Annotated[
+        int,
+        typer.Option("--evals", metavar="N", min=1, help="Number of validation evaluations, including the final one."),
     ] = 10,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Let the rate follow unseen data, for about three trainings' work.")
+        bool,
+        typer.Option(
+            "--follow",
+            help="Adapt the learning rate to the validation loss (about 3 times the cost of one run).",
+        ),
     ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Watch its signals, and say what is wrong with the rate and why.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Monitor the run and diagnose its learning rate.")] = False,
     guard: Annotated[
-        bool, typer.Option("--guard", help="Watch it, and go back to a good state when it is lost.")
+        bool, typer.Option("--guard", help="Monitor the run and roll back to a good state on divergence.")
     ] = False,
     fork: Annotated[
-        bool, typer.Option("--fork", help="Also fork at a quarter at half and twice the rate, and compare.")
+        bool,
+        typer.Option(
+            "--fork", help="Also fork a run at 25% of the steps to 0.5× and 2× the learning rate, and compare."
+        ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one page.")
+        Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one HTML page.")
     ] = None,
     store: Annotated[
         str,
-        typer.Option("--store", metavar="WHERE", help="Where --watch and --guard keep it; none: nowhere."),
+        typer.Option(
+            "--store",
+            metavar="WHERE",
+            help="Where --watch and --guard save the run: a path, a PostgreSQL URL, or none.",
+        ),
     ] = STORE,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Of the watched run in the store. Default: the task's.")
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Name of the watched run in the store. Default: the task's."),
     ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train once at a learning rate, and say how it went."""
+    """Train once at a learning rate and report the result."""
     with reporting_failures():
         from stepsize.views import run_chart, run_info
 
@@ -88,18 +98,21 @@ def command(
             opened_task(asked, length) as opened,
             metered(f"train {opened.name}", quiet=as_json) as meter,
         ):
-            watcher = train_watcher(meter)
-            followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
+            on_progress = train_watcher(meter)
+            followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
             kept = kept_in(store)
             watched = (
-                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher, store=kept, name=name)
+                watching(opened, lr, seed=seed, guarded=guard, on_progress=on_progress, store=kept, name=name)
                 if watch or guard or html
                 else None
             )
-            marked = _marks(opened.horizon, marks)
             forked = counterfactual(opened, lr, seed=seed) if fork else None
             done = followed or watched
-            run = done.run if done else train(opened, lr, seed=seed, marks=marked, watcher=watcher)
+            run = (
+                done.run
+                if done
+                else train(opened, lr, seed=seed, evals=_steps(opened.horizon, evals), on_progress=on_progress)
+            )
         if as_json:
             more = {} if forked is None else {"fork": forked.to_json()}
             print_json({**(done or run).to_json(), **more})
@@ -114,22 +127,13 @@ def command(
         if path is not None:
             save_plot(run_chart(run_info(**charted(run, opened, followed))), path)
         if watched is not None and watched.name is not None:
-            hint(f"Kept. See it again: {again('report', watched.name, store)}")
+            hint(f"Run saved. Show it with: {again('report', watched.name, store)}")
         if run.divergence is not None:
             raise typer.Exit(NO_ANSWER)
 
 
 def render(run: Run, task: Task, followed: Followed | None = None) -> RenderableType:
-    """Return how a training went as something that rich can show.
-
-    Args:
-        run: The training.
-        task: What was trained.
-        followed: How the rate came about, where it followed unseen data.
-
-    Returns:
-        A table of facts and how it ended.
-    """
+    """Return a table of facts about a run, and how it ended, for rich."""
     from stepsize.views import number_text
 
     setting = run.setting
@@ -143,16 +147,16 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
         final = run.evaluations[-1]
         rows.append(("validation loss", number_text(final.loss)))
         rows += [(f"validation {name}", number_text(value)) for name, value in final.metrics.items()]
-    told = "" if followed is None else f", as much work as {followed.cost:.1f} trainings"
+    full_runs = "" if followed is None else f", {followed.cost:.1f} full runs"
     rows += [
         (
-            "for",
+            "valid for",
             f"{task.optimizer_name}, schedule {task.schedule_name}, {setting.steps:,} steps, seed {setting.seed}",
         ),
-        ("cost", f"{number_text(run.seconds)} s{told}"),
+        ("cost", f"{number_text(run.seconds)} s{full_runs}"),
     ]
-    colour = "green" if run.divergence is None else "red"
-    return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {colour}"))
+    color = "green" if run.divergence is None else "red"
+    return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {color}"))
 
 
 def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str,
     setting = run.setting
     factor = rung_schedule(task, setting.steps)
     rates = followed.lrs if followed else [setting.lr * factor(step) for step in range(len(run.losses))]
-    at = f"from lr {number_text(setting.lr)} on" if followed else f"at lr {number_text(setting.lr)}"
+    at = f"from lr {number_text(setting.lr)}" if followed else f"at lr {number_text(setting.lr)}"
     return {
         "losses": run.losses,
         "lrs": rates,
@@ -176,13 +180,13 @@ def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str,
     }
 
 
-def _marks(horizon: int, count: int) -> list[int]:
+def _steps(horizon: int, count: int) -> list[int]:
     count = min(count, horizon)
     return sorted({max(1, round(horizon * part / count)) for part in range(1, count + 1)})
 
 
 def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the smoothed loss of each step; empty where there are too few, NaN from where losses are not finite."""
+    """Return the smoothed loss of each step; empty if there are too few, NaN from the first that is not finite."""
     import numpy as np
 
     from stepsize.curves import smooth
@@ -193,7 +197,7 @@ def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = np.array_split(np.arange(n, dtype=np.float64), min(n, _MOST_SMOOTHED))
     x = np.array([block.mean() for block in blocks])
     y = np.array([losses[block.astype(int)].mean() for block in blocks])
-    spans = float(y.min()) > 0 and float(y.max()) > _LOG_SPAN * float(y.min())  # decades, which the chart shows as such
+    spans = float(y.min()) > 0 and float(y.max()) > _LOG_SPAN * float(y.min())  # a log axis
     line = smooth(x, np.log(y) if spans else y, at=x, half_width=_SMOOTHING * n).y
     curve = np.full(len(losses), np.nan)
     curve[:n] = np.interp(np.arange(n), x, np.exp(line) if spans else line)

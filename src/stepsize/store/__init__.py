@@ -1,4 +1,4 @@
-"""The store: studies, runs, curves and findings in SQLite or PostgreSQL."""
+"""The store: studies, runs and findings in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from stepsize.errors import needing
 
 with needing("search"):
     from stepsize.store.mirror import mirror as mirror
-    from stepsize.store.records import Curve as Curve
     from stepsize.store.records import FindingRecord as FindingRecord
     from stepsize.store.records import SignalsRecord as SignalsRecord
     from stepsize.store.records import StudyRecord as StudyRecord

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from stepsize.study.result import SweepResult
     from stepsize.training.conditions import Conditions
 
-__all__ = ["cost_chart", "curves_chart", "found_chart", "map_chart", "rates_chart"]
-
 _ROUNDING = 1e-9  # of a rate, in decades
 
 
@@ -57,7 +55,7 @@ def found_chart(found: Found) -> Chart:
         curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
         lr=found.lr,
         as_good=found.as_good,
-        loss_label=conditions.judge,
+        loss_label=conditions.objective,
     )
     return answer_chart(info)
 
@@ -100,7 +98,7 @@ def rates_chart(found: SweepResult) -> Chart:
         lr=found.lr,
         as_good=found.as_good,
         train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
-        loss_label=conditions.judge,
+        loss_label=conditions.objective,
         joined=len(found.space.free) <= 1,
     )
     return answer_chart(info)
@@ -126,9 +124,9 @@ def map_chart(found: SweepResult) -> Chart:
         runs,
         MapDimension(name, _map_scale(beside, [run.y for run in runs])),
         effective_lr=_ridge(found, [run.y for run in runs]) if beside.name == "momentum" else None,
-        title=f"{found.conditions.judge.capitalize()} vs. learning rate and {name}: {found.conditions.task}",
+        title=f"{found.conditions.objective.capitalize()} vs. learning rate and {name}: {found.conditions.task}",
         answer=found.status,
-        loss_label=found.conditions.judge,
+        loss_label=found.conditions.objective,
     )
     return heat_map_chart(info)
 
@@ -182,6 +180,6 @@ def cost_chart(found: SweepResult) -> Chart:
         "cost",
         title=f"Best so far vs. cost: {found.conditions.task}",
         subtitle=_cost_subtitle(found, longest),
-        loss_label=f"best {found.conditions.judge}",
+        loss_label=f"best {found.conditions.objective}",
     )
     return series_chart(info)
