@@ -171,7 +171,7 @@ def test_the_result_is_plain_json() -> None:
     assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "cost", "runs", "notes"} <= set(document)
     assert document["cost"]["full_runs"] == pytest.approx(found.cost.full_runs)
     assert len(document["runs"]) == len(found.runs)
-    assert any(run["value"] is None and run["diverged_at"] is not None for run in document["runs"])
+    assert any(run["value"] is None and run["diverged_at_step"] is not None for run in document["runs"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stepsize.checks import check_positive, check_whole
 from stepsize.errors import InputError
+from stepsize.study.outcome import Stopped, StudyOutcome
 from stepsize.study.strategy import Job, Strategy
 from stepsize.study.workers import WORKERS, Local, Workers, WorkerSpec, workers_for
 from stepsize.training.conditions import Conditions
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 _SHOWN = 5  # of the best runs, to whoever watches
 _ROUNDING = 1e-9  # of a budget
 _UNCHANGED = Changes()
-
-Stopped: TypeAlias = Literal["", "budget", "seconds", "interrupted"]
-"""Why a study ended before its strategy did; empty if it did not."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +68,6 @@ class StudyProgress:
 
 
 StudyWatcher: TypeAlias = Callable[[StudyProgress], None]
-
-
-@dataclass(frozen=True, eq=False)
-class StudyOutcome:
-    """Result of a study.
-
-    Attributes:
-        name: Name of the study, also in the store.
-        where: The store, without its password; None without one.
-        runs: Every run, in the order in which they ended, with those of earlier calls.
-        notes: What the study did automatically, as sentences.
-        seconds: Wall time of this call.
-        complete: Whether all that the strategy asked for was trained.
-        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
-        resumed: How many of the runs are from earlier calls.
-    """
-
-    name: str
-    where: str | None
-    runs: tuple[Run, ...]
-    notes: tuple[str, ...]
-    seconds: float
-    complete: bool
-    stopped: Stopped = ""
-    resumed: int = 0
-
-    @property
-    def cost(self) -> float:
-        """Cost of all runs, in full runs."""
-        return math.fsum(run.cost for run in self.runs)
 
 
 def run_study(

@@ -148,19 +148,7 @@ def sweep(
         seconds=seconds,
         on_interrupt=on_interrupt,
     )
-    return SweepResult(
-        name=found.name,
-        where=found.where,
-        conditions=conditions,
-        space=plan.space,
-        notes=found.notes,
-        runs=found.runs,
-        untrained=start.judged,
-        seconds=found.seconds,
-        complete=found.complete,
-        stopped=found.stopped,
-        usual=usual,
-    )
+    return SweepResult(**vars(found), conditions=conditions, space=plan.space, untrained=start.judged, usual=usual)
 
 
 @dataclass(frozen=True)
