@@ -75,7 +75,7 @@ def test_unseen_data_without_a_batch_are_bad_input(invoke: Invoke, write_task: W
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere/out.png", "plot must lie in a folder that exists; got 'nowhere/out.png'"),
+        ("nowhere/out.png", "plot must be in a folder that exists; got 'nowhere/out.png'"),
         ("out.jpg", "plot must end in .png, .svg, .html or .pdf; got 'out.jpg'. Name it 'out.png'"),
         (".", "plot must be a file, not a folder"),
     ],

@@ -225,10 +225,18 @@ def test_a_file_that_ends_the_program_is_told_how_not_to(write_task: WriteTask) 
         opened("mine.py")
 
 
+def test_a_data_folder_is_never_ignored_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="--data must be an existing folder; got '/nope'"):
+        opened("digits-mlp", data=Path("/nope"))
+
+    assert opened("digits-mlp", data=tmp_path).name == "digits-mlp"
+    assert "--data is not used: digits-mlp needs no data files." in capsys.readouterr().err
+
+
 def test_a_missing_attribute_lists_the_tasks_that_are_there(write_task: WriteTask) -> None:
     write_task("one = make()\ntwo = make()\nnumber = 3")
 
-    with pytest.raises(InputError, match=r"no 'task' is; got 'mine.py'. There is: mine.py:one, mine.py:two$"):
+    with pytest.raises(InputError, match=r"'task' does not exist; got 'mine.py'. There is: mine.py:one, mine.py:two$"):
         opened("mine.py")
 
 

@@ -167,11 +167,12 @@ def test_what_is_under_way_is_what_remains() -> None:
 
 def test_a_rate_far_from_all_others_is_not_tried_in_one_stride() -> None:
     runs = driven(UntilSure(question()), bowl(10.0), most=12)
-    stride = max(Recipe().stride, Recipe().spread)
     alone = next(k for k in range(len(runs)) if sum(run.share == 1.0 for run in runs[:k]) == Recipe().batch)
     for place in range(1, alone):  # later ones are asked for in groups
         same = [math.log10(run.lr) for run in runs[:place] if run.share == runs[place].share]
         same = same or [math.log10(run.lr) for run in runs[:place]]
+        learned = any(run.value < UNTRAINED for run in runs[:place])
+        stride = max(Recipe().stride, Recipe().spread) if learned else 2 * Recipe().stride  # no run tells the side yet
         assert min(same) - stride - 0.05 <= math.log10(runs[place].lr) <= max(same) + stride + 0.05
 
 
