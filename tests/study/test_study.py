@@ -166,7 +166,7 @@ def test_a_run_is_stored_before_its_strategy_is_told(tmp_path: Path) -> None:
 def test_what_watches_is_told_of_every_run_and_update() -> None:
     seen: list[StudyProgress] = []
     task = make(steps=6)
-    run_study(task, listed(), workers="in-order", watcher=seen.append)
+    run_study(task, listed(), workers="in-order", on_progress=seen.append)
 
     assert [progress.done for progress in seen if progress.run is not None] == [1, 2, 3, 4]
     assert [p.running.step for p in seen if p.running is not None] == [1, 2, 3, 4, 5, 6] * 4

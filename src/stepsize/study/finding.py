@@ -129,7 +129,7 @@ def find(
             name=name,
             kind="find",
             spec=_spec(task, start, question, first),
-            watcher=None if on_progress is None else _watching(strategy, limit, on_progress),
+            on_progress=None if on_progress is None else _watching(strategy, limit, on_progress),
             budget=None if limit.either or math.isinf(limit.runs) else limit.runs,
             seconds=None if math.isinf(limit.seconds) else limit.seconds,
             at_least=limit.runs if limit.either else 0.0,
