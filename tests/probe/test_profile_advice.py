@@ -164,7 +164,7 @@ def test_what_no_rate_can_mend_comes_first() -> None:
 
 
 @pytest.mark.parametrize("target", [TargetScale(1, 0.1, 77.0, 77.0), TargetScale(1, 150.0, 5.0, 5.0)])
-def test_a_target_on_another_scale_is_to_be_standardised(target: TargetScale) -> None:
+def test_a_target_on_another_scale_is_to_be_standardized(target: TargetScale) -> None:
     assert "Standardize the target" in one("target", target=target).sentence
     assert about("target", target=target, classes=Classes(2, 100, 1.0, 0.5, 0.5, 0.69)) == []
     assert about("target", target=TargetScale(1, 0.1, 0.8, 1.2)) == []

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 
 from stepsize.errors import InputError, TaskError
 from stepsize.schedules import Schedule
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 from stepsize.training.rng import isolated_rng
-from stepsize.training.torch_courses import from_torch
+from stepsize.training.torch_schedules import from_torch
 from stepsize.training.wrapped import bare_optimizer
 
 _PRECISIONS = {"16": "fp16", "16-mixed": "fp16", "16-true": "fp16", "bf16": "bf16", "bf16-mixed": "bf16"}
@@ -173,8 +173,8 @@ def _loss_of(output: Any) -> Tensor:
 def _rate_of(scheduler: Any) -> Rate:
     if scheduler is None or type(scheduler).__name__ == "ReduceLROnPlateau":
         return None  # it answers to a run, and is no part of the question which rate to begin with
-    if isinstance(scheduler, Bound):
-        return scheduler.course.rate
+    if isinstance(scheduler, BoundScheduler):
+        return scheduler.schedule.rate
     return from_torch(scheduler).rate
 
 
@@ -182,7 +182,8 @@ def _schedule(config: Any, per_epoch: float | None) -> Rate:
     """Return the factor of each update that a scheduler of Lightning sets."""
     scheduler = config.get("scheduler") if isinstance(config, Mapping) else config
     rate = _rate_of(scheduler)
-    by_step = isinstance(scheduler, Bound) or (isinstance(config, Mapping) and config.get("interval") == "step")
+    interval = config.get("interval") if isinstance(config, Mapping) else None
+    by_step = isinstance(scheduler, BoundScheduler) or interval == "step"
     if rate is None or by_step:
         return rate
     if per_epoch is None:
@@ -291,7 +292,7 @@ def _configured(model: Any) -> tuple[Optimizer, Any]:
         remedy = "With several optimizers, use range_test on your own loop"
         raise TaskError("optimizer", type(found).__name__, "must be one torch.optim.Optimizer", remedy)
     bound = scheduler.get("scheduler") if isinstance(scheduler, Mapping) else scheduler
-    if isinstance(bound, Bound):
+    if isinstance(bound, BoundScheduler):
         bound.release()  # the task sets the rates
     return found, scheduler
 

@@ -219,16 +219,6 @@ class Run:
         return self.divergence is not None
 
     @property
-    def diverged_at(self) -> float | None:
-        """Fraction of its steps after which it was stopped as diverged; None otherwise."""
-        return None if self.divergence is None else min(1.0, self.divergence.step / self.setting.steps)
-
-    @property
-    def counted(self) -> bool:
-        """Whether there is a loss for each update, so that it was not thinned."""
-        return not len(self.steps) or int(self.steps[-1]) + 1 == len(self.steps)
-
-    @property
     def status(self) -> str:
         """How it ended, as a sentence."""
         if self.divergence is not None:

@@ -139,12 +139,12 @@ def _fitted(schedule: Schedule | _Factor | None, before: int, horizon: int) -> S
     if schedule is None or before == horizon:
         return schedule
     if isinstance(schedule, Schedule):
-        return schedule.stretched(to=horizon) if _brings_its_length(schedule) else schedule
+        return schedule.extended(to=horizon) if _brings_its_length(schedule) else schedule
     return resampled(schedule, before, to=horizon)
 
 
 def _brings_its_length(schedule: Schedule) -> bool:
-    return schedule.settled and schedule.length is not None
+    return schedule.resolved and schedule.length is not None
 
 
 # The optimizer -------------------------------------------------------------------------------------------------------
