@@ -101,7 +101,7 @@ def _changed(task: Task, asked: TaskOptions, length: ScheduleOptions) -> Task:
     steps, given = length.steps, task.schedule
     if steps is not None and steps >= 1 and length.schedule is None and given is not None:
         # the same shape over the other horizon
-        scaled = given.stretched(to=steps) if isinstance(given, Schedule) else rung_schedule(task, steps)
+        scaled = given.extended(to=steps) if isinstance(given, Schedule) else rung_schedule(task, steps)
         changes["schedule"] = scaled
     return replace(task, **{"steps": task.horizon, "epochs": None, **changes}) if changes else task
 
