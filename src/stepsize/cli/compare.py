@@ -22,7 +22,7 @@ from stepsize.cli.options import (
     TaskArgument,
     TaskOptions,
 )
-from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
+from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered
 from stepsize.cli.resolve import opened_task
 from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption, kept_in
@@ -93,10 +93,7 @@ def command(
     Each run is saved as it ends: the same command continues where it was stopped.
     """
     with reporting_failures():
-        if plot is not None:
-            from stepsize.views import check_plot_path
-
-            plot = check_plot_path(plot)
+        plot = plot_path(plot)
         from stepsize.study import CLASSICS, compare
 
         names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
