@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Value: TypeAlias = float | int | str
-_UNREAD = float("nan")  # told from a NaN that was given by being this very object
+_UNREAD = float("nan")  # this very object, unlike a NaN that was given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ _COUNTED: NDArray[np.int64] = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run: what the loop records, a strategy is told, and the store saves.
+    """One run: what the loop records, a strategy reads, and the store saves.
 
     Figures that are not given are computed from the curves; for a run that diverged they are infinite.
 
