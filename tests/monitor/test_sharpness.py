@@ -85,6 +85,6 @@ def test_beyond_the_limit_a_parabola_diverges_and_below_it_does_not(momentum: fl
 def test_a_loss_that_does_not_depend_on_the_weights_is_told() -> None:
     net, x, _ = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    with pytest.raises(InputError, match="again must return a scalar loss that depends on the parameters"):
+    with pytest.raises(InputError, match="closure must return a scalar loss that depends on the parameters"):
         measure_sharpness([net], optimizer, x.sum)
     assert measure_sharpness([net], optimizer, lambda: sum((p.sum() for p in net.parameters()), x.sum())).value == 0

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.kept import again
 from stepsize.cli.options import (
     DataOption,
     DeviceOption,
@@ -28,6 +27,7 @@ from stepsize.cli.options import (
 from stepsize.cli.output import facts, hint, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.saved import again
 from stepsize.cli.sweep.run import STORE, kept_in
 from stepsize.errors import InputError
 
@@ -109,7 +109,7 @@ def command(
             followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
             kept = kept_in(store)
             watched = (
-                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher, store=kept, name=name)
+                watching(opened, lr, seed=seed, guarded=guard, on_progress=watcher, store=kept, name=name)
                 if watch or guard or html
                 else None
             )
@@ -123,15 +123,15 @@ def command(
         else:
             show(render(run, opened, followed))
             if watched is not None:
-                show(findings_text(watched.report, watched.acts))
+                show(findings_text(watched.report, watched.actions))
             if forked is not None:
                 show(Text(f"\n{forked.status}"))
         if html is not None and watched is not None:
-            save_page(watched.report, html, opened.name, acts=watched.acts)
+            save_page(watched.report, html, opened.name, actions=watched.actions)
         if path is not None:
             save_plot(run_chart(view_of(run, opened, followed)), path)
         if watched is not None and watched.name is not None:
-            hint(f"Kept. See it again: {again('report', watched.name, store)}")
+            hint(f"Run saved. Show it with: {again('report', watched.name, store)}")
         if run.divergence is not None:
             raise typer.Exit(NO_ANSWER)
 

@@ -45,7 +45,6 @@ from stepsize.views.range_test import RangeTestInfo as RangeTestInfo
 from stepsize.views.range_test import RangeTestView as RangeTestView
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
-from stepsize.views.report import FindingView as FindingView
 from stepsize.views.report import ReportView as ReportView
 from stepsize.views.report import report_info as report_info
 from stepsize.views.report import report_page as report_page

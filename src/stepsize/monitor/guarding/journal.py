@@ -1,4 +1,4 @@
-"""What a guard did, and when: written down before and after each act."""
+"""What a guard did, and when: written before and after each action."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
 
-__all__ = ["Entry", "Journal"]
-
 
 @dataclass(frozen=True)
-class Entry:
-    """An act.
+class GuardAction:
+    """An action of a guard.
 
     Attributes:
-        kind: ``"replay"``, ``"rollback"``, ``"skip"``, ``"cut"``, ``"cap"``, ``"stop"``, ``"reduce"``; or
-            ``"settled"``, when it had helped.
-        step: At which trouble was seen.
-        back_to: The step that the training went back to; None where it did not.
-        level: The lasting multiplier of the rate from here on.
-        low_until: Until which step the rate is cut for a replay; None without one.
-        skipped: Batches left out, by number.
-        why: As a sentence.
+        kind: ``"replay"``, ``"rollback"``, ``"skip"``, ``"cut"``, ``"cap"`` or ``"stop"``.
+        step: Step at which the fault was detected.
+        back_to: Step that the run was rolled back to, or None.
+        level: Lasting multiplier of the learning rate after the action.
+        low_until: Step until which the learning rate is cut for a replay, or None.
+        skipped: Numbers of the batches left out.
+        why: Reason in a sentence.
         done: Whether it was carried out: False while it is, and in a dry run.
     """
 
@@ -43,55 +40,59 @@ class Entry:
         back = "" if self.back_to is None else f", back to step {self.back_to:,}"
         return f"step {self.step:,}: {self.kind}{back}: {self.why}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the main facts as plain values for ``json.dumps``."""
+        return {"kind": self.kind, "step": self.step, "back_to": self.back_to, "why": self.why}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the action with these fields."""
+        return cls(**{**values, "skipped": tuple(values["skipped"])})
+
 
 class Journal:
-    """All acts of a training, in order.
+    """All actions of a run, in order.
 
     Args:
-        path: Where they are kept as JSON; a file that is there already goes on. None keeps them in memory.
+        path: JSON file; an existing one is continued. None keeps them in memory.
         changed: Called after each change.
 
     Raises:
-        InputError: If the file is there and is no journal.
+        InputError: If the file exists and is not a journal.
     """
 
-    def __init__(self, path: Path | None, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path | None, changed: Callable[[], None]) -> None:
         self._path = path
         self._changed = changed
-        self.entries: list[Entry] = [] if path is None or not path.exists() else _read(path)
+        self.entries: list[GuardAction] = [] if path is None or not path.exists() else _read(path)
 
-    def add(self, entry: Entry) -> None:
-        """Write an act down before it is carried out."""
+    def add(self, entry: GuardAction) -> None:
+        """Write an action before it is carried out."""
         self.entries.append(entry)
         self._write()
 
     def done(self) -> None:
-        """Say that the last act was carried out."""
+        """Note that the last action was carried out."""
         self.entries[-1] = replace(self.entries[-1], done=True)
         self._write()
 
-    def load(self, acts: Iterable[Mapping[str, Any]]) -> None:
-        """Take what :meth:`to_json` returned."""
-        self.entries = [_entry(one) for one in acts]
+    def load(self, actions: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the actions by those that :meth:`to_json` returned."""
+        self.entries = [GuardAction.from_json(one) for one in actions]
         self._write()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the acts as plain values."""
+        """Return the actions as plain values."""
         return [asdict(entry) for entry in self.entries]
 
     def _write(self) -> None:
         if self._path is not None:
-            write_whole(self._path, (json.dumps({"acts": self.to_json()}, indent=1) + "\n").encode())
+            write_whole(self._path, (json.dumps({"actions": self.to_json()}, indent=1) + "\n").encode())
         self._changed()
 
 
-def _entry(values: Mapping[str, Any]) -> Entry:
-    return Entry(**{**values, "skipped": tuple(values["skipped"])})
-
-
-def _read(path: Path) -> list[Entry]:
+def _read(path: Path) -> list[GuardAction]:
     try:
-        told: list[Mapping[str, Any]] = json.loads(path.read_text())["acts"]
-        return [_entry(one) for one in told]
+        return [GuardAction.from_json(one) for one in json.loads(path.read_text())["actions"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError("journal", str(path), "must be a journal of a guard", "Give the path of a new file") from error
+        raise InputError("journal", str(path), "must be a journal of a guard", "Pass the path of a new file") from error
