@@ -9,7 +9,6 @@ from stepsize.monitor.logs.diagnose import diagnose as diagnose
 from stepsize.monitor.record import Facts as Facts
 from stepsize.monitor.record import Record as Record
 from stepsize.monitor.report import Report as Report
-from stepsize.monitor.sharpness import Sharpness as Sharpness
 from stepsize.monitor.task_run import WatchedRun as WatchedRun
 from stepsize.monitor.task_run import watch_task as watch_task
 from stepsize.monitor.verdict import RateVerdict as RateVerdict

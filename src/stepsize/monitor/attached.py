@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.errors import InputError
@@ -101,14 +100,9 @@ def check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) ->
 
 def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) -> Facts:
     """Return what is known of a run before its first step."""
-    groups = [group for one in optimizers for group in one.param_groups]
-    betas = [float(group["betas"][0]) for group in groups if isinstance(group.get("betas"), tuple | list)]
-    momenta = [float(group["momentum"]) for group in groups if isinstance(group.get("momentum"), int | float)]
     return Facts(
         steps=steps,
         optimizer="+".join(type(one).__name__ for one in optimizers),
-        momentum=max([*momenta, *betas], default=0.0),
-        weight_decay=max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0),
         learning_rate_free=any(
             type(one).__name__.startswith(_FREE) and "d" in one.param_groups[0] for one in optimizers
         ),
@@ -121,31 +115,6 @@ def describe(models: Sequence[nn.Module]) -> str:
     classes = " + ".join(type(getattr(one, "module", one)).__name__ for one in models)
     count = sum(p.numel() for one in models for p in one.parameters())
     return f"{classes}, {count:,} parameters"
-
-
-def equilibrium(optimizer: Optimizer) -> float:
-    """Return the update_ratio to which weight decay leads in layers whose gradients do not depend on their scale.
-
-    sqrt(2 lr wd / (1 + m)) of SGD with momentum m, sqrt(2 lr wd (1 - b) / (1 + b)) of AdamW with the first beta b:
-    random gradients then add as much to the norm of the weights as the decay takes. Layers under a normalization settle
-    there on any task, so their update_ratio is to be compared with it.
-
-    Returns:
-        That of the first group with weight decay; NaN without one, or for other optimizers.
-
-    Reference:
-        Kosson et al., "Rotational equilibrium: how weight decay balances learning across neural networks", 2023.
-    """
-    for group in optimizer.param_groups:
-        strength = float(group["lr"]) * float(group.get("weight_decay") or 0.0)
-        if strength <= 0:
-            continue
-        if isinstance(optimizer, SGD):
-            return math.sqrt(2 * strength / (1 + float(group["momentum"])))
-        if isinstance(optimizer, AdamW):
-            beta = float(group["betas"][0])
-            return math.sqrt(2 * strength * (1 - beta) / (1 + beta))
-    return math.nan
 
 
 def _factors(schedule: Any, steps: int | None) -> tuple[float, ...]:

@@ -58,14 +58,14 @@ def _headroom(found: Critical) -> float:
 
 @contextmanager
 def undisturbed_models(
-    models: Sequence[nn.Module], closure: Callable[[], Tensor], *, gradients: bool = False
+    models: Sequence[nn.Module], closure: Callable[[], Tensor]
 ) -> Iterator[Callable[[], Tensor]]:
-    """Yield ``closure`` with the same randomness at each call; weights, buffers and gradients are restored after."""
+    """Yield ``closure`` without gradients and with the same randomness at each call; the models are restored after."""
     snapshot, randomness = Snapshot(modules=models), RngState.take()
 
     def same() -> Tensor:
         randomness.restore()
-        with torch.set_grad_enabled(gradients):
+        with torch.no_grad():
             return closure()
 
     try:

@@ -26,12 +26,10 @@ SIGNALS = {
     "slope_then": "slope of the loss along the last step, at its beginning",
     "slope_now": "slope of the loss along the last step, at its end, on the next batch",
     "update_ratio": "norm of the last step over the norm of the weights",
-    "equilibrium": "update_ratio to which weight decay leads in layers whose scale does not matter",
     "straightness": "cosine between the weight changes of the second and of the last quarter of the steps so far",
     "distance": "largest distance of a tensor from its initialization, over its norm at initialization",
     "headroom": "critical learning rate along the update over the learning rate in use",
     "val_loss": "validation loss",
-    "sharpness": "largest eigenvalue of the Hessian, if it was asked for",
 }
 """Signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
@@ -46,8 +44,6 @@ class Facts:
     Attributes:
         steps: Number of training steps (horizon); None if unknown.
         optimizer: Class of the optimizer; several are joined by ``+``.
-        momentum: Momentum of SGD-type optimizers, first beta of Adam-type optimizers.
-        weight_decay: Largest weight decay of the groups.
         learning_rate_free: Whether the optimizer estimates its own learning rate.
         schedule: Factors of the whole schedule at up to 1,000 steps, if they are known in advance.
         scheduler: For torch schedulers: name, and number of calls and updates.
@@ -55,8 +51,6 @@ class Facts:
 
     steps: int | None = None
     optimizer: str = ""
-    momentum: float = 0.0
-    weight_decay: float = 0.0
     learning_rate_free: bool = False
     schedule: tuple[float, ...] = ()
     scheduler: Mapping[str, Any] = field(default_factory=dict)

@@ -62,17 +62,8 @@ class Blocks:
         self._open: tuple[int, float, int] = (0, 0.0, 0)
         self._filled = 0  # values in the open block, finite or not
 
-    def add(self, step: int, value: float) -> None:
-        """Take one value."""
-        good = math.isfinite(value)
-        first, total, finite = self._open if self._filled else (step, 0.0, 0)
-        self._open = (first, total + value if good else total, finite + good)
-        self._filled += 1
-        if self._filled == self._width:
-            self._close()
-
     def extend(self, steps: Whole, values: Array) -> None:
-        """Take many values; bitwise the same as one after the other."""
+        """Take values; bitwise the same however they are divided."""
         at = 0
         while at < len(values):
             whole = 0 if self._filled else min((len(values) - at) // self._width, 2 * _BLOCKS - len(self._blocks))
@@ -155,31 +146,33 @@ class Trace:
         self._steps = np.empty(2 * _RECENT, dtype=np.int64)
         self._values = np.empty(2 * _RECENT)
         self._end = 0  # of the recent values within these
-        self.blocks = Blocks()
+        self._kept = 0  # of those that are in the blocks already
+        self._blocks = Blocks()
 
     def add(self, step: int, value: float) -> None:
         """Take the value of ``step``, which must not lie before the last one."""
         if self._end == len(self._values):
-            for kept in (self._steps, self._values):
-                kept[:_RECENT] = kept[_RECENT:]
-            self._end = _RECENT
+            self._make_room()
         self._steps[self._end], self._values[self._end] = step, value
         self._end += 1
         if math.isfinite(value):
             self.peak = max(self.peak, value)
-        self.blocks.add(step, value)
 
     def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
         """Take several values; the same as one after the other."""
-        if self._end + len(values) > len(self._values) or not all(map(math.isfinite, values)):
-            for step, value in zip(steps, values, strict=True):
-                self.add(step, value)
-            return
-        part = slice(self._end, self._end + len(values))
-        self._steps[part], self._values[part] = steps, values
-        self._end = part.stop
-        self.peak = max(self.peak, *values)
-        self.blocks.extend(self._steps[part], self._values[part])
+        for step, value in zip(steps, values, strict=True):
+            self.add(step, value)
+
+    def _make_room(self) -> None:
+        self._fill_blocks()
+        for kept in (self._steps, self._values):
+            kept[:_RECENT] = kept[_RECENT:]
+        self._end = self._kept = _RECENT
+
+    def _fill_blocks(self) -> None:
+        new = slice(self._kept, self._end)
+        self._blocks.extend(self._steps[new], self._values[new])
+        self._kept = self._end
 
     @property
     def last(self) -> float:
@@ -193,26 +186,28 @@ class Trace:
 
     def history(self) -> Points:
         """Return the means of all blocks, the open one included."""
-        return self.blocks.history()
+        self._fill_blocks()
+        return self._blocks.history()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
+        self._fill_blocks()
         recent = self.recent()
         return {
             "peak": self.peak,
             "steps": recent.steps.tolist(),
             "values": recent.values.tolist(),
-            "blocks": [part.tolist() for part in self.blocks.to_arrays()],
+            "blocks": [part.tolist() for part in self._blocks.to_arrays()],
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Trace:
         """Return the trace that :meth:`state_dict` described."""
         made = cls()
-        for step, value in zip(state["steps"], state["values"], strict=True):
-            made.add(int(step), float(value))
+        made._end = made._kept = len(state["steps"])
+        made._steps[: made._end], made._values[: made._end] = state["steps"], state["values"]
         made.peak = float(state["peak"])
         firsts, sums, counts, filled = state["blocks"]
         whole = [np.array(part, dtype=np.int64) for part in (firsts, counts, filled)]
-        made.blocks = Blocks.from_arrays(whole[0], np.array(sums, dtype=np.float64), whole[1], whole[2])
+        made._blocks = Blocks.from_arrays(whole[0], np.array(sums, dtype=np.float64), whole[1], whole[2])
         return made

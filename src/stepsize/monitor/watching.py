@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError
-from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, equilibrium, facts_of
+from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
 from stepsize.monitor.budget import Budget
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.journal import GuardAction
@@ -27,7 +27,6 @@ from stepsize.monitor.probe import Along, undisturbed_models
 from stepsize.monitor.record import Record
 from stepsize.monitor.recorder import RunRecorder, start_recorder
 from stepsize.monitor.report import Report, report_of
-from stepsize.monitor.sharpness import Sharpness, measure_sharpness
 from stepsize.monitor.team import EXCHANGE, Team, trains_together
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.trajectory import WeightTrajectory
@@ -247,24 +246,6 @@ class Watch:
             except Exception as error:  # noqa: BLE001
                 self._give_up(error)
         return report_of(self.record, self._tracker)
-
-    def sharpness(self, closure: Callable[[], Tensor]) -> Sharpness:
-        """Measure the largest curvature that the first optimizer's steps see, and the limit at its learning rate.
-
-        It takes some tens of backward passes, and leaves the run as it is.
-
-        Args:
-            closure: Returns the loss of a batch at the present weights, with its graph; larger batches are better.
-
-        Returns:
-            A :class:`~stepsize.monitor.Sharpness`; its value is also saved as the signal ``sharpness``.
-
-        Raises:
-            InputError: If the loss does not depend on the parameters, or cannot be differentiated twice.
-        """
-        seen = measure_sharpness(self._models, self._optimizers[0], closure)
-        self.record.add("sharpness", max(0, self.record.step - 1), seen.value)
-        return seen
 
     def be_prompt(self) -> None:
         """Record numbers at each update if that needs no synchronization, as a guard requires."""
@@ -536,8 +517,6 @@ class Watch:
         if reading is not None:
             for name, value in zip(("straightness", "distance"), reading, strict=True):
                 self.record.add(name, step, value)
-            if not math.isnan(settled := equilibrium(self._optimizers[0])):
-                self.record.add("equilibrium", step, settled)
 
     def _probe(self, step: int, closure: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, if the weights before it were kept."""

@@ -37,13 +37,13 @@ Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 _PANELS = {
     "loss": ("loss", "val_loss"),
     "learning rate": ("lr/0", "lr/1", "lr/2"),
-    "update / weight": ("update_ratio", "equilibrium"),
+    "update / weight": ("update_ratio",),
     "cosine of successive gradients": ("cosine",),
     "gradient norm": ("grad_norm",),
     "critical learning rate / learning rate": ("headroom",),
     "gradient norm after / before clipping": ("clipped",),
 }
-_NAMES = {"loss": "training", "val_loss": "validation", "update_ratio": "measured"}
+_NAMES = {"loss": "training", "val_loss": "validation"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 
