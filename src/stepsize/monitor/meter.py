@@ -27,27 +27,16 @@ _LAYERS = 8  # steps between two measurements of single layers
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The numbers of one update.
-
-    Attributes:
-        step: Step of the watched run.
-        loss: Reported loss, or None.
-        rates: Learning rate that each group of the optimizer used.
-        products: Those of :meth:`Sketch.take` per layer group, of gradients before clipping; None if not measured.
-        clipped: Gradient norm after clipping over that before; 1 without clipping, NaN if unknown.
-        gradient_before: |g'|², of the whole gradient at the last update.
-        first: Whether the update before was not measured: products with it mean nothing.
-        skipped: Whether the gradient scaler made a fused optimizer leave the weights as they were.
-    """
+    """The numbers of one update."""
 
     step: int
     loss: float | None
-    rates: tuple[float, ...]
-    products: NDArray[np.float64] | None = None
-    clipped: float = math.nan
-    gradient_before: float = math.nan
-    first: bool = True
-    skipped: bool = False
+    rates: tuple[float, ...]  # of each group
+    products: NDArray[np.float64] | None = None  # of Sketch.take per layer group, of gradients before clipping
+    clipped: float = math.nan  # gradient norm after clipping over that before
+    gradient_before: float = math.nan  # |g'|², of the whole gradient at the last update
+    first: bool = True  # whether the update before was not measured: products with it mean nothing
+    skipped: bool = False  # whether the gradient scaler made a fused optimizer leave the weights as they were
 
     def write(self, record: Record, layout: Layout, offset: int) -> None:
         """Add the signals to a record, except the loss; ``offset`` counts the groups of the optimizers before."""

@@ -57,9 +57,7 @@ def _headroom(found: Critical) -> float:
 
 
 @contextmanager
-def undisturbed_models(
-    models: Sequence[nn.Module], closure: Callable[[], Tensor]
-) -> Iterator[Callable[[], Tensor]]:
+def undisturbed_models(models: Sequence[nn.Module], closure: Callable[[], Tensor]) -> Iterator[Callable[[], Tensor]]:
     """Yield ``closure`` without gradients and with the same randomness at each call; the models are restored after."""
     snapshot, randomness = Snapshot(modules=models), RngState.take()
 

@@ -41,19 +41,12 @@ _NOISE = (1e-4, 10.0)
 
 @dataclass(frozen=True)
 class NeighborVote:
-    """The outcome of similar reference runs, weighted by their similarity.
+    """The outcome of similar reference runs, weighted by their similarity."""
 
-    Attributes:
-        shares: Vote for too low, fine and too high; the sum is one.
-        factor: Multiplier of the learning rate that the strongest side's runs needed, the median of the vote.
-        between: Multiples of their learning rate between which the best one was, for four out of five of the vote.
-        distance: Distance of the nearest run, in widths of all of them.
-    """
-
-    shares: tuple[float, float, float]
-    factor: float
-    between: tuple[float, float]
-    distance: float
+    shares: tuple[float, float, float]  # vote for too low, fine and too high; the sum is one
+    factor: float  # multiplier of the learning rate that the strongest side's runs needed, the median of the vote
+    between: tuple[float, float]  # multiples between which the best rate was, for four out of five of the vote
+    distance: float  # of the nearest run, in widths of all of them
 
 
 def features_of(record: Record) -> dict[str, float] | None:

@@ -127,7 +127,7 @@ def test_snapshots_are_bounded() -> None:
             torch.autograd.backward(loss)
             optimizer.step()
             guarding.step(loss)
-            sizes.append(guarding.nbytes)
+            sizes.append(sum(one.snapshot.nbytes for one in guarding._buffer._saved))
     assert max(sizes[20:]) == min(sizes[20:])
     assert len(guarding._buffer) == 2
 
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_another_training_changes_nothing(tmp_path: Path) -> Non
     other = nn.Linear(5, 1)
     before = digest(dict(other.state_dict()))
     guarding = guard(other, torch.optim.SGD(other.parameters(), lr=0.05), checkpoint=path)
-    with guarding, pytest.raises(InputError, match="checkpoint must be of this model, but weight differs"):
+    with guarding, pytest.raises(InputError, match=r"cannot be loaded: .*size mismatch for weight"):
         guarding.resume()
     assert digest(dict(other.state_dict())) == before
 

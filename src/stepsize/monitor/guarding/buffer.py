@@ -35,11 +35,6 @@ class SnapshotBuffer:
         return len(self._saved)
 
     @property
-    def nbytes(self) -> int:
-        """Memory of the copies in bytes."""
-        return sum(saved.snapshot.nbytes for saved in self._saved)
-
-    @property
     def oldest(self) -> SavedState:
         """The oldest state."""
         return self._saved[0]

@@ -239,11 +239,6 @@ class Guard:
         """Number of the next batch, as drawn from the source."""
         return 0 if self._batches is None else self._batches.position
 
-    @property
-    def nbytes(self) -> int:
-        """Host memory of the snapshots in bytes."""
-        return self._buffer.nbytes
-
     def report(self) -> Report:
         """Return everything that is known so far."""
         return self.watching.report()
@@ -312,8 +307,9 @@ class Guard:
         """Continue from the checkpoint, before ``batches``; return whether there was one."""
         if self._checkpoint is None or not self._checkpoint.exists():
             return False
-        held = load(self._checkpoint, self._models, self._optimizers, [*self._others, *self._schedule])
-        self._go_on(held)
+        others = [*self._others, *self._schedule]
+        before = Snapshot(modules=self._models, optimizers=self._optimizers, others=others, spill=True)
+        self._go_on(load(self._checkpoint, [*self._models, *self._optimizers, *others], before))
         self.watching.record.step = self.step_number
         return True
 
@@ -379,7 +375,7 @@ class Guard:
             self._batches.forget(self._buffer.oldest.position)
         if write and self._checkpoint is not None:
             others = self._others if self._policy.replays else [*self._others, *self._schedule]
-            save(self._checkpoint, self._models, self._optimizers, others, self._progress())
+            save(self._checkpoint, [*self._models, *self._optimizers, *others], self._progress())
 
     def _act(self, fault: Fault) -> None:
         self._since = self.watching.record.step

@@ -10,65 +10,38 @@ Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong.
+    """What went wrong."""
 
-    Attributes:
-        step: Step at which it was detected, from 0.
-        batch: Number of the batch, as drawn from the source.
-        reason: Sentence without a full stop.
-        excess: Learning rate in use over the expected one, if that is the fault; else 1.
-        lasting: Whether it persists for many steps, so that no single batch is the cause.
-        width: Number of batches of the update; ``batch`` is the last of them.
-    """
-
-    step: int
-    batch: int
-    reason: str
-    excess: float = 1.0
-    lasting: bool = False
-    width: int = 1
+    step: int  # at which it was detected, from 0
+    batch: int  # number of the batch, as drawn from the source
+    reason: str  # without a full stop
+    excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
+    lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
+    width: int = 1  # number of batches of the update; ``batch`` is the last of them
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How a guard acts.
+    """How a guard acts."""
 
-    Attributes:
-        cut: Multiplier of the learning rate, in (0, 1).
-        rewarm: Number of steps over which a learning rate that was cut for a replay recovers.
-        retries: Number of actions without ``settled`` good steps after which it stops.
-        settled: Number of good steps that close an incident.
-        skip: Whether batches that cause a fault are left out; if not, the learning rate stays cut.
-        replays: Whether batches can be drawn again; if not, training continues with those that follow.
-    """
-
-    cut: float
-    rewarm: int
-    retries: int
-    settled: int
-    skip: bool = True
-    replays: bool = True
+    cut: float  # multiplier of the learning rate, in (0, 1)
+    rewarm: int  # steps over which a learning rate that was cut for a replay recovers
+    retries: int  # actions in one incident after which it stops
+    settled: int  # good steps that close an incident
+    skip: bool = True  # whether batches that cause a fault are left out; if not, the learning rate stays cut
+    replays: bool = True  # whether batches can be drawn again; if not, training continues with those that follow
 
 
 @dataclass(frozen=True)
 class State:
-    """What a guard remembers.
+    """What a guard remembers."""
 
-    Attributes:
-        level: Lasting multiplier of the learning rate.
-        low_from: Step from which a replay runs at the cut learning rate; None outside of one.
-        low_until: Step at which the learning rate begins to recover.
-        incident: Fault of the open incident, or None.
-        actions: Number of actions in it.
-        capped: Whether the learning rate can no longer exceed that of the good steps.
-    """
-
-    level: float = 1.0
-    low_from: int | None = None
-    low_until: int = 0
-    incident: Fault | None = None
-    actions: int = 0
-    capped: bool = False
+    level: float = 1.0  # lasting multiplier of the learning rate
+    low_from: int | None = None  # step from which a replay runs at the cut learning rate
+    low_until: int = 0  # step at which the learning rate begins to recover
+    incident: Fault | None = None  # fault of the open incident
+    actions: int = 0  # in it
+    capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
 
 
 @dataclass(frozen=True)
