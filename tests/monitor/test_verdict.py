@@ -22,8 +22,9 @@ def test_the_text_gives_the_median_and_the_suggestion_is_bounded() -> None:
     found = NeighborVote((0.97, 0.02, 0.01), factor=46.5, between=(4.6, 100.0), distance=0.1)
     verdict = _verdict(found, _features(distance=-2.0), Record(Facts(steps=400)))
     assert str(verdict).startswith(
-        "Too low. 97% of the vote of similar reference runs says so, by a median factor of 46.5. For four out of five "
-        "of them the best learning rate was 4.6 to 100 times the one used. Compared by: straightness"
+        "Too low. Similar reference runs ended better at a higher learning rate, by a median factor of 46.5 (97% of "
+        "their vote). For four out of five of them the best learning rate was 4.6 to 100 times the one used. Compared "
+        "by: straightness"
     )
     assert verdict.factor == 20.0
 

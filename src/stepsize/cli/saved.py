@@ -93,4 +93,4 @@ def steps_text(head: RunSummary) -> str:
     """Return how many steps were made, and of how many; a guard that rolls back makes more than planned."""
     if head.planned is None:
         return f"{head.steps:,}"
-    return f"{head.steps:,} {'of' if head.steps <= head.planned else 'for'} {head.planned:,}"
+    return f"{head.steps:,} {'of' if head.steps <= head.planned else 'made for'} {head.planned:,}"

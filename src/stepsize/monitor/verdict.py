@@ -116,7 +116,7 @@ def _verdict(found: NeighborVote, features: Mapping[str, float], record: Record)
     place = int(np.argmax(found.shares))
     side: RateCode = _SIDES[place]
     share = found.shares[place]
-    horizon = "" if record.facts.steps else f" (for a run of {4 * record.step:,} steps)"
+    horizon = "" if record.facts.steps else f", for a run of {4 * record.step:,} steps"
     least, most = (number_text(round(one, 2 if one < 1 else 1)) for one in found.between)
     best = f"For four out of five of them the best learning rate was {least} to {most} times the one used."
     evidence = f"{best} {_compared_by(features)}"
@@ -124,10 +124,15 @@ def _verdict(found: NeighborVote, features: Mapping[str, float], record: Record)
         shares = ", ".join(f"{one:.0%} {name}" for one, name in zip(found.shares, _SIDES, strict=True))
         reason = f"The vote of similar reference runs is not clear: {shares}{horizon}. {evidence}"
         return RateVerdict("inconclusive", share, side, None, reason, found.between, features)
-    factor = None if side == "fine" else float(np.clip(found.factor, *_SUGGESTED))
-    off = number_text(round(max(found.factor, 1 / found.factor), 1))
-    by = "" if factor is None else f", by a median factor of {off}"
-    reason = f"{share:.0%} of the vote of similar reference runs says so{by}{horizon}. {evidence}"
+    if side == "fine":
+        factor, claim = None, "did best at about this learning rate"
+    else:
+        factor = float(np.clip(found.factor, *_SUGGESTED))
+        off = number_text(round(max(found.factor, 1 / found.factor), 1))
+        claim = (
+            f"ended better at a {'higher' if side == 'too low' else 'lower'} learning rate, by a median factor of {off}"
+        )
+    reason = f"Similar reference runs {claim} ({share:.0%} of their vote{horizon}). {evidence}"
     return RateVerdict(side, share, side, factor, reason, found.between, features)
 
 

@@ -36,7 +36,7 @@ def test_without_skipping_the_same_batch_again_cuts_the_rate() -> None:
     _, state = decide(policy, State(), _fault(30), 20)
     act, state = decide(policy, state, _fault(30), 20)
     assert (act.kind, act.skipped) == ("cut", ())
-    assert act.why == "the loss is not finite, again at the same batch"
+    assert act.why == "the loss is not finite, again at the same batch: the learning rate is cut to 0.5×"
     assert multiplier(policy, state, 500) == 0.5
 
 

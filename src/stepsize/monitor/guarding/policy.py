@@ -74,14 +74,16 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
         return Decision("cap", why), replace(state, capped=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
-        why = f"{fault.reason}, and that persists: caused by the learning rate"
-        return Decision("cut", why), replace(state, level=state.level * policy.cut**2, low_from=None)
+        level = state.level * policy.cut**2
+        why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
+        return Decision("cut", why), replace(state, level=level, low_from=None)
     again = last is not None and state.actions > 1
-    elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate"
+    level = state.level * policy.cut
+    elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
         low = replace(state, low_from=fault.step + 1, low_until=fault.step + 1)
         if again:
-            return Decision("cut", elsewhere), replace(low, level=state.level * policy.cut, low_from=None)
+            return Decision("cut", elsewhere), replace(low, level=level, low_from=None)
         why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
         return Decision("rollback", why), low
     low = replace(state, low_from=back_to, low_until=fault.step + 1)
@@ -94,8 +96,8 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
         return Decision("skip", why, batches), replace(low, low_from=None)
-    why = f"{fault.reason}, again at the same batch" if same else elsewhere
-    return Decision("cut", why), replace(low, level=state.level * policy.cut, low_from=None)
+    why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
+    return Decision("cut", why), replace(low, level=level, low_from=None)
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:

@@ -15,7 +15,7 @@ def _check(code: Literal["too high", "too low"], record: Record) -> Seen | None:
     if verdict.code != code or verdict.factor is None:
         return None
     evidence: dict[str, float | str] = {**verdict.signals, "confidence": verdict.confidence, "lr": record.peak_lr}
-    message = f"The learning rate is {code}. {verdict.reason}"
+    message = f"The learning rate is {code}. {verdict.reason.partition(' Compared by:')[0]}"  # the rest is evidence
     return Seen(message, evidence, f"{advice(verdict.factor)}.", verdict.factor)
 
 
