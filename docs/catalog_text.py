@@ -11,9 +11,9 @@ from docs.docstring_text import linked, read, sections_text
 
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.adaptive import RULES
-from stepsize.study.crew import WORKERS
 from stepsize.study.rungs import RUNGS
 from stepsize.study.samplers import SAMPLERS
+from stepsize.study.workers import WORKERS
 from stepsize.tasks import TASKS
 from stepsize.views import number_text
 
@@ -27,24 +27,21 @@ def optimizers_page() -> str:
             number_text(entry.default_lr) + (" (a factor)" if entry.lr_free else ""),
             "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}".join(number_text(end) for end in entry.lr_range),
             _momentum(entry),
-            f"{entry.memory:g}",
-            ", ".join(sorted(entry.needs)) or "–",
             entry.package,
         )
         for name, entry in OPTIMIZERS.items()
     ]
-    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "memory", "asks for", "package")
+    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "package")
     sources = [(f"`{name}`", entry.source or "–", entry.range_source) for name, entry in OPTIMIZERS.items()]
     return _page(
         f"""# Optimizers
 
 {len(OPTIMIZERS)} optimizers are known by name, for `Task(optimizer=…)`, `--optimizer`, `compare` and `sweep`. All rates
-are absolute. An optimizer that estimates the rate by itself takes a factor of its estimate in place of a rate. Those of
+are absolute. For an optimizer that estimates the rate itself, it is a factor of that estimate. Those of
 other packages come with `pip install "stepsize[optimizers]"`. Any `f(params, lr)` does as well.
 
 *Momentum*: heavy-ball, where a steady gradient moves a weight by lr / (1 − m) an update, or averaged, where it moves it
-by lr. *Memory*: numbers of state for each weight. *Asks for*: what its `step` or its evaluation needs; a `Task`
-gives it.""",
+by lr.""",
         _table(header, rows),
         "## Where they come from",
         _table(("name", "source", "range of rates from"), sources),
@@ -63,9 +60,9 @@ def rules_page() -> str:
     return _page(
         f"""# Adaptive rules
 
-{len(RULES)} rules let the rate adapt by itself around any optimizer: `stepsize.adapt(optimizer, "NAME", **options)`, or
-`stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How far each goes, and where each fails, is measured in
-[Benchmarks](../benchmarks.md#rates-that-adapt-by-themselves-from-a-bad-start).""",
+{len(RULES)} rules adapt the learning rate of any optimizer during training: `stepsize.adapt(optimizer, "NAME",
+**options)`, or `stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How far each goes, and where each fails, is
+measured in [Benchmarks](../benchmarks.md#rates-that-adapt-by-themselves-from-a-bad-start).""",
         _table(("name", "rule", "options"), rows),
         *(_class_section(one) for one in classes),
     )
@@ -95,12 +92,12 @@ def tasks_page() -> str:
             f"{entry.steps:,}",
             str(entry.batch_size),
             f"`{entry.optimizer}`",
-            "yes" if entry.needs_data else "no",
+            "yes" if entry.files else "no",
             entry.source,
         )
         for name, entry in TASKS.items()
     ]
-    without = sum(not entry.needs_data for entry in TASKS.values())
+    without = sum(not entry.files for entry in TASKS.values())
     return _page(
         f"""# Tasks
 

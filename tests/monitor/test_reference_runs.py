@@ -130,7 +130,7 @@ def test_a_verdict_is_given_from_a_fifth_of_the_steps_to_a_third() -> None:
     reasons = {made: judge_rate(_record(made=made)).reason for made in (79, 100, 150)}
     assert reasons[79] == "Too early: the learning rate is evaluated after 20% of the steps."
     assert reasons[150] == "Too late: the learning rate is evaluated until 35% of the steps."
-    assert "similar reference runs" in reasons[100]
+    assert "imilar reference runs" in reasons[100]
 
 
 def test_nothing_is_told_of_what_looks_like_nothing_on_record() -> None:

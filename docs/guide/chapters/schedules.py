@@ -150,7 +150,7 @@ def _drop(effort: Effort) -> tuple[Mean, Mean, Any]:
             small_task("diabetes", "momentum", steps=steps, schedule=schedule, **_batches("diabetes")),
             (3 * constant,),
             effort.judging,
-            marks=marks,
+            evals=marks,
         )
         for name, schedule in (("constant", "constant"), ("a tenth from the middle on", "step every=50% gamma=0.1"))
     }

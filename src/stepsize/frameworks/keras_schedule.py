@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from stepsize.checks import check_whole
 from stepsize.errors import InputError, MissingExtraError
 from stepsize.frameworks.table import rate_table
 from stepsize.schedules import from_json
@@ -47,8 +48,7 @@ def to_keras(schedule: Schedule, lr: float, steps: int | None = None, *, accumul
         ```
     """
     rate_table(schedule, lr, steps)  # errors are raised before Keras is loaded, which takes a while
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise InputError("accumulate", accumulate, "must be a whole number of micro-batches, at least 1")
+    check_whole("accumulate", accumulate, unit="micro-batches")
     return keras_schedule()(schedule, lr, steps, accumulate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepsize.checks import check_whole
 from stepsize.errors import InputError
 from stepsize.schedules import Peaks, Schedule
 from stepsize.schedules.shapes import Array
@@ -21,8 +22,8 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
         remedy = "Of a Course take .rate; wrap a function with stepsize.schedules.function"
         raise InputError("schedule", given, "must be a Schedule", remedy)
     peak = Peaks(lr).lr
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise InputError("steps", steps, "must be a whole number of updates, at least 1")
+    if steps is not None:
+        check_whole("steps", steps, unit="updates")
     count = schedule.length if steps is None else steps
     if count is None:
         raise InputError("steps", None, "must be given for a schedule without an end")

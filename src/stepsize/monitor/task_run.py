@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stepsize.checks import check_lr
 from stepsize.monitor.guarding.guard import Guard, guard
 from stepsize.monitor.guarding.journal import GuardAction
 from stepsize.monitor.report import Report
 from stepsize.monitor.watching import Watch, watch
 from stepsize.training.batches import Stream, to_device
 from stepsize.training.border import undisturbed
-from stepsize.training.calling import judged
+from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
-from stepsize.training.loop import check_lr
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
@@ -186,7 +186,7 @@ class _Watched:
     def _evaluate(self, step: int) -> float | None:
         if self._task.val is None:
             return None
-        with judged(self._stepper.optimizer):
+        with at_evaluation_weights(self._stepper.optimizer):
             seen = evaluate(self._task, self._stepper.model, step=step).evaluation
         if math.isfinite(seen.loss):
             self._evaluations.append(seen)
@@ -209,4 +209,4 @@ class _Watched:
             initial=self._initial,
             model=self._stepper.model,
         )
-        return run.judged_by(self._task.judge, maximize=self._task.maximize)
+        return run.with_objective(self._task.objective, maximize=self._task.maximize)

@@ -129,9 +129,8 @@ def _verdict(found: NeighborVote, features: Mapping[str, float], record: Record)
     else:
         factor = float(np.clip(found.factor, *_SUGGESTED))
         off = number_text(round(max(found.factor, 1 / found.factor), 1))
-        claim = (
-            f"ended better at a {'higher' if side == 'too low' else 'lower'} learning rate, by a median factor of {off}"
-        )
+        direction = "higher" if side == "too low" else "lower"
+        claim = f"ended better at a {direction} learning rate, by a median factor of {off}"
     reason = f"Similar reference runs {claim} ({share:.0%} of their vote{horizon}). {evidence}"
     return RateVerdict(side, share, side, factor, reason, found.between, features)
 

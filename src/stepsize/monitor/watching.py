@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepsize.checks import check_whole
 from stepsize.errors import InputError
 from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
 from stepsize.monitor.budget import Budget
@@ -104,8 +105,8 @@ def watch(
     """
     models, optimizers = as_models(model), bare_optimizers("optimizer", optimizer)
     for argument, value in (("steps", steps), ("validate_every", validate_every)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(argument, value, "must be a whole number, at least 1")
+        if value is not None:
+            check_whole(argument, value)
     if validate is not None and not callable(validate):
         raise InputError("validate", validate, "must be callable, and return the validation loss")
     check_owned(models, optimizers)

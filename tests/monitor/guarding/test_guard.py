@@ -183,7 +183,7 @@ def test_bad_arguments() -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     for changes, message in (
-        ({"cut": 1.5}, "cut must lie between 0 and 1; got 1.5"),
+        ({"cut": 1.5}, "cut must be a finite number, above 0, below 1; got 1.5"),
         ({"keep": 1}, "keep must be a whole number, at least 2; got 1"),
     ):
         with pytest.raises(InputError, match=message):

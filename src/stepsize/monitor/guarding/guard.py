@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepsize.checks import check_number, check_whole
 from stepsize.errors import InputError
 from stepsize.monitor.attached import as_models
 from stepsize.monitor.finding import Finding
@@ -121,10 +122,9 @@ def guard(
         (['replay'], True)
     """
     for what, value, least in (("every", every, 1), ("keep", keep, 2), ("rewarm", rewarm, 0), ("retries", retries, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(what, value, f"must be a whole number, at least {least}")
-    if not 0 < cut < 1:
-        raise InputError("cut", cut, "must lie between 0 and 1")
+        if value is not None:
+            check_whole(what, value, least)
+    check_number("cut", cut, above=0, below=1)
     models, optimizers = as_models(model), bare_optimizers("optimizer", optimizer)
     watching = watch(
         models,
@@ -308,7 +308,7 @@ class Guard:
         if self._checkpoint is None or not self._checkpoint.exists():
             return False
         others = [*self._others, *self._schedule]
-        before = Snapshot(modules=self._models, optimizers=self._optimizers, others=others, spill=True)
+        before = Snapshot(modules=self._models, optimizers=self._optimizers, others=others, offload=True)
         self._go_on(load(self._checkpoint, [*self._models, *self._optimizers, *others], before))
         self.watching.record.step = self.step_number
         return True
@@ -359,7 +359,7 @@ class Guard:
         self.watching.note_actions(self._journal.entries, stopped=self.stopped is not None)
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, spill=True)
+        return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, offload=True)
 
     def _save(self, *, write: bool = True) -> None:
         if len(self._buffer) and self._state.incident is not None:
