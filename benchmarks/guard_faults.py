@@ -151,10 +151,7 @@ def _attempt(
             train_on(rows, number)
     else:
         checkpoint = None if folder is None else folder / "guard.pt"
-        journal = None if folder is None else folder / "acts.json"
-        with stepsize.guard(
-            net, optimizer, schedule=bound, steps=_STEPS, checkpoint=checkpoint, journal=journal
-        ) as guarding:
+        with stepsize.guard(net, optimizer, schedule=bound, steps=_STEPS, checkpoint=checkpoint) as guarding:
             guarding.resume()
             if fault == "killed while going back":
                 _kill_in_the_middle(guarding)

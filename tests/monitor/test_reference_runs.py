@@ -11,7 +11,7 @@ from benchmarks.combos import HELD_OUT
 
 from stepsize.monitor.record import Facts, Record
 from stepsize.monitor.reference_runs import FEATURES, REFERENCE_FILE, SIDES, VALIDATION, features_of, vote
-from stepsize.monitor.verdict import judge_rate
+from stepsize.monitor.verdict import rate_verdict
 
 ROWS = json.loads(REFERENCE_FILE.read_text())["rows"]
 
@@ -81,7 +81,7 @@ def test_without_the_way_of_the_weights_there_is_no_verdict() -> None:
     record = _record()
     del record.traces["straightness"]
     assert features_of(record) is None
-    assert judge_rate(record).reason == "No weight trajectory: a log does not contain it."
+    assert rate_verdict(record).reason == "No weight trajectory: a log does not contain it."
 
 
 @pytest.mark.parametrize("names", [FEATURES, (*FEATURES, VALIDATION)])
@@ -127,7 +127,7 @@ def test_rates_far_too_low_are_recognised_with_their_task_left_out() -> None:
 
 
 def test_a_verdict_is_given_from_a_fifth_of_the_steps_to_a_third() -> None:
-    reasons = {made: judge_rate(_record(made=made)).reason for made in (79, 100, 150)}
+    reasons = {made: rate_verdict(_record(made=made)).reason for made in (79, 100, 150)}
     assert reasons[79] == "Too early: the learning rate is evaluated after 20% of the steps."
     assert reasons[150] == "Too late: the learning rate is evaluated until 35% of the steps."
     assert "imilar reference runs" in reasons[100]
@@ -137,6 +137,6 @@ def test_nothing_is_told_of_what_looks_like_nothing_on_record() -> None:
     record = _record()
     record.add("straightness", 99, -1.0)
     record.add("distance", 99, 1e-9)
-    verdict = judge_rate(record)
+    verdict = rate_verdict(record)
     assert verdict.code == "inconclusive"
     assert verdict.reason.startswith("No reference run is similar to this one")

@@ -36,7 +36,6 @@ class Options(WatchOptions, total=False):
     rewarm: int | None
     retries: int
     dry_run: bool
-    journal: str | Path | None
     checkpoint: str | Path | None
 
 

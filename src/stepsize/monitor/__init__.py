@@ -2,9 +2,9 @@
 
 from stepsize.monitor.finding import Finding as Finding
 from stepsize.monitor.finding import Rule as Rule
+from stepsize.monitor.guarding.action import GuardAction as GuardAction
 from stepsize.monitor.guarding.guard import Guard as Guard
 from stepsize.monitor.guarding.guard import guard as guard
-from stepsize.monitor.guarding.journal import GuardAction as GuardAction
 from stepsize.monitor.logs.diagnose import diagnose as diagnose
 from stepsize.monitor.record import Facts as Facts
 from stepsize.monitor.record import Record as Record

@@ -22,7 +22,7 @@ from stepsize.monitor.trace import Blocks
 
 if TYPE_CHECKING:
     from stepsize.monitor.finding import Finding
-    from stepsize.monitor.guarding.journal import GuardAction
+    from stepsize.monitor.guarding.action import GuardAction
     from stepsize.monitor.record import Facts, Point, Record
     from stepsize.monitor.verdict import RateVerdict
     from stepsize.store import Store, Writer

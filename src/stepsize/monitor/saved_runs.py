@@ -8,7 +8,7 @@ from typing import Any
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.monitor.finding import Finding
-from stepsize.monitor.guarding.journal import GuardAction
+from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.recorder import BLOCKS, KIND
 from stepsize.monitor.report import Report
 from stepsize.monitor.trace import Blocks

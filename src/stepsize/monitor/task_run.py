@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from stepsize.checks import check_lr
+from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.guard import Guard, guard
-from stepsize.monitor.guarding.journal import GuardAction
 from stepsize.monitor.report import Report
 from stepsize.monitor.watching import Watch, watch
 from stepsize.training.batches import Stream, to_device

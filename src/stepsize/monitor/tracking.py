@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
 from stepsize.monitor.rules.catalog import RULES
-from stepsize.monitor.verdict import RateVerdict, judge_rate
+from stepsize.monitor.verdict import RateVerdict, rate_verdict
 
 _LOG = logging.getLogger("stepsize")
 _CHECKS = 64  # checks of all rules over a run of known length
@@ -45,7 +45,7 @@ class FindingTracker:
 
     def verdict(self, record: Record) -> RateVerdict:
         """Return whether the learning rate is too high, too low or fine."""
-        return self._held(judge_rate(record))
+        return self._held(rate_verdict(record))
 
     def due(self, record: Record) -> bool:
         """Return whether it is time to check all rules."""
@@ -55,7 +55,7 @@ class FindingTracker:
         """Check the urgent rules, or all of them if that is ``due``; return the new findings."""
         if due:
             self._next = record.step + (max(8, record.facts.steps // _CHECKS) if record.facts.steps else _EVERY)
-            now = judge_rate(record)
+            now = rate_verdict(record)
             self._verdict = now if now.signals else self._verdict
             self.latest = self._held(now)
         new, seen = [], set()

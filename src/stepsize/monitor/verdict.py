@@ -67,7 +67,7 @@ class RateVerdict:
         return {**asdict(self), "between": None if self.between is None else list(self.between)}
 
 
-def judge_rate(record: Record) -> RateVerdict:
+def rate_verdict(record: Record) -> RateVerdict:
     """Return whether the learning rate of a run is too high, too low or fine, as far as its signals show.
 
     The run is compared with some 750 reference runs with known outcome, at learning rates from far too low to far too

@@ -22,7 +22,7 @@ from stepsize.errors import InputError
 from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
 from stepsize.monitor.budget import Budget
 from stepsize.monitor.finding import Finding
-from stepsize.monitor.guarding.journal import GuardAction
+from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.meter import Meter
 from stepsize.monitor.probe import Along, undisturbed_models
 from stepsize.monitor.record import Record
@@ -228,24 +228,15 @@ class Watch:
         began, self._aside = perf_counter(), 0.0
         measured, counted = self._meters[0].active, 1 + len(self._later)
         self._budget.begin(self.record.step, counted, sum(meter.spent for meter in self._meters))
-        try:
-            if not self._failing:
-                self._raise_troubles()
-        except Exception as error:  # noqa: BLE001
-            self._give_up(error)
-        try:
-            self._step(loss, closure, val_loss)
-        except Exception as error:  # noqa: BLE001 - watching must not break what it watches
-            self._give_up(error)
+        if not self._failing:
+            self._safely(self._raise_troubles)
+        self._safely(lambda: self._step(loss, closure, val_loss))
         self._budget.spend(perf_counter() - began - self._aside, counted, measured=measured)
 
     def report(self) -> Report:
         """Return everything that is known so far, for people and machines."""
         if not self.broken and not self._shared:  # one process must not know more than the others
-            try:
-                self._check_rules(thorough=True)
-            except Exception as error:  # noqa: BLE001
-                self._give_up(error)
+            self._safely(lambda: self._check_rules(thorough=True))
         return report_of(self.record, self._tracker)
 
     def be_prompt(self) -> None:
@@ -290,15 +281,15 @@ class Watch:
 
     def close(self) -> None:
         """Read what is left, check once more, and take the hooks off; closing twice is harmless."""
-        try:
-            self._raise_troubles()
-            self._check_rules(thorough=True)
-        except Exception as error:  # noqa: BLE001
-            self._give_up(error)
+        self._safely(self._finish)
         self._remove()
         if self._recorder is not None:
             how = "broken" if self.broken else "done" if self.record.diverged is None else "diverged"
             self._recorder.close(self._ended or how)
+
+    def _finish(self) -> None:
+        self._raise_troubles()
+        self._check_rules(thorough=True)
 
     def _count_lean(
         self, loss: Tensor | float | None, closure: Callable[[], Tensor] | None, val_loss: float | None
@@ -362,7 +353,8 @@ class Watch:
             return first.pending()
         shares = self._shares()
         step = self._count(self._update_loss())
-        self._observe(step, closure, val_loss)
+        if not self._failing:  # an error here must not keep other processes waiting
+            self._safely(lambda: self._observe(step, closure, val_loss))
         if not shares:
             if self._read(wait=False):
                 self._check_often()
@@ -417,25 +409,20 @@ class Watch:
         return step
 
     def _observe(self, step: int, closure: Callable[[], Tensor] | None, val_loss: float | None) -> None:
-        """Measure what surrounds an update; an error here must not keep other processes waiting."""
-        if self._failing:
-            return
-        try:
-            for meter in self._meters:
-                self._budget.spent += meter.spent
-                meter.spent = 0.0
-            self._scheduler.note(self._meters[0].updates)
-            self._trajectory.note(step + 1)
-            estimate = self._optimizers[0].param_groups[0].get("d") if self.record.facts.learning_rate_free else None
-            if isinstance(estimate, int | float):
-                self.record.add("estimate", step, float(estimate))
-            self._probe(step, closure)
-            if val_loss is not None:
-                self._add_val_loss(step, float(val_loss))
-            elif self._validate is not None and (step + 1) % self._validate_every == 0:
-                self._add_val_loss(step, self._validated(self._validate))
-        except Exception as error:  # noqa: BLE001
-            self._give_up(error)
+        """Measure what surrounds an update."""
+        for meter in self._meters:
+            self._budget.spent += meter.spent
+            meter.spent = 0.0
+        self._scheduler.note(self._meters[0].updates)
+        self._trajectory.note(step + 1)
+        estimate = self._optimizers[0].param_groups[0].get("d") if self.record.facts.learning_rate_free else None
+        if isinstance(estimate, int | float):
+            self.record.add("estimate", step, float(estimate))
+        self._probe(step, closure)
+        if val_loss is not None:
+            self._add_val_loss(step, float(val_loss))
+        elif self._validate is not None and (step + 1) % self._validate_every == 0:
+            self._add_val_loss(step, self._validated(self._validate))
 
     def _validated(self, validate: Callable[[], Tensor | float]) -> float:
         began = perf_counter()
@@ -573,6 +560,13 @@ class Watch:
         if self._untold is not None:
             self._untold.remove()
             self._untold = None
+
+    def _safely(self, do: Callable[[], object]) -> None:
+        """Do something; an error ends the watching, and not what is watched."""
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         if self.broken or self._failing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -18,13 +18,13 @@ from stepsize.checks import check_number, check_whole
 from stepsize.errors import InputError
 from stepsize.monitor.attached import as_models
 from stepsize.monitor.finding import Finding
+from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.batches import Replayable
 from stepsize.monitor.guarding.buffer import SnapshotBuffer
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import find_fault, nothing_learned
-from stepsize.monitor.guarding.journal import GuardAction, Journal
-from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier
+from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
 from stepsize.monitor.guarding.rates import RateLimiter
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
@@ -52,7 +52,6 @@ def guard(
     retries: int = 5,
     skip: bool = True,
     dry_run: bool = False,
-    journal: str | Path | None = None,
     checkpoint: str | Path | None = None,
     validate: Callable[[], Tensor | float] | None = None,
     validate_every: int | None = None,
@@ -89,7 +88,6 @@ def guard(
         retries: Number of actions in one incident before it stops.
         skip: Whether batches that cause a fault are left out; if not, the learning rate stays cut.
         dry_run: Whether it only logs what it would do.
-        journal: JSON file of all actions.
         checkpoint: File to which each snapshot is also written, whole or not at all; :meth:`Guard.resume` reads it.
         validate: Returns the validation loss, as for :func:`stepsize.watch`.
         validate_every: Steps between two calls of ``validate``, as for :func:`stepsize.watch`.
@@ -152,7 +150,6 @@ def guard(
         every=between,
         keep=keep,
         dry_run=dry_run,
-        journal=None if journal is None else Path(journal),
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
 
@@ -180,7 +177,6 @@ class Guard:
         every: int,
         keep: int,
         dry_run: bool,
-        journal: Path | None,
         checkpoint: Path | None,
     ) -> None:
         self.watching = watching
@@ -191,7 +187,7 @@ class Guard:
         self._schedule = [schedule] if hasattr(schedule, "load_state_dict") else []
         self._policy, self._state = policy, State()
         self._steps, self._every, self._dry = steps, every, dry_run
-        self._journal = Journal(journal, self._note_actions)
+        self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
         self._buffer = SnapshotBuffer(self._snapshot, keep)
         self._rates = RateLimiter(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
@@ -222,7 +218,7 @@ class Guard:
     @property
     def actions(self) -> tuple[GuardAction, ...]:
         """Actions so far, in order."""
-        return tuple(self._journal.entries)
+        return tuple(self._actions)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -315,7 +311,7 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state as plain values, for the checkpoint of a trainer."""
-        return {"watch": self.watching.state_dict(), **self._progress(), "actions": self._journal.to_json()}
+        return {"watch": self.watching.state_dict(), **self._progress()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
@@ -326,17 +322,18 @@ class Guard:
         if not {"watch", "step", "position", "level", "actions"} <= set(state):
             raise InputError("state", sorted(state), "must be what the state_dict of a guard returned")
         self.watching.load_state_dict(state["watch"])
-        self._journal.load(state["actions"])
         self._go_on(state)
         self._since = self.watching.record.step
         self._save()
 
     def _progress(self) -> dict[str, Any]:
-        return {"step": self.step_number, "position": self.position, "level": self._state.level}
+        actions = [asdict(one) for one in self._actions]
+        return {"step": self.step_number, "position": self.position, "level": self._state.level, "actions": actions}
 
     def _go_on(self, progress: Mapping[str, Any]) -> None:
         self.step_number, self._resumed = int(progress["step"]), int(progress["position"])
         self._state = State(level=float(progress["level"]))
+        self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
         self._forget_states()
 
     def _forget_states(self) -> None:
@@ -356,7 +353,7 @@ class Guard:
         self.__exit__(None, None, None)
 
     def _note_actions(self) -> None:
-        self.watching.note_actions(self._journal.entries, stopped=self.stopped is not None)
+        self.watching.note_actions(self._actions, stopped=self.stopped is not None)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, offload=True)
@@ -383,11 +380,7 @@ class Guard:
             return self._stop(fault, "there is no state to restore: it failed before the first update")
         if self._dry:
             decision, _ = decide(self._policy, State(), fault, fault.step)
-            why = decision.why
-            entry = GuardAction(
-                decision.kind, fault.step, None, self._state.level, None, decision.skipped, why, done=False
-            )
-            return self._journal.add(entry)
+            return self._log(decision, fault.step, None, self._state, done=False)
         incident = self._state.incident or fault
         latest = min(fault.step, incident.step) - 2
         decision, _ = decide(self._policy, self._state, fault, latest)
@@ -396,12 +389,6 @@ class Guard:
         saved = self._buffer.before(latest)
         self._rolled_back_to = saved.step
         decision, state = decide(self._policy, self._state, fault, saved.step)
-        low = state.low_until if state.low_from is not None else None
-        entry = GuardAction(
-            decision.kind, fault.step, saved.step, state.level, low, decision.skipped, decision.why, done=False
-        )
-        self._journal.add(entry)
-        _LOG.warning("stepsize.guard: %s", entry)
         self._restore(saved.snapshot)
         self._state = state
         if decision.kind == "cap":
@@ -412,10 +399,16 @@ class Guard:
             self._batches.skip(decision.skipped)
             self.step_number, self._at = saved.step, saved.position
         self.watching.roll_back(self._marks[saved.step])
-        self._journal.done()
         if decision.kind == "stop":
             self.stopped = decision.why
-        return None
+        return self._log(decision, fault.step, saved.step, state, done=True)
+
+    def _log(self, decision: Decision, step: int, back_to: int | None, state: State, *, done: bool) -> None:
+        low = state.low_until if state.low_from is not None and done else None
+        action = GuardAction(decision.kind, step, back_to, state.level, low, decision.skipped, decision.why, done)
+        self._actions.append(action)
+        _LOG.warning("stepsize.guard: %s", action)
+        self._note_actions()
 
     def _restore(self, snapshot: Snapshot) -> None:
         """Restore a state; if batches are not replayed, scheduled values and random generators continue.
@@ -451,11 +444,10 @@ class Guard:
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:
             self.stopped = f"{fault.reason}; {why}"
-            _LOG.warning("stepsize.guard: stopped at step %d: %s", fault.step, self.stopped)
-            self._journal.add(GuardAction("stop", fault.step, None, self._state.level, None, (), self.stopped, True))
+            self._log(Decision("stop", self.stopped), fault.step, None, State(level=self._state.level), done=True)
 
     def _stop_if_dead(self) -> None:
-        if self._dry or self.stopped is not None or not self._journal.entries:
+        if self._dry or self.stopped is not None or not self._actions:
             return
         progress = self.step_number / self._steps if self._steps else 1.0
         why = nothing_learned(self.watching.record, self._since, progress)

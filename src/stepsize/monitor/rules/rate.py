@@ -7,11 +7,11 @@ from typing import Literal
 
 from stepsize.monitor.finding import Rule, Seen, advice
 from stepsize.monitor.record import Record
-from stepsize.monitor.verdict import judge_rate
+from stepsize.monitor.verdict import rate_verdict
 
 
 def _check(code: Literal["too high", "too low"], record: Record) -> Seen | None:
-    verdict = judge_rate(record)
+    verdict = rate_verdict(record)
     if verdict.code != code or verdict.factor is None:
         return None
     evidence: dict[str, float | str] = {**verdict.signals, "confidence": verdict.confidence, "lr": record.peak_lr}
