@@ -109,7 +109,7 @@ def test_its_json_is_strict_and_complete() -> None:
 
 def test_what_watches_sees_every_training_once() -> None:
     seen: list[CompareProgress] = []
-    compare(make(), ["sgd", "adam"], trials=3, seeds=2, watcher=seen.append)
+    compare(make(), ["sgd", "adam"], trials=3, seeds=2, on_progress=seen.append)
     done = [progress.done for progress in seen if progress.sweep.run is not None]
     assert done == list(range(1, 11))
     assert {progress.total for progress in seen} == {10}
@@ -272,7 +272,7 @@ def test_nobody_wins_who_learned_nothing() -> None:
 def test_a_single_seed_tells_no_winner() -> None:
     told = rank_contenders([standing("a", [0.1]), standing("b", [0.9])], batch_size=None, target=0.0)
     assert told.verdict == "not distinguishable"
-    assert "a single seed does not tell noise from difference" in told.reason
+    assert "with a single seed, noise and difference cannot be separated" in told.reason
 
 
 def _run(losses: NDArray[np.float64]) -> Run:

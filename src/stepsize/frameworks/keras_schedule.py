@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from stepsize.checks import check_whole
 from stepsize.errors import InputError, MissingExtraError
 from stepsize.frameworks.table import rate_table
-from stepsize.schedules import from_json
+from stepsize.schedules import parse, write
 
 if TYPE_CHECKING:
     from stepsize.schedules import Schedule
@@ -24,12 +24,11 @@ def to_keras(schedule: Schedule, lr: float, steps: int | None = None, *, accumul
     run k times too fast. Pass ``accumulate=k``, and the schedule counts updates. It reads a table that is computed in
     float64 and rounded once to ``keras.config.floatx()``.
 
-    It is saved with a model as the JSON of the schedule. To load such a model in a new process, first call
+    It is saved with a model as the written form of the schedule. To load such a model in a new process, first call
     :func:`keras_schedule`, which registers the class with Keras.
 
     Args:
-        schedule: A schedule with resolved durations; to be saved it must not contain a function (use
-            ``.tabulated()``).
+        schedule: A resolved schedule; to be saved it must not contain a function (use ``.tabulated()``).
         lr: Peak learning rate (factor 1).
         steps: Number of updates in the table. Defaults to the schedule's length; after it the learning rate is held.
         accumulate: The optimizer's ``gradient_accumulation_steps``.
@@ -86,13 +85,13 @@ def keras_schedule() -> Callable[[Schedule, float, int | None, int], Any]:
 
         def get_config(self) -> dict[str, Any]:
             schedule, *rest = self._made_of
-            return dict(zip(_FIELDS, (schedule.to_json(), *rest), strict=True))
+            return dict(zip(_FIELDS, (write(schedule), *rest), strict=True))
 
         @classmethod
         def from_config(cls, config: Mapping[str, Any]) -> Self:
             if set(config) != set(_FIELDS):
                 raise InputError("config", sorted(config), f"must have the fields {', '.join(_FIELDS)}, and no other")
-            return cls(from_json(config["schedule"]), *(config[field] for field in _FIELDS[1:]))
+            return cls(parse(config["schedule"]), *(config[field] for field in _FIELDS[1:]))
 
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
             return _again, self._made_of

@@ -14,12 +14,12 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     """Return the learning rate of each update, and the one that is held after them: shape ``(steps + 1,)``.
 
     Raises:
-        InputError: If the schedule has no resolved durations, ``lr`` or ``steps`` breaks its rule, or there is neither
+        InputError: If the schedule is not resolved, ``lr`` or ``steps`` breaks its rule, or there is neither
             ``steps`` nor an end.
     """
     given: object = schedule  # any type at run time
     if not isinstance(given, Schedule):
-        remedy = "Of a Course take .rate; wrap a function with stepsize.schedules.function"
+        remedy = "Of a HyperparameterSchedule use .rate; wrap a function with stepsize.schedules.function"
         raise InputError("schedule", given, "must be a Schedule", remedy)
     peak = Peaks(lr).lr
     if steps is not None:

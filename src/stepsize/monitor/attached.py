@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from stepsize.errors import InputError
 from stepsize.monitor.record import Facts
 from stepsize.schedules import Schedule
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 
 _POINTS = 1_000
 _FREE = ("Prodigy", "DAdapt")  # classes that estimate the distance to the solution, in group["d"]
@@ -24,7 +24,7 @@ class SchedulerCalls:
     """Counts the calls of a torch scheduler; of anything else, nothing."""
 
     def __init__(self, schedule: Any) -> None:
-        counts = isinstance(schedule, LRScheduler) and not isinstance(schedule, Bound)
+        counts = isinstance(schedule, LRScheduler) and not isinstance(schedule, BoundScheduler)
         self._scheduler = schedule if counts else None
         self._begin = self._calls()
         self._updates = 0
@@ -119,10 +119,10 @@ def describe(models: Sequence[nn.Module]) -> str:
 
 def _factors(schedule: Any, steps: int | None) -> tuple[float, ...]:
     """Return a schedule's factors over the horizon, thinned; empty if they are not known in advance."""
-    course = getattr(schedule, "course", None)
-    value = schedule if isinstance(schedule, Schedule) else getattr(course, "rate", None)
+    bound = schedule.schedule if isinstance(schedule, BoundScheduler) else None
+    value = schedule if isinstance(schedule, Schedule) else getattr(bound, "rate", None)
     if not isinstance(value, Schedule) or not steps:
         return ()
-    factors = (value if value.settled else value.over(steps)).factors(steps)
+    factors = (value if value.resolved else value.over(steps)).factors(steps)
     kept = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).round().astype(int))
     return tuple(factors[kept].tolist())

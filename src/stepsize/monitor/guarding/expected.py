@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepsize.monitor.record import Record
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 
 _BESIDE = 3  # points of the thinned schedule on both sides that also count as allowed
 _SETTLED = 0.1  # of the steps: before, a warmup rises by multiples
@@ -19,7 +19,8 @@ class ExpectedRates:
 
     def __init__(self, schedule: Any, record: Record) -> None:
         factors = np.asarray(record.facts.schedule)
-        self._peaks = [float(peak) for peak in schedule.base_lrs] if isinstance(schedule, Bound) else []
+        bound = isinstance(schedule, BoundScheduler)
+        self._peaks = [float(peak) for peak in schedule.base_lrs] if bound else []
         self._steps = record.facts.steps or _STEPS
         self._most = np.empty(0)
         if factors.size and self._peaks:
