@@ -194,7 +194,7 @@ def _table(result: BatchSizeResult, objective: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
     headings = ("lr", short[0], "std over seeds", *short[1:], f"steps to {number_text(result.target)}")
-    for heading in (*headings, "as good (×)", "diverges at", "tuning cost (full runs)"):
+    for heading in (*headings, "as good (×)", "diverges at", "tuning (full runs)"):
         table.add_column(heading, justify="right")
     for place, one in enumerate(result.contenders):
         style = "bold cyan" if one.name in result.tied_with_best else ""
