@@ -306,7 +306,7 @@ def test_what_is_no_scheduler_is_refused() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True, "5%"])
 def test_steps_that_are_no_count_are_refused(steps: Any) -> None:
-    with pytest.raises(InputError, match=r"steps must be a whole number of updates, at least 1"):
+    with pytest.raises(InputError, match=r"steps must be a whole number of steps, at least 1"):
         preview_torch(lrs.StepLR(sgd(), 2), steps)
 
 
