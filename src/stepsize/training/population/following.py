@@ -311,7 +311,14 @@ def _paired(rates: Sequence[float], values: Sequence[float]) -> tuple[tuple[floa
 
 
 def _reason(rates: Sequence[float], values: Sequence[float], place: int) -> str:
-    others = [value for index, value in enumerate(values) if index != place]
-    rival = min(others)
-    how = "the others diverged" if math.isinf(rival) else f"the second best reached {number_text(rival)}"
-    return f"lr {number_text(rates[place])} was best after a cooldown, {number_text(values[place])}; {how}."
+    """Say why ``place`` was chosen: it is the best, or a lower or unchanged rate was preferred to the best."""
+    chosen = f"lr {number_text(rates[place])}"
+    reached, best = number_text(values[place]), values.index(min(values))
+    if values[place] > values[best]:
+        rival = f"lr {number_text(rates[best])} reached {number_text(values[best])}"
+        wide = len(values) == len(_WIDE)
+        why = "but so short a fork prefers rates that are too high" if wide else "too little to move for"
+        return f"{chosen} was chosen, {reached} after a cooldown; {rival}, {why}."
+    second = min(value for index, value in enumerate(values) if index != place)
+    how = "the others diverged" if math.isinf(second) else f"the second best reached {number_text(second)}"
+    return f"{chosen} was best after a cooldown, {reached}; {how}."
