@@ -176,7 +176,7 @@ def watched_quarter(task: Task, lr: float, seed: int) -> tuple[stepsize.Watch, l
             for step in range(task.horizon // 4):
                 loss = stepper.step(step)
                 losses.append(float(loss))
-                watching.step(loss, again=again)
+                watching.step(loss, closure=again)
                 if not math.isfinite(losses[-1]):
                     break
         assert not watching.broken, watching.broken
@@ -210,7 +210,7 @@ def verdicts_report(path: Path = VERDICTS_FILE) -> str:
 
 
 def _confusion(rows: Sequence[Watched]) -> list[str]:
-    said = ("too low", "fine", "too high", "diverged", "cannot tell")
+    said = ("too low", "fine", "too high", "diverged", "inconclusive")
     table = ["| truth | " + " | ".join(said) + " |", "|---|" + "---|" * len(said)]
     for side in _SIDES:
         counts = [sum(row.label == side and row.verdict == code for row in rows) for code in said]
@@ -219,7 +219,7 @@ def _confusion(rows: Sequence[Watched]) -> list[str]:
 
 
 def _figures(rows: Sequence[Watched]) -> list[str]:
-    told = [row for row in rows if row.verdict != "cannot tell"]
+    told = [row for row in rows if row.verdict != "inconclusive"]
     good = [row for row in rows if row.label == "fine"]
     wrong = [row for row in good if row.verdict in ("too low", "too high", "diverged")]
     alarmed = [row for row in good if {"too-low", "too-high", "diverging", "about-to-diverge"} & set(row.alarms)]

@@ -32,7 +32,7 @@ from stepsize.views import number_text
 _RANGE = (0.001, 1)
 _MULTIPLES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FINE = 0.1  # excess up to which a rate is fine
-_SIDES = ("too low", "fine", "too high", "cannot tell")
+_SIDES = ("too low", "fine", "too high", "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure(effort: Effort) -> Measured:
     clean = [one for case in cases if not case.wanted for one in seen[case.what]]
     alarms = sum(any(found.severity != "info" for found in one.report.findings) for one in clean)
     judged = _judged(best, steps, effort)
-    told = [(label, verdict) for label, verdict in judged if verdict != "cannot tell"]
+    told = [(label, verdict) for label, verdict in judged if verdict != "inconclusive"]
     right = sum(label == verdict for label, verdict in told)
     overfit = seen["trained for far too long"]
     return Measured(
