@@ -98,7 +98,7 @@ def follow(
     each fork then decays to 0, since a comparison at full rate prefers rates that are too small. The run continues
     from the fork with the best objective, as it was before the decay. The first fork is wide (1/64 to 64 times
     ``lr``), the others try ½, 1 and 2 times; after two wins in the same direction the next fork is wider. If most of
-    what was learned is lost, the run rolls back to the last good weights, at a quarter of the rate. The task's
+    what was learned is undone, the run rolls back to the last good weights, at a quarter of the rate. The task's
     schedule multiplies all of this.
 
     Args:
@@ -191,7 +191,7 @@ class _Following:
         place = _lower(values, self._good.value) if wide else _chosen(values, self._good.value)
         self._write(losses[:, place], rates[place])
         if not values[place] < self._untrained - _FORGOTTEN * (self._untrained - self._good.value):
-            what = "All forks diverged" if math.isinf(values[place]) else "What was learned is mostly lost"
+            what = "All forks diverged" if math.isinf(values[place]) else "What was learned is mostly undone"
             self._roll_back(what, _paired(rates, values))
             return 0
         self._runs, self._peak = forks.forked([place]), peaks[place]
