@@ -229,8 +229,8 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     seeds = len({row["seed"] for row in runs if row["rule"] != _FOLLOW})
     about = (
         f"{len({(row['task'], row['optimizer']) for row in runs})} tasks × optimizers, {seeds} seed(s). Share: of the "
-        "gap in unseen loss between the fixed rate and the tuned one that is closed, 100 % = as good as tuned; "
-        "trainings without a gap (below 2 %) are left out. A lost training counts as the untrained model."
+        "gap in unseen loss between the fixed rate and the tuned one that is closed, 100% = as good as tuned; "
+        "trainings without a gap (below 2%) are left out. A lost training counts as the untrained model."
     )
     follow_seeds = len({row["seed"] for row in runs if row["rule"] == _FOLLOW})
     forked = [row["trainings"] for row in runs if row["rule"] == _FOLLOW]
@@ -241,7 +241,7 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
             "and it chooses by every second example of the unseen data: "
             "its rows are judged by the others, and so are the references beside it. The other rules train once."
         )
-    heads = ["rule", "start", "share: median", "p10", "worst", "≥ 90 %", "lost", "regret: median", "p90"]
+    heads = ["rule", "start", "share: median", "p10", "worst", "≥ 90%", "lost", "regret: median", "p90"]
     lines = [
         _line(rule, start, [r for r in runs if (r["rule"], r["start"]) == (rule, start)])
         for start in STARTS

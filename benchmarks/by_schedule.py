@@ -157,7 +157,7 @@ def _summary(losses: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
     own = f"{values.mean():.4f} ± {values.std(ddof=1) / root:.4f}"
     if np.array_equal(paired, np.zeros_like(paired)):
         return own, "–"
-    return own, f"{100 * paired.mean():+.1f} ± {100 * paired.std(ddof=1) / root:.1f} %"
+    return own, f"{100 * paired.mean():+.1f} ± {100 * paired.std(ddof=1) / root:.1f}%"
 
 
 def _missing(combo: Combo, name: str, rows: Mapping[Any, Mapping[str, Any]]) -> list[Trial]:

@@ -149,5 +149,5 @@ def _cell(moves: Sequence[float], changed: int, none: int) -> str:
     if not moves:
         return f"no answers (±{changed}, none {none})" if changed or none else "–"
     within = sum(move <= _GOAL for move in moves) / len(moves)
-    text = f"{np.median(moves):.2f} / {np.quantile(moves, 0.9):.2f} / {max(moves):.2f} ({100 * within:.0f} %)"
+    text = f"{np.median(moves):.2f} / {np.quantile(moves, 0.9):.2f} / {max(moves):.2f} ({100 * within:.0f}%)"
     return f"{text} ±{changed}" if changed else text

@@ -254,4 +254,4 @@ def _by_ratio(row: Watched) -> bool:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} % ({part} of {whole})" if whole else "none"
+    return f"{100 * part / whole:.0f}% ({part} of {whole})" if whole else "none"

@@ -33,20 +33,19 @@ def optimizers_page() -> str:
         )
         for name, entry in OPTIMIZERS.items()
     ]
-    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "memory", "asks for", "package")
+    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "memory", "needs", "package")
     sources = [(f"`{name}`", entry.source or "–", entry.range_source) for name, entry in OPTIMIZERS.items()]
     return _page(
         f"""# Optimizers
 
-{len(OPTIMIZERS)} optimizers are known by name, for `Task(optimizer=…)`, `--optimizer`, `compare` and `sweep`. All rates
-are absolute. An optimizer that estimates the rate by itself takes a factor of its estimate in place of a rate. Those of
-other packages come with `pip install "stepsize[optimizers]"`. Any `f(params, lr)` does as well.
+{len(OPTIMIZERS)} optimizers are known by name, for `Task(optimizer=…)`, `--optimizer`, `compare` and `sweep`. All
+rates are absolute values. An optimizer that estimates its own rate takes a factor of its estimate instead. Optimizers
+from other packages need `pip install "stepsize[optimizers]"`. Any `f(params, lr)` works too.
 
-*Momentum*: heavy-ball, where a steady gradient moves a weight by lr / (1 − m) an update, or averaged, where it moves it
-by lr. *Memory*: numbers of state for each weight. *Asks for*: what its `step` or its evaluation needs; a `Task`
-gives it.""",
+*Momentum*: heavy-ball (a constant gradient moves a weight by lr / (1 − m) per step) or averaged (it moves it by lr).
+*Memory*: state values per weight. *Needs*: what its `step` or its evaluation needs; a `Task` provides it.""",
         _table(header, rows),
-        "## Where they come from",
+        "## Sources",
         _table(("name", "source", "range of rates from"), sources),
     )
 
@@ -63,9 +62,9 @@ def rules_page() -> str:
     return _page(
         f"""# Adaptive rules
 
-{len(RULES)} rules let the rate adapt by itself around any optimizer: `stepsize.adapt(optimizer, "NAME", **options)`, or
-`stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How far each goes, and where each fails, is measured in
-[Benchmarks](../benchmarks.md#rates-that-adapt-by-themselves-from-a-bad-start).""",
+{len(RULES)} rules adapt the learning rate of any optimizer during training: `stepsize.adapt(optimizer, "NAME",
+**options)`, or `stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How much of a bad start each recovers, and
+where each fails, is in [Benchmarks](../benchmarks.md#adaptive-rates-from-a-bad-start).""",
         _table(("name", "rule", "options"), rows),
         *(_class_section(one) for one in classes),
     )
@@ -104,10 +103,10 @@ def tasks_page() -> str:
     return _page(
         f"""# Tasks
 
-{len(TASKS)} small trainings on real data, for trying things out and for the benchmarks: `stepsize find NAME`, or
-`stepsize.build_task("NAME")`. {without} of them need no files. The others look in the folder that `--data` or
+{len(TASKS)} small training runs on real data, to try things out and for the benchmarks: `stepsize find NAME`, or
+`stepsize.build_task("NAME")`. {without} of them need no files. The others read the folder that `--data` or
 `$STEPSIZE_DATA` names, and say which file is missing.""",
-        _table(("name", "what is learned", "steps", "batch", "optimizer", "needs files", "data and licence"), rows),
+        _table(("name", "what is learned", "steps", "batch", "optimizer", "needs files", "data and license"), rows),
     )
 
 
@@ -124,11 +123,11 @@ What `stepsize.sweep(task, sampler=…, rungs=…, workers=…)` and `stepsize s
 
 ## Samplers
 
-Where the next trial lies.""",
+A sampler proposes the next configuration.""",
         _table(("name", "how it chooses", "learns", "source"), samplers),
-        "## Rungs\n\nOn which shortened horizons trials are trained first. Each has a complete decay of its own.",
+        "## Rungs\n\nA rung is a shortened run with its own complete decay. The best trials continue to longer ones.",
         _table(("name", "how", "source"), rungs),
-        "## Workers\n\nWho trains.",
+        "## Workers\n\nWhere and how runs are trained.",
         _table(("name", "how"), workers),
     )
 

@@ -44,9 +44,9 @@ def test_the_report_says_how_often_the_goal_was_reached(tmp_path: Path) -> None:
 
     assert "2 tasks × optimizers, 1 seed(s)" in report
     # of the shares 0.75 and 0.95: median 0.85, and one reaches 0.9
-    assert "| Polyak, SPS-max | 0.01 × | 85 % | 77 % | 75 % | 1 of 2 | 0 |" in report
+    assert "| Polyak, SPS-max | 0.01 × | 85% | 77% | 75% | 1 of 2 | 0 |" in report
     assert "| Polyak, SPS-max | 10 × |" in report
-    assert "| Polyak, SPS-max | adamw | 10.0 ms | 8.0 % |" in report
+    assert "| Polyak, SPS-max | adamw | 10.0 ms | 8.0% |" in report
     assert "| u | adamw | 10 × | 1 | 2 |" in report
     assert "| lost |" in report
 
