@@ -178,3 +178,45 @@ def _named(
                 yield from _named(child, only_public=only_public)
         elif not only_public:
             yield from _named(child, only_public=only_public)
+
+
+def classes_of(path: Path) -> Iterator[str]:
+    """Yield the names of the classes of a module that other modules can use."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+_FIELD = re.compile(r"^    \s*(\w+): (\w+)", flags=re.MULTILINE)
+_BARE = {
+    "of",
+    "in",
+    "by",
+    "with",
+    "at",
+    "for",
+    "from",
+    "to",
+    "on",
+    "into",
+    "beside",
+    "between",
+    "per",
+    "against",
+    "over",
+}
+
+
+def bare_fields(path: Path, where: str) -> Iterator[str]:
+    """Yield the fields of public docstrings that begin with a preposition, and so say nothing when read alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for doc in _docstrings(tree, only_public=True):
+        for name, word in _fields(str(doc.value)):
+            if word.lower() in _BARE:
+                yield f"{where}:{doc.lineno} {name}: {word} …"
+
+
+def _fields(doc: str) -> Iterator[tuple[str, str]]:
+    """Yield each argument and attribute with the first word that is said of it."""
+    for body in re.split(r"^ *(?:Args|Attributes):$", doc, flags=re.MULTILINE)[1:]:
+        yield from _FIELD.findall(re.split(r"^ *[A-Z]\w+:$", body, maxsplit=1, flags=re.MULTILINE)[0])
