@@ -35,7 +35,7 @@ __all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_more
 ADAPTIVE_FILE = RECORDS_FOLDER / "adaptive.json"
 STARTS = (0.01, 10.0)
 _FOLLOW = "follow"  # no wrapper of an optimizer: stepsize.follow, which forks
-_NAMES = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "polyak-estimated", "greedy", "line-search")
+_NAMES = ("hypergradient", "polyak", "polyak-decaying", "polyak-estimated", "line-search")
 _ROUNDS = 7
 _UPDATES = 15
 
@@ -112,7 +112,7 @@ def _followed(task: stepsize.Task, best: float, start: float, seed: int) -> dict
     return {
         "tuned": rounded(_final(judges, best, seed)),
         "fixed": _known(_final(judges, best * start, seed)),
-        "untrained": rounded(stepsize.train(judges, best * 1e-12, seed=seed, steps=1).judged("loss")),
+        "untrained": rounded(stepsize.train(judges, best * 1e-12, seed=seed, steps=1).objective("loss")),
         "loss": _known(loss),
         "trainings": rounded(found.cost),
         "ended": rounded(found.lr / best),
@@ -124,7 +124,7 @@ def _measured(job: Job) -> list[dict[str, Any]]:
     task = build(combo)
     tuned = _final(task, best, seed)
     fixed = _final(task, best * start, seed)
-    untrained = stepsize.train(task, best * 1e-12, seed=seed, steps=1).judged("loss")
+    untrained = stepsize.train(task, best * 1e-12, seed=seed, steps=1).objective("loss")
     return [
         {
             "task": combo.task,
@@ -152,7 +152,7 @@ def _known(loss: float) -> float | None:
 
 def _final(task: stepsize.Task, lr: float, seed: int) -> float:
     run = stepsize.train(task, lr, seed=seed)
-    return math.inf if run.divergence is not None else run.judged("loss")
+    return math.inf if run.divergence is not None else run.objective("loss")
 
 
 def overheads(rules: Sequence[str] = _NAMES) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ class _Loop:
         self._model = nn.Sequential(
             nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 256), nn.ReLU(), nn.Linear(256, 10)
         )
-        made = stepsize.optimizers.optimizer_entry(optimizer).make(self._model.parameters(), lr=1e-3)
+        made = stepsize.optimizers.OPTIMIZERS[optimizer].make(self._model.parameters(), lr=1e-3)
         self._optimizer = made if rule is None else stepsize.adapt(made, rule)
         self._adapted = rule is not None
         self._x, self._y = x, y
@@ -205,7 +205,7 @@ class _Loop:
             loss = nn.functional.cross_entropy(self._model(self._x), self._y)
             loss.backward()  # type: ignore[no-untyped-call]
             if self._adapted:
-                self._optimizer.step(loss=loss, look=self._look)  # type: ignore[call-overload]
+                self._optimizer.step(loss=loss, loss_fn=self._look)  # type: ignore[call-overload]
             else:
                 self._optimizer.step()
         return time.perf_counter() - began
@@ -221,7 +221,7 @@ def share_closed(row: dict[str, Any]) -> float | None:
 
 def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     """Return the tables of the record."""
-    rows = read_rows(path)
+    rows = [row for row in read_rows(path) if row["rule"] in (*RULES, _FOLLOW)]  # others were removed
     if not rows:
         return "No record yet: `python -m benchmarks adaptive`."
     runs = [row for row in rows if "start" in row]

@@ -119,14 +119,11 @@ def schedules_report(path: Path) -> str:
 
 def draw(path: Path, picture: Path) -> None:
     """Save the picture of the record."""
-    from stepsize.views import Outcome, OutcomeGroup, OutcomesView, outcomes_chart, save_chart
+    from stepsize.views import OutcomeGroup, outcomes_chart, outcomes_info, save_chart
 
-    groups = tuple(
-        OutcomeGroup(task, tuple(Outcome(name, losses) for name, losses in of.items()), "final validation loss")
-        for task, of in judged(path)
-    )
+    groups = [OutcomeGroup(task, of, "final validation loss") for task, of in judged(path)]
     lines = f"Each at its own tuned peak rate; {len(JUDGING_SEEDS)} seeds that the tuning had not seen."
-    save_chart(outcomes_chart(OutcomesView(groups, title="Schedules on real tasks", subtitle=lines)), picture)
+    save_chart(outcomes_chart(outcomes_info(groups, title="Schedules on real tasks", subtitle=lines)), picture)
 
 
 def judged(path: Path) -> list[tuple[str, dict[str, list[float]]]]:

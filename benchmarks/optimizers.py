@@ -8,6 +8,7 @@ smaller studies ask what the noise of the gradients (the batch size) and a targe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ STUDIES = {
 }
 _KEPT = (
     "name", "optimizer", "tuned", "lr", "value", "train_loss", "val_loss", "diverged", "seconds",
-    "tuning_cost", "doubt", "sensitivity", "highest_survivor", "lowest_diverged",
+    "tuning_cost", "sensitivity", "lowest_diverged",
 )  # fmt: skip
 
 
@@ -94,8 +95,8 @@ def _compared(job: tuple[Study, int, int]) -> list[dict[str, Any]]:
         seeds=seeds,
         trials=trials,
     )
-    rounds = json.loads(json.dumps(found.to_json(), allow_nan=False))["rounds"]
-    return [row for one in rounds for row in _rows(study, one, found.conditions.horizon)]
+    results = json.loads(json.dumps(found.to_json(), allow_nan=False))["results"]
+    return [row for one in results for row in _rows(study, one, found.conditions.horizon)]
 
 
 def _rows(study: Study, one: dict[str, Any], steps: int) -> list[dict[str, Any]]:
@@ -105,18 +106,24 @@ def _rows(study: Study, one: dict[str, Any], steps: int) -> list[dict[str, Any]]
             "task": study.task,
             "batch_size": one["batch_size"],
             "place": place,
-            "leads": standing["name"] in one["leaders"],
+            "leads": found["name"] in one["tied_with_best"],
             "verdict": one["verdict"],
             "steps": steps,
             "target": one["target"],
-            "target_steps": list(standing["steps_to_target"].values()),
-            "judged": list(standing["judged"].values()),
-            "open": standing["answer"] is not None and standing["answer"]["verdict"] == "open",
-            "basin": None if standing["basin"] is None else standing["basin"]["decades"],
-            **{key: standing[key] for key in _KEPT},
+            "target_steps": list(found["steps_to_target"].values()),
+            "judged": list(found["values"].values()),
+            "open": found["answer"] is not None and found["answer"]["verdict"] == "open",
+            "basin": _decades(found["answer"]),
+            **{key: found[key] for key in _KEPT},
         }
-        for place, standing in enumerate(one["standings"], 1)
+        for place, found in enumerate(one["contenders"], 1)
     ]
+
+
+def _decades(answer: dict[str, Any] | None) -> float | None:
+    """Return the width of the range of rates that are as good, in decades."""
+    good = None if answer is None else answer["as_good"]
+    return None if good is None else math.log10(good[1] / good[0])
 
 
 def optimizers_report(path: Path = OPTIMIZERS_FILE) -> str:

@@ -91,7 +91,7 @@ def _cases() -> list[tuple[Task, int, int, dict[str, Any]]]:
     cases: list[tuple[Task, int, int, dict[str, Any]]] = []
     for name in (*_GOALS, *_OTHERS):
         members, goal = _GOALS.get(name, (32, None))
-        task = replace(build_task(name, device="cpu"), val=None, metrics={}, judge="loss")
+        task = replace(build_task(name, device="cpu"), val=None, metrics={}, objective="loss")
         steps = 10 if "gpt" in name or "cnn" in name else 25
         cases.append((task, members, steps, {"task": name} | ({"goal": goal} if goal else {})))
     series = [(_mlp(w), _SERIES[0], 60 if w < 128 else 25, {"task": "series", "width": w}) for w in _WIDTHS]

@@ -11,9 +11,9 @@ from docs.docstring_text import linked, read, sections_text
 
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.adaptive import RULES
-from stepsize.study.crew import WORKERS
 from stepsize.study.rungs import RUNGS
 from stepsize.study.samplers import SAMPLERS
+from stepsize.study.workers import WORKERS
 from stepsize.tasks import TASKS
 from stepsize.views import number_text
 
@@ -27,13 +27,11 @@ def optimizers_page() -> str:
             number_text(entry.default_lr) + (" (a factor)" if entry.lr_free else ""),
             "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}".join(number_text(end) for end in entry.lr_range),
             _momentum(entry),
-            f"{entry.memory:g}",
-            ", ".join(sorted(entry.needs)) or "–",
             entry.package,
         )
         for name, entry in OPTIMIZERS.items()
     ]
-    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "memory", "needs", "package")
+    header = ("name", "optimizer", "usual lr", "lr to search", "momentum", "package")
     sources = [(f"`{name}`", entry.source or "–", entry.range_source) for name, entry in OPTIMIZERS.items()]
     return _page(
         f"""# Optimizers
@@ -42,8 +40,7 @@ def optimizers_page() -> str:
 rates are absolute values. An optimizer that estimates its own rate takes a factor of its estimate instead. Optimizers
 from other packages need `pip install "stepsize[optimizers]"`. Any `f(params, lr)` works too.
 
-*Momentum*: heavy-ball (a constant gradient moves a weight by lr / (1 − m) per step) or averaged (it moves it by lr).
-*Memory*: state values per weight. *Needs*: what its `step` or its evaluation needs; a `Task` provides it.""",
+*Momentum*: heavy-ball (a constant gradient moves a weight by lr / (1 − m) per step) or averaged (by lr).""",
         _table(header, rows),
         "## Sources",
         _table(("name", "source", "range of rates from"), sources),
@@ -94,12 +91,12 @@ def tasks_page() -> str:
             f"{entry.steps:,}",
             str(entry.batch_size),
             f"`{entry.optimizer}`",
-            "yes" if entry.needs_data else "no",
+            "yes" if entry.files else "no",
             entry.source,
         )
         for name, entry in TASKS.items()
     ]
-    without = sum(not entry.needs_data for entry in TASKS.values())
+    without = sum(not entry.files for entry in TASKS.values())
     return _page(
         f"""# Tasks
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.claims.arms import Arm, built
 from benchmarks.combos import rounded
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.batches import Stream
 from stepsize.training.rng import isolated_rng, seed_everything
 from stepsize.training.stepping import Stepper
@@ -113,4 +113,4 @@ def _gradient(stepper: Stepper) -> Vector:
     return torch.cat([part.flatten() for part in parts]).double().numpy()
 
 
-assert all(optimizer_entry(name) for name in UPDATE_OPTIMIZERS)
+assert all(OPTIMIZERS[name] for name in UPDATE_OPTIMIZERS)

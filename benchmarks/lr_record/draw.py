@@ -12,7 +12,7 @@ from numpy.random import Generator, SeedSequence, default_rng
 from benchmarks.lr_record.data import Data, draw_images, draw_reconstruction, draw_sequence, draw_table
 from benchmarks.lr_record.models import build
 from stepsize import schedules
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.schedules import Schedule
 
 __all__ = ["HORIZONS", "RATES", "SCHEDULES", "SEEDS", "Task", "draw_task"]
@@ -150,7 +150,7 @@ def _draw_optimizer(rng: Generator) -> Facts:
     facts: Facts = {
         "optimizer": name,
         "family": _FAMILIES.get(name, "adam" if name in ("adam", "adamw") else name),
-        "usual_lr": optimizer_entry(name).default_lr,
+        "usual_lr": OPTIMIZERS[name].default_lr,
         "weight_decay": float(_one(rng, *_DECAYS.get(name, _COUPLED_DECAYS))),
     }
     if name in ("adam", "adamw"):

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task
 from benchmarks.lr_record.models import build
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.population import stack_optimizers
 
 __all__ = ["Curves", "member_optimizer", "train_task"]
@@ -59,7 +59,7 @@ def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str 
     options: dict[str, Any] = {"weight_decay": facts["weight_decay"]}
     if "beta2" in facts:
         options["betas"] = (0.9, facts["beta2"])
-    return optimizer_entry(facts["optimizer"]).make([{"params": parameters, **options}], lr=lr)
+    return OPTIMIZERS[facts["optimizer"]].make([{"params": parameters, **options}], lr=lr)
 
 
 class _Stack:

@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike
 
 from stepsize.views.axes import Axis, lr_axis, value_axis
 from stepsize.views.layers import rows, x_encoding, y_encoding
-from stepsize.views.theme import COLOURS, CONFIG, DASHES, INK, MUTED, sequence_colour
+from stepsize.views.theme import COLORS, CONFIG, DASHES, INK, MUTED
 
 __all__ = ["Series", "Upright", "line_chart", "log_axis", "plain_axis", "stacked"]
 
 _WIDTH, _HEIGHT = 400, 250  # a picture of about 480 pixels, which a phone shows nearly as it is
 _FONT = 15
-_LIGHTEST = 0.88  # of the sequence of colours: lines on white must be seen
+_LIGHTEST = 0.88  # of the sequence of colors: lines on white must be seen
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,23 @@ def line_chart(
     uprights: Sequence[Upright] = (),
     columns: int = 2,
 ) -> alt.LayerChart:
-    """Return the chart of ``series``; colours run from dark to light where they have an order."""
+    """Return the chart of ``series``; colors run from dark to light where they have an order."""
     names = [one.name for one in series]
-    last = max(1, len(names) - 1)
-    colours = [sequence_colour(_LIGHTEST * k / last) for k in range(len(names))] if ordered else list(COLOURS)
+    scheme = alt.SchemeParams(name="viridis", extent=[0, _LIGHTEST], count=len(names))
+    plain = alt.Scale(domain=names, range=list(COLORS[: len(names)]))
     legend = alt.Legend(
         title=None, columns=columns, symbolType="stroke", symbolSize=260, symbolStrokeWidth=3, labelLimit=_WIDTH
     )
-    colour = alt.Color(
+    color = alt.Color(
         "series:N",
         legend=legend if len(names) > 1 else None,
-        scale=alt.Scale(domain=names, range=colours[: len(names)]),
+        scale=alt.Scale(domain=names, scheme=scheme) if ordered else plain,
     )
     dash = alt.StrokeDash(
         "series:N", legend=None, scale=alt.Scale(domain=names, range=[[]] if ordered else list(DASHES[: len(names)]))
     )
-    layers = [*_uprights(uprights, x), *_bars(series, x, y, colour), *_lines(series, x, y, colour, dash)]
-    layers += _points(series, x, y, colour)
+    layers = [*_uprights(uprights, x), *_bars(series, x, y, color), *_lines(series, x, y, color, dash)]
+    layers += _points(series, x, y, color)
     chart = alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT)
     return chart.properties(title=alt.TitleParams(text=title, offset=24 if uprights else 10))
 
@@ -117,28 +117,28 @@ def _rows_of(series: Sequence[Series], y: Axis) -> list[dict[str, Any]]:
     return found
 
 
-def _lines(series: Sequence[Series], x: Axis, y: Axis, colour: Any, dash: Any) -> list[alt.Chart]:
+def _lines(series: Sequence[Series], x: Axis, y: Axis, color: Any, dash: Any) -> list[alt.Chart]:
     data = _rows_of([one for one in series if one.line], y)
     if not data:
         return []
     mark = alt.Chart(rows(data)).mark_line(strokeWidth=2.4, clip=True)
-    return [mark.encode(x=x_encoding(x), y=y_encoding(y), color=colour, strokeDash=dash, order=alt.Order("x:Q"))]
+    return [mark.encode(x=x_encoding(x), y=y_encoding(y), color=color, strokeDash=dash, order=alt.Order("x:Q"))]
 
 
-def _points(series: Sequence[Series], x: Axis, y: Axis, colour: Any) -> list[alt.Chart]:
+def _points(series: Sequence[Series], x: Axis, y: Axis, color: Any) -> list[alt.Chart]:
     data = _rows_of([one for one in series if one.points or not one.line], y)
     if not data:
         return []
     mark = alt.Chart(rows(data)).mark_point(filled=True, size=60, opacity=0.85, clip=True)
-    return [mark.encode(x=x_encoding(x), y=y_encoding(y), color=colour)]
+    return [mark.encode(x=x_encoding(x), y=y_encoding(y), color=color)]
 
 
-def _bars(series: Sequence[Series], x: Axis, y: Axis, colour: Any) -> list[alt.Chart]:
+def _bars(series: Sequence[Series], x: Axis, y: Axis, color: Any) -> list[alt.Chart]:
     data = [row for row in _rows_of(series, y) if row["half"] > 0]
     if not data:
         return []
     mark = alt.Chart(rows(data)).mark_rule(strokeWidth=1.6, opacity=0.6, clip=True)
-    return [mark.encode(x=x_encoding(x), y=y_encoding(y, "low"), y2="high:Q", color=colour)]
+    return [mark.encode(x=x_encoding(x), y=y_encoding(y, "low"), y2="high:Q", color=color)]
 
 
 def _uprights(uprights: Sequence[Upright], x: Axis) -> list[alt.Chart]:

@@ -157,13 +157,13 @@ def small_task(name: str, optimizer: str = "sgd", *, steps: int = 200, schedule:
 
 
 def trained(
-    task: Task, lrs: Sequence[float], seeds: Sequence[int], *, changes: Changes | None = None, marks: Sequence[int] = ()
+    task: Task, lrs: Sequence[float], seeds: Sequence[int], *, changes: Changes | None = None, evals: Sequence[int] = ()
 ) -> Grid:
     """Train ``task``, with ``changes``, at every rate under every seed."""
     changes = changes or Changes()
     steps = varied(task, changes).horizon
     settings = [Setting(lr, seed, steps, changes=changes) for seed in seeds for lr in lrs]
-    runs = Population(marks=marks)(task, settings)
+    runs = Population(evals=evals)(task, settings)
     found = {(setting.lr, setting.seed): run for setting, run in zip(settings, runs, strict=True)}
     return Grid(tuple(lrs), tuple(seeds), found, untrained(task))
 

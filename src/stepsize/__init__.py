@@ -1,4 +1,4 @@
-"""stepsize makes the learning rate of a PyTorch training a measured quantity instead of a guess.
+"""stepsize measures the learning rate for a PyTorch training run instead of guessing it.
 
 Names resolve on first use: ``import stepsize`` alone loads neither torch nor any other large package.
 """
@@ -84,7 +84,7 @@ _HOMES = {
     "watch": "stepsize.monitor",
     "watch_task": "stepsize.monitor",
 }
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", *sorted(_HOMES)]
 
 

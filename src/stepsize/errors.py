@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "DataUnavailableError",
@@ -72,7 +73,7 @@ class UnknownNameError(InputError):
 
     def __init__(self, argument: str, received: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         super().__init__(argument, received, "is not a known name", f"{hint}Known: {', '.join(names)}")
         self.args = (argument, received, tuple(names))  # what pickle gives to the constructor
@@ -120,6 +121,29 @@ class MissingExtraError(StepsizeError, ImportError):
         self.args = (package, extra)  # what pickle gives to the constructor; the text stays in msg
 
 
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn the failure of an import inside into the command that installs ``extra``.
+
+    Raises:
+        MissingExtraError: If a package that is not stepsize's own is missing.
+
+    Example:
+        >>> with needing("plot"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+            ...
+        stepsize.errors.MissingExtraError: no_such_package is not installed; run: pip install "stepsize[plot]"
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "stepsize"):
+            raise
+        raise MissingExtraError(package, extra) from error
+
+
 class NotStackableError(StepsizeError):
     """Several runs cannot be taken over as one; the message is the reason, in one line."""
 
@@ -160,7 +184,7 @@ class UnknownStudyError(StoreError, LookupError):
     def __init__(self, name: str, where: str, known: Iterable[str] = ()) -> None:
         self.name = name
         self.where = where
-        self.known = tuple(sorted(known))
+        self.known = tuple(sorted(map(str, known)))
         super().__init__(name, where, self.known)
 
     def __str__(self) -> str:

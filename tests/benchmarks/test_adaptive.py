@@ -34,7 +34,7 @@ def test_the_share_of_the_gap(changed: dict[str, Any], share: float | None) -> N
 
 
 def test_the_report_says_how_often_the_goal_was_reached(tmp_path: Path) -> None:
-    rules = ("hypergradient", "mechanic", "polyak", "polyak-decaying", "line-search")
+    rules = ("hypergradient", "polyak", "polyak-decaying", "line-search")
     rows = [row(rule=rule, start=start) for rule in rules for start in (0.01, 10.0)]
     rows += [row(task="u", loss=1.05), row(task="u", loss=None, start=10.0)]
     rows += [{"rule": "polyak", "optimizer": "adamw", "overhead": 0.08, "plain_ms": 10.0}]

@@ -23,7 +23,7 @@ def test_help_names_every_command_an_example_and_the_exit_codes(invoke: Invoke, 
     for command in ("find", "range-test", "sweep", "profile", "train", "watch", "runs", "report", "tasks", "doctor"):
         assert f" {command} " in done.stdout
     assert "Example: stepsize find digits-mlp" in done.stdout
-    assert "3 no trustworthy answer" in done.stdout
+    assert "3 no answer, or the run diverged" in done.stdout
 
 
 def test_main_exits_with_the_code_of_the_command() -> None:

@@ -75,7 +75,7 @@ def test_unseen_data_without_a_batch_are_bad_input(invoke: Invoke, write_task: W
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere/out.png", "plot must lie in a folder that exists; got 'nowhere/out.png'"),
+        ("nowhere/out.png", "plot must be in a folder that exists; got 'nowhere/out.png'"),
         ("out.jpg", "plot must end in .png, .svg, .html or .pdf; got 'out.jpg'. Name it 'out.png'"),
         (".", "plot must be a file, not a folder"),
     ],
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_with_one_line(invoke: Invoke, write_task: WriteTask, comman
     done = invoke(command[0], write_task(code), *command[1:])
 
     assert done.exit_code == 130
-    assert done.stderr.splitlines() == ["Stopped before there was an answer."]
+    assert done.stderr.splitlines() == ["Interrupted before an answer was found."]
     assert done.stdout == ""
 
 

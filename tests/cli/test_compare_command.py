@@ -19,11 +19,11 @@ def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
     found = stepsize.compare(task, ["sgd", "adam"], trials=4, seeds=2)
     told = json.loads(done.stdout)
     assert told["verdict"] == found.verdict
-    assert [one["name"] for one in told["rounds"][0]["standings"]] == [
-        one.contender.name for one in found.rounds[0].standings
+    assert [one["name"] for one in told["results"][0]["contenders"]] == [
+        one.contender.name for one in found.results[0].contenders
     ]
-    assert [one["judged"] for one in told["rounds"][0]["standings"]] == [
-        {str(seed): value for seed, value in one.judged.items()} for one in found.rounds[0].standings
+    assert [one["values"] for one in told["results"][0]["contenders"]] == [
+        {str(seed): value for seed, value in one.values.items()} for one in found.results[0].contenders
     ]
     assert done.exit_code == 0
     assert done.stderr == ""
@@ -36,7 +36,7 @@ def test_people_read_a_table_and_a_verdict_and_it_goes_on_where_it_was(invoke: I
     head = next(line for line in done.stdout.splitlines() if "val loss" in line)
     for column in ("lr", "std over seeds", "train loss", "steps to", "as good (×)", "diverges at", "tuning"):
         assert column in head
-    assert "tuned with 4 runs on one seed (cost in full runs), then trained on 2 others" in done.stdout
+    assert "4 tuning runs on one seed, then 2 final runs on other seeds" in done.stdout
     assert "contender" not in done.stdout
     assert "Next: " in done.stderr
     assert Path("c.svg").read_text(encoding="utf-8").startswith("<svg")
@@ -69,8 +69,8 @@ def test_no_answer_has_its_own_exit_code(invoke: Invoke, write_task: WriteTask) 
     ("arguments", "message"),
     [
         (("--optimizers", "sgd,adamm"), "adamm"),
-        (("--batch-sizes", "16,many"), "--batch-sizes must be whole numbers between commas; got '16,many'"),
-        (("--trials", "2"), "trials must be a whole number of at least 3"),
+        (("--batch-sizes", "16,many"), "--batch-sizes must be comma-separated whole numbers; got '16,many'"),
+        (("--trials", "2"), "trials must be a whole number, at least 3"),
         (("--plot", "c.doc"), ".doc"),
         (("--schedules", "cosin"), "cosin"),
     ],

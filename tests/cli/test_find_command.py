@@ -191,7 +191,7 @@ def test_ctrl_c_before_any_training_is_one_line(invoke: Invoke, write_task: Writ
 
     assert done.exit_code == 130
     assert done.stdout == ""
-    assert done.stderr.splitlines() == ["Stopped before there was an answer."]
+    assert done.stderr.splitlines() == ["Interrupted before an answer was found."]
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "nan", "soon"])

@@ -89,7 +89,19 @@ def told(
     """Return what the meter is told of one moment of a search that has taken ten seconds."""
     answer = Answer(lr, None if lr is None else (0.01, 0.05), 0.5, 0.1, 0.02, 0.01, "open", "Because.", "Go on.")
     moment = StudyProgress(
-        "s", 3, 0, 1.0, 0.0, 10.0, 0, 0, (), (), run, None if running is None else Progress(running, step, 0.5)
+        "s",
+        "validation loss",
+        3,
+        0,
+        1.0,
+        0.0,
+        10.0,
+        0,
+        0,
+        (),
+        (),
+        run,
+        None if running is None else Progress(running, step, 0.5),
     )
     heard = Heard()
     find_watcher(heard, horizon=1000, seed=7)(FindProgress(moment, answer, "4 full runs", fraction))

@@ -111,7 +111,7 @@ def test_ctrl_c_stops_a_training_with_one_line(write_task: WriteTask, tmp_path: 
 
     assert process.returncode == 130
     assert out == ""
-    assert err.splitlines() == ["Stopped before there was an answer."]
+    assert err.splitlines() == ["Interrupted before an answer was found."]
 
 
 def _wait_for(sign: Path, process: subprocess.Popen[str]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import WriteTask
 
 import stepsize
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.options import ScheduleOptions, TaskOptions
+from stepsize.cli.resolve import opened_task
 from stepsize.errors import InputError, UnknownNameError
 
 
@@ -22,12 +24,12 @@ def notes_of(error: pytest.ExceptionInfo[InputError]) -> str:
     return "\n".join(error.value.__notes__)
 
 
-def opened(spec: str, **wishes: object) -> stepsize.Task:
-    with opened_task(spec, Wishes(**wishes)) as task:  # type: ignore[arg-type]
+def opened(spec: str, *, steps: int | None = None, schedule: str | None = None, **options: Any) -> stepsize.Task:
+    with opened_task(TaskOptions(spec, **options), ScheduleOptions(schedule, steps)) as task:
         return task
 
 
-def test_a_built_in_name_takes_all_wishes() -> None:
+def test_a_built_in_task_can_be_changed() -> None:
     task = opened("digits-mlp", optimizer="momentum", steps=50, device="cpu")
 
     assert (task.name, task.horizon, task.optimizer) == ("digits-mlp", 50, "momentum")
@@ -71,7 +73,7 @@ def test_a_file_can_import_its_neighbours_also_while_it_trains(write_task: Write
     late = "def late():\n    import bricks\n    return bricks.Linear(3, 1)\ntask = make(model=late, steps=2)"
     write_task(late, name="nets/mine.py")
 
-    with opened_task("nets/mine.py", Wishes()) as task:
+    with opened_task(TaskOptions("nets/mine.py")) as task:
         run = stepsize.train(task, 0.1)
 
     assert len(run.losses) == 2
@@ -107,7 +109,7 @@ def test_what_a_task_prints_goes_to_stderr(write_task: WriteTask, capsys: pytest
     assert capsys.readouterr() == ("", "hello from the file\n")
 
 
-def test_wishes_change_a_task_of_ones_own(write_task: WriteTask) -> None:
+def test_a_task_of_ones_own_can_be_changed(write_task: WriteTask) -> None:
     write_task("task = make(steps=None, epochs=30, schedule=lambda step: 1 - step / 60)")
 
     task = opened("mine.py", steps=15, optimizer="adam")
@@ -223,10 +225,18 @@ def test_a_file_that_ends_the_program_is_told_how_not_to(write_task: WriteTask) 
         opened("mine.py")
 
 
+def test_a_data_folder_is_never_ignored_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="--data must be an existing folder; got '/nope'"):
+        opened("digits-mlp", data=Path("/nope"))
+
+    assert opened("digits-mlp", data=tmp_path).name == "digits-mlp"
+    assert "--data is not used: digits-mlp needs no data files." in capsys.readouterr().err
+
+
 def test_a_missing_attribute_lists_the_tasks_that_are_there(write_task: WriteTask) -> None:
     write_task("one = make()\ntwo = make()\nnumber = 3")
 
-    with pytest.raises(InputError, match=r"no 'task' is; got 'mine.py'. There is: mine.py:one, mine.py:two$"):
+    with pytest.raises(InputError, match=r"'task' does not exist; got 'mine.py'. There is: mine.py:one, mine.py:two$"):
         opened("mine.py")
 
 

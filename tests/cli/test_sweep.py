@@ -71,7 +71,7 @@ def test_it_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "message"),
     [
         (["--lr", "1e-4:x"], "--lr must be LOW:HIGH"),
-        (["--lr", "1:0.1"], "inverted"),
+        (["--lr", "1:0.1"], "low < high"),
         (["--lr", "1e-3:1", "--sampler", "tpa"], "tpe"),
     ],
 )
@@ -87,5 +87,5 @@ def test_a_dimension_is_a_range_a_list_or_a_number() -> None:
     assert read_dimension("lr", "0.1") == [0.1]
     assert read_dimension("momentum", "0.5:0.99") == (0.5, 0.99)
     assert read_dimension("batch_size", "32,64") == [32, 64]
-    with pytest.raises(InputError, match="--batch-size must be LOW:HIGH, or values between commas; got '32,x'"):
+    with pytest.raises(InputError, match="--batch-size must be LOW:HIGH, or comma-separated values; got '32,x'"):
         read_dimension("batch_size", "32,x")

@@ -88,7 +88,7 @@ def test_lists_of_optimizers_and_schedules_are_searched(tmp_path: Path, capsys: 
         (["show", "mien"], "has no study 'mien'; it holds mine. Did you mean 'mine'?"),
         (["resume", "mien"], "Did you mean 'mine'?"),
         (["export", "mine", "runs.xlsx"], "TO must end in .csv or .json, or be 'optuna'; got 'runs.xlsx'"),
-        (["export", "mine", "nowhere/runs.csv"], "TO must lie in a folder that exists; got 'nowhere/runs.csv'. Create"),
+        (["export", "mine", "nowhere/runs.csv"], "TO must be in a folder that exists; got 'nowhere/runs.csv'. Create"),
         (["show", "--store", "none.db"], "no store at none.db"),
         (["show", "mine", "--plot", "a.xyz"], "plot must end in"),
         (["show", "mine", "--plot", "a.svg", "--chart", "map"], "needs a second dimension, and only lr was searched"),
@@ -122,9 +122,11 @@ def test_a_store_of_a_newer_stepsize_is_refused_by_every_command(store: Path, ca
 
 def test_a_sweep_that_another_process_writes_is_not_touched(store: Path, capsys: Captured) -> None:
     from stepsize.store import Store
-    from stepsize.study.stored import stored_sweep
 
-    with Store.open(store) as mine, mine.begin("mine", "sweep", stored_sweep(mine, "mine").spec):
+    with Store.open(store) as mine:
+        study = mine.study("mine")
+    assert study is not None
+    with Store.open(store) as mine, mine.begin("mine", "sweep", study.spec):
         assert run("sweep", "resume", "mine") in (1, 2)
         assert "mine" in capsys.readouterr().err
     assert run("sweep", "resume", "mine") in (0, 3)
@@ -169,8 +171,8 @@ def test_ctrl_c_says_the_command_that_goes_on_and_that_command_does(write_task: 
     stopped = call(*asked)
     assert stopped.returncode == 130, stopped.stderr
     assert stopped.stdout == ""
-    (told,) = [line for line in stopped.stderr.splitlines() if "Go on with" in line]
-    command = told.partition("Go on with: stepsize sweep ")[2].split()
+    (told,) = [line for line in stopped.stderr.splitlines() if "Continue with" in line]
+    command = told.partition("Continue with: stepsize sweep ")[2].split()
     assert command[0] == "resume"
     assert command[2:] == ["--yes", "--store", "own.db", "--workers", "in-order"]
     kept = len(json.loads(call("show", command[1], "--store", "own.db", "--json").stdout)["runs"])

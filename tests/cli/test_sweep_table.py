@@ -10,21 +10,32 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from stepsize.cli.sweep.table import RungCount, SweepScreen, SweepState, SweepTrial, sweep_table
-from stepsize.errors import InputError
+from stepsize.cli.sweep.table import SweepScreen, sweep_table
+from stepsize.study import StudyProgress
+from stepsize.training import Divergence, Progress, Run, Setting, Trial
+from stepsize.training.runs import Value
 
-BEST = SweepTrial(7, {"lr": 0.0123456, "momentum": 0.9}, 0.0712, seeds=3)
-NEXT = SweepTrial(2, {"lr": 0.05, "optimizer": "adamw"}, 0.08, share=0.25)
-STATE = SweepState(
-    title="sweep digits-mlp", done=12, total=40, diverged=3, best=(BEST, NEXT), cost=2.375,
-    elapsed=65, remaining=3723, rungs=(RungCount(1 / 16, 9, 32, 3), RungCount(0.25, 2, 8), RungCount(1, 1)),
-    now="trial 9 at lr 0.1", notes=("First.", "The range was widened to 1 [bold].", "Third.", "Fourth."),
+SETTING = Setting(0.1, 0, 400)
+
+
+def a_run(number: int, values: dict[str, Value], value: float, share: float = 1.0, *, seed: int = 0) -> Run:
+    lost = Divergence(30, "the loss is infinite") if math.isinf(value) else None
+    return Run(replace(SETTING, seed=seed), value=value, trial=Trial(number, values), share=share, divergence=lost)
+
+
+BEST = a_run(7, {"lr": 0.0123456, "momentum": 0.9}, 0.0712, seed=3)
+NEXT = a_run(2, {"lr": 0.05, "optimizer": "adamw"}, 0.08, 0.25)
+STATE = StudyProgress(
+    name="digits", objective="training loss", done=12, remaining=28, spent=2.375, to_spend=5.0, seconds=65.0,
+    resumed=2, diverged=3, top=(BEST, NEXT), running=Progress(SETTING, 20, None),
+    notes=("First.", "The range was widened to 1 [bold].", "Third.", "Fourth."),
 )  # fmt: skip
+TITLE = "sweep digits-mlp"
 
 
-def drawn(state: SweepState, width: int = 100) -> str:
+def drawn(state: StudyProgress, width: int = 100) -> str:
     console = Console(record=True, width=width, file=io.StringIO())
-    console.print(sweep_table(state))
+    console.print(sweep_table(TITLE, state))
     return console.export_text()
 
 
@@ -38,39 +49,36 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_the_table_tells_progress_cost_time_and_what_diverged() -> None:
+def test_the_table_has_progress_cost_time_and_what_diverged() -> None:
     text = drawn(STATE)
-    assert "sweep digits-mlp" in text
+    assert TITLE in text
     assert "12 of 40" in text
     assert "1:05" in text
-    assert "about 1:02:03 left" in text
-    assert "spent 2.38 full runs, 3 of 12 runs diverged" in text
-    assert "rungs: 1/16: 9 of 32 (3 diverged), 1/4: 2 of 8, full: 1" in text
-    assert "now: trial 9 at lr 0.1" in text
+    assert "about 3:02 left" in text  # 6.5 seconds for each of the ten that this call trained
+    assert "cost 2.38 full runs, 3 of 12 runs diverged" in text
+    assert "now: step 20 of 400" in text
 
 
-def test_the_best_stands_in_a_line_above_the_next_in_a_table() -> None:
+def test_the_best_has_a_line_above_the_next_in_a_table_and_the_objective_its_name() -> None:
     lines = drawn(STATE).splitlines()
-    assert "  best lr 0.0123, momentum 0.9: validation loss 0.0712" in lines
+    assert "  best lr 0.0123, momentum 0.9: training loss 0.0712" in lines
     (head,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["trial", "lr"])
-    assert lines[head].split() == ["trial", "lr", "momentum", "optimizer", "validation", "loss", "seeds", "rung"]
+    assert lines[head].split() == ["trial", "lr", "momentum", "optimizer", "training", "loss", "seed", "rung"]
     assert lines[head + 1].split() == ["7", "0.0123", "0.9", "0.0712", "3", "full"]
-    assert lines[head + 2].split() == ["2", "0.05", "adamw", "0.08", "1", "1/4"]
+    assert lines[head + 2].split() == ["2", "0.05", "adamw", "0.08", "0", "1/4"]
+    assert "validation loss" in drawn(replace(STATE, objective="validation loss"))
 
 
-def test_only_the_best_few_and_the_last_few_notes_are_shown_and_no_text_is_markup() -> None:
-    many = replace(STATE, best=tuple(SweepTrial(number, {"lr": 0.1}, 0.5) for number in range(100, 120)))
-    text = drawn(many)
-    assert "104" in text
-    assert "105" not in text
+def test_only_the_last_few_notes_are_shown_and_no_text_is_markup() -> None:
+    text = drawn(STATE)
     assert "First." not in text
     assert "The range was widened to 1 [bold]." in text
 
 
 def test_a_sweep_that_just_began_has_a_table_too() -> None:
-    text = drawn(SweepState(title="sweep", done=0, total=0))
+    text = drawn(replace(STATE, done=0, remaining=0, resumed=0, diverged=0, top=(), notes=(), running=None))
     assert "0 of 0" in text
-    assert "nothing reached yet" in text
+    assert "no result yet" in text
     assert "diverged" not in text
     assert "left" not in text
 
@@ -82,8 +90,8 @@ def test_narrow_terminals_cut_lines_and_none_is_too_long(width: int) -> None:
 
 def test_a_terminal_sees_the_table_whose_clock_goes_on() -> None:
     console = terminal()
-    with SweepScreen(console=console) as screen:
-        screen.update(replace(STATE, elapsed=10, remaining=100.4))
+    with SweepScreen(TITLE, console=console) as screen:
+        screen.update(replace(STATE, seconds=10.0, done=3, diverged=0, resumed=2, remaining=10))
         time.sleep(1.2)
     assert "sweep digits-mlp" in written(console)
     assert "0:10" in written(console)
@@ -94,9 +102,9 @@ def test_a_terminal_sees_the_table_whose_clock_goes_on() -> None:
 def test_a_terminal_is_drawn_at_most_four_times_a_second_however_often_it_is_told() -> None:
     console = terminal()
     began = time.monotonic()
-    with SweepScreen(console=console) as screen:
+    with SweepScreen(TITLE, console=console) as screen:
         for _ in range(2000):
-            screen.update(STATE, finished=BEST)
+            screen.update(replace(STATE, run=BEST))
         time.sleep(0.6)
     frames = written(console).count("sweep digits-mlp")
     assert 1 <= frames <= 4 * (time.monotonic() - began) + 3  # the first and the last frame come at once
@@ -106,7 +114,7 @@ def test_a_terminal_is_drawn_at_most_four_times_a_second_however_often_it_is_tol
 def test_no_color_is_honoured() -> None:
     plain, coloured = terminal(NO_COLOR=1), terminal()
     for console in (plain, coloured):
-        with SweepScreen(console=console) as screen:
+        with SweepScreen(TITLE, console=console) as screen:
             screen.update(STATE)
     assert "\x1b[31m" in written(coloured)
     assert "\x1b[31m" not in written(plain)
@@ -115,26 +123,27 @@ def test_no_color_is_honoured() -> None:
 
 def test_a_file_gets_a_line_for_each_finished_run_and_each_new_note() -> None:
     file = io.StringIO()
-    with SweepScreen(console=Console(file=file, width=60)) as screen:
+    with SweepScreen(TITLE, console=Console(file=file, width=60)) as screen:
         screen.update(replace(STATE, done=11, notes=()))  # nothing ended
-        screen.update(replace(STATE, notes=("A [note].",)), finished=NEXT)
-        screen.update(replace(STATE, done=13, diverged=4, notes=("A [note].", "Another.")), finished=replace(
-            BEST, value=math.inf, diverged=True, share=0.3))  # fmt: skip
+        screen.update(replace(STATE, notes=("A [note].",), run=NEXT))
+        lost = a_run(7, {"lr": 0.0123456, "momentum": 0.9}, math.inf, 0.3)
+        screen.update(replace(STATE, done=13, diverged=4, notes=("A [note].", "Another."), run=lost))
+    best = "best lr 0.0123, momentum 0.9: training loss 0.0712; cost 2.38 full runs"
     assert file.getvalue().splitlines() == [
         "sweep digits-mlp: A [note].",
-        "sweep digits-mlp: 12 of 40, trial 2 on 1/4, lr 0.05, optimizer adamw: validation loss 0.08; "
-        "best lr 0.0123, momentum 0.9: 0.0712; spent 2.38 full runs; about 1:02:03 left",
+        "sweep digits-mlp: 12 of 40, trial 2 on 1/4 of the horizon, lr 0.05, optimizer adamw: training loss 0.08; "
+        f"{best}; about 3:02 left",
         "sweep digits-mlp: Another.",
-        "sweep digits-mlp: 13 of 40, trial 7 on 30 %, lr 0.0123, momentum 0.9: diverged; "
-        "best lr 0.0123, momentum 0.9: 0.0712; spent 2.38 full runs; about 1:02:03 left",
+        "sweep digits-mlp: 13 of 41, trial 7 on 30% of the horizon, lr 0.0123, momentum 0.9: diverged; "
+        f"{best}; about 2:45 left",
     ]
 
 
 def test_a_file_gets_nothing_where_quiet_is_asked_for_but_a_terminal_does() -> None:
     file, console = io.StringIO(), terminal()
     for chosen in (Console(file=file), console):
-        with SweepScreen(quiet=True, console=chosen) as screen:
-            screen.update(STATE, finished=BEST)
+        with SweepScreen(TITLE, quiet=True, console=chosen) as screen:
+            screen.update(replace(STATE, run=BEST))
     assert file.getvalue() == ""
     assert "sweep digits-mlp" in written(console)
 
@@ -143,7 +152,7 @@ def test_the_display_is_taken_away_when_the_sweep_is_interrupted() -> None:
     console = terminal()
 
     def interrupted() -> None:
-        with SweepScreen(console=console) as screen:
+        with SweepScreen(TITLE, console=console) as screen:
             screen.update(STATE)
             raise KeyboardInterrupt
 
@@ -154,13 +163,8 @@ def test_the_display_is_taken_away_when_the_sweep_is_interrupted() -> None:
 
 
 def test_stderr_is_where_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with SweepScreen() as screen:
-        screen.update(STATE, finished=BEST)
+    with SweepScreen(TITLE) as screen:
+        screen.update(replace(STATE, run=BEST))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "12 of 40, trial 7 on full" in captured.err
-
-
-def test_counts_that_cannot_be_are_refused() -> None:
-    with pytest.raises(InputError, match="diverged, done, total must not fall: 0 <= diverged <= done <= total"):
-        SweepState(title="sweep", done=3, total=2)
+    assert "12 of 40, trial 7 on the full horizon" in captured.err

@@ -23,7 +23,7 @@ def test_every_task_of_the_catalog_is_listed_with_its_facts(invoke: Invoke) -> N
         assert (task["title"], task["source"], task["steps"]) == (entry.title, entry.source, entry.steps)
         assert (task["batch_size"], task["optimizer"]) == (entry.batch_size, entry.optimizer)
         assert task["files"] == list(entry.files)
-        assert task["ready"] is not entry.needs_data
+        assert task["ready"] is not bool(entry.files)
 
 
 def test_people_read_names_titles_and_sources(invoke: Invoke) -> None:

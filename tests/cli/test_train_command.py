@@ -12,7 +12,7 @@ import torch
 from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
-from stepsize.cli.train import EXAMPLE, view_of
+from stepsize.cli.train import EXAMPLE, charted
 from stepsize.training.stepping import rung_schedule
 
 
@@ -33,11 +33,11 @@ def small_task(steps: int = 60) -> stepsize.Task:
 
 
 def test_its_json_is_the_run_of_the_library(invoke: Invoke) -> None:
-    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--marks", "4", "--device", "cpu")
+    given = ("--lr", "0.01", "--steps", "40", "--seed", "5", "--evals", "4", "--device", "cpu")
     done = invoke("train", "cancer-mlp", *given, "--json")
 
     task = stepsize.build_task("cancer-mlp", steps=40, device="cpu")
-    run = stepsize.train(task, 0.01, seed=5, marks=(10, 20, 30, 40))
+    run = stepsize.train(task, 0.01, seed=5, evals=(10, 20, 30, 40))
 
     told = json.loads(done.stdout)
     assert done.exit_code == 0
@@ -58,7 +58,7 @@ def test_people_read_losses_conditions_and_how_it_ended(invoke: Invoke, write_ta
     assert "SGD, schedule constant, 60 steps, seed 0" in done.stdout
     assert "Trained for 60 steps." in done.stdout
     assert "train small: 100%, step 60 of 60" in done.stderr
-    assert "Training of small at lr 0.1" in (tmp_path / "run.svg").read_text(encoding="utf-8")
+    assert "Loss vs. step: small at lr 0.1" in (tmp_path / "run.svg").read_text(encoding="utf-8")
 
 
 def test_a_training_that_diverged_exits_with_three_and_strict_json(invoke: Invoke, write_task: WriteTask) -> None:
@@ -96,28 +96,28 @@ def test_a_rate_must_be_given(invoke: Invoke, write_task: WriteTask) -> None:
 
 
 def test_more_marks_than_steps_judge_each_step_once(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--marks", "10", "--json")
+    done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--evals", "10", "--json")
 
     assert [seen["step"] for seen in json.loads(done.stdout)["evaluations"]] == [1, 2, 3]
 
 
 def test_the_chart_shows_the_rate_of_each_step() -> None:
     task = small_task()
-    run = stepsize.train(task, 0.1, marks=(30, 60))
+    run = stepsize.train(task, 0.1, evals=(30, 60))
 
-    view = view_of(run, task)
+    view = charted(run, task)
 
     factor = rung_schedule(task, 60)
-    assert list(view.lrs) == [0.1 * factor(step) for step in range(60)]
-    assert list(view.val_steps) == [30, 60]
-    assert view.diverged_step is None
+    assert list(view["lrs"]) == [0.1 * factor(step) for step in range(60)]
+    assert list(view["val_steps"]) == [30, 60]
+    assert view["diverged_step"] is None
 
 
 def test_the_smoothed_line_follows_the_losses_without_their_noise() -> None:
     task = small_task(steps=500)  # more steps than the smoother is given points
     run = stepsize.train(task, 0.05)
 
-    line = np.asarray(view_of(run, task).smoothed)
+    line = np.asarray(charted(run, task)["smoothed"])
 
     tail = run.losses[-100:]
     assert line.shape == run.losses.shape
@@ -128,7 +128,7 @@ def test_the_smoothed_line_follows_the_losses_without_their_noise() -> None:
 def test_a_short_training_is_not_smoothed() -> None:
     task = small_task(steps=10)
 
-    assert len(view_of(stepsize.train(task, 0.1), task).smoothed) == 0
+    assert len(charted(stepsize.train(task, 0.1), task)["smoothed"]) == 0
 
 
 def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
@@ -137,7 +137,7 @@ def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
     losses = run.losses.copy()
     losses[40:] = math.inf
 
-    line = np.asarray(view_of(type(run)(**{**vars(run), "losses": losses}), task).smoothed)
+    line = np.asarray(charted(type(run)(**{**vars(run), "losses": losses}), task)["smoothed"])
 
     assert np.isfinite(line[:40]).all()
     assert np.isnan(line[40:]).all()
@@ -152,9 +152,9 @@ def test_a_rate_that_follows_unseen_data_tells_its_decisions(invoke: Invoke, wri
     done = invoke("train", task, "--lr", "1e-3", "--follow", "--plot", "f.svg")
     assert done.exit_code == 0, done.stderr
     assert "learning rate    from 0.001 to" in done.stdout
-    assert "was judged best after a cooldown" in done.stdout
-    assert "trainings" in done.stdout
-    assert "from lr 0.001 on" in Path("f.svg").read_text(encoding="utf-8")
+    assert "was best after a cooldown" in done.stdout
+    assert "full runs" in done.stdout
+    assert "from lr 0.001" in Path("f.svg").read_text(encoding="utf-8")
     told = json.loads(invoke("train", task, "--lr", "1e-3", "--follow", "--json").stdout)
     assert len(told["lrs"]) == 80
     assert told["decisions"][0]["step"] == 8

@@ -29,11 +29,11 @@ def test_people_read_the_rules_and_their_warnings(invoke: Invoke) -> None:
     assert "careful" in done.stdout
 
 
-def test_where_no_rule_leads_it_says_so(invoke: Invoke) -> None:
+def test_without_a_rule_it_says_so(invoke: Invoke) -> None:
     done = invoke("translate", "0.1", "--from", "sgd", "--to", "adamw")
     assert done.exit_code == 3
-    assert "none: no rule leads there" in done.stdout
-    assert "search, for example with stepsize.find" in done.stdout
+    assert "none: no scaling rule known" in done.stdout
+    assert "Search, for example with stepsize.find" in done.stdout
 
 
 @pytest.mark.parametrize(

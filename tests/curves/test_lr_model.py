@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,25 @@ def test_seeds_that_differ_are_noise() -> None:
     quiet = [point for seed in range(3) for point in bowl(-2.5, -2.0, -1.5, seed=seed)]
     loud = [replace(point, value=point.value * (1 + 0.3 * (-1) ** place)) for place, point in enumerate(quiet)]
     assert fit(loud).noise > 2 * fit(quiet).noise
+
+
+def test_what_a_seed_does_to_all_rates_alike_does_not_hide_the_better_rate() -> None:
+    """Three seeds far apart, with the same bowl on each; the same scatter from run to run does hide it."""
+    levels = (0.6, 1.0, 1.6)
+    places = (-3.0, -2.5, -2.0, -1.5, -1.0)
+
+    def width(level: Callable[[int, int], float]) -> float:
+        runs = [
+            Point(10**x, level(seed, place) * 0.1 * math.exp((x + 2) ** 2), seed=seed)
+            for seed in range(3)
+            for place, x in enumerate(places)
+        ]
+        low, high = np.quantile(fit(runs).optima, (0.1, 0.9))
+        return float(high - low)
+
+    shared = width(lambda seed, place: levels[seed])
+    scattered = width(lambda seed, place: levels[(seed + place * place) % 3])
+    assert shared < 0.8 * scattered
 
 
 def test_short_runs_say_less_about_full_ones_than_about_themselves() -> None:

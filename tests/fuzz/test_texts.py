@@ -19,7 +19,7 @@ from stepsize.errors import StepsizeError
 from stepsize.monitor import diagnose
 from stepsize.schedules import Clock, Schedule, cosine, from_json, parse
 from stepsize.store.address import as_address
-from stepsize.store.parcels import pack_arrays, unpack_arrays
+from stepsize.store.packing import pack_arrays, unpack_arrays
 from stepsize.views import check_plot_path
 
 many = settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -213,7 +213,7 @@ def test_a_payload_that_unpacks_to_gigabytes_is_refused() -> None:
 
     packer = zlib.compressobj(9)
     bomb = b"".join(packer.compress(bytes(1 << 24)) for _ in range(40)) + packer.flush()
-    with pytest.raises(ValueError, match="unpacks to more than signals ever take"):
+    with pytest.raises(ValueError, match="unpack to more than signals ever take"):
         unpack_arrays(bomb)
     assert unpack_arrays(pack_arrays({})) == {}
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarn
 
 def final(task: Any, lr: float) -> float:
     try:
-        loss = stepsize.train(task, lr).judged("loss")
+        loss = stepsize.train(task, lr).objective("loss")
     except (AssertionError, RuntimeError):  # some packages check for NaN by themselves
         return math.inf
     return loss if math.isfinite(loss) else math.inf

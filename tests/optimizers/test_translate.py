@@ -112,9 +112,9 @@ def test_adam_and_sgd_have_no_rule() -> None:
 
     assert found.lr is None
     assert found.warnings == (
-        "No rule carries a rate from SGD, momentum 0.9 to Adam: search, for example with stepsize.find",
+        "No scaling rule is known from SGD, momentum 0.9 to Adam. Search, for example with stepsize.find",
     )
-    assert str(found) == "no rule leads there: search 1e-05 to 0.1"
+    assert str(found) == "no scaling rule known: search 1e-05 to 0.1"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import stepsize
-from stepsize.probe.distributed import mean_over_ranks
+from stepsize.probe.controlled import mean_over_ranks
 
 SCRIPT = """
 import datetime, json, math, sys
@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2,
                         timeout=datetime.timedelta(seconds=40))
 from stepsize.probe import range_test
-from stepsize.probe.distributed import mean_over_ranks
+from stepsize.probe.controlled import mean_over_ranks
 
 mean = mean_over_ranks(1.0 + 2 * rank)
 nan = mean_over_ranks(math.nan if rank else 1.0)

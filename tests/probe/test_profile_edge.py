@@ -112,7 +112,7 @@ def test_probing_leaves_model_optimizer_and_groups_as_they_were() -> None:
 
 def test_an_update_that_moves_nothing_has_no_critical_rate_and_says_so() -> None:
     prober = Prober(bowl(torch.zeros(4)), seed=0)
-    assert prober.edge([[torch.ones(1)]], step=0, start=1e-3) == "The update moved no weight."
+    assert prober.edge([[torch.ones(1)]], step=0, start=1e-3) == "The update changed no weight."
 
 
 def test_trials_cost_a_forward_pass_and_the_update_three() -> None:

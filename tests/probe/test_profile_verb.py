@@ -114,7 +114,7 @@ def test_it_can_be_drawn(found: Profile, tmp_path: Path) -> None:
 
 def test_the_warm_up_is_told_to_whoever_watches() -> None:
     seen: list[Progress] = []
-    found = profile(make_task(steps=100), watcher=seen.append)
+    found = profile(make_task(steps=100), on_progress=seen.append)
     assert [each.step for each in seen] == list(range(1, 9))
     assert found.facts.warmup is not None
     assert {each.setting.lr for each in seen} == {found.facts.warmup.lr}
@@ -225,7 +225,7 @@ def test_a_start_without_an_update_has_no_critical_rate() -> None:
     found = profile(make_task(model=solved, train=(x, torch.zeros(48, 1))))
     assert found.facts.edges == ()
     assert found.facts.warmup is None
-    assert any(sentence == "Critical rate: the update moved no weight." for sentence in found.untold)
+    assert any(sentence == "Critical rate: the update changed no weight." for sentence in found.untold)
     assert all(advice.about != "rate" for advice in found.advice)
 
 

@@ -81,7 +81,7 @@ def test_raw_losses_and_rates_are_kept_as_they_were() -> None:
 
 def test_the_watcher_hears_of_every_step() -> None:
     heard: list[tuple[float, float]] = []
-    found = test_of(linear(), watch=lambda lr, loss: heard.append((lr, loss)))
+    found = test_of(linear(), on_progress=lambda lr, loss: heard.append((lr, loss)))
     assert heard == list(zip(found.lrs.tolist(), found.losses.tolist(), strict=True))
 
 
@@ -355,7 +355,7 @@ def test_updates_that_a_scaler_skips_at_first_do_not_look_like_none() -> None:
 
     found = range_test(step, loop.optimizer, loop.batches, lr=(1e-5, 10.0))
     assert found.critical.lr is None
-    assert "no update" in found.critical.reason
+    assert "changed no weight" in found.critical.reason
     assert found.lr
     assert found.restored
     assert scaler.get_scale() == 2.0**127
@@ -466,7 +466,7 @@ def test_the_result_survives_json_strictly() -> None:
 def test_the_chart_holds_every_point_the_fit_and_the_rates() -> None:
     found = test_of(linear())
     spec = found.plot("Mine").to_dict()
-    shown = sum(len(values(spec, layer)) for kind in ("points", "points_above") for layer in named(spec, kind))
+    shown = sum(len(values(spec, layer)) for kind in ("points", "points_beyond") for layer in named(spec, kind))
     assert shown == len(found.losses)
     assert len(values(spec, named(spec, "fit")[0])) > 10
     assert values(spec, named(spec, "interval")[0]) == [{"x": found.interval[0], "x2": found.interval[1]}]  # type: ignore[index]

@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, AdamW
 
 from stepsize import bind
 from stepsize.probe import range_test
-from stepsize.probe.reach import reach
+from stepsize.probe.state import find_state
 from stepsize.schedules import Course, cosine, linear, one_cycle, one_cycle_momentum
 
 
@@ -91,7 +91,7 @@ def test_the_swept_rates_win_over_the_schedule() -> None:
 
     asked: list[float] = []
     handle = loop.optimizer.register_step_post_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
-    range_test(loop.step, loop.optimizer, loop.batches, steps=30, watch=lambda lr, _: asked.append(lr))
+    range_test(loop.step, loop.optimizer, loop.batches, steps=30, on_progress=lambda lr, _: asked.append(lr))
     handle.remove()
     assert used[-len(asked) :] == pytest.approx(asked, rel=1e-12)
     assert len(asked) >= 30
@@ -102,6 +102,6 @@ def test_a_bound_schedule_is_found_through_any_of_its_optimizers() -> None:
     optimizers = [SGD(first.parameters(), lr=0.05), AdamW(second.parameters(), lr=0.01)]
     bound = bind(linear(2_000), optimizers)
 
-    found = reach(lambda batch: batch, optimizers[1:])
+    found = find_state(lambda batch: batch, optimizers[1:])
 
     assert any(item is bound for item in found.others)

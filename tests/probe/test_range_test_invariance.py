@@ -40,7 +40,7 @@ def test_the_answer_on_every_task_moves_less_than_015_decades(change: str) -> No
     moves: dict[str, float] = {}
     for name, entry in TASKS.items():
         for optimizer in ("adamw", "momentum"):
-            if not entry.needs_data:
+            if not entry.files:
                 task = build_task(name, optimizer=optimizer)
                 plain, changed = range_test_task(task), range_test_task(task, **CHANGES[change])
                 moves[f"{name}, {optimizer}"] = round(moved(plain, changed), 3)

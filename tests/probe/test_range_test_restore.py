@@ -112,7 +112,7 @@ def test_an_exception_of_the_watcher_or_the_batches_is_no_different() -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            range_test(loop.step, loop.optimizers, loop.batches, watch=watch)
+            range_test(loop.step, loop.optimizers, loop.batches, on_progress=watch)
 
     def reading(loop: Loop) -> None:
         def broken() -> Any:
@@ -186,7 +186,7 @@ def test_rates_momentum_and_the_scheduler_are_as_they_were() -> None:
 
 def test_copies_can_be_kept_in_host_memory() -> None:
     def interrupt(loop: Loop) -> None:
-        found = range_test(loop.step, loop.optimizers, loop.batches, steps=40, spill=True)
+        found = range_test(loop.step, loop.optimizers, loop.batches, steps=40, offload=True)
         proven(found)
         plain = range_test(loop.step, loop.optimizers, loop.batches, steps=40)
         assert found.lr == plain.lr

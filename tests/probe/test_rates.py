@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, StepLR
 
 from stepsize.errors import InputError
-from stepsize.probe.rates import Rates, as_optimizers
+from stepsize.probe.controlled import Rates
 
 
 def parameters(count: int = 1) -> list[nn.Parameter]:
@@ -106,21 +106,3 @@ def test_closed_it_leaves_the_optimizer_alone() -> None:
 def test_rates_that_are_all_zero_have_no_ratios() -> None:
     with pytest.raises(InputError, match="optimizer must have a group with a positive lr"):
         Rates([grouped(0.0, 0.0)])
-
-
-def test_one_optimizer_and_any_iterable_of_them_become_a_list() -> None:
-    one, two = grouped(0.1), grouped(0.2)
-    assert as_optimizers(one) == [one]
-    assert as_optimizers((one, two)) == [one, two]
-    assert as_optimizers(each for each in (one, two)) == [one, two]
-
-
-@pytest.mark.parametrize("bad", [None, 3, "adam", nn.Linear(2, 1), nn.Sequential(nn.Linear(2, 1)), [None]])
-def test_what_is_no_optimizer_is_named(bad: Any) -> None:
-    with pytest.raises(InputError, match=r"optimizer must be a torch.optim.Optimizer, or a list of them; got"):
-        as_optimizers(bad)
-
-
-def test_no_optimizer_at_all_holds_no_parameter() -> None:
-    with pytest.raises(InputError, match="optimizer must hold at least one parameter"):
-        as_optimizers([])

@@ -75,7 +75,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(sqlite: str, damage: str) -
 
 
 def test_damage_within_a_file_is_an_error_where_it_is_read(sqlite: str) -> None:
-    whole = filled(sqlite)
+    whole = filled(sqlite, runs=800)
     Path(sqlite).write_bytes(whole[: 20 * 4096] + b"\xff" * 20 * 4096 + whole[40 * 4096 :])
 
     with pytest.raises(StoreCorruptError, match="is damaged"):
@@ -85,8 +85,8 @@ def test_damage_within_a_file_is_an_error_where_it_is_read(sqlite: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("UPDATE stepsize_curves SET \"values\" = x'00'", "the train_loss curve of run 1 is damaged"),
-        ("UPDATE stepsize_curves SET dtype = 'nonsense'", "the train_loss curve of run 1 is damaged"),
+        ("UPDATE stepsize_runs SET losses = x'00'", "is damaged"),
+        ("UPDATE stepsize_runs SET evaluations = '[1]'", "holds a value that stepsize did not write"),
         ("UPDATE stepsize_runs SET setting = '{'", "is damaged"),
     ],
 )
@@ -209,7 +209,7 @@ def test_what_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="where must be a file of SQLite, or not there yet"):
+    with pytest.raises(InputError, match="where must be an SQLite file, or a path where none exists yet"):
         Store.open(tmp_path)
 
 

@@ -12,41 +12,19 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import text
 from tests.store import writing
-from tests.store.test_schema import by_hand
+from tests.store.test_versions import by_hand
 
 from stepsize.errors import InputError, StoreCorruptError, UnknownStudyError
 from stepsize.store import FindingRecord, Store, WatchRecord
-from stepsize.store.parcels import pack_arrays, unpack_arrays
 
 WHEN = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def points(*values: float) -> tuple[str, dict[str, Sequence[NDArray[np.generic]]]]:
     return "points", {"loss": [np.arange(len(values)), np.array(values)]}
-
-
-@given(
-    st.dictionaries(
-        st.text(max_size=8),
-        st.lists(st.tuples(st.integers(-(2**62), 2**62), st.floats()), max_size=20),
-        max_size=4,
-    )
-)
-def test_arrays_come_back_to_the_last_bit(given: dict[str, list[tuple[int, float]]]) -> None:
-    arrays = {
-        name: (np.array([at for at, _ in pairs], dtype=np.int64), np.array([v for _, v in pairs], dtype=np.float64))
-        for name, pairs in given.items()
-    }
-    back = unpack_arrays(pack_arrays(arrays))
-    assert list(back) == list(arrays)
-    for name, (steps, values) in arrays.items():
-        np.testing.assert_array_equal(back[name][0], steps)
-        np.testing.assert_array_equal(back[name][1], values)
 
 
 def test_signals_are_read_in_order_and_from_where_one_was(store: Store) -> None:
@@ -87,8 +65,8 @@ def test_signals_of_no_study_and_damaged_ones_are_errors(where: str, store: Stor
     with store.begin("net", "watch", {}) as writer:
         writer.add_signals(WatchRecord(1, WHEN), points(1.0))
     with by_hand(where) as connection:
-        connection.execute(text("UPDATE stepsize_signals SET payload = :bytes"), {"bytes": b"nothing"})
-    with pytest.raises(StoreCorruptError, match="the signals of study 'net' are damaged"):
+        connection.execute(text("UPDATE stepsize_signals SET arrays = :bytes"), {"bytes": b"nothing"})
+    with pytest.raises(StoreCorruptError, match="holds a value that stepsize did not write"):
         store.signals("net")
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.study.runs import ran
 
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import Job
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Choice, Space, as_space
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial, Value
 
 Values = Mapping[str, Value]

@@ -38,9 +38,9 @@ class Counting(InOrder):
         self._stop = stop
 
     def stream(
-        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
-        for place, run in super().stream(task, settings, watcher=watcher):
+        for place, run in super().stream(task, settings, on_progress=on_progress):
             if self._stop is not None and len(self.trained) >= self._stop:
                 raise KeyboardInterrupt
             self.trained.append(settings[place])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepsize.study.jobs import Job
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Changes, Divergence, Run, Setting
 
 HORIZON = 1000

@@ -191,8 +191,8 @@ def test_the_sentence_tells_on_what_the_ceiling_depends() -> None:
 
     text = learn_ceiling(with_momentum(space, 40), space).describe()
 
-    assert text.startswith("trainings diverge from lr 0.0")
-    assert " on, depending on momentum (" in text
+    assert text.startswith("runs diverge at lr 0.0")
+    assert " and above, depending on momentum (" in text
 
 
 def test_learning_from_a_thousand_outcomes_takes_less_than_a_training() -> None:

@@ -18,8 +18,9 @@ from tests.study.runs import ran
 import stepsize
 from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
 from stepsize.study.comparing import CLASSICS, CompareProgress, coarse_rates, compare, fine_rates
-from stepsize.study.comparison import Contender, Round, Standing, judge_round, steps_to, tuning_doubt
-from stepsize.study.jobs import Job
+from stepsize.study.comparison import BatchSizeResult, Contender, ContenderResult, rank_contenders, steps_to
+from stepsize.study.comparison import tuning_uncertainty as uncertainty
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial
 
 
@@ -30,13 +31,13 @@ def outcome(lr: float, value: float, seed: int = 0) -> Run:
 
 def standing(
     name: str, values: Sequence[float] | NDArray[np.float64], tuned: dict[float, float] | None = None
-) -> Standing:
+) -> ContenderResult:
     runs = tuple(
         replace(outcome(0.1, value, seed), losses=np.full(4, value), steps=np.arange(4))
         for seed, value in enumerate(values)
     )
     tried = tuple(outcome(lr, value) for lr, value in (tuned or {}).items())
-    return Standing(Contender(name), 0.1, None, 0.0, runs, tried, {})
+    return ContenderResult(Contender(name), 0.1, None, tried, runs, {})
 
 
 def test_every_contender_has_the_same_budget_and_final_seeds_that_tuning_has_not_seen() -> None:
@@ -49,7 +50,7 @@ def test_every_contender_has_the_same_budget_and_final_seeds_that_tuning_has_not
         assert len({s.lr for s in settings[:5]}) == 5
         assert settings[5].lr == settings[6].lr
         assert settings[5].lr in {s.lr for s in settings[:5]}
-        assert next(one.lr for one in found.rounds[0].standings if one.contender.name == name) == settings[5].lr
+        assert next(one.lr for one in found.results[0].contenders if one.contender.name == name) == settings[5].lr
     assert found.seeds == (1, 2)
     assert found.cost.runs == 21
     assert found.cost.full_runs == pytest.approx(21, rel=0.3)  # trainings; those that diverge end early
@@ -57,12 +58,11 @@ def test_every_contender_has_the_same_budget_and_final_seeds_that_tuning_has_not
 
 def test_each_is_trained_at_the_best_of_its_own_rates() -> None:
     found = compare(make(), ["sgd", "adam"], trials=7, seeds=2)
-    for one in found.rounds[0].standings:
-        best = min(one.tuned_by, key=lambda seen: math.inf if seen.diverged else seen.value)
+    for one in found.results[0].contenders:
+        best = min(one.tuning_runs, key=lambda seen: math.inf if seen.diverged else seen.value)
         assert one.lr == best.trial.lr
-        assert one.tuning is not None
-        assert one.tuning.runs == 7
-    rates = {one.contender.name: one.lr for one in found.rounds[0].standings}
+        assert len(one.tuning_runs) == 7
+    rates = {one.contender.name: one.lr for one in found.results[0].contenders}
     assert rates["sgd"] != rates["adam"]
 
 
@@ -73,13 +73,13 @@ def test_the_name_of_the_package_leads_to_it() -> None:
 
 def test_schedules_and_batch_sizes_multiply_and_rounds_are_apart() -> None:
     found = compare(make(12), ["sgd", "adam"], schedules=["constant", "cosine"], batch_sizes=[8, 16], trials=3, seeds=1)
-    assert [one.batch_size for one in found.rounds] == [8, 16]
-    for one in found.rounds:
-        names = {standing.contender.name for standing in one.standings}
+    assert [one.batch_size for one in found.results] == [8, 16]
+    for one in found.results:
+        names = {standing.contender.name for standing in one.contenders}
         assert names == {"sgd with constant", "sgd with cosine", "adam with constant", "adam with cosine"}
     assert "At batch size 8:" in found.status
     assert "At batch size 16:" in found.status
-    steps = [len(one.standings[0].finals[0].losses) for one in found.rounds]
+    steps = [len(one.contenders[0].final_runs[0].losses) for one in found.results]
     assert steps == [24, 12]  # as many examples seen
 
 
@@ -93,8 +93,8 @@ def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(rest.trained) == 2 * 6 - 8
     fresh = compare(make(), workers=Counting(), **(asked | {"store": None}))
     told, again = found.to_json(), fresh.to_json()
-    assert [one["judged"] for one in told["rounds"][0]["standings"]] == [
-        one["judged"] for one in again["rounds"][0]["standings"]
+    assert [one["values"] for one in told["results"][0]["contenders"]] == [
+        one["values"] for one in again["results"][0]["contenders"]
     ]
 
 
@@ -102,11 +102,9 @@ def test_its_json_is_strict_and_complete() -> None:
     found = compare(make(), ["sgd", "adam"], trials=3, seeds=2)
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert told["seeds"] == [1, 2]
-    first = told["rounds"][0]["standings"][0]
-    assert {"lr", "value", "train_loss", "val_loss", "sensitivity", "basin", "lowest_diverged", "tuning_cost"} <= set(
-        first
-    )
-    assert len(first["tuned_by"]) == 3
+    first = told["results"][0]["contenders"][0]
+    assert {"lr", "value", "train_loss", "val_loss", "sensitivity", "lowest_diverged", "tuning_cost"} <= set(first)
+    assert len(first["tuning_runs"]) == 3
 
 
 def test_what_watches_sees_every_training_once() -> None:
@@ -134,7 +132,7 @@ def test_it_draws(kind: Any, tmp_path: Path) -> None:
 def test_an_optimizer_that_estimates_its_rate_also_takes_part_untuned() -> None:
     pytest.importorskip("prodigyopt")
     found = compare(make(), ["prodigy"], trials=3, seeds=2)
-    by_name = {one.contender.name: one for one in found.rounds[0].standings}
+    by_name = {one.contender.name: one for one in found.results[0].contenders}
     assert set(by_name) == {"prodigy", "prodigy (untuned)"}
     free = by_name["prodigy (untuned)"]
     assert (free.lr, free.tuning, free.answer, free.tuning_cost, free.open) == (1.0, None, None, 0.0, False)
@@ -144,20 +142,20 @@ def test_where_all_diverge_there_is_no_answer() -> None:
     found = compare(make(), ["sgd"], ranges={"sgd": (1e20, 1e22)}, trials=4, seeds=1)
     assert found.verdict == "no answer"
     assert "diverged, at every rate or on one of the seeds" in found.status
-    assert found.rounds[0].standings[0].lr is None
-    assert found.rounds[0].best is None
-    with pytest.raises(InputError, match="standings must hold at least one training to be drawn"):
+    assert found.results[0].contenders[0].lr is None
+    assert found.results[0].best is None
+    with pytest.raises(InputError, match="results must hold at least one run to be drawn"):
         found.plot()
 
 
 def test_a_rate_that_is_not_settled_is_told() -> None:
     found = compare(make(), ["sgd"], ranges={"sgd": (1e-4, 1e-2)}, trials=4, seeds=1)
-    (one,) = found.rounds[0].standings
+    (one,) = found.results[0].contenders
     assert one.open
     assert one.answer is not None
     assert "No higher rate was clearly worse yet" in one.answer.reason
     assert found.status.endswith("The learning rate is not settled for sgd.")
-    assert found.to_json()["rounds"][0]["standings"][0]["answer"] == one.answer.to_json()
+    assert found.to_json()["results"][0]["contenders"][0]["answer"] == one.answer.to_json()
 
 
 @pytest.mark.parametrize(
@@ -168,9 +166,9 @@ def test_a_rate_that_is_not_settled_is_told() -> None:
         ({"optimizers": ["sgd", "sgd"]}, "optimizers must not name one twice"),
         ({"schedules": []}, "schedules must be a list of at least one name"),
         ({"batch_sizes": [8, 8]}, "batch_sizes must be a list of different sizes"),
-        ({"trials": 2}, "trials must be a whole number of at least 3; got 2"),
-        ({"seeds": 0}, "seeds must be at least 1"),
-        ({"target": math.nan}, "target must be finite"),
+        ({"trials": 2}, "trials must be a whole number, at least 3; got 2"),
+        ({"seeds": 0}, "seeds must be a whole number, at least 1"),
+        ({"target": math.nan}, "target must be a finite number"),
         ({"ranges": {"adam": (1e-3, 1.0)}}, "ranges must be by the names of optimizers that are compared"),
         ({"ranges": {"sgd": (1.0, 0.1)}}, r"ranges\['sgd'\] must be two rates with 0 < low < high"),
     ],
@@ -212,7 +210,7 @@ def test_equals_have_no_winner() -> None:
     won = 0
     for _ in range(1000):
         seeds = rng.normal(size=3)
-        told = judge_round(
+        told = rank_contenders(
             [standing(f"c{n}", seeds + rng.normal(size=3)) for n in range(5)], batch_size=None, target=0.0
         )
         won += told.verdict == "distinguishable"
@@ -222,7 +220,7 @@ def test_equals_have_no_winner() -> None:
 def test_a_real_difference_wins_although_seeds_differ_more() -> None:
     luck = np.array([0.0, 1.0, 3.0])
     noise = np.array([[0.01, -0.01, 0.0], [0.0, 0.02, -0.01], [-0.01, 0.0, 0.01]])
-    told = judge_round(
+    told = rank_contenders(
         [
             standing("b", 1.3 + luck + noise[0]),
             standing("a", 1.0 + luck + noise[1]),
@@ -234,8 +232,8 @@ def test_a_real_difference_wins_although_seeds_differ_more() -> None:
     )
     assert told.best is not None
     assert told.best.contender.name == "a"
-    assert [one.contender.name for one in told.standings] == ["a", "b", "c"]
-    assert told.reason.startswith("a reaches 2.34 and is better than all others beyond the noise. A is better")
+    assert [one.contender.name for one in told.contenders] == ["a", "b", "c"]
+    assert told.reason.startswith("a reaches 2.34 and is better than all others by more than the noise. A is better")
 
 
 def test_a_lead_that_a_finer_search_may_undo_is_none() -> None:
@@ -243,27 +241,27 @@ def test_a_lead_that_a_finer_search_may_undo_is_none() -> None:
     slope = {0.01: 3.0, 0.1: 2.0, 1.0: 1.3}  # still falling by 0.7 a step at the edge
     values = [1.3, 1.31, 1.29]
 
-    def judged(tuned: dict[float, float]) -> Round:
+    def judged(tuned: dict[float, float]) -> BatchSizeResult:
         rivals = [standing("a", [1.0, 1.01, 1.0]), standing("b", values, tuned), standing("c", [4.0, 4.01, 4.0])]
-        return judge_round(rivals, batch_size=None, target=0.0)
+        return rank_contenders(rivals, batch_size=None, target=0.0)
 
     assert judged(settled).verdict == "distinguishable"
     told = judged(slope)
     assert told.verdict == "not distinguishable"
-    assert told.leaders == ("a", "b")
-    assert "A finer search of b's rate may undo that: raise the number of trials." in told.reason
+    assert told.tied_with_best == ("a", "b")
+    assert "A finer search of the rate of b could reverse this: raise the number of trials." in told.reason
 
 
 def test_one_that_diverges_on_a_seed_comes_after_those_that_do_not() -> None:
-    told = judge_round(
+    told = rank_contenders(
         [standing("a", [0.1, math.inf, 0.1]), standing("b", [0.5, 0.5, 0.6])], batch_size=None, target=0.0
     )
-    assert [one.contender.name for one in told.standings] == ["b", "a"]
-    assert told.leaders == ("b",)
+    assert [one.contender.name for one in told.contenders] == ["b", "a"]
+    assert told.tied_with_best == ("b",)
 
 
 def test_nobody_wins_who_learned_nothing() -> None:
-    told = judge_round(
+    told = rank_contenders(
         [standing("a", [0.7, 0.71]), standing("b", [0.8, 0.81])], batch_size=None, target=0.0, untrained=0.69
     )
     assert told.verdict == "no answer"
@@ -272,7 +270,7 @@ def test_nobody_wins_who_learned_nothing() -> None:
 
 
 def test_a_single_seed_tells_no_winner() -> None:
-    told = judge_round([standing("a", [0.1]), standing("b", [0.9])], batch_size=None, target=0.0)
+    told = rank_contenders([standing("a", [0.1]), standing("b", [0.9])], batch_size=None, target=0.0)
     assert told.verdict == "not distinguishable"
     assert "a single seed does not tell noise from difference" in told.reason
 
@@ -293,8 +291,8 @@ def test_steps_to_a_target_do_not_count_a_lucky_batch() -> None:
 def test_doubt_is_the_vertex_between_and_the_last_gain_beyond() -> None:
     # y = (log10 lr + 1.25)², sampled at whole decades: the best, 0.0625 at -1, lies that far above the vertex.
     valley = [outcome(10.0**power, (power + 1.25) ** 2) for power in (-3, -2, -1, 0)]
-    assert tuning_doubt(valley) == pytest.approx(0.0625)
-    assert tuning_doubt([outcome(0.1, 2.0), outcome(1.0, 1.0), outcome(10.0, math.inf)]) == 0.5
-    assert tuning_doubt([outcome(0.1, 2.0), outcome(1.0, 1.0)]) == 1.0
-    assert tuning_doubt([outcome(0.1, 2.0)]) == 0.0
-    assert tuning_doubt([]) == 0.0
+    assert uncertainty(valley) == pytest.approx(0.0625)
+    assert uncertainty([outcome(0.1, 2.0), outcome(1.0, 1.0), outcome(10.0, math.inf)]) == 0.5
+    assert uncertainty([outcome(0.1, 2.0), outcome(1.0, 1.0)]) == 1.0
+    assert uncertainty([outcome(0.1, 2.0)]) == 0.0
+    assert uncertainty([]) == 0.0

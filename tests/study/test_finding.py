@@ -150,10 +150,10 @@ def test_runs_trained_together_are_asked_for_as_those_one_by_one() -> None:
 def test_the_plan_does_not_depend_on_time() -> None:
     class Slow(InOrder):
         def stream(
-            self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+            self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
         ) -> Iterator[tuple[int, Run]]:
             time.sleep(0.3)
-            yield from super().stream(task, settings, watcher=watcher)
+            yield from super().stream(task, settings, on_progress=on_progress)
 
     assert outcome(find(tiny(), budget=4, workers=Slow())) == outcome(find(tiny(), budget=4))
 
@@ -175,10 +175,10 @@ class Mortal(Counting):
     """Trains some runs and is killed."""
 
     def stream(
-        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
         try:
-            yield from super().stream(task, settings, watcher=watcher)
+            yield from super().stream(task, settings, on_progress=on_progress)
         except KeyboardInterrupt:
             raise KilledError from None
 
@@ -248,7 +248,7 @@ def test_ctrl_c_before_the_first_run_ends_is_no_answer() -> None:
 def test_it_says_what_the_rate_is_for(found: Found) -> None:
     conditions = found.conditions
     assert (conditions.task, conditions.horizon, conditions.batch_size) == ("tiny", 80, 16)
-    assert conditions.judge == "validation loss"
+    assert conditions.objective == "validation loss"
     assert "AdamW" in conditions.optimizer
 
 
@@ -369,7 +369,7 @@ def test_they_are_so_after_ctrl_c_too(call: int) -> None:
 
 def test_without_validation_data_the_training_loss_selects_and_the_reason_says_so() -> None:
     found = find(tiny(val=None), budget=4)
-    assert found.conditions.judge == "training loss"
+    assert found.conditions.objective == "training loss"
     assert found.lr
     assert "No validation data: the training loss selected" in found.answer.reason
 
@@ -487,13 +487,13 @@ def test_a_metric_can_select_and_more_can_be_better() -> None:
     accuracy = Metric(lambda output, target: (output.argmax(-1) == target).float().mean(), maximize=True)
     task = tiny(
         model=lambda: nn.Linear(4, 2), loss=nn.functional.cross_entropy, train=(x[:256], labels[:256]),
-        val=(x[256:], labels[256:]), metrics={"accuracy": accuracy}, judge="accuracy", optimizer="sgd",
+        val=(x[256:], labels[256:]), metrics={"accuracy": accuracy}, objective="accuracy", optimizer="sgd",
     )  # fmt: skip
     found = find(task, budget=6)
-    assert found.conditions.judge == "accuracy"
+    assert found.conditions.objective == "accuracy"
     assert all(-1 <= run.value <= 0 for run in found.runs if math.isfinite(run.value)), "turned: lower is better"
     assert found.lr
-    assert InOrder()(task, [Setting(found.lr, 0, 80)])[0].judged("accuracy", maximize=True) < -0.85
+    assert InOrder()(task, [Setting(found.lr, 0, 80)])[0].objective("accuracy", maximize=True) < -0.85
     found.plot().to_dict()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stepsize.store import Store
-from stepsize.study.stored import read_sweep
+from stepsize.study.sweeping import read_sweep
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is sent as POSIX does")
 

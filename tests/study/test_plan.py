@@ -14,13 +14,13 @@ from tests.study.runs import ran
 
 from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.jobs import Job
 from stepsize.study.plan import Plan
 from stepsize.study.plan_ladder import rank
 from stepsize.study.plan_widening import moved_out
 from stepsize.study.rungs import RUNGS, Rungs
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.space import Range, Space, as_space
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial, Value
 
 Judge = Callable[[Job], float]
@@ -235,7 +235,7 @@ def test_what_diverged_is_never_promoted_even_if_nothing_else_is_there() -> None
     jobs = list(in_turns(plan, lambda job: math.inf))
     assert len(jobs) == 4
     assert plan.done
-    assert plan.notes[-1] == "No trial came through the full horizon, so none was repeated."
+    assert plan.notes[-1] == "No trial finished the full horizon, so none was repeated."
 
 
 def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() -> None:
@@ -254,7 +254,7 @@ def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() 
     assert last == pytest.approx([10**-0.5, 10**-1, 10**-1.5, 10**-2])
     assert plan.notes[:2] == [
         "Promoted 4 of 8 trials from 1/4 of the horizon to the full horizon.",
-        "2 of them came in for what diverged over the full horizon: the next best of the rung below.",
+        "2 of them replaced trials that diverged over the full horizon: the next best of the rung below.",
     ]
 
 
@@ -354,14 +354,14 @@ def test_rates_that_diverge_close_the_range() -> None:
     assert len(jobs) == len(rates)
     assert plan.space == SPACE
     (note,) = plan.notes
-    assert note.startswith("Trainings diverge from lr ")
+    assert note.startswith("Runs diverge at lr ")
 
 
 def test_a_range_in_which_everything_diverges_is_widened_downwards() -> None:
     plan = plan_of(SAMPLERS["grid"].make(0, 5), trials=5)
     jobs = list(in_turns(plan, lambda job: math.inf if job.trial.lr > 2e-5 else 1.0))
     assert jobs[5].trial.lr == pytest.approx(1e-5)
-    assert any(note.startswith("Every training diverged, so the range was widened to 1e-5") for note in plan.notes)
+    assert any(note.startswith("Every run diverged, so the range was widened to 1e-5") for note in plan.notes)
 
 
 @pytest.mark.parametrize(("downwards", "added"), [(1, 1e-6), (-1, 100.0)])
@@ -549,29 +549,6 @@ def test_lost_jobs_are_asked_for_again_before_what_was_decided_meanwhile() -> No
     assert again.ask() == Job(jobs[0].trial, 1.0, 0)
 
 
-def test_a_plan_for_more_trials_takes_what_a_smaller_one_trained() -> None:
-    small = plan_of(Mindful(), trials=6, seeds=(0, 1), widen=0)
-    trained = list(in_turns(small, inside))
-    large = plan_of(Mindful(), trials=9, seeds=(0, 1), widen=0)
-    large.restore(small.trials, small.runs)
-    jobs = list(in_turns(large, inside))
-    assert not {job.key for job in jobs} & {job.key for job in trained}
-    assert len(large.trials) == 9
-    assert {job.trial.number for job in jobs if job.seed == 0} == {6, 7, 8}
-    best = sorted(range(9), key=lambda number: inside(Job(large.trials[number], 1.0, 0)))[:2]
-    repeated = {outcome.trial.number for outcome in large.runs if outcome.seed == 1}
-    assert repeated == set(best)
-    assert large.done
-
-
-def test_trials_that_only_outcomes_tell_of_are_taken_from_them() -> None:
-    plan = plan_of(Mindful(), trials=6)
-    jobs = list(in_turns(plan, inside))
-    again = plan_of(Mindful(), trials=6)
-    again.restore([], plan.runs[:4])
-    assert list(in_turns(again, inside)) == jobs[4:]
-
-
 # ------------------------------------------------------------------ what is refused
 
 
@@ -587,15 +564,15 @@ def test_an_outcome_is_taken_once_and_only_of_what_was_asked_for() -> None:
     assert len(plan.runs) == 1
 
 
-def test_only_a_fresh_plan_is_restored_and_only_from_a_whole_record() -> None:
+def test_only_a_fresh_plan_is_restored_and_only_from_its_own_record() -> None:
     trials = [Trial(number, {"lr": 0.01}) for number in range(3)]
-    twice = [ran(Job(trials[0], 1.0, 0), 1.0)] * 2
-    plan = plan_of(Mindful())
+    strange = [ran(Job(trials[0], 0.5, 0), 1.0)]
     with pytest.raises(InputError, match="trials must be numbered from 0 without gaps"):
-        plan.restore([trials[0], trials[2]], [])
-    with pytest.raises(InputError, match=r"runs must hold each job once; got \(0, 1.0, 0\)"):
-        plan.restore(trials, twice)
-    assert plan.ask() is not None  # nothing was changed by what was refused
+        plan_of(Mindful()).restore([trials[0], trials[2]], [])
+    with pytest.raises(InputError, match=r"runs must follow from this plan; got \(0, 0.5, 0\)"):
+        plan_of(Mindful()).restore(trials, strange)
+    plan = plan_of(Mindful())
+    assert plan.ask() is not None
     with pytest.raises(InputError, match="restore needs a plan that has not begun"):
         plan.restore(trials, [])
 
@@ -603,11 +580,11 @@ def test_only_a_fresh_plan_is_restored_and_only_from_a_whole_record() -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"trials": 0}, "trials must be at least 1; got 0"),
+        ({"trials": 0}, "trials must be a whole number, at least 1; got 0"),
         ({"seeds": ()}, "seeds must hold at least one seed"),
-        ({"seeds": (1, 2, 1)}, "seeds must differ from each other"),
-        ({"repeats": -1}, "repeats must not be negative"),
-        ({"widen": -1}, "widen must not be negative"),
+        ({"seeds": (1, 2, 1)}, "seeds must hold at least one seed, each once"),
+        ({"repeats": -1}, "repeats must be a whole number, at least 0"),
+        ({"widen": -1}, "widen must be a whole number, at least 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> None:

@@ -124,7 +124,7 @@ def test_a_setting_that_kills_every_worker_is_an_error_after_what_is_done(folder
     with Processes(a_task(folder), 1, retries=1) as workers:
         workers.submit(7, Setting(0.1, 0, 10))
         workers.submit(8, Setting(KILLS, 3, 10))
-        with pytest.raises(TaskError, match=r"2 died in turn while training lr 0.012, seed 3.*killed by SIGKILL"):
+        with pytest.raises(TaskError, match=r"it crashed 2 times while training lr 0.012, seed 3.*killed by SIGKILL"):
             collect_all()
 
     ((ticket, run),) = collected

@@ -107,7 +107,7 @@ def test_a_cluster_whose_node_is_killed_gives_every_run_once_as_in_this_process(
                 workers.submit(len(settings) - 1, settings[-1])
                 left -= not killer.is_alive()
             came += workers.collect()
-        lost = sum(workers._deaths.values())
+        lost = sum(workers._losses.values())
         assert room_becomes(workers, 1)
         cluster.add_node(**NODE)
         assert room_becomes(workers, 2)

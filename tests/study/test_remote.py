@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from stepsize.errors import InputError, MissingExtraError, TaskError, UnknownNameError
 from stepsize.study.remote import (
-    Bench,
     BuiltInSource,
     Failure,
-    Kit,
     PathSource,
     PickledSource,
+    WorkerPayload,
+    WorkerRuntime,
     as_task_source,
     attempt,
 )
@@ -68,24 +68,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def trained(source: object) -> Run:
-    return Bench(Kit(source, threads=1)).train(SETTING)  # type: ignore[arg-type]
+    return WorkerRuntime(WorkerPayload(source, threads=1)).train(SETTING)  # type: ignore[arg-type]
 
 
 def test_a_built_in_name_travels_with_its_arguments() -> None:
-    source = as_task_source("digits-mlp", steps=7, optimizer="sgd")
+    source = BuiltInSource("digits-mlp", {"steps": 7, "optimizer": "sgd"})
 
-    assert source == BuiltInSource("digits-mlp", {"steps": 7, "optimizer": "sgd"})
     assert (source.label, source.build().horizon) == ("digits-mlp", 7)
+    assert as_task_source("digits-mlp") == BuiltInSource("digits-mlp")
 
 
 def test_an_unknown_built_in_name_is_refused_before_anything_starts() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'digits-mlp'"):
         as_task_source("digits-mpl")
-
-
-def test_arguments_belong_to_built_in_tasks_only() -> None:
-    with pytest.raises(InputError, match=r"arguments are for built-in tasks only; got \['steps'\]"):
-        as_task_source(a_task(), steps=3)
 
 
 def test_a_source_is_returned_as_it_is() -> None:
@@ -110,7 +105,7 @@ def test_a_file_that_is_not_there_is_refused_before_anything_starts(tmp_path: Pa
 
 def test_a_path_to_something_else_than_a_task_says_so(folder: Path) -> None:
     with pytest.raises(TaskError, match=r"must name a stepsize\.Task"):
-        Bench(Kit(as_task_source(f"{folder / 'own_task.py'}:number"), 1))
+        WorkerRuntime(WorkerPayload(as_task_source(f"{folder / 'own_task.py'}:number"), 1))
 
 
 def test_a_worker_that_cannot_import_says_what_and_where_it_looked(folder: Path) -> None:
@@ -118,7 +113,7 @@ def test_a_worker_that_cannot_import_says_what_and_where_it_looked(folder: Path)
     (folder / "own_parts.py").unlink()
 
     with pytest.raises(TaskError) as caught:
-        Bench(Kit(source, 1))
+        WorkerRuntime(WorkerPayload(source, 1))
 
     message = str(caught.value)
     assert "No module named 'own_parts'" in message
@@ -130,7 +125,7 @@ def test_a_program_that_ends_on_import_is_told_of_its_guard(folder: Path) -> Non
     (folder / "own_task.py").write_text("raise SystemExit(2)\n")
 
     with pytest.raises(TaskError, match='if __name__ == "__main__"'):
-        Bench(Kit(as_task_source(f"{folder / 'own_task.py'}:task"), 1))
+        WorkerRuntime(WorkerPayload(as_task_source(f"{folder / 'own_task.py'}:task"), 1))
 
 
 def test_a_task_of_lambdas_and_closures_travels_and_trains_the_same() -> None:
@@ -170,7 +165,7 @@ def test_the_users_own_modules_travel_as_code_to_other_machines_only(folder: Pat
 
     assert far.build().model().weight.shape == (1, 1)
     with pytest.raises(TaskError, match="No module named 'own_task'"):
-        Bench(Kit(near, 1))
+        WorkerRuntime(WorkerPayload(near, 1))
 
 
 @pytest.mark.parametrize("part", ["model", "loss", "train"])
@@ -218,29 +213,29 @@ def test_a_bench_builds_the_task_once() -> None:
             built.append(1)
             return a_task()
 
-    bench = Bench(Kit(Counting("counted"), 1))
-    bench.train(SETTING)
-    bench.train(SETTING)
+    runtime = WorkerRuntime(WorkerPayload(Counting("counted"), 1))
+    runtime.train(SETTING)
+    runtime.train(SETTING)
 
     assert built == [1]
 
 
 def test_a_bench_refuses_a_kit_of_another_version() -> None:
     with pytest.raises(TaskError, match=r"must be trained by stepsize 0\.0\.0, which sent it; process"):
-        Bench(Kit(BuiltInSource("digits-mlp"), 1, version="0.0.0"))
+        WorkerRuntime(WorkerPayload(BuiltInSource("digits-mlp"), 1, version="0.0.0"))
 
 
 def test_a_bench_without_the_device_of_the_task_says_so() -> None:
-    with pytest.raises(TaskError, match="device must be there on every worker; process"):
-        Bench(Kit(as_task_source(a_task(device="cuda:77")), 1))
+    with pytest.raises(TaskError, match="device must exist on every worker; process"):
+        WorkerRuntime(WorkerPayload(as_task_source(a_task(device="cuda:77")), 1))
 
 
 def test_what_torch_computes_with_travels_too() -> None:
     try:
         torch.set_default_dtype(torch.float64)
-        kit = pickle.loads(pickle.dumps(Kit(BuiltInSource("digits-mlp"), 1)))
+        payload = pickle.loads(pickle.dumps(WorkerPayload(BuiltInSource("digits-mlp"), 1)))
         torch.set_default_dtype(torch.float32)
-        Bench(kit)
+        WorkerRuntime(payload)
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
@@ -249,7 +244,7 @@ def test_what_torch_computes_with_travels_too() -> None:
 def test_a_factory_that_returns_its_model_twice_is_found_out_by_the_worker() -> None:
     model = nn.Linear(1, 1)
     with pytest.raises(TaskError, match="a model that was returned before"):
-        Bench(Kit(as_task_source(a_task(model=lambda: model)), 1)).train(SETTING)
+        WorkerRuntime(WorkerPayload(as_task_source(a_task(model=lambda: model)), 1)).train(SETTING)
 
 
 class PeculiarError(Exception):

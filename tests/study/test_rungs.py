@@ -9,7 +9,7 @@ from math import ceil, floor
 import pytest
 
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.study.rungs import RUNGS, Rungs, rungs_entry
+from stepsize.study.rungs import RUNGS, Rungs
 
 
 def paper_brackets(longest: int, eta: int) -> list[list[tuple[int, int]]]:
@@ -80,7 +80,7 @@ def test_rungs_rise_by_eta_and_end_on_the_full_horizon() -> None:
 
 @pytest.mark.parametrize("name", RUNGS)
 def test_every_way_of_the_catalog_is_a_plain_value_that_ends_on_the_full_horizon(name: str) -> None:
-    entry = rungs_entry(name)
+    entry = RUNGS[name]
     rungs = entry.make(1 / 16, 4)
 
     assert rungs.name == entry.name == name
@@ -95,7 +95,7 @@ def test_every_way_of_the_catalog_is_a_plain_value_that_ends_on_the_full_horizon
 @pytest.mark.parametrize("start", [0.0, 1.0, -0.5, 2.0, float("nan")])
 def test_a_start_that_is_no_share_is_refused(make: object, start: float) -> None:
     assert callable(make)
-    with pytest.raises(InputError, match="start must be a share of the horizon between 0 and 1"):
+    with pytest.raises(InputError, match="start must be a fraction of the horizon between 0 and 1"):
         make(start, 4)
 
 
@@ -107,4 +107,4 @@ def test_an_eta_that_keeps_everyone_is_refused(eta: int) -> None:
 
 def test_an_unknown_way_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'hyperband'"):
-        rungs_entry("hyprband")
+        RUNGS["hyprband"]

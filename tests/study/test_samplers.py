@@ -19,9 +19,9 @@ from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.samplers import SAMPLERS, Sampler, sampler_entry
-from stepsize.study.samplers.lowering import lowered
-from stepsize.study.samplers.told import Point, Told
+from stepsize.study.samplers import SAMPLERS, Sampler
+from stepsize.study.samplers.drawn import lowered
+from stepsize.study.samplers.guided import Point, Told
 from stepsize.study.space import Range, Space, as_space
 from stepsize.training.runs import Run, Trial, Value
 
@@ -246,7 +246,7 @@ def points_of(*outcomes: Run) -> dict[int, float | None]:
     """Return the figure of each trial that a model is told."""
     told = Told()
     told.take(outcomes)
-    return {point.trial.number: point.figure for point in told.points()}
+    return {point.trial.number: point.value for point in told.points()}
 
 
 def test_a_trial_is_told_by_the_mean_over_its_seeds() -> None:
@@ -449,12 +449,11 @@ def test_from_a_list_the_highest_rate_that_is_allowed_is_taken() -> None:
 def test_the_catalog_names_its_entries() -> None:
     assert list(SAMPLERS) == ["grid", "random", "sobol", "tpe", "gp", "cmaes"]
     assert all(entry.name == name and entry.title for name, entry in SAMPLERS.items())
-    assert sampler_entry("tpe") is SAMPLERS["tpe"]
 
 
 def test_an_unknown_sampler_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'sobol'"):
-        sampler_entry("sobel")
+        SAMPLERS["sobel"]
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,8 @@ def test_a_list_cannot_be_widened() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lr": (0.1, 0.1)}, "lr must not be an empty range"),
-        ({"lr": (0.1, 0.01)}, r"lr must not be an inverted range; got \(0.1, 0.01\). Write \(0.01, 0.1\)"),
+        ({"lr": (0.1, 0.1)}, "lr must be a range with low < high"),
+        ({"lr": (0.1, 0.01)}, r"lr must be a range with low < high; got \(0.1, 0.01\). Write \(0.01, 0.1\)"),
         ({"lr": (0.0, 0.1)}, "lr must be a range of positive numbers"),
         ({"lr": (-1.0, 0.1)}, "lr must be a range of positive numbers"),
         ({"lr": (0.1, math.inf)}, "lr must be a range between finite numbers"),
@@ -173,7 +173,7 @@ def test_a_list_cannot_be_widened() -> None:
         ({"beta2": [0.9, 1.5]}, r"beta2 must be in \[0, 1\); got 1.5"),
         ({"batch_size": (16.5, 64)}, "batch_size must be a range between whole numbers"),
         ({"batch_size": [16, 0]}, "batch_size must be a whole number of examples, at least 1"),
-        ({"warmup": (0.0, 2.5)}, "warmup must be a share of the horizon"),
+        ({"warmup": (0.0, 2.5)}, "warmup must be a fraction of the horizon"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
         ({"clip": 0.0}, "clip must be positive"),
         ({"optimizer": ("sgd", "adam")}, "optimizer cannot be a range"),
@@ -200,21 +200,3 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 def test_a_schedule_that_cannot_be_read_is_refused_at_once() -> None:
     with pytest.raises(ScheduleSyntaxError, match="'cosin' is not a schedule"):
         as_space(lr=(1e-4, 1.0), schedule=["linear", "cosin"])
-
-
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ([], "space must be an object with the keys 'schema' and 'dimensions'"),
-        ({"schema": 1}, "space must be an object with the keys"),
-        ({"schema": 2, "dimensions": []}, "schema must be 1"),
-        ({"schema": 1, "dimensions": [{"kind": "sphere"}]}, "dimension must be an object whose 'kind'"),
-        (
-            {"schema": 1, "dimensions": [{"kind": "choice", "name": "lr"}]},
-            "dimension must have the fields name",
-        ),
-    ],
-)
-def test_documents_of_another_form_are_refused(document: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Space.from_json(document)

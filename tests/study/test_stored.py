@@ -10,14 +10,12 @@ import pytest
 from tests.study.plane import make
 from tests.study.test_sweeping import keys
 
-from stepsize.errors import InputError, UnknownStudyError
+from stepsize.errors import InputError, StoreCorruptError, UnknownStudyError
 from stepsize.store import Store
-from stepsize.study.journal import mirror_sweep
 from stepsize.study.result import SweepResult
 from stepsize.study.rungs import Bracket, Rungs
-from stepsize.study.stored import read_sweep, stored_sweep
 from stepsize.study.study import StudyProgress
-from stepsize.study.sweeping import sweep
+from stepsize.study.sweeping import mirror_sweep, read_sweep, stored_sweep, sweep
 
 WAYS: list[dict[str, Any]] = [
     {},
@@ -61,9 +59,9 @@ def test_a_sweep_that_was_stopped_is_read_as_far_as_it_came_and_goes_on(tmp_path
         swept(where, watcher=stop, workers="in-order", sampler="tpe", trials=7)
     with Store.open(where) as store:
         part, kept = read_sweep(store, "mine"), stored_sweep(store, "mine")
-    assert (len(part.runs), part.complete, kept.status) == (3, False, "interrupted")
+    assert (len(part.runs), part.complete) == (3, False)
 
-    whole = sweep(make(), store=where, workers="in-order", **kept.arguments)
+    whole = sweep(make(), store=where, name="mine", workers="in-order", **kept.arguments)
     fresh = swept(tmp_path / "fresh.db", workers="in-order", sampler="tpe", trials=7)
     assert keys(whole) == keys(fresh)
     assert [run.value for run in whole.runs] == [run.value for run in fresh.runs]
@@ -78,7 +76,7 @@ def test_what_was_asked_is_kept_with_it(tmp_path: Path) -> None:
 def test_optuna_opens_a_sweep_that_was_exported_to_it(tmp_path: Path) -> None:
     found = swept(tmp_path / "s.db", trials=5)
     with Store.open(tmp_path / "s.db") as store:
-        assert mirror_sweep(store, "mine", read_sweep(store, "mine").space) == 6
+        assert mirror_sweep(store, "mine") == 6
     study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 's.db'}")
 
     assert len(study.trials) == len({outcome.trial.number for outcome in found.runs})
@@ -97,7 +95,18 @@ def test_names_that_are_not_there_and_studies_that_are_no_sweeps_are_told(tmp_pa
             stored_sweep(store, "watched")
 
 
-def test_rungs_of_ones_own_cannot_be_asked_for_by_name(tmp_path: Path) -> None:
-    swept(tmp_path / "s.db", **WAYS[-1])
-    with Store.open(tmp_path / "s.db") as store, pytest.raises(InputError, match="has rungs of its own making"):
-        stored_sweep(store, "mine").arguments  # noqa: B018
+def test_rungs_of_ones_own_are_stored_in_full(tmp_path: Path) -> None:
+    found = swept(tmp_path / "s.db", **WAYS[-1])
+    with Store.open(tmp_path / "s.db") as store:
+        kept = stored_sweep(store, "mine")
+
+    assert kept.rungs == WAYS[-1]["rungs"]
+    again = sweep(make(), store=tmp_path / "s.db", name="mine", **kept.arguments)
+    assert keys(again) == keys(found)
+
+
+def test_a_sweep_of_another_form_is_named(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db") as store:
+        store.begin("mine", "sweep", {"space": []}).close()
+        with pytest.raises(StoreCorruptError, match="holds a sweep 'mine' that stepsize did not write"):
+            read_sweep(store, "mine")

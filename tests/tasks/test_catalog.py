@@ -15,7 +15,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from stepsize.errors import DataUnavailableError, InputError, UnknownNameError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.tasks import TASKS, build_task
 from stepsize.training import Metric, Task
 from stepsize.training.batches import Stream
@@ -47,7 +47,7 @@ def _train(task: Task, lr: float, updates: int) -> tuple[float, float]:
     """Return the loss on the first 64 unseen examples before and after plain ``updates``."""
     torch.manual_seed(task.seed)
     model = task.model()
-    optimizer = optimizer_entry(task.optimizer).make(model.parameters(), lr)  # type: ignore[arg-type]
+    optimizer = OPTIMIZERS[task.optimizer].make(model.parameters(), lr)  # type: ignore[index]
     judged = tuple(tensor[:64] for tensor in _tensors(task, "val"))
 
     def judge() -> float:
@@ -64,7 +64,7 @@ def _train(task: Task, lr: float, updates: int) -> tuple[float, float]:
 
 
 def test_catalog_holds_the_twelve_tasks_of_the_first_release() -> None:
-    alone = {name for name, entry in TASKS.items() if not entry.needs_data}
+    alone = {name for name, entry in TASKS.items() if not entry.files}
     assert alone == {
         *("digits-mlp", "digits-cnn", "digits-autoencoder", "cancer-mlp", "diabetes-regression", "photos-mlp"),
         *("docs-chars-mlp", "docs-chars-gpt", "docs-chars-gru"),
@@ -78,15 +78,14 @@ def test_entry_is_found_under_its_own_name_and_describes_itself_in_one_line(name
     for line in (entry.title, entry.source):
         assert line.strip()
         assert "\n" not in line
-    assert entry.needs_data == bool(entry.files)
-    optimizer_entry(entry.optimizer)
+    OPTIMIZERS[entry.optimizer]
 
 
 def test_task_carries_what_its_entry_says(name: str) -> None:
     entry, task = TASKS[name], _built(name)
     assert (task.name, task.horizon, task.optimizer, task.seed) == (name, entry.steps, entry.optimizer, 0)
     assert len(next(iter(task.train))[0]) == entry.batch_size
-    assert task.judge == "loss"
+    assert task.objective == "loss"
     assert all(isinstance(metric, Metric) and metric.maximize for metric in task.metrics.values())
     assert bool(task.metrics) == (name in _CLASSES)
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
-from stepsize.probe.on_task import range_test_task
+from stepsize.probe import range_test_task
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
 from stepsize.training.border import inspect_task
 from stepsize.training.start import look_at_start
@@ -194,10 +194,10 @@ def test_a_model_without_a_loss_in_eval_mode_names_val_and_a_metric_judges_it() 
         train(make_task(model=Detector, loss=detection, val=examples()), 0.05)
 
     error = stepsize.Metric(lambda model, batch: mse_loss(model(*batch)[0], batch[1]), maximize=False)
-    task = make_task(model=Detector, loss=detection, val=examples(), metrics={"error": error}, judge="error")
+    task = make_task(model=Detector, loss=detection, val=examples(), metrics={"error": error}, objective="error")
     run = train(task, 0.05)
     assert run.divergence is None
-    assert 0 < run.judged("error") < 10
+    assert 0 < run.objective("error") < 10
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.training.small import inspected
 from torch import Tensor, nn
 
 import stepsize
-from stepsize.training.calling import judged, tell_training
+from stepsize.training.calling import at_evaluation_weights, tell_training
 
 
 class Asking(torch.optim.SGD):
@@ -24,14 +24,14 @@ class Asking(torch.optim.SGD):
         self.modes: list[str] = []
 
     def step(  # type: ignore[override]
-        self, closure: None = None, *, loss: Tensor | None = None, look: Callable[[], Tensor] | None = None
+        self, closure: None = None, *, loss: Tensor | None = None, loss_fn: Callable[[], Tensor] | None = None
     ) -> None:
         assert closure is None
         assert loss is not None
-        assert look is not None
+        assert loss_fn is not None
         assert not loss.requires_grad
         self.losses.append(loss.item())
-        self.looks += [look().item(), look().item()]
+        self.looks += [loss_fn().item(), loss_fn().item()]
         super().step()
         self.modes.append("step")
 
@@ -83,7 +83,7 @@ def test_looking_changes_nothing() -> None:
     looked = stepsize.train(task(Asking), 0.05)
 
     assert looked.losses == pytest.approx(plain.losses, rel=0, abs=0)
-    assert looked.judged("loss") == plain.judged("loss")
+    assert looked.objective("loss") == plain.objective("loss")
     assert plain.model is not None
     assert looked.model is not None
     for (name, one), other in zip(plain.model.state_dict().items(), looked.model.state_dict().values(), strict=True):
@@ -97,7 +97,7 @@ def test_modes_are_told_around_every_evaluation() -> None:
         made.append(Asking(params, lr))
         return made[-1]
 
-    stepsize.train(inspected(task(make), made), 0.05, marks=[2])
+    stepsize.train(inspected(task(make), made), 0.05, evals=[2])
 
     assert made[0].modes == ["train", "step", "step", "eval", "train", "step", "step", "step", "eval", "train"]
 
@@ -124,16 +124,16 @@ def test_schedule_free_is_judged_at_its_average() -> None:
             parts = [nn.functional.mse_loss(model(x), y, reduction="sum") for x, y in bare.val or ()]
         return float(torch.stack(parts).sum() / 64)
 
-    assert run.judged("loss") != pytest.approx(loss(), rel=1e-6), "training goes on elsewhere"
-    with judged(optimizer):
-        assert run.judged("loss") == pytest.approx(loss(), rel=1e-5)
+    assert run.objective("loss") != pytest.approx(loss(), rel=1e-6), "training goes on elsewhere"
+    with at_evaluation_weights(optimizer):
+        assert run.objective("loss") == pytest.approx(loss(), rel=1e-5)
 
 
 def test_a_mode_comes_back_after_an_error() -> None:
     optimizer = Asking([nn.Parameter(torch.ones(1))], 0.1)
     tell_training(optimizer)
 
-    with pytest.raises(RuntimeError, match="within"), judged(optimizer):
+    with pytest.raises(RuntimeError, match="within"), at_evaluation_weights(optimizer):
         raise RuntimeError("within")
 
     assert optimizer.modes == ["train", "eval", "train"]
@@ -143,5 +143,5 @@ def test_what_has_no_modes_is_left_alone() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
 
     tell_training(optimizer)
-    with judged(optimizer):
+    with at_evaluation_weights(optimizer):
         pass

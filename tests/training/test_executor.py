@@ -99,7 +99,7 @@ def test_one_executor_may_train_several_tasks() -> None:
 def test_the_watcher_hears_of_all_runs_in_order() -> None:
     heard: list[Progress] = []
 
-    InOrder()(make_task(), SETTINGS[:2], watcher=heard.append)
+    InOrder()(make_task(), SETTINGS[:2], on_progress=heard.append)
 
     assert [(progress.setting, progress.step) for progress in heard] == [
         (setting, step) for setting in SETTINGS[:2] for step in range(1, 13)

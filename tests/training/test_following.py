@@ -155,13 +155,13 @@ def test_it_leaves_generators_and_data_as_they_were() -> None:
 
 def test_a_training_that_is_lost_goes_back_and_says_so() -> None:
     found: Followed = follow(make(optimizer="sgd", schedule="constant"), 3e4, seed=0)
-    retreats = [one for one in found.decisions if "back to the weights of the last good decision" in one.reason]
+    retreats = [one for one in found.decisions if "rolled back to the last good decision" in one.reason]
     assert retreats
     assert found.run.divergence is None
     assert found.lr < 3e4
     told = found.to_json()
     assert len(told["decisions"]) == len(found.decisions)
-    assert told["trainings"] == found.cost
+    assert told["full_runs"] == found.cost
 
 
 def test_dropout_batch_norm_and_clipping_go_along() -> None:
@@ -176,8 +176,8 @@ def test_dropout_batch_norm_and_clipping_go_along() -> None:
     [
         ({}, {"lr": 0.0}, "lr must be a positive, finite learning rate"),
         ({}, {"lr": math.nan}, "lr must be a positive, finite learning rate"),
-        ({}, {"lr": 0.1, "decisions": 0}, "decisions must be a whole number of at least 1"),
-        ({"val": None}, {"lr": 0.1}, "must have unseen data, which the rate follows"),
+        ({}, {"lr": 0.1, "decisions": 0}, "decisions must be a whole number, at least 1"),
+        ({"val": None}, {"lr": 0.1}, "must have validation data, which select the rate"),
         ({"steps": 39}, {"lr": 0.1}, "must have at least 40 steps to be followed"),
     ],
 )

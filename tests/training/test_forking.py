@@ -48,17 +48,17 @@ def test_a_rate_that_is_too_low_and_one_that_is_too_high() -> None:
 
 def test_gains_are_paired_means_with_their_error() -> None:
     forked = counterfactual(_task(), 0.02, repeats=3)
-    same, twice = (one for one in forked.ways if one.times in (1.0, 2.0))
+    same, twice = (one for one in forked.branches if one.times in (1.0, 2.0))
     gains = [(a - b) / abs(a) for a, b in zip(same.values, twice.values, strict=True)]
     assert twice.gain == pytest.approx(np.mean(gains))
     assert twice.error == pytest.approx(np.std(gains, ddof=1) / math.sqrt(3))
     assert same.gain == 0
 
 
-def test_a_way_that_does_not_survive_is_told() -> None:
+def test_a_branch_that_diverges_is_reported() -> None:
     forked = counterfactual(_task(), 0.02, times=(1, 1e20))
-    assert forked.ways[-1].gain == -math.inf
-    assert "does not survive" in forked.status
+    assert forked.branches[-1].gain == -math.inf
+    assert "×1e20 diverges" in forked.status
     assert forked.factor is None
 
 
@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
 def test_bad_arguments_are_told() -> None:
     task = _task()
     for changes, message in (
-        ({"at": 1.5}, "at must be a share of the horizon, between 0 and 1; got 1.5"),
+        ({"at": 1.5}, "at must be a finite number, above 0, below 1; got 1.5"),
         ({"repeats": 0}, "repeats must be a whole number, at least 1; got 0"),
         ({"times": (0.5, -1.0)}, "times must be positive multiples of the rate"),
     ):

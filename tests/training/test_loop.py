@@ -27,8 +27,8 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import InputError, TaskError
-from stepsize.training import Divergence, Evaluation, Metric, Progress, Run, Setting, Task, train
-from stepsize.training.loop import _Training, train_setting
+from stepsize.training import Divergence, Evaluation, Metric, Progress, Run, Setting, Task, loop, train
+from stepsize.training.loop import train_setting
 
 
 def same_weights(one: nn.Module | None, two: nn.Module) -> bool:
@@ -94,7 +94,7 @@ def test_ratios_between_groups_survive_the_schedule() -> None:
 
     rates: list[list[float]] = []
     task = inspected(make_task(optimizer=split, steps=4, schedule=lambda step: (1.0, 0.5, 0.25, 0.0)[step]), made)
-    train(task, 0.2, watcher=lambda progress: rates.append([group["lr"] for group in made[0].param_groups]))
+    train(task, 0.2, on_progress=lambda progress: rates.append([group["lr"] for group in made[0].param_groups]))
 
     np.testing.assert_allclose(rates, [[0.2, 0.02], [0.1, 0.01], [0.05, 0.005], [0.0, 0.0]])
 
@@ -210,7 +210,7 @@ def test_the_position_is_put_back_after_an_error_too() -> None:
 def test_unseen_data_are_looked_at_after_each_mark_and_at_the_end() -> None:
     task = make_task(val=examples(13), steps=10)
 
-    run = train(task, 0.1, marks=[3, 7, 10])
+    run = train(task, 0.1, evals=[3, 7, 10])
     after_three = train(make_task(val=examples(13), steps=3), 0.1)
 
     assert [evaluation.step for evaluation in run.evaluations] == [3, 7, 10]
@@ -227,7 +227,7 @@ def test_looking_at_unseen_data_does_not_change_the_training(shared: bool) -> No
     ]
     task = make_task(model=network, train=loaders[0], val=loaders[1])
 
-    plain, watched = train(task, 0.05), train(task, 0.05, marks=range(1, 20))
+    plain, watched = train(task, 0.05), train(task, 0.05, evals=range(1, 20))
 
     assert plain.losses.tolist() == watched.losses.tolist()
     assert len(watched.evaluations) == 20
@@ -248,7 +248,7 @@ def test_a_ragged_last_batch_counts_by_its_length(size: int) -> None:
 
 
 def test_a_batch_norm_that_is_frozen_by_the_factory_stays_so_through_a_training() -> None:
-    run = train(make_task(model=Frozen, val=examples(), steps=5), 0.01, marks=[2])
+    run = train(make_task(model=Frozen, val=examples(), steps=5), 0.01, evals=[2])
 
     assert isinstance(run.model, Frozen)
     assert run.model.norm.num_batches_tracked == 0
@@ -271,7 +271,7 @@ def test_the_loss_may_take_the_model_and_a_batch_of_any_shape() -> None:
 
     shaped = [{"in": (x, "ignored"), "out": y} for x, y in batches()]
     metrics = {"mae": Metric(mae, maximize=False)}
-    run = train(make_task(loss=loss, train=shaped, val=shaped, metrics=metrics, judge="mae"), 0.05)
+    run = train(make_task(loss=loss, train=shaped, val=shaped, metrics=metrics, objective="mae"), 0.05)
     plain = train(make_task(train=batches(), val=batches()), 0.05)
 
     assert run.losses.tolist() == plain.losses.tolist()
@@ -280,11 +280,11 @@ def test_the_loss_may_take_the_model_and_a_batch_of_any_shape() -> None:
 
 
 def test_without_unseen_data_the_training_loss_judges() -> None:
-    run = train(make_task(), 0.05, marks=[4])
+    run = train(make_task(), 0.05, evals=[4])
 
     assert run.evaluations == ()
     assert math.isnan(run.val_loss)
-    assert run.judged("loss") == run.train_loss
+    assert run.objective("loss") == run.train_loss
 
 
 # ---------------------------------------------------------------- divergence
@@ -297,14 +297,14 @@ def test_a_nan_ends_the_training_at_its_step() -> None:
         calls.append(1)
         return mse_loss(output, target) * (math.nan if len(calls) == 10 else 1.0)
 
-    run = train(inspected(make_task(loss=loss, val=examples()), calls), 0.01, marks=[3, 12])
+    run = train(inspected(make_task(loss=loss, val=examples()), calls), 0.01, evals=[3, 12])
 
     assert run.divergence == Divergence(7, "the loss became nan")
     assert run.status == "Diverged at step 7: the loss became nan."
     assert len(run.losses) == 8
     assert len(calls) == 8 + 2 + 1  # of which two batches of unseen data, at the first mark, and one look at the cause
     assert [evaluation.step for evaluation in run.evaluations] == [3]
-    assert run.train_loss == run.val_loss == run.judged("loss") == math.inf
+    assert run.train_loss == run.val_loss == run.objective("loss") == math.inf
 
 
 def test_a_rate_that_is_far_too_high_is_given_up_before_it_overflows() -> None:
@@ -316,14 +316,10 @@ def test_a_rate_that_is_far_too_high_is_given_up_before_it_overflows() -> None:
     assert np.isfinite(run.losses).all()
 
 
-def test_losses_that_are_read_late_tell_the_same_step() -> None:
-    def run(lag: int) -> Run:
-        torch.manual_seed(0)
-        training = _Training(make_task(steps=200), Setting(1.5, 0, 200), frozenset(), None)
-        training._lag = lag  # as on a device, where each look would stall it
-        return training.run(keep_model=False)
-
-    prompt, late = run(1), run(16)
+def test_losses_that_are_read_late_tell_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = train(make_task(steps=200), 1.5)
+    monkeypatch.setattr(loop, "reading_lag", lambda task: 16)  # as on a device, where each look would stall it
+    late = train(make_task(steps=200), 1.5)
 
     assert prompt.divergence is not None
     assert prompt.divergence == late.divergence
@@ -370,7 +366,7 @@ def test_unseen_data_with_a_loss_that_is_not_finite_are_a_divergence() -> None:
 
     run = train(make_task(loss=loss, val=examples(), steps=5), 0.1)
 
-    assert run.status == "Diverged at step 5: the loss on unseen data is inf."
+    assert run.status == "Diverged at step 5: the validation loss is inf."
     assert run.evaluations == ()
 
 
@@ -392,18 +388,17 @@ def test_a_later_batch_that_is_not_finite_is_blamed_on_the_data(accumulate: int,
         train(make_task(train=bad, accumulate=accumulate), 0.1)
 
 
-def test_data_that_were_read_late_are_blamed_at_their_own_step() -> None:
+def test_data_that_were_read_late_are_blamed_at_their_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = [*batches(), *batches()]
     bad[3] = broken(bad[3])
-    training = _Training(make_task(train=bad), Setting(0.1, 0, 20), frozenset(), None)
-    training._lag = 16
+    monkeypatch.setattr(loop, "reading_lag", lambda task: 16)
 
     with pytest.raises(TaskError, match="train must hold finite numbers; got 'NaN or infinity in the batch of step 3'"):
-        training.run(keep_model=False)
+        train(make_task(train=bad), 0.1)
 
 
 def test_unseen_data_that_are_not_finite_are_blamed_on_the_data() -> None:
-    with pytest.raises(TaskError, match="val must hold finite numbers; got 'NaN or infinity in unseen data'"):
+    with pytest.raises(TaskError, match="val must hold finite numbers; got 'NaN or infinity in the data'"):
         train(make_task(val=[batches()[0], broken(batches()[1])]), 0.1)
 
 
@@ -485,8 +480,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no steps": ({"steps": 0}, "steps must be a whole number, at least 1; got 0"),
     "half a step": ({"steps": 2.5}, "steps must be a whole number, at least 1; got 2.5"),
     "a negative seed": ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
-    "a mark before the start": ({"marks": [0, 3]}, r"marks must lie in 1 … 20, the number of updates; got \[0, 3\]"),
-    "a mark after the end": ({"marks": [6], "steps": 5}, r"marks must lie in 1 … 5"),
+    "a mark before the start": ({"evals": [0, 3]}, r"evals must lie in 1 … 20, the number of steps; got \[0, 3\]"),
+    "a mark after the end": ({"evals": [6], "steps": 5}, r"evals must lie in 1 … 5"),
 }
 
 
@@ -522,7 +517,7 @@ def rates_of(task_steps: int, steps: int | None) -> list[float]:
         return made[-1]
 
     task = inspected(make_task(optimizer=optimizer, steps=task_steps, schedule=lambda step: 1 - step / 20), made)
-    train(task, 0.1, steps=steps, watcher=lambda progress: rates.append(made[0].param_groups[0]["lr"]))
+    train(task, 0.1, steps=steps, on_progress=lambda progress: rates.append(made[0].param_groups[0]["lr"]))
     return rates
 
 
@@ -534,7 +529,7 @@ def test_another_horizon_stretches_the_schedule_so_that_it_decays_in_full() -> N
 def test_the_watcher_hears_of_every_update() -> None:
     heard: list[Progress] = []
 
-    run = train(make_task(), 0.1, watcher=heard.append)
+    run = train(make_task(), 0.1, on_progress=heard.append)
 
     assert [progress.step for progress in heard] == list(range(1, 21))
     assert [progress.loss for progress in heard] == run.losses.tolist()
@@ -554,7 +549,7 @@ def test_the_model_is_kept_where_it_was_asked_for() -> None:
 def test_work_is_counted_in_forward_passes() -> None:
     plain = train(make_task(train=batches(48, size=8), steps=10), 0.1)
     accumulated = train(make_task(train=batches(48, size=8), steps=10, accumulate=2), 0.1)
-    judged = train(make_task(train=batches(48, size=8), val=examples(48), steps=10), 0.1, marks=[5])
+    judged = train(make_task(train=batches(48, size=8), val=examples(48), steps=10), 0.1, evals=[5])
 
     assert plain.passes == 30
     assert accumulated.passes == 60
@@ -573,9 +568,9 @@ def test_a_run_says_how_it_ended_and_what_it_reached() -> None:
     assert run.status == "Trained for 30 steps."
     assert run.train_loss == 2.0  # the mean of 3, 2, 1: the last tenth
     assert run.val_loss == 5.0
-    assert run.judged("loss") == 5.0
-    assert run.judged("mae") == 0.2
-    assert run.judged("f1", maximize=True) == -0.7
+    assert run.objective("loss") == 5.0
+    assert run.objective("mae") == 0.2
+    assert run.objective("f1", maximize=True) == -0.7
     assert record([4.0, 2.0]).train_loss == 2.0
 
 
@@ -583,14 +578,14 @@ def test_a_run_that_diverged_is_worse_than_any_other() -> None:
     run = record([1.0, 2.0], (Evaluation(1, 0.0, {"f1": 1.0}),), Divergence(1, "the loss became inf"))
 
     assert run.status == "Diverged at step 1: the loss became inf."
-    assert run.train_loss == run.val_loss == run.judged("loss") == run.judged("f1", maximize=True) == math.inf
+    assert run.train_loss == run.val_loss == run.objective("loss") == run.objective("f1", maximize=True) == math.inf
 
 
 def test_the_judge_picks_by_the_metric_of_the_task() -> None:
     metrics = {"r2": Metric(lambda output, target: 1 - mse_loss(output, target) / target.var(), maximize=True)}
-    task: Task = make_task(val=examples(), metrics=metrics, judge="r2", steps=60)
+    task: Task = make_task(val=examples(), metrics=metrics, objective="r2", steps=60)
 
     good, bad = train(task, 0.1), train(task, 1e-4)
 
-    assert good.judged(task.judge, maximize=task.maximize) < bad.judged(task.judge, maximize=task.maximize)
-    assert good.judged(task.judge, maximize=task.maximize) == -good.evaluations[-1].metrics["r2"]
+    assert good.value < bad.value
+    assert good.value == good.objective("r2", maximize=True) == -good.evaluations[-1].metrics["r2"]

@@ -17,10 +17,6 @@ SCRIPT = """
     import torch
     from torch import nn
     import stepsize
-    from stepsize.study.study import run_study
-    from stepsize.study.strategy import Listed
-    from stepsize.study.jobs import Job
-    from stepsize.training import population, Trial
     from stepsize.training.population import population as populations
 
     width = 3500
@@ -34,8 +30,7 @@ SCRIPT = """
         stepsize.train(task, 1e-4)
     else:
         populations._MEMORY_SHARE = 1e-3  # as on a machine on which two do not fit
-        jobs = [Job(Trial(number, {"lr": lr}), 1.0, 0) for number, lr in enumerate((1e-5, 1e-4, 1e-3))]
-        assert run_study(task, Listed(jobs), workers="population").complete
+        assert stepsize.sweep(task, lr=[1e-5, 1e-4, 1e-3], seeds=1, repeats=0, workers="population").complete
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

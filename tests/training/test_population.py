@@ -16,9 +16,9 @@ from stepsize.errors import InputError, TaskError
 from stepsize.schedules import cosine
 from stepsize.training import Changes, InOrder, Metric, Population, Run, Setting, Task
 from stepsize.training.memory import free_memory
-from stepsize.training.population import cohort
 from stepsize.training.population import population as populations
 from stepsize.training.population.members import Members
+from stepsize.training.population.vectorized import check_stacking, train_vectorized
 from stepsize.training.runs import Progress
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -224,7 +224,7 @@ def test_lost_members_are_dropped_from_the_stack(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Members, "gradients", counted)
     Population()(make(unbounded, optimizer="sgd"), [*settings(), Setting(1e200, 0, STEPS)])
-    assert sizes[1] == 5  # after the rehearsal on two members
+    assert sizes[1] == 5  # after the dry run on two members
     assert sizes[-1] == 4
 
 
@@ -244,15 +244,14 @@ def test_what_cannot_be_stacked_is_trained_alone_and_the_reason_told(
     model: Callable[[], nn.Module], reason: str
 ) -> None:
     told: list[str] = []
-    population = Population(told=told.append)
+    population = Population(on_message=told.append)
     task = make(model)
     runs = population(task, settings())
     agree(InOrder()(task, settings()), runs, rtol=0)
     assert len(told) == 1
-    assert told[0].startswith("trained one after the other: ")
+    assert told[0].startswith("trained sequentially: ")
     assert reason in told[0]
     assert "\n" not in told[0]
-    assert (population.fits(task, settings()[0]) or "nothing") in told[0]
 
 
 class Recurrent(nn.Module):
@@ -315,37 +314,34 @@ def test_memory_that_runs_out_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) 
     assert tried.count(4) == 1  # the size that failed is not tried again
 
 
-def test_a_chunk_is_at_most_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def chunk_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that takes the number of runs of each chunk."""
     sizes: list[int] = []
-    plain = cohort.Cohort.run
 
-    def counted(self: cohort.Cohort) -> list[Run]:
-        runs = plain(self)
+    def counted(*arguments: Any) -> list[Run]:
+        runs = train_vectorized(*arguments)
         sizes.append(len(runs))
         return runs
 
-    monkeypatch.setattr(cohort.Cohort, "run", counted)
+    monkeypatch.setattr(populations, "train_vectorized", counted)
+    return sizes
+
+
+def test_a_chunk_is_at_most_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = chunk_sizes(monkeypatch)
     both(make(), settings(), chunk=3)
     assert sizes == [3]  # the fourth is trained alone
 
 
 def room_for(members: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the free memory hold so many members."""
-    one = cohort.look(make(), settings()[0]).member
+    one = check_stacking(make(), settings()[0]).member
     share = members * one / free_memory(torch.device("cpu"))
     monkeypatch.setattr(populations, "_MEMORY_SHARE", share)
 
 
 def test_many_are_trained_at_once_only_where_they_fit_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    plain = cohort.Cohort.run
-
-    def counted(self: cohort.Cohort) -> list[Run]:
-        runs = plain(self)
-        sizes.append(len(runs))
-        return runs
-
-    monkeypatch.setattr(cohort.Cohort, "run", counted)
+    sizes = chunk_sizes(monkeypatch)
     room_for(2.5, monkeypatch)  # what is free moves a little from look to look
     both(make(), settings())
     assert sizes == [2, 2]
@@ -376,7 +372,7 @@ def test_runs_come_back_in_order_and_stream_as_they_end() -> None:
 
 def test_a_watcher_sees_every_update_of_every_member() -> None:
     seen: list[Progress] = []
-    Population()(make(), settings(), watcher=seen.append)
+    Population()(make(), settings(), on_progress=seen.append)
     assert [progress.step for progress in seen if progress.setting.lr == RATES[2]] == list(range(1, STEPS + 1))
     assert all(progress.loss is not None for progress in seen)
 
@@ -385,7 +381,7 @@ def test_a_watcher_sees_every_update_of_every_member() -> None:
 def test_unseen_data_are_looked_at_after_each_mark_as_in_a_single_training(model: str) -> None:
     task, wanted = make(MODELS[model]), settings()
 
-    marked, alone = Population(marks=[1, 12, STEPS])(task, wanted), InOrder([1, 12, STEPS])(task, wanted)
+    marked, alone = Population(evals=[1, 12, STEPS])(task, wanted), InOrder([1, 12, STEPS])(task, wanted)
     plain = Population()(task, wanted)
 
     assert [[seen.step for seen in run.evaluations] for run in marked] == [[1, 12, STEPS]] * len(wanted)
@@ -397,8 +393,8 @@ def test_unseen_data_are_looked_at_after_each_mark_as_in_a_single_training(model
 
 @pytest.mark.parametrize("executor", [InOrder, Population])
 def test_a_mark_must_be_a_number_of_updates(executor: type[InOrder] | type[Population]) -> None:
-    with pytest.raises(InputError, match=r"marks must be whole numbers of updates, at least 1; got \[0, 5\]"):
-        executor(marks=[5, 0])
+    with pytest.raises(InputError, match=r"evals must be whole numbers of steps, at least 1; got \[0, 5\]"):
+        executor(evals=[5, 0])
 
 
 def test_generators_stay_where_they_were() -> None:

@@ -21,7 +21,7 @@ from stepsize.errors import InputError, RestoreError
 from stepsize.training import Snapshot
 
 X, Y = examples(16)
-spills = pytest.mark.parametrize("spill", [False, True], ids=["beside", "spilled"])
+offloads = pytest.mark.parametrize("offload", [False, True], ids=["beside", "offloaded"])
 
 
 def step(model: nn.Module, optimizer: Optimizer) -> float:
@@ -79,11 +79,11 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Any]], Optimizer]] = {
 optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
-@spills
+@offloads
 @pytest.mark.parametrize("before", [0, 3], ids=["fresh", "under way"])
 @optimizers
 def test_going_on_after_a_detour_is_as_if_it_had_never_been(
-    make: Callable[[Iterable[Any]], Optimizer], before: int, spill: bool
+    make: Callable[[Iterable[Any]], Optimizer], before: int, offload: bool
 ) -> None:
     def curve(detour: bool) -> tuple[list[float], dict[str, Tensor]]:
         torch.manual_seed(2)
@@ -91,7 +91,7 @@ def test_going_on_after_a_detour_is_as_if_it_had_never_been(
         optimizer = make(model.parameters())
         losses = [step(model, optimizer) for _ in range(before)]
         if detour:
-            snapshot = Snapshot(modules=[model], optimizers=[optimizer], spill=spill)
+            snapshot = Snapshot(modules=[model], optimizers=[optimizer], offload=offload)
             for _ in range(2):  # a snapshot serves more than once
                 for _ in range(4):
                     step(model, optimizer)
@@ -300,12 +300,12 @@ class Counting(SGD):
         return super().step(closure)
 
 
-@spills
-def test_what_an_optimizer_keeps_of_its_own_comes_back(spill: bool) -> None:
+@offloads
+def test_what_an_optimizer_keeps_of_its_own_comes_back(offload: bool) -> None:
     model = linear()
     optimizer = Counting(model.parameters(), lr=0.1)
     average = optimizer.average
-    snapshot = Snapshot(modules=[model], optimizers=[optimizer], spill=spill)
+    snapshot = Snapshot(modules=[model], optimizers=[optimizer], offload=offload)
 
     step(model, optimizer)
     assert snapshot.differences() == ["parameters and buffers", "gradients", "optimizer 0 (Counting)", "rng.torch"]
@@ -410,8 +410,8 @@ def test_a_gradient_scaler_comes_back() -> None:
     snapshot.check()
 
 
-@spills
-def test_averaged_weights_come_back_as_a_module_and_as_a_state(spill: bool) -> None:
+@offloads
+def test_averaged_weights_come_back_as_a_module_and_as_a_state(offload: bool) -> None:
     model = network()
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))  # type: ignore[no-untyped-call]
     optimizer = SGD(model.parameters(), lr=0.1)
@@ -422,7 +422,7 @@ def test_averaged_weights_come_back_as_a_module_and_as_a_state(spill: bool) -> N
 
     update()
     for held in ({"modules": [model, averaged]}, {"modules": [model], "others": [averaged]}):
-        snapshot = Snapshot(optimizers=[optimizer], spill=spill, **held)
+        snapshot = Snapshot(optimizers=[optimizer], offload=offload, **held)
         for _ in range(2):
             update()
             assert averaged.n_averaged == 2
@@ -523,15 +523,15 @@ def test_data_come_back_to_their_position_or_go_on() -> None:
 # ---------------------------------------------------------------- size and proof
 
 
-@spills
-def test_the_size_is_that_of_the_copies(spill: bool) -> None:
+@offloads
+def test_the_size_is_that_of_the_copies(offload: bool) -> None:
     model = nn.Sequential(nn.Linear(10, 5), nn.BatchNorm1d(5))  # 65 parameters; 10 floats and a long as buffers
     optimizer = Adam(model.parameters(), lr=0.1)
-    fresh = Snapshot(modules=[model], optimizers=[optimizer], spill=spill)
+    fresh = Snapshot(modules=[model], optimizers=[optimizer], offload=offload)
     model(torch.randn(4, 10)).sum().backward()
     optimizer.step()
-    under_way = Snapshot(modules=[model, model[0]], optimizers=[optimizer], spill=spill)
-    doubled = Snapshot(modules=[model], optimizers=[optimizer], others=[model], spill=spill)
+    under_way = Snapshot(modules=[model, model[0]], optimizers=[optimizer], offload=offload)
+    doubled = Snapshot(modules=[model], optimizers=[optimizer], others=[model], offload=offload)
 
     assert fresh.nbytes == 65 * 4 + 10 * 4 + 8
     # now a gradient and two averages of each parameter, and a step count of each of the four tensors
@@ -576,7 +576,7 @@ def test_taking_a_snapshot_changes_nothing() -> None:
     step(model, optimizer)
     before = Snapshot(modules=[model], optimizers=[optimizer])
 
-    Snapshot(modules=[model], optimizers=[optimizer], spill=True)
+    Snapshot(modules=[model], optimizers=[optimizer], offload=True)
 
     assert before.intact()
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.optim import (
-    ASGD,
     LBFGS,
     SGD,
     Adadelta,
@@ -24,13 +23,11 @@ from torch.optim import (
     Optimizer,
     RAdam,
     RMSprop,
-    Rprop,
 )
 
 from stepsize.errors import InputError, NotStackableError
 from stepsize.training.population import StackedOptimizer, stack_optimizers
-from stepsize.training.population.more_rules import MORE_RULES, NAMED_RULES
-from stepsize.training.population.rules import RULES
+from stepsize.training.population.rules import NAMED_RULES, RULES
 
 MEMBERS = 5
 SHAPES = ((6, 4), (6,), (3, 6), (3,), (), (3, 2, 5))
@@ -91,14 +88,6 @@ SETTINGS: dict[str, tuple[type[Optimizer] | str, dict[str, Any], dict[str, Seque
         Muon,
         {"adjust_lr_fn": "match_rms_adamw", "ns_coefficients": (3.0, -3.2, 1.2)},
         {"eps": (1e-7, 1e-3, 1.0, 10.0, 1e-30)},
-    ),
-    "ASGD": (ASGD, {}, {"lambd": (1e-4, 0.0, 0.1, 1.0, 0.5), "alpha": (0.75, 1.0, 0.5, 0.0, 2.0)}),
-    "ASGD decay": (ASGD, {"maximize": True, "t0": 10}, {"weight_decay": DECAYS}),
-    "Rprop": (Rprop, {}, {"etas": ((0.5, 1.2), (0.9, 1.1), (0.1, 3.0), (0.3, 1.5), (0.7, 2.0))}),
-    "Rprop bounded": (
-        Rprop,
-        {"maximize": True},
-        {"step_sizes": ((1e-6, 50), (1e-3, 0.1), (0.01, 0.02), (1e-4, 1.0), (0.0, 5.0))},
     ),
     "Lion": (LION, {}, {"betas": BETAS, "weight_decay": DECAYS}),
     "Lion coupled": (LION, {"weight_decouple": False, "maximize": True}, {"weight_decay": DECAYS}),
@@ -236,7 +225,7 @@ def test_keeping_members_changes_no_bit_of_their_updates() -> None:
 
 
 def test_every_rule_is_compared_with_torch() -> None:
-    assert {kind for kind, _, _ in SETTINGS.values()} == {*RULES, *MORE_RULES, *NAMED_RULES}
+    assert {kind for kind, _, _ in SETTINGS.values()} == {*RULES, *NAMED_RULES}
 
 
 def test_a_rate_of_zero_stands_still() -> None:
@@ -282,7 +271,7 @@ def test_optimizers_that_were_stepped_before_are_refused() -> None:
         optimizer.step()
         return optimizer
 
-    for make, options in ((SGD, {"momentum": 0.9}), (Adam, {}), (Adagrad, {}), (Rprop, {}), (ASGD, {})):
+    for make, options in ((SGD, {"momentum": 0.9}), (Adam, {}), (Adagrad, {})):
         with pytest.raises(NotStackableError, match=r"^an optimizer was stepped before, and its state would be lost$"):
             stack(lambda own, make=make: make(own, lr=0.1), lambda own, make=make, o=options: stepped(own, make, **o))  # type: ignore[misc]
 
@@ -363,7 +352,7 @@ def test_arguments_that_do_not_fit_together_are_refused() -> None:
     own = [torch.ones(2)]
     with pytest.raises(InputError, match="optimizers must not be empty"):
         stack_optimizers([], [], [torch.ones(2, 2)])
-    with pytest.raises(InputError, match="members must be 1, one an optimizer; got 2"):
+    with pytest.raises(InputError, match="members must be 1, one per optimizer; got 2"):
         stack_optimizers([SGD(own)], [own, own], [torch.ones(2, 2)])
     with pytest.raises(InputError, match="members must have 2 parameters each"):
         stack_optimizers([SGD(own)], [own], [torch.ones(1, 2), torch.ones(1, 2)])
@@ -376,7 +365,7 @@ def test_a_refused_step_or_cut_changes_nothing() -> None:
     stacked = [torch.ones(2, 2), torch.ones(2, 3)]
     optimizer = stack_optimizers([SGD(own, lr=1.0) for own in members], members, stacked)
     gradients = [torch.ones(2, 2), torch.ones(2, 3)]
-    with pytest.raises(InputError, match="gradients must be 2, one a stacked parameter; got 1"):
+    with pytest.raises(InputError, match="gradients must be 2, one per stacked parameter; got 1"):
         optimizer.step(gradients[:1])
     with pytest.raises(InputError, match=r"gradients must have \(2, 3\) here; got \(3,\)"):
         optimizer.step([gradients[0], torch.ones(3)])

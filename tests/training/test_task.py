@@ -43,9 +43,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"schedule": 0.5},
         "schedule must be a Schedule, its written form",
     ),
-    "a clip of zero": ({"clip": 0.0}, "clip must be a positive gradient norm, or None; got 0.0"),
-    "a clip that is NaN": ({"clip": math.nan}, "clip must be a positive gradient norm, or None; got nan"),
-    "a clip that is text": ({"clip": "1"}, "clip must be a positive gradient norm, or None; got '1'"),
+    "a clip of zero": ({"clip": 0.0}, "clip must be a positive, finite gradient norm; got 0.0"),
+    "a clip that is NaN": ({"clip": math.nan}, "clip must be a positive, finite gradient norm; got nan"),
+    "a clip that is text": ({"clip": "1"}, "clip must be a positive, finite gradient norm; got '1'"),
     "no accumulation": ({"accumulate": 0}, "accumulate must be a whole number of batches, at least 1; got 0"),
     "half an accumulation": ({"accumulate": 1.5}, "accumulate must be a whole number of batches"),
     "a truth value for accumulation": ({"accumulate": True}, "accumulate must be a whole number .*got True"),
@@ -55,17 +55,17 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "empty batches": ({"batch_size": 0}, "batch_size must be a whole number of examples, at least 1; got 0"),
     "an unknown device": ({"device": "nowhere"}, "device must be a torch device, .*got 'nowhere'"),
     "a number for a device": ({"device": 0.5}, "device must be a torch device, .*got 0.5"),
-    "no steps": ({"steps": 0}, "steps must be a whole number of updates, at least 1; got 0"),
-    "a truth value for steps": ({"steps": True}, "steps must be a whole number of updates.*got True"),
-    "half a step": ({"steps": 2.5}, "steps must be a whole number of updates.*got 2.5"),
+    "no steps": ({"steps": 0}, "steps must be a whole number of steps, at least 1; got 0"),
+    "a truth value for steps": ({"steps": True}, "steps must be a whole number of steps.*got True"),
+    "half a step": ({"steps": 2.5}, "steps must be a whole number of steps.*got 2.5"),
     "steps and epochs": ({"steps": 5, "epochs": 1}, r"steps or epochs must be given, and not both; got \(5, 1\)"),
     "neither steps nor epochs": (
         {"epochs": None},
         r"steps or epochs must be given, and not both; got \(None, None\). For example steps=1_000",
     ),
-    "no epochs": ({"epochs": 0}, "epochs must be a positive number of passes; got 0"),
-    "endless epochs": ({"epochs": math.inf}, "epochs must be a positive number of passes; got inf"),
-    "epochs in words": ({"epochs": "two"}, "epochs must be a positive number of passes; got 'two'"),
+    "no epochs": ({"epochs": 0}, "epochs must be a positive, finite number of passes; got 0"),
+    "endless epochs": ({"epochs": math.inf}, "epochs must be a positive, finite number of passes; got inf"),
+    "epochs in words": ({"epochs": "two"}, "epochs must be a positive, finite number of passes; got 'two'"),
     "epochs of data without a length": (
         {"epochs": 1, "train": Unsized()},
         "epochs needs training data with a length.*Give steps instead",
@@ -87,28 +87,28 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown form of loss": ({"loss_takes": "batch"}, "loss_takes must be 'auto', 'output' or 'model'"),
     "a schedule that is NaN": (
         {"schedule": lambda step: math.nan},
-        r"schedule must return a finite factor >= 0 \(it was asked for step 0\); got nan",
+        r"schedule must return a finite factor >= 0 \(here for step 0\); got nan",
     ),
     "a schedule that is infinite": ({"schedule": lambda step: math.inf}, "schedule must return a finite factor"),
     "a schedule that ends below zero": (
         {"schedule": lambda step: 1 - step / 18},
-        r"schedule must return a finite factor >= 0 \(it was asked for step 19\)",
+        r"schedule must return a finite factor >= 0 \(here for step 19\)",
     ),
     "a schedule that returns nothing": (
         {"schedule": lambda step: None if step == 10 else 1.0},
-        r"schedule must return a finite factor >= 0 \(it was asked for step 10\); got None",
+        r"schedule must return a finite factor >= 0 \(here for step 10\); got None",
     ),
     "an unknown judge": (
-        {"judge": "f1", "metrics": {"mae": Metric(absolute_error, maximize=False)}, "val": examples()},
-        "judge must be one of: loss, mae; got 'f1'",
+        {"objective": "f1", "metrics": {"mae": Metric(absolute_error, maximize=False)}, "val": examples()},
+        "objective must be one of: loss, mae; got 'f1'",
     ),
     "a judge without a direction": (
-        {"judge": "mae", "metrics": {"mae": absolute_error}, "val": examples()},
-        "judge must name a metric that says which way is better.*Metric",
+        {"objective": "mae", "metrics": {"mae": absolute_error}, "val": examples()},
+        "objective must name a metric that says which direction is better.*Metric",
     ),
     "a judge without unseen data": (
-        {"judge": "mae", "metrics": {"mae": Metric(absolute_error, maximize=False)}},
-        "judge needs unseen data; got 'mae'. Give val",
+        {"objective": "mae", "metrics": {"mae": Metric(absolute_error, maximize=False)}},
+        "objective needs validation data; got 'mae'. Give val",
     ),
     "a metric that cannot be called": ({"metrics": {"mae": 3}}, "metrics must hold functions or stepsize.Metric"),
     "a metric called loss": ({"metrics": {"loss": absolute_error}}, "metrics must not be called 'loss'"),
@@ -202,8 +202,8 @@ def test_the_direction_of_the_judge_is_that_of_its_metric() -> None:
     metrics = {"mae": Metric(absolute_error, maximize=False), "score": Metric(absolute_error, maximize=True)}
 
     assert not make_task(metrics=metrics).maximize
-    assert not make_task(metrics=metrics, val=examples(), judge="mae").maximize
-    assert make_task(metrics=metrics, val=examples(), judge="score").maximize
+    assert not make_task(metrics=metrics, val=examples(), objective="mae").maximize
+    assert make_task(metrics=metrics, val=examples(), objective="score").maximize
 
 
 def test_parts_have_names_for_reports() -> None:
@@ -244,7 +244,7 @@ def test_a_task_is_a_value_that_does_not_change() -> None:
 def test_the_defaults_are_those_of_the_documentation() -> None:
     task = Task(model=linear, loss=mse_loss, train=examples(), steps=5)
 
-    assert (task.optimizer_name, task.judge, task.seed, task.accumulate) == ("AdamW", "loss", 0, 1)
+    assert (task.optimizer_name, task.objective, task.seed, task.accumulate) == ("AdamW", "loss", 0, 1)
 
 
 def test_open_durations_are_settled_over_the_horizon() -> None:

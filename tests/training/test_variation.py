@@ -299,6 +299,6 @@ def test_a_factory_without_the_number_is_found_out_before_the_first_update() -> 
         InOrder()(
             make_task(optimizer=make),
             [Setting(0.1, 0, 5, changes=Changes(weight_decay=0.1))],
-            watcher=lambda progress: seen.append(progress.step),
+            on_progress=lambda progress: seen.append(progress.step),
         )
     assert not seen

@@ -10,14 +10,14 @@ import pytest
 from tests.views.chart_specs import named, values
 
 from stepsize.errors import InputError
-from stepsize.views import CurvesByRateView, RateCurve, curves_by_rate_chart, curves_by_rate_info, save_chart
+from stepsize.views import RateCurve, curves_by_rate_chart, curves_by_rate_info, save_chart
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 def falling(lr: float, steps: int = 800, seed: int = 0) -> RateCurve:
     noise = 0.01 * np.random.default_rng(seed).random(steps)
-    return RateCurve(lr, 0.01 + 2.3 * np.exp(-np.arange(steps) * lr) + noise, 0.05 + lr, seed=seed)
+    return RateCurve(lr, 0.01 + 2.3 * np.exp(-np.arange(steps) * lr) + noise, 0.05 + lr)
 
 
 def broken(lr: float, step: int = 30) -> RateCurve:
@@ -26,7 +26,7 @@ def broken(lr: float, step: int = 30) -> RateCurve:
 
 def test_a_curve_begins_where_the_run_did_and_is_smooth_on_its_way() -> None:
     noisy = RateCurve(0.1, 2.0 - np.arange(1000) / 1000 + 0.3 * np.random.default_rng(0).standard_normal(1000))
-    (line,) = curves_by_rate_info(CurvesByRateView((noisy,))).curves
+    (line,) = curves_by_rate_info((noisy,)).curves
     assert line.y[0] == pytest.approx(float(noisy.losses[0]), rel=1e-4)
     late = [abs(level - (2.0 - step / 1000)) for step, level in zip(line.x, line.y, strict=True) if step > 50]
     assert max(late) < 0.2
@@ -34,71 +34,60 @@ def test_a_curve_begins_where_the_run_did_and_is_smooth_on_its_way() -> None:
 
 def test_curves_of_very_many_long_runs_stay_small() -> None:
     curves = tuple(falling(lr, seed=seed) for lr in np.logspace(-5, -1, 32) for seed in (0, 1, 2))
-    view = CurvesByRateView(curves)
-    assert sum(len(line.x) for line in curves_by_rate_info(view).curves) <= 6000
-    assert len(curves_by_rate_chart(view).to_json(indent=None)) < 600_000
+    info = curves_by_rate_info(curves)
+    assert sum(len(line.x) for line in info.curves) <= 6000
+    assert len(curves_by_rate_chart(info).to_json(indent=None)) < 600_000
 
 
 def test_shorter_runs_end_at_their_own_step() -> None:
-    info = curves_by_rate_info(CurvesByRateView((falling(0.01, 800), falling(0.1, 50))))
+    info = curves_by_rate_info((falling(0.01, 800), falling(0.1, 50)))
     assert [line.x[-1] for line in info.curves] == [799, 49]
     assert [point.x for point in info.ends] == [800, 50]
-    assert [point.series for point in info.ends] == ["0.01", "0.1"]
+    assert [point.series for point in info.ends] == [0.01, 0.1]
 
 
 def test_a_diverged_run_ends_in_a_cross_within_the_plot_and_stretches_nothing() -> None:
-    info = curves_by_rate_info(CurvesByRateView((falling(0.01), broken(10.0))))
-    assert [(cross.x, cross.series, cross.text) for cross in info.crosses] == [(29.0, "10", "diverged at step 30")]
+    info = curves_by_rate_info((falling(0.01), broken(10.0)))
+    assert [(cross.x, cross.series, cross.text) for cross in info.crosses] == [(29.0, 10.0, "diverged at step 30")]
     assert info.y.high < 20
     assert info.crosses[0].y == info.y.high
-    assert "Crosses: 1 of 2 runs diverged." in info.lines[-1]
+    assert "Crosses: 1 of 2 runs diverged." in " ".join(info.lines)
     assert len(info.ends) == 1  # the diverged one has no end
 
 
 def test_a_run_that_came_back_from_far_above_does_not_take_the_height_of_the_others() -> None:
     levels = np.where(np.arange(800) < 300, 1e5, 0.5)
     levels[0] = 2.3
-    info = curves_by_rate_info(CurvesByRateView((*(falling(0.01, seed=s) for s in range(3)), RateCurve(1.0, levels))))
+    info = curves_by_rate_info((*(falling(0.01, seed=s) for s in range(3)), RateCurve(1.0, levels)))
     assert info.y.position(2.3) > 0.7
 
 
 def test_losses_are_drawn_on_a_log_axis_where_positive_and_spread_and_zeros_do_not_hinder() -> None:
-    assert curves_by_rate_info(CurvesByRateView((falling(0.01),))).y.log
+    assert curves_by_rate_info((falling(0.01),)).y.log
     zero = RateCurve(0.1, np.maximum(0.0, 2.0 - np.arange(800) / 500))
-    info = curves_by_rate_info(CurvesByRateView((falling(0.01), zero)))
+    info = curves_by_rate_info((falling(0.01), zero))
     assert info.y.log
     assert info.y.low > 1e-5
-    assert not curves_by_rate_info(CurvesByRateView((RateCurve(0.1, [-1.0, -2.0, -3.0]),))).y.log
+    assert not curves_by_rate_info((RateCurve(0.1, [-1.0, -2.0, -3.0]),)).y.log
 
 
-def test_colours_go_by_the_logarithm_of_the_rate_from_dark_to_light() -> None:
-    curves = tuple(falling(lr) for lr in (0.1, 0.001, 0.01))
-    info = curves_by_rate_info(CurvesByRateView(curves))
-    names, colours = zip(*info.colours, strict=True)
-    assert names == ("0.001", "0.01", "0.1")
-    lightness = [sum(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in colours]
-    assert lightness == sorted(lightness)
-    scale = named(curves_by_rate_chart(CurvesByRateView(curves)).to_dict(), "curves")[0]["encoding"]["color"]["scale"]
-    assert scale == {"domain": list(names), "range": list(colours)}
-
-
-def test_the_legend_of_many_rates_names_a_few_and_says_so() -> None:
-    view = CurvesByRateView(tuple(falling(lr) for lr in np.logspace(-4, 0, 21)))
-    info = curves_by_rate_info(view)
-    assert info.named == ("1e-4", "6.31e-4", "0.00398", "0.0251", "0.158", "1")
-    legend = named(curves_by_rate_chart(view).to_dict(), "curves")[0]["encoding"]["color"]["legend"]
-    assert legend["title"] == "learning rate (6 of 21 named)"
-    assert legend["values"] == list(info.named)
+def test_colors_go_by_the_logarithm_of_the_rate() -> None:
+    info = curves_by_rate_info(tuple(falling(lr) for lr in (0.1, 0.001, 0.01)))
+    spec = curves_by_rate_chart(info).to_dict()
+    for name in ("curves", "ends"):
+        color = named(spec, name)[0]["encoding"]["color"]
+        assert (color["field"], color["type"], color["legend"]["title"]) == ("series", "quantitative", "learning rate")
+        assert (color["scale"]["type"], color["scale"]["domain"]) == ("log", [info.rates.low, info.rates.high])
 
 
 def test_the_spec_holds_curves_ends_and_crosses_with_titled_axes() -> None:
-    spec = curves_by_rate_chart(CurvesByRateView((falling(0.01), falling(0.1), broken(10.0)))).to_dict()
+    spec = curves_by_rate_chart(curves_by_rate_info((falling(0.01), falling(0.1), broken(10.0)))).to_dict()
     assert len(values(spec, named(spec, "ends")[0])) == 2
     assert len(values(spec, named(spec, "crosses")[0])) == 1
-    assert {row["series"] for row in values(spec, named(spec, "curves")[0])} == {"0.01", "0.1", "10"}
+    assert {row["series"] for row in values(spec, named(spec, "curves")[0])} == {0.01, 0.1, 10.0}
     encoding = named(spec, "curves")[0]["encoding"]
     assert (encoding["x"]["title"], encoding["y"]["title"]) == ("step", "loss")
-    assert spec["description"].startswith("Training curves by learning rate. Lines: the training loss")
+    assert spec["description"].startswith("Training loss vs. step. Lines: smoothed training loss")
 
 
 @pytest.mark.parametrize("curves", [
@@ -111,16 +100,16 @@ def test_the_spec_holds_curves_ends_and_crosses_with_titled_axes() -> None:
 def test_degenerate_curves_are_drawn_without_a_warning(
     curves: tuple[RateCurve, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert save_chart(curves_by_rate_chart(CurvesByRateView(curves)), tmp_path / "a.png").stat().st_size > 5000
+    assert save_chart(curves_by_rate_chart(curves_by_rate_info(curves)), tmp_path / "a.png").stat().st_size > 5000
     assert "WARN" not in capfd.readouterr().err
 
 
 def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="curves must hold at least one run"):
-        CurvesByRateView(())
-    with pytest.raises(InputError, match="lr must be positive and finite, since colours go by its logarithm"):
+    with pytest.raises(InputError, match="curves must not be empty"):
+        curves_by_rate_info(())
+    with pytest.raises(InputError, match="lr must be positive and finite"):
         RateCurve(0.0, [1.0])
-    with pytest.raises(InputError, match="losses must hold at least one step"):
+    with pytest.raises(InputError, match="losses must not be empty"):
         RateCurve(0.1, [])
     with pytest.raises(InputError, match="losses must be a flat array"):
         RateCurve(0.1, np.ones((2, 2)))

@@ -1,39 +1,42 @@
-"""The chart of outcomes: a panel a task, a row a schedule, a dot a seed."""
+"""The chart of outcomes: a panel per task, a row per schedule, a dot per seed."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tests.views.chart_specs import flat_layers, named, texts, values
+from tests.views.chart_specs import named, texts, values
 
 from stepsize.errors import InputError
-from stepsize.views import Outcome, OutcomeGroup, OutcomesView, outcomes_chart, outcomes_info, save_chart
+from stepsize.views import OutcomeGroup, outcomes_chart, outcomes_info, save_chart
+from stepsize.views.layers import CROSS
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
-def view() -> OutcomesView:
+def groups() -> tuple[OutcomeGroup, ...]:
     rng = np.random.default_rng(0)
-    groups = tuple(
-        OutcomeGroup(task, tuple(Outcome(name, scale * (1 + 0.1 * place + 0.02 * rng.random(5)))
-                                 for place, name in enumerate(("linear", "cosine", "constant"))), "validation loss")
+    names = ("linear", "cosine", "constant")
+    return tuple(
+        OutcomeGroup(task, {name: scale * (1 + 0.1 * place + 0.02 * rng.random(5)) for place, name in enumerate(names)},
+                     "validation loss")
         for task, scale in (("digits", 0.1), ("photos", 1.5))
     )  # fmt: skip
-    return OutcomesView(groups, "By schedule", "Five seeds.")
 
 
-def group(*rows: tuple[str, list[float]]) -> OutcomesView:
-    return OutcomesView((OutcomeGroup("digits", tuple(Outcome(name, losses) for name, losses in rows)),))
+def group(*rows: tuple[str, list[float]]) -> tuple[OutcomeGroup]:
+    return (OutcomeGroup("digits", dict(rows)),)
 
 
-def test_each_seed_is_a_dot_in_its_row(view: OutcomesView) -> None:
-    panel = outcomes_info(view).panels[0]
-    losses = view.groups[0].outcomes[1].losses
+def test_each_seed_is_a_dot_in_its_row(groups: tuple[OutcomeGroup, ...]) -> None:
+    panel = outcomes_info(groups).panels[0]
+    losses = groups[0].losses["cosine"]
     row = [point for point in panel.points if point.series == "cosine"]
     assert [(point.x, point.y, point.kind) for point in row] == [(i, loss, "inside") for i, loss in enumerate(losses)]
 
@@ -63,8 +66,8 @@ def test_the_best_row_is_on_top_and_those_that_reached_nothing_at_the_bottom() -
     rows = (("bad", [3.0]), ("nothing", [math.nan]), ("good", [1.0]), ("fair", [2.0]))
     means = outcomes_info(group(*rows)).panels[0].means
     assert [mean.name for mean in means] == ["good", "fair", "bad", "nothing"]
-    given = OutcomesView(group(*rows).groups, best_first=False)
-    assert [mean.name for mean in outcomes_info(given).panels[0].means] == ["bad", "nothing", "good", "fair"]
+    given = outcomes_info(group(*rows), best_first=False)
+    assert [mean.name for mean in given.panels[0].means] == ["bad", "nothing", "good", "fair"]
 
 
 def test_an_outlier_stretches_nothing_and_a_whole_bad_row_is_seen() -> None:
@@ -84,8 +87,11 @@ def test_losses_over_decades_have_a_log_axis() -> None:
     assert {point.kind for point in panel.points} == {"inside"}
 
 
-def test_notes_name_only_the_marks_that_are_there(view: OutcomesView) -> None:
-    assert outcomes_info(view).lines == ("Five seeds.", "Dots: seeds. Bars: their mean, with its standard error.")
+def test_notes_name_only_the_marks_that_are_there(groups: tuple[OutcomeGroup, ...]) -> None:
+    assert outcomes_info(groups, subtitle="Five seeds.").lines == (
+        "Five seeds.",
+        "Dots: seeds. Bars: their mean, with its standard error.",
+    )
     assert outcomes_info(group(("a", [1.0]))).lines == ("Dots: seeds. Bars: their mean.",)
     assert "Crosses: diverged" in outcomes_info(group(("a", [1.0, math.nan]))).lines[0]
     wide = outcomes_info(group(("a", [1.0, 1.1, 1.2, 1.3, 90.0, 1.0]))).lines[0]
@@ -93,11 +99,11 @@ def test_notes_name_only_the_marks_that_are_there(view: OutcomesView) -> None:
     assert "Crosses" not in wide
 
 
-def test_the_spec_has_a_titled_panel_a_task_and_a_row_a_schedule(view: OutcomesView) -> None:
-    spec = outcomes_chart(view).to_dict()
+def test_the_spec_has_a_titled_panel_a_task_and_a_row_a_schedule(groups: tuple[OutcomeGroup, ...]) -> None:
+    spec = outcomes_chart(outcomes_info(groups, title="By schedule")).to_dict()
     assert [panel["title"]["text"] for panel in spec["vconcat"]] == ["digits", "photos"]
     for panel in spec["vconcat"]:
-        (dots,), (means,), (errors,) = (named(panel, name) for name in ("dots_inside", "means", "errors"))
+        (dots,), (means,), (errors,) = (named(panel, name) for name in ("dots", "means", "errors"))
         assert len(values(spec, dots)) == 15
         assert len(values(spec, means)) == len(values(spec, errors)) == 3
         assert dots["encoding"]["x"]["title"] == "validation loss"
@@ -108,10 +114,9 @@ def test_the_spec_has_a_titled_panel_a_task_and_a_row_a_schedule(view: OutcomesV
 
 def test_what_diverged_is_a_cross_and_what_lies_outside_a_triangle() -> None:
     rows = (("a", [1.0, 1.1, 1.2, 1.3, 1.2, 1.1]), ("b", [1.1, 1.2, 1.0, 90.0, math.nan, math.inf]))
-    spec = outcomes_chart(group(*rows)).to_dict()
-    shapes = {layer["mark"]["shape"]: len(values(spec, layer)) for layer in flat_layers(spec)
-              if layer["mark"]["type"] == "point"}  # fmt: skip
-    assert shapes == {"circle": 9, "triangle-right": 1, "cross": 2}
+    spec = outcomes_chart(outcomes_info(group(*rows))).to_dict()
+    shapes = Counter(row["shape"] for row in values(spec, named(spec, "dots")[0]))
+    assert shapes == {"circle": 9, "triangle-right": 1, CROSS: 2}
     assert [row["series"] for row in values(spec, named(spec, "means")[0])] == ["a"]
 
 
@@ -119,12 +124,12 @@ def test_what_diverged_is_a_cross_and_what_lies_outside_a_triangle() -> None:
 def test_degenerate_outcomes_are_drawn_without_a_warning(
     losses: list[float], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert save_chart(outcomes_chart(group(("a", losses))), tmp_path / "a.svg").stat().st_size > 2000
+    assert save_chart(outcomes_chart(outcomes_info(group(("a", losses)))), tmp_path / "a.svg").stat().st_size > 2000
     assert "WARN" not in capfd.readouterr().err
 
 
-def test_png_svg_and_html_can_be_written(view: OutcomesView, tmp_path: Path) -> None:
-    chart = outcomes_chart(view)
+def test_png_svg_and_html_can_be_written(groups: tuple[OutcomeGroup, ...], tmp_path: Path) -> None:
+    chart = outcomes_chart(outcomes_info(groups, title="By schedule"))
     shown = re.findall(r"<text[^>]*>([^<]+)</text>", save_chart(chart, tmp_path / "a.svg").read_text(encoding="utf-8"))
     assert {"By schedule", "digits", "photos", "linear", "constant", "validation loss"} <= set(shown)
     assert save_chart(chart, tmp_path / "a.png").stat().st_size > 20_000
@@ -132,15 +137,11 @@ def test_png_svg_and_html_can_be_written(view: OutcomesView, tmp_path: Path) -> 
 
 
 def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="groups must hold at least one task"):
-        OutcomesView(())
-    with pytest.raises(InputError, match="outcomes of 'digits' must hold at least one schedule"):
+    with pytest.raises(InputError, match="groups must not be empty"):
+        outcomes_info(())
+    with pytest.raises(InputError, match="rows of 'digits' must not be empty"):
         group()
-    with pytest.raises(InputError, match=r"outcomes of 'digits' must have different names; got .* Join the seeds"):
-        group(("a", [1.0]), ("a", [2.0]))
-    with pytest.raises(InputError, match="losses of 'a' must hold the final loss of at least one seed"):
-        Outcome("a", [])
-    with pytest.raises(InputError, match="losses of 'a' must be a flat array"):
-        Outcome("a", np.ones((2, 2)))
-    with pytest.raises(InputError, match="name must not be empty"):
-        Outcome("", [1.0])
+    bad: list[Any] = [[], np.ones((2, 2))]
+    for losses in bad:
+        with pytest.raises(InputError, match="losses of 'a' must hold the final loss of at least one seed"):
+            OutcomeGroup("digits", {"a": losses})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from tests.views.chart_specs import flat_layers, named, texts, values
 
 from stepsize.errors import InputError
-from stepsize.views import RangeTestView, range_test_chart, range_test_info, save_chart
+from stepsize.views import range_test_chart, range_test_info, save_chart
+from stepsize.views.range_test import RangeTestInfo
 
 Floats = NDArray[np.float64]
 
@@ -30,16 +32,15 @@ def ramp(points: int = 120) -> tuple[Floats, Floats, Floats]:
 
 
 @pytest.fixture
-def view() -> RangeTestView:
+def info() -> RangeTestInfo:
     lrs, losses, mean = ramp()
-    return RangeTestView(
-        lrs, losses, lrs, mean, title="Range test of a net", subtitle="Confident: because.",
-        base_level=2.3, low=1e-3, lr=0.012, high=0.05, diverged_at=0.3, interval=(0.006, 0.02),
+    return range_test_info(
+        lrs, losses, fit_lrs=lrs, fit_losses=mean, title="Range test of a net", subtitle="Confident: because.",
+        start_loss=2.3, low=1e-3, lr=0.012, high=0.05, diverged_at=0.3, interval=(0.006, 0.02),
     )  # fmt: skip
 
 
-def test_the_blow_up_does_not_flatten_the_descent(view: RangeTestView) -> None:
-    info = range_test_info(view)
+def test_the_blow_up_does_not_flatten_the_descent(info: RangeTestInfo) -> None:
     assert 0.3 < info.y.low < 0.7
     assert 2.5 < info.y.high < 5
     kinds = {point.kind for point in info.points}
@@ -50,15 +51,15 @@ def test_the_blow_up_does_not_flatten_the_descent(view: RangeTestView) -> None:
     assert len(info.points) == 120
 
 
-def test_the_rates_are_flags_with_their_texts(view: RangeTestView) -> None:
-    flags = range_test_info(view).flags
+def test_the_rates_are_flags_with_their_texts(info: RangeTestInfo) -> None:
+    flags = info.flags
     assert [flag.text for flag in flags] == ["low 0.001", "lr 0.012", "high 0.05", "diverged 0.3"]
     assert [flag.role for flag in flags] == ["low", "lr", "high", "diverged"]
 
 
-def test_the_lines_below_the_title_hold_the_verdict_and_say_what_is_drawn(view: RangeTestView) -> None:
-    above = sum(point.kind == "above" for point in range_test_info(view).points)
-    verdict, legend, notes = range_test_info(view).lines
+def test_the_lines_below_the_title_hold_the_verdict_and_say_what_is_drawn(info: RangeTestInfo) -> None:
+    above = sum(point.kind == "above" for point in info.points)
+    verdict, legend, notes = info.lines
     assert verdict == "Confident: because."
     assert (
         legend == "Dots: the loss of each step. Line: smoothed, without lag. Green: the interval of lr, 0.006 to 0.02."
@@ -67,11 +68,9 @@ def test_the_lines_below_the_title_hold_the_verdict_and_say_what_is_drawn(view: 
     assert notes.endswith("Crosses at the top: 1 not finite.")
 
 
-def test_the_spec_holds_points_fit_band_rules_and_both_titled_axes(view: RangeTestView) -> None:
-    spec = range_test_chart(view).to_dict()
-    points, above, broken = (
-        values(spec, named(spec, name)[0]) for name in ("points", "points_above", "points_not_finite")
-    )
+def test_the_spec_holds_points_fit_band_rules_and_both_titled_axes(info: RangeTestInfo) -> None:
+    spec = range_test_chart(info).to_dict()
+    points, above, broken = (values(spec, named(spec, name)[0]) for name in ("points", "points_beyond", "crosses"))
     assert len(points) + len(above) + len(broken) == 120
     assert len(values(spec, named(spec, "fit")[0])) == 120
     assert values(spec, named(spec, "interval")[0]) == [{"x": 0.006, "x2": 0.02}]
@@ -81,13 +80,13 @@ def test_the_spec_holds_points_fit_band_rules_and_both_titled_axes(view: RangeTe
     assert encoding["x"]["title"] == "learning rate"
     assert encoding["x"]["scale"]["type"] == "log"
     assert encoding["y"]["title"] == "training loss"
-    assert encoding["y"]["scale"]["domain"] == [range_test_info(view).y.low, range_test_info(view).y.high]
+    assert encoding["y"]["scale"]["domain"] == [info.y.low, info.y.high]
     assert spec["title"]["text"] == "Range test of a net"
-    assert named(spec, "points_above")[0]["mark"]["shape"] == "triangle-up"
+    assert above[0]["shape"] == "triangle-up"
 
 
-def test_nothing_that_is_not_finite_reaches_the_spec(view: RangeTestView) -> None:
-    spec = range_test_chart(view).to_dict()
+def test_nothing_that_is_not_finite_reaches_the_spec(info: RangeTestInfo) -> None:
+    spec = range_test_chart(info).to_dict()
     for layer in flat_layers(spec):
         for row in values(spec, layer):
             for key in ("x", "y"):
@@ -96,49 +95,51 @@ def test_nothing_that_is_not_finite_reaches_the_spec(view: RangeTestView) -> Non
 
 def test_several_ramps_are_told_apart_and_named() -> None:
     lrs, losses, _ = ramp(30)
-    info = range_test_info(RangeTestView(np.tile(lrs, 2), np.tile(losses, 2), ramp=[0] * 30 + [7] * 30))
+    info = range_test_info(np.tile(lrs, 2), np.tile(losses, 2), ramp=[0] * 30 + [7] * 30)
     assert info.series == ("ramp 1", "ramp 2")
     assert [point.series for point in info.points] == ["ramp 1"] * 30 + ["ramp 2"] * 30
-    spec = range_test_chart(RangeTestView(np.tile(lrs, 2), np.tile(losses, 2), ramp=[0] * 30 + [7] * 30)).to_dict()
+    spec = range_test_chart(info).to_dict()
     assert named(spec, "points")[0]["encoding"]["color"]["scale"]["domain"] == ["ramp 1", "ramp 2"]
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1000.0, 0.0), (1.0, 1000.0), (1.0, -50.0)])
 def test_the_picture_is_the_same_after_a_scale_or_a_shift_of_the_losses(factor: float, offset: float) -> None:
     lrs, losses, _ = ramp()
-    kinds = [point.kind for point in range_test_info(RangeTestView(lrs, losses)).points]
-    moved = range_test_info(RangeTestView(lrs, losses * factor + offset)).points
+    kinds = [point.kind for point in range_test_info(lrs, losses).points]
+    moved = range_test_info(lrs, losses * factor + offset).points
     assert [point.kind for point in moved] == kinds
 
 
-@pytest.mark.parametrize("view", [
-    RangeTestView([1e-3], [2.0], lr=1e-3),
-    RangeTestView([1e-3] * 3, [math.nan, math.inf, -math.inf], diverged_at=1e-3),
-    RangeTestView(np.logspace(-8, -2, 30), np.full(30, 1e3), np.logspace(-8, -2, 30), np.full(30, 1e3), base_level=1e3),
-    RangeTestView(np.logspace(-5, 0, 30), -np.logspace(0, 12, 30), base_level=math.nan, interval=(0.1, 0.2)),
-    RangeTestView(np.logspace(-5, 0, 30), np.zeros(30), [1e-4, 1e-3], [math.nan, math.inf], high=1e-3),
+@pytest.mark.parametrize(("lrs", "losses", "more"), [
+    ([1e-3], [2.0], {"lr": 1e-3}),
+    ([1e-3] * 3, [math.nan, math.inf, -math.inf], {"diverged_at": 1e-3}),
+    (np.logspace(-8, -2, 30), np.full(30, 1e3),
+     {"fit_lrs": np.logspace(-8, -2, 30), "fit_losses": np.full(30, 1e3), "start_loss": 1e3}),
+    (np.logspace(-5, 0, 30), -np.logspace(0, 12, 30), {"start_loss": math.nan, "interval": (0.1, 0.2)}),
+    (np.logspace(-5, 0, 30), np.zeros(30), {"fit_lrs": [1e-4, 1e-3], "fit_losses": [math.nan, math.inf], "high": 1e-3}),
 ], ids=["single point", "nothing finite", "constant", "negative explosion", "fit not finite"])  # fmt: skip
 def test_degenerate_tests_are_drawn_without_a_warning(
-    view: RangeTestView, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    lrs: Any, losses: Any, more: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert save_chart(range_test_chart(view), tmp_path / "a.png").stat().st_size > 5000
+    info = range_test_info(lrs, losses, **more)
+    assert save_chart(range_test_chart(info), tmp_path / "a.png").stat().st_size > 5000
     assert "WARN" not in capfd.readouterr().err
 
 
 def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"lrs must hold at least one point; got \[\]"):
-        RangeTestView([], [])
+    with pytest.raises(InputError, match="lrs must not be empty"):
+        range_test_info([], [])
     with pytest.raises(InputError, match="lrs must be positive and finite"):
-        RangeTestView([0.0, 1.0], [1.0, 1.0])
+        range_test_info([0.0, 1.0], [1.0, 1.0])
     with pytest.raises(InputError, match="losses must be a flat array, as long as lrs"):
-        RangeTestView([0.1, 1.0], [1.0])
+        range_test_info([0.1, 1.0], [1.0])
     with pytest.raises(InputError, match="fit_losses must be a flat array, as long as fit_lrs"):
-        RangeTestView([0.1], [1.0], [0.1], [1.0, 2.0])
+        range_test_info([0.1], [1.0], fit_lrs=[0.1], fit_losses=[1.0, 2.0])
     with pytest.raises(InputError, match="ramp must be a flat array, as long as lrs"):
-        RangeTestView([0.1], [1.0], ramp=[0, 1])
+        range_test_info([0.1], [1.0], ramp=[0, 1])
 
 
 def test_the_spec_is_strict_json_where_losses_are_not_finite() -> None:
-    view = RangeTestView(lrs=[1e-3, 1e-2, 1e-1, 1.0], losses=[1.0, 0.5, math.inf, math.nan])
+    info = range_test_info([1e-3, 1e-2, 1e-1, 1.0], [1.0, 0.5, math.inf, math.nan])
 
-    json.dumps(range_test_chart(view).to_dict(), allow_nan=False)
+    json.dumps(range_test_chart(info).to_dict(), allow_nan=False)

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.views.chart_specs import flat_layers, named, texts, values
 
 from stepsize.errors import InputError
-from stepsize.views import RunView, run_chart, run_info, save_chart
+from stepsize.views import run_chart, run_info, save_chart
+from stepsize.views.run import RunInfo
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
-def view() -> RunView:
+def view() -> dict[str, Any]:
     steps = np.arange(200)
     mean = 0.3 + 2 * np.exp(-steps / 40)
     losses = mean + 0.05 * np.random.default_rng(0).standard_normal(200)
-    return RunView(losses, 0.01 * (1 - steps / 200), mean, [100, 200], [0.6, 0.4], title="A net", subtitle="Trained.")
+    rates = 0.01 * (1 - steps / 200)
+    return {"losses": losses, "lrs": rates, "smoothed": mean, "val_steps": [100, 200], "val_losses": [0.6, 0.4]}
 
 
-def test_losses_marks_and_rates_stand_at_their_steps(view: RunView) -> None:
-    info = run_info(view)
+def test_losses_marks_and_rates_stand_at_their_steps(view: dict[str, Any]) -> None:
+    info = run_info(**view)
     assert [point.x for point in info.points] == list(range(200))
-    assert [(point.x, point.value) for point in info.marks] == [(100.0, 0.6), (200.0, 0.4)]
+    assert [(point.x, point.value) for point in info.evals] == [(100.0, 0.6), (200.0, 0.4)]
     assert info.lr_line[0].y[0] == 0.01
     assert info.lr_axis is not None
     assert info.lr_axis.low <= 0 < 0.01 <= info.lr_axis.high
@@ -37,12 +40,12 @@ def test_the_beginning_of_a_training_is_seen_however_short_it_was() -> None:
     steps = np.arange(2000)
     losses = 0.3 + 2 * np.exp(-steps / 40) + 0.02 * np.random.default_rng(0).standard_normal(2000)
     losses[1000] = 1e6
-    assert [point.x for point in run_info(RunView(losses)).points if point.kind == "above"] == [1000]
+    assert [point.x for point in run_info(losses).points if point.kind == "above"] == [1000]
 
 
-def test_a_divergence_is_a_flag_and_its_blow_up_flattens_nothing(view: RunView) -> None:
-    losses = np.concatenate([view.losses, np.logspace(1, 9, 20), [math.nan]])
-    info = run_info(RunView(losses, diverged_step=220))
+def test_a_divergence_is_a_flag_and_its_blow_up_flattens_nothing(view: dict[str, Any]) -> None:
+    losses = np.concatenate([view["losses"], np.logspace(1, 9, 20), [math.nan]])
+    info = run_info(losses, diverged_step=220)
     assert info.y.high < 10
     assert [flag.text for flag in info.flags] == ["diverged at step 220"]
     assert info.points[-1].kind == "not finite"
@@ -52,20 +55,20 @@ def test_a_divergence_is_a_flag_and_its_blow_up_flattens_nothing(view: RunView) 
 def test_very_long_runs_are_thinned_to_what_the_eye_can_see() -> None:
     losses = 1 + np.random.default_rng(0).random(100_000)
     losses[77_777] = 2.4
-    info = run_info(RunView(losses, np.full(100_000, 0.1), losses))
+    info = run_info(losses, lrs=np.full(100_000, 0.1), smoothed=losses)
     assert len(info.points) <= 3001
     assert 2.4 in [point.value for point in info.points]
     assert len(info.smoothed[0].x) == len(info.points)
     assert len(info.lr_line[0].x) <= 3001
 
 
-def test_the_spec_has_the_losses_above_the_rates_and_one_titled_axis_of_steps(view: RunView) -> None:
-    spec = run_chart(view).to_dict()
+def test_the_spec_has_the_losses_above_the_rates_and_one_titled_axis_of_steps(view: dict[str, Any]) -> None:
+    spec = run_chart(run_info(**view, title="A net")).to_dict()
     upper, lower = spec["vconcat"]
     (points,) = named(upper, "points")
     (rates,) = named(lower, "lr")
     assert len(values(spec, points)) == len(values(spec, rates)) == 200
-    assert len(values(spec, named(upper, "marks")[0])) == 2
+    assert len(values(spec, named(upper, "evals")[0])) == 2
     assert len(values(spec, named(upper, "smoothed")[0])) == 200
     assert points["encoding"]["y"]["title"] == "loss"
     assert points["encoding"]["x"]["title"] is None
@@ -75,37 +78,37 @@ def test_the_spec_has_the_losses_above_the_rates_and_one_titled_axis_of_steps(vi
     assert spec["title"]["text"] == "A net"
 
 
-def test_the_divergence_is_ruled_in_both_panels_and_told_once(view: RunView) -> None:
-    spec = run_chart(RunView(view.losses, view.lrs, diverged_step=150)).to_dict()
+def test_the_divergence_is_ruled_in_both_panels_and_told_once(view: dict[str, Any]) -> None:
+    spec = run_chart(run_info(view["losses"], lrs=view["lrs"], diverged_step=150)).to_dict()
     for panel in spec["vconcat"]:
         assert sum(layer["mark"]["type"] == "rule" for layer in flat_layers(panel)) == 1
     assert texts(spec) == ["diverged at step 150"]
 
 
 def test_without_rates_there_is_one_panel() -> None:
-    spec = run_chart(RunView([3.0, 2.0])).to_dict()
+    spec = run_chart(run_info([3.0, 2.0])).to_dict()
     assert "vconcat" not in spec
     assert named(spec, "points")[0]["encoding"]["x"]["title"] == "step"
 
 
-@pytest.mark.parametrize("view", [
-    RunView([math.nan], [0.1], diverged_step=0),
-    RunView([1.0], [0.1]),
-    RunView(np.ones(20), np.zeros(20), np.ones(20), [20], [math.nan]),
+@pytest.mark.parametrize("info", [
+    run_info([math.nan], lrs=[0.1], diverged_step=0),
+    run_info([1.0], lrs=[0.1]),
+    run_info(np.ones(20), lrs=np.zeros(20), smoothed=np.ones(20), val_steps=[20], val_losses=[math.nan]),
 ], ids=["nothing finite", "single step", "constant loss, zero rate"])  # fmt: skip
 def test_degenerate_runs_are_drawn_without_a_warning(
-    view: RunView, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    info: RunInfo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert save_chart(run_chart(view), tmp_path / "a.png").stat().st_size > 5000
+    assert save_chart(run_chart(info), tmp_path / "a.png").stat().st_size > 5000
     assert "WARN" not in capfd.readouterr().err
 
 
 def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="losses must hold at least one step"):
-        RunView([])
+    with pytest.raises(InputError, match="losses must not be empty"):
+        run_info([])
     with pytest.raises(InputError, match="lrs must be a flat array, as long as losses"):
-        RunView([1.0], [0.1, 0.2])
+        run_info([1.0], lrs=[0.1, 0.2])
     with pytest.raises(InputError, match="smoothed must be a flat array, as long as losses"):
-        RunView([1.0], smoothed=[0.1, 0.2])
+        run_info([1.0], smoothed=[0.1, 0.2])
     with pytest.raises(InputError, match="val_losses must be a flat array, as long as val_steps"):
-        RunView([1.0], val_steps=[1])
+        run_info([1.0], val_steps=[1])

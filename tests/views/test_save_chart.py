@@ -14,7 +14,7 @@ import altair as alt
 import pytest
 
 from stepsize.errors import InputError
-from stepsize.views import PLOT_SUFFIXES, AnswerView, Chart, CurvePoint, answer_chart, check_plot_path, save_chart
+from stepsize.views import PLOT_SUFFIXES, Chart, CurvePoint, answer_chart, answer_info, check_plot_path, save_chart
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 @pytest.fixture(scope="module")
 def chart() -> Chart:
     points = tuple(CurvePoint(lr, lr + 0.001 / lr, 10) for lr in (0.01, 0.03, 0.1))
-    return answer_chart(AnswerView(points, 10, lr=0.03))
+    return answer_chart(answer_info(points, 10, lr=0.03))
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [
@@ -132,20 +132,20 @@ def test_no_name_at_all_is_refused(empty: str) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"plot must lie in a folder that exists; got .*no/lr\.png'\. Create '.*no' first"
+        InputError, match=r"plot must be in a folder that exists; got .*no/lr\.png'\. Create '.*no' first"
     ):
         check_plot_path(tmp_path / "no" / "lr.png")
 
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match=r"plot must lie in a folder; got .*is a file; choose another place"):
+    with pytest.raises(InputError, match=r"plot must be in a folder; got .*is a file; choose another place"):
         check_plot_path(tmp_path / "file" / "lr.png")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that not even root may write to")
 def test_a_folder_closed_to_writing_is_named() -> None:
-    with pytest.raises(InputError, match=r"plot must lie in a folder that can be written to; got '/proc/lr\.png'"):
+    with pytest.raises(InputError, match=r"plot must be in a folder that can be written to; got '/proc/lr\.png'"):
         check_plot_path("/proc/lr.png")
 
 

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 from stepsize.curves.numerals import number_text, span_text, wrapped
-from stepsize.views.axes import Axis, clip_levels, log_ticks, lr_axis, step_axis, value_axis
-
-
-def texts(axis: Axis) -> list[str]:
-    return [tick.text for tick in axis.ticks if tick.text]
+from stepsize.views.axes import clip_levels, lr_axis, step_axis, value_axis
 
 
 def test_an_explosion_is_cut_at_twice_the_height_of_the_rest() -> None:
@@ -92,33 +88,12 @@ def test_a_log_axis_holds_its_values_with_air_at_both_ends() -> None:
     assert axis.title == "learning rate"
     assert 0 < axis.position(1e-4) < 0.1
     assert 0.9 < axis.position(1e-1) < 1
-    assert texts(axis) == ["1e-4", "0.001", "0.01", "0.1"]
+    assert axis.at(axis.position(1e-3)) == pytest.approx(1e-3)
 
 
-def test_a_single_rate_stands_in_the_middle_with_texts_around_it() -> None:
+def test_a_single_rate_is_in_the_middle() -> None:
     axis = lr_axis([0.01])
     assert axis.position(0.01) == pytest.approx(0.5)
-    assert texts(axis) == ["0.005", "0.01", "0.02"]
-
-
-@pytest.mark.parametrize("start", np.linspace(-7, 1, 41))
-def test_every_shortest_log_axis_bears_at_least_two_texts(start: float) -> None:
-    assert len(texts(lr_axis([10**start]))) >= 2
-
-
-@pytest.mark.parametrize(("low", "high", "expected"), [
-    (1e-6, 1.0, ["1e-6", "1e-5", "1e-4", "0.001", "0.01", "0.1", "1"]),
-    (3e-4, 0.02, ["5e-4", "0.001", "0.002", "0.005", "0.01", "0.02"]),
-    (1e-24, 1.0, ["1e-24", "1e-21", "1e-18", "1e-15", "1e-12", "1e-9", "1e-6", "0.001", "1"]),
-])  # fmt: skip
-def test_ticks_bear_the_powers_of_ten_and_more_or_fewer_by_room(low: float, high: float, expected: list[str]) -> None:
-    assert [tick.text for tick in log_ticks(low, high) if tick.text] == expected
-
-
-def test_minor_ticks_stand_at_the_exact_decimal_multiples() -> None:
-    assert [tick.value for tick in log_ticks(1e-4, 1e-3)] == [m * 1.0 for m in (
-        1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4, 9e-4, 1e-3
-    )]  # fmt: skip
 
 
 def test_the_axis_of_steps_leaves_room_for_marks_at_both_ends() -> None:

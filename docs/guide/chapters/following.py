@@ -15,7 +15,7 @@ from torch import Tensor
 
 import stepsize
 from stepsize import schedules
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.adaptive import Adapted
 from stepsize.training import Metric, Run, Task
 from stepsize.training.batches import Stream
@@ -25,7 +25,7 @@ from stepsize.views import number_text
 
 _STARTS = (0.01, 1.0, 10.0)
 _LOOK = 10  # updates between two looks of the plateau rule
-_RULES = ("polyak-decaying", "mechanic", "hypergradient")
+_RULES = ("polyak-decaying", "hypergradient")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def measure(effort: Effort) -> Measured:
     """Let each way train from each start on each task; a half of the unseen data guides, the other one judges."""
     steps = effort(300, 60)
     seeds = effort.judging[: effort(3, 1)]
-    ways = _ways() if effort.full else {name: way for name, way in _ways().items() if name != _RULES[1]}
+    ways = _ways()
     starts = _STARTS if effort.full else _STARTS[:1]
     found: dict[tuple[str, float], list[_Outcome]] = {(way, start): [] for way in ways for start in starts}
     paths: list[Any] = []
@@ -163,14 +163,14 @@ def _halved(task: Task) -> Task:
         return of
 
     metrics = {"guide": Metric(half(True), maximize=False), "test": Metric(half(False), maximize=False)}
-    return replace(task, metrics=metrics, judge="guide", epochs=None)
+    return replace(task, metrics=metrics, objective="guide", epochs=None)
 
 
 def _tuned(task: Task, effort: Effort, seeds: tuple[int, ...]) -> tuple[float, dict[int, _Losses]]:
     """Return the rate that the guiding half chose, and both losses of each judging seed with it."""
     grid = trained(task, decades(1e-3, 1, effort(5, 1)), (*effort.tuning, *seeds))
     whole = [lr for lr in grid.lrs if not grid.diverged(lr)]
-    guide = {lr: np.mean([grid.runs[lr, seed].judged("guide") for seed in effort.tuning]) for lr in whole}
+    guide = {lr: np.mean([grid.runs[lr, seed].objective("guide") for seed in effort.tuning]) for lr in whole}
     lr = min(guide, key=lambda one: float(guide[one]))
     return lr, {seed: _both(grid.runs[lr, seed]) for seed in seeds}
 
@@ -210,7 +210,7 @@ def _plateau(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
     """Train at a constant rate that is halved where the guiding loss makes no progress that is worth waiting for."""
     with isolated_rng(seed):
         model, stream = task.model(), Stream(task.train)
-        optimizer = optimizer_entry("momentum").make(model.parameters(), lr)
+        optimizer = OPTIMIZERS["momentum"].make(model.parameters(), lr)
         bound = stepsize.bind(schedules.constant(), optimizer, steps=task.horizon)
         plateau = stepsize.Plateau(bound)
         for step in range(1, task.horizon + 1):

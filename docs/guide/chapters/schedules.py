@@ -148,7 +148,7 @@ def _drop(effort: Effort) -> tuple[Mean, Mean, Any]:
             small_task("diabetes", "momentum", steps=steps, schedule=schedule, **_batches("diabetes")),
             (3 * constant,),
             effort.judging,
-            marks=marks,
+            evals=marks,
         )
         for name, schedule in (("constant", "constant"), ("a tenth in the second half", "step every=50% gamma=0.1"))
     }

@@ -13,7 +13,7 @@ from docs.guide.measuring import Effort, Measured, decades, difference_text, pai
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.training import Task
 from stepsize.training.rng import isolated_rng
 from stepsize.views import number_text
@@ -92,7 +92,7 @@ def _update(task: Task, optimizer: str, lrs: tuple[float, ...], seed: int, loude
         with isolated_rng(seed):
             model, batch = task.model(), next(iter(task.train))
             start = _flat(model)
-            stepper = optimizer_entry(optimizer).make(model.parameters(), lr)
+            stepper = OPTIMIZERS[optimizer].make(model.parameters(), lr)
             loss = louder * task.compute_loss(model, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             before, gradient = float(loss.detach()), float(_flat(model, of_gradient=True).norm())

@@ -34,7 +34,7 @@ def measure(effort: Effort) -> Measured:
     steps = effort(600, 60)
     marks = sorted({int(step) for step in np.geomspace(5, steps, effort(24, 6))})
     seeds = range(effort(8, 2))
-    grids = {name: trained(_task(name, steps), decades(*_RANGE, effort(5, 1)), seeds, marks=marks) for name in SMALL}
+    grids = {name: trained(_task(name, steps), decades(*_RANGE, effort(5, 1)), seeds, evals=marks) for name in SMALL}
     gaps = {name: _gap_trend(grid) for name, grid in grids.items()}
     cost = {name: pairs(grid.losses(grid.best_train()), grid.losses(grid.best())) for name, grid in grids.items()}
     stopped = {name: _stopped(grid) for name, grid in grids.items()}

@@ -67,7 +67,7 @@ def trained(family: Family) -> dict[str, Any]:
     """Return the runs of a family as plain values."""
     task = build_task(TASK, optimizer=family.optimizer, steps=STEPS, device="cpu")
     settings = family.settings()
-    runs = Population(marks=MARKS)(task, settings)
+    runs = Population(evals=MARKS)(task, settings)
     return {
         "optimizer": family.optimizer,
         "momentum": family.momentum,

@@ -1,4 +1,4 @@
-"""The command ``stepsize``: its table of commands, and what they share."""
+"""The command ``stepsize``: its table of commands."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from stepsize.cli import (
     watch,
 )
 from stepsize.cli.failures import STOPPED, tell_stopped
-
-__all__ = ["app", "main"]
+from stepsize.cli.options import expanded
 
 _EXIT_CODES = (
-    "Exit codes: 0 an answer · 1 the task failed · 2 bad input · 3 no trustworthy answer · 130 stopped by Ctrl-C."
+    "Exit codes: 0 success · 1 error while running · 2 invalid input · 3 no answer, or the run diverged · "
+    "130 interrupted (Ctrl-C)."
 )
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ app = typer.Typer(
 for _command in (
     find, range_test, compare, profile, train, watch, runs, report, diagnose, translate, tasks, doctor,
 ):  # fmt: skip
-    app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(_command.command)
+    app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(expanded(_command.command))
 app.add_typer(sweep.app, name=sweep.NAME)
 app.add_typer(schedule.app, name=schedule.NAME)
 
@@ -54,7 +54,7 @@ def _root(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Find the learning rate of a PyTorch training, with evidence and an interval."""
+    """Find a learning rate for a PyTorch training run, with an interval and the evidence."""
     if version:
         typer.echo(stepsize.__version__)
     elif context.invoked_subcommand is None:
@@ -64,20 +64,8 @@ def _root(
     raise typer.Exit
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    Args:
-        arguments: What stands behind ``stepsize``; default that of the process.
-
-    Raises:
-        SystemExit: Always: 0 an answer, 1 the task failed, 2 bad input, 3 no trustworthy answer, 130 stopped.
-
-    Example:
-        >>> main(["--version"])
-        Traceback (most recent call last):
-        SystemExit: 0
-    """
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
     try:
         app(arguments, prog_name="stepsize")
     except KeyboardInterrupt:  # between the commands' own handling and ours, for example while torch loads

@@ -1,4 +1,4 @@
-"""What this machine offers to a training: versions, devices, optional packages, data."""
+"""``stepsize doctor``: what this machine offers to a training run: versions, devices, extras, data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from rich.text import Text
 import stepsize
 from stepsize.cli.failures import FAILED, reporting_failures
 from stepsize.cli.options import JsonOption
-from stepsize.cli.output import print_json, show
-
-__all__ = ["EXAMPLE", "NAME", "Device", "Doctor", "Package", "command", "render", "report"]
+from stepsize.cli.output import facts, print_json, show
 
 NAME = "doctor"
 EXAMPLE = "stepsize doctor --json"
@@ -31,7 +29,7 @@ _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*[
 
 @dataclass(frozen=True)
 class Device:
-    """A place to train on; ``memory`` in bytes, None where it shares that of the machine."""
+    """A place to train on; ``memory`` in bytes, None if it is the machine's."""
 
     name: str
     title: str
@@ -41,7 +39,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Package:
-    """A package that stepsize asks for; ``extra`` is empty where it always does, ``version`` None if missing."""
+    """A package that stepsize asks for; ``extra`` is empty if it always does, ``version`` None if it is missing."""
 
     name: str
     extra: str
@@ -55,40 +53,27 @@ class Package:
 
 @dataclass(frozen=True)
 class Doctor:
-    """What :func:`report` found.
-
-    Attributes:
-        version: Of stepsize.
-        python: Version of the interpreter.
-        platform: Operating system and processor.
-        cores: That this process may use.
-        torch: Version of torch.
-        threads: That torch computes with.
-        devices: Where a task can train; the CPU first.
-        packages: What stepsize asks for; empty where it was not installed but found on a path.
-        data_folder: The value of ``$STEPSIZE_DATA``, None where it is unset.
-        data_files: Names of the files in it.
-    """
+    """What :func:`report` found."""
 
     version: str
     python: str
     platform: str
-    cores: int
+    cores: int  # that this process may use
     torch: str
     threads: int
-    devices: tuple[Device, ...]
-    packages: tuple[Package, ...]
-    data_folder: str | None
+    devices: tuple[Device, ...]  # the CPU first
+    packages: tuple[Package, ...]  # empty if stepsize is on a path, not installed
+    data_folder: str | None  # $STEPSIZE_DATA
     data_files: tuple[str, ...]
 
     @property
     def missing(self) -> tuple[Package, ...]:
-        """The packages that are always needed and are not there."""
+        """The packages that are always needed and are missing."""
         return tuple(package for package in self.packages if not package.extra and package.version is None)
 
     @property
     def status(self) -> str:
-        """Whether trainings can run here, as a sentence."""
+        """Whether training runs can run here, as a sentence."""
         if self.missing:
             return f"Missing: {', '.join(package.name for package in self.missing)}."
         return f"Ready to train on {', '.join(device.name for device in self.devices)}."
@@ -100,7 +85,7 @@ class Doctor:
 
 
 def command(*, as_json: JsonOption = False) -> None:
-    """Show what this machine offers to a training: versions, devices, packages, data."""
+    """Show what this machine offers to a training run: versions, devices, extras, data."""
     with reporting_failures():
         doctor = report()
         if as_json:
@@ -113,9 +98,6 @@ def command(*, as_json: JsonOption = False) -> None:
 
 def report() -> Doctor:
     """Look at this machine and return what it offers; changes nothing.
-
-    Returns:
-        The report.
 
     Example:
         >>> report().devices[0].name
@@ -140,15 +122,16 @@ def report() -> Doctor:
 
 def render(doctor: Doctor) -> RenderableType:
     """Return the report as something that rich can show."""
-    packages: list[RenderableType] = ["", _package_table(doctor)] if doctor.packages else []
-    return Group(
-        _machine_table(doctor),
-        "",
-        _device_table(doctor),
-        *packages,
-        "",
-        Text(doctor.status, style="bold red" if doctor.missing else "bold green"),
-    )
+    rows = [
+        ("stepsize", doctor.version),
+        ("Python", doctor.python),
+        ("platform", doctor.platform),
+        ("torch", f"{doctor.torch}, {doctor.threads} threads on {doctor.cores} cores"),
+        ("data", _data_line(doctor)),
+    ]
+    extras: list[RenderableType] = ["", _extras_table(doctor)] if doctor.packages else []
+    status = Text(doctor.status, style="bold red" if doctor.missing else "bold green")
+    return Group(facts(rows), "", _device_table(doctor), *extras, "", status)
 
 
 def _cores() -> int:
@@ -194,7 +177,7 @@ def _packages() -> tuple[Package, ...]:
         requirements = metadata.requires("stepsize") or []
     except metadata.PackageNotFoundError:
         return ()
-    matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
+    matches = [match for text in requirements if (match := _REQUIREMENT.match(text)) and match["name"] != "stepsize"]
     return tuple(Package(match["name"], match["extra"] or "", _version(match["name"])) for match in matches)
 
 
@@ -208,27 +191,13 @@ def _version(name: str) -> str | None:
 def _files(folder: Path) -> tuple[str, ...]:
     try:
         return tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
-    except OSError:  # not there, or not ours to read: as good as empty
+    except OSError:  # missing, or not ours to read: as good as empty
         return ()
-
-
-def _machine_table(doctor: Doctor) -> Table:
-    table = Table.grid(padding=(0, 2))
-    rows = {
-        "stepsize": doctor.version,
-        "Python": doctor.python,
-        "platform": doctor.platform,
-        "torch": f"{doctor.torch}, {doctor.threads} threads on {doctor.cores} cores",
-        "data": _data_line(doctor),
-    }
-    for name, value in rows.items():
-        table.add_row(Text(name, style="bold"), Text(value))
-    return table
 
 
 def _data_line(doctor: Doctor) -> str:
     if doctor.data_folder is None:
-        return "$STEPSIZE_DATA is not set; tasks without a download work"
+        return "$STEPSIZE_DATA is not set; the tasks without data files work"
     if not doctor.data_files:
         return f"{doctor.data_folder}: no files that can be read"
     return f"{doctor.data_folder}: {', '.join(doctor.data_files)}"
@@ -246,14 +215,16 @@ def _device_table(doctor: Doctor) -> Table:
     return table
 
 
-def _package_table(doctor: Doctor) -> Table:
-    table = _quiet_table("package", "for", "version", "to install")
-    for package in doctor.packages:
-        missing = package.version is None
+def _extras_table(doctor: Doctor) -> Table:
+    """One row per extra: the packages that are there, those that are missing, and how to get them."""
+    table = _quiet_table("extra", "installed", "missing", "to install")
+    for extra in dict.fromkeys(package.extra for package in doctor.packages):
+        asked = [package for package in doctor.packages if package.extra == extra]
+        missing = [package for package in asked if package.version is None]
         table.add_row(
-            package.name,
-            package.extra or "always",
-            Text("missing" if missing else str(package.version), style="yellow" if missing else "green"),
-            Text(package.install if missing else ""),
+            extra or "core",
+            Text(", ".join(f"{one.name} {one.version}" for one in asked if one.version is not None), style="green"),
+            Text(", ".join(one.name for one in missing), style="yellow"),
+            Text(missing[0].install if missing else ""),
         )
     return table

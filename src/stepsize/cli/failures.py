@@ -1,4 +1,4 @@
-"""What goes wrong, told to people: which exit code it has, and how much of a traceback helps."""
+"""What goes wrong: which exit code it has, and how much of a traceback helps."""
 
 from __future__ import annotations
 
@@ -14,17 +14,6 @@ from rich.text import Text
 
 from stepsize.cli.output import messages
 from stepsize.errors import DataUnavailableError, InputError, MissingExtraError, StepsizeError, UnknownStudyError
-
-__all__ = [
-    "BAD_INPUT",
-    "FAILED",
-    "NO_ANSWER",
-    "STOPPED",
-    "reporting_failures",
-    "task_frames",
-    "task_traceback",
-    "tell_stopped",
-]
 
 FAILED = 1
 BAD_INPUT = 2
@@ -67,17 +56,11 @@ def reporting_failures() -> Iterator[None]:
 
 def tell_stopped() -> None:
     """Say in one line that Ctrl-C was heard."""
-    messages().print("Stopped before there was an answer.", soft_wrap=True)
+    messages().print("Interrupted before an answer was found.", soft_wrap=True)
 
 
 def task_traceback(error: BaseException) -> str:
     """Return the traceback of ``error`` with only the frames of the task's own code.
-
-    Args:
-        error: What was raised; the exceptions that led to it are shown too.
-
-    Returns:
-        Lines as Python prints them, without the frames of stepsize, torch and the standard library.
 
     Example:
         >>> print(task_traceback(ValueError("no")), end="")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,34 +13,28 @@ from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, STOPPED, reporting_failures
 from stepsize.cli.options import (
-    DataOption,
-    DeviceOption,
     JsonOption,
-    OptimizerOption,
     PlotOption,
-    ScheduleOption,
+    ScheduleOptions,
     SeedOption,
-    StepsOption,
-    TaskArgument,
+    TaskOptions,
     fraction,
+    typed,
 )
-from stepsize.cli.output import facts, hint, print_json, save_plot, show
+from stepsize.cli.output import facts, hint, plot_path, print_json, rate_lines, save_plot, show, verdict_text
 from stepsize.cli.progress import find_watcher, metered
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 
 if TYPE_CHECKING:
     from stepsize.study import Found
 
-__all__ = ["EXAMPLE", "NAME", "Asked", "command", "next_command", "render"]
-
 NAME = "find"
 EXAMPLE = "stepsize find digits-mlp --budget 4 --plot lr.png"
 _UNTIL = 0.02
-_COLORS = {"settled": "green", "flat": "green", "open": "yellow", "no answer": "red"}
 
 
 def command(
-    task: TaskArgument,
+    asked: TaskOptions,
     *,
     until: Annotated[
         float | None,
@@ -67,12 +59,8 @@ def command(
             "--store", metavar="WHERE", help="Save each run here, a path or a PostgreSQL URL, and continue from it."
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the search in the store.")] = None,
-    optimizer: OptimizerOption = None,
-    schedule: ScheduleOption = None,
-    steps: StepsOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the search in the store.")] = None,
+    length: ScheduleOptions,
     seed: SeedOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
@@ -82,15 +70,13 @@ def command(
     Ctrl-C stops the search and prints what is known.
     """
     with reporting_failures():
-        from stepsize.views import check_plot_path
-
-        path = None if plot is None else check_plot_path(plot)
+        path = plot_path(plot)
         from stepsize.study import find
         from stepsize.study.budget import as_budget
 
         limit = as_budget(budget)
         with (
-            opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
+            opened_task(asked, length) as opened,
             metered(f"find {opened.name} ({limit})", quiet=as_json) as meter,
         ):
             found = find(
@@ -103,49 +89,30 @@ def command(
                 name=name,
                 on_progress=find_watcher(meter, horizon=opened.horizon, seed=opened.seed if seed is None else seed),
             )
-        asked = Asked(
-            task=task,
-            model={"--optimizer": optimizer, "--data": data, "--device": device},
-            length={"--schedule": schedule, "--steps": steps},
-            search={
-                "--until": until,
-                "--seed": seed,
-                "--workers": None if workers == "in-order" else workers,
-                "--store": None if store is None else found.where,
-                "--name": name,
-            },
-            budget=budget,
-        )
-        again = next_command(found, asked)
+        search = {
+            "--until": until,
+            "--seed": seed,
+            "--workers": None if workers == "in-order" else workers,
+            "--store": None if store is None else found.where,
+            "--name": name,
+        }
+        again = next_command(found, asked, length, search, budget)
         if as_json:
             print_json({**found.to_json(), "next": again})
         else:
             show(render(found, str(limit)))
-        _save(found, path)
+        if path is not None and found.runs:
+            save_plot(found.plot(), path)
+        elif path is not None:
+            hint("No chart: no run has ended.")
         _conclude(found, again, quiet=as_json)
 
 
 def render(found: Found, budget: str) -> RenderableType:
-    """Return the answer as something that rich can show.
+    """Return the rate on a line of its own, the range that is as good, the verdict, and small facts."""
+    from stepsize.curves.numerals import number_text
 
-    Args:
-        found: The answer of ``find``.
-        budget: What it was allowed to cost, in words.
-
-    Returns:
-        The rate on a line of its own, the range that is as good, the verdict, and small facts.
-    """
-    from stepsize.curves.numerals import number_text, span_text
-
-    answer, cost = found.answer, found.cost
-    lines: list[RenderableType] = [Text(found.conditions.task, style="bold underline")]
-    if found.lr is not None and found.as_good is not None:
-        lines += [
-            Text.assemble("\n", (f"learning rate {number_text(found.lr)}", "bold cyan")),
-            Text(f"as good from {span_text(found.as_good)}"),
-        ]
-    verdict = (f"{answer.verdict.capitalize()}. ", f"bold {_COLORS[answer.verdict]}")
-    lines.append(Text.assemble("\n", verdict, answer.reason, "\n"))
+    cost = found.cost
     rows: list[tuple[str, RenderableType]] = [
         ("valid for", str(found.conditions)),
         (
@@ -158,45 +125,37 @@ def render(found: Found, budget: str) -> RenderableType:
         rows.append(("saved as", f"{found.name} in {found.where}"))
     rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
     if not found.restored:
-        rows.append(("restored", Text("no: random generators or data positions are not as before", style="red")))
-    return Group(*lines, facts(rows))
+        rows.append(("restored", Text("no: random generators or data positions differ from before", style="red")))
+    return Group(
+        Text(found.conditions.task, style="bold underline"),
+        *rate_lines(found.lr, found.as_good),
+        verdict_text(found.verdict, found.answer.reason),
+        facts(rows),
+    )
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What was typed: options by name, None where an option was not given."""
-
-    task: str
-    model: Mapping[str, object]
-    length: Mapping[str, object]
-    search: Mapping[str, object]
-    budget: str | None
-
-
-def next_command(found: Found, asked: Asked) -> str:
+def next_command(
+    found: Found, asked: TaskOptions, length: ScheduleOptions, search: Mapping[str, object], budget: str | None
+) -> str:
     """Return what to do now as a command that can be pasted.
 
-    Args:
-        found: The answer of ``find``.
-        asked: What was typed.
-
-    Returns:
-        ``stepsize train`` with the rate if that is decided, otherwise ``stepsize find``: with the same budget if it was
-        stopped, with twice the budget if more runs may settle it; ``stepsize profile`` if no rate trained the model.
+    If the rate is decided, that is ``stepsize train``; if no rate trained the model, ``stepsize profile``; otherwise
+    ``stepsize find``, with the same budget if it was interrupted and twice the budget if more runs may settle it.
     """
     from stepsize.curves.numerals import number_text
 
-    def written(verb: str, *options: Mapping[str, object]) -> str:
+    def written(command: str, *options: Mapping[str, object]) -> str:
         given = {name: value for part in options for name, value in part.items() if value is not None}
-        return shlex.join(["stepsize", verb, asked.task, *(str(part) for item in given.items() for part in item)])
+        return shlex.join(["stepsize", command, asked.task, *(str(part) for item in given.items() for part in item)])
 
+    model, steps = typed(asked), typed(length)
     if found.cost.stopped == "interrupted":
-        return written("find", asked.model, asked.length, asked.search, {"--budget": asked.budget})
+        return written("find", model, steps, search, {"--budget": budget})
     if found.answer.decided and found.lr is not None:
-        return written("train", {"--lr": number_text(found.lr)}, asked.model, asked.length)
+        return written("train", {"--lr": number_text(found.lr)}, model, steps)
     if found.lr is None and found.runs:
-        return written("profile", asked.model)
-    return written("find", asked.model, asked.length, asked.search, {"--budget": _twice(found, asked.budget)})
+        return written("profile", model)
+    return written("find", model, steps, search, {"--budget": _twice(found, budget)})
 
 
 def _twice(found: Found, budget: str | None) -> str:
@@ -210,15 +169,6 @@ def _twice(found: Found, budget: str | None) -> str:
     return str(math.ceil(2 * max(limit.runs, found.cost.full_runs)))
 
 
-def _save(found: Found, path: Path | None) -> None:
-    if path is None:
-        return
-    if found.runs:
-        save_plot(found.plot(), path)
-    else:
-        hint("No chart: no run has ended.")
-
-
 def _conclude(found: Found, again: str, *, quiet: bool) -> None:
     """Say what to do now, and end with the exit code."""
     if found.cost.stopped == "interrupted":
@@ -226,7 +176,8 @@ def _conclude(found: Found, again: str, *, quiet: bool) -> None:
             hint("Stopped. Nothing was saved; with --store FILE a search continues where it was stopped.")
         else:
             hint(f"Stopped. The runs are saved. Continue with: {again}")
-            _hint_password(found.where)
+            if "://" in found.where and not found.where.startswith("sqlite"):
+                hint("The password is left out: write it into the URL, or set PGPASSWORD.")
         raise typer.Exit(STOPPED)
     if not quiet:
         if found.lr is None:
@@ -234,11 +185,6 @@ def _conclude(found: Found, again: str, *, quiet: bool) -> None:
         hint(f"{'Train with it' if found.answer.decided else 'Next'}: {again}")
     if found.lr is None:
         raise typer.Exit(NO_ANSWER)
-
-
-def _hint_password(where: str) -> None:
-    if "://" in where and not where.startswith("sqlite"):
-        hint("The password is left out: write it into the URL, or set PGPASSWORD.")
 
 
 def _duration(seconds: float) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-__all__ = ["FirstByDefault"]
-
 
 class FirstByDefault(TyperGroup):
     """A group that takes what is none of its commands for the arguments of the first one.

@@ -1,41 +1,23 @@
-"""The options that several commands share, each with one spelling and one help text."""
+"""The parameters that several commands share, each with one spelling and one help text."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from stepsize.errors import InputError
 
-__all__ = [
-    "DataOption",
-    "DeviceOption",
-    "JsonOption",
-    "OptimizerOption",
-    "PlotOption",
-    "ScheduleOption",
-    "SeedOption",
-    "StepsOption",
-    "TaskArgument",
-    "fraction",
-    "number",
-    "pair",
-]
-
 _T = TypeVar("_T")
 
 
 def number(text: str) -> float:
-    """Return what was typed for a number.
-
-    Args:
-        text: What was typed.
-
-    Raises:
-        typer.BadParameter: If it is no number; the command line adds the option's name.
+    """Return what was typed for a number; typer adds the option's name to the error.
 
     Example:
         >>> number("3e-3")
@@ -48,13 +30,7 @@ def number(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """Return what was typed for a fraction, which may be written in percent.
-
-    Args:
-        text: What was typed.
-
-    Raises:
-        typer.BadParameter: If it is no number; the command line adds the option's name.
+    """Return what was typed for a fraction, which may be a percentage; typer adds the option's name to the error.
 
     Example:
         >>> fraction("2%"), fraction("0.02")
@@ -68,12 +44,6 @@ def fraction(text: str) -> float:
 
 def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tuple[_T, _T]:
     """Return two numbers that were typed with a colon between them.
-
-    Args:
-        option: For messages.
-        text: What was typed.
-        kind: Makes a number of each.
-        example: For messages.
 
     Raises:
         InputError: If it is no such pair.
@@ -100,35 +70,91 @@ TaskArgument = Annotated[
     ),
 ]
 OptimizerOption = Annotated[
-    str | None,
-    typer.Option("--optimizer", metavar="NAME", help="Train with this optimizer instead of the task's own."),
+    str | None, typer.Option("--optimizer", metavar="NAME", help="Optimizer. Default: the task's.")
 ]
 StepsOption = Annotated[
-    int | None,
-    typer.Option("--steps", metavar="N", help="The horizon in updates, instead of the task's own."),
+    int | None, typer.Option("--steps", metavar="N", help="Number of training steps (horizon). Default: the task's.")
 ]
 ScheduleOption = Annotated[
     str | None,
     typer.Option(
         "--schedule",
         metavar="TEXT",
-        help="Train on this schedule instead, for example 'wsd cooldown=20%' (stepsize schedule list).",
+        help="Schedule, for example 'wsd cooldown=20%' (stepsize schedule list). Default: the task's.",
     ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="The folder with data files of built-in tasks. Default: $STEPSIZE_DATA"),
+    typer.Option("--data", metavar="DIR", help="Folder with data files of built-in tasks. Default: $STEPSIZE_DATA."),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="DEVICE", help="Where to train, for example cpu or cuda:0."),
+    typer.Option("--device", metavar="DEVICE", help="Device, for example cpu or cuda:0. Default: the task's."),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", min=0, help="Of initial weights, batch order and dropout."),
+    typer.Option("--seed", metavar="N", min=0, help="Random seed for initial weights, batch order and dropout."),
 ]
 PlotOption = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="PATH", help="Save a chart here: .png, .svg, .html or .pdf."),
+    Path | None, typer.Option("--plot", metavar="PATH", help="Save a chart here: .png, .svg, .html or .pdf.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")]
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """The task, and what replaces its own parts; None replaces nothing."""
+
+    task: TaskArgument
+    optimizer: OptimizerOption = None
+    data: DataOption = None
+    device: DeviceOption = None
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """What replaces the task's own schedule and number of steps; None replaces nothing."""
+
+    schedule: ScheduleOption = None
+    steps: StepsOption = None
+
+
+def typed(options: TaskOptions | ScheduleOptions) -> dict[str, object]:
+    """Return the options that were given, as they are typed.
+
+    Example:
+        >>> typed(TaskOptions("digits-mlp", optimizer="adam"))
+        {'--optimizer': 'adam'}
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "task"}
+    return {f"--{name}": value for name, value in given.items() if value is not None}
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return ``command`` as typer takes it: each parameter that is a dataclass of options becomes these options."""
+    signature = inspect.signature(command, eval_str=True)
+    annotations = {name: one.annotation for name, one in signature.parameters.items()}
+    groups: dict[str, Any] = {name: group for name, group in annotations.items() if is_dataclass(group)}
+    parameters: list[inspect.Parameter] = []
+    for name, one in signature.parameters.items():
+        parameters += _options_of(groups[name]) if name in groups else [one.replace(kind=one.KEYWORD_ONLY)]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {one.name: one.annotation for one in parameters}
+    return called
+
+
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    defaults = inspect.signature(group).parameters
+    return [
+        inspect.Parameter(field.name, kind, default=defaults[field.name].default, annotation=hints[field.name])
+        for field in fields(group)
+    ]

@@ -17,19 +17,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     from stepsize.views import Chart
 
-__all__ = [
-    "answers",
-    "facts",
-    "hint",
-    "messages",
-    "print_json",
-    "rate_lines",
-    "save_plot",
-    "show",
-    "strict",
-    "verdict_text",
-]
-
 _COLORS = {"settled": "green", "flat": "green", "distinguishable": "green", "alone": "green", "no answer": "red"}
 _FILE_WIDTH = 120  # columns where the output is no terminal: few lines need to be broken
 
@@ -55,13 +42,7 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def strict(value: Any) -> Any:
-    """Return ``value`` with None in place of each number that JSON cannot hold.
-
-    Args:
-        value: Nested mappings and sequences of plain values.
-
-    Returns:
-        The same as dicts and lists.
+    """Return nested ``value`` with None in place of each number that JSON cannot hold.
 
     Example:
         >>> strict({"cost": float("nan"), "lr": (0.1, float("inf"))})
@@ -74,6 +55,13 @@ def strict(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [strict(item) for item in value]
     return value
+
+
+def plot_path(path: Path | None) -> Path | None:
+    """Return where a chart can be written, if one is asked for; called before anything is trained."""
+    from stepsize.views import check_plot_path
+
+    return None if path is None else check_plot_path(path)
 
 
 def save_plot(chart: Chart, path: Path) -> None:

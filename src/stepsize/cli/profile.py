@@ -11,18 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import (
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    OptimizerOption,
-    PlotOption,
-    SeedOption,
-    TaskArgument,
-)
-from stepsize.cli.output import print_json, save_plot, show
+from stepsize.cli.options import JsonOption, PlotOption, SeedOption, TaskOptions
+from stepsize.cli.output import plot_path, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 
 if TYPE_CHECKING:
     from stepsize.probe import Advice, Measured, Profile
@@ -34,31 +26,26 @@ EXAMPLE = "stepsize profile digits-mlp --plot profile.svg"
 
 
 def command(
-    task: TaskArgument,
+    asked: TaskOptions,
     *,
     batches: Annotated[
         int | None,
         typer.Option("--batches", metavar="N", help="Batches whose gradients are compared; default by the horizon."),
     ] = None,
-    optimizer: OptimizerOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
     seed: SeedOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what about data and model makes the learning rate what it is, and say what follows."""
     with reporting_failures():
-        from stepsize.views import check_plot_path
-
-        path = None if plot is None else check_plot_path(plot)
+        path = plot_path(plot)
         from stepsize.probe import profile
 
         with (
-            opened_task(task, Wishes(optimizer, None, data, device)) as opened,
+            opened_task(asked) as opened,
             metered(f"profile {opened.name}", quiet=as_json) as meter,
         ):
-            found = profile(opened, seed=seed, batches=batches, watcher=train_watcher(meter))
+            found = profile(opened, seed=seed, batches=batches, on_progress=train_watcher(meter))
         if as_json:
             print_json(found.to_json())
         else:

@@ -1,20 +1,18 @@
-"""What runs now, told on stderr: a live display on a terminal, a line a tenth in a file, nothing when asked."""
+"""What runs now, on stderr: a live display on a terminal, one line per tenth in a file, nothing if asked."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.spinner import Spinner
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 from stepsize.cli.output import messages
+from stepsize.curves.numerals import number_text, span_text
 
 if TYPE_CHECKING:
     from stepsize.study.finding import FindProgress, FindWatcher
@@ -22,49 +20,30 @@ if TYPE_CHECKING:
     from stepsize.training import Progress
     from stepsize.training.runs import Watcher
 
-__all__ = ["Meter", "find_watcher", "metered", "range_watcher", "train_watcher"]
-
-_FORESEEN = 0.02  # fraction of a budget from which the time left is told
+_FORESEEN = 0.02  # fraction of a budget from which the time left is shown
 _BAR_WIDTH = 30
 _REFRESHES = 8.0  # a second
 
 
 class Meter(Protocol):
-    """Takes where a verb is."""
+    """Takes how far a command is: the fraction done, what runs now, and the best so far."""
 
-    def __call__(self, share: float, now: str, best: str = "") -> None:
-        """Take the share done, in [0, 1], what runs now, and the best so far."""
+    def __call__(self, share: float, now: str, best: str = "") -> None: ...
 
 
 @contextmanager
 def metered(title: str, *, quiet: bool) -> Iterator[Meter]:
-    """Show the progress of a verb on stderr while the context lasts.
-
-    Args:
-        title: What is done, for example ``"find digits-mlp"``.
-        quiet: Whether to say nothing where stderr is no terminal.
-
-    Yields:
-        What to tell the progress to; cheap enough to be told each step.
-    """
+    """Show the progress of a command while the context lasts; if ``quiet``, on a terminal only."""
     console = messages()
     if console.is_interactive:
-        live = _LiveMeter(title)
-        with Live(console=console, get_renderable=live.render, refresh_per_second=_REFRESHES, transient=True):
+        with _LiveMeter(title, console) as live:
             yield live
     else:
         yield _nothing if quiet else _LineMeter(console, title)
 
 
 def find_watcher(meter: Meter, *, horizon: int, seed: int) -> FindWatcher:
-    """Return what ``find`` tells its progress to.
-
-    Args:
-        meter: Shows it.
-        horizon: Steps of a full run.
-        seed: Random seed of the first runs, from which repeats are told.
-    """
-    from stepsize.curves.numerals import number_text, span_text
+    """Return what ``find`` reports its progress to; runs on other seeds than ``seed`` are repeats."""
 
     def watch(progress: FindProgress) -> None:
         answer = progress.answer
@@ -78,8 +57,6 @@ def find_watcher(meter: Meter, *, horizon: int, seed: int) -> FindWatcher:
 
 def _tried(study: StudyProgress, horizon: int, seed: int) -> str:
     """Return what is trained now, or what just ended, and why."""
-    from stepsize.curves.numerals import number_text
-
     if study.running is not None:
         setting = study.running.setting
         if setting.steps < horizon:
@@ -101,20 +78,18 @@ def _time_left(seconds: float, fraction: float) -> list[str]:
 
 
 def train_watcher(meter: Meter) -> Watcher:
-    """Return what ``train`` tells its progress to."""
+    """Return what ``train`` reports its progress to."""
 
     def watch(progress: Progress) -> None:
         steps = progress.setting.steps
-        loss = "" if progress.loss is None else f", {_loss(progress.loss)}"  # a watched training never waits for it
+        loss = "" if progress.loss is None else f", {_loss(progress.loss)}"  # a watched run never waits for it
         meter(progress.step / steps, f"step {progress.step:,} of {steps:,}{loss}")
 
     return watch
 
 
 def range_watcher(meter: Meter, *, steps: int) -> Callable[[float, float], None]:
-    """Return what the range test tells its progress to."""
-    from stepsize.views import number_text
-
+    """Return what the range test reports its progress to."""
     done = 0
 
     def watch(lr: float, loss: float) -> None:
@@ -125,33 +100,32 @@ def range_watcher(meter: Meter, *, steps: int) -> Callable[[float, float], None]
     return watch
 
 
-class _LiveMeter:
-    """A spinner, a bar and two quiet lines; rendered by the display's own thread."""
+class _LiveMeter(Bar):
+    """A spinner, a bar and two quiet lines."""
 
-    def __init__(self, title: str) -> None:
-        self._began = time.monotonic()
-        self._spinner = Spinner("dots", style="cyan")
-        self._title = title
-        self._share = 0.0
+    def __init__(self, title: str, console: Console) -> None:
         self._lines = ("getting ready", "")
+        columns = (
+            SpinnerColumn(style="cyan"),
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(_BAR_WIDTH, complete_style="cyan", finished_style="cyan"),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
+        super().__init__(*columns, console=console, refresh_per_second=_REFRESHES, transient=True)
+        self._shown = self.add_task(title, total=1.0)
 
     def __call__(self, share: float, now: str, best: str = "") -> None:
-        self._share, self._lines = share, (now, best)
+        self._lines = (now, best)
+        self.update(self._shown, completed=share)
 
-    def render(self) -> RenderableType:
-        head = Table.grid(padding=(0, 1))
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        bar = ProgressBar(
-            total=1.0, completed=self._share, width=_BAR_WIDTH, complete_style="cyan", finished_style="cyan"
-        )
-        head.add_row(
-            self._spinner, Text(self._title, style="bold"), bar, f"{self._share:4.0%}", f"{minutes}:{seconds:02d}"
-        )
-        return Group(head, *(Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._lines))
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._lines)
 
 
 class _LineMeter:
-    """A line for each tenth that is done."""
+    """One line per tenth that is done."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -171,6 +145,4 @@ def _nothing(share: float, now: str, best: str = "") -> None:
 
 
 def _loss(loss: float | None) -> str:
-    from stepsize.views import number_text
-
     return "loss not known yet" if loss is None else f"loss {number_text(loss)}"

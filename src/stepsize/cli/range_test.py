@@ -10,19 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import (
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    OptimizerOption,
-    PlotOption,
-    SeedOption,
-    TaskArgument,
-    pair,
-)
-from stepsize.cli.output import facts, hint, print_json, rate_lines, save_plot, show, verdict_text
+from stepsize.cli.options import JsonOption, PlotOption, SeedOption, TaskOptions, pair
+from stepsize.cli.output import facts, hint, plot_path, print_json, rate_lines, save_plot, show, verdict_text
 from stepsize.cli.progress import metered, range_watcher
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 
 if TYPE_CHECKING:
     from stepsize.probe import RangeTest
@@ -35,31 +26,26 @@ EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6:1 --plot range.png"
 
 
 def command(
-    task: TaskArgument,
+    asked: TaskOptions,
     *,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 300,
     lr: Annotated[str, typer.Option("--lr", metavar="LOW:HIGH", help="The rates to consider.")] = "1e-7:10",
-    optimizer: OptimizerOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
     seed: SeedOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Raise the learning rate step by step, and say which rates learn and which diverge."""
     with reporting_failures():
-        from stepsize.views import check_plot_path
-
-        path = None if plot is None else check_plot_path(plot)
+        path = plot_path(plot)
         rates = pair("--lr", lr, float, "1e-6:1")
         from stepsize.probe import range_test_task
 
         with (
-            opened_task(task, Wishes(optimizer, None, data, device)) as opened,
+            opened_task(asked) as opened,
             metered(f"range-test {opened.name}", quiet=as_json) as meter,
         ):
-            watch = range_watcher(meter, steps=steps)
-            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, watch=watch)
+            on_progress = range_watcher(meter, steps=steps)
+            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
         if as_json:
             print_json(found.to_json())
         else:
@@ -67,7 +53,7 @@ def command(
         if path is not None:
             save_plot(found.plot(title=f"Range test of {opened.name}"), path)
         if not as_json:
-            hint(f"The rate of full runs: {shlex.join(['stepsize', 'find', task])}")
+            hint(f"The rate of full runs: {shlex.join(['stepsize', 'find', asked.task])}")
         if found.lr is None:
             raise typer.Exit(NO_ANSWER)
 

@@ -11,64 +11,46 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepsize.cli.failures import task_frames
+from stepsize.cli.options import ScheduleOptions, TaskOptions
+from stepsize.cli.output import hint
 from stepsize.errors import InputError, StepsizeError, UnknownNameError
 
 if TYPE_CHECKING:
     from stepsize.training import Task
 
-__all__ = ["Wishes", "opened_task"]
-
 _T = TypeVar("_T")
 _DEFAULT_ATTRIBUTE = "task"
-_FORMS = "A task of your own is written file.py:task or package.module:task."
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the command line asks of a task in place of its own; None asks for nothing."""
-
-    optimizer: str | None = None
-    steps: int | None = None
-    data: Path | None = None
-    device: str | None = None
-    schedule: str | None = None
+_OWN = ScheduleOptions()
 
 
 @contextmanager
-def opened_task(spec: str, wishes: Wishes) -> Iterator[Task]:
-    """Find the task that ``spec`` names and give it for the duration of the context.
+def opened_task(asked: TaskOptions, length: ScheduleOptions = _OWN) -> Iterator[Task]:
+    """Find the task that is asked for and give it for the duration of the context.
 
     Meanwhile stdout belongs to the answer alone: what the task prints goes to stderr. A task file can import its
-    neighbours, and leaves no bytecode behind.
-
-    Args:
-        spec: A built-in name, ``file.py:attribute`` or ``package.module:attribute``; the attribute is a Task or a
-            function without arguments that returns one, ``task`` by default.
-        wishes: What to change about it.
-
-    Yields:
-        The task.
+    neighbors, and leaves no bytecode behind.
 
     Raises:
-        InputError: If there is no such task, or a wish cannot be fulfilled.
+        InputError: If there is no such task, or it cannot be changed in this way.
 
     Example:
-        >>> with opened_task("digits-mlp", Wishes(optimizer="sgd", device="cpu")) as task:
+        >>> with opened_task(TaskOptions("digits-mlp", optimizer="sgd", device="cpu")) as task:
         ...     name = task.optimizer_name
         >>> name
         'SGD'
     """
+    spec = asked.task
     with contextlib.redirect_stdout(sys.stderr):
-        if wishes.schedule is not None:
+        if length.schedule is not None:
             from stepsize.schedules import parse
 
-            parse(wishes.schedule)  # a fault in it shows before any data are read
+            parse(length.schedule)  # a fault in it shows before any data are read
         place, colon, attribute = spec.rpartition(":")
         if not colon or not place:
             place, attribute = spec, _DEFAULT_ATTRIBUTE
@@ -77,51 +59,50 @@ def opened_task(spec: str, wishes: Wishes) -> Iterator[Task]:
         elif place != spec or "." in place:
             folder, load = Path.cwd(), _load_module
         else:
-            yield _usable(_built_in(spec, wishes))
+            yield _usable(_built_in(asked, length))
             return
         with _importing_from(folder):
-            yield _usable(_changed(_attribute(load(place), attribute, spec), wishes))
+            yield _usable(_changed(_attribute(load(place), attribute, spec), asked, length))
 
 
-def _built_in(name: str, wishes: Wishes) -> Task:
-    from stepsize.tasks import build_task
+def _built_in(asked: TaskOptions, length: ScheduleOptions) -> Task:
+    from stepsize.tasks import TASKS, build_task
 
+    name, data = asked.task, asked.data
+    if data is not None and not data.is_dir():
+        raise InputError("--data", str(data), "must be an existing folder")
+    if data is not None and name in TASKS and not TASKS[name].files:
+        hint(f"--data is not used: {name} needs no data files.")
     try:
-        task = build_task(name, optimizer=wishes.optimizer, data=wishes.data, device=wishes.device, steps=wishes.steps)
+        task = build_task(name, optimizer=asked.optimizer, data=data, device=asked.device, steps=length.steps)
     except UnknownNameError as error:
         if error.argument == "task":
             beside = f" There is a file {name}.py here." if Path(f"{name}.py").is_file() else ""
-            error.add_note(_FORMS + beside)
+            error.add_note(f"A task of your own is written file.py:task or package.module:task.{beside}")
         raise
-    return task if wishes.schedule is None else replace(task, schedule=wishes.schedule)
+    return task if length.schedule is None else replace(task, schedule=length.schedule)
 
 
-def _changed(task: Task, wishes: Wishes) -> Task:
+def _changed(task: Task, asked: TaskOptions, length: ScheduleOptions) -> Task:
     """Return the user's ``task`` with what the command line asks for instead of its own."""
     from stepsize.schedules import Schedule
     from stepsize.training.stepping import rung_schedule
 
-    if wishes.data is not None:
-        raise InputError(
-            "--data", str(wishes.data), "is for built-in tasks only", "A task of your own brings its own data"
-        )
-    changes: dict[str, Any] = {}
-    if wishes.optimizer is not None:
-        changes["optimizer"] = wishes.optimizer
-    if wishes.device is not None:
-        changes["device"] = wishes.device
-    if wishes.schedule is not None:
-        changes["schedule"] = wishes.schedule
-    if wishes.steps is not None:
-        changes["steps"] = wishes.steps
-        given = task.schedule
-        if wishes.schedule is None and given is not None and wishes.steps >= 1:  # the same shape over the other horizon
-            changes["schedule"] = (
-                given.stretched(to=wishes.steps) if isinstance(given, Schedule) else rung_schedule(task, wishes.steps)
-            )
-    if not changes:
-        return task
-    return replace(task, **{"steps": task.horizon, "epochs": None, **changes})
+    if asked.data is not None:
+        raise InputError("--data", str(asked.data), "is for built-in tasks only", "Your own task has its own data")
+    replaced = {
+        "optimizer": asked.optimizer,
+        "device": asked.device,
+        "schedule": length.schedule,
+        "steps": length.steps,
+    }
+    changes: dict[str, Any] = {name: value for name, value in replaced.items() if value is not None}
+    steps, given = length.steps, task.schedule
+    if steps is not None and steps >= 1 and length.schedule is None and given is not None:
+        # the same shape over the other horizon
+        scaled = given.stretched(to=steps) if isinstance(given, Schedule) else rung_schedule(task, steps)
+        changes["schedule"] = scaled
+    return replace(task, **{"steps": task.horizon, "epochs": None, **changes}) if changes else task
 
 
 def _usable(task: Task) -> Task:
@@ -130,9 +111,8 @@ def _usable(task: Task) -> Task:
     try:
         torch.empty(1, device=task.device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(
-            "device", str(task.device), "must be one that this machine has", "stepsize doctor lists them"
-        ) from None
+        rule = "must be one that this machine has"
+        raise InputError("device", str(task.device), rule, "stepsize doctor lists them") from None
     return task
 
 
@@ -234,7 +214,9 @@ def _attribute(module: ModuleType, name: str, spec: str) -> Task:
 
     if not hasattr(module, name):
         tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
-        raise InputError("task", spec, f"must name something that is there: no '{name}' is", _offer(spec, tasks))
+        raise InputError(
+            "task", spec, f"must name an attribute of the module; '{name}' does not exist", _offer(spec, tasks)
+        )
     value = getattr(module, name)
     if callable(value) and not isinstance(value, type | Task):
         _check_no_arguments(value, spec)

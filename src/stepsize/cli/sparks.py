@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-__all__ = ["spark"]
-
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _LOST = "×"
 _LOG_SPAN = 30.0  # the largest value over the smallest, beyond which their logarithms are shown

@@ -1,10 +1,10 @@
-"""``stepsize train``: one training at one rate."""
+"""``stepsize train``: one run at one learning rate."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,21 +13,10 @@ from rich.text import Text
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
 from stepsize.cli.kept import again
-from stepsize.cli.options import (
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    OptimizerOption,
-    PlotOption,
-    ScheduleOption,
-    SeedOption,
-    StepsOption,
-    TaskArgument,
-    number,
-)
-from stepsize.cli.output import facts, hint, print_json, save_plot, show
+from stepsize.cli.options import JsonOption, PlotOption, ScheduleOptions, SeedOption, TaskOptions, number
+from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 from stepsize.cli.sweep.run import STORE, kept_in
 from stepsize.errors import InputError
 
@@ -36,65 +25,69 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stepsize.training import Followed, Run, Task
-    from stepsize.views import RunView
-
-__all__ = ["EXAMPLE", "NAME", "command", "render", "view_of"]
 
 NAME = "train"
 EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
 _MOST_SMOOTHED = 400  # points; smoothing takes time and memory with their square
 _FEWEST_SMOOTHED = 20
 _LOG_SPAN = 30.0  # the largest loss over the smallest, beyond which their logarithms are smoothed
-_SMOOTHING = 0.05  # half the smoother's window, as a share of the training
+_SMOOTHING = 0.05  # half the smoother's window, as a fraction of the run
 
 
 def command(
-    task: TaskArgument,
+    asked: TaskOptions,
     *,
     lr: Annotated[
-        float, typer.Option("--lr", metavar="X", parser=number, help="The peak learning rate.", show_default=False)
+        float, typer.Option("--lr", metavar="X", parser=number, help="Peak learning rate.", show_default=False)
     ],
-    steps: StepsOption = None,
-    optimizer: OptimizerOption = None,
-    schedule: ScheduleOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
+    length: ScheduleOptions,
     seed: SeedOption = None,
-    marks: Annotated[
-        int, typer.Option("--marks", metavar="N", min=1, help="How often to judge on unseen data, the end included.")
+    evals: Annotated[
+        int,
+        typer.Option("--evals", metavar="N", min=1, help="Number of validation evaluations, including the final one."),
     ] = 10,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Let the rate follow unseen data, for about three trainings' work.")
+        bool,
+        typer.Option(
+            "--follow",
+            help="Adapt the learning rate to the validation loss (about 3 times the cost of one run).",
+        ),
     ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Watch its signals, and say what is wrong with the rate and why.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Monitor the run and diagnose its learning rate.")] = False,
     guard: Annotated[
-        bool, typer.Option("--guard", help="Watch it, and go back to a good state when it is lost.")
+        bool, typer.Option("--guard", help="Monitor the run and roll back to a good state on divergence.")
     ] = False,
     fork: Annotated[
-        bool, typer.Option("--fork", help="Also fork at a quarter at half and twice the rate, and compare.")
+        bool,
+        typer.Option(
+            "--fork", help="Also fork a run at 25% of the steps to 0.5× and 2× the learning rate, and compare."
+        ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one page.")
+        Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one HTML page.")
     ] = None,
     store: Annotated[
         str,
-        typer.Option("--store", metavar="WHERE", help="Where --watch and --guard keep it; none: nowhere."),
+        typer.Option(
+            "--store",
+            metavar="WHERE",
+            help="Where --watch and --guard save the run: a path, a PostgreSQL URL, or none.",
+        ),
     ] = STORE,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Of the watched run in the store. Default: the task's.")
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Name of the watched run in the store. Default: the task's."),
     ] = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train once at a learning rate, and say how it went."""
+    """Train once at a learning rate and report the result."""
     with reporting_failures():
-        from stepsize.views import check_plot_path, run_chart
+        from stepsize.views import run_chart, run_info
 
         if html is not None:
             check_page_path(html)
-        path = None if plot is None else check_plot_path(plot)
+        path = plot_path(plot)
         if follow and (watch or guard or html):
             raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
         from stepsize.monitor import watch_task as watching
@@ -102,21 +95,24 @@ def command(
         from stepsize.training import follow as following
 
         with (
-            opened_task(task, Wishes(optimizer, steps, data, device, schedule)) as opened,
+            opened_task(asked, length) as opened,
             metered(f"train {opened.name}", quiet=as_json) as meter,
         ):
-            watcher = train_watcher(meter)
-            followed = following(opened, lr, seed=seed, watcher=watcher) if follow else None
+            on_progress = train_watcher(meter)
+            followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
             kept = kept_in(store)
             watched = (
-                watching(opened, lr, seed=seed, guarded=guard, watcher=watcher, store=kept, name=name)
+                watching(opened, lr, seed=seed, guarded=guard, on_progress=on_progress, store=kept, name=name)
                 if watch or guard or html
                 else None
             )
-            marked = _marks(opened.horizon, marks)
             forked = counterfactual(opened, lr, seed=seed) if fork else None
             done = followed or watched
-            run = done.run if done else train(opened, lr, seed=seed, marks=marked, watcher=watcher)
+            run = (
+                done.run
+                if done
+                else train(opened, lr, seed=seed, evals=_steps(opened.horizon, evals), on_progress=on_progress)
+            )
         if as_json:
             more = {} if forked is None else {"fork": forked.to_json()}
             print_json({**(done or run).to_json(), **more})
@@ -129,24 +125,15 @@ def command(
         if html is not None and watched is not None:
             save_page(watched.report, html, opened.name, acts=watched.acts)
         if path is not None:
-            save_plot(run_chart(view_of(run, opened, followed)), path)
+            save_plot(run_chart(run_info(**charted(run, opened, followed))), path)
         if watched is not None and watched.name is not None:
-            hint(f"Kept. See it again: {again('report', watched.name, store)}")
+            hint(f"Run saved. Show it with: {again('report', watched.name, store)}")
         if run.divergence is not None:
             raise typer.Exit(NO_ANSWER)
 
 
 def render(run: Run, task: Task, followed: Followed | None = None) -> RenderableType:
-    """Return how a training went as something that rich can show.
-
-    Args:
-        run: The training.
-        task: What was trained.
-        followed: How the rate came about, where it followed unseen data.
-
-    Returns:
-        A table of facts and how it ended.
-    """
+    """Return a table of facts about a run, and how it ended, for rich."""
     from stepsize.views import number_text
 
     setting = run.setting
@@ -160,55 +147,46 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
         final = run.evaluations[-1]
         rows.append(("validation loss", number_text(final.loss)))
         rows += [(f"validation {name}", number_text(value)) for name, value in final.metrics.items()]
-    told = "" if followed is None else f", as much work as {followed.cost:.1f} trainings"
+    full_runs = "" if followed is None else f", {followed.cost:.1f} full runs"
     rows += [
         (
-            "for",
+            "valid for",
             f"{task.optimizer_name}, schedule {task.schedule_name}, {setting.steps:,} steps, seed {setting.seed}",
         ),
-        ("cost", f"{number_text(run.seconds)} s{told}"),
+        ("cost", f"{number_text(run.seconds)} s{full_runs}"),
     ]
-    colour = "green" if run.divergence is None else "red"
-    return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {colour}"))
+    color = "green" if run.divergence is None else "red"
+    return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {color}"))
 
 
-def view_of(run: Run, task: Task, followed: Followed | None = None) -> RunView:
-    """Return what the chart of a training shows: losses, smoothed losses, judgements and the rate of each step.
-
-    Args:
-        run: The training.
-        task: What was trained.
-        followed: How the rate came about, where it followed unseen data.
-
-    Returns:
-        Plain data for ``run_chart``.
-    """
+def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str, Any]:
+    """Return what the chart of a run shows, as arguments of ``run_info``."""
     from stepsize.training.stepping import rung_schedule
-    from stepsize.views import RunView, number_text
+    from stepsize.views import number_text
 
     setting = run.setting
     factor = rung_schedule(task, setting.steps)
     rates = followed.lrs if followed else [setting.lr * factor(step) for step in range(len(run.losses))]
-    at = f"from lr {number_text(setting.lr)} on" if followed else f"at lr {number_text(setting.lr)}"
-    return RunView(
-        losses=run.losses,
-        lrs=rates,
-        smoothed=_smoothed(run.losses),
-        val_steps=[evaluation.step for evaluation in run.evaluations],
-        val_losses=[evaluation.loss for evaluation in run.evaluations],
-        diverged_step=None if run.divergence is None else run.divergence.step,
-        title=f"Training of {task.name} {at}",
-        subtitle=f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
-    )
+    at = f"from lr {number_text(setting.lr)}" if followed else f"at lr {number_text(setting.lr)}"
+    return {
+        "losses": run.losses,
+        "lrs": rates,
+        "smoothed": _smoothed(run.losses),
+        "val_steps": [evaluation.step for evaluation in run.evaluations],
+        "val_losses": [evaluation.loss for evaluation in run.evaluations],
+        "diverged_step": None if run.divergence is None else run.divergence.step,
+        "title": f"Loss vs. step: {task.name} {at}",
+        "subtitle": f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
+    }
 
 
-def _marks(horizon: int, count: int) -> list[int]:
+def _steps(horizon: int, count: int) -> list[int]:
     count = min(count, horizon)
     return sorted({max(1, round(horizon * part / count)) for part in range(1, count + 1)})
 
 
 def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the smoothed loss of each step; empty where there are too few, NaN from where losses are not finite."""
+    """Return the smoothed loss of each step; empty if there are too few, NaN from the first that is not finite."""
     import numpy as np
 
     from stepsize.curves import smooth
@@ -219,7 +197,7 @@ def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = np.array_split(np.arange(n, dtype=np.float64), min(n, _MOST_SMOOTHED))
     x = np.array([block.mean() for block in blocks])
     y = np.array([losses[block.astype(int)].mean() for block in blocks])
-    spans = float(y.min()) > 0 and float(y.max()) > _LOG_SPAN * float(y.min())  # decades, which the chart shows as such
+    spans = float(y.min()) > 0 and float(y.max()) > _LOG_SPAN * float(y.min())  # a log axis
     line = smooth(x, np.log(y) if spans else y, at=x, half_width=_SMOOTHING * n).y
     curve = np.full(len(losses), np.nan)
     curve[:n] = np.interp(np.arange(n), x, np.exp(line) if spans else line)

@@ -1,4 +1,4 @@
-"""``stepsize translate``: a rate for one setting, carried to another."""
+"""``stepsize translate``: a rate for one configuration, rescaled to another."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _T = TypeVar("_T")
 def command(
     lr: Annotated[
         float,
-        typer.Argument(metavar="LR", parser=number, help="A rate that is good as things are.", show_default=False),
+        typer.Argument(
+            metavar="LR", parser=number, help="A rate that is good under the first conditions.", show_default=False
+        ),
     ],
     *,
     from_: Annotated[
-        str, typer.Option("--from", metavar="NAME", help="The optimizer that it is good for.", show_default=False)
+        str, typer.Option("--from", metavar="NAME", help="Optimizer that the rate is good for.", show_default=False)
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="NAME", help="The optimizer to carry it to. Default: the same.")
+        str | None, typer.Option("--to", metavar="NAME", help="Optimizer to rescale it to. Default: the same.")
     ] = None,
-    momentum: Annotated[
-        str | None, typer.Option("--momentum", metavar="FROM:TO", help="Momentum, or the first beta.")
+    momentum: Annotated[str | None, typer.Option("--momentum", metavar="FROM:TO", help="Momentum, or beta1.")] = None,
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", metavar="FROM:TO", help="Examples per update.")
     ] = None,
-    batch_size: Annotated[str | None, typer.Option("--batch-size", metavar="FROM:TO", help="Examples a batch.")] = None,
-    horizon: Annotated[
-        str | None, typer.Option("--horizon", metavar="FROM:TO", help="Updates of a whole training.")
-    ] = None,
+    horizon: Annotated[str | None, typer.Option("--horizon", metavar="FROM:TO", help="Steps of the full run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Carry a rate to another optimizer, momentum, batch size or horizon, with a range and what it rests on."""
+    """Rescale a rate to another optimizer, momentum, batch size or horizon, with a range and its sources."""
     with reporting_failures():
         from stepsize.optimizers import Conditions, translate
 
@@ -67,13 +67,13 @@ def command(
 
 
 def render(found: Translation) -> RenderableType:
-    """Return a translation as something that rich can show: where to start, the range, each rule and its warning."""
+    """Return where to start, the range, each rule and its warning, for rich."""
     from stepsize.curves.numerals import number_text, span_text
 
-    start = "none: no rule leads there" if found.lr is None else number_text(found.lr)
+    start = "none: no scaling rule known" if found.lr is None else number_text(found.lr)
     rows: list[tuple[str, RenderableType]] = [
         ("start at", Text(start, style="bold cyan" if found.lr is not None else "bold yellow")),
-        ("look from", span_text((found.low, found.high))),
+        ("search from", span_text((found.low, found.high))),
     ]
     for rule in found.rules:
         low, high = number_text(rule.low), number_text(rule.high)

@@ -23,6 +23,7 @@ UNTIL = 0.02
 SURE = 0.9  # probability from which an answer counts as sure
 NEAR = 0.25  # decades around the answer within which runs support it
 _SUPPORT = 3  # so many of them
+SEEDS = 2  # of so many random seeds: one seed's luck is no evidence
 _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matters
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
 _FLAT_WITHIN = 0.05  # tolerance up to which a wide range means that the choice hardly matters
@@ -116,7 +117,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     lr = _rounded(model.x[at])
     sure = float(chance[at]) if longest >= 1 else min(float(chance[at]), 0.5)
     seeds = [point.seed for point in full if abs(math.log10(point.lr / lr)) <= NEAR]
-    supported = len(seeds) >= _SUPPORT and len(set(seeds)) > 1  # one seed's luck is no evidence
+    supported = len(seeds) >= _SUPPORT and len(set(seeds)) >= SEEDS
     worse = clearly_worse(full, tolerance)
     below, above = any(rate < lr for rate in worse), any(rate > lr for rate in worse)
     flat = high / low >= _FLAT * 0.95 and tolerance <= max(until, _FLAT_WITHIN)  # the ratio is rounded

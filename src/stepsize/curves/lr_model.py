@@ -26,6 +26,7 @@ _PARTICLES = 1600
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
 _MUCH_WORSE = 0.25  # height above the best run, in units of the depth, beyond which no other valley is expected
+_OWN_LEVEL = 3  # runs of a seed from which they are compared with its own best one
 _WORST = 3.0  # excess beyond which one bad rate is as bad as another
 
 
@@ -209,6 +210,10 @@ class _Data:
         for length in np.unique(k):
             inside = k == length
             above[inside] = height[inside] - height[inside].min()
+            for one in np.unique(seed[inside]):
+                own = inside & (seed == one)
+                if own.sum() >= _OWN_LEVEL:  # an unlucky seed is no worse rate
+                    above[own] = height[own] - height[own].min()
         return cls(x, k, seed, height, above, depth, relative)
 
     @property
@@ -237,11 +242,16 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of deviation from the recorded curves: size and length of the process, and the noise of a run."""
+    """One kind of deviation from the recorded curves: size and length of the process, and the noise of a run.
+
+    Of the variance of that noise, all rates of a seed share the fraction ``shared``, and neighboring rates ``curve``.
+    """
 
     amplitude: float
     length: float
     noise: float
+    shared: float
+    curve: float
 
 
 class _Mixture:
@@ -263,13 +273,14 @@ class _Mixture:
         self._scale[free] = 0.0  # no recorded curve at all: the process alone
         sigma = prior.noise + prior.noise_floor / data.depth * data.relative
         self._kinds = [
-            _Kind(amplitude, length, factor * sigma)
+            _Kind(amplitude, length, factor * sigma, *split)
             for amplitude, length in prior.deviations
             for factor in prior.noise_factors
+            for split in prior.seed_splits
         ]
-        count, factors = len(prior.deviations), len(prior.noise_factors)
+        count, noises = len(prior.deviations), len(prior.noise_factors) * len(prior.seed_splits)
         close = draw.choice(count - 1, n, p=np.asarray(prior.deviation_weights))
-        self._kind = np.where(free, count - 1, close) * factors + draw.integers(0, factors, n)
+        self._kind = np.where(free, count - 1, close) * noises + draw.integers(0, noises, n)
         self._weigh()
 
     def _members(self) -> Iterator[tuple[int, _Kind, Ints]]:
@@ -283,9 +294,9 @@ class _Mixture:
         process = kind.amplitude**2 * _matern(data.x[:, None] - data.x[None, :], kind.length)
         process *= np.exp(-np.abs(data.k[:, None] - data.k[None, :]) / prior.length_memory)
         near = _matern(data.x[:, None] - data.x[None, :], prior.seed_length)
-        shared = (prior.seed_share + prior.seed_curve * near) * kind.noise**2
+        shared = (kind.shared + kind.curve * near) * kind.noise**2
         levels = prior.level**2 * data.same_length + shared * data.same_seed
-        own = (1 - prior.seed_share - prior.seed_curve) * kind.noise**2 + (prior.doubt_above * data.above) ** 2
+        own = (1 - kind.shared - kind.curve) * kind.noise**2 + (prior.doubt_above * data.above) ** 2
         return np.asarray(process + levels + np.diag(own + 1e-9))
 
     def _weigh(self) -> None:

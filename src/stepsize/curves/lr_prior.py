@@ -47,8 +47,8 @@ class Prior:
         noise: Standard deviation of a single run over seeds, in units of the depth.
         noise_floor: Standard deviation of a single run that is not proportional to the depth, in log loss.
         noise_factors: Equally likely factors on both.
-        seed_share: Fraction of that variance which all rates of a seed share.
-        seed_curve: Fraction of it which neighboring rates of a seed share.
+        seed_splits: Equally likely fractions of that variance: (what all rates of a seed share, what neighboring rates
+            of a seed share); the rest is each run's own.
         seed_length: Decades over which they do.
         doubt_above: Standard deviation of a run, as a fraction of its height above the best of its length.
         believed_points: Number of runs from which the evidence for one curve over another is no longer multiplied.
@@ -75,8 +75,7 @@ class Prior:
     noise: float = 0.04
     noise_floor: float = 0.004
     noise_factors: tuple[float, ...] = (0.2, 0.5, 1.1, 2.5, 5.5)
-    seed_share: float = 0.1
-    seed_curve: float = 0.6
+    seed_splits: tuple[tuple[float, float], ...] = ((0.1, 0.6), (0.7, 0.27))
     seed_length: float = 0.45
     doubt_above: float = 0.3
     believed_points: float = 20.0

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stepsize.checks import check_lr
 from stepsize.monitor.guarding.guard import Guard, guard
 from stepsize.monitor.guarding.journal import Entry
 from stepsize.monitor.reporting import Report
 from stepsize.monitor.watching import Watch, watch
 from stepsize.training.batches import Stream, to_device
 from stepsize.training.border import undisturbed
-from stepsize.training.calling import judged
+from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
-from stepsize.training.loop import check_lr
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
@@ -78,7 +78,7 @@ def watch_task(
     *,
     seed: int | None = None,
     guarded: bool = False,
-    watcher: Watcher | None = None,
+    on_progress: Watcher | None = None,
     store: str | Path | None = None,
     name: str | None = None,
 ) -> WatchedRun:
@@ -89,7 +89,7 @@ def watch_task(
         lr: The peak learning rate, absolute, > 0.
         seed: Of initial weights, batch order and dropout; default the task's.
         guarded: Whether trouble is acted on, as :func:`stepsize.guard` does.
-        watcher: Called with a :class:`~stepsize.training.Progress` after each update.
+        on_progress: Called with a :class:`~stepsize.training.Progress` after each update.
         store: Where it is kept, as for :func:`stepsize.watch`; default nowhere.
         name: Of the training in the store; default the task's, with a number behind it where that is taken.
 
@@ -112,7 +112,7 @@ def watch_task(
     check_lr("lr", lr)
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
     with undisturbed(task, setting.seed):
-        return _Watched(task, setting, guarded, watcher, (store, name)).run()
+        return _Watched(task, setting, guarded, on_progress, (store, name)).run()
 
 
 class _Watched:
@@ -123,11 +123,11 @@ class _Watched:
         task: Task,
         setting: Setting,
         guarded: bool,
-        watcher: Watcher | None,
+        on_progress: Watcher | None,
         kept: tuple[str | Path | None, str | None],
     ) -> None:
         self._began = time.perf_counter()
-        self._task, self._setting, self._watcher = task, setting, watcher
+        self._task, self._setting, self._on_progress = task, setting, on_progress
         self._stepper = Stepper(task, setting.lr, setting.steps)
         self._factors = rung_factors(task, setting.steps)
         self._initial = digest(dict(self._stepper.model.state_dict()))
@@ -184,8 +184,8 @@ class _Watched:
         seen = self._evaluate(step + 1) if (step + 1) % self._every == 0 else None
         value = None if seen is None else seen.loss
         (self._guard or self._watch).step(loss, again=self._again, val_loss=value)
-        if self._watcher is not None:
-            self._watcher(Progress(self._setting, step + 1, None))
+        if self._on_progress is not None:
+            self._on_progress(Progress(self._setting, step + 1, None))
         return self._guard is not None or self._watch.record.lost is None
 
     def _again(self) -> Tensor:
@@ -200,7 +200,7 @@ class _Watched:
     def _evaluate(self, step: int) -> Evaluation | None:
         if self._task.val is None:
             return None
-        with judged(self._stepper.optimizer):
+        with at_evaluation_weights(self._stepper.optimizer):
             seen = evaluate(self._task, self._stepper.model, step=step).evaluation
         if math.isfinite(seen.loss):
             self._evaluations.append(seen)
@@ -223,4 +223,4 @@ class _Watched:
             initial=self._initial,
             model=self._stepper.model,
         )
-        return run.judged_by(self._task.judge, maximize=self._task.maximize)
+        return run.with_objective(self._task.objective, maximize=self._task.maximize)

@@ -1,33 +1,26 @@
-"""The catalog of optimizers: one entry each, which alone enrols it everywhere."""
+"""The catalog of optimizers: one entry each, which alone enrolls it everywhere."""
 
 from __future__ import annotations
 
-from stepsize.errors import UnknownNameError
-from stepsize.optimizers.entry import OptimizerEntry
+from collections.abc import Callable
+from typing import Any
+
+from stepsize.catalog import Catalog
+from stepsize.optimizers.entry import OptimizerEntry, OptimizerFactory
 from stepsize.optimizers.native import NATIVE
 from stepsize.optimizers.packaged import PACKAGED
 
-__all__ = ["OPTIMIZERS", "optimizer_entry"]
+OPTIMIZERS: Catalog[OptimizerEntry] = Catalog("optimizer", (*NATIVE, *PACKAGED))
+"""All optimizers that are known by name."""
 
-OPTIMIZERS: dict[str, OptimizerEntry] = {entry.name: entry for entry in (*NATIVE, *PACKAGED)}
+
+def optimizer_factory(optimizer: str | OptimizerFactory | Callable[..., Any]) -> Callable[..., Any]:
+    """Return what builds an optimizer, given its name or the factory itself."""
+    return OPTIMIZERS[optimizer].make if isinstance(optimizer, str) else optimizer
 
 
-def optimizer_entry(name: str) -> OptimizerEntry:
-    """Return the catalog entry of ``name``.
-
-    Args:
-        name: A key of :data:`OPTIMIZERS`, for example ``"adamw"``.
-
-    Returns:
-        The entry.
-
-    Raises:
-        UnknownNameError: If there is none; the message suggests the nearest.
-
-    Example:
-        >>> optimizer_entry("adamw").default_lr
-        0.001
-    """
-    if name not in OPTIMIZERS:
-        raise UnknownNameError("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name]
+def optimizer_title(optimizer: str | Callable[..., Any]) -> str:
+    """Return the name in reports of an optimizer, given its name or a factory."""
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[optimizer].title
+    return getattr(optimizer, "__name__", type(optimizer).__name__)

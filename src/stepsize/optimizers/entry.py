@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 from torch.optim import Optimizer
 
 from stepsize.errors import MissingExtraError
 
-__all__ = ["Momentum", "Needs", "OptimizerEntry", "OptimizerFactory", "Packaged"]
-
-Momentum: TypeAlias = Literal["heavy-ball", "averaged"]
-Needs: TypeAlias = Literal["loss", "closure", "eval"]
+ALGOPERF = "search spaces of AlgoPerf (Dahl et al., 2023), 1e-4 to 1e-2, and a decade around"
 
 
 class OptimizerFactory(Protocol):
@@ -23,33 +20,23 @@ class OptimizerFactory(Protocol):
     def __call__(self, params: Iterable[Any], lr: float) -> Optimizer: ...
 
 
-ALGOPERF = "search spaces of AlgoPerf (Dahl et al., 2023), 1e-4 to 1e-2, and a decade around"
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class OptimizerEntry:
     """What stepsize knows of an optimizer.
 
     Attributes:
-        name: The key in the catalog, in lower case.
-        title: What to call it in reports.
+        name: Key in the catalog, in lower case.
+        title: Name in reports.
         make: Builds it for some parameters and a rate.
-        default_lr: The absolute rate that people start from without a search: the constructor's own default, and 0.1
-            for the SGD family, where torch's 1e-3 is nobody's practice.
-        lr_range: Between which absolute rates to search, on a log scale, where nothing else is known.
+        default_lr: Usual absolute rate without a search: the default of the constructor, and 0.1 for the SGD family
+            (nobody trains with torch's 1e-3).
+        lr_range: Absolute rates to search, on a log scale, if nothing else is known.
         range_source: Who searched there.
-        momentum: How past gradients enter. ``"heavy-ball"``: v ← m v + g, so that a steady gradient moves the weights
-            by lr / (1 − m) an update. ``"averaged"``: v ← m v + (1 − m) g, which leaves it at lr. None: not at all.
-        momentum_default: Its m (β₁ of the Adam family); 0 where there is none.
-        decoupled: Whether weight decay multiplies the weights by 1 − lr · decay instead of entering the gradient;
-            None where the constructor takes none.
-        needs: What ``step`` and evaluation ask for. ``"loss"``: ``step(loss=...)``; ``"closure"``: ``step(closure)``;
-            ``"eval"``: ``optimizer.eval()`` before unseen data are judged and ``optimizer.train()`` after.
-        one_rate: Whether all groups are meant to have the same rate: with others it raises or warns.
+        momentum: How past gradients enter. ``"heavy-ball"``: v ← m v + g, so a steady gradient moves the weights
+            by lr / (1 − m) per update. ``"averaged"``: v ← m v + (1 − m) g, which leaves it at lr. None: not at all.
+        momentum_default: Its m (β₁ of Adam-type optimizers); 0 without momentum.
         lr_free: Whether it estimates the rate itself, so that lr is a factor of its estimate, 1 by default.
-        memory: Numbers of state a parameter, of a square matrix.
         source: Author, title, year.
-        package: From which package it comes.
     """
 
     name: str
@@ -58,15 +45,15 @@ class OptimizerEntry:
     default_lr: float
     lr_range: tuple[float, float]
     range_source: str
-    momentum: Momentum | None = None
+    momentum: Literal["heavy-ball", "averaged"] | None = None
     momentum_default: float = 0.0
-    decoupled: bool | None = None
-    needs: frozenset[Needs] = frozenset()
-    one_rate: bool = False
-    lr_free: bool = False
-    memory: float = 0.0
-    source: str = ""
-    package: str = "torch"
+    lr_free: bool = field(default=False, kw_only=True)
+    source: str = field(default="", kw_only=True)
+
+    @property
+    def package(self) -> str:
+        """The package that brings it."""
+        return self.make.package if isinstance(self.make, Packaged) else "torch"
 
     def effective_lr(self, lr: float, momentum: float | None = None) -> float:
         """Return how far a steady gradient of 1 moves a weight in one update, in units of the optimizer's direction.
@@ -74,30 +61,28 @@ class OptimizerEntry:
         lr / (1 − m) for heavy-ball momentum, lr otherwise.
 
         Args:
-            lr: Absolute.
+            lr: Absolute rate.
             momentum: m in [0, 1); default the entry's.
 
         Example:
-            >>> from stepsize.optimizers import optimizer_entry
-            >>> round(optimizer_entry("momentum").effective_lr(0.01), 12), optimizer_entry("adam").effective_lr(0.01)
+            >>> from stepsize.optimizers import OPTIMIZERS
+            >>> round(OPTIMIZERS["momentum"].effective_lr(0.01), 12), OPTIMIZERS["adam"].effective_lr(0.01)
             (0.1, 0.01)
         """
         m = self.momentum_default if momentum is None else momentum
         return lr / (1 - m) if self.momentum == "heavy-ball" else lr
 
 
-def adam_like(**different: Any) -> OptimizerEntry:
-    """Return the entry of a relative of Adam: what most of them share, and what is different."""
+def adam_like(name: str, title: str, make: OptimizerFactory, **different: Any) -> OptimizerEntry:
+    """Return the entry of an Adam-type optimizer: what most of them share, and what is different."""
     shared: dict[str, Any] = {
         "default_lr": 1e-3,
         "lr_range": (1e-5, 1e-1),
         "range_source": ALGOPERF,
         "momentum": "averaged",
         "momentum_default": 0.9,
-        "decoupled": False,
-        "memory": 2,
     }
-    return OptimizerEntry(**(shared | different))
+    return OptimizerEntry(name, title, make, **(shared | different))
 
 
 @dataclass(frozen=True)
@@ -106,11 +91,11 @@ class Packaged:
 
     Args:
         package: What pip installs.
-        module: Where the class is.
-        attribute: Its name.
-        options: Further arguments of it.
-        rates: Which arguments take the rate.
-        keeps: Attributes of the optimizer that belong into its ``state_dict`` and that the package leaves out.
+        module: Module of the class.
+        attribute: Name of the class.
+        options: Further arguments.
+        rates: Arguments that take the rate.
+        keeps: Attributes of the optimizer that its ``state_dict`` must hold and the package leaves out.
     """
 
     package: str
@@ -127,19 +112,14 @@ class Packaged:
             raise MissingExtraError(self.package, "optimizers") from error
         optimizer: Optimizer = found(params, **dict.fromkeys(self.rates, lr), **self.options)
         if self.keeps:
-            _keep(optimizer, self.keeps)
+            optimizer.register_state_dict_post_hook(self._write)
+            optimizer.register_load_state_dict_pre_hook(self._read)
         return optimizer
 
+    def _write(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        state["kept"] = {name: getattr(optimizer, name) for name in self.keeps if hasattr(optimizer, name)}
 
-def _keep(optimizer: Optimizer, names: tuple[str, ...]) -> None:
-    """Let the ``state_dict`` of ``optimizer`` hold these attributes too."""
-
-    def write(self: Optimizer, state: dict[str, Any]) -> None:
-        state["kept"] = {name: getattr(self, name) for name in names if hasattr(self, name)}
-
-    def read(self: Optimizer, state: dict[str, Any]) -> None:
+    @staticmethod
+    def _read(optimizer: Optimizer, state: dict[str, Any]) -> None:
         for name, value in state.get("kept", {}).items():
-            setattr(self, name, value)
-
-    optimizer.register_state_dict_post_hook(write)
-    optimizer.register_load_state_dict_pre_hook(read)
+            setattr(optimizer, name, value)

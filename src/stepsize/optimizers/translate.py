@@ -1,4 +1,4 @@
-"""A rate for one setting, carried to another: where to start there, and how far to look."""
+"""A rate for one configuration, transferred to another: where to start there, and how far to search."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stepsize.checks import check_lr, check_whole
 from stepsize.errors import InputError
-from stepsize.optimizers.catalog import optimizer_entry
-from stepsize.optimizers.entry import OptimizerEntry
-
-__all__ = ["Conditions", "RuleApplied", "Translation", "translate"]
+from stepsize.optimizers.catalog import OPTIMIZERS
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a rate belongs to; None is not said, and then must not be said on the other side either.
+    """What a rate is valid for. A value that is None on one side must be None on the other side too.
 
     Args:
-        optimizer: A name of the catalog.
-        momentum: m, or β₁, in [0, 1); None takes the entry's.
-        batch_size: Examples an update, ≥ 1.
-        horizon: Updates of the whole training, ≥ 1.
+        optimizer: Name in the catalog.
+        momentum: m, or β₁, in [0, 1). Default: that of the optimizer.
+        batch_size: Examples per update, at least 1.
+        horizon: Steps of the full run, at least 1.
 
     Raises:
         UnknownNameError: If the optimizer is not known.
@@ -34,21 +32,20 @@ class Conditions:
     horizon: int | None = None
 
     def __post_init__(self) -> None:
-        entry = optimizer_entry(self.optimizer)
+        entry = OPTIMIZERS[self.optimizer]
         if self.momentum is not None:
             if entry.momentum is None:
                 raise InputError("momentum", self.momentum, f"has no meaning to {entry.title}")
             if not 0 <= self.momentum < 1:
                 raise InputError("momentum", self.momentum, "must lie in [0, 1)")
         for name in ("batch_size", "horizon"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(name, value, "must be a whole number, at least 1")
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
 
     @property
     def effective(self) -> float:
-        """By what the momentum multiplies the movement of a steady gradient: 1 / (1 − m) for heavy-ball, else 1."""
-        return optimizer_entry(self.optimizer).effective_lr(1.0, self.momentum)
+        """Factor of the movement under a steady gradient: 1 / (1 − m) for heavy-ball momentum, else 1."""
+        return OPTIMIZERS[self.optimizer].effective_lr(1.0, self.momentum)
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,12 @@ class RuleApplied:
 
     Attributes:
         what: What changes.
-        factor: By what the rate is multiplied.
-        low: The least factor that is taken seriously.
-        high: The largest.
-        held: What the rule holds fixed.
+        factor: Factor of the rate.
+        low: Lowest plausible factor.
+        high: Highest plausible factor.
+        held: What the rule keeps constant.
         source: Author, title, year.
-        warning: Where it is known not to hold, or to contradict another; empty if nothing is.
+        warning: Where it is known not to hold, or to contradict another rule; empty if nothing is known.
     """
 
     what: str
@@ -76,13 +73,13 @@ class RuleApplied:
 
 @dataclass(frozen=True)
 class Translation:
-    """A rate elsewhere.
+    """A rate for other conditions.
 
     Attributes:
-        lr: Where to start; None where no rule leads there.
-        low: The lowest rate to look at.
-        high: The highest.
-        rules: What was applied, in order.
+        lr: Rate to start with; None if no scaling rule is known.
+        low: Lowest rate to search.
+        high: Highest rate to search.
+        rules: Rules that were applied, in order.
         warnings: What is unreliable.
     """
 
@@ -94,28 +91,28 @@ class Translation:
 
     def __str__(self) -> str:
         if self.lr is None:
-            return f"no rule leads there: search {self.low:.3g} to {self.high:.3g}"
-        return f"start at {self.lr:.3g}, look from {self.low:.3g} to {self.high:.3g}"
+            return f"no scaling rule known: search {self.low:.3g} to {self.high:.3g}"
+        return f"start at {self.lr:.3g}, search from {self.low:.3g} to {self.high:.3g}"
 
 
 def translate(lr: float, *, from_: Conditions | str, to: Conditions | str) -> Translation:
     """Return where a rate that is good under some conditions lies under others.
 
-    Factors multiply, and so do the ends of their ranges; what is unchanged or not said is left out. The factors are
-    those of the sources; how wide the ranges are is our judgement, not a measurement.
+    Factors multiply, and so do the ends of their ranges; what does not change is left out. The factors are
+    those of the sources; the widths of the ranges are our judgment, not a measurement.
 
     - momentum, heavy-ball: lr / (1 − m) is kept;
-    - batch size × k: lr k for SGD (√k is the other rule: the range reaches there), lr √k for adaptive optimizers;
+    - batch size × k: lr k for SGD (√k is the other rule: the range includes it), lr √k for adaptive optimizers;
     - horizon × k: lr k^−0.25;
-    - optimizer: only between relatives; Adam and SGD have no rule.
+    - optimizer: only between variants; there is no rule between Adam and SGD.
 
     Args:
-        lr: Absolute, good under ``from_``.
-        from_: The conditions it is good under; a name is an optimizer.
-        to: Those that a rate is wanted for.
+        lr: Absolute rate, good under ``from_``.
+        from_: Conditions that it is good under; a name is an optimizer.
+        to: Conditions that a rate is needed for.
 
     Returns:
-        Where to start, the range to look at, the rules with their sources, and warnings.
+        Where to start, the range to search, the rules with their sources, and warnings.
 
     Raises:
         InputError: If ``lr`` is not positive, or a condition is given on one side only.
@@ -126,93 +123,69 @@ def translate(lr: float, *, from_: Conditions | str, to: Conditions | str) -> Tr
         >>> round(found.lr, 4), found.rules[0].held
         (0.01, 'lr / (1 − m)')
         >>> print(translate(0.1, from_="sgd", to="adamw"))
-        no rule leads there: search 1e-05 to 0.1
+        no scaling rule known: search 1e-05 to 0.1
         >>> before, after = Conditions("adamw", batch_size=64), Conditions("adamw", batch_size=256)
         >>> print(translate(1e-3, from_=before, to=after))
-        start at 0.002, look from 0.001 to 0.004
+        start at 0.002, search from 0.001 to 0.004
     """
-    if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
-        raise InputError("lr", lr, "must be a positive, finite learning rate")
+    check_lr("lr", lr)
     before = Conditions(from_) if isinstance(from_, str) else from_
     after = Conditions(to) if isinstance(to, str) else to
-    _check_sides(before, after)
-    rules = tuple(_rules(before, after))
-    warnings = tuple(rule.warning for rule in rules if rule.warning)
-    if not _related(before.optimizer, after.optimizer):
-        one, other = (optimizer_entry(name).title for name in (before.optimizer, after.optimizer))
-        said = f"No rule carries a rate from {one} to {other}: search, for example with stepsize.find"
-        return Translation(None, *optimizer_entry(after.optimizer).lr_range, (), (said,))
-    factor, low, high = (math.prod(getattr(rule, name) for rule in rules) for name in ("factor", "low", "high"))
-    return Translation(lr * factor, lr * low, lr * high, rules, warnings)
-
-
-def _check_sides(before: Conditions, after: Conditions) -> None:
     for name in ("batch_size", "horizon"):
         one, other = getattr(before, name), getattr(after, name)
         if (one is None) != (other is None):
             raise InputError(name, (one, other), "must be given on both sides or on neither")
+    rules = tuple(_rules(before, after))
+    warnings = tuple(rule.warning for rule in rules if rule.warning)
+    if not _related(before.optimizer, after.optimizer):
+        one, other = (OPTIMIZERS[name].title for name in (before.optimizer, after.optimizer))
+        said = f"No scaling rule is known from {one} to {other}. Search, for example with stepsize.find"
+        return Translation(None, *OPTIMIZERS[after.optimizer].lr_range, (), (said,))
+    factor, low, high = (math.prod(getattr(rule, name) for rule in rules) for name in ("factor", "low", "high"))
+    return Translation(lr * factor, lr * low, lr * high, rules, warnings)
 
 
 def _rules(before: Conditions, after: Conditions) -> Iterator[RuleApplied]:
     if before.optimizer != after.optimizer and (pair := _pair(before.optimizer, after.optimizer)) is not None:
         yield pair
     if before.effective != after.effective:
-        yield _by_momentum(before, after)
+        yield _by_momentum(before.effective / after.effective)
     if before.batch_size is not None and after.batch_size is not None and before.batch_size != after.batch_size:
-        yield _by_batch(after.batch_size / before.batch_size, optimizer_entry(after.optimizer))
+        yield _by_batch(after.batch_size / before.batch_size, _family(after.optimizer))
     if before.horizon is not None and after.horizon is not None and before.horizon != after.horizon:
         yield _by_horizon(after.horizon / before.horizon)
 
 
-def _by_momentum(before: Conditions, after: Conditions) -> RuleApplied:
-    factor = before.effective / after.effective
+def _by_momentum(factor: float) -> RuleApplied:
     return RuleApplied(
-        f"movement of a steady gradient × {after.effective / before.effective:.3g}",
-        factor,
-        factor / 2,
-        factor * 2,
-        "lr / (1 − m)",
+        f"movement of a steady gradient × {1 / factor:.3g}", factor, factor / 2, factor * 2, "lr / (1 − m)",
         "K. Yuan, B. Ying, A. Sayed, On the Influence of Momentum Acceleration on Online Learning, 2016",
         "It is shown for small rates; at large ones momentum raises the limit that curvature sets, too",
-    )
+    )  # fmt: skip
 
 
-def _by_batch(k: float, entry: OptimizerEntry) -> RuleApplied:
-    what = f"batch size × {k:.3g}"
-    if _family(entry.name) == "sgd":
-        low, high = sorted((math.sqrt(k), k))
+def _by_batch(k: float, family: str | None) -> RuleApplied:
+    root, what = math.sqrt(k), f"batch size × {k:.3g}"
+    if family == "sgd":
         return RuleApplied(
-            what,
-            k,
-            low,
-            high,
-            "the noise of the updates, by examples seen",
+            what, k, min(root, k), max(root, k), "the noise of the updates, by examples seen",
             "P. Goyal et al., Accurate, Large Minibatch SGD, 2017",
             "√k is the other rule (A. Krizhevsky, 2014); beyond the critical batch size neither holds",
-        )
-    low, high = sorted((1.0, k))
+        )  # fmt: skip
     return RuleApplied(
-        what,
-        math.sqrt(k),
-        low,
-        high,
-        "the noise of the updates, with 1 − β₁ and 1 − β₂ × k and ε / √k",
+        what, root, min(1.0, k), max(1.0, k), "the noise of the updates, with 1 − β₁ and 1 − β₂ × k and ε / √k",
         "S. Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient Algorithms, 2022",
-        "Without moving the betas along it holds for small changes only",
-    )
+        "Without changing the betas too it holds for small changes only",
+    )  # fmt: skip
 
 
 def _by_horizon(k: float) -> RuleApplied:
     low, high = sorted((1.0, k**-0.5))
     return RuleApplied(
-        f"horizon × {k:.3g}",
-        k**-0.25,
-        low,
-        high,
-        "batch size, model and the shape of the schedule",
+        f"horizon × {k:.3g}", k**-0.25, low, high, "batch size, model and the shape of the schedule",
         "J. Bjorck et al., Scaling Optimal LR Across Token Horizons, 2024",
-        "Exponents from 0 to -0.5 are measured; where the batch size grows with the horizon it is positive",
-    )
+        "Exponents from 0 to -0.5 are measured; if the batch size grows with the horizon it is positive",
+    )  # fmt: skip
 
 
 _ADAM = "adam"
@@ -221,19 +194,17 @@ _FAMILIES = {
     _ADAM: ("adam", "adamw", "nadam", "radam", "adopt", "ademamix", "muon"),
 }
 _SAME = "the size of an update's elements, near lr"
-# From, to: factor, range, source. The way back is the inverse.
+_FREE = "A. Defazio et al., The Road Less Scheduled, 2024"
+# From, to: factor, range, source, warning. The way back is the inverse.
 _PAIRS: dict[tuple[str, str], tuple[float, float, float, str, str]] = {
     ("adamw", "lion"): (
-        1 / 5,
-        1 / 10,
-        1 / 3,
-        "X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023",
-        "Weight decay wants 3 to 10 times as much, so that lr · decay stays",
+        1 / 5, 1 / 10, 1 / 3, "X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023",
+        "Weight decay needs to be 3 to 10 times as large, so that lr · decay stays",
     ),
-    ("adamw", "schedule-free-adamw"): (3, 1, 10, "A. Defazio et al., The Road Less Scheduled, 2024", ""),
-    ("sgd", "schedule-free-sgd"): (20, 10, 50, "A. Defazio et al., The Road Less Scheduled, 2024", ""),
+    ("adamw", "schedule-free-adamw"): (3, 1, 10, _FREE, ""),
+    ("sgd", "schedule-free-sgd"): (20, 10, 50, _FREE, ""),
     ("adam", "adamax"): (2, 1, 4, "D. Kingma, J. Ba, Adam: A Method for Stochastic Optimization, 2015", ""),
-}
+}  # fmt: skip
 
 
 def _family(name: str) -> str | None:
@@ -246,21 +217,18 @@ def _related(one: str, other: str) -> bool:
 
 
 def _pair(one: str, other: str) -> RuleApplied | None:
-    """Return the rule between two optimizers; None where there is none, or nothing to change but the momentum."""
-    what = f"{optimizer_entry(one).title} to {optimizer_entry(other).title}"
-    for (start, end), (factor, low, high, source, warning) in _PAIRS.items():
-        if one == start and other == end:
-            return RuleApplied(what, factor, low, high, _SAME, source, warning)
-        if one == end and other == start:
-            return RuleApplied(what, 1 / factor, 1 / high, 1 / low, _SAME, source, warning)
+    """Return the rule between two optimizers; None if there is none, or nothing to change but the momentum."""
+    what = f"{OPTIMIZERS[one].title} to {OPTIMIZERS[other].title}"
+    if (one, other) in _PAIRS:
+        factor, low, high, source, warning = _PAIRS[one, other]
+        return RuleApplied(what, factor, low, high, _SAME, source, warning)
+    if (other, one) in _PAIRS:
+        factor, low, high, source, warning = _PAIRS[other, one]
+        return RuleApplied(what, 1 / factor, 1 / high, 1 / low, _SAME, source, warning)
     if _family(one) == _family(other) == _ADAM:
         return RuleApplied(
-            what,
-            1.0,
-            1 / 3,
-            3.0,
-            _SAME,
+            what, 1.0, 1 / 3, 3.0, _SAME,
             "K. Wen et al., Fantastic Pretraining Optimizers and Where to Find Them, 2025",
-            "Relatives share the order of their rates: tuned ones may lie 3 times apart",
-        )
+            "Variants share the order of their rates: tuned ones may lie 3 times apart",
+        )  # fmt: skip
     return None

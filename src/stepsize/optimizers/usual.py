@@ -1,4 +1,4 @@
-"""The rate that people start from with an optimizer: around it every search of a rate begins."""
+"""The usual rate of an optimizer: every search for a rate begins around it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ import torch
 
 from stepsize.optimizers.catalog import OPTIMIZERS
 
-__all__ = ["UNKNOWN", "Usual", "usual_rate"]
-
 
 class Usual(NamedTuple):
-    """Where the search of a rate begins.
-
-    Attributes:
-        lr: The rate that people start from with the optimizer, absolute.
-        family: Optimizer family in the record of curves; "" if unknown.
-    """
+    """Usual absolute rate of an optimizer, and its family in the record of curves ("" if unknown)."""
 
     lr: float
     family: str
 
 
 UNKNOWN = Usual(1e-3, "")
-"""Of an optimizer that is in no table."""
+"""For an optimizer that is in no table."""
 
 
 def usual_rate(optimizer: str | Callable[..., Any]) -> Usual:

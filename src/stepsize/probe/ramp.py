@@ -1,4 +1,4 @@
-"""Ramps: the rate raised step by step from the same state, until the loss is lost."""
+"""Ramps: the rate raised step by step from the same state, until it diverges."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ramp", "run_ramp"]
-
-_LOST_NOISE = 8.0  # noise widths above the best level at which a ramp that learned nothing has diverged
+_LOST_NOISE = 8.0  # standard deviations above the best level at which a ramp that learned nothing has diverged
 
 
 class _Steps(Protocol):
@@ -22,7 +20,7 @@ class _Steps(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Ramp:
-    """One ramp as it was recorded: rates and raw losses, shape ``(n,)``; whether it ended in divergence."""
+    """One ramp: rates and raw losses, shape ``(n,)``, and whether it ended in divergence."""
 
     lrs: NDArray[np.float64]
     losses: NDArray[np.float64]
@@ -30,12 +28,12 @@ class Ramp:
 
 
 def run_ramp(
-    step: _Steps, batches: Any, lrs: NDArray[np.float64], *, watch: Callable[[float, float], None] | None = None
+    step: _Steps, batches: Any, lrs: NDArray[np.float64], on_progress: Callable[[float, float], None] | None = None
 ) -> Ramp:
-    """Make one update at each of ``lrs`` in turn, and stop where all progress is lost.
+    """Make one update at each of ``lrs`` in turn, and stop when all progress is undone.
 
-    A ramp has diverged where a loss is not finite, or the running median of five losses has risen from its
-    best by as much as it had fallen since the start (or by 8 noise widths, where it had fallen less).
+    A ramp has diverged if a loss is not finite, or the running median of five losses has risen from its
+    best by as much as it had fallen since the start (or by 8 standard deviations of the noise, if it had fallen less).
     """
     losses: list[float] = []
     recent: deque[float] = deque(maxlen=5)
@@ -43,8 +41,8 @@ def run_ramp(
     for lr in lrs:
         loss = step(next(batches), float(lr))
         losses.append(loss)
-        if watch is not None:
-            watch(float(lr), loss)
+        if on_progress is not None:
+            on_progress(float(lr), loss)
         if not math.isfinite(loss):
             return Ramp(lrs[: len(losses)], np.asarray(losses), True)
         recent.append(loss)

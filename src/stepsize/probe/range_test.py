@@ -1,42 +1,42 @@
-"""The range test: anyone's own training step, swept over rates, and put back bit for bit."""
+"""The range test: any training step, swept over rates, and restored exactly."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.optim import Optimizer
 
+from stepsize.checks import check_whole
 from stepsize.curves import RangeReading, suggest
 from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED
-from stepsize.errors import InputError
+from stepsize.errors import InputError, TaskError
+from stepsize.probe.controlled import Batches, ControlledStep
+from stepsize.probe.critical import RANGE
 from stepsize.probe.ramp import Ramp, run_ramp
-from stepsize.probe.rates import as_optimizers
-from stepsize.probe.reach import Reach, reach
-from stepsize.probe.stepper import Batches, ControlledStep
+from stepsize.probe.state import StepState, find_state
 from stepsize.training.binding import other_writer
+from stepsize.training.border import undisturbed
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
-from stepsize.views import Chart, RangeTestView, range_test_chart
+from stepsize.training.stepping import Stepper
+from stepsize.training.task import Task
+from stepsize.training.wrapped import bare_optimizers
+from stepsize.views import Chart, range_test_chart, range_test_info
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["DEFAULT_RANGE", "RangeTest", "check_range_test", "range_test", "range_test_around"]
-
-_BELOW_CRITICAL = 2.5  # decades below the critical rate where a ramp begins: nothing is learned there yet
-_PROBED = (1e-9, 1e4)  # where the critical rate is looked for, so that it does not depend on the range
-_SPAN = 3.0  # decades that a ramp has at least, where the range allows
+_BELOW_CRITICAL = 2.5  # decades below the critical rate at which a ramp begins: nothing is learned there yet
+_SPAN = 3.0  # smallest number of decades of a ramp, if the range allows
 _FEWEST_STEPS = 10
-_LEVEL_OF = 5  # last losses of a lost ramp that tell its level
+_LEVEL_OF = 5  # last losses of a diverged ramp, whose median is its level
 _SKIPPED = 30  # updates that a gradient scaler may skip, halving its scale each time, before it finds it
 DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
@@ -47,27 +47,27 @@ class RangeTest:
     """What a range test found.
 
     Attributes:
-        lr: The suggested rate of the reference group (the group with the highest rate); None without an answer.
-        multiplier: ``lr`` over the reference group's own rate: what to multiply every group's rate with.
-        low: The lowest rate that learns visibly; None where not seen.
-        high: The highest rate before the loss rises; None where not seen.
-        diverged_at: Where half of the progress is lost again; None where nothing diverged.
-        interval: Where ``lr`` falls in 90 % of resamplings of the noise.
+        lr: Suggested rate of the reference group (the group with the highest rate); None without an answer.
+        multiplier: ``lr`` over the reference group's own rate: the factor for the rates of all groups.
+        low: Lowest rate that learns visibly; None if not seen.
+        high: Highest rate before the loss rises; None if not seen.
+        diverged_at: Rate at which half of the progress is undone; None if nothing diverged.
+        interval: Where ``lr`` falls in 90% of resamplings of the noise.
         verdict: ``"open"`` if the loss was seen to fall and to rise again: the first steps at a constant rate settle no
             rate of a full run. ``"no answer"`` otherwise.
-        reason: The reason as sentences.
-        critical: What the probe of the critical rate saw at the starting point.
-        lrs: The reference rate of each step, shape ``(n,)``.
-        losses: The raw loss of each step, shape ``(n,)``.
-        ramp: Which ramp each step belongs to, shape ``(n,)``.
+        reason: The reason, as sentences.
+        critical: Probe of the critical rate at the starting point.
+        lrs: Reference rate of each step, shape ``(n,)``.
+        losses: Raw loss of each step, shape ``(n,)``.
+        ramp: Number of the ramp of each step, shape ``(n,)``.
         reading: The whole analysis with its fit.
-        calls: How often ``step`` was called, the probe included.
+        calls: Number of calls of ``step``, the probe included.
         seconds: Wall time.
-        restored: Whether everything within reach is back bit for bit, proven by digests.
-        differences: The parts that are not back; empty where ``restored``.
-        snapshot_bytes: The memory that the copies took.
-        batches: What a training should go on with: ``batches`` itself, or, where that was a one-shot
-            iterator, one that yields the drawn batches again before the rest.
+        restored: Whether everything that ``step`` can change is restored exactly, verified by checksum.
+        differences: The parts that are not restored; empty if ``restored``.
+        snapshot_bytes: Memory of the copies.
+        batches: Batches to continue training with: ``batches`` itself, or, for a one-shot iterator,
+            one that yields the drawn batches again before the rest.
     """
 
     lr: float | None
@@ -123,14 +123,14 @@ class RangeTest:
 
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""
-        view = RangeTestView(
-            lrs=self.lrs,
-            losses=self.losses,
+        info = range_test_info(
+            self.lrs,
+            self.losses,
             fit_lrs=self.reading.fit_lrs,
             fit_losses=self.reading.fit_losses,
             title=title,
             subtitle=self.status,
-            base_level=self.reading.start_loss if math.isfinite(self.reading.start_loss) else None,
+            start_loss=self.reading.start_loss if math.isfinite(self.reading.start_loss) else None,
             low=self.low,
             lr=self.lr,
             high=self.high,
@@ -138,7 +138,7 @@ class RangeTest:
             interval=self.interval,
             ramp=self.ramp,
         )
-        return range_test_chart(view)
+        return range_test_chart(info)
 
 
 def range_test(
@@ -150,40 +150,40 @@ def range_test(
     steps: int = 300,
     seed: int = 0,
     state: Iterable[Any] = (),
-    spill: bool = False,
-    watch: Callable[[float, float], None] | None = None,
+    offload: bool = False,
+    on_progress: Callable[[float, float], None] | None = None,
 ) -> RangeTest:
-    """Sweep the learning rate of anyone's own training step, and say which rates learn and which diverge.
+    """Sweep the learning rate of any training step, and report which rates learn and which diverge.
 
     First the critical rate is probed: the smallest one at which an update raises the loss of its own batch.
-    From 2.5 decades below it the rate is then raised by a factor 10^(1/32) a step until the progress is lost. More
-    ``steps`` mean more such ramps, each from the same state on other batches, not slower ones: so the answer gets
-    surer and does not move. See :func:`stepsize.suggest` for how the losses are read.
+    From 2.5 decades below it the rate is then raised by a factor 10^(1/32) per step until the progress is undone. More
+    ``steps`` mean more such ramps, each from the same state on other batches, not slower ones: the answer gets
+    more reliable and does not move. See :func:`stepsize.suggest` for how the losses are read.
 
     The rates are swept as one multiplier, so the ratios between parameter groups and between optimizers
-    survive; they are written right before each update, so an attached scheduler is no obstacle. Everything within
-    reach of ``step`` is saved first and put back at the end, also after an exception or Ctrl-C: the
+    survive. They are written right before each update, so an attached scheduler does not interfere. All state that
+    ``step`` can change is saved first and restored at the end, also after an exception or Ctrl-C: the
     modules around the optimizers' parameters with all buffers, gradients and flags, the optimizers, schedulers,
     scalers, averages and other objects with a ``state_dict`` that the function refers to, the generators of python,
-    numpy and torch, and those of the loader's samplers. Plain python variables of ``step`` are beyond reach, as are
-    the batches drawn from a one-shot iterator if ``step`` raises. A scheduler that ``step`` drives is driven once a
+    numpy and torch, and those of the loader's samplers. Plain python variables of ``step`` are not restored, nor
+    the batches drawn from a one-shot iterator if ``step`` raises. A scheduler that ``step`` drives advances once per
     call: one with a fixed end (``OneCycleLR``) must have more steps left than the test takes.
 
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
             that returns its loss as a number or a scalar tensor.
         optimizer: The optimizer, or several that train together.
-        batches: Any iterable of batches. A one-shot iterator is read too; go on with ``result.batches`` then.
-        lr: The lowest and highest rate of the reference group to consider, absolute.
-        steps: Updates to spend on ramps, >= 10; about 100 make one ramp over three decades, and three of them an
+        batches: Any iterable of batches. With a one-shot iterator, continue with ``result.batches`` afterwards.
+        lr: Lowest and highest rate of the reference group to consider, absolute.
+        steps: Steps to spend on ramps, >= 10; about 100 make one ramp over three decades, and three ramps an
             answer that another order of the batches hardly moves.
-        seed: Of dropout and of whatever else ``step`` draws; the same seed gives the same answer.
-        state: Further objects to put back (modules, or with ``state_dict``) that cannot be seen from ``step``.
-        spill: Whether copies are kept in host memory.
-        watch: Called with rate and loss after each step.
+        seed: Random seed of dropout and everything else that ``step`` draws; the same seed gives the same answer.
+        state: Further objects to restore (modules, or with ``state_dict``) that ``step`` does not refer to.
+        offload: Whether copies are held in host memory.
+        on_progress: Called with rate and loss after each step.
 
     Returns:
-        The rates, the raw losses, the verdict, and whether the state is proven to be back.
+        The rates, the raw losses, the verdict, and whether the state is restored.
 
     Raises:
         InputError: If an argument breaks its rule, or ``step`` makes no update or returns no scalar.
@@ -209,50 +209,90 @@ def range_test(
         Smith, "Cyclical learning rates for training neural networks", 2017; Kalra et al., arXiv 2601.16979,
         2026, for the probe.
     """
-    optimizers = as_optimizers(optimizer)
-    check_range_test(step, lr, steps)
-    around = reach(step, optimizers, state)
-    return range_test_around(around, step, optimizers, batches, lr=lr, steps=steps, seed=seed, spill=spill, watch=watch)
+    optimizers = bare_optimizers("optimizer", optimizer)
+    _check(step, lr, steps)
+    found = find_state(step, optimizers, state)
+    return _sweep(found, step, optimizers, batches, lr, steps, seed, on_progress, offload=offload)
 
 
-def range_test_around(
-    around: Reach,
-    step: Callable[[Any], Any],
-    optimizers: list[Optimizer],
-    batches: Iterable[Any],
+def range_test_task(
+    task: Task,
     *,
     lr: tuple[float, float] = DEFAULT_RANGE,
     steps: int = 300,
-    seed: int = 0,
-    spill: bool = False,
-    watch: Callable[[float, float], None] | None = None,
+    seed: int | None = None,
+    on_progress: Callable[[float, float], None] | None = None,
 ) -> RangeTest:
-    """Run :func:`range_test` where it is known what ``step`` touches: looking for that takes longer than short tests.
+    """Run the range test on a new model of ``task``, at constant rate, with its clipping, accumulation and precision.
 
     Args:
-        around: All that is to be put back.
-        step: As in :func:`range_test`, and so is what follows.
-        optimizers: The optimizers that train together.
-        batches: Any iterable of batches.
-        lr: The lowest and highest rate.
-        steps: Updates to spend on ramps.
-        seed: Of what ``step`` draws.
-        spill: Whether copies are kept in host memory.
-        watch: Called with rate and loss after each step.
+        task: Task to train; its schedule and horizon are not used.
+        lr: Lowest and highest rate to consider, absolute.
+        steps: Steps to spend on ramps, >= 10.
+        seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
+        on_progress: Called with rate and loss after each step.
+
+    Returns:
+        The same as :func:`stepsize.range_test`.
+
+    Raises:
+        InputError: If an argument breaks its rule.
+        TaskError: If the parts of the task do not fit together.
+
+    Example:
+        >>> from stepsize.tasks import build_task
+        >>> range_test_task(build_task("cancer-mlp")).verdict
+        'open'
     """
+    seed = task.seed if seed is None else seed
+    with undisturbed(task, seed):
+        stepper = Stepper(task, 1e-3, task.horizon)
+        _check(stepper.update, lr, steps)
+        state = StepState([stepper.model], [stepper.optimizer], stepper.stateful)
+        batches = _Grouped(task.train, task.accumulate)
+        return _sweep(state, stepper.update, state.optimizers, batches, lr, steps, seed, on_progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grouped:
+    """The batches of ``source`` in lists of ``size``, those of one update each."""
+
+    source: Iterable[Any]
+    size: int
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        batches = iter(self.source)
+        group = list(islice(batches, self.size))
+        if not group:
+            raise TaskError("train", type(self.source).__name__, "must yield at least one batch")
+        while group:
+            yield group
+            group = list(islice(batches, self.size))
+
+
+def _sweep(
+    state: StepState,
+    step: Callable[[Any], Any],
+    optimizers: list[Optimizer],
+    batches: Iterable[Any],
+    lr: tuple[float, float],
+    steps: int,
+    seed: int,
+    on_progress: Callable[[float, float], None] | None,
+    *,
+    offload: bool = False,
+) -> RangeTest:
     began = time.perf_counter()
     feed = Batches(batches)
-    with other_writer(optimizers), _restoring(around, batches, spill) as snapshot:
+    with other_writer(optimizers), _restoring(state, batches, offload) as snapshot:
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, snapshot, seed)
         try:
             critical = _probe(controlled, next(feed), lr)
-            ramps = _run_ramps(controlled, feed, critical, lr, steps, watch)
+            ramps = _run_ramps(controlled, feed, critical, lr, steps, on_progress)
         finally:
             controlled.rates.close()
     differences = tuple(snapshot.differences())
-    lrs = np.concatenate([ramp.lrs for ramp in ramps])
-    losses = np.concatenate([ramp.losses for ramp in ramps])
     reading = suggest(*_as_if_finished(ramps), repeats=len(ramps), seed=seed)
     return RangeTest(
         lr=reading.lr,
@@ -264,8 +304,8 @@ def range_test_around(
         verdict=reading.verdict,
         reason=reading.reason + _about_ramps(reading, lr, ramps),
         critical=critical,
-        lrs=lrs,
-        losses=losses,
+        lrs=np.concatenate([ramp.lrs for ramp in ramps]),
+        losses=np.concatenate([ramp.losses for ramp in ramps]),
         ramp=np.concatenate([np.full(len(ramp.lrs), index) for index, ramp in enumerate(ramps)]),
         reading=reading,
         calls=controlled.calls,
@@ -278,9 +318,9 @@ def range_test_around(
 
 
 @contextmanager
-def _restoring(around: Reach, batches: Iterable[Any], spill: bool) -> Iterator[Snapshot]:
+def _restoring(state: StepState, batches: Iterable[Any], offload: bool) -> Iterator[Snapshot]:
     snapshot = Snapshot(
-        modules=around.modules, optimizers=around.optimizers, others=around.others, data=[batches], spill=spill
+        modules=state.modules, optimizers=state.optimizers, others=state.others, data=[batches], offload=offload
     )
     try:
         yield snapshot
@@ -288,31 +328,26 @@ def _restoring(around: Reach, batches: Iterable[Any], spill: bool) -> Iterator[S
         snapshot.restore()
 
 
-def check_range_test(step: Callable[[Any], Any], lr: tuple[float, float], steps: int) -> None:
-    """Raise InputError for arguments that break their rule."""
+def _check(step: object, lr: object, steps: object) -> None:
     if not callable(step):
         raise InputError("step", step, "must be a function of one batch that makes an update and returns its loss")
     pair = isinstance(lr, tuple | list) and len(lr) == 2 and all(isinstance(end, int | float) for end in lr)
-    if not pair or not 0 < lr[0] < lr[1] < math.inf:
+    if not pair or not 0 < lr[0] < lr[1] < math.inf:  # type: ignore[index]
         raise InputError("lr", lr, "must be a pair (low, high) of rates with 0 < low < high")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < _FEWEST_STEPS:
-        raise InputError("steps", steps, f"must be a whole number, at least {_FEWEST_STEPS}")
+    check_whole("steps", steps, _FEWEST_STEPS)
 
 
 def _probe(controlled: ControlledStep, batch: Any, lr: tuple[float, float]) -> Critical:
     middle = min(max(1e-3, lr[0]), lr[1])
-    critical = controlled.critical(batch, start=middle, low=min(_PROBED[0], lr[0]), high=max(_PROBED[1], lr[1]))
+    between = (min(RANGE[0], lr[0]), max(RANGE[1], lr[1]))
+    critical = controlled.critical(batch, start=middle, between=between)
     for _ in range(_SKIPPED):
         if controlled.rates.updates:
             return critical
         controlled(batch, lr[0])
     if not controlled.rates.updates:
-        raise InputError(
-            "step",
-            "a function that made no update",
-            "must call optimizer.step()",
-            "Is it the optimizer that you passed?",
-        )
+        rule, remedy = "must call optimizer.step()", "Is it the optimizer that you passed?"
+        raise InputError("step", "a function that made no update", rule, remedy)
     return critical
 
 
@@ -322,26 +357,26 @@ def _run_ramps(
     critical: Critical,
     lr: tuple[float, float],
     steps: int,
-    watch: Callable[[float, float], None] | None,
+    on_progress: Callable[[float, float], None] | None,
 ) -> list[Ramp]:
     """Run ramps over the same grid of rates until ``steps`` are spent; at least one is run to its end.
 
-    Where the first is lost before anything can be read from it, others say no more.
+    If the first diverges before anything can be read from it, others show no more.
     """
     rates = _grid(critical, lr, steps, controlled.rates.amplification)
     ramps: list[Ramp] = []
     spent = 0
     while not ramps or (len(ramps[0].lrs) >= _FEWEST_STEPS and spent + len(ramps[0].lrs) <= steps):
-        controlled.rewind(salt=len(ramps))
-        ramps.append(run_ramp(controlled, feed, rates, watch=watch))
+        controlled.rewind(len(ramps))
+        ramps.append(run_ramp(controlled, feed, rates, on_progress))
         spent += len(ramps[-1].lrs)
     return ramps
 
 
 def _as_if_finished(ramps: list[Ramp]) -> tuple[Array, Array]:
-    """Return rates and losses of all ramps over the same rates: one that was lost early would have stayed lost.
+    """Return rates and losses of all ramps over the same rates, as if those that diverged had stayed diverged.
 
-    Otherwise only the ramps that happened to survive would speak for the highest rates.
+    Otherwise only the ramps that happened to finish would count at the highest rates.
     """
     longest = max((ramp.lrs for ramp in ramps), key=len)
     losses = []
@@ -368,5 +403,5 @@ def _about_ramps(reading: RangeReading, lr: tuple[float, float], ramps: list[Ram
     if reading.lr is not None and len(ramps) > 1:
         return f" {len(ramps)} ramps agree in one fit."
     if reading.lr is None and reading.low is not None and ramps[0].lrs[-1] < lr[1] * 0.5:
-        return " The ramp ended early, when all progress was lost."
+        return " The ramp ended early, when all progress was undone."
     return ""

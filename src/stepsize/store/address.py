@@ -1,9 +1,8 @@
-"""Where a store is: a file of SQLite, or a PostgreSQL database by URL; shown without its password everywhere."""
+"""The address of a store: an SQLite file or a PostgreSQL URL; shown without its password everywhere."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
 import sqlite3
@@ -18,8 +17,6 @@ from sqlalchemy.pool import NullPool
 
 from stepsize.errors import InputError, MissingExtraError
 
-__all__ = ["Address", "as_address", "as_json", "engine_for"]
-
 _POSTGRES = "postgres", "postgresql", "postgresql+psycopg"
 _MEANT = re.compile(r"(postgres(?:ql)?(?:\+\w+)?|sqlite|mysql)\s*(?::|//)", re.IGNORECASE)
 _FORMS = "Give a path such as stepsize.db, or postgresql://user:password@host/database"
@@ -29,12 +26,7 @@ _KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_ke
 
 @dataclass(frozen=True)
 class Address:
-    """Where a store is.
-
-    Attributes:
-        url: As SQLAlchemy takes it, with its password.
-        path: SQLite's file; None elsewhere.
-    """
+    """Where a store is: the URL for SQLAlchemy, with its password, and the file of SQLite, None for a server."""
 
     url: URL
     path: Path | None
@@ -67,14 +59,7 @@ class Address:
 
 
 def as_address(where: str | Path) -> Address:
-    """Return where ``where`` points to.
-
-    Args:
-        where: A path, or a URL with ``sqlite`` or ``postgresql`` before ``://``.
-
-    Raises:
-        InputError: If it is neither, or a database in memory, which would end with the process.
-        MissingExtraError: If it is PostgreSQL and psycopg is not installed.
+    """Return the address of a path, or of a URL with ``sqlite`` or ``postgresql`` before ``://``.
 
     Example:
         >>> str(as_address("sqlite:///runs/all.db"))
@@ -108,40 +93,25 @@ def as_address(where: str | Path) -> Address:
 
 
 def engine_for(address: Address, *, wait: float, read_only: bool) -> Engine:
-    """Return the engine of a store; it connects on first use.
+    """Return the engine of a store, which connects on first use and waits ``wait`` seconds for other writers.
 
-    SQLite writes through a write-ahead log with ``synchronous=NORMAL``. A commit is handed to the operating system
-    before it returns, so a process that is killed loses nothing; a machine that loses power may lose the last
-    commits, never the whole, and what it lost is only trained again. Syncing each commit to the disk would cost
-    more than a small run.
-
-    Args:
-        address: Where.
-        wait: How long to wait for another who writes, in seconds.
-        read_only: Whether the file is to be opened without touching it or its folder.
+    SQLite uses a write-ahead log with ``synchronous=NORMAL``. A commit is handed to the operating system before it
+    returns, so a killed process loses nothing; a machine that loses power may lose the last commits, never the whole
+    store, and the lost runs are trained again. Syncing each commit to the disk would cost more than a small run.
     """
     if address.path is None:
         given = address.url.query.get("options", "")
         options = f"{given} {_KEEPALIVES} -c lock_timeout={round(wait * 1000)}"
         server = {"application_name": "stepsize", "connect_timeout": max(2, round(wait)), "options": options}
-        return create_engine(address.url, poolclass=NullPool, connect_args=server, json_serializer=as_json)
+        return create_engine(address.url, poolclass=NullPool, connect_args=server)
     file = address.path
     engine = create_engine(
         "sqlite://",
         creator=lambda: _connect(file, wait, read_only),
         poolclass=NullPool,  # nothing stays open between reads, and nothing is carried over a fork
-        json_serializer=as_json,
     )
     event.listen(engine, "begin", _begin)
     return engine
-
-
-def as_json(value: object) -> str:
-    """Return ``value`` as JSON; raises ValueError where there is a number that JSON does not know."""
-    return _JSON.encode(value)
-
-
-_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def _connect(path: Path, wait: float, read_only: bool) -> sqlite3.Connection:

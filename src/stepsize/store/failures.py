@@ -12,8 +12,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from stepsize.errors import StepsizeError, StoreCorruptError, StoreError, StoreLockedError, StoreReadOnlyError
 from stepsize.store.address import Address
 
-__all__ = ["guarded", "understood"]
-
 _LOCKED = "is locked by another program that writes to it; wait until it is done, or use another store"
 _READ_ONLY = "may not be written; give a store where you may write, or change its permissions"
 _CORRUPT = (
@@ -51,11 +49,11 @@ def guarded(address: Address) -> Iterator[None]:
     """Turn what the database raises within into a StoreError that names the store, without its password."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.Error) as error:
         if _was_interrupted(error):
             raise KeyboardInterrupt from None
         raise _translated(address, error) from error
-    except (sqlite3.Error, SQLAlchemyError) as error:
+    except SQLAlchemyError as error:
         raise StoreError(f"{address} failed: {_first_line(address, error)}") from error
     except StepsizeError:
         raise
@@ -86,8 +84,8 @@ def _was_interrupted(error: BaseException | None) -> bool:
     return False
 
 
-def _translated(address: Address, error: DBAPIError) -> StoreError:
-    cause = error.orig
+def _translated(address: Address, error: DBAPIError | sqlite3.Error) -> StoreError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the higher bits refine it
         found = _SQLITE.get(code)

@@ -23,12 +23,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["FileLock", "Lock", "ServerLock", "file_lock_held", "server_lock_held"]
-
-
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_PATIENCE = 2.0
-"""So many seconds a server may take to notice that a writer was killed."""
+_PATIENCE = 2.0  # seconds in which a server notices that a writer was killed
 
 
 class Lock(Protocol):
@@ -41,16 +37,10 @@ class Lock(Protocol):
 class FileLock:
     """The lock of one study of an SQLite store: a file beside it, locked by the operating system.
 
-    A process that ends in any way loses its locks at once, so nothing has to be waited for or cleaned up; a file
-    that a killed process left is taken over. POSIX record locks are what a fork does not inherit: workers that
-    outlive a killed writer hold nothing. They belong to the process, so a second writer within it is told by a set.
-
-    Args:
-        address: The store.
-        study: The name of the study.
-
-    Raises:
-        StoreLockedError: If somebody else holds it; the message says who.
+    A process that ends in any way loses its locks immediately, and a file that a killed process left is taken over.
+    A forked process does not inherit POSIX record locks, as it would those of ``flock`` (and of the filelock package):
+    workers that outlive a killed writer hold nothing. They belong to the process, so a set refuses a second writer
+    within it. Making it raises StoreLockedError with the holder if another writer has it.
     """
 
     _held: set[str] = set()  # noqa: RUF012  the one set of this process
@@ -123,18 +113,7 @@ class FileLock:
 
 
 class ServerLock:
-    """The lock of one study of a PostgreSQL store: an advisory lock of the writer's own connection.
-
-    The server gives it back when the connection ends, so a writer that was killed does not block.
-
-    Args:
-        connection: The writer's; the lock lives as long.
-        address: The store.
-        study: The name of the study.
-
-    Raises:
-        StoreLockedError: If somebody else holds it; the message says who.
-    """
+    """The lock of one study of a PostgreSQL store: an advisory lock that ends with the writer's connection."""
 
     def __init__(self, connection: Connection, address: Address, study: str) -> None:
         self._connection = connection

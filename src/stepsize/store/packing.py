@@ -1,116 +1,91 @@
-"""Curves as compact bytes, and floats that JSON has no word for."""
+"""Named arrays as compact bytes, and long curves thinned."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
+import zlib
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from stepsize.errors import InputError
-from stepsize.store.records import Curve
+from stepsize.store.records import Arrays
 
-__all__ = ["MOST_POINTS", "Packed", "json_metrics", "metrics_of", "pack", "unpack"]
-
-MOST_POINTS = 2_000
-"""A curve keeps at most so many points: more than any chart shows, and 8 kB of losses."""
-
-Packed = dict[str, object]
-_INTEGERS = "<u4", "<u8"
+MOST_POINTS = 2_000  # of a curve: more than any chart shows, and 8 kB of losses
+_LEVEL = 1  # of zlib: the fastest, which leaves two thirds of typical signals
+_MOST_BYTES = 1 << 28  # unpacked: a hundred times what one write of signals takes
+_HEAD = 4  # bytes that hold the length of the head
+_FEW = 16  # numbers that are not worth a search for a smaller type
+_SHORT = 256  # bytes that are not worth a compression
 
 
-def pack(values: ArrayLike, steps: ArrayLike | None = None) -> Packed:
-    """Return the columns of a curve: little-endian bytes, thinned to :data:`MOST_POINTS`.
-
-    Points that are kept are exact: first and last, and between them evenly spaced ones. Values that float32 holds
-    exactly, as losses from torch do, take four bytes, all others eight.
-
-    Args:
-        values: The points, shape ``(n, …)``.
-        steps: The update of each point, whole and >= 0, shape ``(n,)``; default 0, 1, 2, …
-
-    Returns:
-        ``length``, ``shape``, ``steps``, ``dtype`` and ``values`` by name; ``steps`` is None where the default holds.
-
-    Raises:
-        InputError: If there is not one step a point, or a step is no whole number >= 0.
-
-    Example:
-        >>> packed = pack([0.5, 0.25, 0.125])
-        >>> packed["dtype"], packed["shape"], len(packed["values"])
-        ('<f4', '3', 12)
-        >>> unpack(packed).values
-        array([0.5  , 0.25 , 0.125])
-    """
-    points = np.asarray(values, dtype=np.float64)
-    if points.ndim == 0:
-        raise InputError("values", values, "must be an array of points")
-    at = None if steps is None else _whole(steps, len(points))
-    length = len(points)
+def thinned(values: NDArray[np.float64], steps: NDArray[np.int64]) -> Arrays:
+    """Return a curve as arrays, cut to evenly spaced points with the first and last; consecutive steps are left out."""
+    length = len(values)
     if length > MOST_POINTS:
         kept = np.linspace(0, length - 1, MOST_POINTS).round().astype(np.int64)
-        points, at = points[kept], kept if at is None else at[kept]
-    with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite and is seen below
-        small = points.astype("<f4")
-    exact = bool(np.array_equal(small.astype(np.float64), points, equal_nan=True))
-    return {
-        "length": length,
-        "shape": ",".join(map(str, points.shape)),
-        "steps": None if at is None else _packed_steps(at),
-        "dtype": "<f4" if exact else "<f8",
-        "values": (small if exact else points.astype("<f8")).tobytes(),
-    }
+        values, steps = values[kept], steps[kept]
+    if not length or int(steps[-1]) + 1 == len(steps):
+        return {"losses": [values]}
+    return {"losses": [values], "steps": [steps]}
 
 
-def unpack(columns: Mapping[str, object]) -> Curve:
-    """Return the curve that :func:`pack` made the columns of.
+def pack_arrays(arrays: Arrays) -> bytes:
+    """Return one-dimensional arrays as bytes: a JSON head with names, types and lengths, then the numbers.
 
-    Raises:
-        ValueError: If the bytes do not fit the shape.
-    """
-    shape = tuple(int(size) for size in str(columns["shape"]).split(","))
-    values = np.frombuffer(_bytes(columns["values"]), str(columns["dtype"])).astype(np.float64).reshape(shape)
-    return Curve(_unpacked_steps(columns["steps"], shape[0]), values, int(str(columns["length"])))
-
-
-def json_metrics(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    """Return metrics as JSON holds them: what is not finite becomes its name.
+    Values come back exactly: numbers that fit into four bytes without loss take four, all others eight.
 
     Example:
-        >>> json_metrics({"accuracy": 0.5, "perplexity": float("inf")})
-        {'accuracy': 0.5, 'perplexity': 'inf'}
+        >>> packed = pack_arrays({"loss": [np.array([0, 7]), np.array([0.5, np.nan])]})
+        >>> unpack_arrays(packed)
+        {'loss': (array([0, 7]), array([0.5, nan]))}
     """
-    return {name: value if math.isfinite(value) else repr(float(value)) for name, value in metrics.items()}
+    head: list[tuple[str, list[tuple[str, int]]]] = []
+    parts: list[bytes] = []
+    for name, several in arrays.items():
+        small = [_small(one) for one in several]
+        head.append((name, [(one.dtype.str, len(one)) for one in small]))
+        parts += [one.tobytes() for one in small]
+    written = json.dumps(head, separators=(",", ":")).encode()
+    whole = b"".join([len(written).to_bytes(_HEAD, "little"), written, *parts])
+    return b"\0" + whole if len(whole) < _SHORT else zlib.compress(whole, _LEVEL)  # which begins with another byte
 
 
-def metrics_of(stored: Mapping[str, float | str]) -> dict[str, float]:
-    """Return the metrics that :func:`json_metrics` wrote."""
-    return {name: float(value) for name, value in stored.items()}
+def unpack_arrays(packed: bytes) -> dict[str, tuple[NDArray[np.int64] | NDArray[np.float64], ...]]:
+    """Return the arrays that :func:`pack_arrays` packed, as int64 and float64; raises ValueError for other bytes."""
+    if not isinstance(packed, bytes | memoryview):  # a cell that was edited; bytes(2**62) would allocate as many
+        raise TypeError(f"packed arrays must be bytes, not {type(packed).__name__}")
+    whole = bytes(packed[1:]) if bytes(packed[:1]) == b"\0" else _decompressed(packed)
+    at = _HEAD + int.from_bytes(whole[:_HEAD], "little")
+    found: dict[str, tuple[NDArray[np.int64] | NDArray[np.float64], ...]] = {}
+    for name, several in json.loads(whole[_HEAD:at]):
+        arrays: list[NDArray[np.int64] | NDArray[np.float64]] = []
+        for code, length in several:
+            kind = np.dtype(code)
+            one = np.frombuffer(whole, kind, length, at)
+            at += length * kind.itemsize
+            arrays.append(one.astype(np.float64) if kind.kind == "f" else one.astype(np.int64))
+        found[name] = tuple(arrays)
+    return found
 
 
-def _whole(steps: ArrayLike, count: int) -> NDArray[np.int64]:
-    given = np.asarray(steps)
-    if given.shape != (count,):
-        raise InputError("steps", given.shape, f"must hold one step for each of the {count} points")
-    whole = given.astype(np.int64)
-    if (whole != given).any() or (whole < 0).any():
-        raise InputError("steps", steps, "must be whole numbers >= 0")
+def _decompressed(packed: bytes) -> bytes:
+    unpacking = zlib.decompressobj()
+    try:
+        whole = unpacking.decompress(packed, _MOST_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not unpacking.eof:
+        raise ValueError("packed arrays are cut off, or unpack to more than signals ever take")
     return whole
 
 
-def _packed_steps(steps: NDArray[np.int64]) -> bytes:
-    wide = len(steps) > 0 and int(steps.max()) >= 2**32
-    return steps.astype(_INTEGERS[wide]).tobytes()
-
-
-def _unpacked_steps(stored: object, count: int) -> NDArray[np.int64]:
-    if stored is None:
-        return np.arange(count, dtype=np.int64)
-    packed = _bytes(stored)
-    return np.frombuffer(packed, _INTEGERS[len(packed) > 4 * count]).astype(np.int64)
-
-
-def _bytes(stored: object) -> bytes:
-    assert isinstance(stored, bytes | memoryview)
-    return bytes(stored)
+def _small(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if len(array) < _FEW:
+        return array.astype("<f8" if array.dtype.kind == "f" else "<i8")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):  # a value that float32 cannot hold differs below
+            small = array.astype("<f4")
+        exact = np.array_equal(small.astype(np.float64), array, equal_nan=True)
+        return small if exact else array.astype("<f8")
+    fits = int(array.min()) >= 0 and int(array.max()) < 2**32
+    return array.astype("<u4" if fits else "<i8")

@@ -1,4 +1,4 @@
-"""What the store keeps beside runs and trials, as plain data: it knows nothing of tasks, samplers or torch."""
+"""What the store holds besides runs and trials, as plain data: it knows nothing of tasks, samplers or torch."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Arrays",
-    "Curve",
-    "FindingRecord",
-    "SignalsRecord",
-    "StudyRecord",
-    "Tally",
-    "WatchRecord",
-]
-
 Arrays: TypeAlias = Mapping[str, Sequence[NDArray[Any]]]
-"""By name, one-dimensional arrays of whole numbers or floats."""
+"""One-dimensional arrays of integers or floats, by name."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +20,9 @@ class StudyRecord:
     Attributes:
         name: Unique in its store.
         kind: What made it, such as ``"sweep"``.
-        created: When it was begun, in UTC.
-        spec: What it was asked for, as plain values; a study is only reopened with an equal one.
-        status: ``"running"`` until its maker says otherwise; it stays so when the maker was killed.
+        created: When it began, in UTC.
+        spec: What was asked for, as plain values; a study is only reopened with equal ones.
+        status: ``"running"`` until its maker says otherwise, also after the maker was killed.
     """
 
     name: str
@@ -45,37 +34,22 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many trials and runs a study has, and what its runs cost, in full runs."""
+    """Number of trials and runs of a study, and the cost of its runs in full runs."""
 
     trials: int = 0
     runs: int = 0
     cost: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A curve as it was kept.
-
-    Attributes:
-        steps: The update of each point, int64, shape ``(points,)``.
-        values: The points, float64, shape ``(points, …)``.
-        length: How many points there were before it was thinned.
-    """
-
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
-    length: int
-
-
 @dataclass(frozen=True)
 class FindingRecord:
-    """A diagnosis, of a run or of the study.
+    """A diagnosis of a run or of the whole study.
 
     Attributes:
-        code: Stable.
+        code: Stable name of the finding.
         severity: How bad it is.
         evidence: The numbers, as plain values.
-        run: The run that it is on; None where it is on the study.
+        run: Id of the run; None for the whole study.
         told: What else it says, as plain values.
     """
 
@@ -88,13 +62,13 @@ class FindingRecord:
 
 @dataclass(frozen=True)
 class WatchRecord:
-    """How far a watched training is.
+    """State of a watched run.
 
     Attributes:
-        steps: How many were made.
+        steps: Number of steps made.
         updated: When this was written, in UTC.
-        verdict: On its rate, as plain values; empty before there is one.
-        acts: What was done about it, as plain values.
+        verdict: Verdict on its rate, as plain values; empty before there is one.
+        acts: Actions taken, as plain values.
     """
 
     steps: int
@@ -105,12 +79,12 @@ class WatchRecord:
 
 @dataclass(frozen=True, eq=False)
 class SignalsRecord:
-    """A part of the signals of a watched training.
+    """A part of the signals of a watched run.
 
     Attributes:
-        position: Rising in the order of writing.
-        kind: What the arrays are, in a word of their maker.
-        arrays: By name.
+        position: Rises in the order of writing.
+        kind: What the arrays are, in one word chosen by their maker.
+        arrays: Arrays by name.
     """
 
     position: int

@@ -1,4 +1,4 @@
-"""The store: opened by path or URL, read by anyone, written by one writer a study."""
+"""The store: opened by path or URL, read by anyone, written by one writer per study."""
 
 from __future__ import annotations
 
@@ -8,32 +8,46 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, distinct, func, select
+from sqlalchemy import Connection, Engine, distinct, func, insert, inspect, select, text
 
-from stepsize.errors import DataUnavailableError, InputError, StoreCorruptError, StoreReadOnlyError, UnknownStudyError
-from stepsize.store import schema
+from stepsize.errors import (
+    DataUnavailableError,
+    InputError,
+    StoreCorruptError,
+    StoreReadOnlyError,
+    StoreVersionError,
+    UnknownStudyError,
+)
 from stepsize.store.address import Address, as_address, engine_for
 from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
-from stepsize.store.packing import unpack
-from stepsize.store.parcels import unpack_arrays
-from stepsize.store.records import Curve, FindingRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
-from stepsize.store.rows import evaluation_of, finding_of, run_of, study_of, trials_of, watch_of
-from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, SIGNALS, STUDIES, WATCHES
-from stepsize.store.writer import LOSSES, Writer
-from stepsize.training.runs import Evaluation, Run, Trial
+from stepsize.store.records import FindingRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
+from stepsize.store.tables import (
+    FINDINGS,
+    RUNS,
+    SIGNALS,
+    STUDIES,
+    TABLES,
+    VERSION,
+    VERSIONS,
+    WATCHES,
+    record_of,
+    run_of,
+)
+from stepsize.store.writer import Writer, stored_trials
+from stepsize.training.runs import Run, Trial
 
-__all__ = ["Store"]
+_KEY = 0x73746570  # of the advisory lock under which one at a time makes the tables
 
 
 class Store:
-    """Studies with their trials, runs, curves and findings, in SQLite or PostgreSQL.
+    """Studies with their trials, runs and findings, in SQLite or PostgreSQL.
 
-    Anyone may read at any time; each study has one writer at a time, from :meth:`begin`. Made by :meth:`open`;
+    Anyone can read at any time; each study has one writer at a time, from :meth:`begin`. Made by :meth:`open`;
     a context manager.
 
     Attributes:
-        address: Where it is; shown without its password.
+        address: Its path or URL, shown without the password.
 
     Example:
         >>> import tempfile
@@ -41,7 +55,7 @@ class Store:
         >>> from stepsize.training import Setting
         >>> with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "stepsize.db") as store:
         ...     with store.begin("digits", "sweep", {"lr": [1e-3, 1.0]}) as writer:
-        ...         run = writer.add_run(Run(Setting(0.1, seed=0, steps=2), np.array([2.0, 0.5]), value=0.25))
+        ...         writer.add_run(Run(Setting(0.1, seed=0, steps=2), np.array([2.0, 0.5]), value=0.25))
         ...         writer.finish("done")
         ...     [run] = store.runs("digits")
         ...     run.lr, run.value, run.losses
@@ -54,22 +68,21 @@ class Store:
 
     @classmethod
     def open(cls, where: str | Path = "stepsize.db", *, create: bool = True, wait: float = 30.0) -> Self:
-        """Open a store; an older one is brought to the version of this stepsize.
+        """Open a store.
 
         Args:
-            where: A path of an SQLite file, on a local disk; or a URL such as ``postgresql://user@host/database``.
-            create: Whether an SQLite file that is not there is made.
-            wait: How long to wait for others who write, in seconds.
+            where: Path of an SQLite file on a local disk, or a URL such as ``postgresql://user@host/database``.
+            create: Whether to create an SQLite file that does not exist.
+            wait: Seconds to wait for other writers.
 
         Returns:
-            The store. A file that may not be written is opened for reading.
+            The store. A file that cannot be written is opened for reading.
 
         Raises:
-            InputError: If ``where`` is no such path or URL, or ``wait`` is negative.
-            DataUnavailableError: If the file is not there and is not to be made, or its folder is not there.
+            InputError: If ``where`` is neither a path nor such a URL, or ``wait`` is negative.
+            DataUnavailableError: If the file does not exist and is not to be created, or its folder does not exist.
             MissingExtraError: If it is PostgreSQL and psycopg is not installed.
-            StoreError: If it cannot be reached, is locked, damaged, from a newer stepsize, or would have to be
-                written and may not.
+            StoreError: If it is unreachable, locked, damaged, or written by another version of stepsize.
         """
         if not 0 <= wait < 1e6:
             raise InputError("wait", wait, "must be a number of seconds >= 0")
@@ -77,10 +90,10 @@ class Store:
         _check_file(address, create)
         store = cls(address, engine_for(address, wait=wait, read_only=address.read_only))
         with store._reading() as connection:
-            ready = schema.check(connection, address, schema.MIGRATIONS)
+            ready = _has_tables(connection, address)
         if not ready:
             with store._writing() as connection:
-                schema.bring_up(connection, address, schema.MIGRATIONS)
+                _make_tables(connection, address)
         return store
 
     @property
@@ -92,24 +105,24 @@ class Store:
         return f"Store({self.where!r})"
 
     def study(self, name: str) -> StudyRecord | None:
-        """Return the study of that name; None where there is none."""
+        """Return the study of that name; None if there is none."""
         with self._reading() as connection:
             row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).first()
-            return None if row is None else study_of(row)
+            return None if row is None else record_of(StudyRecord, row)
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return all studies, the oldest first."""
         with self._reading() as connection:
             rows = connection.execute(select(STUDIES).order_by(STUDIES.c.id)).all()
-            return tuple(map(study_of, rows))
+            return tuple(record_of(StudyRecord, row) for row in rows)
 
     def trials(self, name: str) -> tuple[Trial, ...]:
         """Return the trials of a study by number, also those without a run; raises UnknownStudyError."""
         with self._reading() as connection:
-            return tuple(trials_of(connection, self._id(connection, name)).values())
+            return tuple(stored_trials(connection, self._id(connection, name)).values())
 
     def tallies(self) -> dict[str, Tally]:
-        """Return how many trials and runs each study with runs has, and their cost, by name."""
+        """Return the number of trials and runs of each study with runs, and their cost, by name."""
         counts = func.count(distinct(RUNS.c.trial)), func.count(), func.sum(RUNS.c.cost)
         query = select(RUNS.c.study, *counts).group_by(RUNS.c.study)  # along its index
         with self._reading() as connection:
@@ -117,59 +130,40 @@ class Store:
             return {names[study]: Tally(*rest) for study, *rest in connection.execute(query)}
 
     def runs(self, name: str) -> tuple[Run, ...]:
-        """Return the runs of a study in the order in which they were told; raises UnknownStudyError."""
+        """Return the runs of a study in the order in which they were added; raises UnknownStudyError."""
         with self._reading() as connection:
-            study = self._id(connection, name)
-            trials = trials_of(connection, study)
-            rows = connection.execute(select(RUNS).where(RUNS.c.study == study).order_by(RUNS.c.position)).all()
-            curves = self._curves(connection, study)
-            evaluations = _evaluations(connection, study)
-            return tuple(run_of(row, trials, curves.get(row.id), evaluations.get(row.id, ())) for row in rows)
-
-    def _curves(self, connection: Connection, study: int) -> dict[int, Curve]:
-        query = select(CURVES).join(RUNS, RUNS.c.id == CURVES.c.run)
-        query = query.where(RUNS.c.study == study, CURVES.c.kind == LOSSES)
-        found: dict[int, Curve] = {}
-        for row in connection.execute(query):
-            try:
-                found[row.run] = unpack({str(name): value for name, value in row._mapping.items()})
-            except (AssertionError, LookupError, TypeError, ValueError) as error:
-                raise StoreCorruptError(f"{self.where}: the {LOSSES} curve of run {row.run} is damaged") from error
-        return found
+            query = select(RUNS).where(RUNS.c.study == self._id(connection, name)).order_by(RUNS.c.id)
+            return tuple(map(run_of, connection.execute(query)))
 
     def findings(self, name: str) -> tuple[FindingRecord, ...]:
-        """Return the findings of a study in the order of their adding; raises UnknownStudyError."""
+        """Return the findings of a study in the order in which they were added; raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
-            rows = connection.execute(query).all()
-            return tuple(map(finding_of, rows))
+            return tuple(record_of(FindingRecord, row) for row in connection.execute(query))
 
     def watched(self, name: str) -> WatchRecord | None:
-        """Return how far a watched training is; None where nothing was written yet. Raises UnknownStudyError."""
+        """Return the state of a watched run; None before the first write. Raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(WATCHES).where(WATCHES.c.study == self._id(connection, name))
             row = connection.execute(query).first()
-            return None if row is None else watch_of(row)
+            return None if row is None else record_of(WatchRecord, row)
 
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
-        """Return the signals of a watched training in the order of writing; raises UnknownStudyError.
+        """Return the signals of a watched run in the order of writing; raises UnknownStudyError.
 
         Args:
-            name: Of the study.
+            name: Name of the study.
             after: Only those at later positions.
         """
         with self._reading() as connection:
             wanted = SIGNALS.c.study == self._id(connection, name), SIGNALS.c.position > after
             rows = connection.execute(select(SIGNALS).where(*wanted).order_by(SIGNALS.c.position)).all()
-        try:
-            return tuple(SignalsRecord(row.position, row.kind, unpack_arrays(row.payload)) for row in rows)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise StoreCorruptError(f"{self.where}: the signals of study '{name}' are damaged") from error
+            return tuple(record_of(SignalsRecord, row) for row in rows)
 
     def being_written(self, name: str) -> bool:
         """Return whether a writer of the study is at work, here or in another process.
 
-        A writer that was killed is none, from the same moment on; a server may take a while to notice.
+        A writer that was killed no longer counts; a server may take a while to notice.
         """
         if self.address.path is not None:
             return file_lock_held(self.address, name)
@@ -177,10 +171,10 @@ class Store:
             return server_lock_held(connection, name)
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
-        """Begin a study or reopen it, and be its one writer until the writer is closed or the process ends.
+        """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.
 
         Args:
-            name: Of the study, printable, at most 200 characters.
+            name: Name of the study, printable, at most 200 characters.
             kind: What makes it, such as ``"sweep"``.
             spec: What it is asked for, as plain values for JSON.
 
@@ -188,16 +182,16 @@ class Store:
             The writer; a context manager.
 
         Raises:
-            InputError: If a value breaks these rules, or the study is there with another kind or specification.
-            StoreLockedError: If somebody else writes it.
-            StoreReadOnlyError: If the store may not be written.
+            InputError: If a value breaks these rules, or the study exists with another kind or specification.
+            StoreLockedError: If another writer has the study.
+            StoreReadOnlyError: If the store cannot be written.
         """
         if self.address.read_only:
             raise StoreReadOnlyError(f"{self.where} may not be written; give a store where you may write")
         return Writer.begin(self.address, self._engine, name, kind, spec)
 
     def close(self) -> None:
-        """Give back what is open; writers close on their own."""
+        """Close the connections; writers close on their own."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -227,22 +221,13 @@ class Store:
         return int(found)
 
 
-def _evaluations(connection: Connection, study: int) -> dict[int, list[Evaluation]]:
-    """Return the evaluations of the runs of a study by the id of the run, in their order."""
-    query = select(EVALUATIONS).join(RUNS, RUNS.c.id == EVALUATIONS.c.run).where(RUNS.c.study == study)
-    found: dict[int, list[Evaluation]] = {}
-    for row in connection.execute(query.order_by(EVALUATIONS.c.run, EVALUATIONS.c.position)):
-        found.setdefault(row.run, []).append(evaluation_of(row))
-    return found
-
-
 def _check_file(address: Address, create: bool) -> None:
     path = address.path
     if path is None:
         return
-    if path.exists():  # asked first: a file may appear between two looks, but it does not go away
+    if path.exists():  # checked first: a file may appear between two checks, but it does not disappear
         if not path.is_file():
-            raise InputError("where", str(path), "must be a file of SQLite, or not there yet")
+            raise InputError("where", str(path), "must be an SQLite file, or a path where none exists yet")
         return
     if not path.parent.is_dir():
         raise DataUnavailableError(
@@ -252,3 +237,34 @@ def _check_file(address: Address, create: bool) -> None:
         raise DataUnavailableError(f"no store at {path}; give the path of one, or begin a study there")
     if address.read_only:
         raise StoreReadOnlyError(f"{path} cannot be made: its folder may not be written; give one where you may write")
+
+
+def _has_tables(connection: Connection, address: Address) -> bool:
+    """Return whether the tables exist; raises StoreError if they are of another version, or cannot be made."""
+    if not inspect(connection).has_table(VERSIONS.name):
+        if address.read_only:
+            raise StoreReadOnlyError(f"{address} holds no studies, and may not be written; make it writable")
+        return False
+    versions = connection.scalars(select(VERSIONS.c.version)).all()
+    if len(versions) != 1 or not isinstance(versions[0], int) or versions[0] < 1:
+        raise StoreCorruptError(f"{address} does not say which version it has; was its table {VERSIONS.name} changed?")
+    if versions[0] > VERSION:
+        raise StoreVersionError(
+            f"{address} was written by a newer stepsize (tables of version {versions[0]}; this one knows {VERSION}); "
+            "upgrade stepsize, or give another store"
+        )
+    if versions[0] < VERSION:
+        raise StoreVersionError(
+            f"{address} was written by an older stepsize (tables of version {versions[0]}; this one knows {VERSION}); "
+            "read it with stepsize 0.1, or give another store"
+        )
+    return True
+
+
+def _make_tables(connection: Connection, address: Address) -> None:
+    """Make the tables within the transaction of ``connection``, unless another process just made them."""
+    if address.path is None:  # SQLite has taken its write lock already
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _KEY})
+    if not _has_tables(connection, address):
+        TABLES.create_all(connection)
+        connection.execute(insert(VERSIONS).values(version=VERSION))

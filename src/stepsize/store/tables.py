@@ -1,9 +1,18 @@
-"""The tables of the store, beside which optuna's may stand in the same database."""
+"""The tables of the store. Columns are made from the fields of the records, and rows are read back into them."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from types import SimpleNamespace, UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     Double,
@@ -16,117 +25,182 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = [
-    "CURVES",
-    "EVALUATIONS",
-    "FINDINGS",
-    "RUNS",
-    "SIGNALS",
-    "STUDIES",
-    "TABLES",
-    "TRIALS",
-    "VERSION",
-    "WATCHES",
-]
+from stepsize.errors import InputError
+from stepsize.store.packing import pack_arrays, thinned, unpack_arrays
+from stepsize.store.records import Arrays, FindingRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.training.runs import Run, Trial
+
+T = TypeVar("T")
+
+VERSION = 3
+_BESIDE = ("id", "trial", "share", "model", "steps")  # fields of a run that are keys, or in the blob of its losses
+_STRICT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_RECORDS = json.JSONEncoder(
+    default=vars, separators=(",", ":")
+)  # records within records; NaN and Infinity are read back
+_SQL = {int: BigInteger, float: Double, str: Text, Arrays: LargeBinary, NDArray[np.float64]: LargeBinary}
+
+
+_KNOWN: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """Return the types of the fields of a record; torch, which only a type names, is not imported for it."""
+    if kind not in _KNOWN:
+        known = get_type_hints(kind, localns={"nn": SimpleNamespace(Module=object)})
+        _KNOWN[kind] = {one.name: known[one.name] for one in fields(kind)}
+    return _KNOWN[kind]
+
+
+def _columns(kind: type, *without: str) -> list[Column[Any]]:
+    """Return a column for each field of a record: numbers and text as such, arrays packed, all else as JSON text."""
+    columns: list[Column[Any]] = []
+    for one in fields(kind):
+        if one.name not in without:
+            hint = _hints(kind)[one.name]
+            inner = get_args(hint)[0] if isinstance(hint, UnionType) else hint
+            unknown = isinstance(one.default, float) and math.isnan(one.default)  # NULL is NaN: SQLite has no other
+            sql = _SQL.get(inner, Text)
+            nullable = unknown or isinstance(hint, UnionType) or sql is LargeBinary
+            columns.append(Column(one.name, sql, nullable=nullable))
+    return sorted(columns, key=lambda column: isinstance(column.type, LargeBinary))  # what is long comes last
+
 
 TABLES = MetaData()
-
-VERSION = Table("stepsize_version", TABLES, Column("version", Integer, nullable=False))
-
+VERSIONS = Table("stepsize_version", TABLES, Column("version", Integer, nullable=False))
 STUDIES = Table(
     "stepsize_studies",
     TABLES,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("kind", Text, nullable=False),
-    Column("created", Text, nullable=False),  # ISO 8601 in UTC: SQLite knows no times with a zone
-    Column("spec", JSON, nullable=False),
-    Column("status", Text, nullable=False),
+    *_columns(StudyRecord),
+    UniqueConstraint("name"),
 )
-
-TRIALS = Table(
+TRIALS = Table(  # those that were begun before they had a run: a run holds its own trial
     "stepsize_trials",
     TABLES,
     Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("values", JSON, nullable=False),
-    sqlite_with_rowid=False,  # one tree instead of two: half the pages a commit writes
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    *_columns(Trial, "number"),
 )
-
 RUNS = Table(
     "stepsize_runs",
     TABLES,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),  # rises in the order of telling: what a resume replays
     Column("study", ForeignKey(STUDIES.c.id), nullable=False),
     Column("trial", Integer, nullable=False),
     Column("share", Double, nullable=False),
     Column("seed", BigInteger, nullable=False),
-    Column("position", Integer, nullable=False),  # in the order of telling: what a resume replays
-    Column("setting", JSON, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("value", Double),  # NULL is NaN: SQLite stores no other NaN
-    Column("train_loss", Double),
-    Column("val_loss", Double),
-    Column("diverged_at", Double),
-    Column("seconds", Double, nullable=False),
-    Column("passes", Double, nullable=False),
-    Column("cost", Double, nullable=False),
-    Column("initial", Text, nullable=False),
+    *_columns(Trial, "number"),
+    *_columns(Run, *_BESIDE),
     UniqueConstraint("study", "trial", "share", "seed"),
-    UniqueConstraint("study", "position"),
 )
-
-CURVES = Table(
-    "stepsize_curves",
-    TABLES,
-    Column("run", ForeignKey(RUNS.c.id), primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("length", Integer, nullable=False),  # before thinning
-    Column("shape", Text, nullable=False),
-    Column("steps", LargeBinary),  # NULL is 0, 1, 2, …
-    Column("dtype", Text, nullable=False),
-    Column("values", LargeBinary, nullable=False),
-)
-
-EVALUATIONS = Table(
-    "stepsize_evaluations",
-    TABLES,
-    Column("run", ForeignKey(RUNS.c.id), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("step", Integer, nullable=False),
-    Column("loss", Double),
-    Column("metrics", JSON, nullable=False),
-    sqlite_with_rowid=False,
-)
-
 FINDINGS = Table(
     "stepsize_findings",
     TABLES,
     Column("id", Integer, primary_key=True),
     Column("study", ForeignKey(STUDIES.c.id), nullable=False, index=True),
-    Column("run", ForeignKey(RUNS.c.id)),
-    Column("code", Text, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("evidence", JSON, nullable=False),
-    Column("told", JSON),  # NULL where nothing more was told, as in all findings of version 1
+    *_columns(FindingRecord),
 )
-
 WATCHES = Table(
     "stepsize_watches",
     TABLES,
     Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    Column("steps", BigInteger, nullable=False),
-    Column("updated", Text, nullable=False),
-    Column("verdict", JSON, nullable=False),
-    Column("acts", JSON, nullable=False),
+    *_columns(WatchRecord),
 )
-
-# Apart from WATCHES, whose row is written every second: the payloads are large and are not written again with it.
+# Apart from WATCHES, whose row is written every second: the arrays are large and are not written again with it.
 SIGNALS = Table(
     "stepsize_signals",
     TABLES,
     Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("kind", Text, nullable=False),  # what the arrays are is for their maker to know
-    Column("payload", LargeBinary, nullable=False),
+    *_columns(SignalsRecord, "position"),
 )
+
+
+def row_of(record: Any, *without: str) -> dict[str, Any]:
+    """Return the cells of a record by column; raises InputError if a value cannot be stored."""
+    hints = _hints(type(record))
+    return {name: _cell(name, hints[name], getattr(record, name)) for name in hints if name not in without}
+
+
+def record_of(kind: type[T], row: Any, **given: Any) -> T:
+    """Return the record that a row holds; ``given`` are fields without a column."""
+    cells = row._mapping
+    return kind(
+        **{name: _value(hint, cells[name]) for name, hint in _hints(kind).items() if name not in given}, **given
+    )
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """Return the cells of a trial, without its study."""
+    return {"trial": trial.number, **row_of(trial, "number")}
+
+
+def trial_of(row: Any) -> Trial:
+    """Return the trial that a row of trials or runs holds."""
+    return record_of(Trial, row, number=row.trial)
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """Return the cells of a run, without its id and study; long curves are thinned, the model is left out."""
+    curve = pack_arrays(thinned(run.losses, run.steps)) if len(run.losses) else None
+    key = {**trial_row(run.trial), "share": run.share, "seed": run.seed}
+    return {**key, **row_of(run, "losses", *_BESIDE), "losses": curve}
+
+
+def run_of(row: Any) -> Run:
+    """Return the run that a row holds."""
+    curve = {} if row.losses is None else unpack_arrays(row.losses)
+    losses = curve["losses"][0] if curve else np.empty(0)
+    steps = curve["steps"][0] if "steps" in curve else np.arange(len(losses))
+    given = {"id": row.id, "trial": trial_of(row), "share": row.share, "model": None}
+    return record_of(Run, row, losses=losses, steps=steps, **given)
+
+
+def as_json(argument: str, value: Any) -> str:
+    """Return a value as JSON text; raises InputError naming ``argument`` if it cannot be stored."""
+    encoder = _STRICT if isinstance(value, Mapping) else _RECORDS
+    try:
+        text = encoder.encode(value)
+    except (TypeError, ValueError) as error:
+        rule = f"must hold plain, finite values for JSON ({error})"
+        raise InputError(argument, value, rule, "Write others as text or leave them out") from error
+    if "\\u0000" in text:  # PostgreSQL takes no zero character
+        raise InputError(argument, value, "must not hold a zero character")
+    return text
+
+
+def _cell(name: str, hint: Any, value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    if hint == Arrays:
+        return pack_arrays(value)
+    return as_json(name, value)
+
+
+def _value(hint: Any, cell: Any) -> Any:
+    """Return the value of a field from its cell."""
+    inner = next(iter(get_args(hint))) if isinstance(hint, UnionType) else hint
+    if cell is None:
+        return math.nan if hint is float else None
+    if hint == Arrays:
+        return unpack_arrays(cell)
+    if inner in (int, float, str):
+        return cell if isinstance(hint, UnionType) else inner(cell)
+    if inner is datetime:
+        return datetime.fromisoformat(cell)
+    return _read(inner, json.loads(cell))
+
+
+def _read(hint: Any, value: Any) -> Any:
+    """Return records from the dictionaries that JSON made of them."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = _hints(hint)
+        return hint(**{name: _read(hints[name], part) for name, part in value.items()})
+    if isinstance(value, list):
+        return tuple(_read(get_args(hint)[0], part) for part in value)
+    return value

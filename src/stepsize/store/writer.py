@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, CursorResult, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from stepsize.errors import InputError, StoreError
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
 from stepsize.store.locks import FileLock, Lock, ServerLock
-from stepsize.store.packing import pack
-from stepsize.store.parcels import pack_arrays
-from stepsize.store.records import (
-    Arrays,
-    FindingRecord,
-    StudyRecord,
-    WatchRecord,
+from stepsize.store.records import Arrays, FindingRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.store.tables import (
+    FINDINGS,
+    RUNS,
+    SIGNALS,
+    STUDIES,
+    TRIALS,
+    WATCHES,
+    as_json,
+    record_of,
+    row_of,
+    run_row,
+    trial_of,
+    trial_row,
 )
-from stepsize.store.rows import (
-    evaluation_columns,
-    finding_columns,
-    plain,
-    run_columns,
-    study_of,
-    trials_of,
-    watch_columns,
-)
-from stepsize.store.specs import differences
-from stepsize.store.tables import CURVES, EVALUATIONS, FINDINGS, RUNS, SIGNALS, STUDIES, TRIALS, WATCHES
 from stepsize.training.runs import Run, Trial
-
-__all__ = ["LOSSES", "RUNNING", "Writer"]
-
-LOSSES = "train_loss"
-"""The kind of the curve that holds a run's training loss of each update."""
 
 RUNNING = "running"
 """The status of a study from its first run until its writer says otherwise."""
 
+_SHOWN = 5  # differences of two specifications
+_ABSENT = object()
+
 
 class Writer:
-    """Adds to one study; made by :meth:`Store.begin`, of which there is one a study at a time.
+    """Adds to one study; made by :meth:`Store.begin`. A study has one writer at a time.
 
     Every call is one transaction: when it returns, what was added survives the end of the process, however it ends;
     when it raises, nothing was added. For one thread. A context manager, which lets others write at its end.
@@ -55,18 +50,21 @@ class Writer:
         study: The study as it was when this writer began it.
     """
 
-    def __init__(self, address: Address, connection: Connection, lock: Lock, study: StudyRecord, id: int) -> None:  # noqa: A002
+    def __init__(self, address: Address, connection: Connection, lock: Lock, study: StudyRecord, key: int) -> None:
         self.study = study
         self._address = address
         self._connection = connection
         self._lock = lock
-        self._id = id
+        self._study = {"study": key}
         self._status = study.status
-        self._trials = {number: trial.values for number, trial in trials_of(connection, id).items()}
-        keys = select(RUNS.c.trial, RUNS.c.share, RUNS.c.seed).where(RUNS.c.study == id)
+        self._trials = stored_trials(connection, key)
+        keys = select(RUNS.c.trial, RUNS.c.share, RUNS.c.seed).where(RUNS.c.study == key)
         self._keys = {(trial, share, seed) for trial, share, seed in connection.execute(keys)}
-        last = connection.scalar(select(func.max(RUNS.c.position)).where(RUNS.c.study == id))
-        self._position = 0 if last is None else last + 1
+        names = [column.name for column in RUNS.c if column.name != "id"]
+        # Given to the driver as it is: otherwise most of the overhead of a short run would be this.
+        driver = connection.connection.driver_connection
+        self._raw = driver if isinstance(driver, sqlite3.Connection) else None
+        self._add_run = insert(RUNS).compile(dialect=connection.dialect, column_keys=names)
         self._closed = False
 
     @classmethod
@@ -75,15 +73,17 @@ class Writer:
         for argument, value in (("name", name), ("kind", kind)):
             if not (isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()):
                 raise InputError(argument, value, "must be printable text of 1 to 200 characters")
-        wanted = plain("spec", spec)
+        if not isinstance(spec, Mapping):
+            raise InputError("spec", spec, "must be a mapping of names to plain values")
+        wanted = json.loads(as_json("spec", dict(spec)))
         lock: Lock | None = None
         with guarded(address):
             connection = engine.connect().execution_options(writes=True)
             try:
                 with connection.begin():
                     lock = FileLock(address, name) if address.path else ServerLock(connection, address, name)
-                    id, study = _begun(connection, address, name, kind, wanted)  # noqa: A001
-                    return cls(address, connection, lock, study, id)
+                    study, key = _begun(connection, address, name, kind, wanted)
+                    return cls(address, connection, lock, study, key)
             except BaseException:
                 if isinstance(lock, FileLock):  # a server's lock ends with the connection
                     lock.release()
@@ -91,56 +91,47 @@ class Writer:
                 raise
 
     def add_trial(self, trial: Trial) -> None:
-        """Add a trial before it has runs; the same one again does nothing.
+        """Add a trial before it has runs; adding it again does nothing.
 
         Raises:
-            InputError: If there is a trial of that number with other values, or a value breaks a rule.
-            StoreError: If it cannot be written.
+            InputError: If there is a trial of that number with other values, or a value cannot be stored.
+            StoreError: If the store cannot be written.
         """
-        values = self._new_values(trial)
-        if values is None:
-            return
-        with self._transaction() as connection:
-            connection.execute(_ADD_TRIAL, {"study": self._id, "number": trial.number, "values": values})
-        self._trials[trial.number] = values
+        if self._is_new(trial):
+            row = {**self._study, **trial_row(trial)}
+            with self._transaction() as connection:
+                connection.execute(insert(TRIALS), row)
+            self._trials[trial.number] = trial
 
-    def add_run(self, run: Run) -> Run:
-        """Add a run with its losses and evaluations, and its trial where that is new, all or nothing.
+    def add_run(self, run: Run) -> None:
+        """Add a run, with its trial.
 
         Args:
-            run: What came out. Its losses are kept as the curve ``"train_loss"``, thinned to 2,000 points; its model
-                is not kept.
-
-        Returns:
-            The run with its id.
+            run: What came out. Its losses are thinned to 2,000 points; its model is not stored.
 
         Raises:
-            InputError: If a run of that trial, share and seed is there, or a value breaks a rule.
-            StoreError: If it cannot be written.
+            InputError: If the study has a run of that trial, share and seed, or a value cannot be stored.
+            StoreError: If the store cannot be written.
         """
-        values = self._new_values(run.trial)
+        self._is_new(run.trial)
         if run.key in self._keys:
             raise InputError("run", run.key, "must be new: its trial, share and seed are stored already")
-        curve = pack(run.losses, None if run.counted else run.steps) if len(run.losses) else None
-        row = run_columns(run, self._id, self._position)
-        with self._transaction() as connection:
-            if values is not None:
-                connection.execute(_ADD_TRIAL, {"study": self._id, "number": run.trial.number, "values": values})
-            number = _new_id(connection.execute(_ADD_RUN, row))
-            if curve is not None:
-                connection.execute(_ADD_CURVE, {"run": number, "kind": LOSSES, **curve})
-            if run.evaluations:
-                rows = [evaluation_columns(seen, number, at) for at, seen in enumerate(run.evaluations)]
-                connection.execute(_ADD_EVALUATION, rows)
-        if values is not None:
-            self._trials[run.trial.number] = values
+        row = {**self._study, **run_row(run)}
+        order = self._add_run.positiontup
+        values = row if order is None else tuple(row[name] for name in order)
+        if self._raw is not None and self._status == RUNNING:
+            self._check()
+            with guarded(self._address):  # one statement is one transaction, and a tenth of the time
+                self._raw.execute(str(self._add_run), values)
+        else:
+            with self._transaction() as connection:
+                connection.exec_driver_sql(str(self._add_run), values)
+        self._trials[run.trial.number] = run.trial
         self._keys.add(run.key)
-        self._position += 1
-        return dataclasses.replace(run, id=number)
 
     def add_finding(self, finding: FindingRecord) -> None:
         """Add a finding on the study or on one of its runs."""
-        row = finding_columns(finding, self._id)
+        row = {**self._study, **row_of(finding)}
         with self._transaction() as connection:
             connection.execute(insert(FINDINGS), row)
 
@@ -153,42 +144,43 @@ class Writer:
         instead: bool = False,
         status: str = RUNNING,
     ) -> None:
-        """Write down how far a watched training is, with its new signals and findings, all or nothing.
+        """Write the state of a watched run, with its new signals and findings, all or nothing.
 
         Args:
-            state: How far it is; it takes the place of what was written before.
-            signals: Their kind, a word by which their maker knows them again, and the arrays; None where none are new.
+            state: Replaces the state that was written before.
+            signals: Kind and arrays of the new signals; None if there are none.
             findings: The new ones.
-            instead: Whether these signals take the place of all that were written before, which bounds the store.
-            status: Of the study from here on.
+            instead: Whether these signals replace all that were written before, which bounds the size of the store.
+            status: Status of the study from here on.
 
         Raises:
-            InputError: If a value breaks a rule.
-            StoreError: If it cannot be written.
+            InputError: If a value cannot be stored.
+            StoreError: If the store cannot be written.
         """
-        head = watch_columns(state)
-        rows = [finding_columns(one, self._id) for one in findings]
-        payload = None if signals is None else pack_arrays(signals[1])
+        head = row_of(state)
+        rows = [{**self._study, **row_of(one)} for one in findings]
+        packed = None if signals is None else row_of(SignalsRecord(0, *signals), "position")
+        mine = SIGNALS.c.study == self._study["study"]
         with self._transaction(status) as connection:
-            told = connection.execute(update(WATCHES).where(WATCHES.c.study == self._id).values(head))
-            if not told.rowcount:
-                connection.execute(insert(WATCHES), {"study": self._id, **head})
+            changed = connection.execute(update(WATCHES).where(WATCHES.c.study == self._study["study"]).values(head))
+            if not changed.rowcount:
+                connection.execute(insert(WATCHES), {**self._study, **head})
             if rows:
                 connection.execute(insert(FINDINGS), rows)
-            if signals is not None:
-                last = connection.scalar(select(func.max(SIGNALS.c.position)).where(SIGNALS.c.study == self._id))
+            if packed is not None:
+                last = connection.scalar(select(func.max(SIGNALS.c.position)).where(mine))
                 if instead:
-                    connection.execute(delete(SIGNALS).where(SIGNALS.c.study == self._id))
-                row = {"study": self._id, "position": 0 if last is None else last + 1, "kind": signals[0]}
-                connection.execute(insert(SIGNALS), {**row, "payload": payload})
+                    connection.execute(delete(SIGNALS).where(mine))
+                position = 0 if last is None else last + 1
+                connection.execute(insert(SIGNALS), {**self._study, "position": position, **packed})
 
     def finish(self, status: str) -> None:
-        """Say how the study stands, such as ``"done"`` or ``"interrupted"``; adding to it makes it running again."""
+        """Set the status of the study, such as ``"done"``; adding to it sets it back to ``"running"``."""
         with self._transaction(status):
             pass
 
     def close(self) -> None:
-        """Let others write the study; doing so twice does no harm."""
+        """Let others write the study; may be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -206,56 +198,83 @@ class Writer:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _transaction(self, status: str = RUNNING) -> Iterator[Connection]:
-        # A lost connection would be made anew by itself, but without the lock.
+    def _check(self) -> None:
+        # A lost connection would be made anew automatically, but without the lock.
         if self._closed or self._connection.invalidated:
             why = "is closed" if self._closed else "lost its connection, and with it its lock"
             raise StoreError(f"the writer of study '{self.study.name}' of {self._address} {why}; begin it again")
+
+    @contextmanager
+    def _transaction(self, status: str = RUNNING) -> Iterator[Connection]:
+        self._check()
         with guarded(self._address), self._connection.begin():
             if status != self._status:
-                self._connection.execute(update(STUDIES).where(STUDIES.c.id == self._id).values(status=status))
+                key = self._study["study"]
+                self._connection.execute(update(STUDIES).where(STUDIES.c.id == key).values(status=status))
             yield self._connection
         self._status = status
 
-    def _new_values(self, trial: Trial) -> dict[str, Any] | None:
-        """Return the values of a trial that is new, None of one that is known; checks that they are the same."""
+    def _is_new(self, trial: Trial) -> bool:
+        """Return whether a trial is not stored; raises InputError if it is stored with other values."""
         known = self._trials.get(trial.number)
-        if known is not None and known == trial.values:
-            return None
-        values = plain("values", trial.values)
-        if known is None:
-            return values
-        if differs := differences(known, values):
-            raise InputError("trial", trial.number, f"is there with other values ({differs})")
-        return None
+        if known is not None and (differs := differences(known.values, trial.values)):
+            raise InputError("trial", trial.number, f"must have the values that are stored ({differs})")
+        return known is None
 
 
-_ADD_TRIAL = insert(TRIALS)
-_ADD_RUN = insert(RUNS)
-_ADD_CURVE = insert(CURVES)
-_ADD_EVALUATION = insert(EVALUATIONS)
+def stored_trials(connection: Connection, study: int) -> dict[int, Trial]:
+    """Return the trials of a study by number, also those without a run."""
+    found = {}
+    for table in (RUNS, TRIALS):
+        rows = connection.execute(select(table.c.trial, table.c["values"]).where(table.c.study == study))
+        found.update({row.trial: trial_of(row) for row in rows})
+    return {number: found[number] for number in sorted(found)}
 
 
 def _begun(
     connection: Connection, address: Address, name: str, kind: str, spec: dict[str, Any]
-) -> tuple[int, StudyRecord]:
-    """Return the study, made where it is new; raises InputError where it is there with another specification."""
+) -> tuple[StudyRecord, int]:
+    """Return the study, made if it is new; raises InputError if it exists with another specification."""
     row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).first()
     if row is not None:
-        differs = differences({"kind": row.kind, "spec": row.spec}, {"kind": kind, "spec": spec})
+        known = record_of(StudyRecord, row)
+        differs = differences({"kind": known.kind, "spec": known.spec}, {"kind": kind, "spec": spec})
         if differs:
             rule = f"is a study of {address} with another specification ({differs})"
             raise InputError("name", name, rule, "Give another name, or what the study was begun with")
-        return row.id, study_of(row)
+        return known, row.id
     study = StudyRecord(name, kind, datetime.now(UTC), spec, RUNNING)
-    made = connection.execute(
-        insert(STUDIES), {**dataclasses.asdict(study), "created": study.created.isoformat(timespec="microseconds")}
-    )
-    return _new_id(made), study
+    key = connection.execute(insert(STUDIES), row_of(study)).inserted_primary_key
+    assert key is not None  # one row was added
+    return study, int(key[0])
 
 
-def _new_id(made: CursorResult[Any]) -> int:
-    key = made.inserted_primary_key
-    assert key is not None  # each of these inserts adds one row
-    return int(key[0])
+def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return in words how two mappings of plain values differ; empty if they are equal.
+
+    Example:
+        >>> differences({"lr": [0.001, 1.0], "seeds": 3}, {"lr": [0.001, 0.5], "trials": 9})
+        'lr[1]: 1.0 there, 0.5 here; seeds: 3 there, absent here; trials: absent there, 9 here'
+    """
+    found = [f"{path}: {_shown(old)} there, {_shown(new)} here" for path, old, new in _unequal("", stored, given)]
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return "; ".join(found[:_SHOWN]) + more
+
+
+def _unequal(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in [*old, *(name for name in new if name not in old)]:
+            here = f"{path}.{name}" if path else str(name)
+            yield from _unequal(here, old.get(name, _ABSENT), new.get(name, _ABSENT))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for at, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from _unequal(f"{path}[{at}]", left, right)
+    elif isinstance(old, bool) != isinstance(new, bool) or old != new:
+        yield path, old, new
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

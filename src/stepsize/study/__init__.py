@@ -12,59 +12,59 @@ if TYPE_CHECKING:
     from stepsize.study.comparing import CLASSICS as CLASSICS
     from stepsize.study.comparing import CompareProgress as CompareProgress
     from stepsize.study.comparing import compare as compare
+    from stepsize.study.comparison import BatchSizeResult as BatchSizeResult
     from stepsize.study.comparison import Comparison as Comparison
     from stepsize.study.comparison import Contender as Contender
-    from stepsize.study.comparison import Round as Round
-    from stepsize.study.comparison import Standing as Standing
-    from stepsize.study.crew import WORKERS as WORKERS
+    from stepsize.study.comparison import ContenderResult as ContenderResult
     from stepsize.study.finding import FindProgress as FindProgress
     from stepsize.study.finding import find as find
     from stepsize.study.found import Found as Found
-    from stepsize.study.jobs import Job as Job
     from stepsize.study.result import SweepResult as SweepResult
     from stepsize.study.rungs import RUNGS as RUNGS
     from stepsize.study.rungs import Rungs as Rungs
-    from stepsize.study.samplers.catalog import SAMPLERS as SAMPLERS
+    from stepsize.study.samplers import SAMPLERS as SAMPLERS
     from stepsize.study.space import Space as Space
     from stepsize.study.space import as_space as as_space
+    from stepsize.study.strategy import Job as Job
     from stepsize.study.strategy import Strategy as Strategy
     from stepsize.study.study import StudyOutcome as StudyOutcome
     from stepsize.study.study import StudyProgress as StudyProgress
     from stepsize.study.study import run_study as run_study
     from stepsize.study.sweeping import sweep as sweep
+    from stepsize.study.workers import WORKERS as WORKERS
     from stepsize.study.workers import Local as Local
     from stepsize.study.workers import Workers as Workers
 
 _HOMES = {
     "CLASSICS": "comparing",
     "CompareProgress": "comparing",
+    "compare": "comparing",
+    "BatchSizeResult": "comparison",
     "Comparison": "comparison",
     "Contender": "comparison",
+    "ContenderResult": "comparison",
     "FindProgress": "finding",
+    "find": "finding",
     "Found": "found",
-    "Job": "jobs",
-    "Local": "workers",
+    "SweepResult": "result",
     "RUNGS": "rungs",
-    "Round": "comparison",
     "Rungs": "rungs",
-    "SAMPLERS": "samplers.catalog",
+    "SAMPLERS": "samplers",
     "Space": "space",
-    "Standing": "comparison",
+    "as_space": "space",
+    "Job": "strategy",
     "Strategy": "strategy",
     "StudyOutcome": "study",
     "StudyProgress": "study",
-    "SweepResult": "result",
-    "WORKERS": "crew",
-    "Workers": "workers",
-    "as_space": "space",
-    "compare": "comparing",
-    "find": "finding",
     "run_study": "study",
     "sweep": "sweeping",
+    "Local": "workers",
+    "WORKERS": "workers",
+    "Workers": "workers",
 }
 __all__ = [*sorted(_HOMES)]
 
-if not TYPE_CHECKING:  # so that a name that is not there is an error of types
+if not TYPE_CHECKING:  # so that a name that does not exist is an error of types
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

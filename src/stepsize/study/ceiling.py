@@ -1,4 +1,4 @@
-"""The learned ceiling: from which rate on trainings diverge, given what else is varied."""
+"""The learned ceiling: the rate above which runs diverge, given what else is varied."""
 
 from __future__ import annotations
 
@@ -15,35 +15,32 @@ from stepsize.curves.numerals import number_text
 from stepsize.study.space import Choice, Range, Space
 from stepsize.training.runs import Run, Value
 
-__all__ = ["Ceiling", "learn_ceiling"]
-
 Floats: TypeAlias = NDArray[np.float64]
 Group: TypeAlias = tuple[Value, ...]
 
-_PROBABLE = 0.75  # a rate that diverges more probably than this is not worth a training
-_NOISE = 0.01  # of runs that tell nothing: a bad seed, a lucky one
-_WIDTHS = np.array([0.05, 0.15, 0.5])  # decades over which survival turns into divergence
+_PROBABLE = 0.75  # a rate that diverges with a higher probability is not worth a run
+_NOISE = 0.01  # probability of an outcome that says nothing: a bad seed, a lucky one
+_WIDTHS = np.array([0.05, 0.15, 0.5])  # decades over which finishing turns into divergence
 _WIDTH_ODDS = np.array([0.65, 0.3, 0.05])  # mostly sharp
-_TILT = 1.5  # decades by which one whole dimension is thought to move the ceiling, before anything was seen
-_REACH = (0.5, 1.5)  # decades below and above all rates in which the ceiling may still lie
+_TILT = 1.5  # prior decades by which one whole dimension moves the ceiling
+_REACH = (0.5, 1.5)  # decades below and above all rates that may contain the ceiling
 _PLACES = 128  # candidates of the ceiling's place
 _TILTS = 64  # candidates of its tilt, in each of the two rounds
 _KEPT = 512  # members of the posterior that a ceiling is made of
-_LATEST = 256  # runs of a group that are looked at; more only cost time
+_LATEST = 256  # runs of a group that count; more only cost time
 
 
 @dataclass(frozen=True, eq=False)
 class Ceiling:
-    """From which rate on trainings diverge, as a posterior over lines in log lr.
+    """The rate above which runs diverge, as a posterior over lines in log lr.
 
-    A member of the posterior says that a training diverges with probability σ((log10 lr − c − w · z) / s), z the
-    coordinates of the other ranges, −1/2 at their low and 1/2 at their high end. What is chosen from a list has a
-    ceiling of its own for each value.
+    In a member of the posterior a run diverges with probability σ((log10 lr − c − w · z) / s), z the coordinates of the
+    other ranges, −1/2 at their low and 1/2 at their high end. Each choice from the lists has a ceiling of its own.
 
     Attributes:
-        space: Where it was learned.
-        members: By what was chosen from lists, an array of c, s, w…, shape ``(members, 2 + ranges)``.
-        counts: As ``members``, how many trainings diverged and how many there were.
+        space: Space in which it was learned.
+        members: By choice from the lists, an array of c, s, w…, shape ``(members, 2 + ranges)``.
+        counts: By choice, how many runs diverged and how many there were.
     """
 
     space: Space
@@ -52,14 +49,9 @@ class Ceiling:
     _known: dict[tuple[Group, tuple[float, ...]], float] = field(default_factory=dict, repr=False)
 
     def bound(self, values: Mapping[str, Value]) -> float | None:
-        """Return the highest rate worth proposing beside ``values``; None where nothing diverged that is like it.
+        """Return the rate above which a run with ``values`` diverges with a probability of more than 3/4.
 
-        Args:
-            values: What is chosen by name; ``"lr"`` itself does not matter.
-
-        Returns:
-            The rate, absolute, above which a training diverges with a probability of more than 3/4; it may lie
-            outside the space.
+        It may be outside the space; None if no such run diverged. The ``"lr"`` of ``values`` does not matter.
         """
         group = _group(self.space, values)
         if group not in self.members:
@@ -70,7 +62,7 @@ class Ceiling:
         return self._known[key]
 
     def describe(self) -> str:
-        """Return in one sentence what was learned; empty where nothing was.
+        """Return in one sentence what was learned; empty if nothing was.
 
         Example:
             >>> from stepsize.training.runs import Divergence, Setting, Trial
@@ -81,10 +73,10 @@ class Ceiling:
             >>> rates = [0.001, 0.01, 0.03, 0.1, 0.3, 1.0]
             >>> seen = [run(number, lr, lr > 0.1) for number, lr in enumerate(rates)]
             >>> learn_ceiling(seen, as_space(lr=(1e-4, 1.0))).describe()
-            'trainings diverge from lr 0.25 on (2 of 6 did)'
+            'runs diverge at lr 0.25 and above (2 of 6 did)'
         """
         parts = [self._part(group) for group in self.members]
-        return f"trainings diverge {'; '.join(parts)}" if parts else ""
+        return f"runs diverge {'; '.join(parts)}" if parts else ""
 
     def _part(self, group: Group) -> str:
         ranges, lists = _others(self.space)
@@ -98,23 +90,15 @@ class Ceiling:
             rates = f"{rates} to {number_text(high, 2)}"
             depends = f", depending on {' and '.join(one.name for one in ranges)}"
         chosen = ", ".join(f"{one.name} {value}" for one, value in zip(lists, group, strict=True) if not one.fixed)
-        return f"from {rates} on{depends}{f' with {chosen}' if chosen else ''} ({diverged} of {count} did)"
+        return f"at {rates} and above{depends}{f' with {chosen}' if chosen else ''} ({diverged} of {count} did)"
 
 
 def learn_ceiling(runs: Sequence[Run], space: Space) -> Ceiling:
-    """Return the ceiling that ``runs`` tell of.
+    """Return the ceiling that follows from ``runs``; a trial counts once per seed, by its longest rung.
 
-    The model is logistic in log10 lr and linear in the other ranges' coordinates; its place is settled by the mean
-    over everything that the runs leave possible, so that a wide gap between the highest rate that survived and
-    the lowest that diverged is mostly left open, one odd seed moves little, and where both happen the ceiling is
-    soft. It is found on a grid with draws from a fixed seed: the same runs give the same ceiling.
-
-    Args:
-        runs: Of trials of this space, of any rung and seed; a trial counts once a seed, by its longest rung.
-        space: What is varied.
-
-    Returns:
-        The ceiling; it bounds nothing where nothing diverged.
+    The model is logistic in log10 lr and linear in the coordinates of the other ranges. The mean over its posterior
+    leaves most of a wide gap between the highest rate that finished and the lowest that diverged open, and one odd
+    seed moves it little. It is found on a grid with draws from a fixed seed: the same runs give the same ceiling.
     """
     found: dict[Group, Floats] = {}
     counts: dict[Group, tuple[int, int]] = {}

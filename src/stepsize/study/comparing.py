@@ -1,29 +1,32 @@
-"""The comparison: every contender tuned by the same budget, then trained at its own rate on the same fresh seeds."""
+"""`compare`: every contender tuned with the same budget, then trained at its own rate on the same fresh seeds."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from stepsize.checks import check_number, check_whole
 from stepsize.errors import InputError
-from stepsize.optimizers import OPTIMIZERS, optimizer_entry
-from stepsize.study.comparison import Comparison, Contender, Round, Standing, judge_round, steps_to
-from stepsize.study.result import SweepResult
-from stepsize.study.study import StudyProgress, seeds_of
-from stepsize.study.summary import summarise
+from stepsize.optimizers import OPTIMIZERS
+from stepsize.study.comparison import (
+    BatchSizeResult,
+    Comparison,
+    Contender,
+    ContenderResult,
+    rank_contenders,
+    steps_to,
+)
+from stepsize.study.result import SweepResult, summarize
+from stepsize.study.study import StudyProgress, default_name, seeds_of
 from stepsize.study.sweeping import sweep
 from stepsize.training import Changes, StreamingExecutor, Task, varied
 from stepsize.training.runs import Run
-
-__all__ = ["CLASSICS", "CompareProgress", "CompareWatcher", "coarse_rates", "compare", "fine_rates"]
 
 CLASSICS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
 _FEWEST = 3  # trials: fewer rates have no inside
@@ -31,15 +34,15 @@ _FEWEST = 3  # trials: fewer rates have no inside
 
 @dataclass(frozen=True)
 class CompareProgress:
-    """Where a comparison is: told to whoever watches.
+    """Progress of a comparison.
 
     Attributes:
         contender: What is being trained.
         phase: ``"tuning"`` or ``"final"``.
-        done: Trainings with an run.
-        total: How many there will be.
-        best: The contender that reached the least value so far, with it; None at first.
-        sweep: Where its sweep is.
+        done: Number of runs that ended.
+        total: Number of all runs.
+        best: Name of the contender of least loss so far, and that loss; None at first.
+        sweep: Progress of its sweep.
     """
 
     contender: Contender
@@ -73,31 +76,30 @@ def compare(
     """Compare optimizers and schedules, each at its own tuned rate, found with an equal budget.
 
     Each contender is trained at ``trials`` rates on one seed: the first half of them a grid over its range, the rest
-    around the best of that grid, or beyond it where it lies at the edge. The best rate is then trained on ``seeds``
-    that tuning has not seen, the same for everyone, and the best contender is compared with each other one in pairs.
-    An optimizer that estimates the rate by itself takes part twice: tuned as all others, and at its default without
-    any tuning.
+    around the best of that grid, or beyond it at the end of the range. The best rate is then trained on ``seeds`` that
+    tuning has not used, the same for every contender, and the best contender is compared with each other one in
+    pairs. An optimizer that estimates its rate takes part twice: tuned as all others, and at its default without any
+    tuning.
 
     Args:
-        task: What to train; without ``val`` the training loss judges. Its own optimizer does not matter.
+        task: What to train; without ``val`` the training loss selects. Its own optimizer does not matter.
         optimizers: Names of :data:`~stepsize.optimizers.OPTIMIZERS`.
-        schedules: As text; each optimizer is tuned with each. None takes the task's own.
-        batch_sizes: Examples a batch; all is compared anew at each, with as many examples seen. None takes the task's.
+        schedules: Schedules as text; each optimizer is tuned with each. Default: the task's own.
+        batch_sizes: Examples per batch; all is compared anew at each, with as many examples seen. Default: the task's.
         ranges: Absolute rates to search, by optimizer; default that of its catalog entry.
-        trials: Trainings that find the rate of a contender, at least 3.
-        seeds: Those of the final trainings, or how many, counted from the one after the task's.
-        target: A training loss; how many updates each took to it is told. None takes the median of what the
-            contenders of a round end with.
+        trials: Number of runs that find the rate of a contender, at least 3.
+        seeds: Seeds of the final runs, or how many, counted from the one after the task's.
+        target: Training loss for ``steps_to_target``. Default: the median of the final ones.
         workers: A name of :data:`~stepsize.study.WORKERS`, or an executor.
-        store: Where each run is kept as it ends (see :func:`stepsize.sweep`): a comparison that was stopped goes on
-            from there when it is called again. None keeps nothing.
-        name: Of the comparison in the store; None makes one from the task and what is asked for.
+        store: Where each run is saved as it ends (see :func:`stepsize.sweep`): the same call then continues a
+            comparison that was stopped. None saves nothing.
+        name: Name of the comparison in the store. Defaults to the task and a digest of what is asked for.
         watcher: Called with a :class:`CompareProgress`.
         source: How workers in other processes get the task (see :func:`stepsize.sweep`).
         asked: Plain values that the store keeps with each sweep.
 
     Returns:
-        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.rounds``, in which each optimizer and
+        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.results``, in which each optimizer and
         schedule has the answer about its rate; ``.plot()``, ``.to_json()``.
 
     Raises:
@@ -109,11 +111,9 @@ def compare(
 
     Example:
         >>> from stepsize.tasks import build_task
-        >>> told = compare(build_task("cancer-mlp", steps=40), ["sgd", "adam"], trials=4, seeds=2)
-        >>> [standing.contender.name for standing in told.rounds[0].standings]  # doctest: +SKIP
-        ['adam', 'sgd']
-        >>> len(told.rounds[0].standings), told.seeds
-        (2, (1, 2))
+        >>> found = compare(build_task("cancer-mlp", steps=40), ["sgd", "adam"], trials=4, seeds=2)
+        >>> sorted(one.name for one in found.results[0].contenders), found.seeds
+        (['adam', 'sgd'], (1, 2))
 
     Reference:
         Sivaprasad et al., "Optimizer benchmarking needs to account for hyperparameter tuning", 2020, for equal budgets;
@@ -123,36 +123,39 @@ def compare(
     contenders = _contenders(optimizers, schedules)
     sizes = _sizes(batch_sizes)
     spans = _spans(ranges, optimizers)
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < _FEWEST:
-        raise InputError(
-            "trials", trials, f"must be a whole number of at least {_FEWEST}", "Fewer rates have no inside"
-        )
-    if target is not None and not math.isfinite(target):
-        raise InputError("target", target, "must be finite")
+    check_whole("trials", trials, _FEWEST, remedy="Fewer rates have no inside")
+    if target is not None:
+        check_number("target", target)
     final = seeds_of(task, seeds, first=task.seed + 1)
     for contender in contenders:
         _check(task, contender, sizes)
-    tuning = task.seed if task.seed not in final else max(final) + 1
-    spec = [task.name, optimizers, schedules, batch_sizes, spans, trials, final]
-    short = hashlib.sha256(json.dumps(spec, default=list, sort_keys=True).encode()).hexdigest()[:8]
-    runner = _Runner(
+    asked_for = {
+        "optimizers": list(optimizers),
+        "schedules": schedules,
+        "batch_sizes": batch_sizes,
+        "spans": spans,
+        "trials": trials,
+        "final": final,
+    }
+    comparing = _Comparing(
         task=task,
-        name=name or f"{task.name}-compare-{short}",
+        name=name or default_name(task, asked_for, "compare-"),
         spans=spans,
         trials=trials,
-        tuning=tuning,
+        tuning=task.seed if task.seed not in final else max(final) + 1,
         final=final,
         options={"workers": workers, "store": store, "source": source, "asked": asked},
         watcher=watcher,
         total=len(sizes) * sum(trials * one.tuned + len(final) for one in contenders),
     )
-    rounds = tuple(runner.round(size, contenders, target) for size in sizes)
-    assert runner.conditions is not None  # there is a contender, and it was trained
-    return Comparison(runner.name, runner.conditions, rounds, trials, final, time.perf_counter() - began)
+    results = tuple(comparing.at_size(size, contenders, target) for size in sizes)
+    assert comparing.last is not None  # there is a contender, and it was trained
+    conditions = comparing.last.conditions
+    return Comparison(comparing.name, conditions, results, trials, final, time.perf_counter() - began)
 
 
 def coarse_rates(span: tuple[float, float], trials: int) -> list[float]:
-    """Return the first half of the rates to try: evenly spaced in log, both ends of ``span`` included.
+    """Return the first half of the rates to try: evenly spaced in log, with both ends of ``span``.
 
     Example:
         >>> [round(lr, 6) for lr in coarse_rates((1e-4, 1.0), 9)]
@@ -162,12 +165,9 @@ def coarse_rates(span: tuple[float, float], trials: int) -> list[float]:
 
 
 def fine_rates(coarse: Sequence[float], best: float | None, count: int) -> list[float]:
-    """Return the other half: inside the two gaps beside the best, or one inside and the rest beyond an edge.
+    """Return the other half: inside the two gaps beside the best, or one inside and the rest beyond the end.
 
-    Args:
-        coarse: The rates tried, ascending.
-        best: The best of them; None where every one diverged, which asks for lower ones.
-        count: How many to return.
+    ``best`` is None if every rate diverged, which asks for lower ones.
 
     Example:
         >>> [round(lr, 4) for lr in fine_rates([0.001, 0.01, 0.1], 0.01, 4)]
@@ -180,22 +180,22 @@ def fine_rates(coarse: Sequence[float], best: float | None, count: int) -> list[
     ratio = coarse[1] / coarse[0]
     if best is None:
         powers = [-float(step) for step in range(1, count + 1)]
-        centre = coarse[0]
+        center = coarse[0]
     elif best in (coarse[0], coarse[-1]):
         outwards = 1 if best == coarse[-1] else -1
         powers = [outwards * step / 2 for step in (-1, *range(1, count))][:count]
-        centre = best
+        center = best
     else:
         half = (count + 1) // 2
         inside = [step / (half + 1) for step in range(1, half + 1)]
         powers = sorted([*inside, *(-step for step in inside)], key=abs)[:count]
-        centre = best
-    rates = [float(f"{centre * ratio**power:.6g}") for power in powers]
+        center = best
+    rates = [float(f"{center * ratio**power:.6g}") for power in powers]
     return rates if best is None else sorted(rates)
 
 
 @dataclass
-class _Runner:
+class _Comparing:
     """One comparison while it goes on."""
 
     task: Task
@@ -209,23 +209,18 @@ class _Runner:
     total: int
     done: int = 0
     best: tuple[str, float] | None = None
-    conditions: Any = None
-    untrained: float = math.nan
+    last: SweepResult | None = None
 
-    @property
-    def validated(self) -> bool:
-        """Whether validation data select; known once something was trained."""
-        return self.conditions is None or self.conditions.judge != "training loss"
-
-    def round(self, size: int | None, contenders: Sequence[Contender], target: float | None) -> Round:
+    def at_size(self, size: int | None, contenders: Sequence[Contender], target: float | None) -> BatchSizeResult:
         """Tune and train every contender at one batch size."""
-        found = [self._standing(contender, size) for contender in contenders]
+        found = [self._result(contender, size) for contender in contenders]
         ends = [one.train_loss for one in found if math.isfinite(one.train_loss)]
         level = target if target is not None else (float(np.median(ends)) if ends else math.nan)
-        timed = [_timed(one, level) for one in found]
-        return judge_round(timed, batch_size=size, target=level, untrained=self.untrained)
+        timed = [replace(one, steps_to_target={r.seed: steps_to(r, level) for r in one.final_runs}) for one in found]
+        untrained = math.nan if self.last is None else self.last.untrained
+        return rank_contenders(timed, batch_size=size, target=level, untrained=untrained)
 
-    def _standing(self, contender: Contender, size: int | None) -> Standing:
+    def _result(self, contender: Contender, size: int | None) -> ContenderResult:
         runs: list[Run] = []
         lr: float | None = OPTIMIZERS[contender.optimizer].default_lr
         if contender.tuned:
@@ -235,36 +230,32 @@ class _Runner:
             if fine:
                 runs += self._run(contender, size, "fine", fine, [self.tuning]).runs
             lr = _best(runs)
-        finals: tuple[Run, ...] = ()
-        if lr is not None:
-            finals = self._run(contender, size, "final", [lr], self.final).runs
-        if finals:
-            value = float(np.mean([run.value for run in finals]))
+        final = () if lr is None else self._run(contender, size, "final", [lr], self.final).runs
+        if final:
+            value = float(np.mean([run.value for run in final]))
             if math.isfinite(value) and (self.best is None or value < self.best[1]):
                 self.best = (contender.name, value)
-        untrained = self.untrained if math.isfinite(self.untrained) else None
-        return Standing(
-            contender=contender,
-            lr=lr,
-            tuning=summarise(runs, untrained=untrained, validated=self.validated) if runs else None,
-            tuning_cost=math.fsum(seen.cost for seen in runs),
-            finals=finals,
-            tuned_by=tuple(runs),
-            steps_to_target={},
-        )
+        tuning = None
+        if runs:
+            assert self.last is not None  # it gave these runs
+            validated = self.last.conditions.objective != "training loss"
+            tuning = summarize(runs, untrained=self.last.untrained, validated=validated)
+        return ContenderResult(contender, lr, tuning, tuple(runs), final, {})
 
     def _run(
         self, contender: Contender, size: int | None, phase: str, lrs: list[float], seeds: Sequence[int]
     ) -> SweepResult:
         before = self.done
 
-        def told(progress: StudyProgress) -> None:
+        def watch(progress: StudyProgress) -> None:
             self.done = before + progress.done
             if self.watcher is not None:
                 kind = "final" if phase == "final" else "tuning"
                 self.watcher(CompareProgress(contender, kind, self.done, self.total, self.best, progress))
 
-        result = sweep(
+        given = {"optimizer": contender.optimizer, "schedule": contender.schedule, "batch_size": size}
+        fixed: dict[str, Any] = {name: [value] for name, value in given.items() if value is not None}
+        self.last = sweep(
             self.task,
             lr=sorted(lrs),
             sampler="grid",
@@ -272,18 +263,12 @@ class _Runner:
             seeds=list(seeds),
             repeats=len(lrs) if phase == "final" else 0,
             name=f"{self.name}/{contender.name}{'' if size is None else f' at {size}'}/{phase}",
-            watcher=told,
-            **_fixed(contender, size),
+            watcher=watch,
+            **fixed,
             **self.options,
         )
         self.done = before + len(lrs) * len(seeds)
-        self.conditions, self.untrained = result.conditions, result.untrained
-        return result
-
-
-def _fixed(contender: Contender, size: int | None) -> dict[str, Any]:
-    given = {"optimizer": contender.optimizer, "schedule": contender.schedule, "batch_size": size}
-    return {name: [value] for name, value in given.items() if value is not None}
+        return self.last
 
 
 def _best(runs: Sequence[Run]) -> float | None:
@@ -291,23 +276,16 @@ def _best(runs: Sequence[Run]) -> float | None:
     return min(alive, key=lambda seen: seen.value).lr if alive else None
 
 
-def _timed(one: Standing, target: float) -> Standing:
-    return replace(one, steps_to_target={run.seed: steps_to(run, target) for run in one.finals})
-
-
 def _contenders(optimizers: Sequence[str], schedules: Sequence[str] | None) -> list[Contender]:
     names = _listed("optimizers", optimizers, "for example ['sgd', 'adam']")
     texts: Sequence[str | None] = [None] if schedules is None else _listed("schedules", schedules, "or None")
-    return list(_each(names, texts))
-
-
-def _each(names: Sequence[str], texts: Sequence[str | None]) -> Iterator[Contender]:
+    found = []
     for name in names:
-        entry = optimizer_entry(name)
         for text in texts:
-            yield Contender(name, text)
-            if entry.lr_free:
-                yield Contender(name, text, tuned=False)
+            found.append(Contender(name, text))
+            if OPTIMIZERS[name].lr_free:
+                found.append(Contender(name, text, tuned=False))
+    return found
 
 
 def _listed(argument: str, values: Sequence[str], hint: str) -> list[str]:
@@ -337,12 +315,12 @@ def _spans(
             raise InputError(
                 f"ranges['{name}']", span, "must be two rates with 0 < low < high", "For example (1e-4, 1.0)"
             )
-    return {name: given.get(name, optimizer_entry(name).lr_range) for name in optimizers}
+    return {name: given.get(name, OPTIMIZERS[name].lr_range) for name in optimizers}
 
 
 def _check(task: Task, contender: Contender, sizes: Sequence[int | None]) -> None:
     """Raise what is wrong with a contender: before the first one has been trained for hours."""
-    entry = optimizer_entry(contender.optimizer)
+    entry = OPTIMIZERS[contender.optimizer]
     entry.make([torch.nn.Parameter(torch.zeros(2, 2))], entry.default_lr)
     for size in sizes:
         varied(task, Changes(optimizer=contender.optimizer, schedule=contender.schedule, batch_size=size))

@@ -10,19 +10,16 @@ from numpy.typing import NDArray
 
 from stepsize.views import (
     Chart,
-    ContenderLine,
-    ContendersView,
-    Outcome,
     OutcomeGroup,
-    OutcomesView,
-    contenders_chart,
+    Series,
     outcomes_chart,
+    outcomes_info,
+    series_chart,
+    series_info,
 )
 
 if TYPE_CHECKING:
-    from stepsize.study.comparison import Comparison, Round, Standing
-
-__all__ = ["final_chart", "steps_chart", "tuning_chart"]
+    from stepsize.study.comparison import BatchSizeResult, Comparison, ContenderResult
 
 _POINTS = 60  # of a line over steps: means over so many stretches
 
@@ -31,69 +28,66 @@ def final_chart(found: Comparison) -> Chart:
     """Return what each contender reached at its tuned rate: a row a contender, a dot a seed, a panel a batch size."""
     groups = tuple(
         OutcomeGroup(
-            _panel(found, one),
-            tuple(Outcome(standing.contender.name, list(standing.judged.values())) for standing in _trained(one)),
-            found.conditions.judge,
+            _panel(found, result),
+            {one.name: list(one.values.values()) for one in _trained(result)},
+            found.conditions.objective,
         )
-        for one in found.rounds
+        for result in found.results
     )
-    return outcomes_chart(OutcomesView(groups, title=_title(found), subtitle=found.status))
+    return outcomes_chart(outcomes_info(groups, title=_title(found), subtitle=found.status))
 
 
 def tuning_chart(found: Comparison) -> Chart:
     """Return the loss over the rate while tuning, of the first round: how wide each contender's basin is."""
-    first = found.rounds[0]
+    first = found.results[0]
     contenders = []
-    for standing in first.standings:
-        seen = sorted(standing.tuned_by, key=lambda run: run.trial.lr)
+    for one in first.contenders:
+        seen = sorted(one.tuning_runs, key=lambda run: run.trial.lr)
         if seen:
             lrs = [run.trial.lr for run in seen]
             losses = [run.value for run in seen]
-            contenders.append(ContenderLine(standing.contender.name, lrs, losses, standing.lr))
+            contenders.append(Series(one.name, lrs, losses, one.lr))
     subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found, first)}."
-    return contenders_chart(
-        ContendersView(
-            tuple(contenders),
+    return series_chart(
+        series_info(
+            contenders,
+            "learning rate",
             title=f"{found.conditions.task}: loss vs. learning rate",
             subtitle=subtitle,
-            loss_label=found.conditions.judge,
+            loss_label=found.conditions.objective,
         )
     )
 
 
 def steps_chart(found: Comparison) -> Chart:
     """Return the training loss over time at the tuned rates, of the first round: means over the seeds."""
-    first = found.rounds[0]
-    contenders = tuple(
-        ContenderLine(standing.contender.name, *_course(standing))
-        for standing in _trained(first)
-        if math.isfinite(standing.train_loss)
-    )
-    view = ContendersView(
+    first = found.results[0]
+    contenders = [Series(one.name, *_course(one)) for one in _trained(first) if math.isfinite(one.train_loss)]
+    info = series_info(
         contenders,
-        over="step",
+        "step",
         title=f"{found.conditions.task}: training loss at the tuned rates",
         subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found, first)}.",
         loss_label="training loss",
     )
-    return contenders_chart(view)
+    return series_chart(info)
 
 
-def _trained(one: Round) -> list[Standing]:
-    return [standing for standing in one.standings if standing.finals]
+def _trained(result: BatchSizeResult) -> list[ContenderResult]:
+    return [one for one in result.contenders if one.final_runs]
 
 
-def _course(standing: Standing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _course(one: ContenderResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return stretches of steps, and the mean loss over each and over the seeds that did not diverge."""
-    runs = [run for run in standing.finals if not run.diverged]
+    runs = [run for run in one.final_runs if not run.diverged]
     shortest = min(len(run.losses) for run in runs)
     stretches = np.array_split(np.arange(shortest), min(_POINTS, shortest))
     steps = np.array([float(np.mean(runs[0].steps[stretch])) + 1 for stretch in stretches])
     return steps, np.array([np.mean([run.losses[stretch].mean() for run in runs]) for stretch in stretches])
 
 
-def _panel(found: Comparison, one: Round) -> str:
-    size = found.conditions.batch_size if one.batch_size is None else one.batch_size
+def _panel(found: Comparison, result: BatchSizeResult) -> str:
+    size = found.conditions.batch_size if result.batch_size is None else result.batch_size
     return f"{found.conditions.task}, batch size {size}"
 
 

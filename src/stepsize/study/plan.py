@@ -5,42 +5,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from stepsize.checks import check_whole
 from stepsize.curves.numerals import span_text
 from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.jobs import Job
 from stepsize.study.plan_ladder import Ladder, Promotion, promotion_notes, written_share
 from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rate_range, wider
 from stepsize.study.rungs import Rungs
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Space
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial
-
-__all__ = ["Plan"]
 
 
 class Plan:
     """Decides which run comes next: new trials, promotions, a wider range, repeats of the best.
 
-    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; where no run
-    on one side of the best rate was clearly worse, the range grows by a decade on that side and further trials go
-    there, as many as were on a decade before; then the best of
-    the full horizon are trained on the other seeds too, all on the same ones, so that they can be compared in pairs.
+    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; if no run on one side of the
+    best rate was clearly worse, the range grows by a decade on that side, at most ``widen`` times, and further trials
+    go there, as many as were on a decade before; then the ``repeats`` best of the full horizon are trained on the
+    other seeds, all on the same ones, so that they can be compared in pairs.
 
     Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
     it. A plan that is asked and told in turns therefore asks for the same jobs after :meth:`restore`.
-
-    Args:
-        space: What is searched.
-        sampler: What proposes the trials.
-        trials: How many are proposed, those of a wider range not counted, >= 1.
-        rungs: On which horizons they are trained and who goes on.
-        seeds: The first is that of every trial, the others those of the repeats; at least one, no two the same.
-        repeats: How many of the best trials are trained on the other seeds, >= 0.
-        widen: How often the range of lr may be widened, >= 0.
-
-    Raises:
-        InputError: If an argument is out of its range.
 
     Example:
         >>> from stepsize.study.samplers import SAMPLERS
@@ -91,7 +78,6 @@ class Plan:
         self._diverged_in = 0  # how many runs there were when the last divergence was told
         self._events: list[str] = []
         self._recorded: deque[Trial] = deque()  # trials of a killed sweep that were not proposed again yet
-        self._early: dict[tuple[int, float, int], Run] = {}  # its runs whose job was not decided again yet
 
     @property
     def space(self) -> Space:
@@ -110,7 +96,7 @@ class Plan:
 
     @property
     def ceiling(self) -> Ceiling | None:
-        """From which rates on trainings diverge; None while none did."""
+        """Rates above which runs diverge; None while none did."""
         if self._ceiling_of < self._diverged_in:
             # Learned from what came up to the last divergence, so that it does not matter when it is asked for.
             self._ceiling_of = self._diverged_in
@@ -119,7 +105,7 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What the plan did by itself, as sentences."""
+        """What the plan did automatically, as sentences."""
         ceiling = self.ceiling
         learned = "" if ceiling is None else ceiling.describe()
         return promotion_notes(self._ladders) + [f"{learned[:1].upper()}{learned[1:]}."] * bool(learned) + self._events
@@ -133,11 +119,7 @@ class Plan:
         return not self._queue
 
     def ask(self) -> Job | None:
-        """Return the next run to be made.
-
-        Returns:
-            The job, which is now awaited; None if nothing may start until something is told, or if all is done.
-        """
+        """Return the next job, which is then awaited; None if nothing can start until a run is told, or all is done."""
         self._advance()
         if not self._queue:
             return None
@@ -146,14 +128,7 @@ class Plan:
         return job
 
     def tell(self, run: Run) -> None:
-        """Take the run of a job that was asked for.
-
-        Args:
-            run: What came of it.
-
-        Raises:
-            InputError: If its job is not awaited.
-        """
+        """Take the run of a job that was asked for; raises InputError if its job is not awaited."""
         key = run.key
         if key not in self._running:
             why = "was told before" if key in self._told else "is of a job that was not asked for"
@@ -162,10 +137,9 @@ class Plan:
         self._record(run)
 
     def remaining(self) -> tuple[int, float]:
-        """Return how many jobs have no run yet, and what they cost in trainings, as far as can be foreseen.
+        """Return how many jobs have no run yet, and their cost in full runs, as far as known.
 
-        Counts jobs that run, the trials to come, their promotions and repeats; a wider range and what diverges are
-        not foreseen.
+        Counts jobs that run, the trials to come, their promotions and repeats, without a wider range and divergence.
         """
         coming = [self._turns.count(bracket) for bracket in range(len(self._ladders))]
         left = [pair for ladder, n in zip(self._ladders, coming, strict=True) for pair in ladder.remaining(n)]
@@ -178,34 +152,26 @@ class Plan:
         return sum(jobs for jobs, _ in left), sum(jobs * share for jobs, share in left)
 
     def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
-        """Take up a plan that was killed: made with the same arguments, it goes on where that one was.
+        """Continue a plan that was killed, made with the same arguments; ``runs`` are in the order of telling.
 
         Jobs that were asked for and have no run are asked for again first.
-
-        Args:
-            trials: All that it proposed; those of jobs that were asked for, too.
-            runs: All that it was told, in that order.
-
-        Raises:
-            InputError: If this plan has begun already, the trials have gaps or an run comes twice.
         """
         if self._trials or self._queue:
             raise InputError("restore", len(self._trials), "needs a plan that has not begun", "Make a new one")
-        self._recorded = deque(_all_trials(trials, runs))
-        replayable = True
+        if [trial.number for trial in trials] != list(range(len(trials))):
+            raise InputError("trials", len(trials), "must be numbered from 0 without gaps")
+        self._recorded = deque(trials)
         for run in runs:
-            replayable = replayable and self._reach(run.key)
-            if replayable:
-                self.tell(run)
-            else:  # of a plan with other arguments: kept for when its job comes up
-                self._early[run.key] = run
+            if not self._reach(run.key):
+                raise InputError("runs", run.key, "must follow from this plan", "Give the study another name")
+            self.tell(run)
         while self._recorded and self.ask() is not None:
             pass
         self._queue.extendleft(reversed(self._running.values()))
         self._running.clear()
 
     def _reach(self, key: tuple[int, float, int]) -> bool:
-        """Ask until the job of ``key`` is awaited; False if the plan does not come to it."""
+        """Ask until the job of ``key`` is awaited; False if the plan does not ask for it."""
         while key not in self._running:
             known = len(self._trials) + len(self._recorded)
             if self.ask() is None or len(self._trials) > known:
@@ -225,13 +191,11 @@ class Plan:
         self._queue.extend(Job(self._trials[number], share, first) for number, share in promotions)
 
     def _advance(self) -> None:
-        """Decide the next job, if one may start now."""
+        """Decide the next job, if one can start now."""
         while True:
             if self._queue:
-                if self._queue[0].key not in self._early:
-                    return
-                self._record(self._early.pop(self._queue.popleft().key))
-            elif self._turns:
+                return
+            if self._turns:
                 self._propose()
             elif self._running or self._repeating:
                 return
@@ -239,7 +203,7 @@ class Plan:
                 self._repeat()
 
     def _propose(self) -> None:
-        """Queue a new trial on its first rung, or let the rungs know that there is none."""
+        """Queue a new trial on its first rung, or tell the rungs that there is none."""
         trial = self._next_trial()
         if trial is None:
             short = f"The sampler had no more proposals after {len(self._trials)} trials."
@@ -269,7 +233,7 @@ class Plan:
         return Trial(number, moved_out(values, self._space, self.ceiling) if self._widened else values)
 
     def _grow(self) -> bool:
-        """Widen the range of lr if a better rate may lie outside; False if it is wide enough."""
+        """Widen the range of lr if a better rate may be outside; False if it is wide enough."""
         edge = edge_of(self._runs, self._space)
         if edge is None:
             return False
@@ -296,7 +260,7 @@ class Plan:
         ranked = sorted(pair for ladder in self._ladders for pair in ladder.finishers())[: self._repeats]
         best = [self._trials[number] for _, number in ranked]
         if not best:
-            self._events.append(f"No trial came through {written_share(1.0)}, so none was repeated.")
+            self._events.append(f"No trial finished {written_share(1.0)}, so none was repeated.")
             return
         self._queue.extend(Job(trial, 1.0, seed) for seed in self._seeds[1:] for trial in best)
         which = "best trial" if len(best) == 1 else f"{len(best)} best trials"
@@ -305,26 +269,8 @@ class Plan:
 
 
 def _checked(trials: int, seeds: Sequence[int], repeats: int, widen: int) -> None:
-    if trials < 1:
-        raise InputError("trials", trials, "must be at least 1")
-    if not seeds:
-        raise InputError("seeds", seeds, "must hold at least one seed")
-    if len(set(seeds)) < len(seeds):
-        raise InputError("seeds", seeds, "must differ from each other", "A run on the same seed says nothing new")
-    if repeats < 0:
-        raise InputError("repeats", repeats, "must not be negative")
-    if widen < 0:
-        raise InputError("widen", widen, "must not be negative", "0 keeps the range as it is")
-
-
-def _all_trials(trials: Sequence[Trial], runs: Sequence[Run]) -> list[Trial]:
-    """Return every trial once in order of number, those that only an run tells of included."""
-    keys = [run.key for run in runs]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError("runs", twice, "must hold each job once")
-    known = {run.trial.number: run.trial for run in runs}
-    known.update((trial.number, trial) for trial in trials)
-    if sorted(known) != list(range(len(known))):
-        raise InputError("trials", sorted(known), "must be numbered from 0 without gaps")
-    return [known[number] for number in range(len(known))]
+    check_whole("trials", trials)
+    check_whole("repeats", repeats, 0)
+    check_whole("widen", widen, 0, remedy="0 keeps the range as it is")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError("seeds", seeds, "must hold at least one seed, each once", "An equal seed gives the same run")

@@ -1,4 +1,4 @@
-"""Where the trials of one bracket stand, and who of them is promoted: numbers and shares, no jobs."""
+"""The rungs of one bracket and who is promoted: numbers and shares, no jobs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,19 @@ from fractions import Fraction
 from stepsize.study.rungs import Bracket, Rungs
 from stepsize.training.runs import Run, Trial
 
-__all__ = ["Ladder", "Promotion", "promotion_notes", "rank", "written_share"]
-
 Promotion = tuple[int, float]
 """The number of a trial, and the rung that it goes on to, as a share of the full horizon."""
 
 
 def rank(run: Run) -> tuple[bool, float, int]:
-    """Return the key that sorts runs from the best to the worst.
-
-    The lower value is better, values that are not finite come last, and the earlier trial wins a tie.
-    """
-    judged = math.isfinite(run.value)
-    return (not judged, run.value if judged else 0.0, run.trial.number)
+    """Return the key that sorts runs, the best first: by value, those without a finite one last, then by trial."""
+    finite = math.isfinite(run.value)
+    return (not finite, run.value if finite else 0.0, run.trial.number)
 
 
 @dataclass
 class _Rung:
-    """One rung: how many entered and were told, whether it is decided, and the ranks of those that did not diverge."""
+    """One rung: how many entered and were told, whether it is decided, and ranks of those that did not diverge."""
 
     share: float
     entered: int = 0
@@ -40,23 +35,18 @@ class _Rung:
     replaced: int = 0  # how many came in for them
 
     @property
-    def judged(self) -> int:
-        """How many were judged."""
-        return sum(not unjudged for unjudged, _, _ in self.ranked)
+    def finished(self) -> int:
+        """How many have a finite value."""
+        return sum(not failed for failed, _, _ in self.ranked)
 
 
 class Ladder:
     """The rungs of one bracket and the trials on them.
 
-    Short trainings flatter high rates. So each trial that diverges on a rung that it was promoted to is replaced by the
-    next best of the rung below, first by one that does not have its values at a rate as high; a rung on which nobody
-    is judged takes all that there are, one after the other.
-
-    Promotions depend on nothing but the order of what is told, so that telling the same again rebuilds the ladder.
-
-    Args:
-        bracket: Its rungs.
-        rungs: Who is promoted, and when.
+    Short runs favor high rates. So each trial that diverges on a rung that it was promoted to is replaced by the next
+    best of the rung below, first by one that does not have its values at a rate as high; a rung without any value
+    takes all that there are, one after the other. Promotions depend only on the order of what is told, so telling the
+    same again rebuilds the ladder.
     """
 
     def __init__(self, bracket: Bracket, rungs: Rungs) -> None:
@@ -98,16 +88,16 @@ class Ladder:
             rung.closed = False
 
     def finishers(self) -> list[tuple[float, int]]:
-        """Return (value, trial number) of those judged on the last rung, best first."""
-        return [(value, number) for unjudged, value, number in self._rungs[-1].ranked if not unjudged]
+        """Return (value, trial number) of those with a finite value on the last rung, best first."""
+        return [(value, number) for failed, value, number in self._rungs[-1].ranked if not failed]
 
     def remaining(self, coming: int) -> list[tuple[int, float]]:
-        """Return (jobs without run, share) of each rung if ``coming`` more trials enter and all are judged."""
+        """Return (jobs without run, share) of each rung if ``coming`` more trials enter and none diverges."""
         expected = self._expected(coming)
         return [(count - rung.told, rung.share) for count, rung in zip(expected, self._rungs, strict=True)]
 
     def finishing(self, coming: int) -> int:
-        """Return how many reach the last rung if ``coming`` more trials enter and all are judged."""
+        """Return how many reach the last rung if ``coming`` more trials enter and none diverges."""
         return self._expected(coming)[-1]
 
     def _expected(self, coming: int) -> list[int]:
@@ -154,7 +144,7 @@ class Ladder:
         """Promote to a rung as many as diverged on it, the likeliest to survive first."""
         rung = self._rungs[level]
         missing = min(len(rung.gone), rung.entered - rung.replaced) - rung.replaced
-        nobody = not rung.judged
+        nobody = not rung.finished
         for lower in range(level - 1, -1, -1):
             chosen = self._left(lower, rung.gone)[: max(missing, int(nobody))]
             if chosen:
@@ -164,9 +154,9 @@ class Ladder:
         return []
 
     def _left(self, level: int, gone: Sequence[Trial]) -> list[int]:
-        """Return the judged trials of a rung that were not promoted, those first that are safer than what is gone."""
+        """Return the finished trials of a rung that were not promoted, those safer than what diverged first."""
         rung = self._rungs[level]
-        left = [number for unjudged, _, number in rung.ranked if not unjudged and number not in rung.promoted]
+        left = [number for failed, _, number in rung.ranked if not failed and number not in rung.promoted]
         return sorted(left, key=lambda number: any(_no_safer(self._trials[number], trial) for trial in gone))
 
     def _come_in(self, level: int, numbers: Sequence[int]) -> list[Promotion]:
@@ -189,13 +179,13 @@ class Ladder:
 
 
 def _no_safer(trial: Trial, gone: Trial) -> bool:
-    """Return whether ``trial`` has the values of one that diverged, at a rate as high or higher."""
+    """Return whether ``trial`` has the values of one that diverged, at the same or a higher rate."""
     others = {name: value for name, value in trial.values.items() if name != "lr"}
     return trial.lr >= gone.lr and others == {name: value for name, value in gone.values.items() if name != "lr"}
 
 
 def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
-    """Return a sentence a rung on how many of its trials went on, all brackets taken together."""
+    """Return one sentence per rung on how many of its trials were promoted, over all brackets."""
     counts: dict[tuple[float, float], tuple[int, int]] = {}
     for ladder in ladders:
         for share, above, promoted, told in ladder.climbed():
@@ -211,14 +201,14 @@ def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
         for share, number in ladder.replaced():
             came[share] = came.get(share, 0) + number
     notes += [
-        f"{number} of them came in for what diverged over {written_share(share)}: the next best of the rung below."
+        f"{number} of them replaced trials that diverged over {written_share(share)}: the next best of the rung below."
         for share, number in sorted(came.items())
     ]
     return notes
 
 
 def written_share(share: float) -> str:
-    """Return a rung as people write it.
+    """Return a rung in words.
 
     Example:
         >>> written_share(0.0625), written_share(0.3), written_share(1.0)

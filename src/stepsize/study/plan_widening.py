@@ -1,4 +1,4 @@
-"""Whether a better rate may lie outside the range, and by what the range is then widened."""
+"""Whether a better rate may be outside the range, and by how much the range is then widened."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from stepsize.curves.answer import UNTIL, clearly_worse
 from stepsize.curves.lr_model import Point
 from stepsize.curves.numerals import number_text
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.jobs import point_of
 from stepsize.study.plan_ladder import rank
 from stepsize.study.space import Range, Space
-from stepsize.study.summary import sharing
+from stepsize.study.strategy import point_of, sharing
 from stepsize.training.runs import Run, Value
-
-__all__ = ["Edge", "edge_of", "moved_out", "per_decade", "rate_range", "wider"]
 
 _BEYOND = {"lower": "below", "upper": "above"}
 _FLAT = 10.0  # ratio of rates that are as good from which the choice hardly matters, as in an answer
@@ -26,12 +23,7 @@ _OTHERS = 3  # runs that must be worse on a side where other values vary: one ba
 
 @dataclass(frozen=True)
 class Edge:
-    """The side of the range on which a better rate may lie.
-
-    Attributes:
-        side: Which.
-        best: The best run; None where every training diverged, so that all rates lie too high.
-    """
+    """The side of the range on which a better rate may be, and the best run; None if every run diverged."""
 
     side: Literal["lower", "upper"]
     best: Run | None
@@ -40,20 +32,16 @@ class Edge:
     def reason(self) -> str:
         """Why the range should be wider, as the beginning of a sentence."""
         if self.best is None:
-            return "Every training diverged"
+            return "Every run diverged"
         return f"No rate {_BEYOND[self.side]} the best one, {number_text(self.best.trial.lr)}, was clearly worse"
 
 
 def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
-    """Return on which side of the best run of the longest rung a better rate may lie, None if on neither.
+    """Return on which side of the best run of the longest rung a better rate may be, None if on neither.
 
     The rule is that of the answer (:func:`~stepsize.curves.answer.clearly_worse`): a side is open while no run there
-    was clearly worse than the best, on any rung. Where both are open nothing tells the side; where rates a factor of
-    ten apart are as good, the choice hardly matters.
-
-    Args:
-        runs: Of all rungs, the diverged ones included.
-        space: What they were drawn from.
+    was clearly worse than the best, on any rung. If both are open, nothing shows the side; if rates a factor of ten
+    apart are as good, the choice hardly matters.
     """
     if rate_range(space) is None or not runs:
         return None
@@ -89,16 +77,7 @@ def _spread(runs: Sequence[Run], best: Run) -> float:
 
 
 def wider(edge: Edge, runs: Sequence[Run], space: Space) -> Space:
-    """Return ``space`` with more of lr beyond ``edge``.
-
-    By one decade; by the gap between the two outermost rates tried where that is larger and the outermost is the very
-    end of the range, so that a coarse grid goes on by a point.
-
-    Args:
-        edge: The side.
-        runs: What led to it.
-        space: What they were drawn from.
-    """
+    """Return ``space`` with lr widened beyond ``edge``: by one decade, or by a larger step of a coarse grid."""
     lr = rate_range(space)
     assert lr is not None  # without a range there is no edge
     tried = sorted({run.trial.lr for run in runs})
@@ -110,14 +89,9 @@ def wider(edge: Edge, runs: Sequence[Run], space: Space) -> Space:
 
 
 def moved_out(values: dict[str, Value], space: Space, ceiling: Ceiling | None) -> dict[str, Value]:
-    """Return a proposal for a range that was widened, its rate moved from the old part to the same place of the new.
+    """Return a proposal for a widened range, its rate moved from the old part to the same place of the new.
 
-    A grid goes on in the new part by itself; other samplers would mostly return to where trials are already.
-
-    Args:
-        values: The proposal.
-        space: Where it lies; its rates were widened.
-        ceiling: What bounds the new part; None bounds nothing.
+    A grid continues in the new part; other samplers would mostly return to where trials are already.
     """
     lr = rate_range(space)
     assert lr is not None  # only ranges are widened
@@ -132,7 +106,7 @@ def moved_out(values: dict[str, Value], space: Space, ceiling: Ceiling | None) -
 
 
 def rate_range(space: Space) -> Range | None:
-    """Return the range of lr, None where it is a choice of single rates."""
+    """Return the range of lr, None if it is a choice of single rates."""
     return next((one for one in space.dimensions if one.name == "lr" and isinstance(one, Range)), None)
 
 

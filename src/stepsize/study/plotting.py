@@ -13,23 +13,21 @@ from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
 from stepsize.training.runs import Value
 from stepsize.views import (
-    AnswerView,
-    BestAgainstCostView,
     Chart,
-    CostSeries,
     CurveFit,
     CurvePoint,
-    CurvesByRateView,
-    HeatMapView,
     MapDimension,
-    MapGuide,
     MapRun,
     RateCurve,
     answer_chart,
-    best_against_cost_chart,
-    constant_effective_lr,
+    answer_info,
+    best_so_far,
     curves_by_rate_chart,
+    curves_by_rate_info,
     heat_map_chart,
+    heat_map_info,
+    series_chart,
+    series_info,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from stepsize.study.found import Found
     from stepsize.study.result import SweepResult
     from stepsize.training.conditions import Conditions
-
-__all__ = ["cost_chart", "curves_chart", "found_chart", "map_chart", "rates_chart"]
 
 _ROUNDING = 1e-9  # of a rate, in decades
 
@@ -50,18 +46,18 @@ def found_chart(found: Found) -> Chart:
         InputError: If no run has ended.
     """
     conditions = found.conditions
-    view = AnswerView(
-        points=tuple(CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs),
-        horizon=conditions.horizon,
+    info = answer_info(
+        [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs],
+        conditions.horizon,
         title=f"Loss vs. learning rate: {conditions.task}",
         answer=str(found.answer),
         conditions=_valid_for(conditions),
         curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
         lr=found.lr,
         as_good=found.as_good,
-        loss_label=conditions.judge,
+        loss_label=conditions.objective,
     )
-    return answer_chart(view)
+    return answer_chart(info)
 
 
 def _fit(lr: float | None, curve: LrModel | None, tried: Sequence[float]) -> CurveFit | None:
@@ -92,9 +88,9 @@ def rates_chart(found: SweepResult) -> Chart:
         )
         for seen in found.runs
     )
-    view = AnswerView(
-        points=points,
-        horizon=conditions.horizon,
+    info = answer_info(
+        points,
+        conditions.horizon,
         title=f"Loss vs. learning rate: {conditions.task}",
         answer=found.status,
         conditions=_valid_for(conditions),
@@ -102,10 +98,10 @@ def rates_chart(found: SweepResult) -> Chart:
         lr=found.lr,
         as_good=found.as_good,
         train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
-        loss_label=conditions.judge,
-        seeds="joined" if len(found.space.free) <= 1 else "means",
+        loss_label=conditions.objective,
+        joined=len(found.space.free) <= 1,
     )
-    return answer_chart(view)
+    return answer_chart(info)
 
 
 def map_chart(found: SweepResult) -> Chart:
@@ -124,16 +120,15 @@ def map_chart(found: SweepResult) -> Chart:
         if seen.share == longest
     )
     name = beside.name.replace("_", " ")
-    view = HeatMapView(
-        x=MapDimension("learning rate"),
-        y=MapDimension(name, _map_scale(beside, [run.y for run in runs])),
-        runs=runs,
-        guides=_ridge(found, [run.y for run in runs]) if beside.name == "momentum" else (),
-        title=f"{found.conditions.task}: learning rate by {name}",
-        verdict=found.status,
-        loss_label=found.conditions.judge,
+    info = heat_map_info(
+        runs,
+        MapDimension(name, _map_scale(beside, [run.y for run in runs])),
+        effective_lr=_ridge(found, [run.y for run in runs]) if beside.name == "momentum" else None,
+        title=f"{found.conditions.objective.capitalize()} vs. learning rate and {name}: {found.conditions.task}",
+        answer=found.status,
+        loss_label=found.conditions.objective,
     )
-    return heat_map_chart(view)
+    return heat_map_chart(info)
 
 
 def _map_scale(dimension: Dimension, values: Sequence[Value]) -> Literal["log", "linear", "complement", "even"]:
@@ -142,14 +137,12 @@ def _map_scale(dimension: Dimension, values: Sequence[Value]) -> Literal["log", 
     return scale if has_place else "even"
 
 
-def _ridge(found: SweepResult, momenta: Sequence[Value]) -> tuple[MapGuide, ...]:
-    """Return the line along which lr / (1 - m) is that of the best setting."""
+def _ridge(found: SweepResult, momenta: Sequence[Value]) -> float | None:
+    """Return lr / (1 - m) of the best configuration, if momentum varies."""
     known = [float(value) for value in momenta]
     if found.best is None or not min(known) < max(known) < 1:
-        return ()
-    effective = found.best.lr / (1 - float(found.best.values["momentum"]))
-    least, most = 1 - max(known), 1 - min(known)
-    return (constant_effective_lr(effective, [1 - least ** (k / 20) * most ** (1 - k / 20) for k in range(21)]),)
+        return None
+    return found.best.lr / (1 - float(found.best.values["momentum"]))
 
 
 def curves_chart(found: SweepResult) -> Chart:
@@ -161,12 +154,12 @@ def curves_chart(found: SweepResult) -> Chart:
             losses=run.losses,
             val_loss=run.val_loss,
             diverged_step=len(run.losses) - 1 if run.diverged else None,
-            seed=run.seed,
         )
         for run in found.runs
         if run.share == longest and len(run.losses)
     )
-    return curves_by_rate_chart(CurvesByRateView(curves=curves, title=f"Training {found.conditions.task} by rate"))
+    title = f"Training loss vs. step, by learning rate: {found.conditions.task}"
+    return curves_by_rate_chart(curves_by_rate_info(curves, title=title))
 
 
 def _cost_subtitle(found: SweepResult, longest: float) -> str:
@@ -181,12 +174,12 @@ def cost_chart(found: SweepResult) -> Chart:
     longest = max(run.share for run in found.runs)
     spent = np.cumsum([run.cost for run in found.runs])
     there = [index for index, run in enumerate(found.runs) if run.share == longest]
-    values = [found.runs[index].value for index in there]
-    series = CostSeries(found.name, spent[there], [value if math.isfinite(value) else math.inf for value in values])
-    view = BestAgainstCostView(
-        series=(series,),
-        title=f"Best so far against cost: {found.conditions.task}",
+    best = best_so_far(found.name, spent[there].tolist(), [found.runs[index].value for index in there])
+    info = series_info(
+        [best],
+        "cost",
+        title=f"Best so far vs. cost: {found.conditions.task}",
         subtitle=_cost_subtitle(found, longest),
-        loss_label=f"best {found.conditions.judge}",
+        loss_label=f"best {found.conditions.objective}",
     )
-    return best_against_cost_chart(view)
+    return series_chart(info)

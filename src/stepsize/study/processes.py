@@ -9,36 +9,38 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import ModuleType, TracebackType
-from typing import Self
+from types import ModuleType
 
-from stepsize.errors import InputError, TaskError
-from stepsize.study.remote import Bench, Failure, Kit, TaskSource, as_task_source, attempt
+from stepsize.checks import check_whole
+from stepsize.errors import TaskError
+from stepsize.study.remote import (
+    Failure,
+    RemoteWorkers,
+    Submitted,
+    TaskSource,
+    WorkerPayload,
+    WorkerRuntime,
+    as_task_source,
+    attempt,
+)
 from stepsize.training import Progress, Run, Setting, Task
 from stepsize.training.runs import Watcher
 
-__all__ = ["Processes", "usable_cores"]
-
-_LOOK_SECONDS = 1.0  # between two looks at whether silent workers still live
-_PATIENCE_SECONDS = 2.0  # from asking a worker to end to ending it
+_LOOK_SECONDS = 1.0  # between two checks of whether silent workers are alive
+_PATIENCE_SECONDS = 2.0  # from asking a worker to end to killing it
 _TELL_SECONDS = 0.1  # between two messages of one worker on its progress
-
-
-@dataclass(frozen=True)
-class _Job:
-    ticket: int
-    setting: Setting
+_MEMORY = "Most often memory runs out: use fewer processes, or a smaller batch"
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A worker's first word: it listens."""
+    """The first message of a worker: it listens."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class _Ended:
 class _Worker:
     process: BaseProcess
     connection: Connection
-    job: _Job | None
+    job: Submitted | None
     listens: bool = False
 
     def send(self, message: object) -> None:
-        with contextlib.suppress(OSError):  # it just died: reading from it will tell, and the job is tried again
+        with contextlib.suppress(OSError):  # it just died, which reading from it shows
             self.connection.send(message)
 
     def end(self) -> None:
@@ -66,21 +68,20 @@ class _Worker:
         self.connection.close()
 
 
-class Processes:
-    """Trains settings in processes of this machine: each builds the task once and trains one setting at a time.
+class Processes(RemoteWorkers):
+    """Trains configurations in processes of this machine: each builds the task once and trains one at a time.
 
-    The processes are new interpreters (spawned, which torch and CUDA bear) and start when there is something to do.
-    They do not run the program's main module again, so a script needs no ``if __name__ == "__main__":``; what they
-    print goes to stderr. A worker that dies is replaced and its setting trained again. However this process ends,
+    The processes are new interpreters (spawned, as torch and CUDA need) and start when there is something to do. They
+    do not run the program's main module again, so a script needs no ``if __name__ == "__main__":``; what they print
+    goes to stderr. A worker that dies is replaced and its configuration trained again. However this process ends,
     its workers end with it.
 
     Args:
-        task: What to train: a Task, an import path, a built-in name, or a
-            :class:`~stepsize.study.remote.TaskSource`.
-        count: How many processes, >= 1.
-        threads_each: Threads of torch in each; None shares the cores out, at least one each. Runs equal those of one
-            process bit for bit where it uses as many threads.
-        retries: How often a setting is tried again after its worker died, >= 0.
+        task: A Task, an import path, a built-in name, or a :class:`~stepsize.study.remote.TaskSource`.
+        count: Number of processes, >= 1.
+        threads_each: Threads of torch in each; None shares the cores, at least one each. Runs equal those of one
+            process exactly if it uses as many threads.
+        retries: How often a configuration is tried again after its worker died, >= 0.
         watcher: Called in this process with the progress of the runs, at most ten times a second for each worker.
 
     Raises:
@@ -103,33 +104,19 @@ class Processes:
         retries: int = 2,
         watcher: Watcher | None = None,
     ) -> None:
-        for argument, number, least in (
-            ("count", count, 1),
-            ("threads_each", threads_each, 1),
-            ("retries", retries, 0),
-        ):
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
-                raise InputError(argument, number, f"must be a whole number, at least {least}")
-        threads = max(1, usable_cores() // count) if threads_each is None else threads_each
-        self._kit = Kit(as_task_source(task), threads)
-        self._count = count
-        self._retries = retries
+        self.capacity = check_whole("count", count)
+        check_whole("retries", retries, 0)
+        threads = max(1, usable_cores() // count) if threads_each is None else check_whole("threads_each", threads_each)
+        super().__init__(WorkerPayload(as_task_source(task), threads), retries, _MEMORY)
         self._watcher = watcher
-        self._crew: list[_Worker] = []
-        self._queue: deque[_Job] = deque()
+        self._workers: list[_Worker] = []
+        self._queue: deque[Submitted] = deque()
         self._done: deque[tuple[int, Run]] = deque()
-        self._error: Exception | None = None
-        self._deaths: Counter[int] = Counter()
         self._starts: dict[int, str] = {}
 
-    @property
-    def capacity(self) -> int:
-        """How many settings are best handed in at once."""
-        return self._count
-
     def submit(self, ticket: int, setting: Setting) -> None:
-        """Take a setting in; a free worker begins it at once."""
-        self._queue.append(_Job(ticket, setting))
+        """Take a configuration; a free worker begins it immediately."""
+        self._queue.append(Submitted(ticket, setting))
         self._assign()
 
     def collect(self) -> Iterator[tuple[int, Run]]:
@@ -143,53 +130,43 @@ class Processes:
         while True:
             while self._done:
                 yield self._done.popleft()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+            self._raise_failure()
             self._listen(0)
             if not self._done and self._error is None:
                 return
 
     def close(self) -> None:
         """End all workers; what they are training is given up."""
-        crew, self._crew = self._crew, []
+        workers, self._workers = self._workers, []
         self._queue.clear()
-        for worker in crew:
+        for worker in workers:
             worker.process.terminate()
-        for worker in crew:
+        for worker in workers:
             worker.end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _busy(self) -> bool:
-        return any(worker.job is not None for worker in self._crew)
+        return any(worker.job is not None for worker in self._workers)
 
     def _assign(self) -> None:
-        """Give queued jobs to free workers, and to new ones as long as there are fewer than wanted."""
-        free = [worker for worker in self._crew if worker.job is None]
+        """Give queued jobs to free workers, and to new ones while there are fewer than asked for."""
+        free = [worker for worker in self._workers if worker.job is None]
         while self._queue and free:
             worker = free.pop()
             worker.job = self._queue.popleft()
             if worker.listens:
                 worker.send(worker.job)
-        while self._queue and len(self._crew) < self._count:
-            self._crew.append(_started(self._queue.popleft(), watched=self._watcher is not None))
+        while self._queue and len(self._workers) < self.capacity:
+            self._workers.append(_started(self._queue.popleft(), watched=self._watcher is not None))
 
     def _listen(self, seconds: float) -> None:
-        """Take in what workers have to say, for which it waits at most ``seconds``."""
-        speakers = {worker.connection: worker for worker in self._crew}
+        """Read the messages of workers, for which it waits at most ``seconds``."""
+        speakers = {worker.connection: worker for worker in self._workers}
         heard = wait(list(speakers), seconds)
         for connection in heard:
             self._hear(speakers[connection])  # type: ignore[index]  # wait gives back what it was given
-        if not heard and seconds:  # children of a dead worker may hold its line open, so silence is looked into
-            for worker in list(self._crew):
+        if not heard and seconds:  # children of a dead worker may hold its pipe open
+            for worker in list(self._workers):
                 if not worker.process.is_alive() and not worker.connection.poll():
                     self._lose(worker)
         self._assign()
@@ -203,7 +180,7 @@ class Processes:
         match message:
             case _Ready():
                 worker.listens = True
-                worker.send(self._kit)
+                worker.send(self._payload)
                 worker.send(worker.job)
             case Progress():
                 if self._watcher is not None:
@@ -214,34 +191,20 @@ class Processes:
 
     def _take(self, ticket: int, answer: Run | Failure) -> None:
         if isinstance(answer, Failure):
-            self._error = self._error or answer.error
+            self._fail(answer.error)
         elif self._starts.setdefault(answer.setting.seed, answer.initial) != answer.initial:
-            self._error = TaskError(
-                "model",
-                f"other initial weights for seed {answer.setting.seed} in another process",
-                "must return the same new model wherever it is called under the same seed",
-                "Draw with torch's generator only, and in an order that does not depend on sets or the clock",
-            )
+            rule = "must return the same new model wherever it is called under the same seed"
+            remedy = "Draw with torch's generator only, and in an order that does not depend on sets or the clock"
+            received = f"other initial weights for seed {answer.setting.seed} in another process"
+            self._fail(TaskError("model", received, rule, remedy))
         else:
             self._done.append((ticket, answer))
 
     def _lose(self, worker: _Worker) -> None:
-        self._crew.remove(worker)
+        self._workers.remove(worker)
         worker.end()
-        if worker.job is None:
-            return
-        self._deaths[worker.job.ticket] += 1
-        if self._deaths[worker.job.ticket] <= self._retries:
+        if worker.job is not None and self._tries_again(worker.job, _ending(worker.process.exitcode)):
             self._queue.appendleft(worker.job)
-            return
-        setting = worker.job.setting
-        self._error = self._error or TaskError(
-            "task",
-            self._kit.source.label,
-            f"must not end its worker process: {self._deaths[worker.job.ticket]} died in turn while training lr "
-            f"{setting.lr:g}, seed {setting.seed}, {setting.steps} steps (the last {_ending(worker.process.exitcode)})",
-            "Most often memory runs out: take fewer processes, or a smaller batch",
-        )
 
 
 def usable_cores() -> int:
@@ -254,14 +217,14 @@ def usable_cores() -> int:
 
 def _ending(code: int | None) -> str:
     if code is None or code >= 0:
-        return f"with exit code {code}"
+        return f"exit code {code}"
     try:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
 
 
-def _started(job: _Job, *, watched: bool) -> _Worker:
+def _started(job: Submitted, *, watched: bool) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, watched), name="stepsize worker", daemon=True)
@@ -284,7 +247,7 @@ def _without_main() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let a new process inherit that Ctrl-C is held back, until it can ignore it by itself."""
+    """Let a new process inherit that Ctrl-C is held back, until it ignores it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -307,16 +270,16 @@ def _work(connection: Connection, watched: bool) -> None:
         os.dup2(2, 1)  # stdout belongs to the answer
     with contextlib.suppress(EOFError, OSError):
         connection.send(_Ready())
-        kit: Kit = connection.recv()
-        bench: Bench | None = None
+        payload: WorkerPayload = connection.recv()
+        runtime: WorkerRuntime | None = None
 
         def train(setting: Setting) -> Run:
-            nonlocal bench
-            bench = bench or Bench(kit)
-            return bench.train(setting, _Teller(connection) if watched else None)
+            nonlocal runtime
+            runtime = runtime or WorkerRuntime(payload)
+            return runtime.train(setting, _Teller(connection) if watched else None)
 
         while True:
-            job: _Job = connection.recv()
+            job: Submitted = connection.recv()
             answer = attempt(lambda setting=job.setting: train(setting))  # type: ignore[misc]
             connection.send(_Ended(job.ticket, answer))
 
@@ -329,7 +292,7 @@ def _end_with_parent() -> None:
 
 
 class _Teller:
-    """Sends progress on, but not more often than anyone could read it."""
+    """Sends progress on, at most ten times a second."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

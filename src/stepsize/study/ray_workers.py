@@ -7,45 +7,49 @@ import math
 import os
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from stepsize.checks import check_number, check_positive, check_whole
 from stepsize.errors import InputError, MissingExtraError, TaskError
-from stepsize.study.remote import Bench, Failure, Kit, TaskSource, as_task_source, attempt
+from stepsize.study.remote import (
+    Failure,
+    RemoteWorkers,
+    Submitted,
+    TaskSource,
+    WorkerPayload,
+    WorkerRuntime,
+    as_task_source,
+    attempt,
+)
 from stepsize.training import Run, Setting, Task
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-__all__ = ["RayWorkers"]
-
 _LOOK_SECONDS = 1.0  # between two looks at the cluster and for Ctrl-C
+_MEMORY = (
+    "Most often memory runs out: ask for more cpus per run, so that fewer share a machine, or raise retries "
+    "if machines are taken away"
+)
 
 
-@dataclass(frozen=True)
-class _Job:
-    ticket: int
-    setting: Setting
+class RayWorkers(RemoteWorkers):
+    """Trains each configuration as a task of a Ray cluster, on any machine with room.
 
-
-class RayWorkers:
-    """Trains each setting as a task of a Ray cluster, wherever there is room.
-
-    A run whose worker or machine is lost is trained again elsewhere; what has been collected stays collected. The
-    processes of the cluster keep the task that they built. They know no progress within a run.
+    A run whose worker or machine is lost is trained again elsewhere; what was collected stays collected. The
+    processes of the cluster keep the task that they built. There is no progress within a run.
 
     Args:
-        task: What to train: a Task (which brings the user's own code along), an import path that leads to it on every
-            machine, a built-in name, or a :class:`~stepsize.study.remote.TaskSource`.
+        task: A Task (whose own code is sent with it), an import path that every machine knows, a built-in name, or a
+            :class:`~stepsize.study.remote.TaskSource`.
         address: ``"auto"`` is the cluster that runs on this machine, ``"ray://..."`` or ``"host:port"`` another. None
-            takes such a cluster where there is one, else starts Ray on this machine, and ends it when closed. Where
-            ``ray.init`` was called before, that connection is used, and left open.
-        cpus: Cores that each run takes, > 0; torch uses as many threads, at least one.
-        gpus: GPUs that each run takes, >= 0; below 1 several runs share one.
-        retries: How often a setting is tried again after its worker or machine was lost, >= 0.
+            uses such a cluster if there is one, else starts Ray on this machine, and ends it when closed. After
+            ``ray.init``, that connection is used, and left open.
+        cpus: Cores per run, > 0; torch uses as many threads, at least one.
+        gpus: GPUs per run, >= 0; below 1 several runs share one.
+        retries: How often a configuration is tried again after its worker or machine was lost, >= 0.
 
     Raises:
         InputError: If a number is out of range, no cluster answers at ``address``, or a run fits on none of its
@@ -63,20 +67,20 @@ class RayWorkers:
         gpus: float = 0.0,
         retries: int = 3,
     ) -> None:
-        _check(cpus, gpus, retries)
+        check_positive("cpus", cpus, "number of cores")
+        check_number("gpus", gpus, least=0)
+        check_whole("retries", retries, 0)
         self._ray = _imported()
-        self._kit = Kit(as_task_source(task, far=True), max(1, int(cpus)))
-        self._cpus, self._gpus, self._retries = cpus, gpus, retries
-        self._pending: dict[ObjectRef[Any], _Job] = {}
-        self._deaths: Counter[int] = Counter()
-        self._error: Exception | None = None
+        super().__init__(WorkerPayload(as_task_source(task, far=True), max(1, int(cpus))), retries, _MEMORY)
+        self._cpus, self._gpus = cpus, gpus
+        self._pending: dict[ObjectRef[Any], Submitted] = {}
         self._ours = not self._ray.is_initialized()
         if self._ours:
             _connect(self._ray, address)
         try:
             self._check_fit()
             self._key = uuid.uuid4().hex  # names the task among those that a process of the cluster keeps
-            self._parcel = [self._ray.put(self._kit)]  # within a list it is fetched only where it is not kept yet
+            self._parcel = [self._ray.put(self._payload)]  # within a list it is fetched only if it is not kept yet
             # a process that holds a GPU would otherwise end after each run, and the task with it
             self._train = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=0)(_train)
         except BaseException:
@@ -94,8 +98,8 @@ class RayWorkers:
         return self._capacity
 
     def submit(self, ticket: int, setting: Setting) -> None:
-        """Take a setting in; the cluster begins it where there is room."""
-        self._send(_Job(ticket, setting))
+        """Take a configuration; the cluster begins it when there is room."""
+        self._send(Submitted(ticket, setting))
 
     def collect(self) -> Iterator[tuple[int, Run]]:
         """Yield each run as it ends, at least one; then raise what a task raised, if one did.
@@ -110,9 +114,7 @@ class RayWorkers:
                 if run is not None:
                     yielded = True
                     yield run
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+            self._raise_failure()
             if yielded:
                 return
 
@@ -127,15 +129,7 @@ class RayWorkers:
             self._ray.shutdown()
             _set_noise(True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _send(self, job: _Job) -> None:
+    def _send(self, job: Submitted) -> None:
         self._pending[self._train.remote(self._key, self._parcel, job.setting)] = job
 
     def _ended(self, seconds: float) -> list[ObjectRef[Any]]:
@@ -146,36 +140,21 @@ class RayWorkers:
         return list(self._ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []
 
     def _received(self, ref: ObjectRef[Any]) -> tuple[int, Run] | None:
-        """Return the run behind ``ref``; None where there is none, and what that means is seen to."""
+        """Return the run behind ``ref``; None if there is none, which is tried again or an error."""
         job = self._pending.pop(ref)
         exceptions = self._ray.exceptions
         try:
             answer: Run | Failure = self._ray.get(ref)
-        except exceptions.RayTaskError as error:  # before our code was reached: stepsize itself is not there
-            self._error = self._error or _unreachable(self._kit.source.label, error)
+        except exceptions.RayTaskError as error:  # before our code was reached: stepsize is not installed
+            self._fail(_unreachable(self._payload.source.label, error))
         except exceptions.RayError as error:  # worker, machine or result lost
-            self._lose(job, error)
+            if self._tries_again(job, _first_sentence(error)):
+                self._send(job)
         else:
             if not isinstance(answer, Failure):
                 return job.ticket, answer
-            self._error = self._error or answer.error
+            self._fail(answer.error)
         return None
-
-    def _lose(self, job: _Job, error: Exception) -> None:
-        self._deaths[job.ticket] += 1
-        if self._deaths[job.ticket] <= self._retries:
-            self._send(job)
-            return
-        setting = job.setting
-        lost = TaskError(
-            "task",
-            self._kit.source.label,
-            f"must not end its worker; {self._deaths[job.ticket]} were lost in turn while training lr {setting.lr:g}, "
-            f"seed {setting.seed}, {setting.steps} steps (the last: {_first_sentence(error)})",
-            "Most often memory runs out: ask for more cpus a run, so that fewer share a machine, or raise retries "
-            "where machines are taken away",
-        )
-        self._error = self._error or lost
 
     def _nodes(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -195,29 +174,20 @@ class RayWorkers:
         )
 
 
-_KEPT: dict[str, Bench] = {}
+_KEPT: dict[str, WorkerRuntime] = {}
 
 
-def _train(key: str, parcel: list[ObjectRef[Kit]], setting: Setting) -> Run | Failure:
+def _train(key: str, parcel: list[ObjectRef[WorkerPayload]], setting: Setting) -> Run | Failure:
     """Train ``setting`` in a process of the cluster, which keeps the last task that it built."""
     import ray
 
     def train() -> Run:
         if key not in _KEPT:
             _KEPT.clear()
-            _KEPT[key] = Bench(ray.get(parcel[0]))
+            _KEPT[key] = WorkerRuntime(ray.get(parcel[0]))
         return _KEPT[key].train(setting)
 
     return attempt(train)
-
-
-def _check(cpus: float, gpus: float, retries: int) -> None:
-    if isinstance(cpus, bool) or not isinstance(cpus, int | float) or not 0 < cpus < math.inf:
-        raise InputError("cpus", cpus, "must be a number of cores, > 0")
-    if isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus < math.inf:
-        raise InputError("gpus", gpus, "must be a number of GPUs, >= 0")
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise InputError("retries", retries, "must be a whole number, at least 0")
 
 
 def _imported() -> ModuleType:

@@ -1,4 +1,4 @@
-"""What leaves this process for a worker and what the worker does with it: shared by processes and Ray."""
+"""What is sent to a worker in another process and what the worker does with it: shared by processes and Ray."""
 
 from __future__ import annotations
 
@@ -11,65 +11,41 @@ import socket
 import sys
 import sysconfig
 import traceback
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from stepsize.errors import InputError, MissingExtraError, StepsizeError, TaskError
+from stepsize.errors import InputError, MissingExtraError, StepsizeError, TaskError, UnknownNameError
+from stepsize.study.workers import Closing
 from stepsize.training import InOrder, Run, Setting, Task
 from stepsize.training.runs import Watcher
 
 _VERSION = metadata.version("stepsize")
-
-__all__ = [
-    "Bench",
-    "BuiltInSource",
-    "Failure",
-    "Kit",
-    "PathSource",
-    "PickledSource",
-    "TaskSource",
-    "as_task_source",
-    "attempt",
-    "here",
-]
-
-_BY_PATH = "Name the task by its import path (train.py:task), so that each worker builds it for itself"
+_BY_PATH = "Name the task by its import path (train.py:task), so that each worker builds it"
 
 
-class TaskSource(ABC):
-    """How a worker comes by the task: small enough to travel, and gives the same task wherever it is built."""
+class TaskSource(Protocol):
+    """How a worker gets the task: small enough to send, and gives the same task wherever it is built."""
 
     @property
-    @abstractmethod
     def label(self) -> str:
         """What messages call the task."""
 
-    @abstractmethod
     def build(self) -> Task:
-        """Return the task; called once in each worker, whose process it may change (``sys.path``)."""
+        """Return the task; called once in each worker, whose process it can change (``sys.path``)."""
 
 
 @dataclass(frozen=True)
-class BuiltInSource(TaskSource):
-    """A built-in task by name.
-
-    Args:
-        name: A key of :data:`stepsize.tasks.TASKS`.
-        arguments: What :func:`stepsize.build_task` takes besides; a data folder must be there on every worker.
-
-    Example:
-        >>> BuiltInSource("digits-mlp", {"steps": 50}).build().horizon
-        50
-    """
+class BuiltInSource:
+    """A built-in task by name, with the arguments of :func:`stepsize.build_task`."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -87,13 +63,13 @@ class BuiltInSource(TaskSource):
 
 
 @dataclass(frozen=True)
-class PathSource(TaskSource):
-    """A task by its import path: every worker imports the module for itself.
+class PathSource:
+    """A task by its import path: every worker imports the module.
 
     Args:
-        place: A module (``"package.module"``), or a python file (``"path/train.py"``), absolute.
-        attribute: Names a Task, or a function without arguments that returns one.
-        folder: Where python looks first, so that the file finds its neighbours.
+        place: A module (``"package.module"``), or the absolute path of a python file.
+        attribute: Name of a Task in it, or of a function without arguments that returns one.
+        folder: Where python looks first, so that the file finds its neighbors.
     """
 
     place: str
@@ -114,30 +90,21 @@ class PathSource(TaskSource):
         if not isinstance(value, Task) and callable(value):
             value = value()
         if not isinstance(value, Task):
-            raise TaskError(
-                "task", self.label, "must name a stepsize.Task, or a function without arguments that returns one"
-            )
+            rule = "must name a stepsize.Task, or a function without arguments that returns one"
+            raise TaskError("task", self.label, rule)
         return value
 
 
 @dataclass(frozen=True)
-class PickledSource(TaskSource):
-    """A task that lives in this process, as cloudpickle wrote it.
-
-    House rule 8 keeps pickles of others out. This one never lies in a file: a sweep writes it and hands it to workers
-    that it started itself, over their own pipe.
-
-    Args:
-        name: The task's own.
-        payload: The task; functions and classes that a worker could not import are in it as code.
-    """
+class PickledSource:
+    """A task of this process, as cloudpickle wrote it: never in a file, only over the pipe to one's own workers."""
 
     name: str
     payload: bytes = field(repr=False)
 
     @property
     def label(self) -> str:
-        """The task's own name."""
+        """The name of the task."""
         return self.name
 
     def build(self) -> Task:
@@ -147,49 +114,36 @@ class PickledSource(TaskSource):
         return task
 
 
-def as_task_source(task: Task | TaskSource | str, *, far: bool = False, **arguments: Any) -> TaskSource:
-    """Return how ``task`` travels to workers; nothing is started yet.
+def as_task_source(task: Task | TaskSource | str, *, far: bool = False) -> TaskSource:
+    """Return how ``task`` gets to workers; nothing is started yet.
 
     Args:
         task: A built-in name (``"digits-mlp"``), an import path (``"package.module:task"``, ``"train.py:task"``; the
-            attribute is ``task`` where none is named), a Task, or a source, which is returned as it is.
-        far: Whether workers run on other machines, where the user's own modules cannot be imported: their code then
-            travels with a Task. What is installed beside python must be installed there too.
-        arguments: Of :func:`stepsize.build_task`, for a built-in name only.
-
-    Returns:
-        The source.
+            attribute is ``task`` if none is named), a Task, or a source, which is returned as it is.
+        far: Whether workers run on other machines, which cannot import the user's own modules: their code is then
+            sent with a Task. Installed packages must be installed there too.
 
     Raises:
-        InputError: If the file is not there, or ``arguments`` are given with anything but a built-in name.
+        InputError: If the file does not exist.
         UnknownNameError: If no built-in task has that name.
-        TaskError: If a part of the Task cannot leave this process; the message says which, why and what to do.
+        TaskError: If a part of the Task cannot be sent; the message says which, why and what to do.
         MissingExtraError: If a Task is given and cloudpickle is not installed.
 
     Example:
-        >>> as_task_source("digits-mlp", steps=50)
-        BuiltInSource(name='digits-mlp', arguments={'steps': 50})
         >>> as_task_source("my.package:make").label
         'my.package:make'
     """
-    if isinstance(task, str) and ":" not in task and "." not in task:
-        return _built_in(task, arguments)
-    if arguments:
-        raise InputError("arguments", sorted(arguments), "are for built-in tasks only")
-    if isinstance(task, TaskSource):
+    if isinstance(task, Task):
+        return PickledSource(task.name, _pickled(task, far=far))
+    if not isinstance(task, str):
         return task
-    if isinstance(task, str):
+    if ":" in task or "." in task:
         return _by_path(task)
-    return PickledSource(task.name, _pickled(task, far=far))
-
-
-def _built_in(name: str, arguments: Mapping[str, Any]) -> BuiltInSource:
-    from stepsize.errors import UnknownNameError
     from stepsize.tasks import TASKS
 
-    if name not in TASKS:
-        raise UnknownNameError("task", name, TASKS)
-    return BuiltInSource(name, dict(arguments))
+    if task not in TASKS:
+        raise UnknownNameError("task", task, TASKS)
+    return BuiltInSource(task)
 
 
 def _by_path(spec: str) -> PathSource:
@@ -226,7 +180,7 @@ def _pickled(task: Task, *, far: bool) -> bytes:
     except ImportError:
         raise MissingExtraError("cloudpickle", "processes") from None
     refused: Exception | None = None
-    for modules in (list(_strangers(far=far)), []):  # a module may hold what cannot travel: then it must be importable
+    for modules in (list(_user_modules(far=far)), []):  # a module may hold what cannot be sent: it is then imported
         with _by_value(cloudpickle, modules):
             try:
                 return _dumped(cloudpickle, task)
@@ -246,7 +200,7 @@ def _dumped(cloudpickle: ModuleType, value: object) -> bytes:
                     "task",
                     f"a tensor on {value.device}",
                     "must hold its tensors on the CPU to be sent to another process",
-                    f"Batches are moved to the task's device by themselves. {_BY_PATH}",
+                    f"Batches are moved to the task's device automatically. {_BY_PATH}",
                 )
             return super().reducer_override(value)
 
@@ -256,25 +210,23 @@ def _dumped(cloudpickle: ModuleType, value: object) -> bytes:
 
 
 def _blamed(cloudpickle: ModuleType, task: Task, error: Exception) -> TaskError:
-    """Return the error that names the part of ``task`` which cannot travel."""
+    """Return the error that names the part of ``task`` which cannot be sent."""
+    argument = "task"
     for part in fields(task):
         try:
             _dumped(cloudpickle, getattr(task, part.name))
         except Exception as of_part:  # noqa: BLE001  as above
             argument, error = part.name, of_part
             break
-    else:
-        argument = "task"
     if isinstance(error, TaskError):
         return TaskError(argument, error.received, error.rule, error.remedy)
     reason = f"{type(error).__name__}: {error}".rstrip(".")
-    return TaskError(
-        argument,
-        type(getattr(task, argument, task)).__name__,
-        f"must be something that can be sent to another process, which open files, locks and connections cannot "
-        f"({reason})",
-        f"Open it inside the function or the dataset where it is needed. {_BY_PATH}",
+    rule = (
+        "must be something that can be sent to another process, which open files, locks and connections cannot be "
+        f"({reason})"
     )
+    remedy = f"Open it inside the function or the dataset that needs it. {_BY_PATH}"
+    return TaskError(argument, type(getattr(task, argument, task)).__name__, rule, remedy)
 
 
 @contextmanager
@@ -290,12 +242,12 @@ def _by_value(cloudpickle: ModuleType, modules: list[ModuleType]) -> Iterator[No
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _strangers(*, far: bool) -> Iterator[ModuleType]:
-    """Yield the modules of the user that a worker could not import by their name."""
+def _user_modules(*, far: bool) -> Iterator[ModuleType]:
+    """Yield the user's modules that a worker could not import by name."""
     installed = (*sysconfig.get_paths().values(), str(Path(__file__).parents[1]))
     for name, module in list(sys.modules.items()):
         if not isinstance(module, ModuleType) or module.__name__ != name or name in ("__main__", "__mp_main__"):
-            continue  # what the main module defines travels as code anyway
+            continue  # what the main module defines is sent as code anyway
         origin = module.__dict__.get("__file__")
         if origin is None or origin.startswith(installed) or "site-packages" in Path(origin).parts:
             continue
@@ -305,30 +257,18 @@ def _strangers(*, far: bool) -> Iterator[ModuleType]:
 
 def _found(name: str) -> str | None:
     """Return the file that importing ``name`` anew would read."""
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, None)
-        if spec is not None:
-            return spec.origin
-    return None
+    specs = (finder.find_spec(name, None) for finder in sys.meta_path)
+    return next((spec.origin for spec in specs if spec is not None), None)
 
 
 @dataclass(frozen=True)
 class _Numerics:
-    """The settings of torch that change what a training computes."""
+    """The settings of torch that change what a run computes."""
 
-    dtype: torch.dtype
-    matmul: str
-    deterministic: bool
-    warn_only: bool
-
-    @classmethod
-    def take(cls) -> _Numerics:
-        return cls(
-            torch.get_default_dtype(),
-            torch.get_float32_matmul_precision(),
-            torch.are_deterministic_algorithms_enabled(),
-            torch.is_deterministic_algorithms_warn_only_enabled(),
-        )
+    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
+    matmul: str = field(default_factory=torch.get_float32_matmul_precision)
+    deterministic: bool = field(default_factory=torch.are_deterministic_algorithms_enabled)
+    warn_only: bool = field(default_factory=torch.is_deterministic_algorithms_warn_only_enabled)
 
     def apply(self) -> None:
         torch.set_default_dtype(self.dtype)
@@ -337,61 +277,87 @@ class _Numerics:
 
 
 @dataclass(frozen=True)
-class Kit:
-    """Everything that a worker needs before its first setting.
-
-    Attributes:
-        source: How it comes by the task.
-        threads: How many threads torch may use there, >= 1.
-        numerics: What torch computes with here: default type, precision of products, determinism.
-        version: Of the stepsize that sends it.
-    """
+class WorkerPayload:
+    """What a worker needs before its first configuration: task, threads of torch, numerics, version of the sender."""
 
     source: TaskSource
     threads: int
-    numerics: _Numerics = field(default_factory=_Numerics.take)
+    numerics: _Numerics = field(default_factory=_Numerics)
     version: str = _VERSION
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a worker sends in place of a run: the exception, to be raised where the runs are collected."""
+    """What a worker sends instead of a run: the exception, to be raised by whoever collects the runs."""
 
     error: Exception
 
 
-class Bench:
-    """Where a worker trains: it builds the task once, keeps it, and trains one setting at a time.
+class WorkerRuntime:
+    """The state of a worker: it builds the task once, keeps it, and trains one configuration at a time.
 
-    Args:
-        kit: What was sent.
-
-    Raises:
-        TaskError: If the task cannot be imported or built here, or its device is missing; the message names the
-            worker, what was not found and where python looked.
+    Raises TaskError if the task cannot be imported or built here, or its device is missing; the message names the
+    worker, what was not found and where python looked.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        if kit.version != _VERSION:
-            raise TaskError(
-                "task",
-                kit.source.label,
-                f"must be trained by stepsize {kit.version}, which sent it; {here()} has {_VERSION}",
-                "Install the same version everywhere",
-            )
-        torch.set_num_threads(kit.threads)
-        kit.numerics.apply()
-        self._task = _built(kit.source)
+    def __init__(self, payload: WorkerPayload) -> None:
+        if payload.version != _VERSION:
+            rule = f"must be trained by stepsize {payload.version}, which sent it; {here()} has {_VERSION}"
+            raise TaskError("task", payload.source.label, rule, "Install the same version everywhere")
+        torch.set_num_threads(payload.threads)
+        payload.numerics.apply()
+        self._task = _built(payload.source)
         self._executor = InOrder()
 
     def train(self, setting: Setting, watcher: Watcher | None = None) -> Run:
         """Train the task with ``setting``."""
-        (run,) = self._executor(self._task, [setting], watcher=watcher)
+        (run,) = self._executor(self._task, [setting], on_progress=watcher)
         return run
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A configuration on its way to a worker."""
+
+    ticket: int
+    setting: Setting
+
+
+class RemoteWorkers(Closing):
+    """What workers of all other processes share: tries after a worker was lost, and the error to be raised."""
+
+    def __init__(self, payload: WorkerPayload, retries: int, remedy: str) -> None:
+        self._payload = payload
+        self._retries = retries
+        self._remedy = remedy
+        self._losses: Counter[int] = Counter()
+        self._error: Exception | None = None
+
+    def _fail(self, error: Exception) -> None:
+        """Keep an error until the runs that ended before it were collected; the first one counts."""
+        self._error = self._error or error
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _tries_again(self, job: Submitted, last: str) -> bool:
+        """Return whether a job whose worker was lost is trained again; if not, that is an error."""
+        self._losses[job.ticket] += 1
+        if self._losses[job.ticket] <= self._retries:
+            return True
+        setting = job.setting
+        rule = (
+            f"must not end its worker: it crashed {self._losses[job.ticket]} times while training lr {setting.lr:g}, "
+            f"seed {setting.seed}, {setting.steps} steps (last: {last})"
+        )
+        self._fail(TaskError("task", self._payload.source.label, rule, self._remedy))
+        return False
+
+
 def attempt(work: Callable[[], Run]) -> Run | Failure:
-    """Return what ``work`` returns, or the exception that it raised in a form that can travel."""
+    """Return what ``work`` returns, or the exception that it raised in a form that can be sent."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001  a task may raise anything; it is raised again where runs are collected
@@ -409,22 +375,15 @@ def _built(source: TaskSource) -> Task:
     except StepsizeError:
         raise
     except (Exception, SystemExit) as error:
-        raise TaskError(
-            "task",
-            source.label,
-            f"must be importable by every worker; {here()} got {_last_line(error)} {_where(error)}".rstrip()
-            + f" (python looks in {', '.join(_shown_paths(sys.path))})",
-            _remedy(error),
-        ) from error
+        looked = ", ".join([*map(repr, sys.path[:3]), "..."])
+        rule = f"must be importable by every worker; {here()} got {_last_line(error)} {_where(error)}".rstrip()
+        raise TaskError("task", source.label, f"{rule} (python looks in {looked})", _remedy(error)) from error
     try:
         torch.empty(1, device=task.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise TaskError(
-            "device",
-            str(task.device),
-            f"must be there on every worker; {here()} has no such device",
-            "Ask for GPUs per run (gpus=1 on Ray), or set the task's device to 'cpu'",
-        ) from error
+        rule = f"must exist on every worker; {here()} has no such device"
+        remedy = "Ask for GPUs per run (gpus=1 on Ray), or set the task's device to 'cpu'"
+        raise TaskError("device", str(task.device), rule, remedy) from error
     return task
 
 
@@ -433,7 +392,7 @@ def _last_line(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """Return the last line of the user's that ``error`` went through, in words; empty where there is none."""
+    """Return the last line of the user's code that ``error`` came through; empty if there is none."""
     if isinstance(error, SyntaxError):
         return ""
     outside = [
@@ -444,39 +403,31 @@ def _where(error: BaseException) -> str:
     return f"in {outside[-1].filename}, line {outside[-1].lineno}" if outside else ""
 
 
-def _shown_paths(paths: Iterable[str]) -> list[str]:
-    return [*[repr(path) for path in paths][:3], "..."]
-
-
 def _remedy(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return 'Put what the file does as a program under: if __name__ == "__main__":'
     if isinstance(error, ImportError):
         return (
             "Install what is missing where the workers run, or put it into a folder that all of them see; "
-            "a Task that is given itself, not by its path, brings its code along"
+            "the code of a Task that is given itself, not by its path, is sent with it"
         )
     if isinstance(error, FileNotFoundError):
         return "Put the file into a folder that every worker sees, and name it by its full path"
-    return "It must build the same task in a process of its own as here"
+    return "It must build the same task in another process as here"
 
 
 def _portable(error: Exception) -> Exception:
-    """Return ``error``, or one that says the same where it would not survive the way, with a note of where it rose."""
+    """Return ``error``, or one that says the same if it cannot be sent, with a note of where it was raised."""
     where = f"Raised in {here()}"
-    if not isinstance(error, StepsizeError):  # its message is enough; others need their traceback, which cannot travel
+    if not isinstance(error, StepsizeError):  # its message is enough; others need their traceback, which is not sent
         where += ":\n" + "".join(traceback.format_exception(error)).rstrip()
     try:
         carried = pickle.loads(pickle.dumps(error))  # noqa: S301  written on this very line
-        same = type(carried) is type(error) and str(carried) == str(error) and _importable(type(error))
+        known = type(error).__module__.partition(".")[0] in ("builtins", "torch", "stepsize", "numpy")
+        same = type(carried) is type(error) and str(carried) == str(error) and known
     except Exception:  # noqa: BLE001  exceptions with constructors of their own fail in every way
         same = False
     if not same:
         error = TaskError("task", _last_line(error), "must train without raising")
     error.add_note(where)
     return error
-
-
-def _importable(kind: type[Exception]) -> bool:
-    """Whether the process that collects is sure to know ``kind``: builtins, torch's and ours are everywhere."""
-    return kind.__module__.partition(".")[0] in ("builtins", "torch", "stepsize", "numpy")

@@ -1,26 +1,100 @@
-"""What `sweep` returns: the answer, the best configuration, what it cost, and the runs behind it."""
+"""What `sweep` returns, and how it is read off the runs: pure numbers, trains nothing."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from stepsize.curves.answer import Answer
-from stepsize.curves.lr_model import LrModel
-from stepsize.curves.pairs import PairedComparison
-from stepsize.curves.sensitivity import LrSensitivity
+import numpy as np
+
+from stepsize.curves.answer import Answer, answer_from, no_answer
+from stepsize.curves.lr_model import LrModel, fit_lr_model
+from stepsize.curves.numerals import number_text
+from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise, two_way
+from stepsize.curves.sensitivity import LrSensitivity, lr_sensitivity
 from stepsize.errors import InputError
-from stepsize.optimizers.usual import UNKNOWN, Usual
+from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
 from stepsize.study.found import Cost
 from stepsize.study.space import Space
+from stepsize.study.strategy import others_of, point_of, sharing
 from stepsize.study.study import Stopped
-from stepsize.study.summary import Summary, plain, summarise
 from stepsize.training.conditions import Conditions
-from stepsize.training.runs import Run, Trial
+from stepsize.training.runs import Run, Trial, Value
 from stepsize.views import Chart
 
-__all__ = ["SweepResult"]
+_Key: TypeAlias = frozenset[tuple[str, Value]]
+
+_OWN = 3  # rates with the same other values that have a curve of their own
+_DOUBTFUL = 0.5  # how sure an answer is at most that rests on runs with other values
+_COMPARED = 0.5  # fraction of the configurations, the best ones, whose noise is pooled
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What the runs of a sweep say.
+
+    Attributes:
+        best: The configuration of least loss on the longest rung, corrected for seeds; None without one.
+        value: Its mean over its seeds, lower is better; NaN without one.
+        seeds: Number of its seeds.
+        answer: The recommended rate with the other values of ``best``, the range that is as good, and how sure that is.
+        curve: The fitted curve of loss against learning rate behind it; None without runs.
+        sensitivity: How much the rate matters; None if the loss at initialization or the range is unknown.
+        train_optimum: The configuration of least training loss; None if it is unknown.
+        runner_up: The second best configuration; None if there is none.
+        comparison: ``best`` (first) against ``runner_up`` (second).
+        diverged: Number of runs that diverged.
+        lowest_diverged: The lowest rate of a run that diverged; None without one.
+    """
+
+    best: Trial | None
+    value: float
+    seeds: int
+    answer: Answer
+    curve: LrModel | None
+    sensitivity: LrSensitivity | None
+    train_optimum: Trial | None
+    runner_up: Trial | None
+    comparison: PairedComparison | None
+    diverged: int
+    lowest_diverged: float | None
+
+    @property
+    def status(self) -> str:
+        """The answer as sentences: the best configuration, the rate, and the comparison with the runner-up."""
+        answer = self.answer
+        if answer.lr is None or self.best is None:
+            return f"No answer. {answer.reason} {answer.next}"
+        over = f"{number_text(self.value, 4)} over {self.seeds} seed{'s' * (self.seeds != 1)}"
+        parts = [f"The best configuration is {named(self.best)} ({over}).", str(answer)]
+        if self.comparison is not None and self.runner_up is not None:
+            parts.append(self.comparison.told_of("it", f"the runner-up ({named(self.runner_up)})"))
+        else:
+            parts.append("There is no other configuration to compare it with.")
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values for ``json.dumps``; a number that is not finite becomes None."""
+        best = None if self.best is None else {**_trial_json(self.best), "value": self.value, "seeds": self.seeds}
+        sensitivity = self.sensitivity
+        found: dict[str, Any] = plain(
+            {
+                **self.answer.to_json(),
+                "best": best,
+                "status": self.status,
+                "curve": None if self.curve is None else self.curve.to_json(),
+                "sensitivity": None if sensitivity is None else {**asdict(sensitivity), "share": sensitivity.share},
+                "train_optimum": None if self.train_optimum is None else _trial_json(self.train_optimum),
+                "runner_up": None if self.runner_up is None else _trial_json(self.runner_up),
+                "comparison": None if self.comparison is None else asdict(self.comparison),
+                "diverged": self.diverged,
+                "lowest_diverged": self.lowest_diverged,
+            }
+        )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +102,17 @@ class SweepResult:
     """The answer of :func:`stepsize.sweep`.
 
     Attributes:
-        name: Of the sweep; what it is called in the store.
+        name: Name of the sweep, also in the store.
         where: The store, without its password; None without one.
         conditions: What the rates are for; what the space varies is as the task has it.
         space: What was searched, as wide as it became.
-        notes: What the sweep did by itself, as sentences.
+        notes: What the sweep did automatically, as sentences.
         runs: Every run, in the order in which they ended.
-        untrained: The judged value before training.
+        untrained: The objective at initialization.
         seconds: Wall time of this call.
         complete: Whether all that was planned was trained.
         stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
-        usual: The rate that people start from with the task's optimizer, and its family.
+        usual: The usual rate of the task's optimizer, and its family.
     """
 
     name: str
@@ -55,9 +129,9 @@ class SweepResult:
 
     @cached_property
     def summary(self) -> Summary:
-        """What was found, in full; worked out when it is asked for first."""
-        validated = self.conditions.judge != "training loss"
-        return summarise(self.runs, untrained=self.untrained, usual=self.usual, validated=validated)
+        """What the runs say, in full; computed when it is first needed."""
+        validated = self.conditions.objective != "training loss"
+        return summarize(self.runs, untrained=self.untrained, usual=self.usual, validated=validated)
 
     @property
     def answer(self) -> Answer:
@@ -91,7 +165,7 @@ class SweepResult:
 
     @property
     def best(self) -> Trial | None:
-        """The trained configuration of least loss on the longest horizon; None where each diverged."""
+        """The trained configuration of least loss on the longest horizon; None if each diverged."""
         return self.summary.best
 
     @property
@@ -110,14 +184,14 @@ class SweepResult:
         return self.summary.sensitivity
 
     @property
-    def cost(self) -> Cost:
-        """What it cost, the runs of earlier parts included."""
-        return Cost(self.summary.cost, self.seconds, self.summary.runs, self.stopped)
-
-    @property
     def status(self) -> str:
         """The answer as sentences."""
         return self.summary.status
+
+    @property
+    def cost(self) -> Cost:
+        """Its cost, with the runs of earlier calls."""
+        return Cost(math.fsum(run.cost for run in self.runs), self.seconds, len(self.runs), self.stopped)
 
     def plot(self, kind: Literal["rates", "map", "curves", "cost"] = "rates") -> Chart:
         """Return a chart.
@@ -125,7 +199,7 @@ class SweepResult:
         Args:
             kind: ``"rates"`` is the loss against the rate, ``"map"`` the loss over the rate and the first dimension
                 searched beside it (by momentum, with the line of constant lr/(1 - m)), ``"curves"`` the training losses
-                over time, ``"cost"`` the best value so far against what was spent.
+                over time, ``"cost"`` the best value so far against the cost.
 
         Raises:
             InputError: If there is no such chart, or no run to draw.
@@ -159,15 +233,174 @@ class SweepResult:
         }
 
 
+def summarize(
+    runs: Sequence[Run], *, untrained: float | None = None, usual: Usual = UNKNOWN, validated: bool = True
+) -> Summary:
+    """Read the answer of a sweep off its runs.
+
+    Configurations are compared on the longest rung. Their levels are means over seeds, corrected for what each seed
+    does to all configurations alike, so that none wins by the lucky seed only; one with a run that diverged does not
+    win. The curve and the answer are those of the rate with the other values of the best configuration, from runs of
+    all lengths; if fewer than three rates were trained with these, all runs count, the rate is that of the best
+    configuration, and the verdict stays open.
+
+    Args:
+        runs: All runs.
+        untrained: The objective at initialization; None if unknown.
+        usual: The usual rate of the optimizer, and its family; an optimizer that the best configuration names is used
+            instead.
+        validated: Whether validation data select.
+
+    Example:
+        >>> from stepsize.training.runs import Setting
+        >>> loss = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.4, 1e-1: 0.7}
+        >>> runs = [Run(Setting(lr, seed, 100), value=loss[lr] + 0.01 * seed) for lr in loss for seed in (0, 1)]
+        >>> found = summarize(runs)
+        >>> found.best.lr, 2e-3 < found.answer.lr < 3e-2
+        (0.01, True)
+    """
+    known = [run for run in runs if not math.isnan(run.value)]
+    full = max((run.share for run in runs), default=1.0)
+    longest = [run for run in known if run.share == full]
+    trials: dict[_Key, Trial] = {}
+    values: dict[_Key, dict[int, float]] = {}
+    for run in longest:
+        trials.setdefault(_key(run.trial), run.trial)
+        values.setdefault(_key(run.trial), {})[run.seed] = run.value
+    ranked = _ranked(longest, lambda run: run.value)
+    by_train = _ranked(longest, lambda run: run.train_loss)
+    best = trials[ranked[0]] if ranked else None
+    second = trials[ranked[1]] if len(ranked) > 1 else None
+    held = _held(known, longest, best)
+    on_longest = [run for run in held if run.share == full] or longest
+    start = untrained if untrained is not None and math.isfinite(untrained) else None
+    curve, answer = _answered(held or known, best, _reached(runs, start), usual, alone=bool(held), validated=validated)
+    lrs, reached = [run.trial.lr for run in on_longest], [run.value for run in on_longest]
+    diverged = [run.trial.lr for run in runs if math.isinf(run.value)]
+    return Summary(
+        best=best,
+        value=math.nan if best is None else float(np.mean(list(values[_key(best)].values()))),
+        seeds=0 if best is None else len(values[_key(best)]),
+        answer=answer,
+        curve=curve,
+        sensitivity=None if start is None else lr_sensitivity(lrs, reached, untrained=start),
+        train_optimum=trials[by_train[0]] if by_train else None,
+        runner_up=second,
+        comparison=_against_second([values[key] for key in ranked]),
+        diverged=len(diverged),
+        lowest_diverged=min(diverged, default=None),
+    )
+
+
+def named(trial: Trial) -> str:
+    """Return the values of a trial in words, the rate first."""
+    rest = {name: value for name, value in trial.values.items() if name != "lr"}
+    texts = [f"{name} {number_text(value) if isinstance(value, float) else value}" for name, value in rest.items()]
+    return ", ".join([f"lr {number_text(trial.lr)}", *texts])
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` with lists for tuples and None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _key(trial: Trial) -> _Key:
+    return frozenset(trial.values.items())
+
+
+def _ranked(runs: Sequence[Run], value: Callable[[Run], float]) -> list[_Key]:
+    """Return the configurations of which no run diverged, best first."""
+    diverged = {_key(run.trial) for run in runs if math.isinf(run.value)}
+    safe = [run for run in runs if math.isfinite(value(run)) and _key(run.trial) not in diverged]
+    if not safe:
+        return []
+    keys = [_key(run.trial) for run in safe]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    levels = two_way(
+        np.array([numbers[key] for key in keys]),
+        np.array([run.seed for run in safe]),
+        np.array([value(run) for run in safe], dtype=np.float64),
+    ).levels
+    return sorted(numbers, key=lambda key: (float(levels[numbers[key]]), numbers[key]))
+
+
+def _against_second(values: Sequence[Mapping[int, float]]) -> PairedComparison | None:
+    """Compare the best configuration with the runner-up, from the values of all by seed, best first."""
+    if len(values) < 2:
+        return None
+    others = values[2 : max(4, math.ceil(_COMPARED * len(values)))]
+    return compare_pairs(values[0], values[1], noise=pooled_noise(others))
+
+
+def _held(known: Sequence[Run], longest: Sequence[Run], best: Trial | None) -> list[Run]:
+    """Return the runs, on any rung, that differ from ``best`` in the rate only; none if too few rates do."""
+    if best is None:
+        return []
+    alone = len({others_of(run.trial) for run in longest}) == 1
+    enough = len({run.trial.lr for run in sharing(longest, best)}) >= _OWN
+    return sharing(known, best) if alone or enough else []
+
+
+def _reached(runs: Sequence[Run], untrained: float | None) -> float:
+    """Return the objective at initialization; if unknown, one that every run that did not diverge improved on."""
+    if untrained is not None:
+        return untrained
+    worst = max((run.value for run in runs if math.isfinite(run.value)), default=1.0)
+    return worst + (abs(worst) or 1.0)
+
+
+def _answered(
+    runs: Sequence[Run], best: Trial | None, untrained: float, usual: Usual, *, alone: bool, validated: bool
+) -> tuple[LrModel | None, Answer]:
+    """Return the fitted curve and its answer; ``alone`` says that ``runs`` share the other values of the best."""
+    optimizer = None if best is None else best.values.get("optimizer")
+    lr, family = usual if optimizer is None else usual_rate(str(optimizer))
+    model = fit_lr_model([point_of(run) for run in runs], usual=lr, untrained=untrained, family=family)
+    answer = answer_from(model, validated=validated)
+    curve = model if runs else None
+    if answer.lr is None or alone:
+        return curve, answer
+    if best is None:
+        why = "Every configuration diverged on at least one of its seeds."
+        return curve, no_answer(why, "Try lower rates, a warmup or clipped gradients.")
+    return curve, _at(answer, model, best)
+
+
+def _at(answer: Answer, model: LrModel, best: Trial) -> Answer:
+    """Return an answer at the best configuration's own rate, if the curve is that of runs with other values, too."""
+    assert answer.as_good is not None
+    chance = model.chance(answer.tolerance)
+    at = int(np.argmin(np.abs(model.x - math.log10(best.lr))))
+    low, high = answer.as_good
+    return replace(
+        answer,
+        lr=best.lr,
+        as_good=(min(low, best.lr), max(high, best.lr)),
+        sure=min(float(chance[at]), _DOUBTFUL),
+        excess=float(model.expected[at]),
+        verdict="open",
+        reason="Fewer than three rates were trained with the other values of the best configuration, so the curve is "
+        "that of all configurations.",
+        next="Sweep the learning rate alone with these values to settle it.",
+    )
+
+
+def _trial_json(trial: Trial) -> dict[str, Any]:
+    return {"trial": trial.number, "lr": trial.lr, "values": dict(trial.values)}
+
+
 def _run_json(run: Run) -> dict[str, Any]:
-    figures = {"value": run.value, "train_loss": run.train_loss, "val_loss": run.val_loss}
     return {
         "trial": run.trial.number,
         **run.trial.values,
         "share": run.share,
         "seed": run.seed,
         "status": run.status,
-        **plain(figures),
+        **plain({"value": run.value, "train_loss": run.train_loss, "val_loss": run.val_loss}),
         "diverged_at": run.diverged_at,
         "cost": run.cost,
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stepsize.errors import InputError, UnknownNameError
-
-__all__ = ["RUNGS", "Bracket", "Rungs", "RungsEntry", "rungs_entry"]
+from stepsize.catalog import Catalog
+from stepsize.checks import is_whole
+from stepsize.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Bracket:
     """Rungs that one group of trials climbs.
 
     Attributes:
-        shares: Of the full horizon, rising; the last is 1.
-        weight: How many trials it takes relative to the other brackets.
+        shares: Fractions of the full horizon, rising; the last is 1.
+        weight: Number of its trials relative to the other brackets.
     """
 
     shares: tuple[float, ...]
@@ -25,15 +25,15 @@ class Bracket:
 
 @dataclass(frozen=True)
 class Rungs:
-    """On which horizons trials are trained, and which share of them goes on: a plain value.
+    """On which horizons trials are trained, and how many continue: a plain value.
 
-    Every rung has a complete decay of its own, so that a promoted trial is trained anew, from its start. Of the n
-    trials of a rung the best floor(n / eta) go on, at least one, and never one that diverged.
+    Every rung has a complete decay of its own, so a promoted trial is trained anew, from its start. Of the n trials of
+    a rung the best floor(n / eta) continue, at least one, and never one that diverged.
 
     Attributes:
         name: Its name in :data:`RUNGS`.
         brackets: Groups of trials that compete among themselves only.
-        eta: Of how many one is promoted, >= 2.
+        eta: One of so many is promoted, >= 2.
         waits: Whether a rung is decided when all its trials are told; if not, a trial is promoted as soon as it is
             in the top 1 / eta of those told so far.
 
@@ -60,41 +60,27 @@ class Rungs:
         """Return successive halving: each rung is decided when all its trials are told.
 
         Args:
-            start: The lowest rung, as a share of the full horizon, in (0, 1).
-            eta: Of how many one is promoted, >= 2; the next rung is as many times longer.
+            start: The lowest rung, as a fraction of the full horizon, in (0, 1).
+            eta: One of so many is promoted, >= 2; the next rung is so many times longer.
 
         Returns:
-            The rungs start, start · eta, … and 1; one that would lie above 1 / √eta is left out, being no cheaper.
+            The rungs start, start · eta, … and 1; one above 1 / √eta is left out, being no cheaper.
 
         Raises:
-            InputError: If ``start`` or ``eta`` is out of its range.
+            InputError: If ``start`` or ``eta`` is out of range.
 
         Example:
             >>> Rungs.halving(0.1, 3).shares
             (0.1, 0.3..., 1.0)
-
-        Reference: Jamieson & Talwalkar (2016), arXiv 1502.07943.
         """
         return Rungs("halving", (Bracket(_shares(start, eta)),), eta)
 
     @staticmethod
     def asha(start: float = 1 / 16, eta: int = 4) -> Rungs:
-        """Return asynchronous successive halving: whoever is in the top 1 / eta of its rung goes on at once.
+        """Return asynchronous successive halving: a trial in the top 1 / eta of its rung is promoted immediately.
 
         No worker waits for a rung to fill, at the price of some promotions that the whole rung would not have made.
-        When no trial is left to start, the rungs are decided as those of :meth:`halving`.
-
-        Args:
-            start: The lowest rung, as a share of the full horizon, in (0, 1).
-            eta: Of how many one is promoted, >= 2; the next rung is as many times longer.
-
-        Returns:
-            The rungs of :meth:`halving`.
-
-        Raises:
-            InputError: If ``start`` or ``eta`` is out of its range.
-
-        Reference: Li et al. (2020), arXiv 1810.05934.
+        When no trial is left to start, the rungs are decided as those of :meth:`halving`, whose arguments it has.
         """
         return Rungs("asha", (Bracket(_shares(start, eta)),), eta, waits=False)
 
@@ -102,24 +88,12 @@ class Rungs:
     def hyperband(start: float = 1 / 16, eta: int = 4) -> Rungs:
         """Return Hyperband: brackets of halving, from many trials on short horizons to few on the full one.
 
-        With the k + 1 rungs of halving, bracket s = k … 0 starts s rungs below the full horizon and takes trials in
-        proportion to ceil((k + 1) · eta^s / (s + 1)), so that all brackets cost about the same.
-
-        Args:
-            start: The lowest rung, as a share of the full horizon, in (0, 1).
-            eta: Of how many one is promoted, >= 2; the next rung is as many times longer.
-
-        Returns:
-            The brackets, that of most trials first.
-
-        Raises:
-            InputError: If ``start`` or ``eta`` is out of its range.
+        With the k + 1 rungs of halving, whose arguments it has, bracket s = k … 0 starts s rungs below the full
+        horizon and takes trials in proportion to ceil((k + 1) · eta^s / (s + 1)), so all brackets cost about the same.
 
         Example:
             >>> [(bracket.weight, bracket.shares) for bracket in Rungs.hyperband().brackets]
             [(16, (0.0625, 0.25, 1.0)), (6, (0.25, 1.0)), (3, (1.0,))]
-
-        Reference: Li et al. (2018), JMLR 18(185), algorithm 1.
         """
         shares = _shares(start, eta)
         count = len(shares)
@@ -128,7 +102,7 @@ class Rungs:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """All rungs, as shares of the full horizon, rising."""
+        """All rungs, as fractions of the full horizon, rising."""
         return max((bracket.shares for bracket in self.brackets), key=len)
 
     def quota(self, told: int) -> int:
@@ -136,11 +110,11 @@ class Rungs:
         return told // self.eta
 
     def closing_quota(self, told: int) -> int:
-        """Return how many of the ``told`` trials of a closed rung are promoted: at least one, where there is one."""
+        """Return how many of the ``told`` trials of a closed rung are promoted: at least one, if there is one."""
         return max(self.quota(told), min(told, 1))
 
     def sizes(self, trials: int) -> tuple[int, ...]:
-        """Return how many of ``trials`` each bracket takes: by weight, what is left over to the largest remainders.
+        """Return how many of ``trials`` each bracket takes: by weight, the rest to the largest remainders.
 
         Example:
             >>> Rungs.hyperband().sizes(10)
@@ -153,10 +127,7 @@ class Rungs:
         return tuple(whole + (at in extra) for at, (whole, _) in enumerate(exact))
 
     def assigned(self, trials: int) -> tuple[int, ...]:
-        """Return the bracket of each of ``trials`` in order of proposal.
-
-        The brackets take turns in proportion to their sizes, so that each gets the whole of a range that a sampler
-        walks through in order, as the grid does.
+        """Return the bracket of each of ``trials`` in order of proposal; they take turns in proportion to their sizes.
 
         Example:
             >>> Rungs.hyperband().assigned(10)
@@ -173,16 +144,9 @@ class Rungs:
         return tuple(turns)
 
     def cost(self, trials: int) -> float:
-        """Return what ``trials`` cost in trainings, on one seed and if none diverges.
+        """Return the cost of ``trials`` in full runs, on one seed and if none diverges.
 
-        The sum over brackets and rungs of the number of trials there times the share of the rung. What asynchronous
-        promotion trains beyond that, because its first trials flattered themselves, is not foreseen.
-
-        Args:
-            trials: How many are proposed, >= 0.
-
-        Returns:
-            The cost, in trainings of the full horizon.
+        Further promotions of :meth:`asha` are not known in advance.
 
         Example:
             >>> Rungs.full().cost(32), Rungs.hyperband().cost(25)
@@ -198,64 +162,44 @@ class Rungs:
 
 @dataclass(frozen=True)
 class RungsEntry:
-    """What stepsize knows of a way to climb rungs; ``make`` takes the lowest rung and eta."""
+    """A way to climb rungs; ``make`` takes the lowest rung and eta."""
 
     name: str
     make: Callable[[float, int], Rungs]
     title: str
-    source: str
+    source: str = ""
 
 
-_ENTRIES = (
-    RungsEntry("full", lambda start, eta: Rungs.full(), "Every trial on the full horizon", ""),
-    RungsEntry(
-        "halving",
-        Rungs.halving,
-        "Successive halving: rung by rung, the best go on",
-        "Jamieson & Talwalkar (2016), arXiv 1502.07943",
-    ),
-    RungsEntry(
-        "asha",
-        Rungs.asha,
-        "Asynchronous halving: the best so far go on at once",
-        "Li et al. (2020), arXiv 1810.05934",
-    ),
-    RungsEntry(
-        "hyperband",
-        Rungs.hyperband,
-        "Hyperband: halving from several lowest rungs",
-        "Li et al. (2018), JMLR 18(185)",
+RUNGS: Catalog[RungsEntry] = Catalog(
+    "rungs",
+    (
+        RungsEntry("full", lambda start, eta: Rungs.full(), "Every trial on the full horizon"),
+        RungsEntry(
+            "halving",
+            Rungs.halving,
+            "Successive halving: rung by rung, the best continue",
+            "Jamieson & Talwalkar (2016), arXiv 1502.07943",
+        ),
+        RungsEntry(
+            "asha",
+            Rungs.asha,
+            "Asynchronous halving: the best so far continue immediately",
+            "Li et al. (2020), arXiv 1810.05934",
+        ),
+        RungsEntry(
+            "hyperband",
+            Rungs.hyperband,
+            "Hyperband: halving from several lowest rungs",
+            "Li et al. (2018), JMLR 18(185)",
+        ),
     ),
 )
-
-RUNGS: dict[str, RungsEntry] = {entry.name: entry for entry in _ENTRIES}
-
-
-def rungs_entry(name: str) -> RungsEntry:
-    """Return the catalog entry of ``name``.
-
-    Args:
-        name: A key of :data:`RUNGS`, for example ``"halving"``.
-
-    Returns:
-        The entry.
-
-    Raises:
-        UnknownNameError: If there is none; the message suggests the nearest.
-
-    Example:
-        >>> rungs_entry("asha").make(1 / 4, 2).shares
-        (0.25, 0.5, 1.0)
-    """
-    if name not in RUNGS:
-        raise UnknownNameError("rungs", name, RUNGS)
-    return RUNGS[name]
 
 
 def _shares(start: float, eta: int) -> tuple[float, ...]:
     if not 0 < start < 1:
-        raise InputError("start", start, "must be a share of the horizon between 0 and 1", "A usual one is 1/16")
-    if isinstance(eta, bool) or not isinstance(eta, int) or eta < 2:
+        raise InputError("start", start, "must be a fraction of the horizon between 0 and 1", "A usual one is 1/16")
+    if not is_whole(eta, 2):
         raise InputError("eta", eta, "must be a whole number of at least 2")
     shares = [start]
     while shares[-1] * eta * eta**0.5 <= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -12,13 +12,10 @@ import numpy as np
 
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS
 from stepsize.schedules import Schedule, parse, write
 from stepsize.training.runs import Changes, Value
 
-__all__ = ["NAMES", "Choice", "Dimension", "Range", "Scale", "Space", "as_space", "scale_of"]
-
-SCHEMA = 1
 NAMES = ("lr", *(field.name for field in fields(Changes)))
 
 Scale = Literal["log", "linear", "complement"]
@@ -29,16 +26,16 @@ class Range:
     """All numbers from ``low`` to ``high``.
 
     Args:
-        name: What is varied.
+        name: Name of the dimension.
         low: The smallest value; positive on a log scale.
         high: The largest value, > ``low``; < 1 on the complement scale.
-        scale: In what equal steps are equal: ``"log"`` x, ``"linear"`` x or ``"complement"`` log (1 − x), for
-            momentum and betas, where 0.9, 0.99 and 0.999 lie equally far apart.
-        whole: Whether only whole numbers are meant.
-        earlier: The bounds before each widening, oldest first; a grid goes on from them.
+        scale: ``"log"``, ``"linear"`` or ``"complement"``: log (1 − x), for momentum and betas, with 0.9, 0.99 and
+            0.999 equally far apart.
+        whole: Whether it holds whole numbers only.
+        earlier: The bounds before each widening, oldest first; a grid continues from them.
 
     Raises:
-        InputError: If the range is empty, inverted or outside what its scale can hold.
+        InputError: If the range is empty or inverted, or its scale cannot hold it.
 
     Example:
         >>> Range("momentum", 0.0, 0.99, "complement").from_unit(0.5)
@@ -58,30 +55,27 @@ class Range:
         bounds = (self.low, self.high)
         if self.scale not in _FORWARD:
             raise UnknownNameError("scale", self.scale, _FORWARD)
-        if not all(math.isfinite(bound) for bound in bounds):
-            raise InputError(self.name, bounds, "must be a range between finite numbers")
-        if self.low == self.high:
-            raise InputError(
-                self.name, bounds, "must not be an empty range", "A single value is no range: write it alone"
-            )
-        if self.low > self.high:
-            raise InputError(self.name, bounds, "must not be an inverted range", f"Write ({self.high!r}, {self.low!r})")
-        if self.scale == "log" and self.low <= 0:
-            raise InputError(self.name, bounds, "must be a range of positive numbers", "Its scale is logarithmic")
-        if self.scale == "complement" and self.high >= 1:
-            raise InputError(self.name, bounds, "must be a range below 1")
-        if self.whole and any(bound != round(bound) for bound in bounds):
-            raise InputError(self.name, bounds, "must be a range between whole numbers")
+        rules = (
+            (all(math.isfinite(bound) for bound in bounds), "a range between finite numbers", ""),
+            (self.low != self.high, "a range with low < high", "Write a single value alone"),
+            (self.low < self.high, "a range with low < high", f"Write ({self.high!r}, {self.low!r})"),
+            (self.scale != "log" or self.low > 0, "a range of positive numbers", "Its scale is logarithmic"),
+            (self.scale != "complement" or self.high < 1, "a range below 1", ""),
+            (not self.whole or all(bound == round(bound) for bound in bounds), "a range between whole numbers", ""),
+        )
+        for holds, rule, remedy in rules:
+            if not holds:
+                raise InputError(self.name, bounds, f"must be {rule}", remedy)
 
     def to_unit(self, value: Value) -> float:
-        """Return where ``value`` lies between ``low`` (0.0) and ``high`` (1.0), within them."""
+        """Return the place of ``value`` between ``low`` (0.0) and ``high`` (1.0), within them."""
         forward = _FORWARD[self.scale]
         start, end = forward(self.low), forward(self.high)
         inside = min(max(float(value), self.low), self.high)
         return min(1.0, max(0.0, (forward(inside) - start) / (end - start)))
 
     def from_unit(self, unit: float) -> Value:
-        """Return the value at ``unit`` in [0, 1]; whole where the range is."""
+        """Return the value at ``unit`` in [0, 1]; whole if the range is."""
         if unit <= 0 or unit >= 1:  # the ends themselves, without a rounding error
             bound = self.low if unit <= 0 else self.high
             return int(bound) if self.whole else float(bound)
@@ -91,19 +85,12 @@ class Range:
         return round(value) if self.whole else value
 
     def grid(self, points: int) -> tuple[Value, ...]:
-        """Return ``points`` values at equal steps of the scale, ends included; the middle where only one is asked.
-
-        Whole numbers that coincide are given once.
-        """
+        """Return ``points`` values at equal steps of the scale with both ends, or the middle; whole numbers once."""
         units = (0.5,) if points == 1 else tuple(np.linspace(0, 1, points).tolist())
         return tuple(dict.fromkeys(self.from_unit(unit) for unit in units))
 
     def widened(self, low: float | None = None, high: float | None = None) -> Range:
-        """Return it with other bounds, which may only lie further out.
-
-        Raises:
-            InputError: If a bound lies further in than it did, or breaks the rule of its scale.
-        """
+        """Return it with bounds further out; raises InputError if one is further in."""
         new = (self.low if low is None else float(low), self.high if high is None else float(high))
         if new[0] > self.low or new[1] < self.high:
             raise InputError(self.name, new, f"must not be narrower than ({self.low:g}, {self.high:g})")
@@ -120,8 +107,8 @@ class Choice:
     """One of several values; a single one is fixed.
 
     Args:
-        name: What is varied.
-        values: What it may be; each once.
+        name: Name of the dimension.
+        values: The values to choose from, each once.
 
     Raises:
         InputError: If there is no value, or one twice.
@@ -152,11 +139,11 @@ class Choice:
         return (self.values.index(value) + 0.5) / len(self.values)
 
     def from_unit(self, unit: float) -> Value:
-        """Return the value whose part of [0, 1] holds ``unit``."""
+        """Return the value whose part of [0, 1] contains ``unit``."""
         return self.values[min(max(int(unit * len(self.values)), 0), len(self.values) - 1)]
 
     def grid(self, points: int) -> tuple[Value, ...]:
-        """Return ``points`` of the values, evenly spread over their order; all where there are not more."""
+        """Return ``points`` of the values, evenly spread over their order; all if there are not more."""
         if points >= len(self.values):
             return self.values
         places = np.linspace(0, len(self.values) - 1, points) if points > 1 else [(len(self.values) - 1) / 2]
@@ -173,10 +160,10 @@ DimensionT = TypeVar("DimensionT", bound=Dimension)
 
 @dataclass(frozen=True)
 class Space:
-    """What a sweep varies: the rate, and what of :class:`~stepsize.training.Changes` goes with it.
+    """What a sweep varies: the learning rate and, of :class:`~stepsize.training.Changes`, what is searched with it.
 
     Args:
-        dimensions: One a name, the rate first.
+        dimensions: The dimensions, the rate first.
 
     Example:
         >>> space = as_space(lr=(1e-4, 1.0), momentum=(0.0, 0.99), optimizer=["sgd", "nesterov"])
@@ -222,16 +209,7 @@ class Space:
         }
 
     def widened(self, name: str, low: float | None = None, high: float | None = None) -> Space:
-        """Return it with the range called ``name`` widened; the bounds before are remembered in the range.
-
-        Args:
-            name: A dimension that is a range.
-            low: Its new lower bound; None leaves it.
-            high: Its new upper bound; None leaves it.
-
-        Raises:
-            UnknownNameError: If there is no such dimension.
-            InputError: If it is a choice, or a bound lies further in than before.
+        """Return it with the range ``name`` widened; the range remembers its bounds.
 
         Example:
             >>> str(as_space(lr=(1e-4, 1e-2)).widened("lr", high=0.1))
@@ -244,27 +222,25 @@ class Space:
         return Space(tuple(new if dimension is old else dimension for dimension in self.dimensions))
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold; :meth:`from_json` reads it."""
-        return {"schema": SCHEMA, "dimensions": [_to_json(dimension) for dimension in self.dimensions]}
+        """Return it as plain values: the fields of each dimension."""
+        return {"dimensions": [asdict(dimension) for dimension in self.dimensions]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Space:
-        """Return the space that :meth:`to_json` wrote.
-
-        Raises:
-            InputError: If the document is of another form or a newer schema, or a dimension breaks its rule.
+        """Return the space that :meth:`to_json` wrote, also after JSON made lists of its tuples.
 
         Example:
             >>> space = as_space(lr=(1e-4, 1e-2), batch_size=[32, 64]).widened("lr", low=1e-5)
             >>> Space.from_json(space.to_json()) == space
             True
         """
-        if not isinstance(document, Mapping) or set(document) != {"schema", "dimensions"}:
-            keys = sorted(document) if isinstance(document, Mapping) else type(document).__name__
-            raise InputError("space", keys, "must be an object with the keys 'schema' and 'dimensions', and no other")
-        if document["schema"] != SCHEMA:
-            raise InputError("schema", document["schema"], f"must be {SCHEMA}", "A newer stepsize may have written it")
-        return cls(tuple(_from_json(part) for part in document["dimensions"]))
+        found: list[Dimension] = []
+        for one in document["dimensions"]:
+            if "values" in one:
+                found.append(Choice(one["name"], tuple(one["values"])))
+            else:
+                found.append(Range(**{**one, "earlier": tuple(map(tuple, one["earlier"]))}))
+        return cls(tuple(found))
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))
@@ -275,17 +251,17 @@ def as_space(*, lr: Any, **others: Any) -> Space:
 
     A tuple of two numbers is a range, a list is a choice, a single value is fixed, None is left to the task. Ranges
     are logarithmic, except those of ``momentum`` and ``beta2``, logarithmic in 1 − x, and of ``warmup``, linear; those
-    of ``batch_size``, and of ``warmup`` between two whole numbers (updates), hold whole numbers.
+    of ``batch_size``, and of ``warmup`` between two whole numbers (steps), hold whole numbers.
 
     Args:
         lr: Absolute peak rates: a range or a list, all > 0.
-        others: By name a field of :class:`~stepsize.training.Changes`. ``optimizer`` and ``schedule`` take no range.
+        others: Fields of :class:`~stepsize.training.Changes` by name. ``optimizer`` and ``schedule`` take no range.
 
     Returns:
         The space, the rate first and the others in the order in which they were given.
 
     Raises:
-        UnknownNameError: If a name is not known, or an optimizer's.
+        UnknownNameError: If a name, or that of an optimizer, is unknown.
         ScheduleSyntaxError: If a schedule cannot be read.
         InputError: If a range is empty or inverted or a value breaks its rule; the message says which.
 
@@ -294,7 +270,7 @@ def as_space(*, lr: Any, **others: Any) -> Space:
         'lr 1e-4 to 1, weight_decay 1e-5 to 0.1, batch_size one of 32, 64, clip 1'
         >>> as_space(lr=(0.1, 0.001))
         Traceback (most recent call last):
-        stepsize.errors.InputError: lr must not be an inverted range; got (0.1, 0.001). Write (0.001, 0.1)
+        stepsize.errors.InputError: lr must be a range with low < high; got (0.1, 0.001). Write (0.001, 0.1)
     """
     unknown = next((name for name in others if name not in NAMES), None)
     if unknown is not None:
@@ -328,12 +304,7 @@ def _range(name: str, given: tuple[Any, ...]) -> Range:
 
 
 def scale_of(name: str) -> Scale:
-    """Return in which equal steps of a dimension are equal, by its name.
-
-    Example:
-        >>> scale_of("lr"), scale_of("momentum")
-        ('log', 'complement')
-    """
+    """Return the scale of a dimension by its name."""
     return _SCALES.get(name, "log")
 
 
@@ -376,13 +347,13 @@ def _check_value(name: str, value: Value) -> None:
 
 
 _SCALES: dict[str, Scale] = {"momentum": "complement", "beta2": "complement", "warmup": "linear"}
-_WORDS: dict[str, Callable[[str], object]] = {"optimizer": optimizer_entry, "schedule": parse}
+_WORDS: dict[str, Callable[[str], object]] = {"optimizer": OPTIMIZERS.__getitem__, "schedule": parse}
 _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr": (lambda x: x > 0, "positive"),
     "batch_size": (lambda x: x >= 1 and x == round(x), "a whole number of examples, at least 1"),
     "warmup": (
         lambda x: 0 <= x < 1 or (x >= 1 and isinstance(x, int)),
-        "a share of the horizon in [0, 1), or a whole number of updates",
+        "a fraction of the horizon in [0, 1), or a whole number of steps",
     ),
     "momentum": (lambda x: 0 <= x < 1, "in [0, 1)"),
     "beta2": (lambda x: 0 <= x < 1, "in [0, 1)"),
@@ -391,50 +362,18 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
-def _log_complement(x: float) -> float:
-    return -math.log1p(-x)
-
-
-def _from_log_complement(y: float) -> float:
-    return -math.expm1(-y)
-
-
-def _identity(x: float) -> float:
-    return x
-
-
 _FORWARD: dict[str, Callable[[float], float]] = {
     "log": math.log10,
-    "linear": _identity,
-    "complement": _log_complement,
+    "linear": float,
+    "complement": lambda x: -math.log1p(-x),
 }
 _BACK: dict[str, Callable[[float], float]] = {
     "log": lambda y: 10.0**y,
-    "linear": _identity,
-    "complement": _from_log_complement,
+    "linear": float,
+    "complement": lambda y: -math.expm1(-y),
 }
 
 
 def _tidy(value: float) -> float:
     """Return ``value`` to 12 digits: 0.001 rather than 0.0010000000000000002, for those who read it."""
     return float(f"{value:.12g}")
-
-
-def _to_json(dimension: Dimension) -> dict[str, Any]:
-    if isinstance(dimension, Choice):
-        return {"kind": "choice", "name": dimension.name, "values": list(dimension.values)}
-    content = {field.name: getattr(dimension, field.name) for field in fields(dimension)}
-    return {"kind": "range", **content, "earlier": [list(bounds) for bounds in dimension.earlier]}
-
-
-def _from_json(content: Any) -> Dimension:
-    if not isinstance(content, Mapping) or content.get("kind") not in {"range", "choice"}:
-        raise InputError("dimension", content, "must be an object whose 'kind' is 'range' or 'choice'")
-    form: type[Range] | type[Choice] = Range if content["kind"] == "range" else Choice
-    names = {field.name for field in fields(form)}
-    if set(content) - {"kind"} != names:
-        raise InputError("dimension", sorted(content), f"must have the fields {', '.join(sorted(names))}")
-    if form is Choice:
-        return Choice(content["name"], tuple(content["values"]))
-    earlier = tuple((float(low), float(high)) for low, high in content["earlier"])
-    return Range(content["name"], content["low"], content["high"], content["scale"], content["whole"], earlier)

@@ -1,37 +1,72 @@
-"""What a strategy is: it says which run comes next, given what came of those before. Pure; it trains nothing."""
+"""What a strategy is: it says which run comes next, given the results so far. Pure; it trains nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from stepsize.study.jobs import Job
-from stepsize.training.runs import Run, Trial
+from stepsize.curves.lr_model import Point
+from stepsize.training.runs import Run, Trial, Value
 
-__all__ = ["Listed", "Strategy"]
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made: a trial on a rung with a seed.
+
+    Attributes:
+        trial: What to train.
+        share: The rung, as a fraction of the full horizon, in (0, 1]; it has its own complete decay.
+        seed: Random seed of initial weights, batch order and dropout.
+    """
+
+    trial: Trial
+    share: float
+    seed: int
+
+    @property
+    def key(self) -> tuple[int, float, int]:
+        """Trial number, rung and seed: unique in a study."""
+        return (self.trial.number, self.share, self.seed)
+
+
+def point_of(run: Run) -> Point:
+    """Return a run as the model of loss against rate takes it."""
+    return Point(run.lr, run.value, run.share, run.seed, run.diverged)
+
+
+def others_of(trial: Trial) -> frozenset[tuple[str, Value]]:
+    """Return the values of a trial without its rate."""
+    return frozenset((name, value) for name, value in trial.values.items() if name != "lr")
+
+
+def sharing(runs: Sequence[Run], trial: Trial) -> list[Run]:
+    """Return the runs that differ from ``trial`` in the rate only."""
+    rest = others_of(trial)
+    return [run for run in runs if others_of(run.trial) == rest]
 
 
 class Strategy(Protocol):
     """Decides what a study trains.
 
-    Its decisions follow from its arguments and from what it was told, in that order: never from a clock or from
-    chance without a seed. So one that is made anew and restored asks for what the old one would have asked for.
+    Its decisions follow from its arguments and from the runs it was told, in that order: never from a clock or from
+    chance without a seed. So a new one that is restored asks for what the old one would have asked for.
     """
 
     def ask(self) -> Job | None:
-        """Return the next run to be made, which is then awaited; None if nothing may start now, or all is done."""
+        """Return the next run to be made, which is then awaited; None if nothing can start now, or all is done."""
 
     def tell(self, run: Run) -> None:
-        """Take what came of a job that was asked for; its ``trial``, ``share``, ``seed`` and ``cost`` are set."""
+        """Take the result of a job that was asked for; its ``trial``, ``share``, ``seed`` and ``cost`` are set."""
 
     def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
-        """Take up a study that was stopped: ``trials`` were asked for, ``runs`` were told, in that order.
+        """Continue a study that was stopped: ``trials`` were asked for, ``runs`` were told, in that order.
 
         Called once, before anything is asked for. Jobs that were asked for and not told are asked for again.
         """
 
     def remaining(self) -> tuple[int, float]:
-        """Return how many runs are still to come and what they cost in full runs, as far as can be foreseen."""
+        """Return how many runs are still to come and their cost in full runs, as far as known."""
 
     @property
     def done(self) -> bool:
@@ -39,50 +74,4 @@ class Strategy(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What it did by itself, as sentences."""
-
-
-class Listed:
-    """The strategy that learns nothing: jobs from a list, in their order.
-
-    Args:
-        jobs: Which; no two with the same trial, share and seed.
-
-    Example:
-        >>> jobs = [Job(Trial(number, {"lr": lr}), 1.0, seed=0) for number, lr in enumerate((0.01, 0.1))]
-        >>> Listed(jobs).remaining()
-        (2, 2.0)
-    """
-
-    notes: Sequence[str] = ()
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._waiting = list(jobs)
-        self._running: dict[tuple[int, float, int], Job] = {}
-
-    def ask(self) -> Job | None:
-        """Return the next job of the list."""
-        if not self._waiting:
-            return None
-        job = self._waiting.pop(0)
-        self._running[job.key] = job
-        return job
-
-    def tell(self, run: Run) -> None:
-        """Cross a job off."""
-        del self._running[run.key]
-
-    def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:  # noqa: ARG002  the list has them
-        """Cross off what was told."""
-        told = {run.key for run in runs}
-        self._waiting = [job for job in self._waiting if job.key not in told]
-
-    def remaining(self) -> tuple[int, float]:
-        """Return how many jobs are left, and their shares."""
-        left = [*self._waiting, *self._running.values()]
-        return len(left), float(sum(job.share for job in left))
-
-    @property
-    def done(self) -> bool:
-        """Whether all jobs were told."""
-        return not self._waiting and not self._running
+        """What it did automatically, as sentences."""

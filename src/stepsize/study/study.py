@@ -1,4 +1,4 @@
-"""The engine: a strategy asks, workers train, the journal keeps, the strategy is told. `find`, `sweep`, `compare`."""
+"""The engine of `find`, `sweep` and `compare`: a strategy asks, workers train, the store saves."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from stepsize.checks import check_positive, check_whole
 from stepsize.errors import InputError
-from stepsize.study.crew import LEARNS, WAITS, Hire, workers_entry
-from stepsize.study.jobs import Job
-from stepsize.study.strategy import Strategy
-from stepsize.study.workers import Local, Workers
+from stepsize.study.strategy import Job, Strategy
+from stepsize.study.workers import WORKERS, Local, Workers, WorkerSpec, workers_for
+from stepsize.training.conditions import Conditions
 from stepsize.training.executor import StreamingExecutor
 from stepsize.training.runs import Changes, Progress, Run, Setting
 from stepsize.training.start import Start, look_at_start
@@ -25,46 +24,38 @@ from stepsize.training.threads import threads_for, training_threads
 from stepsize.training.variation import varied
 
 if TYPE_CHECKING:
-    from stepsize.study.journal import Journal
-
-__all__ = [
-    "Stopped",
-    "Study",
-    "StudyOutcome",
-    "StudyProgress",
-    "StudyWatcher",
-    "default_name",
-    "run_study",
-    "seeds_of",
-]
+    from stepsize.store import Writer
 
 _SHOWN = 5  # of the best runs, to whoever watches
 _ROUNDING = 1e-9  # of a budget
+_UNCHANGED = Changes()
 
 Stopped: TypeAlias = Literal["", "budget", "seconds", "interrupted"]
-"""Why a study ended before its strategy did; empty where it did not."""
+"""Why a study ended before its strategy did; empty if it did not."""
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """Where a study is: told to whoever watches, after each run and each update of a run.
+    """Progress of a study, after each run and each step of a run.
 
     Attributes:
-        name: Of the study.
-        done: Jobs with a run.
-        remaining: Jobs without one, as far as can be foreseen.
-        spent: In full runs.
-        to_spend: In full runs, as far as can be foreseen.
-        seconds: Wall time since the study, or this part of it, began.
-        resumed: How many of the runs were taken over from before.
-        diverged: Runs that diverged.
+        name: Name of the study.
+        objective: What the values are: ``"validation loss"``, ``"training loss"``, or a metric.
+        done: Number of runs that ended.
+        remaining: Number of runs to come, as far as known.
+        spent: Cost so far in full runs.
+        to_spend: Cost to come in full runs, as far as known.
+        seconds: Wall time of this call.
+        resumed: How many of the runs are from earlier calls.
+        diverged: Number of runs that diverged.
         top: The best runs on the longest horizon so far, best first, at most five.
-        notes: What the study did by itself, as sentences.
+        notes: What the study did automatically, as sentences.
         run: The run that just ended; None between runs.
-        running: The update just made; None at the end of a run.
+        running: The step just made; None at the end of a run.
     """
 
     name: str
+    objective: str
     done: int
     remaining: int
     spent: float
@@ -83,17 +74,17 @@ StudyWatcher: TypeAlias = Callable[[StudyProgress], None]
 
 @dataclass(frozen=True, eq=False)
 class StudyOutcome:
-    """What a study came to.
+    """Result of a study.
 
     Attributes:
-        name: Of the study; what it is called in the store.
+        name: Name of the study, also in the store.
         where: The store, without its password; None without one.
-        runs: Every run, in the order in which they ended, those of earlier parts of the study included.
-        notes: What the study did by itself, as sentences.
+        runs: Every run, in the order in which they ended, with those of earlier calls.
+        notes: What the study did automatically, as sentences.
         seconds: Wall time of this call.
-        complete: Whether all that the strategy wanted was trained.
-        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty where it did not.
-        resumed: How many of the runs were taken over from before.
+        complete: Whether all that the strategy asked for was trained.
+        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
+        resumed: How many of the runs are from earlier calls.
     """
 
     name: str
@@ -107,7 +98,7 @@ class StudyOutcome:
 
     @property
     def cost(self) -> float:
-        """What all runs cost, in full runs."""
+        """Cost of all runs, in full runs."""
         return math.fsum(run.cost for run in self.runs)
 
 
@@ -127,56 +118,55 @@ def run_study(
     budget: float | None = None,
     seconds: float | None = None,
     at_least: float = 0.0,
-    overrun: Literal["finish", "cut"] = "finish",
     on_interrupt: Literal["raise", "answer"] = "raise",
 ) -> StudyOutcome:
-    """Train what ``strategy`` asks for, until it is done or something ends it, and return what came out.
+    """Train what ``strategy`` asks for, until it is done or a limit ends it, and return the runs.
 
-    Each run is stored before the strategy is told of it. Killed at any moment, the same call goes on where it was.
+    Each run is stored before the strategy is told of it. If the process is killed, the same call continues.
 
     Args:
         task: What to train.
-        strategy: What to ask, made anew: with a store it is first restored to where the study was.
-        start: What is known of the task; None looks.
-        workers: A name of :data:`~stepsize.study.WORKERS`, an executor, or workers that were hired for this task;
+        strategy: A new strategy; with a store it is first restored to where the study was.
+        start: What is known of the task; None measures it.
+        workers: A name of :data:`~stepsize.study.WORKERS`, an executor, or workers that were made for this task;
             they are closed at the end.
         source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
-        learns: Whether what is asked for depends on what was told: fewer jobs are then handed out at once.
-        store: A :class:`~stepsize.store.Store`, a path or a URL; None keeps nothing.
-        name: Of the study in the store; None makes one from the task and ``spec``.
+        learns: Whether the strategy learns from runs: fewer jobs are then submitted at a time.
+        store: A :class:`~stepsize.store.Store`, a path or a URL; None saves nothing.
+        name: Name of the study in the store. Defaults to the task and a digest of ``spec``.
         kind: What makes it, for the store.
-        spec: What was asked for, as plain values: a study is only taken up again with the same.
+        spec: What was asked for, as plain values: a study is only continued with equal ones.
         watcher: Called with a :class:`StudyProgress`.
-        budget: In full runs, over all parts of the study: no job is begun whose cost does not fit; None for no limit.
-        seconds: Wall time of this call, after which no job is begun, nor one that is expected to take longer than
-            what is left; None for no limit.
+        budget: Limit in full runs, over all calls: no job begins whose cost does not fit; None for no limit.
+        seconds: Limit in wall time of this call: no job begins after it, nor one that is expected to exceed it; None
+            for no limit.
         at_least: Full runs that may be spent however long they take.
-        overrun: What becomes of runs in progress then: they are finished, or cut off and forgotten, where the
-            workers tell of their updates (all but Ray's).
-        on_interrupt: What Ctrl-C does: ``"raise"`` passes it on, ``"answer"`` returns what is known.
+        on_interrupt: What Ctrl-C does: ``"raise"`` raises it, ``"answer"`` returns what is known.
 
     Returns:
         The runs, and how it ended.
 
     Raises:
         InputError: If a limit is not positive, or the store has a study of that name for something else.
-        UnknownNameError: If there are no workers of that name.
+        UnknownNameError: If there are no such workers.
         TaskError: If the parts of the task do not fit together.
         StoreError: If the store cannot be read or written.
 
     Example:
-        >>> from stepsize.study.strategy import Listed
+        >>> from stepsize.study.plan import Plan
+        >>> from stepsize.study import RUNGS, SAMPLERS, as_space
         >>> from stepsize.tasks import build_task
-        >>> from stepsize.training.runs import Trial
-        >>> jobs = [Job(Trial(number, {"lr": lr}), 0.5, seed=0) for number, lr in enumerate((1e-3, 1e-2, 1e-1))]
-        >>> found = run_study(build_task("cancer-mlp", steps=40), Listed(jobs), budget=1.2)
-        >>> [run.lr for run in found.runs], found.stopped
-        ([0.001, 0.01], 'budget')
+        >>> space, grid = as_space(lr=[1e-3, 1e-2, 1e-1]), SAMPLERS["grid"].make(0, 3)
+        >>> plan = Plan(space, grid, trials=3, rungs=RUNGS["full"].make(0.5, 2), seeds=(0,))
+        >>> found = run_study(build_task("cancer-mlp", steps=40), plan, budget=2.2)
+        >>> len(found.runs), found.stopped
+        (2, 'budget')
     """
     for argument, limit in (("budget", budget), ("seconds", seconds)):
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
-            raise InputError(argument, limit, "must be a positive number, or None for no limit")
-    crew = workers_entry(workers).hire if isinstance(workers, str) else partial(_own, workers)
+        if limit is not None:
+            check_positive(argument, limit, remedy="None is no limit")
+    if isinstance(workers, str):
+        WORKERS[workers]  # an unknown name is refused before anything runs
     asked = dict(spec or {})
     study = Study(
         task,
@@ -184,19 +174,26 @@ def run_study(
         look_at_start(task, task.seed) if start is None else start,
         name=name or default_name(task, asked),
         watcher=watcher,
-        budget=budget,
-        seconds=seconds,
-        at_least=at_least,
-        overrun=overrun,
-        on_interrupt=on_interrupt,
+        limits=_Limits(budget or math.inf, time.perf_counter() + (seconds or math.inf), at_least),
+        answers=on_interrupt == "answer",
     )
     with ExitStack() as open_things:
         open_things.enter_context(training_threads(study.start.operations))
-        study.journal = _journal(store, study.name, kind, asked, open_things)
+        if store is not None:
+            study.begin_writing(store, kind, asked, open_things)
         watched = study.update if watcher is not None or seconds is not None else None
         threads = threads_for(study.start.operations)
-        wanted = Hire(task, source or task, learns, watched, study.tell, threads=threads)
-        return study.run(open_things.enter_context(crew(wanted)))
+        needed = WorkerSpec(task, source or task, learns, watched, study.note, threads=threads)
+        return study.run(open_things.enter_context(workers_for(workers, needed)))
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What ends a study: full runs, the clock, and full runs that the clock does not limit."""
+
+    budget: float
+    deadline: float
+    at_least: float
 
 
 class Study:
@@ -210,27 +207,23 @@ class Study:
         *,
         name: str,
         watcher: StudyWatcher | None,
-        budget: float | None,
-        seconds: float | None,
-        at_least: float,
-        overrun: Literal["finish", "cut"],
-        on_interrupt: Literal["raise", "answer"],
+        limits: _Limits,
+        answers: bool,
     ) -> None:
         self._began = time.perf_counter()
         self.start = start
         self.name = name
-        self.journal: Journal | None = None
+        self._where: str | None = None
+        self._writer: Writer | None = None
         self._task = task
+        self._objective = Conditions.of(task, start.batch_size).objective
         self._strategy = strategy
         self._watcher = watcher
-        self._budget = math.inf if budget is None else budget
-        self._deadline = math.inf if seconds is None else self._began + seconds
-        self._at_least = at_least
-        self._cuts = overrun == "cut"
+        self._limits = limits
+        self._answers = answers
         self._local = False
-        self._answers = on_interrupt == "answer"
         self._runs: list[Run] = []
-        self._told: list[str] = []
+        self._messages: list[str] = []
         self._top: list[Run] = []
         self._flying: dict[int, Job] = {}
         self._held: Job | None = None  # asked for, but does not fit the budget
@@ -240,27 +233,36 @@ class Study:
         self._spent = 0.0
         self._stopped: Stopped = ""
 
+    def begin_writing(self, store: Any, kind: str, spec: dict[str, Any], open_things: ExitStack) -> None:
+        """Become the writer of the study, and restore the strategy to where it was."""
+        from stepsize.store import Store
+
+        opened = store if isinstance(store, Store) else open_things.enter_context(Store.open(store))
+        self._where = opened.where
+        self._writer = open_things.enter_context(opened.begin(self.name, kind, spec))
+        runs = opened.runs(self.name)
+        self._strategy.restore(opened.trials(self.name), runs)
+        for run in runs:
+            self._take(run)
+        self._resumed = len(runs)
+
     def run(self, workers: Workers) -> StudyOutcome:
         """Train what the strategy asks for and return what came out."""
         self._local = isinstance(workers, Local)
-        self._restore()
         try:
             self._drive(workers)
         except _OutOfTime:
             self._stopped = "seconds"
-        except KeyboardInterrupt:
+        except BaseException as error:
             self._stopped = "interrupted"
-            if not self._answers:
-                self._close()
+            if not (self._answers and isinstance(error, KeyboardInterrupt)):
                 raise
-        except BaseException:
-            self._stopped = "interrupted"
-            self._close()
-            raise
-        self._close()
+        finally:
+            if self._writer is not None:
+                self._writer.finish("interrupted" if self._stopped else "done")
         return StudyOutcome(
             name=self.name,
-            where=None if self.journal is None else self.journal.where,
+            where=self._where,
             runs=tuple(self._runs),
             notes=self._notes(),
             seconds=time.perf_counter() - self._began,
@@ -269,28 +271,16 @@ class Study:
             resumed=self._resumed,
         )
 
-    def tell(self, sentence: str) -> None:
-        """Take note of what the workers did by themselves."""
-        self._told.append(f"{sentence[:1].upper()}{sentence[1:]}.")
+    def note(self, sentence: str) -> None:
+        """Take note of what the workers did automatically."""
+        self._messages.append(f"{sentence[:1].upper()}{sentence[1:]}.")
 
     def update(self, progress: Progress) -> None:
-        """Pass on the progress of a run; ends what overruns."""
-        if self._late():
-            # Of what was handed in at once, some may not have begun in time: that is not "in progress".
-            begins = self._local and progress.step <= 1
-            if self._cuts or begins:
-                raise _OutOfTime
+        """Pass on the progress of a run; drops one that begins after the time limit."""
+        if self._local and progress.step <= 1 and self._late():  # of runs that were submitted together, some begin late
+            raise _OutOfTime
         if self._watcher is not None:
             self._watcher(self._progress(running=progress))
-
-    def _restore(self) -> None:
-        if self.journal is None:
-            return
-        trials, runs = self.journal.history()
-        self._strategy.restore(trials, runs)
-        for run in runs:
-            self._take(run)
-        self._resumed = len(runs)
 
     def _drive(self, workers: Workers) -> None:
         while self._submit(workers):
@@ -301,15 +291,15 @@ class Study:
     def _submit(self, workers: Workers) -> bool:
         """Keep the workers busy; return whether anything is under way."""
         while len(self._flying) < workers.capacity and (job := self._next()) is not None:
-            if self.journal is not None and workers.capacity > 1:
-                self.journal.add_trial(job.trial)  # several are under way: what they are is not to be guessed anew
+            if self._writer is not None and workers.capacity > 1:
+                self._writer.add_trial(job.trial)  # several are under way: they are not to be proposed anew
             self._tickets += 1
             self._flying[self._tickets] = job
             workers.submit(self._tickets, self._setting(job))
         return bool(self._flying)
 
     def _next(self) -> Job | None:
-        """Return the next job that may begin; None where nothing may until a run ends, or at all."""
+        """Return the next job that can begin; None if nothing can until a run ends, or at all."""
         if self._late():
             if not self._strategy.done:
                 self._stopped = "seconds"
@@ -318,14 +308,13 @@ class Study:
         self._held = None
         if job is None:
             return job
-        promised = math.fsum(self._price(other) for other in self._flying.values())
-        if self._late(self._price(job)) and self._spent + promised + self._price(job) > self._at_least + _ROUNDING:
+        price = self._price(job)
+        total = self._spent + math.fsum(self._price(other) for other in self._flying.values()) + price
+        if self._late(price) and total > self._limits.at_least + _ROUNDING:
             self._held = job
             self._stopped = self._stopped if self._flying else "seconds"
             return None
-        if not math.isfinite(self._budget):
-            return job
-        if self._spent + promised + self._price(job) <= self._budget * (1 + _ROUNDING):
+        if total <= self._limits.budget * (1 + _ROUNDING):
             return job
         self._held = job
         if not self._flying:  # else one that diverges may cost less than was promised
@@ -334,13 +323,14 @@ class Study:
 
     def _late(self, price: float = 0.0) -> bool:
         """Return whether the time is up, or would be before a job of ``price`` full runs ends, by the runs so far."""
-        if not math.isfinite(self._deadline) or (price == 0.0 and self._spent < self._at_least - _ROUNDING):
+        deadline = self._limits.deadline
+        if not math.isfinite(deadline) or (price == 0.0 and self._spent < self._limits.at_least - _ROUNDING):
             return False
         if price == 0.0:
-            return time.perf_counter() > self._deadline
+            return time.perf_counter() > deadline
         longest = max(self._runs, key=lambda run: (run.share, run.cost), default=None)
         needed = 0.0 if longest is None or not longest.cost else longest.seconds / longest.cost * price
-        return time.perf_counter() + needed > self._deadline
+        return time.perf_counter() + needed > deadline
 
     def _setting(self, job: Job) -> Setting:
         changes = Changes(**{key: value for key, value in job.trial.values.items() if key != "lr"})  # type: ignore[arg-type]
@@ -358,8 +348,8 @@ class Study:
         job = self._flying[ticket]
         cost = self.start.costs.full_runs(run.passes, run.setting.changes.batch_size)
         run = replace(run, trial=job.trial, share=job.share, cost=cost)
-        if self.journal is not None:
-            run = self.journal.add(run)
+        if self._writer is not None:
+            self._writer.add_run(run)
         del self._flying[ticket]
         self._strategy.tell(run)
         self._take(run)
@@ -379,6 +369,7 @@ class Study:
         jobs, cost = self._strategy.remaining()
         return StudyProgress(
             name=self.name,
+            objective=self._objective,
             done=len(self._runs),
             remaining=jobs,
             spent=self._spent,
@@ -393,60 +384,24 @@ class Study:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        return (*self._told, *self._strategy.notes)
-
-    def _close(self) -> None:
-        """Write down how the study stands."""
-        if self.journal is not None:
-            self.journal.finish("interrupted" if self._stopped else "done")
-
-
-_UNCHANGED = Changes()
+        return (*self._messages, *self._strategy.notes)
 
 
 class _OutOfTime(Exception):  # noqa: N818  it is no error: a study ends by it
-    """A run is cut off, because the study has no time left."""
+    """A run is dropped, because the study has no time left."""
 
 
-def default_name(task: Task, spec: Mapping[str, Any], more: str = "") -> str:
-    """Return the name of a study that was given none: the task's, and a digest of what was asked for.
-
-    Args:
-        task: What is trained.
-        spec: What was asked for, as plain values.
-        more: What stands between them.
-    """
+def default_name(task: Task, spec: Mapping[str, Any], kind: str = "") -> str:
+    """Return the name of a study without one: the task, ``kind``, and a digest of what was asked for."""
     short = hashlib.sha256(json.dumps(spec, sort_keys=True, default=list).encode()).hexdigest()[:6]
-    return f"{task.name}-{more}{short}"
+    return f"{task.name}-{kind}{short}"
 
 
 def seeds_of(task: Task, seeds: int | Sequence[int], *, first: int | None = None) -> tuple[int, ...]:
-    """Return the seeds that ``seeds`` asks for; a number of them counts from ``first``, default the task's own.
-
-    Raises:
-        InputError: If there is none, or they are neither a number nor a list.
-    """
+    """Return the seeds of a list, or so many from ``first``, default the task's own, on."""
     begin = task.seed if first is None else first
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        if seeds < 1:
-            raise InputError("seeds", seeds, "must be at least 1")
-        return tuple(range(begin, begin + seeds))
-    if isinstance(seeds, str | bool) or not isinstance(seeds, Sequence):
+    if isinstance(seeds, int):
+        return tuple(range(begin, begin + check_whole("seeds", seeds)))
+    if isinstance(seeds, str | bytes) or not isinstance(seeds, Sequence):
         raise InputError("seeds", seeds, "must be a whole number or a list of seeds")
     return tuple(seeds)
-
-
-def _own(workers: StreamingExecutor | Workers, wanted: Hire) -> Workers:
-    if isinstance(workers, Workers):
-        return workers
-    return Local(wanted.task, workers, capacity=LEARNS if wanted.learns else WAITS, watcher=wanted.watcher)
-
-
-def _journal(store: Any, name: str, kind: str, spec: dict[str, Any], open_things: ExitStack) -> Journal | None:
-    if store is None:
-        return None
-    from stepsize.store import Store
-    from stepsize.study.journal import Journal
-
-    opened = store if isinstance(store, Store) else open_things.enter_context(Store.open(store))
-    return open_things.enter_context(Journal(opened, name, kind, spec))

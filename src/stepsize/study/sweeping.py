@@ -1,19 +1,19 @@
-"""The sweep: a study whose strategy is a plan, and the answer that is read off what came out."""
+"""`sweep`: a study whose strategy is a plan; what was asked for, and the same answer read from a store."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
+from stepsize.errors import InputError, StoreCorruptError
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.optimizers.usual import usual_rate
-from stepsize.study.jobs import SWEEP
+from stepsize.optimizers.usual import Usual, usual_rate
 from stepsize.study.plan import Plan
 from stepsize.study.result import SweepResult
-from stepsize.study.rungs import Rungs, rungs_entry
-from stepsize.study.samplers.catalog import sampler_entry
+from stepsize.study.rungs import RUNGS, Bracket, Rungs
+from stepsize.study.samplers.catalog import SAMPLERS
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.study import StudyWatcher, run_study, seeds_of
 from stepsize.study.workers import Workers
@@ -22,14 +22,17 @@ from stepsize.training.executor import StreamingExecutor
 from stepsize.training.start import look_at_start
 from stepsize.training.task import Task
 
-__all__ = ["sweep"]
+if TYPE_CHECKING:
+    from stepsize.store import Store
+
+SWEEP = "sweep"
+"""The kind of the studies of a store that are sweeps."""
 
 _UNKNOWN_RANGE = (1e-5, 0.1)  # of lr, for an optimizer that the catalog does not know
-_PER_DECADE = 4  # trials, where only the rate is searched
-_PER_DIMENSION = 16  # … where more is
+_PER_DECADE = 4  # trials, if only the rate is searched
+_PER_DIMENSION = 16  # … if more is
 _MOST = 64  # trials, unless more are asked for
 _START, _ETA = 1 / 16, 4  # of rungs that are named
-_FORMAT = 2  # of the specification that a store keeps
 
 
 def sweep(
@@ -55,35 +58,34 @@ def sweep(
 ) -> SweepResult:
     """Search the peak learning rate of ``task``, alone or with other hyperparameters, and say how sure the answer is.
 
-    Every trial is trained on the first seed. A rate at which training diverges bounds the rates that are proposed
-    after it; if no rate on one side of the best is clearly worse, the range is widened there by a decade, twice at
-    most. Then the best trials are
-    trained on the other seeds, the same for all of them, and compared in pairs. On a shorter rung a training has the
-    task's whole schedule, compressed.
+    Every trial is trained on the first seed. A rate at which runs diverge bounds the rates proposed after it; if no
+    rate on one side of the best is clearly worse, the range is widened there by a decade, twice at most. Then the best
+    trials are trained on the other seeds, the same for all of them, and compared in pairs. On a shorter rung a run has
+    the task's whole schedule, compressed.
 
     Args:
-        task: What to train; without ``val`` the training loss judges.
-        lr: Absolute peak rates: a range ``(low, high)`` or a list. None takes the range of the
-            optimizer's catalog entry.
-        seeds: The seeds of weights, batch order and dropout, or how many, counted from the task's.
-        sampler: A name of :data:`~stepsize.study.SAMPLERS`; None takes a grid for the rate alone, else ``"tpe"``.
-        trials: How many settings are proposed, those of a widened range not counted; None takes four a decade for the
-            rate alone, else sixteen a dimension, at most 64.
+        task: What to train; without ``val`` the training loss selects.
+        lr: Absolute peak rates: a range ``(low, high)`` or a list. None takes the range of the optimizer's catalog
+            entry.
+        seeds: Seeds of weights, batch order and dropout, or how many, counted from the task's.
+        sampler: A name of :data:`~stepsize.study.SAMPLERS`. Default: a grid for the rate alone, else ``"tpe"``.
+        trials: Number of configurations, without those of a widened range. Default: four per decade for the rate
+            alone, else sixteen per dimension, at most 64.
         rungs: ``"full"`` trains all trials on the whole horizon; ``"halving"``, ``"asha"`` and ``"hyperband"`` begin
-            with a sixteenth and go on with the best quarter; or a :class:`~stepsize.study.Rungs`.
+            with a sixteenth and continue with the best quarter; or a :class:`~stepsize.study.Rungs`.
         repeats: How many of the best trials are trained on the other seeds.
-        workers: A name of :data:`~stepsize.study.WORKERS`, an executor, or workers that were hired for this task;
+        workers: A name of :data:`~stepsize.study.WORKERS`, an executor, or workers that were made for this task;
             they are closed at the end.
-        store: A :class:`~stepsize.store.Store`, a path or a URL in which each run is kept as it ends; a sweep that
-            was stopped goes on from there when it is called again. None keeps nothing.
-        name: Of the sweep in the store; None makes one from the task and what is asked for.
-        seed: Of the sampler.
+        store: A :class:`~stepsize.store.Store`, a path or a URL that saves each run as it ends; the same call then
+            continues a sweep that was stopped. None saves nothing.
+        name: Name of the sweep in the store. Defaults to the task and a digest of what is asked for.
+        seed: Random seed of the sampler.
         watcher: Called with a :class:`StudyProgress`.
         source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
         asked: Plain values that the store keeps with the sweep, such as what the task was made from.
-        budget: In full runs: no run is begun whose cost does not fit; None for no limit.
-        seconds: Wall time of this call, after which no run is begun; None for no limit.
-        on_interrupt: What Ctrl-C does: ``"raise"`` passes it on, ``"answer"`` returns what is known.
+        budget: Limit in full runs: no run begins whose cost does not fit; None for no limit.
+        seconds: Wall time of this call after which no run begins; None for no limit.
+        on_interrupt: What Ctrl-C does: ``"raise"`` raises it, ``"answer"`` returns what is known.
         others: What is searched or fixed beside the rate, by the names of :class:`~stepsize.training.Changes`:
             ``momentum=(0.5, 0.99)``, ``batch_size=[32, 64]``, ``optimizer=["sgd", "adamw"]``, ...
 
@@ -109,33 +111,26 @@ def sweep(
         sensitivity; Li et al., "A system for massively parallel hyperparameter tuning", 2020, for asynchronous rungs.
     """
     space = as_space(lr=_range(task) if lr is None else lr, **others)
-    chosen = sampler or ("grid" if len(space.free) <= 1 else "tpe")
-    entry = sampler_entry(chosen)
-    count = _trials(space) if trials is None else trials
-    climbed = rungs if isinstance(rungs, Rungs) else rungs_entry(rungs).make(_START, _ETA)
-    own = seeds_of(task, seeds)
-    plan = Plan(space, entry.make(seed, count), trials=count, rungs=climbed, seeds=own, repeats=repeats)
-    start, usual = look_at_start(task, own[0]), usual_rate(task.optimizer)
-    spec = {
-        "format": _FORMAT,
-        "task": {
-            "name": task.name,
-            "source": source if isinstance(source, str) else None,
-            "start": start.fingerprint,
-            "untrained": start.judged if math.isfinite(start.judged) else None,
-            "usual": usual._asdict(),
-            "conditions": asdict(Conditions.of(task, start.batch_size)),
-        },
-        "space": space.to_json(),
-        "sampler": {"name": chosen, "seed": seed, "trials": count},
-        "rungs": {
-            "kind": rungs if isinstance(rungs, str) else "own",
-            "shares": list(climbed.shares),
-            "eta": climbed.eta,
-        },
-        "seeds": list(own),
-        "repeats": repeats,
-        "asked": dict(asked or {}),
+    spec = SweepSpec(
+        space=space,
+        sampler=sampler or ("grid" if len(space.free) <= 1 else "tpe"),
+        trials=_trials(space) if trials is None else trials,
+        seed=seed,
+        rungs=rungs if isinstance(rungs, Rungs) else RUNGS[rungs].make(_START, _ETA),
+        seeds=seeds_of(task, seeds),
+        repeats=repeats,
+        asked=dict(asked or {}),
+    )
+    plan = spec.plan()
+    start, usual = look_at_start(task, spec.seeds[0]), usual_rate(task.optimizer)
+    conditions = Conditions.of(task, start.batch_size)
+    described = {
+        "name": task.name,
+        "source": source if isinstance(source, str) else None,
+        "start": start.fingerprint,
+        "untrained": start.judged if math.isfinite(start.judged) else None,
+        "usual": usual._asdict(),
+        "conditions": asdict(conditions),
     }
     found = run_study(
         task,
@@ -143,11 +138,11 @@ def sweep(
         start=start,
         workers=workers,
         source=source,
-        learns=entry.learns,
+        learns=SAMPLERS[spec.sampler].learns,
         store=store,
         name=name,
         kind=SWEEP,
-        spec=spec,
+        spec={"task": described, **asdict(spec)},
         watcher=watcher,
         budget=budget,
         seconds=seconds,
@@ -156,7 +151,7 @@ def sweep(
     return SweepResult(
         name=found.name,
         where=found.where,
-        conditions=Conditions.of(task, start.batch_size),
+        conditions=conditions,
         space=plan.space,
         notes=found.notes,
         runs=found.runs,
@@ -166,6 +161,122 @@ def sweep(
         stopped=found.stopped,
         usual=usual,
     )
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What a sweep was asked for, as the store keeps it, beside its task.
+
+    Attributes:
+        space: What is searched at first.
+        sampler: What proposes the trials.
+        trials: Number of trials.
+        seed: Random seed of the sampler.
+        rungs: On which horizons trials are trained.
+        seeds: Seeds of the runs.
+        repeats: How many of the best trials are trained on all seeds.
+        asked: Plain values that were stored with it.
+    """
+
+    space: Space
+    sampler: str
+    trials: int
+    seed: int
+    rungs: Rungs
+    seeds: tuple[int, ...]
+    repeats: int
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> SweepSpec:
+        """Return the specification that a study holds as plain values."""
+        rungs = stored["rungs"]
+        brackets = tuple(Bracket(tuple(one["shares"]), one["weight"]) for one in rungs["brackets"])
+        return cls(
+            space=Space.from_json(stored["space"]),
+            rungs=Rungs(**{**rungs, "brackets": brackets}),
+            seeds=tuple(stored["seeds"]),
+            **{name: stored[name] for name in ("sampler", "trials", "seed", "repeats", "asked")},
+        )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments with which :func:`stepsize.sweep` continues it, beside name, task, store and workers."""
+        fields = ("seeds", "sampler", "trials", "seed", "rungs", "repeats", "asked")
+        dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
+        return {**{name: getattr(self, name) for name in fields}, **dimensions}
+
+    def plan(self) -> Plan:
+        """Return its plan as it was before the first run."""
+        return Plan(
+            self.space,
+            SAMPLERS[self.sampler].make(self.seed, self.trials),
+            trials=self.trials,
+            rungs=self.rungs,
+            seeds=self.seeds,
+            repeats=self.repeats,
+        )
+
+
+def stored_sweep(store: Store, name: str) -> SweepSpec:
+    """Return what the sweep ``name`` was asked for.
+
+    Raises:
+        UnknownStudyError: If the store has no study of that name.
+        InputError: If it is not a sweep.
+        StoreCorruptError: If it was not written by this version of stepsize.
+    """
+    store.trials(name)  # says which names there are
+    study = store.study(name)
+    assert study is not None
+    if study.kind != SWEEP:
+        raise InputError("name", name, f"must be a sweep, not a {study.kind}", "stepsize sweep show lists the sweeps")
+    try:
+        return SweepSpec.from_json(study.spec)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise StoreCorruptError(f"{store.where} holds a sweep '{name}' that stepsize did not write ({why})") from error
+
+
+def read_sweep(store: Store, name: str) -> SweepResult:
+    """Return the answer of the sweep ``name`` as far as it came, from the store alone.
+
+    It is the result of :func:`stepsize.sweep`, but its seconds are those of the runs. Raises as :func:`stored_sweep`.
+    """
+    spec = stored_sweep(store, name)
+    study = store.study(name)
+    assert study is not None
+    runs = store.runs(name)
+    plan = spec.plan()
+    plan.restore(store.trials(name), runs)
+    task = study.spec["task"]
+    return SweepResult(
+        name=name,
+        where=store.where,
+        conditions=Conditions(**task["conditions"]),
+        space=plan.space,
+        notes=tuple(plan.notes),
+        runs=runs,
+        untrained=math.nan if task["untrained"] is None else task["untrained"],
+        seconds=sum(run.seconds for run in runs),
+        complete=plan.done,
+        usual=Usual(**task["usual"]),
+    )
+
+
+def mirror_sweep(store: Store, name: str) -> int:
+    """Write the trials of the sweep ``name`` into optuna's tables of the same database; returns how many.
+
+    Raises:
+        StoreError: If they cannot be written, or hold a study of that name with trials of others.
+    """
+    from stepsize.store import mirror
+
+    dimensions = read_sweep(store, name).space.dimensions
+    axes: dict[str, Any] = {
+        one.name: (one.low, one.high) if isinstance(one, Range) else list(one.values) for one in dimensions
+    }
+    return mirror(store, name, axes, [one.name for one in dimensions if isinstance(one, Range) and one.scale == "log"])
 
 
 def _range(task: Task) -> tuple[float, float]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepsize.curves.answer import NEAR, SURE, UNTIL, Answer, answer_from, clearly_worse
+from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, clearly_worse
 from stepsize.curves.lr_model import LrModel, fit_lr_model
-from stepsize.study.jobs import Job, point_of
+from stepsize.study.strategy import Job, point_of
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Run, Trial
 
@@ -302,7 +302,7 @@ class UntilSure:
             return None
         at = math.log10(answer.lr)
         seeds = {seed for x, seed in self._tried(1.0) if abs(x - at) <= NEAR}
-        if len(seeds) < 2:
+        if len(seeds) < SEEDS:
             return at, max(seeds, default=self._seed) + 1
         places = [x for x, _ in self._tried(1.0)]
         low, high = (math.log10(end) for end in answer.as_good)

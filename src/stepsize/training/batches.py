@@ -8,35 +8,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from stepsize.errors import InputError, TaskError
 
-__all__ = [
-    "Stream",
-    "TensorBatches",
-    "count_examples",
-    "first_tensor",
-    "holds_non_finite",
-    "length_of",
-    "map_tensors",
-    "part_of",
-    "to_device",
-]
-
-_PART_SEED = 20_240  # of the part of unseen data that judges short runs: one for all runs, whatever their seed
+_PART_SEED = 20_240  # of the part of the validation data for short runs: one for all runs, whatever their seed
 
 
 @dataclass(frozen=True)
 class TensorBatches:
-    """Batches cut from tensors that share their first dimension; shuffled anew in every pass.
+    """Batches cut from tensors that share their first dimension; shuffled again in every pass.
 
-    The order of a pass is drawn from torch's global generator when the pass begins, so a seeded training
-    sees the same batches whatever its learning rate.
+    The order of a pass is drawn from torch's global generator when the pass begins, so a seeded run
+    sees the same batches at any learning rate.
 
     Args:
         tensors: Tensors of shape ``(n, ...)``; a batch is the tuple of their slices.
-        batch_size: Examples a batch, >= 1; the last batch of a pass may be smaller.
+        batch_size: Examples per batch, >= 1; the last batch of a pass may be smaller.
         shuffle: Whether every pass draws a new order.
 
     Raises:
@@ -74,7 +63,7 @@ class TensorBatches:
 
 
 class Stream:
-    """An endless iterator over a re-iterable of batches, beginning a new pass where one ends."""
+    """An endless iterator over a re-iterable of batches: a new pass begins when one ends."""
 
     def __init__(self, source: Iterable[Any], argument: str = "train") -> None:
         self._source = source
@@ -94,7 +83,7 @@ class Stream:
 
 
 def length_of(source: Any) -> int | None:
-    """Return how many batches ``source`` holds; None where it does not say, as a loader over an endless data set."""
+    """Return how many batches ``source`` holds; None if it does not say, as a loader over an endless data set."""
     try:
         return len(source)
     except (TypeError, NotImplementedError):
@@ -104,9 +93,9 @@ def length_of(source: Any) -> int | None:
 def part_of(source: Any, examples: int) -> Any:
     """Return a random part of ``source`` of at least ``examples``, in whole batches, the same part each time.
 
-    Unseen data are often sorted, by class or by time, so that the first of them are no sample. Where single examples
+    Validation data are often sorted, by class or by time, so the first of them are not a sample. If single examples
     or batches cannot be reached by number (a stream, a loader with a sampler of its own) all of it is returned, and
-    whoever reads it stops early.
+    the reader stops early.
     """
     random = torch.Generator().manual_seed(_PART_SEED)
     if isinstance(source, TensorBatches):
@@ -142,16 +131,27 @@ def _loader_over(loader: DataLoader[Any], data: Subset[Any]) -> DataLoader[Any]:
 
 def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Return ``tree`` with ``change`` applied to each tensor in its tuples, lists and mappings."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        items = {key: map_tensors(value, change) for key, value in tree.items()}
-        return items if type(tree) is dict else _like(tree, items)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tensors(value, change) for value in tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(map_tensors(value, change) for value in tree)
-    return tree
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return change(value)
+        if isinstance(value, Mapping):  # a class that pytree does not know
+            return _like(value, {key: map_tensors(item, change) for key, item in value.items()})
+        return value
+
+    return tree_map(changed, tree)
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Return the tensors in the tuples, lists and mappings of ``tree``, in order."""
+    found: list[Tensor] = []
+
+    def collect(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(tree, collect)
+    return found
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -161,34 +161,21 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def first_tensor(tree: Any) -> Tensor | None:
-    """Return the first tensor met in ``tree``, or None."""
-    if isinstance(tree, Tensor):
-        return tree
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
-    if isinstance(tree, list | tuple):
-        return next((found for part in tree if (found := first_tensor(part)) is not None), None)
-    return None
-
-
 def holds_non_finite(batch: Any) -> bool:
     """Return whether a floating-point tensor of ``batch`` holds NaN or infinity."""
-    found: list[Tensor] = []
+    return any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in tensors_in(batch))
 
-    def collect(tensor: Tensor) -> Tensor:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            found.append(tensor)
-        return tensor
 
-    map_tensors(batch, collect)
-    return bool(found)
+def nan_in_data(argument: str, where: str) -> TaskError:
+    """Return the error for data that are not finite."""
+    rule, remedy = "must hold finite numbers", "Clean the data: no learning rate can fix this"
+    return TaskError(argument, f"NaN or infinity in {where}", rule, remedy)
 
 
 def count_examples(batch: Any) -> int:
-    """Return the length of the first tensor of ``batch``; 1 where there is none to ask."""
-    tensor = first_tensor(batch)
-    return len(tensor) if tensor is not None and tensor.ndim else 1
+    """Return the length of the first tensor of ``batch``; 1 if there is none to ask."""
+    first = next(iter(tensors_in(batch)), None)
+    return len(first) if first is not None and first.ndim else 1
 
 
 def _like(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:

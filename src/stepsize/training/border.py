@@ -1,4 +1,4 @@
-"""The border to other people's code: a task is looked at once, before anything of it runs."""
+"""The border to other people's code: a task is inspected once, before anything of it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stepsize.errors import TaskError
-from stepsize.training.batches import Stream, holds_non_finite, length_of, to_device
+from stepsize.training.batches import Stream, holds_non_finite, length_of, nan_in_data, to_device
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.losses import LossFormError
@@ -24,8 +24,6 @@ from stepsize.training.rng import isolated_rng, seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper, build_model, check_first_loss
 from stepsize.training.task import Task
-
-__all__ = ["Inspection", "inspect_task", "undisturbed"]
 
 _LOG = logging.getLogger("stepsize")
 _LR = 1e-3  # of the one update that is tried
@@ -37,28 +35,16 @@ _KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Inspection:
-    """What one look at a task found.
-
-    Attributes:
-        notes: What is unusual but works, a sentence each.
-    """
+    """What an inspection found: notes on what is unusual but works, one sentence each."""
 
     notes: tuple[str, ...] = ()
 
 
 @contextmanager
 def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[None]:
-    """Run the block under ``seed``; generators and data positions are put back after it, come what may.
+    """Run the block under ``seed``; generators and data positions are put back after it, whatever happens.
 
-    The task is looked at before, if it never was.
-
-    Args:
-        task: Whose data are used.
-        seed: Of python's, numpy's and torch's global generators.
-        inspected: Whether it is a variant of a task that was looked at.
-
-    Raises:
-        TaskError: If the parts of the task do not fit together.
+    The task is inspected before, unless it or what it is a variant of was (``inspected``).
     """
     if not inspected:
         inspect_task(task)
@@ -72,16 +58,13 @@ def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[N
 
 
 def inspect_task(task: Task) -> Inspection:
-    """Look at a task before anything of it runs, once: models, one update, a rewind, the length and form of its data.
+    """Inspect a task once, before it runs: models, one update, a rewind, the length and form of its data.
 
-    It costs two models, three forward and two backward passes, and one batch of unseen data. Nothing is changed but
-    which form of loss the task has, where the one that its name suggests does not work.
-
-    Args:
-        task: What is to be trained.
+    It costs two models, three forward and two backward passes, and one batch of validation data. Nothing is changed but
+    the form of the task's loss, if the one that its name suggests does not work.
 
     Returns:
-        What is unusual, in words. Warnings say what makes answers less sure.
+        What is unusual, in words. Warnings say what makes answers less reliable.
 
     Raises:
         TaskError: If it cannot be trained; the message names the part.
@@ -125,12 +108,13 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 def _check_fresh(task: Task, second: nn.Module, weights: str, owned: list[nn.Parameter]) -> None:
     ids = {id(tensor) for tensor in owned}
     if any(id(parameter) in ids for parameter in _trained(second)):
-        raise _not_fresh("a model that was returned before")
+        raise not_fresh("a model that was returned before")
     if digest(dict(second.state_dict())) != weights:
-        raise _not_fresh(f"other initial weights for the same seed {task.seed}")
+        raise not_fresh(f"other initial weights for the same seed {task.seed}")
 
 
-def _not_fresh(received: str) -> TaskError:
+def not_fresh(received: str) -> TaskError:
+    """Return the error for a model factory whose models differ."""
     return TaskError(
         "model",
         received,
@@ -178,10 +162,9 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
                 f"the untrained model has no finite loss on batch {number - 1} of train"
             ]
         if holds_non_finite(batch):
-            where = "the first batch" if not number else f"batch {number}"
-            raise TaskError("train", f"NaN or infinity in {where}", "must hold finite numbers", "Clean the data")
+            raise nan_in_data("train", "the first batch" if not number else f"batch {number}")
     rule = "must be finite on the first batch, before any update"
-    raise TaskError("loss", loss, rule, "No learning rate can mend this")
+    raise TaskError("loss", loss, rule, "No learning rate can fix this")
 
 
 def _try_update(task: Task, stepper: Stepper, batch: Any) -> list[str]:
@@ -221,4 +204,4 @@ def _look_at_val(task: Task, model: nn.Module) -> list[str]:
         done = evaluate(task, model, step=0, examples=1)
     except LossFormError as error:
         raise TaskError("val", error.received, f"cannot be used: loss {error.rule}", error.remedy) from error
-    return [] if done.has_loss else [f"the model has no loss in eval mode: {task.judge} alone judges"]
+    return [] if done.has_loss else [f"the model has no loss in eval mode: only {task.objective} is evaluated"]

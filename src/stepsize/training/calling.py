@@ -1,4 +1,4 @@
-"""What an optimizer asks of the loop that calls it: the loss, the loss again, or to be told when it is judged."""
+"""What an optimizer asks of the loop that calls it: the loss, the loss again, or a switch to evaluation weights."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["Call", "judged", "tell_training"]
-
 
 class Call:
     """How to call the ``step`` of one optimizer.
 
-    - One whose ``step`` has a parameter ``loss`` gets the mean loss of the update's batches, a tensor without a graph.
-    - One whose ``step`` has a parameter ``look`` gets a function that returns this loss at the present weights, without
+    - If ``step`` has a parameter ``loss``, it gets the mean loss of the update's batches, a tensor without a graph.
+    - If it has a parameter ``loss_fn``, it gets a function that returns this loss at the present weights, without
       gradients and with the same dropout.
-    - One whose ``step`` needs a ``closure`` (L-BFGS) gets one that makes the backward passes again.
+    - If it needs a ``closure`` (L-BFGS), it gets one that makes the backward passes again.
 
     Args:
         optimizer: Any.
@@ -29,22 +27,22 @@ class Call:
         # of the class: torch wraps the methods of instances, some without their signature
         parameters = inspect.signature(type(optimizer).step).parameters
         self.takes_loss = "loss" in parameters
-        self.takes_look = "look" in parameters
+        self.takes_loss_fn = "loss_fn" in parameters
         self.takes_closure = "closure" in parameters and parameters["closure"].default is inspect.Parameter.empty
 
-    def arguments(self, loss: Tensor, look: Callable[[], Tensor]) -> dict[str, Any]:
+    def arguments(self, loss: Tensor, loss_fn: Callable[[], Tensor]) -> dict[str, Any]:
         """Return the arguments of this update."""
         given: dict[str, Any] = {}
         if self.takes_loss:
             given["loss"] = loss
-        if self.takes_look:
-            given["look"] = look
+        if self.takes_loss_fn:
+            given["loss_fn"] = loss_fn
         return given
 
 
 @contextmanager
-def judged(optimizer: Optimizer | None) -> Iterator[None]:
-    """Hold an optimizer that judges other weights than it trains (schedule-free, averaging) at those meanwhile."""
+def at_evaluation_weights(optimizer: Optimizer | None) -> Iterator[None]:
+    """Hold an optimizer that evaluates other weights than it trains (schedule-free, averaging) at those meanwhile."""
     if not _has_modes(optimizer):
         yield
         return

@@ -1,4 +1,4 @@
-"""What an answer about a rate is for."""
+"""What an answer about a rate is valid for."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from dataclasses import dataclass
 
 from stepsize.training.task import Task
 
-__all__ = ["Conditions"]
-
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a recommended rate is for: it holds for no other optimizer, schedule, horizon or batch size.
+    """What a recommended rate is valid for; not for another optimizer, schedule, horizon or batch size.
 
     Attributes:
-        task: The name of the task.
-        optimizer: Of the training.
-        schedule: Whose peak the rate is.
-        horizon: The number of updates.
-        batch_size: Examples an update; None where the batches do not tell.
-        judge: What was compared: ``"validation loss"``, ``"training loss"``, or a metric.
+        task: Name of the task.
+        optimizer: Name of the optimizer.
+        schedule: Schedule whose peak the rate is.
+        horizon: Number of steps.
+        batch_size: Examples per update; None if the batches do not show it.
+        objective: What rates were selected by: ``"validation loss"``, ``"training loss"``, or a metric.
     """
 
     task: str
@@ -27,15 +25,17 @@ class Conditions:
     schedule: str
     horizon: int
     batch_size: int | None
-    judge: str
+    objective: str
 
     @classmethod
     def of(cls, task: Task, batch_size: int) -> Conditions:
         """Return those of ``task``, whose batches hold ``batch_size`` examples."""
-        judge = task.judge if task.judge != "loss" else "validation loss" if task.val is not None else "training loss"
+        objective = task.objective
+        if objective == "loss":
+            objective = "training loss" if task.val is None else "validation loss"
         size = batch_size * task.accumulate
-        return cls(task.name, task.optimizer_name, task.schedule_name, task.horizon, size, judge)
+        return cls(task.name, task.optimizer_name, task.schedule_name, task.horizon, size, objective)
 
     def __str__(self) -> str:
         size = "" if self.batch_size is None else f", batch size {self.batch_size}"
-        return f"{self.optimizer}, schedule {self.schedule}, {self.horizon:,} steps{size}, judged by {self.judge}"
+        return f"{self.optimizer}, schedule {self.schedule}, {self.horizon:,} steps{size}, selected by {self.objective}"

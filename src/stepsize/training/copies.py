@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-__all__ = ["deepcopied"]
-
 _T = TypeVar("_T")
 
 

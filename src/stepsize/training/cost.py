@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CostModel", "update_passes"]
-
 _UPDATE = 3.0  # forward passes: a backward pass counts two
 _VAL_SHARE = 0.15  # of the work of a short run, for its evaluation
 

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["digest"]
-
 
 class _Hash(Protocol):
     def update(self, data: bytes | memoryview, /) -> object: ...

@@ -1,4 +1,4 @@
-"""How a model does on unseen data."""
+"""Evaluation of a model on validation data."""
 
 from __future__ import annotations
 
@@ -20,20 +20,12 @@ from stepsize.training.runs import Evaluation
 from stepsize.training.task import Task
 from stepsize.training.unlearnable import left_out
 
-__all__ = ["Evaluated", "autocast", "bounded", "evaluate"]
-
-_MOST_BATCHES = 10_000  # of unseen data that do not say how many they are: such data may be endless
+_MOST_BATCHES = 10_000  # of validation data without a length: such data may be endless
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation, and the number of examples that it took.
-
-    Attributes:
-        evaluation: Loss and metrics; the loss is NaN where the model has none in eval mode and a metric judges.
-        examples: How many there were.
-        has_loss: Whether the model has a loss in eval mode.
-    """
+    """An evaluation, its number of examples, and whether the model has a loss in eval mode (NaN if not)."""
 
     evaluation: Evaluation
     examples: int
@@ -49,14 +41,14 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
 
 
 def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
-    """Yield the batches of ``source``, of which there must be an end.
+    """Yield the batches of ``source``, which must end.
 
     Raises:
         TaskError: If it does not say how many batches it has, and yields more than 10,000.
     """
-    told = length_of(source) is not None
+    known = length_of(source) is not None
     for number, batch in enumerate(source):
-        if not told and number == _MOST_BATCHES:
+        if not known and number == _MOST_BATCHES:
             raise TaskError(
                 argument,
                 f"more than {_MOST_BATCHES:,} batches of a {type(source).__name__} without a length",
@@ -67,20 +59,17 @@ def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
 
 
 def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = None) -> Evaluated:
-    """Return the mean loss and metrics of ``model`` on the task's unseen data, weighted by batch length.
+    """Return the mean loss and metrics of ``model`` on the task's validation data, weighted by batch length.
 
-    What it draws from the random generators and the data is put back, so that looking does not change a training.
+    What it draws from the random generators and the data is put back, so that an evaluation does not change a run.
     A batch without a finite loss for the untrained model either (all its labels are ignored, say) does not count.
 
     Args:
-        task: Its ``val``, loss and metrics are used; ``val`` must be given.
-        model: Put into eval mode meanwhile; its own modes come back after it.
-        step: The number of updates that the model has had, for the record.
-        examples: How many examples to take, rounded up to whole batches; None takes all. They are a random part, the
-            same each time, where the data can be reached by number, else the first.
-
-    Returns:
-        The evaluation and the number of examples behind it.
+        task: Task with ``val``, loss and metrics.
+        model: Put into eval mode meanwhile; its own modes are restored.
+        step: Number of updates that the model has had, for the record.
+        examples: Examples to take, rounded up to whole batches; None takes all. They are a random part, the
+            same each time, if the data can be reached by number, else the first.
 
     Raises:
         TaskError: If ``val`` yields no batch, or does not end.
@@ -146,11 +135,11 @@ def _pass_over(task: Task, model: nn.Module, examples: int | None, *, without_un
 
 
 def _loss(task: Task, model: nn.Module, batch: Any, sums: _Sums) -> Tensor | None:
-    """Return the loss; None where there is none in eval mode and a metric judges."""
+    """Return the loss; None if there is none in eval mode and a metric is the objective."""
     try:
         return task.compute_loss(model, batch)
     except LossFormError:
-        if task.judge == "loss":
+        if task.objective == "loss":
             raise
         sums.has_loss = False
         return None

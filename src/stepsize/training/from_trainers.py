@@ -26,8 +26,6 @@ from stepsize.training.rng import isolated_rng
 from stepsize.training.torch_courses import from_torch
 from stepsize.training.wrapped import bare_optimizer
 
-__all__ = ["lightning_arguments", "trainer_arguments"]
-
 _PRECISIONS = {"16": "fp16", "16-mixed": "fp16", "16-true": "fp16", "bf16": "bf16", "bf16-mixed": "bf16"}
 Rate = Schedule | Callable[[int], float] | None
 

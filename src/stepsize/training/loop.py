@@ -1,27 +1,25 @@
-"""The plain training loop."""
+"""The training loop: one run, or several that are updated on the same batches."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from stepsize.checks import check_lr, check_whole, is_whole
 from stepsize.errors import InputError
+from stepsize.training.batches import Stream, count_examples
 from stepsize.training.border import inspect_task, undisturbed
-from stepsize.training.calling import judged
 from stepsize.training.digest import digest
+from stepsize.training.forked import ForkedRuns, SequentialRuns
 from stepsize.training.recording import Recording
 from stepsize.training.runs import Progress, Run, Setting, Watcher
-from stepsize.training.stepping import Stepper, reading_lag
+from stepsize.training.stepping import Stepper, reading_lag, rung_factors
 from stepsize.training.task import Task
 from stepsize.training.variation import varied
-
-__all__ = ["as_marks", "check_lr", "train", "train_setting"]
 
 
 def train(
@@ -30,28 +28,28 @@ def train(
     *,
     seed: int | None = None,
     steps: int | None = None,
-    marks: Iterable[int] = (),
-    watcher: Watcher | None = None,
+    evals: Iterable[int] = (),
+    on_progress: Watcher | None = None,
 ) -> Run:
     """Train ``task`` once at the peak rate ``lr`` and return the recorded curve.
 
-    Update t uses the rate ``lr`` * factor(t) in each group (times the group's own ratio). It starts from
-    a new model under ``seed``, and leaves the global random generators and the data's position as they were.
+    Update t uses the rate ``lr`` * factor(t) in each group (times the group's own ratio). The run starts from
+    a new model under ``seed``. The global random generators and the data's position are put back afterwards.
 
     Args:
-        task: What to train.
-        lr: The peak learning rate, absolute, > 0.
-        seed: Of initial weights, batch order and dropout; default the task's.
-        steps: The horizon in updates; default the task's. The schedule is stretched onto it.
-        marks: Numbers of updates after which to evaluate on unseen data, besides the end.
-        watcher: Called with a :class:`~stepsize.training.Progress` after each update.
+        task: Task to train.
+        lr: Peak learning rate, absolute, > 0.
+        seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
+        steps: Number of steps; the schedule is stretched onto it. Default: the task's.
+        evals: Steps after which to evaluate on validation data, besides the last.
+        on_progress: Called with a :class:`~stepsize.training.Progress` after each update.
 
     Returns:
         The run; ``run.status`` says how it ended, ``run.model`` is the trained model.
 
     Raises:
-        InputError: If ``lr``, ``seed``, ``steps`` or a mark is out of range.
-        TaskError: If the parts of the task turn out not to fit together.
+        InputError: If ``lr``, ``seed``, ``steps`` or an evaluation step is out of range.
+        TaskError: If the parts of the task do not fit together.
 
     Example:
         >>> from stepsize import Task
@@ -65,88 +63,150 @@ def train(
     """
     check_lr("lr", lr)
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon if steps is None else steps)
-    for argument, number, least in (("steps", setting.steps, 1), ("seed", setting.seed, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise InputError(argument, number, f"must be a whole number, at least {least}")
-    wanted = frozenset(marks)
-    if not all(1 <= mark <= setting.steps for mark in wanted):
-        raise InputError("marks", sorted(wanted), f"must lie in 1 … {setting.steps}, the number of updates")
-    return train_setting(task, setting, marks=wanted, watcher=watcher, keep_model=True)
+    check_whole("steps", setting.steps)
+    check_whole("seed", setting.seed, 0)
+    wanted = frozenset(evals)
+    if not all(1 <= step <= setting.steps for step in wanted):
+        raise InputError("evals", sorted(wanted), f"must lie in 1 … {setting.steps}, the number of steps")
+    return train_setting(task, setting, evals=wanted, on_progress=on_progress, keep_model=True)
 
 
 def train_setting(
     task: Task,
     setting: Setting,
     *,
-    marks: frozenset[int] = frozenset(),
-    watcher: Watcher | None = None,
+    evals: frozenset[int] = frozenset(),
+    on_progress: Watcher | None = None,
     keep_model: bool = False,
 ) -> Run:
-    """Train ``task``, varied as ``setting`` says, once: what every executor that trains one by one calls."""
+    """Train ``task``, varied as ``setting`` says, once: every executor that trains sequentially calls this."""
     inspect_task(task)
     task = varied(task, setting.changes)
-    with undisturbed(task, setting.seed, inspected=True):
-        return _Training(task, setting, marks, watcher).run(keep_model=keep_model)
+
+    def build() -> SequentialRuns:
+        return SequentialRuns([Stepper(task, setting.lr, setting.steps)])
+
+    return train_together([task], [setting], build, evals, on_progress, keep_model=keep_model)[0]
 
 
-def as_marks(marks: Iterable[int]) -> frozenset[int]:
-    """Return ``marks`` as a set; those beyond the horizon of a run are never reached.
+def train_together(
+    tasks: Sequence[Task],
+    settings: Sequence[Setting],
+    build: Callable[[], ForkedRuns],
+    evals: frozenset[int],
+    on_progress: Watcher | None,
+    *,
+    keep_model: bool = False,
+) -> list[Run]:
+    """Train all settings, of one seed and one number of steps, on the same batches; return their runs in that order.
 
-    Raises:
-        InputError: If one is no whole number >= 1.
+    Args:
+        tasks: One per setting, with its changes; they share model, loss and data.
+        settings: Configurations.
+        build: Builds the runs, under the seed.
+        evals: Steps after which to evaluate on validation data, besides the last.
+        on_progress: Called with the progress of each run.
+        keep_model: Whether the (single) run gets its trained model.
     """
-    wanted = frozenset(marks)
-    if not all(isinstance(mark, int) and not isinstance(mark, bool) and mark >= 1 for mark in wanted):
-        raise InputError("marks", sorted(wanted, key=str), "must be whole numbers of updates, at least 1")
+    with undisturbed(tasks[0], settings[0].seed, inspected=True):
+        return _Training(tasks, settings, build, evals, on_progress).run(keep_model=keep_model)
+
+
+def check_evals(evals: Iterable[int]) -> frozenset[int]:
+    """Return evaluation steps as a set, or raise InputError; those beyond the horizon of a run are never reached."""
+    wanted = frozenset(evals)
+    if not all(is_whole(step, 1) for step in wanted):
+        raise InputError("evals", sorted(wanted, key=str), "must be whole numbers of steps, at least 1")
     return wanted
 
 
-def check_lr(argument: str, lr: object) -> None:
-    """Raise InputError unless ``lr`` is a positive finite number."""
-    if isinstance(lr, bool) or not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
-        raise InputError(argument, lr, "must be a positive, finite learning rate")
-
-
 class _Training:
-    """The state of one run while it goes on."""
+    """The state of runs that are trained together; those that diverge are dropped, so that the others get cheaper."""
 
-    def __init__(self, task: Task, setting: Setting, marks: frozenset[int], watcher: Watcher | None) -> None:
-        self._began = time.perf_counter()
-        self._task = task
-        self._setting = setting
-        self._marks = marks if task.val is not None else frozenset()
-        self._watcher = watcher
-        self._stepper = Stepper(task, setting.lr, setting.steps)
-        self._initial = digest(dict(self._stepper.model.state_dict()))
-        self._recording = Recording(task, setting)
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        settings: Sequence[Setting],
+        build: Callable[[], ForkedRuns],
+        evals: frozenset[int],
+        on_progress: Watcher | None,
+    ) -> None:
+        self._since = time.perf_counter()
+        self._task, self._steps = tasks[0], settings[0].steps
+        self._evals = evals if self._task.val is not None else frozenset()
+        self._on_progress = on_progress
+        self._recordings = [Recording(task, setting) for task, setting in zip(tasks, settings, strict=True)]
+        self._runs = build()
+        self._initial = digest(dict(self._runs.model(0).state_dict()))
+        tables = {id(task): rung_factors(task, self._steps) for task in tasks}  # most are one task
+        self._factors = [tables[id(task)] for task in tasks]
+        self._stream = Stream(self._task.train)
+        self._examples = self._batches = 0
+        self._live = list(range(len(settings)))
+        self._seconds = [0.0] * len(settings)
         self._unread: list[tuple[Tensor, Sequence[Any]]] = []  # losses still on the device, and their batches
-        self._lag = reading_lag(task)
+        self._lag = reading_lag(self._task)
 
-    def run(self, *, keep_model: bool) -> Run:
-        model = self._stepper.model
-        self._train()
-        with judged(self._stepper.optimizer):
-            self._recording.finish(model)
-        seconds = time.perf_counter() - self._began
-        examples = self._stepper.examples / self._stepper.taken
-        kept = model if keep_model else None
-        return self._recording.run(seconds=seconds, examples=examples, initial=self._initial, model=kept)
+    def run(self, *, keep_model: bool = False) -> list[Run]:
+        """Train to the end."""
+        for step in range(1, self._steps + 1):
+            self._update(step - 1)
+            if len(self._unread) >= self._lag or step == self._steps:
+                self._read()
+            if not self._live:
+                break
+            if step in self._evals and step < self._steps:
+                self._evaluate(step)
+            if self._on_progress is not None:
+                for member in self._live:
+                    recording = self._recordings[member]
+                    self._on_progress(Progress(recording.setting, step, recording.last_loss))
+        self._evaluate(self._steps)
+        model = self._runs.model(0) if keep_model else None
+        return [
+            recording.run(seconds=seconds, examples=self._examples / self._batches, initial=self._initial, model=model)
+            for recording, seconds in zip(self._recordings, self._seconds, strict=True)
+        ]
 
-    def _train(self) -> None:
-        for step in range(self._setting.steps):
-            loss = self._stepper.step(step)
-            self._unread.append((loss, self._stepper.batches))
-            last = step + 1 == self._setting.steps
-            if (len(self._unread) >= self._lag or last) and not self._read():
-                return
-            if step + 1 in self._marks and not last:
-                with judged(self._stepper.optimizer):
-                    self._recording.evaluate(self._stepper.model, step + 1)
-            if self._watcher is not None:
-                self._watcher(Progress(self._setting, step + 1, self._recording.last_loss))
+    def _update(self, step: int) -> None:
+        batches = [next(self._stream) for _ in range(self._task.accumulate)]
+        self._examples += sum(count_examples(batch) for batch in batches)
+        self._batches += len(batches)
+        losses = self._runs.update(batches, [self._factors[member][step] for member in self._live])
+        self._unread.append((losses, batches))
 
-    def _read(self) -> bool:
-        """Look at the losses since the last look; the step of a divergence is exact, whatever the lag."""
+    def _read(self) -> None:
+        """Read the losses since the last time, and drop runs that diverged; their step is exact, whatever the lag."""
         unread, self._unread = self._unread, []
-        values = torch.stack([loss for loss, _ in unread]).double().tolist()
-        return all(self._recording.take(value, batches) for value, (_, batches) in zip(values, unread, strict=True))
+        values = torch.stack([losses for losses, _ in unread]).double().tolist()
+        diverged: set[int] = set()
+        for row, (_, batches) in zip(values, unread, strict=True):
+            for member, value in zip(self._live, row, strict=True):
+                if member not in diverged and not self._recordings[member].take(value, batches):
+                    diverged.add(member)
+        if diverged:
+            self._charge()
+            places = [place for place, member in enumerate(self._live) if member not in diverged]
+            self._live = [self._live[place] for place in places]
+            if places:
+                self._runs.keep(places)
+
+    def _evaluate(self, step: int) -> None:
+        """Evaluate each run after ``step`` updates; the last evaluation may show that it diverged."""
+        self._charge()
+        for place, member in enumerate(self._live):
+            with self._runs.at_evaluation_weights(place):
+                model = self._runs.model(place)
+                if step < self._steps:
+                    self._recordings[member].evaluate(model, step)
+                else:
+                    self._recordings[member].finish(model)
+            self._charge([member])
+
+    def _charge(self, members: Sequence[int] | None = None) -> None:
+        """Divide the time since the last call between ``members``, by default all that are trained."""
+        now = time.perf_counter()
+        charged = self._live if members is None else members
+        for member in charged:
+            self._seconds[member] += (now - self._since) / len(charged)
+        self._since = now

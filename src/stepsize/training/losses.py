@@ -9,11 +9,9 @@ from torch import Tensor
 
 from stepsize.errors import TaskError
 
-__all__ = ["LossFormError", "as_loss"]
-
 
 class LossFormError(TaskError):
-    """What a loss function returned is nothing that can be trained or averaged."""
+    """What a loss function returned cannot be trained or averaged."""
 
 
 def as_loss(value: Any, *, training: bool) -> Tensor:
@@ -38,7 +36,7 @@ def as_loss(value: Any, *, training: bool) -> Tensor:
     rule = "must return a scalar tensor of shape ()"
     if training:
         raise LossFormError("loss", shape, rule, "Reduce it, for example by .mean()")
-    remedy = "Reduce it, for example by .mean(); a model that has a loss in train mode only needs judge='a metric'"
+    remedy = "Reduce it, for example by .mean(); a model that has a loss in train mode only needs objective='a metric'"
     raise LossFormError("loss", shape, f"{rule} on val, in eval mode too", remedy)
 
 

@@ -1,4 +1,4 @@
-"""How much memory is free: what decides whether several rates are trained at once."""
+"""Free memory, which decides how many rates are trained together."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["free_memory"]
-
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")  # of a container: what it may use is less than what the machine has
-_UNKNOWN = 4e9  # bytes, where no counter tells
+_UNKNOWN = 4e9  # bytes, without a counter
 
 
 def free_memory(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Where a source of batches stands: generators of samplers, and loaders that can tell their position."""
+"""The position of a source of batches: generators of samplers, and loaders that know their position."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Any
 
 import torch
 
-__all__ = ["DataPosition"]
-
 _PARTS = ("sampler", "batch_sampler", "dataset")
 
 
 @dataclass(frozen=True, eq=False)
 class DataPosition:
-    """The position of one source of batches, as far as it can be told.
+    """The position of one source of batches, as far as it is known.
 
-    A ``torch.Generator`` held by a loader or its samplers advances with each pass; a loader with
-    ``state_dict`` and ``load_state_dict`` tells its position itself.
+    A ``torch.Generator`` of a loader or its samplers advances with each pass; a loader with
+    ``state_dict`` and ``load_state_dict`` knows its position.
     """
 
     generators: tuple[tuple[torch.Generator, torch.Tensor], ...]

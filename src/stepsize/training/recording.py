@@ -1,4 +1,4 @@
-"""What is written down of one run while it goes on, whoever trains it: losses, evaluations, when it is lost."""
+"""The record of one run while it is trained: losses, evaluations, divergence."""
 
 from __future__ import annotations
 
@@ -10,24 +10,16 @@ import numpy as np
 from torch import nn
 
 from stepsize.curves.divergence import DivergenceRule
-from stepsize.errors import TaskError
-from stepsize.training.batches import holds_non_finite
+from stepsize.training.batches import holds_non_finite, nan_in_data
 from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import evaluate
 from stepsize.training.runs import Divergence, Evaluation, Run, Setting
 from stepsize.training.task import Task
 from stepsize.training.unlearnable import left_out
 
-__all__ = ["Recording"]
-
 
 class Recording:
-    """The record of one run; :meth:`run` makes the result of it.
-
-    Args:
-        task: What is trained, with the setting's changes applied.
-        setting: With what.
-    """
+    """The record of one run of ``task`` (with the setting's changes applied); :meth:`run` returns the result."""
 
     def __init__(self, task: Task, setting: Setting) -> None:
         self._task = task
@@ -42,11 +34,11 @@ class Recording:
 
     @property
     def last_loss(self) -> float | None:
-        """The last training loss that was taken; None before the first."""
+        """The last training loss; None before the first."""
         return self._losses[-1] if self._losses else None
 
     def take(self, loss: float, batches: Iterable[Any]) -> bool:
-        """Write down the training loss of the next update, made on ``batches``; return whether the run goes on.
+        """Record the training loss of the next update, made on ``batches``; return whether the run continues.
 
         Raises:
             TaskError: If the loss is not finite because the data are not.
@@ -65,7 +57,7 @@ class Recording:
         return False
 
     def evaluate(self, model: nn.Module, step: int) -> Evaluation:
-        """Write down how ``model`` does on unseen data after ``step`` updates."""
+        """Evaluate ``model`` on validation data after ``step`` updates."""
         done = evaluate(self._task, model, step=step, examples=self.setting.val_examples)
         self._val_examples += done.examples
         self._evaluations.append(done.evaluation)
@@ -73,46 +65,34 @@ class Recording:
         return done.evaluation
 
     def finish(self, model: nn.Module) -> None:
-        """Judge the trained model on unseen data, where there are any and the run was not lost."""
+        """Evaluate the trained model on validation data, if there are any and the run did not diverge."""
         if self.divergence is not None or self._task.val is None:
             return
         seen = self.evaluate(model, self.setting.steps)
-        loss = seen.loss if self._has_loss else seen.metrics[self._task.judge]
+        loss = seen.loss if self._has_loss else seen.metrics[self._task.objective]
         if math.isfinite(loss):
             return
-        self._blame_the_data("val", "unseen data", loss, self._task.val)
-        self.divergence = Divergence(self.setting.steps, f"the loss on unseen data is {loss}")
+        self._blame_the_data("val", "the data", loss, self._task.val)
+        self.divergence = Divergence(self.setting.steps, f"the validation loss is {loss}")
 
     def run(self, *, seconds: float, examples: float, initial: str, model: nn.Module | None = None) -> Run:
-        """Return the run.
-
-        Args:
-            seconds: Wall time that it took.
-            examples: Examples a batch of training data, on average.
-            initial: Digest of the initial weights.
-            model: The trained model, where it was asked for.
-        """
-        lost = self.divergence
+        """Return the run; ``examples`` is the mean number of examples per training batch."""
+        diverged = self.divergence
         batches = max(1, len(self._losses)) * self._task.accumulate
-        seen = tuple(one for one in self._evaluations if lost is None or one.step < lost.step)
+        seen = tuple(one for one in self._evaluations if diverged is None or one.step < diverged.step)
         run = Run(
             setting=self.setting,
             losses=np.asarray(self._losses),
             evaluations=seen,
-            divergence=lost,
+            divergence=diverged,
             seconds=seconds,
             passes=update_passes(batches) + self._val_examples / max(1.0, examples),
             initial=initial,
             model=model,
         )
-        return run.judged_by(self._task.judge, maximize=self._task.maximize)
+        return run.with_objective(self._task.objective, maximize=self._task.maximize)
 
     def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
         if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):
             return
-        raise TaskError(
-            argument,
-            f"NaN or infinity in {where}",
-            "must hold finite numbers",
-            "Clean the data: no learning rate can mend this",
-        )
+        raise nan_in_data(argument, where)

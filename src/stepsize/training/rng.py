@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RngState", "isolated_rng", "seed_everything"]
-
 
 @dataclass(frozen=True, eq=False)
 class RngState:

@@ -13,26 +13,24 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Changes", "Divergence", "Evaluation", "Progress", "Run", "Setting", "Trial", "Value", "Watcher"]
-
 Value: TypeAlias = float | int | str
 _UNREAD = float("nan")  # told from a NaN that was given by being this very object
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a run changes of its task beside the rate; None leaves the task's own.
+    """What a run changes of its task besides the rate; None leaves the task's own.
 
     Args:
-        optimizer: A name of the catalog.
-        batch_size: Examples a batch; the horizon changes so that as many examples are seen.
-        schedule: Its written form.
-        warmup: The length of the schedule's warm-up: a share of the horizon (``0.05``), updates (whole numbers), or
+        optimizer: Name in the catalog.
+        batch_size: Examples per batch; the horizon changes so that as many examples are seen.
+        schedule: Written form of the schedule.
+        warmup: Length of the schedule's warmup: a fraction of the horizon (``0.05``), steps (whole numbers), or
             a written length (``"5%"``).
-        momentum: Of the SGD family and RMSprop; the first beta of Adam and its kin.
-        beta2: The second beta of Adam and its kin.
-        weight_decay: Of the groups that decay; of all where none does.
-        clip: The largest global gradient norm.
+        momentum: Momentum of the SGD family and RMSprop; beta1 of Adam-type optimizers.
+        beta2: beta2 of Adam-type optimizers.
+        weight_decay: Weight decay of the groups that decay, or of all if none does.
+        clip: Largest global gradient norm.
 
     Example:
         >>> Changes(momentum=0.8).given()
@@ -58,14 +56,14 @@ _CHANGEABLE = tuple(field.name for field in fields(Changes))
 
 @dataclass(frozen=True)
 class Setting:
-    """What distinguishes one run of a task from another.
+    """Configuration of one run of a task.
 
     Args:
-        lr: The peak learning rate, absolute.
-        seed: Of initial weights, batch order and dropout.
-        steps: The horizon in updates; the task's schedule is stretched onto it, so that it decays in full.
-        val_examples: How many examples of unseen data judge it, rounded up to whole batches; None takes all.
-        changes: What else differs from the task.
+        lr: Peak learning rate, absolute.
+        seed: Random seed for weight initialization, batch order and dropout.
+        steps: Horizon in steps; the task's schedule is stretched onto it, so that it decays in full.
+        val_examples: Validation examples to evaluate on, rounded up to whole batches; None takes all.
+        changes: Other differences from the task.
     """
 
     lr: float
@@ -77,22 +75,22 @@ class Setting:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The loss and metrics on unseen data after ``step`` updates."""
+    """Loss and metrics on validation data after ``step`` updates."""
 
     step: int
     loss: float
     metrics: Mapping[str, float] = field(default_factory=dict)
 
-    def judged(self, judge: str, *, maximize: bool = False) -> float:
-        """Return the figure named ``judge`` (``"loss"`` or a metric), turned so that lower is better."""
-        if judge == "loss":
+    def objective(self, name: str, *, maximize: bool = False) -> float:
+        """Return the objective ``name`` (``"loss"`` or a metric), signed so that lower is better."""
+        if name == "loss":
             return self.loss
-        return -self.metrics[judge] if maximize else self.metrics[judge]
+        return -self.metrics[name] if maximize else self.metrics[name]
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """At which update a run was given up as diverged, and why, as a sentence."""
+    """The step at which a run was stopped as diverged, and the reason as a sentence."""
 
     step: int
     reason: str
@@ -100,10 +98,10 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: told to whoever watches.
+    """The progress of a run.
 
     ``loss`` is None while it is still on the device. ``stage`` tells runs from the range test before them, whose
-    ``setting`` holds the rate of the moment.
+    ``setting`` holds the present rate.
     """
 
     setting: Setting
@@ -120,8 +118,8 @@ class Trial:
     """One point of what a study searches.
 
     Attributes:
-        number: From 0, in the order of proposal.
-        values: What was chosen, by name; ``"lr"`` is always there, the others are names of :class:`Changes`.
+        number: Number from 0, in the order of proposal.
+        values: Chosen values by name: ``"lr"`` always, the others are names of :class:`Changes`.
     """
 
     number: int
@@ -129,37 +127,37 @@ class Trial:
 
     @property
     def lr(self) -> float:
-        """The peak rate, absolute."""
+        """Peak rate, absolute."""
         return float(self.values["lr"])
 
 
-_OWN_TRIAL = Trial(0, {})  # of a run outside of a study
+_OWN_TRIAL = Trial(0, {})  # of a run outside a study
 _COUNTED: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run with one setting: what the loop records, a strategy is told, and the store keeps.
+    """One run: what the loop records, a strategy is told, and the store saves.
 
-    Figures that are not given are read off the curves; of a run that diverged they are infinite.
+    Figures that are not given are computed from the curves; for a run that diverged they are infinite.
 
     Attributes:
-        setting: What was trained.
-        losses: The training loss of each update, shape ``(updates done,)``; one from a store may be thinned.
-        evaluations: On unseen data, at the marks and at the end, as far as it came; empty without such data.
-        divergence: Why and when it was given up; None where it was not.
-        seconds: Wall time, in all; its share where several ran at once.
+        setting: Its configuration.
+        losses: Training loss of each update, shape ``(updates made,)``; one from a store may be thinned.
+        evaluations: Evaluations on validation data, as far as it came; empty without such data.
+        divergence: When and why it was stopped as diverged; None otherwise.
+        seconds: Wall time; its share if several were trained together.
         passes: Work in forward passes of one batch: see :mod:`stepsize.training.cost`.
-        initial: A digest of the initial weights.
-        model: The trained model, where it was asked for.
-        value: The objective, lower is better; NaN where there is none.
-        train_loss: The mean training loss over the last tenth of the updates; NaN where it is not known.
-        val_loss: The last loss on unseen data; NaN where there are no such data.
-        cost: In full runs; 0 where nobody counted.
-        trial: Which point of its study it trained; outside of one, number 0.
-        share: The horizon, as a share of the full one, in (0, 1].
-        steps: Numbers of updates at which ``losses`` were taken, shape as theirs.
-        id: Of its row in the store; None where it does not come from one.
+        initial: Digest of the initial weights.
+        model: The trained model, if requested.
+        value: Objective value, lower is better; NaN if there is none.
+        train_loss: Mean training loss over the last tenth of the updates; NaN if unknown.
+        val_loss: Last validation loss; NaN without validation data.
+        cost: Cost in full runs; 0 if not counted.
+        trial: The point of its study that it trained; outside a study, number 0.
+        share: Horizon, as a fraction of the full one, in (0, 1].
+        steps: Steps at which ``losses`` were taken, same shape.
+        id: Id of its row in the store; None if it does not come from one.
     """
 
     setting: Setting
@@ -202,32 +200,32 @@ class Run:
 
     @property
     def lr(self) -> float:
-        """The peak rate, absolute."""
+        """Peak rate, absolute."""
         return self.setting.lr
 
     @property
     def seed(self) -> int:
-        """Of initial weights, batch order and dropout."""
+        """Random seed of weight initialization, batch order and dropout."""
         return self.setting.seed
 
     @property
     def key(self) -> tuple[int, float, int]:
-        """What tells it from all others of its study: trial number, share, seed."""
+        """What distinguishes it from all others of its study: trial number, share, seed."""
         return (self.trial.number, self.share, self.setting.seed)
 
     @property
     def diverged(self) -> bool:
-        """Whether it was given up as diverged."""
+        """Whether it was stopped as diverged."""
         return self.divergence is not None
 
     @property
     def diverged_at(self) -> float | None:
-        """The share of its updates after which it was given up as diverged; None where it was not."""
+        """Fraction of its steps after which it was stopped as diverged; None otherwise."""
         return None if self.divergence is None else min(1.0, self.divergence.step / self.setting.steps)
 
     @property
     def counted(self) -> bool:
-        """Whether there is a loss for each update: it was not thinned."""
+        """Whether there is a loss for each update, so that it was not thinned."""
         return not len(self.steps) or int(self.steps[-1]) + 1 == len(self.steps)
 
     @property
@@ -237,18 +235,18 @@ class Run:
             return f"Diverged at step {self.divergence.step}: {self.divergence.reason}."
         return f"Trained for {int(self.steps[-1]) + 1 if len(self.steps) else self.setting.steps} steps."
 
-    def judged(self, judge: str, *, maximize: bool = False) -> float:
-        """Return the figure that decides, turned so that lower is better; infinite if it diverged.
+    def objective(self, name: str, *, maximize: bool = False) -> float:
+        """Return the objective ``name``, signed so that lower is better; infinite if it diverged.
 
-        ``judge`` is ``"loss"`` (unseen data where there are any, else training) or the name of a metric.
+        ``"loss"`` is the validation loss, or the training loss without validation data; others are metrics.
         """
         if self.divergence is not None:
             return math.inf
-        return self.evaluations[-1].judged(judge, maximize=maximize) if self.evaluations else self.train_loss
+        return self.evaluations[-1].objective(name, maximize=maximize) if self.evaluations else self.train_loss
 
-    def judged_by(self, judge: str, *, maximize: bool = False) -> Run:
-        """Return it with the figure that :meth:`judged` returns as its objective."""
-        return replace(self, value=self.judged(judge, maximize=maximize))
+    def with_objective(self, name: str, *, maximize: bool = False) -> Run:
+        """Return it with the objective ``name`` as its value."""
+        return replace(self, value=self.objective(name, maximize=maximize))
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as plain values for ``json.dumps``; a figure that is not finite becomes None."""

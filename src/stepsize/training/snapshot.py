@@ -1,9 +1,8 @@
-"""Everything that a training changes, saved, put back, and proven to be back."""
+"""Everything that a run changes: saved, restored, and verified by checksum."""
 
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,34 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves, tree_map
 
 from stepsize.errors import InputError, RestoreError
 from stepsize.training.digest import digest
 from stepsize.training.position import DataPosition
 from stepsize.training.rng import RngState
 
-__all__ = ["Snapshot"]
-
 _TORCHS_OWN = frozenset(vars(nn.Module()))
 _MOST_PARTS = 1_000  # of a container in an attribute that is state: more of them are data
 
 
 class Snapshot:
-    """The state of a training at one moment, which :meth:`restore` puts back bit for bit, in place.
+    """The state of a run at one moment, which :meth:`restore` restores exactly (bitwise), in place.
 
     It holds the parameters and all buffers (non-persistent ones too), gradients, train/eval and requires_grad flags
     and submodules of the modules, and the tensors and plain values in their attributes (a recurrent state, a counter),
     also in lists, tuples and dicts there; groups and state of the optimizers; the ``state_dict`` of everything else
     (schedulers, gradient scalers, averaged weights, stateful loaders); the generators of samplers; and the global
-    generators of python, numpy and torch. Tensors are put back into the very tensors that they came from, so whoever
+    generators of python, numpy and torch. Tensors are written back into the tensors that they came from, so whatever
     holds a reference (a fused optimizer, a compiled graph, a user's variable) sees the old values.
 
     Args:
         modules: Models, in any number; shared parts are saved once.
         optimizers: Optimizers over their parameters.
         others: Any objects with ``state_dict`` and ``load_state_dict``.
-        data: Sources of batches whose position is to be kept.
-        spill: Whether the copies are kept in host memory rather than beside the originals.
+        data: Sources of batches whose position is saved.
+        offload: Whether the copies are held in host memory instead of beside the originals.
 
     Raises:
         InputError: If one of ``others`` has no ``state_dict`` and ``load_state_dict``.
@@ -59,7 +57,7 @@ class Snapshot:
         optimizers: Iterable[Optimizer] = (),
         others: Iterable[Any] = (),
         data: Iterable[Any] = (),
-        spill: bool = False,
+        offload: bool = False,
     ) -> None:
         self._others = list(others)
         for other in self._others:
@@ -70,31 +68,31 @@ class Snapshot:
         self._sources = list(data)
         self._rng = RngState.take()
         self._positions = [DataPosition.take(source) for source in self._sources]
-        self._tensors = [_SavedTensor.take(tensor, spill) for tensor in self._live_tensors()]
-        self._saved_modules = [_SavedModule.take(module, spill) for module in self._modules]
-        self._saved_optimizers = [_SavedOptimizer.take(optimizer, spill) for optimizer in self._optimizers]
-        self._saved_others = [_held(other.state_dict(), spill) for other in self._others]
+        self._tensors = [_SavedTensor.take(tensor, offload) for tensor in self._live_tensors()]
+        self._saved_modules = [_SavedModule.take(module, offload) for module in self._modules]
+        self._saved_optimizers = [_SavedOptimizer.take(optimizer, offload) for optimizer in self._optimizers]
+        self._saved_others = [_held(other.state_dict(), offload) for other in self._others]
         self._digests = self.digests()
 
     @property
     def nbytes(self) -> int:
-        """The memory that the copies take, in bytes."""
+        """Memory of the copies, in bytes."""
         modules = [[part.held, part.grad] for part in self._tensors]
-        modules += [[*part.attributes.values()] for part in self._saved_modules]
+        attributes = [part.attributes for part in self._saved_modules]
         optimizers = [
             [[items for _, _, items in part.groups], [value for _, value in part.state], part.attributes]
             for part in self._saved_optimizers
         ]
-        copies = [held.value for held in _all_held([modules, optimizers, self._saved_others])]
-        return sum(tensor.numel() * tensor.element_size() for tensor in copies)
+        held = tree_leaves([modules, attributes, optimizers, self._saved_others])
+        return sum(one.value.numel() * one.value.element_size() for one in held if isinstance(one, _Held))
 
     @property
     def digest(self) -> str:
-        """The digest of the state that was saved."""
+        """Digest of the saved state."""
         return digest(self._digests)
 
     def restore(self, *, position: bool = True) -> None:
-        """Put everything back, any number of times; without ``position`` the data go on from where they are."""
+        """Restore everything, any number of times; without ``position`` the data continue where they are."""
         for module in self._saved_modules:
             module.restore()
         for tensor in self._tensors:
@@ -109,7 +107,7 @@ class Snapshot:
         self._rng.restore()
 
     def intact(self) -> bool:
-        """Return whether the present state is the saved one, bit for bit."""
+        """Return whether the present state is exactly the saved one."""
         return not self.differences()
 
     def differences(self) -> list[str]:
@@ -121,7 +119,7 @@ class Snapshot:
         """Raise RestoreError, naming the parts, unless :meth:`intact`."""
         parts = self.differences()
         if parts:
-            raise RestoreError(f"the state could not be put back bit for bit; these parts differ: {', '.join(parts)}")
+            raise RestoreError(f"the state could not be restored exactly; these parts differ: {', '.join(parts)}")
 
     def digests(self) -> dict[str, str]:
         """Return a digest of the present state, part by part."""
@@ -151,15 +149,15 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """A tensor, and what it held."""
+    """A tensor and its saved value."""
 
     live: Tensor
     value: Tensor
 
     @classmethod
-    def take(cls, live: Tensor, spill: bool) -> _Held:
+    def take(cls, live: Tensor, offload: bool) -> _Held:
         value = live.detach().clone()
-        return cls(live, value.cpu() if spill else value)
+        return cls(live, value.cpu() if offload else value)
 
     def restore(self) -> Tensor:
         with torch.no_grad():
@@ -182,9 +180,9 @@ class _SavedTensor:
     trained: bool
 
     @classmethod
-    def take(cls, live: Tensor, spill: bool) -> _SavedTensor:
+    def take(cls, live: Tensor, offload: bool) -> _SavedTensor:
         grad = live.grad if live.is_leaf else None
-        return cls(_Held.take(live, spill), None if grad is None else _Held.take(grad, spill), live.requires_grad)
+        return cls(_Held.take(live, offload), None if grad is None else _Held.take(grad, offload), live.requires_grad)
 
     def restore(self) -> None:
         live = self.held.restore()
@@ -203,8 +201,8 @@ class _SavedModule:
     training: bool
 
     @classmethod
-    def take(cls, live: nn.Module, spill: bool) -> _SavedModule:
-        attributes = {name: _held(value, spill) for name, value in _attributes_of_module(live).items()}
+    def take(cls, live: nn.Module, offload: bool) -> _SavedModule:
+        attributes = {name: _held(value, offload) for name, value in _attributes_of_module(live).items()}
         parameters, buffers = dict(live._parameters), dict(live._buffers)
         return cls(live, parameters, buffers, dict(live._modules), attributes, live.training)
 
@@ -230,13 +228,13 @@ class _SavedOptimizer:
     attributes: dict[str, Any]
 
     @classmethod
-    def take(cls, live: Optimizer, spill: bool) -> _SavedOptimizer:
+    def take(cls, live: Optimizer, offload: bool) -> _SavedOptimizer:
         groups = []
         for group in live.param_groups:
-            items = {key: None if key == "params" else _held(value, spill) for key, value in group.items()}
+            items = {key: None if key == "params" else _held(value, offload) for key, value in group.items()}
             groups.append((group, list(group["params"]), items))
-        state = [(parameter, _held(value, spill)) for parameter, value in live.state.items()]
-        return cls(live, groups, state, _held(_own_attributes(live), spill))
+        state = [(parameter, _held(value, offload)) for parameter, value in live.state.items()]
+        return cls(live, groups, state, _held(_own_attributes(live), offload))
 
     def restore(self) -> None:
         self.live.param_groups[:] = [group for group, _, _ in self.groups]
@@ -262,7 +260,7 @@ def _optimizer_state(optimizer: Optimizer) -> list[Any]:
 
 
 def _own_attributes(optimizer: Optimizer) -> dict[str, Any]:
-    """Return what an optimizer keeps beside torch's own three: step counters, averages, flags."""
+    """Return what an optimizer has besides torch's own three: step counters, averages, flags."""
     return {
         key: value
         for key, value in vars(optimizer).items()
@@ -272,7 +270,7 @@ def _own_attributes(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _attributes_of_module(module: nn.Module) -> dict[str, Any]:
-    """Return what a module keeps beside torch's own: tensors and plain values, also in containers of them."""
+    """Return what a module has besides torch's own: tensors and plain values, also in containers of them."""
     return {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN and _is_plain(value)}
 
 
@@ -288,30 +286,11 @@ def _unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return list({id(part): part for module in modules for part in module.modules()}.values())
 
 
-def _held(tree: Any, spill: bool) -> Any:
+def _held(tree: Any, offload: bool) -> Any:
     """Return a copy of ``tree`` that holds its tensors' values beside the tensors themselves."""
-    if isinstance(tree, Tensor):
-        return _Held.take(tree, spill)
-    if type(tree) in (dict, OrderedDict):
-        return {key: _held(value, spill) for key, value in tree.items()}
-    if type(tree) in (list, tuple):
-        return type(tree)(_held(value, spill) for value in tree)
-    return copy.deepcopy(tree)
+    return tree_map(lambda leaf: _Held.take(leaf, offload) if isinstance(leaf, Tensor) else copy.deepcopy(leaf), tree)
 
 
 def _put_back(tree: Any, tensor: Callable[[_Held], Tensor]) -> Any:
     """Return what :func:`_held` took: tensors as ``tensor`` gives them, and copies of all else."""
-    if isinstance(tree, _Held):
-        return tensor(tree)
-    if type(tree) is dict:
-        return {key: _put_back(value, tensor) for key, value in tree.items()}
-    if type(tree) in (list, tuple):
-        return type(tree)(_put_back(value, tensor) for value in tree)
-    return copy.deepcopy(tree)
-
-
-def _all_held(tree: Any) -> list[_Held]:
-    if isinstance(tree, _Held):
-        return [tree]
-    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
-    return [held for part in parts for held in _all_held(part)]
+    return tree_map(lambda leaf: tensor(leaf) if isinstance(leaf, _Held) else copy.deepcopy(leaf), tree)

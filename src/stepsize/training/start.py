@@ -1,4 +1,4 @@
-"""What is known of a task before any training: how much data there are, what the untrained model reaches, the price."""
+"""What is known of a task before training: amount of data, loss at initialization, cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, map_tensors, to_device
+from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, tensors_in, to_device
 from stepsize.training.border import undisturbed
 from stepsize.training.cost import CostModel
 from stepsize.training.digest import digest
@@ -18,18 +18,16 @@ from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
 from stepsize.training.threads import counted_operations
 
-__all__ = ["Start", "look_at_start"]
-
 
 @dataclass(frozen=True)
 class Start:
-    """What is known of a task before any training.
+    """What is known of a task before training.
 
     Attributes:
-        judged: What the untrained model reaches, lower is better.
-        costs: What runs of it cost.
+        judged: Objective at initialization, lower is better.
+        costs: Cost of its runs.
         operations: Multiply-adds of a forward pass of one batch, of the layers that have weights.
-        fingerprint: A digest of the initial weights and the first batch: another task has another.
+        fingerprint: Digest of the initial weights and the first batch, to tell tasks apart.
         parameters: Number of parameters of the model.
     """
 
@@ -41,20 +39,12 @@ class Start:
 
     @property
     def batch_size(self) -> int:
-        """Examples a batch of training data."""
+        """Examples per batch of training data."""
         return self.costs.batch_size
 
 
 def look_at_start(task: Task, seed: int) -> Start:
-    """Look at the data and the untrained model of ``task``; generators and data positions stay as they were.
-
-    Args:
-        task: What is to be trained.
-        seed: Of the initial weights.
-
-    Raises:
-        TaskError: If the parts of the task do not fit together.
-    """
+    """Look at the data and the initial model of ``task``; generators and data positions stay as they were."""
     with undisturbed(task, seed):
         return _look(task)
 
@@ -63,26 +53,19 @@ def _look(task: Task) -> Start:
     model = build_model(task)
     first = next(Stream(task.train))
     size = max(1, count_examples(first))
-    tensors: list[Tensor] = []
-
-    def collect(tensor: Tensor) -> Tensor:
-        tensors.append(tensor)
-        return tensor
-
-    map_tensors(first, collect)
-    costs = CostModel(task.horizon, task.accumulate, size, _count_unseen(task))
+    costs = CostModel(task.horizon, task.accumulate, size, _count_val(task))
     weights = sum(parameter.numel() for parameter in model.parameters())
-    fingerprint = digest({**model.state_dict(), "batch": tensors})
+    fingerprint = digest({**model.state_dict(), "batch": tensors_in(first)})
     with counted_operations(model) as done:
         if task.val is None:
             judged, examples = _first_loss(task, model, first), size
         else:
             seen = evaluate(task, model, step=0, examples=costs.val_limit(None))
-            judged, examples = seen.evaluation.judged(task.judge, maximize=task.maximize), seen.examples
+            judged, examples = seen.evaluation.objective(task.objective, maximize=task.maximize), seen.examples
     return Start(judged, costs, done.operations * size / max(1, examples), fingerprint, weights)
 
 
-def _count_unseen(task: Task) -> int:
+def _count_val(task: Task) -> int:
     if task.val is None:
         return 0
     if isinstance(task.val, TensorBatches):

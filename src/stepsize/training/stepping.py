@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import optimizer_factory
 from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream, count_examples, to_device
 from stepsize.training.calling import Call, tell_training
@@ -98,7 +98,7 @@ class Stepper:
         """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""
         self.batches = batches
         self.optimizer.zero_grad(set_to_none=True)
-        before = RngState.take() if self._call.takes_look or self._call.takes_closure else None
+        before = RngState.take() if self._call.takes_loss_fn or self._call.takes_closure else None
         losses = [self._backward(batch) for batch in batches]
         loss = torch.stack(losses).mean() if len(losses) > 1 else losses[0]
         arguments = self._call.arguments(loss, lambda: self._look(batches, before))
@@ -245,7 +245,7 @@ def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
     Raises:
         TaskError: If it is no optimizer, holds none of the model's parameters, or ignores ``lr``.
     """
-    make = optimizer_entry(task.optimizer).make if isinstance(task.optimizer, str) else task.optimizer
+    make = optimizer_factory(task.optimizer)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make(parameters, lr)
     if not isinstance(optimizer, Optimizer):

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepsize.checks import check_positive, check_whole
 from stepsize.errors import TaskError
-from stepsize.optimizers import OPTIMIZERS, optimizer_entry
+from stepsize.optimizers import OPTIMIZERS, optimizer_factory, optimizer_title
 from stepsize.schedules import Clock, Schedule, parse
 from stepsize.training.batches import TensorBatches, length_of
 from stepsize.training.losses import as_loss
-
-__all__ = ["Metric", "Precision", "Task"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _MOST_STEPS = 100_000_000
@@ -28,7 +27,7 @@ LossArguments = Literal["auto", "output", "model"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit on unseen data, and which way is better.
+    """A metric on validation data, and which direction is better.
 
     Args:
         of: ``of(output, target)`` or ``of(model, batch)``, in the form of the task's loss; returns the mean
@@ -50,36 +49,36 @@ class Task:
     """Everything that is needed to train once, except the learning rate.
 
     Args:
-        model: A function without arguments that returns a new model; called under the run's seed.
+        model: Function without arguments that returns a new model; called under the run's seed.
         loss: ``loss(output, target)`` on ``output = model(*inputs)`` and the last element of the batch, or
-            ``loss(model, batch)`` for anything else; returns a scalar, the mean over the batch, or an object with
+            ``loss(model, batch)`` for anything else. Returns a scalar, the mean over the batch, or an object with
             a ``loss``, or a dict with a ``"loss"``, or a dict of losses, which are added up.
-        train: A re-iterable of batches (a list, a DataLoader, ...), or a tuple of tensors ``(x, ..., y)`` of
-            equal length, which is cut into shuffled batches of ``batch_size``.
-        val: Unseen data in the same form; None leaves the training loss as the only judge.
-        optimizer: A name of the catalog, or ``f(params, lr)`` returning an optimizer whose groups' rates are
+        train: Training data: a re-iterable of batches (a list, a DataLoader, ...), or a tuple of tensors
+            ``(x, ..., y)`` of equal length, which is cut into shuffled batches of ``batch_size``.
+        val: Validation data in the same form. Default: none; rates are then ranked by training loss.
+        optimizer: Name in the catalog, or ``f(params, lr)`` returning an optimizer whose groups' rates are
             proportional to ``lr``.
-        steps: The horizon, in optimizer updates; give this or ``epochs``.
-        epochs: The horizon, in passes over ``train``, which then must have a length.
-        schedule: A :class:`~stepsize.schedules.Schedule`, whose open durations (``"5%"``, ``"2ep"``, the rest) are
-            settled over the horizon; its written form (``"cosine warmup=5%"``); or a callable from step to
-            factor (>= 0). None is constant.
-        metrics: Further figures on unseen data by name: a :class:`Metric`, or a bare function that is only
+        steps: Horizon in steps (optimizer updates); give this or ``epochs``.
+        epochs: Horizon in passes over ``train``, which then must have a length.
+        schedule: A :class:`~stepsize.schedules.Schedule`, whose relative durations (``"5%"``, ``"2ep"``, the rest)
+            are resolved over the horizon; its written form (``"cosine warmup=5%"``); or a callable from step to
+            factor (>= 0). Default: constant.
+        metrics: Further figures on validation data by name: a :class:`Metric`, or a bare function that is only
             reported.
-        judge: What decides between rates: ``"loss"`` (of ``val``), or the name of a :class:`Metric`.
-        clip: The largest global gradient norm; None does not clip.
-        accumulate: Batches an update; the update uses their mean gradient.
+        objective: What rates are selected by: ``"loss"`` (of ``val``), or the name of a :class:`Metric`.
+        clip: Largest global gradient norm. Default: no clipping.
+        accumulate: Batches per update; the update uses their mean gradient.
         precision: ``"fp32"``, ``"bf16"`` (autocast) or ``"fp16"`` (autocast with a gradient scaler).
-        device: Where to train; None takes CUDA where there is one.
-        seed: Of the first run: initial weights, batch order, dropout.
-        batch_size: Examples a batch where data are given as tensors.
-        loss_takes: ``"output"`` or ``"model"`` says which form ``loss`` has; ``"auto"`` reads it from the
-            name of its first parameter (``model``, ``module`` or ``net`` mean the second form). Where the form does
-            not work on the first batch and the other one does, the other is taken.
-        name: What to call the task in reports.
+        device: Device to train on. Default: CUDA if available.
+        seed: Random seed of the first run (weight initialization, batch order, dropout).
+        batch_size: Examples per batch, if data are given as tensors.
+        loss_takes: Form of ``loss``: ``"output"`` or ``"model"``; ``"auto"`` reads it from the
+            name of its first parameter (``model``, ``module`` or ``net`` mean the second form). If the form does
+            not work on the first batch and the other one does, the other is used.
+        name: Name of the task in reports.
 
     Attributes:
-        given_schedule: The schedule as it was given, before its open durations were settled.
+        given_schedule: The schedule as it was given, before its relative durations were resolved.
 
     Raises:
         TaskError: If an argument breaks its rule; the message names the argument.
@@ -101,7 +100,7 @@ class Task:
     epochs: float | None = None
     schedule: Schedule | str | Callable[[int], float] | None = None
     metrics: Mapping[str, Metric | Callable[[Any, Any], Any]] = field(default_factory=dict)
-    judge: str = "loss"
+    objective: str = "loss"
     clip: float | None = None
     accumulate: int = 1
     precision: Precision = "fp32"
@@ -138,10 +137,10 @@ class Task:
 
         Args:
             module: A LightningModule, of which each run trains a copy, or a function that returns a new one.
-            data: A LightningDataModule, or batches to train on; default the module's own loaders.
-            val: Batches of validation data; default those of the data module, or none.
-            trainer: A ``Trainer`` whose clipping, accumulation, precision and horizon are taken.
-            changes: Further arguments of a task, such as ``epochs=``, which come first.
+            data: A LightningDataModule, or training batches. Default: the module's own loaders.
+            val: Batches of validation data. Default: those of the data module, if any.
+            trainer: A ``Trainer`` whose clipping, accumulation, precision and horizon are used.
+            changes: Further arguments of the task, such as ``epochs=``, which take precedence.
 
         Returns:
             A task. The ratios between the rates of parameter groups are kept; a ``ReduceLROnPlateau`` is left out.
@@ -158,11 +157,12 @@ class Task:
 
     @classmethod
     def from_trainer(cls, trainer: Any, **changes: Any) -> Self:
-        """Return the task that a ``Trainer`` of transformers describes; the trainer is left as it is.
+        """Return the task that a ``Trainer`` of transformers describes; the trainer is not changed.
 
         Args:
-            trainer: One that has not been trained; of its model each run trains a copy, or what ``model_init`` returns.
-            changes: Arguments of a task, such as ``epochs=``, which come first.
+            trainer: A trainer that has not trained yet; each run trains a copy of its model, or what ``model_init``
+                returns.
+            changes: Further arguments of the task, such as ``epochs=``, which take precedence.
 
         Returns:
             A task with the trainer's loss, optimizer, schedule, clipping, accumulation, precision and horizon. The
@@ -180,32 +180,30 @@ class Task:
 
     @property
     def horizon(self) -> int:
-        """The number of updates of a full training."""
+        """Number of steps of a full run."""
         assert self.steps is not None  # settled in __post_init__
         return self.steps
 
     @property
     def factor(self) -> Callable[[int], float] | None:
-        """The schedule over the horizon, as a callable from step to factor; None is constant."""
+        """Schedule over the horizon, as a callable from step to factor; None if constant."""
         assert not isinstance(self.schedule, str)  # read in __post_init__
         return self.schedule
 
     @property
     def maximize(self) -> bool:
-        """Whether a higher value of the judge is better."""
-        judge = self.metrics.get(self.judge)
-        return isinstance(judge, Metric) and judge.maximize
+        """Whether a higher value of the objective is better."""
+        metric = self.metrics.get(self.objective)
+        return isinstance(metric, Metric) and metric.maximize
 
     @property
     def optimizer_name(self) -> str:
-        """What to call the optimizer in reports."""
-        if isinstance(self.optimizer, str):
-            return optimizer_entry(self.optimizer).title
-        return getattr(self.optimizer, "__name__", type(self.optimizer).__name__)
+        """Name of the optimizer in reports."""
+        return optimizer_title(self.optimizer)
 
     @property
     def schedule_name(self) -> str:
-        """What to call the schedule in reports."""
+        """Name of the schedule in reports."""
         if self.schedule is None:
             return "constant"
         name = getattr(self.schedule, "__name__", None)
@@ -227,7 +225,7 @@ class Task:
             raise TaskError(
                 "train",
                 type(batch).__name__,
-                "must yield (input, ..., target) batches where the loss is loss(output, target)",
+                "must yield (input, ..., target) batches if the loss is loss(output, target)",
                 "For batches of another form give loss(model, batch)",
             )
         return function(model(*batch[:-1]), batch[-1])
@@ -250,7 +248,7 @@ def _check_callables(task: Task) -> None:
         if not callable(getattr(task, argument)):
             raise TaskError(argument, getattr(task, argument), "must be callable")
     if isinstance(task.optimizer, str):
-        optimizer_entry(task.optimizer)
+        optimizer_factory(task.optimizer)
     elif isinstance(task.optimizer, Optimizer) or not callable(task.optimizer):
         raise TaskError(
             "optimizer",
@@ -262,25 +260,12 @@ def _check_callables(task: Task) -> None:
 
 
 def _check_numbers(task: Task) -> None:
-    if task.clip is not None and not _is_positive(task.clip):
-        raise TaskError("clip", task.clip, "must be a positive gradient norm, or None")
+    if task.clip is not None:
+        check_positive("clip", task.clip, "gradient norm", remedy="None does not clip", error=TaskError)
     if task.precision not in ("fp32", "bf16", "fp16"):
         raise TaskError("precision", task.precision, "must be 'fp32', 'bf16' or 'fp16'")
-    for argument, unit, least in (
-        ("accumulate", " of batches", 1),
-        ("seed", "", 0),
-        ("batch_size", " of examples", 1),
-    ):
-        if not _is_whole(getattr(task, argument), least):
-            raise TaskError(argument, getattr(task, argument), f"must be a whole number{unit}, at least {least}")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    for argument, unit, least in (("accumulate", "batches", 1), ("seed", "", 0), ("batch_size", "examples", 1)):
+        check_whole(argument, getattr(task, argument), least, unit=unit, error=TaskError)
 
 
 def _device(device: torch.device | str | None) -> torch.device:
@@ -328,27 +313,22 @@ def _loss_takes(loss: Callable[..., Any], given: LossArguments) -> LossArguments
 
 def _horizon(task: Task) -> int:
     if (task.steps is None) == (task.epochs is None):
-        raise TaskError(
-            "steps", (task.steps, task.epochs), "or epochs must be given, and not both", "For example steps=1_000"
-        )
+        given = (task.steps, task.epochs)
+        raise TaskError("steps", given, "or epochs must be given, and not both", "For example steps=1_000")
     if task.steps is not None:
-        if not _is_whole(task.steps, 1):
-            raise TaskError("steps", task.steps, "must be a whole number of updates, at least 1")
-        return _at_most("steps", task.steps, task.steps)
-    assert task.epochs is not None
-    if not _is_positive(task.epochs) or not math.isfinite(task.epochs):
-        raise TaskError("epochs", task.epochs, "must be a positive number of passes")
-    batches = length_of(task.train)
-    if batches is None:
-        raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
-    return _at_most("epochs", task.epochs, max(1, round(task.epochs * batches / task.accumulate)))
-
-
-def _at_most(argument: str, given: object, updates: int) -> int:
-    if updates > _MOST_STEPS:
-        remedy = "The rates of more would fill the memory"
-        raise TaskError(argument, given, f"must make at most {_MOST_STEPS:,} updates", remedy)
-    return updates
+        argument = "steps"
+        steps = check_whole("steps", task.steps, unit="steps", error=TaskError)
+    else:
+        argument = "epochs"
+        epochs = check_positive("epochs", task.epochs, "number of passes", error=TaskError)
+        batches = length_of(task.train)
+        if batches is None:
+            raise TaskError("epochs", task.epochs, "needs training data with a length", "Give steps instead")
+        steps = max(1, round(epochs * batches / task.accumulate))
+    if steps > _MOST_STEPS:
+        rule, remedy = f"must make at most {_MOST_STEPS:,} steps", "The rates of more would fill the memory"
+        raise TaskError(argument, getattr(task, argument), rule, remedy)
+    return steps
 
 
 def _clock(task: Task) -> Clock:
@@ -370,7 +350,7 @@ def _check_schedule(schedule: Callable[[int], float] | None, horizon: int) -> No
         except TypeError:
             valid = False
         if not valid:
-            raise TaskError("schedule", factor, f"must return a finite factor >= 0 (it was asked for step {step})")
+            raise TaskError("schedule", factor, f"must return a finite factor >= 0 (here for step {step})")
 
 
 def _check_metrics(task: Task) -> None:
@@ -379,17 +359,13 @@ def _check_metrics(task: Task) -> None:
             raise TaskError("metrics", name, "must not be called 'loss', which is the task's own")
         if not isinstance(metric, Metric) and not callable(metric):
             raise TaskError("metrics", metric, "must hold functions or stepsize.Metric values by name")
-    if task.judge == "loss":
+    if task.objective == "loss":
         return
-    if task.judge not in task.metrics:
+    if task.objective not in task.metrics:
         known = ", ".join(["loss", *task.metrics])
-        raise TaskError("judge", task.judge, f"must be one of: {known}")
-    if not isinstance(task.metrics[task.judge], Metric):
-        raise TaskError(
-            "judge",
-            task.judge,
-            "must name a metric that says which way is better",
-            f"Give metrics={{{task.judge!r}: stepsize.Metric(f, maximize=True or False)}}",
-        )
+        raise TaskError("objective", task.objective, f"must be one of: {known}")
+    if not isinstance(task.metrics[task.objective], Metric):
+        remedy = f"Give metrics={{{task.objective!r}: stepsize.Metric(f, maximize=True or False)}}"
+        raise TaskError("objective", task.objective, "must name a metric that says which direction is better", remedy)
     if task.val is None:
-        raise TaskError("judge", task.judge, "needs unseen data", "Give val")
+        raise TaskError("objective", task.objective, "needs validation data", "Give val")

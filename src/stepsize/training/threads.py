@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Operations", "counted_operations", "threads_for", "training_threads"]
-
 _SMALL = 1e8  # multiply-adds of a forward pass of a batch: some milliseconds on one core
 
 

@@ -18,8 +18,6 @@ from stepsize.errors import InputError
 from stepsize.schedules.node import plural
 from stepsize.schedules.shapes import Array
 
-__all__ = ["TorchPreview", "check_scheduler", "preview_torch"]
-
 
 @dataclass(frozen=True, eq=False)
 class TorchPreview:

@@ -13,15 +13,13 @@ from stepsize.training.batches import holds_non_finite, to_device
 from stepsize.training.rng import isolated_rng
 from stepsize.training.task import Task
 
-__all__ = ["left_out"]
-
 _TOLD: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()
 
 
 def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
     """Return whether ``batch`` has no finite loss for the untrained model either; say so once for each data set.
 
-    Its loss then says nothing about a rate: where all labels of a batch are ignored, the mean of no losses is NaN.
+    Its loss then says nothing about a rate: if all labels of a batch are ignored, the mean of no losses is NaN.
     """
     if holds_non_finite(batch) or math.isfinite(_untrained_loss(task, batch)):
         return False
@@ -30,7 +28,7 @@ def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
         told.add(argument)
         warnings.warn(
             f"batch {number} of {argument} has no finite loss, with the untrained model neither, though its numbers "
-            "are finite (are all of its labels ignored?): such batches are left out of the judgement",
+            "are finite (are all of its labels ignored?): such batches are left out",
             UserWarning,
             stacklevel=2,
         )

@@ -12,13 +12,11 @@ import torch
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError, TaskError
-from stepsize.optimizers import optimizer_entry
+from stepsize.optimizers import OPTIMIZERS, optimizer_factory, optimizer_title
 from stepsize.schedules import Schedule, Span, as_warmup, constant, parse, resampled, with_warmup
 from stepsize.training.batches import TensorBatches
 from stepsize.training.runs import Changes
 from stepsize.training.task import Task
-
-__all__ = ["varied"]
 
 _Factor = Callable[[int], float]
 
@@ -170,8 +168,7 @@ class _Adjusted:
         return f"{self.title} with " + ", ".join(f"{name}={n:g}" for name, n in numbers.items() if n is not None)
 
     def __call__(self, params: Iterable[Any], lr: float) -> Optimizer:
-        make = optimizer_entry(self.make).make if isinstance(self.make, str) else self.make
-        optimizer = make(params, lr)
+        optimizer: Optimizer = optimizer_factory(self.make)(params, lr)
         for group in optimizer.param_groups:
             self._set_betas(group)
         if self.weight_decay is not None:
@@ -211,8 +208,7 @@ def _optimizer(task: Task, changes: Changes) -> str | Callable[[Iterable[Any], f
     numbers = {name: getattr(changes, name) for name in _NUMBERS}
     if all(value is None for value in numbers.values()):
         return base
-    title = optimizer_entry(base).title if isinstance(base, str) else task.optimizer_name
-    adjusted = _Adjusted(base, title, **numbers)
+    adjusted = _Adjusted(base, optimizer_title(base), **numbers)
     if isinstance(base, str):  # a user's factory may want the parameters of a real model: it is asked by the first run
         adjusted([torch.nn.Parameter(torch.zeros(1))], 1.0)
     return adjusted
@@ -226,7 +222,7 @@ def _check(changes: Changes) -> None:
     if changes.optimizer is not None:
         if not isinstance(changes.optimizer, str):
             raise TaskError("optimizer", changes.optimizer, "must be a name of the catalog")
-        optimizer_entry(changes.optimizer)
+        OPTIMIZERS[changes.optimizer]
     if changes.schedule is not None and not isinstance(changes.schedule, str):
         raise TaskError(
             "schedule", changes.schedule, "must be the written form of a schedule", "Write 'cosine end=0.1'"

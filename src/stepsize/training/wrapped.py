@@ -9,8 +9,6 @@ from torch.optim import Optimizer
 
 from stepsize.errors import InputError
 
-__all__ = ["bare_optimizer", "bare_optimizers", "runs_step_hooks"]
-
 _DEEP = 8  # wrappers around wrappers
 
 

@@ -1,85 +1,57 @@
-"""Where numbers land: axes, their ticks, and robust limits that one explosion does not stretch."""
+"""Axes with robust limits that one explosion does not stretch; their ticks are the renderer's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepsize.curves.numerals import number_text
-
-__all__ = [
-    "Axis", "Tick", "clip_levels", "complement_text", "complement_ticks", "log_ticks", "lr_axis", "step_axis",
-    "value_axis",
-]  # fmt: skip
-
 _HUGE = 1e300  # beyond it, differences of two levels could overflow
-_LEAST_DECADES = 0.8  # of a log axis: holds at least one of 1, 2, 5 times a power of ten
+_LEAST_DECADES = 0.8  # of a log axis
 _LOG_DECADES = 1.5  # from here on, values are read better on a log axis
-_MOST_LABELS = 10
 _PAD = 0.05
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A place on an axis and what stands there; a minor tick has no text."""
-
-    value: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Axis:
-    """One axis of a chart.
+    """One axis of a chart: ``title`` names what it measures.
 
-    Attributes:
-        low: The value at its beginning.
-        high: The value at its end.
-        log: Whether equal distances are equal ratios.
-        title: What it measures, with the unit.
-        ticks: Of a log axis; a linear one that has none leaves them to the renderer.
-        empty: Whether nothing finite lies on it; its numbers would mean nothing and are left out.
-        bare: Whether texts are left to another panel below.
-        count: About how many ticks a linear axis has.
-        reverse: Whether ``high`` stands at the beginning.
+    ``empty`` says that nothing finite is on it, so its numbers mean nothing and are left out; ``bare`` that another
+    panel below has the numbers; ``complement`` that its values are distances to one, which is at the far end.
+    ``texts`` are the values that have a name of their own, with these names; else ticks are the renderer's.
     """
 
     low: float
     high: float
     log: bool
     title: str
-    ticks: tuple[Tick, ...] = ()
     empty: bool = False
     bare: bool = False
+    complement: bool = False
     count: int = 6
-    reverse: bool = False
+    texts: tuple[tuple[float, str], ...] = ()
 
     def position(self, value: float) -> float:
-        """Return where ``value`` lies, as a share of the axis; below 0 or above 1 outside it."""
+        """Return where ``value`` is, as a fraction of the axis; below 0 or above 1 outside it."""
         if self.log:
-            share = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return 1 - share if self.reverse else share
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def at(self, fraction: float) -> float:
+        """Return the value at ``fraction`` of the axis."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** fraction)
+        return self.low + fraction * (self.high - self.low)
 
 
 def clip_levels(values: ArrayLike, keep: ArrayLike = (), *, quantile: float = 0.75) -> tuple[float, float]:
-    """Return the lowest and the highest level worth showing.
+    """Return the lowest and the highest level worth showing; ``(0, 1)`` if nothing is finite.
 
-    With a the lowest value and q the third quartile, or another ``quantile``, values above q + (q - a) are given
-    up, unless they overshoot by so little (a quarter of the height) that showing them costs nothing. Falling is
-    progress, so only what lies 50 quartile distances below the first quartile is given up at the lower side.
-
-    Args:
-        values: Any shape; NaN and infinities are passed over.
-        keep: Levels that must be shown, whatever the values.
-        quantile: Where q lies, in (0.25, 1).
-
-    Returns:
-        The two levels; ``(0, 1)`` where nothing is finite.
+    With a the lowest value and q the third quartile, or another ``quantile``, values above q + (q - a) are given up,
+    unless they overshoot by at most a quarter of the height. Falling is progress, so only what is 50 quartile
+    distances below the first quartile is given up at the lower side. Levels in ``keep`` are always shown.
 
     Example:
         >>> clip_levels([2.0, 2.0, 1.0, 1.0, 1e6, float("nan")])
@@ -102,21 +74,13 @@ def clip_levels(values: ArrayLike, keep: ArrayLike = (), *, quantile: float = 0.
 def value_axis(
     values: ArrayLike, title: str, *, keep: ArrayLike = (), may_log: bool = False, decades: float = _LOG_DECADES
 ) -> Axis:
-    """Return the vertical axis for ``values``: robust limits with some air, log where that reads better.
-
-    Args:
-        values: What will be drawn; NaN and infinities are passed over.
-        title: What it measures.
-        keep: Levels that must be shown.
-        may_log: Whether a log axis is an option; taken if all is positive and spans over ``decades``.
-        decades: From which span on values are read better on a log axis.
-    """
+    """Return the axis for ``values`` with room at both ends; log, if it may be, where they span over ``decades``."""
     finite = np.concatenate([_finite(values), _finite(keep)])
     if may_log and finite.size and finite.min() > 0 and finite.max() / finite.min() > 10**decades:
         low, high = clip_levels(np.log10(_finite(values)), np.log10(_finite(keep)))
         if high - low > decades:  # what is left after clipping decides
             pad = _PAD * (high - low)
-            return _log_axis(10 ** (low - pad), 10 ** (high + pad), title)
+            return Axis(10 ** (low - pad), 10 ** (high + pad), True, title)
     low, high = clip_levels(values, keep)
     span = high - low
     if not finite.size:
@@ -128,71 +92,17 @@ def value_axis(
 
 
 def lr_axis(lrs: ArrayLike, title: str = "learning rate") -> Axis:
-    """Return the log axis that shows all of ``lrs`` (positive), at least 0.8 decade of it."""
+    """Return the log axis that shows all of ``lrs`` (positive), at least 0.8 decades of it."""
     finite = _finite(lrs)
     low, high = math.log10(float(finite.min())), math.log10(float(finite.max()))
     pad = max(0.03 * (high - low), (_LEAST_DECADES - (high - low)) / 2)
-    return _log_axis(10 ** (low - pad), 10 ** (high + pad), title)
+    return Axis(10 ** (low - pad), 10 ** (high + pad), True, title)
 
 
 def step_axis(steps: int, title: str = "step") -> Axis:
-    """Return the linear axis of ``steps`` updates, with room for marks at its ends."""
+    """Return the linear axis of ``steps`` steps, with room for marks at its ends."""
     last = max(1, steps)
     return Axis(-0.012 * last, 1.012 * last, False, title)
-
-
-def log_ticks(low: float, high: float) -> tuple[Tick, ...]:
-    """Return ticks at 1 to 9 times the powers of ten in [``low``, ``high``], with text where there is room.
-
-    Powers of ten bear a text (every second, third … one of very long axes); where fewer than three of them
-    lie in the range, 2 and 5 times them do too.
-
-    Example:
-        >>> [tick.text for tick in log_ticks(5e-4, 0.1) if tick.text]
-        ['0.001', '0.01', '0.1']
-        >>> [tick.text for tick in log_ticks(5e-4, 0.012) if tick.text]
-        ['5e-4', '0.001', '0.002', '0.005', '0.01']
-    """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    powers = range(first, last + 1)
-    inside = [power for power in powers if low <= float(f"1e{power}") <= high]
-    stride = max(1, math.ceil(len(inside) / _MOST_LABELS))
-    labelled: tuple[int, ...] = (1,) if len(inside) >= 3 else (1, 2, 5)
-    digits: Sequence[int] = range(1, 10) if stride == 1 else (1,)
-    ticks = []
-    for power in powers:
-        for digit in digits:
-            value = float(f"{digit}e{power}")  # parsed, hence exactly the decimal number
-            if low <= value <= high:
-                bears = digit in labelled and (power - first) % stride == 0
-                ticks.append(Tick(value, number_text(value) if bears else ""))
-    return tuple(ticks)
-
-
-def complement_ticks(low: float, high: float) -> tuple[Tick, ...]:
-    """Return ticks for what lies as near to one as ``low`` … ``high``: at the distances, with texts of the values.
-
-    Example:
-        >>> [tick.text for tick in complement_ticks(0.005, 1.0) if tick.text]
-        ['0.99', '0.9', '0']
-    """
-    return tuple(replace(tick, text=complement_text(tick.value) if tick.text else "") for tick in log_ticks(low, high))
-
-
-def complement_text(distance: float) -> str:
-    """Return one minus ``distance`` with as many digits as tell it from one.
-
-    Example:
-        >>> complement_text(0.1), complement_text(0.00021), complement_text(1.0)
-        ('0.9', '0.99979', '0')
-    """
-    places = max(0, 1 - math.floor(math.log10(distance)))
-    text = f"{1 - distance:.{places}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _log_axis(low: float, high: float, title: str) -> Axis:
-    return Axis(low, high, True, title, log_ticks(low, high))
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -4,50 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
-from stepsize.views.axes import Axis, clip_levels
-from stepsize.views.layers import crosses, layered, lines, rows, x_encoding, y_encoding
-from stepsize.views.marks import DIVERGED, NOT_FINITE, Line, Point
-from stepsize.views.rulers import MapDimension, Ruler, Spot, ruler
-from stepsize.views.theme import HEIGHT, INK, WIDTH, header, themed
+from stepsize.views.axes import Axis, clip_levels, lr_axis, value_axis
+from stepsize.views.layers import crosses, gradient, layered, lines, place, rows, stacked, x_encoding, y_encoding
+from stepsize.views.marks import DIVERGED, NOT_FINITE, Line, Point, checked_some
+from stepsize.views.theme import INK
+from stepsize.views.vega import Chart, alt
 
-if TYPE_CHECKING:
-    import altair as alt
+Scale: TypeAlias = Literal["log", "linear", "complement", "even"]
+Spot: TypeAlias = "float | int | str"
 
-__all__ = [
-    "ColourKey", "HeatMapInfo", "HeatMapView", "MapGuide", "MapPlace", "MapRun",
-    "constant_effective_lr", "heat_map_chart", "heat_map_info",
-]  # fmt: skip
-
-_FILLED = 2 / 3  # of all crossings of a grid; below, runs are points, for most of the plane was not measured
-_LOG_RATIO = 3.0  # from here on, colours go by ratios
-_LEGEND_TICKS = 5
-_LEGEND_LENGTH = 320  # pixels
-_DARK = 0.62  # share of the colours that white numbers are readable on
-_NUMBER_ROOM = (46, 20)  # pixels that a number takes
+_FILLED = 2 / 3  # of all crossings of a grid; below, runs are points, since most of the plane was not measured
+_LOG_RATIO = 3.0  # from here on, colors go by ratios
+_DARK = 0.62  # fraction of the colors that white numbers are readable on
+_MOST_NUMBERED = (12, 14)  # columns and rows that have room for a number in each cell
+_EVEN = "Use the scale 'even', which has a place for each value"
 _LOST = "#ECEEF1"
-_CORNER = (0.88, 0.76)  # of a cell, where the cross of a part of its runs stands
-_EXTENT = [0.0, 0.93]  # of the colours; the lightest yellow is lost on white
+_CORNER = (0.88, 0.76)  # of a cell: where the cross for some of its runs is
 
 
 @dataclass(frozen=True)
 class MapRun:
-    """One run on the map.
+    """One run: its values of both dimensions, and what it reached."""
 
-    Args:
-        x: Its value of the horizontal dimension.
-        y: Its value of the vertical dimension.
-        loss: What it reached; NaN or infinite where it reached nothing.
-        diverged: Whether it was given up, whatever its loss.
-    """
-
-    x: Spot
+    x: float
     y: Spot
     loss: float
     diverged: bool = False
@@ -59,110 +46,58 @@ class MapRun:
 
 
 @dataclass(frozen=True)
-class MapGuide:
-    """A line over the map, straight between its points.
+class MapDimension:
+    """One dimension: ``complement`` is the log of 1 - value, ``even`` has one place per value, for words and zeros."""
 
-    Args:
-        text: What it connects, for example ``"lr/(1−m) = 0.1"``.
-        x: Values of the horizontal dimension.
-        y: Values of the vertical dimension, as many.
+    name: str
+    scale: Scale = "log"
 
-    Raises:
-        InputError: If there are fewer than two points, or not as many of both.
-    """
+    @property
+    def log(self) -> bool:
+        """Whether equal distances on its axis are equal ratios."""
+        return self.scale in ("log", "complement")
 
-    text: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    def place(self, value: Spot, ordered: Sequence[Spot]) -> float:
+        """Return where ``value`` is, in units of the axis.
 
-    def __post_init__(self) -> None:
-        if len(self.x) != len(self.y) or len(self.x) < 2:
-            raise InputError("guide", (self.x, self.y), "must have two points or more, each with an x and a y")
-
-
-def constant_effective_lr(effective: float, momenta: Sequence[float]) -> MapGuide:
-    """Return the line of rates r and momenta m with the same r / (1 - m), for a map of rate by momentum.
-
-    Args:
-        effective: r / (1 - m).
-        momenta: At least the lowest and the highest momentum of the map.
-
-    Example:
-        >>> constant_effective_lr(0.1, [0.0, 0.9]).text
-        'lr/(1−m) = 0.1'
-    """
-    ordered = sorted(momenta)
-    rates = tuple(effective * (1 - momentum) for momentum in ordered)
-    return MapGuide(f"lr/(1−m) = {number_text(effective)}", rates, tuple(ordered))
+        Raises:
+            InputError: If it has no place on this scale.
+        """
+        if self.scale == "even":
+            return float(ordered.index(value))
+        if isinstance(value, str) or not math.isfinite(value):
+            raise InputError(self.name, value, f"must be a finite number on a {self.scale} scale", _EVEN)
+        if self.scale == "log" and value <= 0:
+            raise InputError(self.name, value, "must be positive on a log scale", _EVEN)
+        if self.scale == "complement" and value >= 1:
+            raise InputError(self.name, value, "must be less than 1 on a complement scale", _EVEN)
+        return _rounded(1 - float(value)) if self.scale == "complement" else float(value)
 
 
 @dataclass(frozen=True)
-class HeatMapView:
-    """What the heat map shows.
+class _Ruler:
+    """The axis of a dimension, and where its values are and their cells begin and end, in units of the axis."""
 
-    Runs at the crossings of a grid are cells that reach halfway to their neighbours; runs that lie anywhere
-    are points. Nothing is drawn where nothing was measured.
-
-    Args:
-        x: The horizontal dimension.
-        y: The vertical dimension.
-        runs: At least one; several at one place are averaged.
-        guides: Lines to compare with, between numbers.
-        title: What was searched.
-        verdict: The answer, as a sentence; wrapped by the chart.
-        loss_label: What the colours are: "validation loss", or the metric; lower is better.
-
-    Raises:
-        InputError: If there is no run, or a value has no place on its dimension.
-    """
-
-    x: MapDimension
-    y: MapDimension
-    runs: tuple[MapRun, ...]
-    guides: tuple[MapGuide, ...] = ()
-    title: str = "Loss over two dimensions"
-    verdict: str = ""
-    loss_label: str = "validation loss"
-
-    def __post_init__(self) -> None:
-        if not self.runs:
-            raise InputError("runs", self.runs, "must hold at least one run")
-        for run in self.runs:
-            self.x.check(run.x)
-            self.y.check(run.y)
-        for guide in self.guides:
-            for dimension, values in ((self.x, guide.x), (self.y, guide.y)):
-                if dimension.scale == "even":
-                    rule = "must be left out where a dimension has no distances"
-                    raise InputError("guides", guide.text, rule, "Give both dimensions another scale")
-                for value in values:
-                    dimension.check(value)
+    axis: Axis
+    places: dict[Spot, float]
+    cells: dict[Spot, tuple[float, float]]
+    texts: dict[Spot, str]
 
 
 @dataclass(frozen=True)
 class MapPlace:
-    """All that was measured at one place.
-
-    Attributes:
-        x: In units of the horizontal axis.
-        y: In units of the vertical axis.
-        x_span: Where its cell begins and ends; both ``x`` where it is a point.
-        y_span: Likewise.
-        loss: The mean over the runs that reached something; NaN where none did.
-        runs: How many there were.
-        diverged: How many of them diverged.
-        broken: How many reached nothing, the diverged among them.
-        name: Where it is, in words.
-    """
+    """All that was measured at one place, and where its cell begins and ends."""
 
     x: float
     y: float
-    x_span: tuple[float, float]
-    y_span: tuple[float, float]
-    loss: float
+    x1: float
+    x2: float
+    y1: float
+    y2: float
+    loss: float  # mean over the runs that reached something; NaN if none did
     runs: int
     diverged: int
-    broken: int
+    broken: int  # how many reached nothing, the diverged among them
     name: str
 
     @property
@@ -174,148 +109,131 @@ class MapPlace:
 
 
 @dataclass(frozen=True)
-class ColourKey:
-    """Which loss has which colour.
-
-    Attributes:
-        low: The loss of the darkest.
-        high: The loss of the lightest, and of all above.
-        log: Whether equal steps of colour are equal ratios.
-        ticks: What the legend shows, with its texts.
-    """
-
-    low: float
-    high: float
-    log: bool
-    ticks: tuple[tuple[float, str], ...]
-
-    def share(self, loss: float) -> float:
-        """Return how far ``loss`` lies on the way from dark to light, in [0, 1]."""
-        low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, min(loss, self.high)))
-        return min(max((at - low) / (high - low), 0.0), 1.0)
-
-
-@dataclass(frozen=True)
 class HeatMapInfo:
-    """Everything that stands on the map, at its place.
+    """Everything on the map, at its place."""
 
-    Attributes:
-        x: The horizontal axis.
-        y: The vertical axis.
-        gridded: Whether places are cells; else they are points.
-        places: What was measured; those where nothing was reached too.
-        key: The colours; None where nothing was reached anywhere.
-        best: The place with the lowest mean of those where every run reached something; None where there is none.
-        crosses: Where runs reached nothing.
-        guides: Lines to compare with.
-        numbered: Whether there is room for a number in each cell, and no guide upon it.
-        lines: Verdict and notes below the title.
-    """
-
+    title: str
+    lines: tuple[str, ...]
     x: Axis
     y: Axis
-    gridded: bool
+    gridded: bool  # whether places are cells, else points
     places: tuple[MapPlace, ...]
-    key: ColourKey | None
-    best: MapPlace | None
+    key: Axis | None  # of colors; None if nothing was reached anywhere
+    best: MapPlace | None  # the lowest mean of the places where every run reached something
     crosses: tuple[Point, ...]
-    guides: tuple[Line, ...]
+    guide: tuple[Line, ...]
     numbered: bool
-    lines: tuple[str, ...]
 
 
-def heat_map_info(view: HeatMapView) -> HeatMapInfo:
-    """Return what the heat map of ``view`` shows, and where.
+def heat_map_info(
+    runs: Sequence[MapRun],
+    dimension: MapDimension,
+    *,
+    effective_lr: float | None = None,
+    title: str = "Loss over two dimensions",
+    answer: str = "",
+    loss_label: str = "validation loss",
+) -> HeatMapInfo:
+    """Return what the heat map of ``runs`` over the learning rate and a second ``dimension`` shows, and where.
 
-    Args:
-        view: Plain data.
-
-    Returns:
-        Axes, places with their means, the colours (which end where few losses lie far above the others), the best
-        place, crosses, guides and sentences.
+    Runs at the crossings of a grid are cells that reach halfway to their neighbors, other runs are points. Nothing is
+    drawn where nothing was measured. ``effective_lr`` draws the line of rates r and momenta m with this r / (1 - m).
 
     Example:
-        >>> runs = tuple(MapRun(lr, m, 0.1 + m * lr) for lr in (0.01, 0.1) for m in (0.0, 0.9))
-        >>> info = heat_map_info(HeatMapView(MapDimension("lr"), MapDimension("momentum", "complement"), runs))
-        >>> info.gridded, info.best.name, [tick.text for tick in info.y.ticks]
-        (True, 'lr 0.01, momentum 0', ['0', '0.9'])
+        >>> runs = [MapRun(lr, m, 0.1 + m * lr) for lr in (0.01, 0.1) for m in (0.0, 0.9)]
+        >>> info = heat_map_info(runs, MapDimension("momentum", "complement"))
+        >>> info.gridded, info.best.name, info.y.texts
+        (True, 'learning rate 0.01, momentum 0', ((1.0, '0'), (0.1, '0.9')))
     """
-    columns, rows_ = {run.x for run in view.runs}, {run.y for run in view.runs}
-    crossings = {(run.x, run.y) for run in view.runs}
-    gridded = min(len(columns), len(rows_)) > 1 and len(crossings) >= _FILLED * len(columns) * len(rows_)
-    x = ruler(view.x, [run.x for run in view.runs], pixels=WIDTH, upright=False, cells=gridded)
-    y = ruler(view.y, [run.y for run in view.runs], pixels=HEIGHT, upright=True, cells=gridded)
-    places = _places(view, x, y, gridded=gridded)
-    reached = [place for place in places if place.broken < place.runs]
-    whole = [place for place in reached if not place.broken]
-    best = min(whole, key=lambda place: place.loss, default=None)
-    key = _key([place.loss for place in reached]) if reached else None
+    checked_some(runs=runs)
+    columns, rows_ = len({run.x for run in runs}), len({run.y for run in runs})
+    crossings = len({(run.x, run.y) for run in runs})
+    gridded = min(columns, rows_) > 1 and crossings >= _FILLED * columns * rows_
+    x = _ruler(MapDimension("learning rate"), [run.x for run in runs], gridded=gridded)
+    y = _ruler(dimension, [run.y for run in runs], gridded=gridded)
+    places = _places(runs, x, y)
+    reached = [one for one in places if one.broken < one.runs]
+    best = min((one for one in reached if not one.broken), key=lambda one: one.loss, default=None)
+    key = _key([one.loss for one in reached], loss_label) if reached else None
+    guide = () if effective_lr is None else (_guide(effective_lr, y),)
+    notes = _notes(places, best, key, "cells" if gridded else "points")
     return HeatMapInfo(
+        title=title,
+        lines=wrapped(answer, " ".join([*notes, *(f"Dashed: {line.series}." for line in guide)])),
         x=x.axis,
         y=y.axis,
         gridded=gridded,
         places=places,
         key=key,
         best=best,
-        crosses=tuple(_cross(place, x, y, gridded=gridded) for place in places if place.broken),
-        guides=tuple(
-            Line(guide.text, tuple(map(x.place, guide.x)), tuple(map(y.place, guide.y))) for guide in view.guides
-        ),
-        numbered=gridded and not view.guides and x.narrowest >= _NUMBER_ROOM[0] and y.narrowest >= _NUMBER_ROOM[1],
-        lines=wrapped(view.verdict, " ".join(_notes(view, places, best, key, gridded=gridded))),
+        crosses=tuple(_cross(one, x.axis, y.axis, gridded=gridded) for one in places if one.broken),
+        guide=guide,
+        numbered=gridded and not guide and columns <= _MOST_NUMBERED[0] and rows_ <= _MOST_NUMBERED[1],
     )
 
 
-def heat_map_chart(view: HeatMapView) -> alt.LayerChart:
-    """Return the heat map: cells or points coloured by loss, crosses, the best one outlined.
-
-    Args:
-        view: Plain data.
-
-    Returns:
-        An altair chart; show it in a notebook or write it with ``save_chart``.
-    """
-    import altair as alt
-
-    info = heat_map_info(view)
-    shown = [place for place in info.places if place.broken < place.runs]
-    lost = [place for place in info.places if place.broken == place.runs]
-    layers = [_marks(lost, info, view, alt.value(_LOST), "lost")] if info.gridded and lost else []
+def heat_map_chart(info: HeatMapInfo) -> Chart:
+    """Return the heat map: cells or points colored by loss, crosses, the best one outlined."""
+    lost = [one for one in info.places if one.broken == one.runs]
+    layers = [_marks(lost, info, alt.value(_LOST), "lost")] if info.gridded and lost else []
     if info.key is not None:
-        layers.append(_marks(shown, info, view, _colour(info.key, view.loss_label), "places"))
+        shown = [one for one in info.places if one.broken < one.runs]
+        layers.append(_marks(shown, info, gradient("loss", info.key), "places"))
         layers += _numbers(shown, info, info.key)
-    layers = [*layers, *_guides(info)] if info.gridded else [*_guides(info), *layers]
-    layers += _outline(info)
-    layers += crosses(info.crosses, info.x, info.y, size=_cross_size(info))
-    return themed(layered(*layers).properties(title=header(view.title, info.lines)))
+    layers = [*layers, *_drawn_guide(info)] if info.gridded else [*_drawn_guide(info), *layers]
+    return stacked(info.title, info.lines, layered(*layers, *_outline(info), *crosses(info.crosses, info.x, info.y)))
 
 
-def _places(view: HeatMapView, x: Ruler, y: Ruler, *, gridded: bool) -> tuple[MapPlace, ...]:
+def _ruler(dimension: MapDimension, values: Sequence[Spot], *, gridded: bool) -> _Ruler:
+    distinct = list(dict.fromkeys(values))
+    numbers = sorted(value for value in distinct if not isinstance(value, str))
+    ordered: list[Spot] = [*numbers, *(value for value in distinct if isinstance(value, str))]
+    places = [dimension.place(value, ordered) for value in ordered]
+    levels = np.log10(places) if dimension.log else np.asarray(places)
+    ends = (levels[1] - levels[0], levels[-1] - levels[-2]) if len(levels) > 1 else (1.0, 1.0)
+    between = [levels[0] - ends[0] / 2, *(levels[1:] + levels[:-1]) / 2, levels[-1] + ends[1] / 2]
+    bounds = [float(10**bound if dimension.log else bound) for bound in between]
+    texts = {value: _text(value, dimension) for value in ordered}
+    if gridded or dimension.scale == "even":
+        axis = Axis(min(bounds[0], bounds[-1]), max(bounds[0], bounds[-1]), dimension.log, dimension.name)
+        axis = replace(axis, texts=tuple(zip(places, texts.values(), strict=True)))
+    elif dimension.log:
+        axis = lr_axis(places, dimension.name)
+    else:
+        axis = value_axis(places, dimension.name, keep=places)
+    return _Ruler(
+        axis=replace(axis, complement=dimension.scale == "complement"),
+        places=dict(zip(ordered, places, strict=True)),
+        cells=dict(zip(ordered, pairwise(bounds), strict=True)),
+        texts={value: f"{dimension.name} {text}" for value, text in texts.items()},
+    )
+
+
+def _places(runs: Sequence[MapRun], x: _Ruler, y: _Ruler) -> tuple[MapPlace, ...]:
     found: dict[tuple[Spot, Spot], list[MapRun]] = {}
-    for run in view.runs:
+    for run in runs:
         found.setdefault((run.x, run.y), []).append(run)
     places = []
-    for (at_x, at_y), runs in found.items():
-        losses = [run.loss for run in runs if not run.broken]
-        place_x, place_y = x.place(at_x), y.place(at_y)
+    for (at_x, at_y), here in found.items():
+        losses = [run.loss for run in here if not run.broken]
         places.append(
             MapPlace(
-                x=place_x,
-                y=place_y,
-                x_span=x.cell(at_x) if gridded else (place_x, place_x),
-                y_span=y.cell(at_y) if gridded else (place_y, place_y),
+                x.places[at_x],
+                y.places[at_y],
+                *x.cells[at_x],
+                *y.cells[at_y],
                 loss=float(np.mean(losses)) if losses else math.nan,
-                runs=len(runs),
-                diverged=sum(run.diverged for run in runs),
-                broken=len(runs) - len(losses),
-                name=f"{view.x.name} {view.x.text(at_x)}, {view.y.name} {view.y.text(at_y)}",
+                runs=len(here),
+                diverged=sum(run.diverged for run in here),
+                broken=len(here) - len(losses),
+                name=f"{x.texts[at_x]}, {y.texts[at_y]}",
             )
         )
     return tuple(places)
 
 
-def _key(losses: Sequence[float]) -> ColourKey:
-    """Colours end where the worse half lies far above the better one, so that the better half can be told apart."""
+def _key(losses: Sequence[float], label: str) -> Axis:
+    """Colors end where the worse half is far above the better one, so that the better half can be told apart."""
     least, most = min(losses), max(losses)
     log = least > 0 and most / least > _LOG_RATIO
     levels = np.log10(losses) if log else np.asarray(losses)
@@ -323,135 +241,103 @@ def _key(losses: Sequence[float]) -> ColourKey:
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
         pad = 0.1 if log else 0.05 * max(abs(low), abs(high)) or 1.0
         low, high = low - pad, high + pad
-    clipped = high < float(levels.max())
-    ticks = []
-    for level in np.linspace(low, high, _LEGEND_TICKS):
-        value = float(10**level) if log else float(level)
-        ticks.append((value, number_text(value)))
-    if clipped:
-        ticks[-1] = (ticks[-1][0], f"≥ {ticks[-1][1]}")
-    return ColourKey(ticks[0][0], ticks[-1][0], log, tuple(ticks))
+    return Axis(float(10**low), float(10**high), True, label) if log else Axis(low, high, False, label)
 
 
-def _cross(place: MapPlace, x: Ruler, y: Ruler, *, gridded: bool) -> Point:
-    """In the middle where no run reached anything, else in the corner of the cell, off its number."""
-    at = (place.x, place.y)
-    if gridded and place.broken < place.runs:
-        at = (x.between(place.x_span, _CORNER[0]), y.between(place.y_span, _CORNER[1]))
-    kind = DIVERGED if place.diverged == place.broken else NOT_FINITE
-    return Point(at[0], at[1], kind, place.name, math.nan, place.text)
+def _cross(one: MapPlace, x: Axis, y: Axis, *, gridded: bool) -> Point:
+    """In the middle if no run reached anything, else in the corner of the cell, off its number."""
+    at = (one.x, one.y)
+    if gridded and one.broken < one.runs:
+        corner = replace(x, low=one.x1, high=one.x2), replace(y, low=one.y1, high=one.y2)
+        at = (corner[0].at(_CORNER[0]), corner[1].at(_CORNER[1]))
+    kind = DIVERGED if one.diverged == one.broken else NOT_FINITE
+    return Point(at[0], at[1], kind, one.name, math.nan, one.text)
 
 
-def _notes(
-    view: HeatMapView, places: Sequence[MapPlace], best: MapPlace | None, key: ColourKey | None, *, gridded: bool
-) -> list[str]:
+def _guide(effective: float, y: _Ruler) -> Line:
+    """Return the line of the same lr / (1 - m): straight, where momentum is on its complement scale."""
+    distances = tuple(sorted((y.places[value] for value in y.places), reverse=True))[:: max(1, len(y.places) - 1)]
+    return Line(f"lr/(1−m) = {number_text(effective)}", tuple(effective * d for d in distances), distances)
+
+
+def _notes(places: Sequence[MapPlace], best: MapPlace | None, key: Axis | None, what: str) -> list[str]:
     notes = []
     if best is not None:
         notes.append(f"Outlined: the best, {number_text(best.loss)} at {best.name}.")
-    broken = [place for place in places if place.broken]
+    broken = [one for one in places if one.broken]
     if broken:
-        kind = "diverged" if all(p.diverged == p.broken for p in broken) else "diverged or not finite"
-        part = "; small ones: a part of the seeds" if any(p.broken < p.runs for p in broken) else ""
-        notes.append(f"Crosses: {kind}, {len(broken)} of {len(places)} {'cells' if gridded else 'points'}{part}.")
-    if key is not None and key.ticks[-1][1].startswith("≥"):
-        above = [place.loss for place in places if place.loss > key.high]
-        notes.append(
-            f"Colours end at {number_text(key.high)}: {len(above)} lie above, up to {number_text(max(above))}."
-        )
-    if view.guides:
-        notes.append(f"Dashed: {', '.join(guide.text for guide in view.guides)}.")
+        kind = "diverged" if all(one.diverged == one.broken for one in broken) else "diverged or not finite"
+        some = "; in a corner: some of the seeds" if any(one.broken < one.runs for one in broken) else ""
+        notes.append(f"Crosses: {kind}, {len(broken)} of {len(places)} {what}{some}.")
+    above = [one.loss for one in places if key is not None and one.loss > key.high * (1 + 1e-9)]
+    if key is not None and above:
+        notes.append(f"Colors end at {number_text(key.high)}: {len(above)} are above, up to {number_text(max(above))}.")
     return notes
 
 
-def _colour(key: ColourKey, label: str) -> alt.Color:
-    import altair as alt
-
-    values, texts = [value for value, _ in key.ticks], [text for _, text in key.ticks]
-    legend = alt.Legend(
-        title=label,
-        type="gradient",
-        values=values,
-        labelExpr=f"{texts}[indexof({values}, datum.value)]",
-        labelOverlap=False,
-        gradientLength=_LEGEND_LENGTH,
-        gradientThickness=12,
-        gradientOpacity=1,
-    )
-    kind: Literal["log", "linear"] = "log" if key.log else "linear"
-    scheme = alt.SchemeParams(name="viridis", extent=_EXTENT)
-    return alt.Color(
-        "loss:Q",
-        legend=legend,
-        scale=alt.Scale(type=kind, domain=values[:: len(values) - 1], scheme=scheme, clamp=True),
-    )
-
-
-def _marks(places: Sequence[MapPlace], info: HeatMapInfo, view: HeatMapView, colour: Any, name: str) -> alt.Chart:
-    import altair as alt
-
-    tooltip = [alt.Tooltip("name:N", title="at"), alt.Tooltip("text:N", title=view.loss_label)]
-    base = alt.Chart(rows(_row(place) for place in places), name=name)
-    if not info.gridded:
-        mark = base.mark_circle(size=150, opacity=1, stroke=INK, strokeWidth=0.6)
-        place = {"x": x_encoding(info.x), "y": y_encoding(info.y)}
+def _marks(places: Sequence[MapPlace], info: HeatMapInfo, color: Any, name: str) -> alt.Chart:
+    base = alt.Chart(_rows(places), name=name)
+    label = "loss" if info.key is None else info.key.title
+    if info.gridded:
+        drawn = base.mark_rect(stroke="white", strokeWidth=1).encode(**_spans(info))
     else:
-        mark, place = base.mark_rect(stroke="white", strokeWidth=1), _spans(info)
-    drawn: alt.Chart = mark.encode(color=colour, tooltip=tooltip, **place)
-    return drawn
+        drawn = base.mark_circle(size=150, opacity=1, stroke=INK, strokeWidth=0.6).encode(**place(info.x, info.y))
+    colored: alt.Chart = drawn.encode(
+        color=color, tooltip=[alt.Tooltip("name:N", title="at"), alt.Tooltip("text:N", title=label)]
+    )
+    return colored
 
 
-def _row(place: MapPlace) -> dict[str, Any]:
-    (x1, x2), (y1, y2) = place.x_span, place.y_span
-    at = {"x": place.x, "y": place.y, "x1": x1, "x2": x2, "y1": y1, "y2": y2}
-    return at | {"loss": place.loss, "name": place.name, "text": place.text}
+def _rows(places: Sequence[MapPlace]) -> alt.InlineData:
+    return rows(asdict(one) | {"text": one.text} for one in places)
 
 
 def _spans(info: HeatMapInfo) -> dict[str, Any]:
     return {"x": x_encoding(info.x, "x1"), "x2": "x2:Q", "y": y_encoding(info.y, "y1"), "y2": "y2:Q"}
 
 
-def _numbers(places: Sequence[MapPlace], info: HeatMapInfo, key: ColourKey) -> list[alt.Chart]:
-    """The losses in their cells, white on dark colours and dark on light ones."""
-    import altair as alt
-
+def _numbers(places: Sequence[MapPlace], info: HeatMapInfo, key: Axis) -> list[alt.Chart]:
+    """The losses in their cells, white on dark colors and dark on light ones."""
     if not info.numbered:
         return []
-    layers = []
-    for dark, ink in ((True, "white"), (False, INK)):
-        chosen = [place for place in places if (key.share(place.loss) < _DARK) == dark]
-        if chosen:
-            data = rows({"x": p.x, "y": p.y, "text": number_text(p.loss)} for p in chosen)
-            mark = alt.Chart(data, name=f"numbers_{ink.strip('#')}").mark_text(color=ink, fontSize=11)
-            layers.append(mark.encode(x=x_encoding(info.x), y=y_encoding(info.y), text="text:N"))
-    return layers
+    data = rows(
+        asdict(one) | {"text": number_text(one.loss), "ink": "white" if key.position(one.loss) < _DARK else INK}
+        for one in places
+    )
+    mark = alt.Chart(data, name="numbers").mark_text(fontSize=11)
+    return [mark.encode(**place(info.x, info.y), text="text:N", color=alt.Color("ink:N", scale=None))]
 
 
 def _outline(info: HeatMapInfo) -> list[alt.Chart]:
-    """The frame of the best place: dark with a light rim, so that it shows on every colour."""
-    import altair as alt
-
+    """The frame of the best place: dark with a light rim, so that it shows on every color."""
     if info.best is None:
         return []
     layers = []
-    for name, width, colour in (("best_rim", 6.0, "white"), ("best", 2.5, INK)):
-        base = alt.Chart(rows([_row(info.best)]), name=name)
+    for name, width, color in (("best_rim", 6.0, "white"), ("best", 2.5, INK)):
+        base = alt.Chart(_rows([info.best]), name=name)
+        look: dict[str, Any] = {"filled": False, "stroke": color, "strokeWidth": width}
         if info.gridded:
-            frame = base.mark_rect(filled=False, stroke=colour, strokeWidth=width).encode(**_spans(info))
+            layers.append(base.mark_rect(**look).encode(**_spans(info)))
         else:
-            ring = base.mark_point(filled=False, size=420, stroke=colour, strokeWidth=width, opacity=1)
-            frame = ring.encode(x=x_encoding(info.x), y=y_encoding(info.y))
-        layers.append(frame)
+            layers.append(base.mark_point(size=420, opacity=1, **look).encode(**place(info.x, info.y)))
     return layers
 
 
-def _guides(info: HeatMapInfo) -> list[alt.Chart]:
-    """Dashed lines, on cells with a light rim."""
-    import altair as alt
-
-    dash, place = alt.value([7, 4]), (info.guides, info.x, info.y)
-    rim = lines(*place, alt.value("white"), name="guides_rim", width=4.5, opacity=0.8) if info.gridded else []
-    return [*rim, *lines(*place, alt.value(INK), name="guides", width=1.8, dash=dash)]
+def _drawn_guide(info: HeatMapInfo) -> list[alt.Chart]:
+    """The dashed line, on cells with a light rim."""
+    dash, where = alt.value([7, 4]), (info.guide, info.x, info.y)
+    rim = lines(*where, alt.value("white"), name="guide_rim", width=4.5, opacity=0.8) if info.gridded else []
+    return [*rim, *lines(*where, alt.value(INK), name="guide", width=1.8, dash=dash)]
 
 
-def _cross_size(info: HeatMapInfo) -> float:
-    return 45.0 if info.gridded else 60.0
+def _text(value: Spot, dimension: MapDimension) -> str:
+    if isinstance(value, str):
+        return value
+    if dimension.scale != "complement":
+        return number_text(value)
+    return f"{value:.{max(0, 1 - math.floor(math.log10(_rounded(1 - value))))}f}".rstrip("0").rstrip(".") or "0"
+
+
+def _rounded(distance: float) -> float:
+    """Return the distance to one without the rounding of the subtraction: 1 - 0.9 is 0.1."""
+    return float(f"{distance:.12g}")

@@ -1,4 +1,4 @@
-"""What stands on a chart, as plain data: points at their places, flags whose texts do not collide."""
+"""What is on a chart, as plain data: points at their places, lines in finite pieces, flags whose texts do not meet."""
 
 from __future__ import annotations
 
@@ -13,37 +13,24 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis
 
-__all__ = [
-    "ABOVE", "BELOW", "DIVERGED", "INSIDE", "NOT_FINITE",
-    "Flag", "Line", "Point", "checked_arrays", "edge_notes", "line_through", "place_flags", "place_point", "thinned",
-]  # fmt: skip
-
 INSIDE = "inside"
 ABOVE = "above"
 BELOW = "below"
 NOT_FINITE = "not finite"
 DIVERGED = "diverged"
 
+_EDGE = 0.03  # of the axis: so far within it is what stands for values beyond it
 _CHARACTER = 6.9  # pixels, of the flags' font; a little more than the mean, so that the estimate is safe
 
 
 @dataclass(frozen=True)
 class Point:
-    """A measured value at its place.
-
-    Attributes:
-        x: In units of the horizontal axis.
-        y: In units of the vertical axis, moved onto its edge where the value lies outside.
-        kind: ``"inside"``, ``"above"``, ``"below"`` the axis, ``"not finite"`` or ``"diverged"``.
-        series: Which group it belongs to, as the legend names it.
-        value: What was measured.
-        text: The value as the tooltip shows it.
-    """
+    """A measured ``value``, drawn at (x, y); ``kind`` says whether it is inside or why it is at the edge."""
 
     x: float
     y: float
     kind: str
-    series: str
+    series: str | float
     value: float
     text: str
 
@@ -52,22 +39,14 @@ class Point:
 class Line:
     """A connected line of one series; ``y`` never leaves the finite numbers."""
 
-    series: str
+    series: str | float
     x: tuple[float, ...]
     y: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A vertical rule with a text at its top.
-
-    Attributes:
-        x: In units of the horizontal axis.
-        text: What the rule marks.
-        role: ``"low"``, ``"lr"``, ``"high"``, ``"diverged"`` or ``"optimum"``; decides colour and dash.
-        row: How many rows of text lie between it and the plot.
-        side: Whether the text stands to the ``"left"`` or ``"right"`` of the rule.
-    """
+    """A vertical rule with a text above the plot, on a row of texts and to one side of the rule."""
 
     x: float
     text: str
@@ -76,28 +55,23 @@ class Flag:
     side: str
 
 
-def place_point(x: float, value: float, series: str, axis: Axis, *, diverged: bool = False) -> Point:
-    """Return where ``value`` is drawn on ``axis``: inside, or at the edge that it lies beyond."""
+def place_point(x: float, value: float, series: str | float, axis: Axis, *, diverged: bool = False) -> Point:
+    """Return where ``value`` is drawn along ``axis``: inside, or at the edge that it is beyond."""
     y, kind = value, INSIDE
     if diverged or not math.isfinite(value):
-        y, kind = axis.high, DIVERGED if diverged else NOT_FINITE
+        y, kind = axis.at(1 - _EDGE), DIVERGED if diverged else NOT_FINITE
     elif value > axis.high:
-        y, kind = axis.high, ABOVE
+        y, kind = axis.at(1 - _EDGE), ABOVE
     elif value < axis.low:
-        y, kind = axis.low, BELOW
+        y, kind = axis.at(_EDGE), BELOW
     return Point(float(x), float(y), kind, series, float(value), number_text(value, 4))
 
 
 def place_flags(wanted: Iterable[tuple[float, str, str]], axis: Axis, width: float) -> tuple[Flag, ...]:
     """Return ``(x, text, role)`` as flags on so many rows that no text meets another or a foreign rule.
 
-    All texts stand on one side of their rules. A text must lie higher than every rule that it reaches
-    over, which the walk below from the last rule on that side to the first ensures.
-
-    Args:
-        wanted: What to mark.
-        axis: The horizontal axis.
-        width: Of the plot, in pixels.
+    All texts are on one side of their rules. A text must be higher than every rule that it reaches over, which the
+    walk from the last rule on that side to the first ensures.
     """
     flags = sorted(wanted)
     places = [axis.position(x) * width for x, _, _ in flags]
@@ -114,36 +88,31 @@ def place_flags(wanted: Iterable[tuple[float, str, str]], axis: Axis, width: flo
     return tuple(Flag(float(x), text, role, rows[i], side) for i, (x, text, role) in enumerate(flags))
 
 
-def line_through(series: str, x: ArrayLike, y: ArrayLike, axis: Axis) -> tuple[Line, ...]:
+def line_through(series: str | float, x: ArrayLike, y: ArrayLike, axis: Axis) -> tuple[Line, ...]:
     """Return the pieces of a line that are finite, cut off one height of the plot beyond the axis."""
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if axis.log:
-        ratio = axis.high / axis.low
-        lowest, highest = axis.low / ratio, axis.high * ratio
-    else:
-        span = axis.high - axis.low
-        lowest, highest = axis.low - span, axis.high + span
     finite = np.isfinite(xs) & np.isfinite(ys)
     pieces = np.split(np.arange(len(xs)), np.flatnonzero(np.diff(finite)) + 1)
     return tuple(
-        Line(series, tuple(xs[piece].tolist()), tuple(np.clip(ys[piece], lowest, highest).tolist()))
+        Line(series, tuple(xs[piece].tolist()), tuple(np.clip(ys[piece], axis.at(-1), axis.at(2)).tolist()))
         for piece in pieces
         if piece.size and finite[piece[0]]
     )
 
 
 def edge_notes(points: Sequence[Point]) -> tuple[str, ...]:
-    """Return a sentence for each kind of point that stands on an edge of the plot, but for the diverged."""
-    notes = []
+    """Return a sentence for each kind of point at an edge of the plot."""
     above = [point.value for point in points if point.kind == ABOVE]
     below = [point.value for point in points if point.kind == BELOW]
-    broken = sum(point.kind == NOT_FINITE for point in points)
+    crosses = {kind: sum(point.kind == kind for point in points) for kind in (DIVERGED, NOT_FINITE)}
+    notes = []
     if above:
         notes.append(f"Triangles at the top: {len(above)} above the axis, up to {number_text(max(above))}.")
     if below:
         notes.append(f"Triangles at the bottom: {len(below)} below the axis, down to {number_text(min(below))}.")
-    if broken:
-        notes.append(f"Crosses at the top: {broken} not finite.")
+    if any(crosses.values()):
+        counted = ", ".join(f"{count} {kind}" for kind, count in crosses.items() if count)
+        notes.append(f"Crosses at the top: {counted}.")
     return tuple(notes)
 
 
@@ -173,3 +142,18 @@ def checked_arrays(**arrays: ArrayLike) -> None:
     for name, shape in shapes.items():
         if len(shape) != 1 or shape != first:
             raise InputError(name, shape, f"must be a flat array, as long as {first_name} {first}")
+
+
+def checked_some(**lists: ArrayLike | Sequence[object]) -> None:
+    """Raise an InputError if one of ``lists`` holds nothing."""
+    for name, items in lists.items():
+        if not np.shape(np.asarray(items, dtype=object))[0]:
+            raise InputError(name, items, "must not be empty", "There is nothing to draw")
+
+
+def checked_rates(name: str, rates: ArrayLike) -> None:
+    """Raise an InputError unless all ``rates`` have a place on a log axis."""
+    array = np.asarray(rates, dtype=np.float64)
+    bad = array[~(np.isfinite(array) & (array > 0))]
+    if bad.size:
+        raise InputError(name, float(bad[0]), "must be positive and finite, since its axis is logarithmic")

@@ -6,16 +6,13 @@ import io
 import json
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stepsize.errors import InputError
+from stepsize.errors import InputError, MissingExtraError
 from stepsize.files import write_whole
-
-if TYPE_CHECKING:
-    import altair as alt
-
-__all__ = ["PLOT_SUFFIXES", "check_plot_path", "save_chart"]
+from stepsize.views.vega import alt
 
 PLOT_SUFFIXES = (".png", ".svg", ".html", ".pdf")
 
@@ -24,17 +21,11 @@ _LONGEST = 200  # characters of a name: file systems take 255 bytes, and a tempo
 
 
 def check_plot_path(path: str | os.PathLike[str]) -> Path:
-    """Return ``path`` if a chart can be written there; meant to be asked before any training begins.
-
-    Args:
-        path: A file whose suffix names the format: .png, .svg, .html or .pdf.
-
-    Returns:
-        The path with links resolved.
+    """Return ``path`` with links resolved if a chart can be written there; meant to be asked before any training.
 
     Raises:
-        InputError: If the suffix is unknown, the folder is missing or closed to writing, or a folder
-            stands at the path.
+        MissingExtraError: If the packages that draw charts are not installed.
+        InputError: If the suffix is unknown, the folder is missing or closed to writing, or ``path`` is a folder.
 
     Example:
         >>> check_plot_path("lr.jpg")
@@ -42,6 +33,9 @@ def check_plot_path(path: str | os.PathLike[str]) -> Path:
             ...
         stepsize.errors.InputError: plot must end in .png, .svg, .html or .pdf; got 'lr.jpg'. Name it 'lr.png'
     """
+    for package in ("altair", "vl_convert"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "plot")
     given, place = os.fspath(path), Path(path)
     if "\0" in given or max(map(len, place.parts), default=0) > _LONGEST:
         raise InputError("plot", given, f"must be a path of parts of at most {_LONGEST} characters, none of them null")
@@ -52,32 +46,26 @@ def check_plot_path(path: str | os.PathLike[str]) -> Path:
         raise InputError("plot", given, "must end in .png, .svg, .html or .pdf", remedy)
     target = Path(os.path.realpath(place))
     if not target.parent.exists():
-        raise InputError("plot", given, "must lie in a folder that exists", f"Create '{target.parent}' first")
+        raise InputError("plot", given, "must be in a folder that exists", f"Create '{target.parent}' first")
     if not target.parent.is_dir():
-        raise InputError("plot", given, "must lie in a folder", f"'{target.parent}' is a file; choose another place")
+        raise InputError("plot", given, "must be in a folder", f"'{target.parent}' is a file; choose another place")
     try:  # asking for permission is not enough: file systems can be read-only, even to root
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         remedy = f"{error.strerror}: choose a folder that you may write to"
-        raise InputError("plot", given, "must lie in a folder that can be written to", remedy) from None
+        raise InputError("plot", given, "must be in a folder that can be written to", remedy) from None
     return target
 
 
 def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:
-    """Write ``chart`` in the format that the suffix of ``path`` names.
+    """Write ``chart`` in the format that the suffix of ``path`` names, and return where.
 
-    The whole file is made in memory, written beside its place and moved there in one go, so that a failure
-    leaves neither half a file nor a damaged older one. HTML carries its scripts within itself.
-
-    Args:
-        chart: What one of the ``*_chart`` functions returned.
-        path: A file that ends in .png, .svg, .html or .pdf.
-
-    Returns:
-        Where it was written.
+    The whole file is made in memory, written beside its place and moved there in one go. HTML carries its scripts
+    within itself.
 
     Raises:
+        MissingExtraError: If the packages that draw charts are not installed.
         InputError: If nothing can be written at ``path``.
     """
     target = check_plot_path(path)

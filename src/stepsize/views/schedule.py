@@ -15,7 +15,7 @@ from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
 from stepsize.views.layers import flags, layered, line_legend, lines
 from stepsize.views.marks import Flag, Line, checked_arrays, line_through, place_flags, thinned
-from stepsize.views.theme import COLOURS, HEIGHT, MUTED, SERIES, WIDTH, header, themed
+from stepsize.views.theme import COLORS, HEIGHT, MUTED, SERIES, WIDTH, header, themed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -32,7 +32,7 @@ _MOST_EVEN = 1000  # of them, the lowest and the highest of even stretches; the 
 _MOST_DECADES = 6  # of a log axis: the last update of a decay to zero would otherwise take half of it
 _MOST_SMALL_DECADES = 4  # of that of a small panel
 _NARROW = 2.0  # pixels: treads below this width are drawn as the slope that they look like
-_MOST_CURVES = len(COLOURS)
+_MOST_CURVES = len(COLORS)
 # Of lines: the first is the widest, so that it shows beside a later one that coincides with it.
 _WIDEST, _THINNEST, _WIDENING = 3.0, 1.8, 0.6
 _KEY_ROLE = "optimum"  # the muted, dashed look of a flag
@@ -332,8 +332,7 @@ def _small_axis(view: ScheduleView, field: str) -> Axis | None:
     if not positive.size:
         return None
     axis = lr_axis(positive[positive <= positive.min() * 10**_MOST_SMALL_DECADES], title)
-    bearing = [tick for tick in axis.ticks if tick.text]
-    return replace(axis, ticks=tuple(bearing[:: math.ceil(len(bearing) / _SMALL_LABELS)]))
+    return replace(axis, count=_SMALL_LABELS)
 
 
 def _curve_lines(view: ScheduleView, steps: NDArray[np.float64], field: str, axis: Axis) -> tuple[Line, ...]:
@@ -433,7 +432,7 @@ def _drawn_panel(info: ScheduleInfo, panel: SchedulePanel, x: Axis) -> alt.Layer
     import altair as alt
 
     count = len(info.series)
-    scale = alt.Scale(domain=list(info.series), range=list(COLOURS[:count]))
+    scale = alt.Scale(domain=list(info.series), range=list(COLORS[:count]))
     colour = alt.Color("series:N", scale=scale, legend=line_legend(info.series) if count > 1 else None)
     widening = min(_WIDENING, (_WIDEST - _THINNEST) / max(1, count - 1))
     drawn = [

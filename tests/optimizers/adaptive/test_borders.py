@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from stepsize import bind
 from stepsize.errors import InputError
-from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Mechanic, Rule
+from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Rule
 
 
 def heads(shapes: tuple[int, int]) -> list[nn.Linear]:
@@ -31,7 +31,7 @@ def in_turn(rule: Rule, both: list[nn.Linear], count: int = 12) -> Adaptive:
     return optimizer
 
 
-@pytest.mark.parametrize("rule", [Mechanic(start=1e-2), Hypergradient("stable"), Hypergradient("additive")])
+@pytest.mark.parametrize("rule", [Hypergradient("stable"), Hypergradient("additive")])
 @pytest.mark.parametrize("shapes", [(2, 2), (2, 5)])
 def test_heads_that_are_used_in_turn_keep_their_own_memory(rule: Rule, shapes: tuple[int, int]) -> None:
     both = heads(shapes)
@@ -131,7 +131,7 @@ def test_a_line_search_looks_through_the_closure() -> None:
             if given == "closure":
                 optimizer.step(closure)
             else:
-                optimizer.step(loss=closure().detach(), look=lambda: loss().detach())
+                optimizer.step(loss=closure().detach(), loss_fn=lambda: loss().detach())
         return net.weight.detach().clone()
 
     assert torch.equal(trained("closure"), trained("look"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD
 
-from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Mechanic, Polyak, Rule
+from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Polyak, Rule
 from stepsize.optimizers.adaptive.rule import Now
 
 DTYPE = torch.float64
@@ -47,7 +47,7 @@ def run(rule: Rule, lr: float, steps: int, momentum: float = 0.0) -> tuple[list[
         optimizer.zero_grad()
         loss = value()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(loss=loss, look=lambda: value().detach())
+        optimizer.step(loss=loss, loss_fn=lambda: value().detach())
         places.append(weight.detach().numpy().copy())
         rates.append(optimizer.rates[0])
     return places, rates
@@ -159,36 +159,6 @@ def test_line_search(lr: float) -> None:
     np.testing.assert_allclose(rates, line_search(40, start=50.0, **numbers), rtol=1e-8)
 
 
-def mechanic(steps: int, lr: float, *, start: float, decay: float, betas: tuple[float, ...]) -> list[float]:
-    x, origin, total = START.copy(), START.copy(), np.zeros(4)
-    n = len(betas)
-    s, m, v, r = np.zeros(n), np.full(n, 1e-6), np.zeros(n), np.zeros(n)
-    beta = np.array(betas)
-    found = []
-    for t in range(steps):
-        g = gradient_at(x, t)
-        h = total @ (g + decay * s.sum() * np.linalg.norm(g) * x / (np.linalg.norm(x) + 1e-8))
-        m = np.maximum(beta * m, abs(h))
-        v = beta**2 * v + h**2
-        r = np.maximum(beta * r - s * h, 0)
-        s = (m * start / n + r) / (np.sqrt(v) + 1e-8)
-        total = total - lr * g
-        x = origin + s.sum() * total
-        found.append(float(s.sum()))
-    return found
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.01])
-@pytest.mark.parametrize("lr", [1e-3, 1.0])
-def test_mechanic(decay: float, lr: float) -> None:
-    _, rates = run(Mechanic(start=1e-3, decay=decay), lr, 80)
-    betas = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
-
-    slow = mechanic(80, lr, start=1e-3, decay=decay, betas=betas)
-
-    np.testing.assert_allclose(rates, [lr * s for s in slow], rtol=1e-6)
-
-
 # Other implementations ----------------------------------------------------------------------------------------------
 
 
@@ -204,26 +174,6 @@ def trained(make: Callable[[list[nn.Parameter]], Any], steps: int, **given: Any)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(**({name: value(loss) for name, value in given.items()}))
     return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    """Let tensors be double where nothing is said."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(DTYPE)
-    yield
-    torch.set_default_dtype(before)
-
-
-@pytest.mark.usefixtures("double")  # or the package would keep s in single precision
-@pytest.mark.parametrize("base", [SGD, AdamW])
-def test_mechanic_agrees_with_its_authors_package(base: Any) -> None:
-    package = pytest.importorskip("mechanic_pytorch")
-    theirs = trained(lambda p: package.mechanize(base, s_decay=0.0, s_init=1e-4, store_delta=True)(p, lr=0.01), 100)
-
-    ours = trained(lambda p: Adaptive(base(p, lr=0.01), Mechanic(start=1e-4, decay=0.0)), 100)
-
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_ali_g_agrees_with_another_implementation() -> None:

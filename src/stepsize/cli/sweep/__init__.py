@@ -1,4 +1,4 @@
-"""``stepsize sweep``: train many settings, look at what was kept, go on with it, take it elsewhere."""
+"""``stepsize sweep``: train many configurations, show the saved ones, continue them, export them."""
 
 from stepsize.cli.sweep.group import EXAMPLE as EXAMPLE
 from stepsize.cli.sweep.group import NAME as NAME

@@ -12,15 +12,12 @@ import typer
 
 from stepsize.cli.failures import reporting_failures
 from stepsize.cli.output import hint
-from stepsize.cli.sweep.run import STORE, StoreOption
+from stepsize.cli.sweep.run import STORE, NameArgument, StoreOption
 from stepsize.errors import InputError
 from stepsize.files import write_whole
 
 if TYPE_CHECKING:
-    from stepsize.store import Store
     from stepsize.study import SweepResult
-
-__all__ = ["EXAMPLE", "NAME", "command"]
 
 NAME = "export"
 EXAMPLE = "stepsize sweep export digits-mlp-1a2b3c runs.csv"
@@ -28,11 +25,11 @@ _OPTUNA = "optuna"
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep: stepsize sweep show", show_default=False)],
+    name: NameArgument,
     to: Annotated[
         str,
         typer.Argument(
-            metavar="TO", help="FILE.csv, FILE.json, or optuna: its tables beside ours.", show_default=False
+            metavar="TO", help="FILE.csv, FILE.json, or optuna: its tables in the same database.", show_default=False
         ),
     ],
     *,
@@ -44,25 +41,19 @@ def command(
         if to != _OPTUNA and suffix not in (".csv", ".json"):
             raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
         if to != _OPTUNA and not Path(to).parent.is_dir():
-            raise InputError("TO", to, "must lie in a folder that exists", f"Create '{Path(to).parent}' first")
+            raise InputError("TO", to, "must be in a folder that exists", f"Create '{Path(to).parent}' first")
         from stepsize.store import Store
-        from stepsize.study.stored import read_sweep
+        from stepsize.study.sweeping import mirror_sweep, read_sweep
 
         with Store.open(store, create=False) as opened:
-            found = read_sweep(opened, name)
             if to == _OPTUNA:
-                _mirror(opened, found)
+                mirror_sweep(opened, name)
+                hint(f"optuna's dashboard opens it: the storage is {opened.where}, the study {name}.")
                 return
+            found = read_sweep(opened, name)
         text = _csv(found) if suffix == ".csv" else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
         write_whole(Path(to), text.encode())
         hint(f"{len(found.runs)} runs of {name} are in {to}")
-
-
-def _mirror(store: Store, found: SweepResult) -> None:
-    from stepsize.study.journal import mirror_sweep
-
-    mirror_sweep(store, found.name, found.space)
-    hint(f"optuna's dashboard opens it: the storage is {store.where}, the study {found.name}.")
 
 
 def _csv(found: SweepResult) -> str:

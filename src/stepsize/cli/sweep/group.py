@@ -7,8 +7,6 @@ import typer
 from stepsize.cli.groups import FirstByDefault
 from stepsize.cli.sweep import export, resume, run, show
 
-__all__ = ["EXAMPLE", "NAME", "app"]
-
 NAME = "sweep"
 EXAMPLE = run.EXAMPLE
 
@@ -22,7 +20,7 @@ for _command in (run, show, resume, export):
 def _root(context: typer.Context) -> None:
     """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
-    Each run is kept as it ends: the same command goes on where it was stopped, and so does 'resume'.
+    Each run is saved as it ends: the same command continues where it was stopped, and so does 'resume'.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

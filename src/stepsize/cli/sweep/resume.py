@@ -1,4 +1,4 @@
-"""``stepsize sweep resume``: go on with a sweep that was stopped, with what it was asked for."""
+"""``stepsize sweep resume``: continue a sweep that was stopped, with what it was asked for."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ import typer
 
 from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import JsonOption, PlotOption
-from stepsize.cli.sweep.run import STORE, Asked, ChartOption, Outlet, StoreOption, WorkersOption, names_code, train
+from stepsize.cli.sweep.run import (
+    STORE,
+    Asked,
+    ChartOption,
+    NameArgument,
+    Outlet,
+    StoreOption,
+    WorkersOption,
+    names_code,
+    train,
+)
 from stepsize.errors import InputError
-
-__all__ = ["EXAMPLE", "NAME", "command"]
 
 NAME = "resume"
 EXAMPLE = "stepsize sweep resume digits-mlp-1a2b3c"
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the sweep: stepsize sweep show", show_default=False)],
+    name: NameArgument,
     *,
     store: StoreOption = STORE,
     workers: WorkersOption = "population",
@@ -28,24 +36,24 @@ def command(
     as_json: JsonOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Run the task's file without asking.")] = False,
 ) -> None:
-    """Go on with a sweep that was stopped or killed; one that is done gives its answer again.
+    """Continue a sweep that was stopped or killed; one that is done gives its answer again.
 
-    A task from a file is looked for where it was: run this in the same folder. The store names the file, so it is
-    shown and asked for before it is run.
+    A task from a file is searched where it was: run this in the same folder. The store names the file, so it is shown
+    and confirmed before it is run.
     """
     with reporting_failures():
         outlet = Outlet(plot, chart, as_json)
         outlet.check()
         from stepsize.store import Store
-        from stepsize.study.stored import stored_sweep
+        from stepsize.study.sweeping import stored_sweep
 
         with Store.open(store, create=False) as opened:
             kept = stored_sweep(opened, name)
         if "task" not in kept.asked:
             rule = "must be a sweep that was begun on the command line"
-            raise InputError("name", name, rule, "Go on with this one by calling stepsize.sweep as before")
+            raise InputError("name", name, rule, "Continue this one by calling stepsize.sweep as before")
         _allow(str(kept.asked["task"]), yes=yes)
-        train(Asked(**kept.asked), kept.arguments, workers=workers, store=store, outlet=outlet)
+        train(Asked(**kept.asked), {"name": name, **kept.arguments}, workers=workers, store=store, outlet=outlet)
 
 
 def _allow(task: str, *, yes: bool) -> None:
@@ -54,6 +62,6 @@ def _allow(task: str, *, yes: bool) -> None:
         return
     question = f"The store says that the task of this sweep is {task!r}. Run that code?"
     if not sys.stdin.isatty():
-        raise InputError("name", task, "is a task whose code the store names", "Look at it, and add --yes to run it")
+        raise InputError("name", task, "is a task whose code the store names", "Check it, and add --yes to run it")
     if not typer.confirm(question, err=True):
         raise InputError("name", task, "is a task whose code may not be run", "Add --yes to run it")

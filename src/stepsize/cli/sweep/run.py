@@ -1,4 +1,4 @@
-"""``stepsize sweep TASK``: many settings, and what they say about the rate."""
+"""``stepsize sweep TASK``: train many configurations, and recommend a learning rate."""
 
 from __future__ import annotations
 
@@ -17,40 +17,28 @@ from stepsize.cli.options import (
     DeviceOption,
     JsonOption,
     PlotOption,
+    ScheduleOptions,
     StepsOption,
     TaskArgument,
+    TaskOptions,
 )
 from stepsize.cli.output import facts, hint, print_json, rate_lines, save_plot, show, verdict_text
-from stepsize.cli.resolve import Wishes, opened_task
+from stepsize.cli.resolve import opened_task
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.cli.sweep.table import SweepScreen
     from stepsize.study import StudyProgress, SweepResult
-
-__all__ = [
-    "EXAMPLE",
-    "NAME",
-    "STORE",
-    "Asked",
-    "ChartOption",
-    "Outlet",
-    "StoreOption",
-    "WorkersOption",
-    "command",
-    "kept_in",
-    "read_dimension",
-    "render",
-    "train",
-]
 
 NAME = "run"
 EXAMPLE = "stepsize sweep digits-mlp --lr 1e-4:0.1 --plot sweep.png"
-_SPACE = "LOW:HIGH, or values between commas"
+_SPACE = "LOW:HIGH, or comma-separated values"
 Charts = Literal["rates", "map", "curves", "cost"]
 
 StoreOption = Annotated[
-    str, typer.Option("--store", metavar="WHERE", help="Where sweeps are kept: a path, a PostgreSQL URL, or none.")
+    str, typer.Option("--store", metavar="WHERE", help="Where runs are saved: a path, a PostgreSQL URL, or none.")
+]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the sweep (stepsize sweep show).", show_default=False)
 ]
 ChartOption = Annotated[Charts, typer.Option("--chart", help="What --plot draws.")]
 WorkersOption = Annotated[
@@ -58,16 +46,16 @@ WorkersOption = Annotated[
 ]
 STORE = "stepsize.db"
 NOWHERE = "none"
-_MOST = 100_000  # settings or seeds: more take the memory and the patience of no machine
+_MOST = 100_000  # configurations or seeds: more than any machine can hold
 
 
 def kept_in(store: str) -> str | None:
-    """Return what ``--store`` asks for, as the library takes it."""
+    """Return the argument ``store`` of the library for ``--store``."""
     return None if store == NOWHERE else store
 
 
 def names_code(task: str) -> bool:
-    """Return whether what was typed as a task names a file or a module, not a built-in task."""
+    """Return whether a task as typed names a file or a module, not a built-in task."""
     return ":" in task or "." in task
 
 
@@ -79,29 +67,33 @@ def command(
     task: TaskArgument,
     *,
     lr: Annotated[str | None, _dimension("--lr", "Peak rates")] = None,
-    momentum: Annotated[str | None, _dimension("--momentum", "Momentum, or the first beta")] = None,
-    beta2: Annotated[str | None, _dimension("--beta2", "The second beta")] = None,
+    momentum: Annotated[str | None, _dimension("--momentum", "Momentum or first beta")] = None,
+    beta2: Annotated[str | None, _dimension("--beta2", "Second beta")] = None,
     weight_decay: Annotated[str | None, _dimension("--weight-decay", "Weight decay")] = None,
-    batch_size: Annotated[str | None, _dimension("--batch-size", "Examples a batch")] = None,
-    warmup: Annotated[str | None, _dimension("--warmup", "Warm-up, as a share of the horizon")] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", metavar="NAME", help="What proposes settings.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many settings.", max=_MOST)] = None,
+    batch_size: Annotated[str | None, _dimension("--batch-size", "Examples per batch")] = None,
+    warmup: Annotated[str | None, _dimension("--warmup", "Warmup, as a fraction of the horizon")] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", metavar="NAME", help="Sampler that proposes configurations.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="Number of configurations.", max=_MOST)
+    ] = None,
     rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds of the best settings.", max=_MOST)] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", help="Number of seeds for the best ones.", max=_MOST)
+    ] = 3,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the sweep in the store.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep in the store.")] = None,
     optimizer: Annotated[
         str | None,
         typer.Option(
-            "--optimizer", "--optimizers", metavar="NAMES", help="Instead of the task's own; several between commas."
+            "--optimizer", "--optimizers", metavar="NAMES", help="Instead of the task's own; comma-separated."
         ),
     ] = None,
     schedule: Annotated[
         list[str] | None,
-        typer.Option(
-            "--schedule", "--schedules", metavar="TEXT", help="Instead of the task's own; may be given several times."
-        ),
+        typer.Option("--schedule", "--schedules", metavar="TEXT", help="Instead of the task's own; can be repeated."),
     ] = None,
     steps: StepsOption = None,
     data: DataOption = None,
@@ -112,7 +104,7 @@ def command(
 ) -> None:
     """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
-    Each run is kept as it ends: the same command goes on where it was stopped.
+    Each run is saved as it ends: the same command continues where it was stopped.
     """
     with reporting_failures():
         given = {
@@ -144,7 +136,7 @@ def command(
 
 @dataclass(frozen=True)
 class Asked:
-    """What the task of a sweep is made from; the store keeps it with the sweep."""
+    """What the task of a sweep is made from; it is stored with the sweep."""
 
     task: str
     optimizer: str | None = None
@@ -154,15 +146,15 @@ class Asked:
     device: str | None = None
 
     @property
-    def wishes(self) -> Wishes:
-        """What is asked of the task in place of its own."""
+    def options(self) -> tuple[TaskOptions, ScheduleOptions]:
+        """The same as the options of the command line."""
         data = None if self.data is None else Path(self.data)
-        return Wishes(self.optimizer, self.steps, data, self.device, self.schedule)
+        return TaskOptions(self.task, self.optimizer, data, self.device), ScheduleOptions(self.schedule, self.steps)
 
 
 @dataclass(frozen=True)
 class Outlet:
-    """Where an answer goes."""
+    """Where an answer is shown."""
 
     plot: Path | None = None
     chart: Charts = "rates"
@@ -176,7 +168,7 @@ class Outlet:
             check_plot_path(self.plot)
 
     def give(self, found: SweepResult) -> None:
-        """Print the answer, draw it, and end with the exit code for no answer where there is none."""
+        """Print the answer, draw it, and exit with the code for no answer if there is none."""
         if self.as_json:
             print_json(found.to_json())
         else:
@@ -185,7 +177,7 @@ class Outlet:
             if found.runs:
                 save_plot(found.plot(self.chart), self.plot)
             else:
-                hint("No chart: nothing was trained.")
+                hint("No chart: no run has ended.")
         if not self.as_json:
             hint(f"Next: {found.next}")
         if found.lr is None:
@@ -193,29 +185,20 @@ class Outlet:
 
 
 def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, outlet: Outlet) -> None:
-    """Train a sweep, or go on with it, and give its answer.
-
-    Args:
-        asked: What the task is made from.
-        options: Arguments of :func:`stepsize.sweep`.
-        workers: Who trains.
-        store: Where it is kept.
-        outlet: Where the answer goes.
-    """
+    """Train a sweep or continue it, with the arguments ``options`` of :func:`stepsize.sweep`, and give its answer."""
     outlet.check()
     from stepsize.cli.sweep.table import SweepScreen
     from stepsize.study import sweep
 
     begun: list[str] = []
 
-    with opened_task(asked.task, asked.wishes) as opened:
+    with opened_task(*asked.options) as opened:
         try:
-            with SweepScreen(quiet=outlet.as_json) as screen:
-                shown = _watcher(screen, f"sweep {opened.name}")
+            with SweepScreen(f"sweep {opened.name}", quiet=outlet.as_json) as screen:
 
                 def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
-                    shown(progress)
+                    screen.update(progress)
 
                 kept = {name: value for name, value in asdict(asked).items() if value is not None}
                 found = sweep(
@@ -223,11 +206,11 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
                 )
         except KeyboardInterrupt:
             if store == NOWHERE:
-                hint("Nothing was kept: the sweep had --store none.")
+                hint("Nothing was saved: the sweep had --store none.")
             elif begun:
-                said = ["--yes"] * names_code(asked.task)  # it was just run
-                again = ["stepsize", "sweep", "resume", begun[0], *said, *_unless(STORE, store), *_workers(workers)]
-                hint(f"What ended is kept in {_hidden(store)}. Go on with: {shlex.join(again)}")
+                yes = ["--yes"] * names_code(asked.task)  # it was just run
+                again = ["stepsize", "sweep", "resume", begun[0], *yes, *_unless(STORE, store), *_workers(workers)]
+                hint(f"Finished runs are saved in {_hidden(store)}. Continue with: {shlex.join(again)}")
                 if "://" in store:
                     hint("The password is left out there: write it into the URL, or set PGPASSWORD.")
             raise
@@ -250,14 +233,7 @@ def _hidden(store: str) -> str:
 
 
 def read_dimension(name: str, text: str) -> Any:
-    """Return what ``text`` asks for along one dimension: a tuple is a range, a list a choice, a number is fixed.
-
-    Args:
-        name: Of the dimension, for messages.
-        text: ``"1e-4:0.1"``, ``"0.9,0.95"`` or ``"0.9"``.
-
-    Raises:
-        InputError: If a part is no number.
+    """Return the values of dimension ``name`` as typed: a tuple is a range, a list a choice, a number is fixed.
 
     Example:
         >>> read_dimension("lr", "1e-4:0.1"), read_dimension("batch_size", "32,64"), read_dimension("momentum", "0.9")
@@ -283,22 +259,15 @@ def _number(name: str, part: str, text: str) -> float | int:
 
 
 def render(found: SweepResult) -> RenderableType:
-    """Return the answer as something that rich can show.
-
-    Args:
-        found: The answer of ``sweep``.
-
-    Returns:
-        The rate on a line of its own, the range that is as good, the verdict, and facts.
-    """
+    """Return the answer for rich: the rate on a line of its own, the range that is as good, the verdict, and facts."""
     from stepsize.curves.numerals import number_text
-    from stepsize.study.summary import named
+    from stepsize.study.result import named
 
     answer, summary, cost = found.answer, found.summary, found.cost
     rows: list[tuple[str, RenderableType]] = []
     if found.best is not None:
         over = f"{number_text(summary.value, 4)} over {summary.seeds} seed{'s' * (summary.seeds != 1)}"
-        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.judge} {over}"))
+        rows.append(("best configuration", f"{named(found.best)}: {found.conditions.objective} {over}"))
     if summary.comparison is not None and summary.runner_up is not None:
         rows.append(
             ("runner-up", summary.comparison.told_of("the best", f"the runner-up ({named(summary.runner_up)})"))
@@ -320,32 +289,3 @@ def render(found: SweepResult) -> RenderableType:
         verdict_text(answer.verdict, answer.reason),
         facts(rows),
     )
-
-
-def _watcher(screen: SweepScreen, title: str) -> Any:
-    from stepsize.cli.sweep.table import SweepState, SweepTrial
-    from stepsize.training.runs import Run
-
-    def shown(run: Run) -> SweepTrial:
-        trial = run.trial
-        return SweepTrial(trial.number, trial.values, run.value, run.share, diverged=run.diverged)
-
-    def told(progress: StudyProgress) -> None:
-        fresh = progress.done - progress.resumed
-        left = progress.seconds / fresh * progress.remaining if fresh else None
-        now = "" if progress.running is None else f"step {progress.running.step} of {progress.running.setting.steps}"
-        state = SweepState(
-            title=title,
-            done=progress.done,
-            total=progress.done + progress.remaining,
-            diverged=progress.diverged,
-            best=tuple(map(shown, progress.top)),
-            cost=progress.spent,
-            elapsed=progress.seconds,
-            remaining=left,
-            now=now,
-            notes=progress.notes,
-        )
-        screen.update(state, None if progress.run is None else shown(progress.run))
-
-    return told

@@ -15,15 +15,13 @@ from stepsize.cli.sweep.run import STORE, ChartOption, Outlet, StoreOption
 if TYPE_CHECKING:
     from stepsize.store import Store
 
-__all__ = ["EXAMPLE", "NAME", "command", "listed"]
-
 NAME = "show"
 EXAMPLE = "stepsize sweep show"
 
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Of the sweep; default lists all.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="Name of the sweep. Default: list all.", show_default=False)
     ] = None,
     *,
     store: StoreOption = STORE,
@@ -31,12 +29,12 @@ def command(
     chart: ChartOption = "rates",
     as_json: JsonOption = False,
 ) -> None:
-    """List the sweeps of a store, or show the answer of one as far as it came; nothing is trained."""
+    """List the sweeps of a store, or show the answer of one as far as it is; nothing is trained."""
     with reporting_failures():
         outlet = Outlet(plot, chart, as_json)
         outlet.check()
         from stepsize.store import Store
-        from stepsize.study.stored import read_sweep
+        from stepsize.study.sweeping import read_sweep
 
         with Store.open(store, create=False) as opened:
             if name is None:
@@ -46,9 +44,9 @@ def command(
 
 
 def listed(store: Store) -> list[dict[str, Any]]:
-    """Return each sweep of ``store`` as plain values: name, task, status, runs, trials, cost and when it was begun."""
+    """Return each sweep of ``store`` as plain values: name, task, status, trials, runs, cost and when it began."""
     from stepsize.store import Tally
-    from stepsize.study.jobs import SWEEP
+    from stepsize.study.sweeping import SWEEP
 
     rows = []
     tallies = store.tallies()
@@ -70,7 +68,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
 
 
 def _status(store: Store, name: str, status: str) -> str:
-    """Return how a sweep stands: one that says it runs while nobody writes it was killed."""
+    """Return the status of a sweep: one that is running without a writer was killed."""
     return "interrupted" if status == "running" and not store.being_written(name) else status
 
 
@@ -80,14 +78,14 @@ def _list(store: Store, *, as_json: bool) -> None:
         print_json({"store": store.where, "sweeps": rows})
         return
     if not rows:
-        hint(f"No sweep is kept in {store.where}. Begin one with: stepsize sweep digits-mlp")
+        hint(f"There is no sweep in {store.where}. Begin one with: stepsize sweep digits-mlp")
         return
     table = Table(title=f"Sweeps in {store.where}", title_justify="left")
-    for column in ("name", "task", "status", "trials", "runs", "trainings", "begun (UTC)"):
-        table.add_column(column, justify="right" if column in ("trials", "runs", "trainings") else "left")
+    for column in ("name", "task", "status", "trials", "runs", "full runs", "began (UTC)"):
+        table.add_column(column, justify="right" if column in ("trials", "runs", "full runs") else "left")
     for row in rows:
         when = row["created"][:16].replace("T", " ")
         cost = f"{row['cost']:.1f}"
         table.add_row(row["name"], row["task"], row["status"], str(row["trials"]), str(row["runs"]), cost, when)
     show(table)
-    hint(f"One of them in full: stepsize sweep show {rows[-1]['name']}")
+    hint(f"Show one: stepsize sweep show {rows[-1]['name']}")

@@ -1,13 +1,11 @@
-"""A running sweep on stderr: a live table on a terminal, a line a finished run in a file, nothing when asked."""
+"""A running sweep on stderr: a live table on a terminal, a line per finished run in a file, nothing if quiet."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,132 +14,36 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.output import messages
-from stepsize.errors import InputError
 
-__all__ = ["RungCount", "SweepScreen", "SweepState", "SweepTrial", "sweep_table"]
+if TYPE_CHECKING:
+    from stepsize.study import StudyProgress
+    from stepsize.training import Run
+    from stepsize.training.runs import Value
 
 _BAR_WIDTH = 30
-_REFRESHES = 4.0  # a second
-_MOST_TRIALS = 5
+_REFRESHES = 4.0  # per second
 _MOST_NOTES = 3
-
-
-@dataclass(frozen=True)
-class SweepTrial:
-    """A trial, as the table shows it.
-
-    Attributes:
-        number: From 0, in the order of proposal.
-        values: What was chosen, by name; the rate under ``"lr"``.
-        value: The judged figure, lower is better; infinite if it diverged. The mean where there are several seeds.
-        share: The longest rung that it was trained on, as a share of the full horizon.
-        seeds: How many seeds it was trained with there.
-        diverged: Whether it was given up as diverged.
-    """
-
-    number: int
-    values: Mapping[str, float | int | str]
-    value: float
-    share: float = 1.0
-    seeds: int = 1
-    diverged: bool = False
-
-
-@dataclass(frozen=True)
-class RungCount:
-    """How far a rung is.
-
-    Attributes:
-        share: Of the full horizon.
-        done: Runs that ended.
-        total: Runs that are planned as of now; None where that is not known.
-        diverged: Those of ``done`` that diverged.
-    """
-
-    share: float
-    done: int
-    total: int | None = None
-    diverged: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepState:
-    """Where a sweep is.
-
-    Args:
-        title: What is done, for example ``"sweep digits-mlp"``.
-        done: Runs that ended.
-        total: Runs that are planned as of now, at least ``done``.
-        diverged: Those of ``done`` that diverged.
-        best: The best trials so far, the best first.
-        cost: What was spent, in full runs.
-        elapsed: Seconds since it began.
-        remaining: Seconds that it will about go on; None where that is not known.
-        rungs: One a rung, from the shortest to the longest.
-        now: What runs, in words.
-        notes: What the sweep did by itself, as sentences, in order.
-        judge: What the figures are.
-
-    Raises:
-        InputError: If more runs are done than planned, or more diverged than done.
-    """
-
-    title: str
-    done: int
-    total: int
-    diverged: int = 0
-    best: tuple[SweepTrial, ...] = ()
-    cost: float = 0.0
-    elapsed: float = 0.0
-    remaining: float | None = None
-    rungs: tuple[RungCount, ...] = ()
-    now: str = ""
-    notes: tuple[str, ...] = ()
-    judge: str = "validation loss"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.diverged <= self.done <= self.total:
-            received = (self.diverged, self.done, self.total)
-            raise InputError("diverged, done, total", received, "must not fall: 0 <= diverged <= done <= total")
-
-
-def sweep_table(state: SweepState) -> RenderableType:
-    """Return where a sweep is, as the live display shows it: progress, the best, the best few, rungs, notes.
-
-    Args:
-        state: Plain data.
-
-    Returns:
-        What a rich console prints; it reads no clock and no terminal.
-    """
-    parts: list[RenderableType] = [_head(state), _line(_spent(state)), _line(_best(state), style="bold")]
-    if state.best:
-        parts.append(_trials(state))
-    if len(state.rungs) > 1 or (state.rungs and state.rungs[0].share < 1):
-        parts.append(_line("rungs: " + ", ".join(_rung(rung) for rung in state.rungs), style="dim"))
-    if state.now:
-        parts.append(_line(f"now: {state.now}", style="dim"))
-    parts += [Text(f"  {note}", style="yellow") for note in state.notes[-_MOST_NOTES:]]
-    return Group(*parts)
 
 
 class SweepScreen:
     """Shows a sweep on stderr while the context lasts.
 
-    On a terminal, a table is drawn anew up to four times a second, and taken away at the end. Elsewhere each
-    finished run and each new note gets a line. ``NO_COLOR`` is honoured, as by all output.
+    On a terminal, a table is drawn up to four times a second, and removed at the end. Elsewhere each finished run and
+    each new note gets a line. ``NO_COLOR`` is respected, as by all output.
 
     Args:
-        quiet: Whether to say nothing where stderr is no terminal.
-        console: Where to draw; default stderr.
+        title: What is done, for example ``"sweep digits-mlp"``.
+        quiet: Whether to print nothing if stderr is not a terminal.
+        console: Where to draw. Default: stderr.
     """
 
-    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(self, title: str, *, quiet: bool = False, console: Console | None = None) -> None:
+        self._title = title
         self._console = messages() if console is None else console
         self._quiet = quiet
-        self._state: SweepState | None = None
-        self._told_at = 0.0
-        self._told_notes = 0
+        self._progress: StudyProgress | None = None
+        self._updated = 0.0
+        self._printed_notes = 0
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -162,127 +64,118 @@ class SweepScreen:
             self._live.stop()
             self._live = None
 
-    def update(self, state: SweepState, finished: SweepTrial | None = None) -> None:
-        """Take where the sweep is; cheap enough to be told at each step.
-
-        Args:
-            state: From here on shown.
-            finished: The run that just ended, where one did.
-        """
-        self._state, self._told_at = state, time.monotonic()
+    def update(self, progress: StudyProgress) -> None:
+        """Show the progress of a study; cheap enough to be called at each step."""
+        self._progress, self._updated = progress, time.monotonic()
         if self._live is not None or self._console.is_interactive or self._quiet:
             return
-        for note in state.notes[self._told_notes :]:
-            self._print(f"{state.title}: {note}")
-        self._told_notes = len(state.notes)
-        if finished is not None:
-            self._print(_finished(state, finished))
+        for note in progress.notes[self._printed_notes :]:
+            self._print(f"{self._title}: {note}")
+        self._printed_notes = len(progress.notes)
+        if progress.run is not None:
+            self._print(_finished(self._title, progress, progress.run))
 
     def _print(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
 
     def _render(self) -> RenderableType:
-        """The last state, its clock going on; called by the display's own thread."""
-        if self._state is None:
+        """Return the last progress, with a clock that goes on; called by the display's own thread."""
+        if self._progress is None:
             return _line("getting ready")
-        state, passed = self._state, time.monotonic() - self._told_at
-        left = None if state.remaining is None else max(0.0, state.remaining - passed)
-        return sweep_table(replace(state, elapsed=state.elapsed + passed, remaining=left))
+        passed = time.monotonic() - self._updated
+        return sweep_table(self._title, self._progress, passed)
 
 
-def _head(state: SweepState) -> RenderableType:
-    share = state.done / state.total if state.total else 0.0
+def sweep_table(title: str, progress: StudyProgress, passed: float = 0.0) -> RenderableType:
+    """Return the table of the live display, ``passed`` seconds after ``progress``; it reads no clock and no terminal.
+
+    It holds the progress, the cost, the best run, the best few, what runs now, and the last notes.
+    """
+    parts: list[RenderableType] = [_head(title, progress, passed), _line(_spent(progress))]
+    parts.append(_line(f"best {_named(progress, progress.top[0])}" if progress.top else "no result yet", style="bold"))
+    if progress.top:
+        parts.append(_runs(progress))
+    if progress.running is not None:
+        parts.append(_line(f"now: step {progress.running.step} of {progress.running.setting.steps}", style="dim"))
+    parts += [Text(f"  {note}", style="yellow") for note in progress.notes[-_MOST_NOTES:]]
+    return Group(*parts)
+
+
+def _left(progress: StudyProgress) -> float | None:
+    """Return the seconds that it will take, as far as known."""
+    fresh = progress.done - progress.resumed
+    return progress.seconds / fresh * progress.remaining if fresh else None
+
+
+def _head(title: str, progress: StudyProgress, passed: float) -> RenderableType:
+    total = progress.done + progress.remaining
+    share = progress.done / total if total else 0.0
     bar = ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH, complete_style="cyan", finished_style="cyan")
-    left = "" if state.remaining is None else f"about {_duration(state.remaining)} left"
+    left = _left(progress)
+    about = "" if left is None else f"about {_duration(left - passed)} left"
     head = Table.grid(padding=(0, 1))
     for _ in range(5):
         head.add_column(no_wrap=True)
-    title = Text(state.title, style="bold")
-    head.add_row(title, bar, f"{state.done} of {state.total}", _duration(state.elapsed), Text(left, style="dim"))
+    clock = _duration(progress.seconds + passed)
+    head.add_row(Text(title, style="bold"), bar, f"{progress.done} of {total}", clock, Text(about, style="dim"))
     return head
 
 
-def _spent(state: SweepState) -> Text:
-    from stepsize.views import number_text
+def _spent(progress: StudyProgress) -> Text:
+    from stepsize.curves.numerals import number_text
 
-    text = Text(f"spent {number_text(state.cost)} full runs")
-    if state.diverged:
-        text.append(f", {state.diverged} of {state.done} runs diverged", style="red")
+    text = Text(f"cost {number_text(progress.spent)} full runs")
+    if progress.diverged:
+        text.append(f", {progress.diverged} of {progress.done} runs diverged", style="red")
     return text
 
 
-def _best(state: SweepState) -> str:
-    from stepsize.views import number_text
+def _named(progress: StudyProgress, run: Run) -> str:
+    from stepsize.curves.numerals import number_text
 
-    if not state.best:
-        return "nothing reached yet"
-    best = state.best[0]
-    return f"best {_values(best.values)}: {state.judge} {number_text(best.value, 4)}"
+    return f"{_values(run.trial.values)}: {progress.objective} {number_text(run.value, 4)}"
 
 
-def _trials(state: SweepState) -> RenderableType:
-    """The best few trials; a column for each dimension that any of them has."""
-    from stepsize.views import number_text
+def _runs(progress: StudyProgress) -> RenderableType:
+    """The best few runs; a column for each dimension that any of them has."""
+    from stepsize.curves.numerals import number_text
+    from stepsize.study.plan_ladder import written_share
 
-    shown = state.best[:_MOST_TRIALS]
-    names = list(dict.fromkeys(name for trial in shown for name in trial.values))
+    names = list(dict.fromkeys(name for run in progress.top for name in run.trial.values))
     table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=True)
-    table.add_column("  trial", justify="right", no_wrap=True)
-    for name in names:
+    for name in ("  trial", *names, progress.objective, "seed", "rung"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in (state.judge, "seeds", "rung"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for trial in shown:
-        values = [_value(trial.values[name]) if name in trial.values else "" for name in names]
-        figures = [number_text(trial.value, 4), str(trial.seeds), _share(trial.share)]
-        table.add_row(*(Text(cell) for cell in (f"  {trial.number}", *values, *figures)))
+    for run in progress.top:
+        values = [_value(run.trial.values[name]) if name in run.trial.values else "" for name in names]
+        rung = "full" if run.share == 1 else written_share(run.share).partition(" ")[0]
+        cells = (f"  {run.trial.number}", *values, number_text(run.value, 4), str(run.seed), rung)
+        table.add_row(*map(Text, cells))
     return table
 
 
-def _rung(rung: RungCount) -> str:
-    of = "" if rung.total is None else f" of {rung.total}"
-    lost = f" ({rung.diverged} diverged)" if rung.diverged else ""
-    return f"{_share(rung.share)}: {rung.done}{of}{lost}"
+def _finished(title: str, progress: StudyProgress, run: Run) -> str:
+    from stepsize.curves.numerals import number_text
+    from stepsize.study.plan_ladder import written_share
 
-
-def _finished(state: SweepState, trial: SweepTrial) -> str:
-    from stepsize.views import number_text
-
-    came = "diverged" if trial.diverged else f"{state.judge} {number_text(trial.value, 4)}"
+    result = f"{_values(run.trial.values)}: diverged" if run.diverged else _named(progress, run)
+    total = progress.done + progress.remaining
     parts = [
-        f"{state.title}: {state.done} of {state.total}, trial {trial.number} on {_share(trial.share)}, "
-        f"{_values(trial.values)}: {came}"
+        f"{title}: {progress.done} of {total}, trial {run.trial.number} on {written_share(run.share)}, {result}",
+        *([f"best {_named(progress, progress.top[0])}"] if progress.top else []),
+        f"cost {number_text(progress.spent)} full runs",
     ]
-    if state.best:
-        best = state.best[0]
-        parts.append(f"best {_values(best.values)}: {number_text(best.value, 4)}")
-    parts.append(f"spent {number_text(state.cost)} full runs")
-    if state.remaining is not None:
-        parts.append(f"about {_duration(state.remaining)} left")
-    return "; ".join(parts)
+    left = _left(progress)
+    return "; ".join([*parts, *([] if left is None else [f"about {_duration(left)} left"])])
 
 
-def _values(values: Mapping[str, float | int | str]) -> str:
+def _values(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
 
 
-def _value(value: float | int | str) -> str:
-    from stepsize.views import number_text
+def _value(value: Value) -> str:
+    from stepsize.curves.numerals import number_text
 
-    return value if isinstance(value, str) else str(value) if isinstance(value, int) else number_text(value)
-
-
-def _share(share: float) -> str:
-    """A rung in words: simple fractions as such, others in percent.
-
-    The whole horizon is ``full``.
-    """
-    fraction = Fraction(share).limit_denominator(256)
-    if fraction == 1:
-        return "full"
-    if fraction.numerator == 1 and abs(float(fraction) - share) < 1e-6:
-        return f"1/{fraction.denominator}"
-    return f"{100 * share:.3g} %"
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def _duration(seconds: float) -> str:

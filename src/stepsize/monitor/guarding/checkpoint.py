@@ -61,7 +61,7 @@ def load(
         raise InputError("checkpoint", str(path), f"must be of this training; it is of {there}, not {here}")
     for one, kept in zip(models, state["models"], strict=True):
         _same(path, one, kept)
-    before = Snapshot(modules=models, optimizers=optimizers, others=others, spill=True)
+    before = Snapshot(modules=models, optimizers=optimizers, others=others, offload=True)
     try:
         for live, kepts in ((models, state["models"]), (optimizers, state["optimizers"]), (others, state["others"])):
             for one, kept in zip(live, kepts, strict=True):

@@ -440,7 +440,7 @@ class Guard:
         self.watching.tell_acts(self._journal.entries, stopped=self.stopped is not None)
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, spill=True)
+        return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, offload=True)
 
     def _keep(self, *, write: bool = True) -> None:
         if len(self._ring) and self._state.incident is not None:

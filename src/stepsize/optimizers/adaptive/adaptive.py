@@ -18,8 +18,6 @@ from torch.optim import optimizer as torch_optimizer
 from stepsize.errors import InputError
 from stepsize.optimizers.adaptive.rule import Now, Rule
 
-__all__ = ["Adaptive", "Move"]
-
 _LOGGER = logging.getLogger("stepsize.adaptive")
 _TOLD = 2.0  # a change of the multiplier by this factor is written down
 _KEPT = 1_000  # moves
@@ -28,13 +26,13 @@ _KEY = "adaptive"  # in the state of the optimizer: there snapshots and digests 
 
 @dataclass(frozen=True)
 class Move:
-    """That the multiplier has moved by a factor of two or more since the move before.
+    """A change of the multiplier by a factor of two or more since the last recorded one.
 
     Attributes:
-        step: The number of updates before.
-        before: The multiplier that was told last.
-        after: The present one.
-        why: What the rule says.
+        step: Number of updates before it.
+        before: Last recorded multiplier.
+        after: New multiplier.
+        why: Reason that the rule gives.
     """
 
     step: int
@@ -48,20 +46,20 @@ class Adaptive(Optimizer):
     """An optimizer whose rates are multiplied by what a rule finds, update by update.
 
     Update t of a group uses lr_t = s_t · group["lr"], with s_t from the rule. ``group["lr"]`` stays what the user or a
-    schedule wrote there, so that any scheduler works: its factor and the rule's multiply, and so do ratios of groups.
-    A rule that would find the same rate whatever lr is (Polyak, line search) finds it for the peak: ``initial_lr`` of
-    a group where a scheduler left it, otherwise the largest rate so far.
+    schedule wrote there, so any scheduler works: its factor and the rule's multiply, and so do ratios of groups.
+    A rule that would find the same rate for any lr (Polyak, line search) finds it for the peak: ``initial_lr`` of
+    a group if a scheduler set it, otherwise the largest rate so far.
 
     Args:
-        optimizer: Any torch optimizer; it is driven from now on by this one, and shares its groups and state.
-        rule: What adapts the rate; one rule for one optimizer.
-        bounds: The least and the largest multiplier; only Mechanic begins below.
+        optimizer: Any torch optimizer. This one drives it from now on, and shares its groups and state.
+        rule: Rule that adapts the rate; one rule for one optimizer.
+        bounds: Smallest and largest multiplier.
 
     Attributes:
-        moves: Why it moved, newest last; the thousand last are kept.
+        moves: Recorded changes of the multiplier, newest last, at most 1,000.
 
     Raises:
-        InputError: If an argument breaks its rule; ``step`` raises it where the loss (or what returns it) is missing,
+        InputError: If an argument breaks its rule; ``step`` raises it if ``loss`` or ``loss_fn`` is missing,
             before anything is changed.
 
     Example:
@@ -82,7 +80,7 @@ class Adaptive(Optimizer):
         if isinstance(optimizer, Adaptive):
             raise InputError("optimizer", "Adaptive", "must not be adapted already", "Give the optimizer within")
         if not isinstance(rule, Rule):
-            raise InputError("rule", rule, "must be a rule of stepsize.optimizers.adaptive, such as Mechanic()")
+            raise InputError("rule", rule, "must be a rule of stepsize.optimizers.adaptive, such as Polyak()")
         low, high = bounds
         if not 0 < low <= 1 <= high < math.inf:
             raise InputError("bounds", bounds, "must be two positive, finite multipliers around 1")
@@ -111,7 +109,7 @@ class Adaptive(Optimizer):
 
     @property
     def rates(self) -> list[float]:
-        """The effective rate of each group in the last update (the next one's where the rule stands still)."""
+        """Effective rate of each group in the last update."""
         return [float(group["lr"]) * self.multiplier for group in self.param_groups]
 
     def step(
@@ -119,16 +117,16 @@ class Adaptive(Optimizer):
         closure: Callable[[], Any] | None = None,
         *,
         loss: Tensor | float | None = None,
-        look: Callable[[], Tensor] | None = None,
+        loss_fn: Callable[[], Tensor] | None = None,
     ) -> Any:
         """Make one update.
 
         Args:
-            closure: Computes the loss and its gradients anew and returns the loss, as torch's optimizers take it;
-                called once, before the update; by rules that try more often, where there is no ``look``.
-            loss: The mean loss of the batch that the gradients are of; for rules that need it, without a closure.
-            look: Returns the loss of this batch at the present weights, without gradients and with the same dropout;
-                for rules that try.
+            closure: Recomputes the loss and its gradients and returns the loss, as for torch's optimizers.
+                Called once, before the update; more often by rules that try rates, if there is no ``loss_fn``.
+            loss: Mean loss of the batch of these gradients, for rules that need it and without a closure.
+            loss_fn: Returns the loss of this batch at the present weights, without gradients and with the same
+                dropout, for rules that try rates.
 
         Returns:
             What ``closure`` returned, or None.
@@ -138,12 +136,11 @@ class Adaptive(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 found = loss = closure()
-            if look is None and "look" in self.rule.needs:
-                look = self._looking(closure)
-        self._require(loss, look)
-        self._check_gradients()
+            if loss_fn is None and "loss_fn" in self.rule.needs:
+                loss_fn = self._without_gradients(closure)
+        self._check_step(loss, loss_fn)
         with torch.no_grad():
-            self._update(loss, look)
+            self._update(loss, loss_fn)
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -205,26 +202,23 @@ class Adaptive(Optimizer):
             self.state[_KEY] = before  # type: ignore[index]
         self.rule.memory = self._kept["rule"]
 
-    def _check_gradients(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None and p.grad.layout != torch.strided:
-                    remedy = "Leave sparse=True out of the embedding, or do not adapt"
-                    raise InputError("optimizer", "a sparse gradient", "cannot be adapted", remedy)
-
-    def _require(self, loss: object, look: object) -> None:
+    def _check_step(self, loss: object, loss_fn: object) -> None:
         name = type(self.rule).__name__
         if "loss" in self.rule.needs and loss is None:
             raise InputError("loss", None, f"must be given to a step with {name}", "Call optimizer.step(loss=loss)")
-        if "look" in self.rule.needs and look is None:
-            remedy = "Call optimizer.step(loss=loss, look=lambda: loss_of_this_batch())"
-            raise InputError("look", None, f"must be given to a step with {name}, which tries rates", remedy)
+        if "loss_fn" in self.rule.needs and loss_fn is None:
+            remedy = "Call optimizer.step(loss=loss, loss_fn=lambda: loss_of_this_batch())"
+            raise InputError("loss_fn", None, f"must be given to a step with {name}, which tries rates", remedy)
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if any(gradient.layout != torch.strided for gradient in gradients):
+            remedy = "Leave sparse=True out of the embedding, or do not adapt"
+            raise InputError("optimizer", "a sparse gradient", "cannot be adapted", remedy)
 
-    def _looking(self, closure: Callable[[], Any]) -> Callable[[], Tensor]:
-        """Return the loss at the present weights by ``closure``, whose gradients are thrown away."""
+    def _without_gradients(self, closure: Callable[[], Any]) -> Callable[[], Tensor]:
+        """Return a function of the loss at the present weights; the gradients of ``closure`` are discarded."""
         kept = [(p, p.grad) for group in self.param_groups for p in group["params"]]
 
-        def look() -> Tensor:
+        def loss_fn() -> Tensor:
             for p, _ in kept:
                 p.grad = None  # so that zeroing cannot reach those that are kept
             with torch.enable_grad():
@@ -233,33 +227,31 @@ class Adaptive(Optimizer):
                 p.grad = gradient
             return loss
 
-        return look
+        return loss_fn
 
-    def _update(self, loss: Tensor | float | None, look: Callable[[], Tensor] | None) -> None:
+    def _update(self, loss: Tensor | float | None, loss_fn: Callable[[], Tensor] | None) -> None:
         everyone = [p for group in self.param_groups for p in group["params"]]
         places = tuple(place for place, p in enumerate(everyone) if p.grad is not None)
         parameters = [everyone[place] for place in places]
         if not parameters:
             self._inner_step()
             return
-        factor = self._factor()
         now = Now(
             parameters=parameters,
             gradients=[p.grad for p in parameters],
-            factor=factor,
+            factor=self._factor(),
             peak=max(self._kept["peaks"]),
             loss=float(loss) if loss is not None and "loss" in self.rule.needs else None,
-            look=look,
+            loss_fn=loss_fn,
             bounds=self.bounds,
             places=places,
             count=len(everyone),
         )
         wanted = self.rule.multiplier(now)
         multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
-        moved = self._copied(parameters) if self.rule.sees_movement else []
+        moved = self._copied(parameters)
         self._step_at(multiplier)
-        if moved:
-            torch._foreach_sub_(moved, parameters)
+        torch._foreach_sub_(moved, parameters)
         multiplier = self.rule.learn(now, moved, multiplier)
         self._kept["rule"] = self.rule.memory
         self._note(multiplier)

@@ -9,66 +9,53 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from stepsize.errors import InputError, UnknownNameError
+from stepsize.catalog import Catalog
+from stepsize.errors import InputError
 from stepsize.optimizers.adaptive.adaptive import Adaptive
-from stepsize.optimizers.adaptive.greedy import Greedy
 from stepsize.optimizers.adaptive.hypergradient import Hypergradient
 from stepsize.optimizers.adaptive.line_search import LineSearch
-from stepsize.optimizers.adaptive.mechanic import Mechanic
 from stepsize.optimizers.adaptive.polyak import Polyak
 from stepsize.optimizers.adaptive.rule import Rule
-from stepsize.optimizers.catalog import optimizer_entry
-
-__all__ = ["RULES", "Adapted", "RuleEntry", "adapt"]
+from stepsize.optimizers.catalog import optimizer_factory, optimizer_title
 
 
 @dataclass(frozen=True)
 class RuleEntry:
-    """What adapts a rate.
-
-    Attributes:
-        name: The key in the catalog.
-        title: What to call it in reports.
-        make: Makes the rule; options of its class are taken by keyword.
-    """
+    """A rule: its key in the catalog, its name in reports, and what makes it (options by keyword)."""
 
     name: str
     title: str
     make: Callable[..., Rule]
 
 
-RULES: dict[str, RuleEntry] = {
-    entry.name: entry
-    for entry in (
-        RuleEntry("hypergradient", "hypergradient, stabilised", partial(Hypergradient, "stable")),
+RULES: Catalog[RuleEntry] = Catalog(
+    "rule",
+    (
+        RuleEntry("hypergradient", "hypergradient, stabilized", partial(Hypergradient, "stable")),
         RuleEntry("hypergradient-additive", "hypergradient, additive", partial(Hypergradient, "additive")),
         RuleEntry(
-            "hypergradient-multiplicative",
-            "hypergradient, multiplicative",
-            partial(Hypergradient, "multiplicative"),
+            "hypergradient-multiplicative", "hypergradient, multiplicative", partial(Hypergradient, "multiplicative")
         ),
-        RuleEntry("mechanic", "Mechanic", Mechanic),
         RuleEntry("polyak", "Polyak, SPS-max", partial(Polyak, "sps-max")),
         RuleEntry("polyak-estimated", "Polyak, SPS-max, estimated target", partial(Polyak, target="estimated")),
         RuleEntry("polyak-sps", "Polyak, SPS", partial(Polyak, "sps")),
         RuleEntry("polyak-decaying", "Polyak, DecSPS", partial(Polyak, "decsps")),
         RuleEntry("ali-g", "Polyak, ALI-G", partial(Polyak, "ali-g")),
-        RuleEntry("greedy", "greedy, by the loss's progress", Greedy),
         RuleEntry("line-search", "Armijo line search", LineSearch),
-    )
-}
+    ),
+)
 
 
 def adapt(
     optimizer: Optimizer, rule: str | Rule = "polyak", *, bounds: tuple[float, float] = (1e-6, 1e6), **options: Any
 ) -> Adaptive:
-    """Return ``optimizer`` with a rate that adapts by itself: lr_t = s_t · group["lr"], s_t from the rule.
+    """Return ``optimizer`` with an adaptive learning rate: lr_t = s_t · group["lr"], with s_t from the rule.
 
     Args:
-        optimizer: Any torch optimizer; use what is returned in its place, also for schedulers.
-        rule: A name of :data:`RULES`, or a rule.
-        bounds: The least and the largest s.
-        options: Of the rule's class, where it is given by name.
+        optimizer: Any torch optimizer. Use the returned one in its place, also for schedulers.
+        rule: Name of a rule in :data:`RULES`, or a rule.
+        bounds: Smallest and largest s.
+        options: Options of the rule's class, if it is given by name.
 
     Returns:
         The adapting optimizer; ``rates`` are the effective ones and ``moves`` say why.
@@ -94,10 +81,9 @@ def adapt(
         if options:
             raise InputError("options", sorted(options), "are for a rule that is given by its name")
         return Adaptive(optimizer, rule, bounds=bounds)
-    if rule not in RULES:
-        raise UnknownNameError("rule", rule, RULES)
+    entry = RULES[rule]
     try:
-        made = RULES[rule].make(**options)
+        made = entry.make(**options)
     except TypeError as error:
         raise InputError("options", sorted(options), f"must be options of the rule '{rule}': {error}") from error
     return Adaptive(optimizer, made, bounds=bounds)
@@ -105,16 +91,16 @@ def adapt(
 
 @dataclass(frozen=True)
 class Adapted:
-    """A factory of adapting optimizers, for a task's ``optimizer``.
+    """A factory of optimizers with an adaptive rate, for a task's ``optimizer``.
 
     Args:
         optimizer: A name of the catalog, or ``f(params, lr)``.
-        rule: A name of :data:`RULES`.
-        options: Of the rule.
+        rule: Name of a rule in :data:`RULES`.
+        options: Options of the rule.
 
     Example:
         >>> import torch
-        >>> Adapted("adamw", "mechanic")([torch.nn.Parameter(torch.ones(2))], 1e-3).rates
+        >>> Adapted("adamw", "hypergradient")([torch.nn.Parameter(torch.ones(2))], 1e-3).rates
         [0.001]
     """
 
@@ -123,16 +109,12 @@ class Adapted:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise UnknownNameError("rule", self.rule, RULES)
-        if isinstance(self.optimizer, str):
-            optimizer_entry(self.optimizer)
+        optimizer_factory(self.optimizer)
+        RULES[self.rule]
 
     @property
     def __name__(self) -> str:
-        base = optimizer_entry(self.optimizer).title if isinstance(self.optimizer, str) else "optimizer"
-        return f"{base} by {RULES[self.rule].title}"
+        return f"{optimizer_title(self.optimizer)} by {RULES[self.rule].title}"
 
     def __call__(self, params: Iterable[Any], lr: float) -> Adaptive:
-        make = optimizer_entry(self.optimizer).make if isinstance(self.optimizer, str) else self.optimizer
-        return adapt(make(params, lr), self.rule, **self.options)
+        return adapt(optimizer_factory(self.optimizer)(params, lr), self.rule, **self.options)

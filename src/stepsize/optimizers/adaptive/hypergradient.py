@@ -9,10 +9,9 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from stepsize.checks import check_number
 from stepsize.errors import UnknownNameError
-from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot, spread
-
-__all__ = ["Hypergradient"]
+from stepsize.optimizers.adaptive.rule import Now, Rule, dot, spread
 
 Form = Literal["additive", "multiplicative", "stable"]
 
@@ -52,7 +51,7 @@ class Hypergradient(Rule):
             raise UnknownNameError("form", form, _BETAS)
         self.form = form
         self.beta = _BETAS[form] if beta is None else beta
-        check_number("beta", self.beta, 0, 1)
+        check_number("beta", self.beta, above=0, most=1)
         self.memory = {"s": 1.0, "square": 0.0, "weight": 0.0, "moved": None, "slope": None}
         self._cosine = 0.0
 

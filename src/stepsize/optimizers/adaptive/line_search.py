@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch
 from torch import Tensor
 
-from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot
-
-__all__ = ["LineSearch"]
+from stepsize.checks import check_number, check_positive
+from stepsize.optimizers.adaptive.rule import Now, Rule, dot
 
 _TRIES = 50
 
@@ -43,14 +41,14 @@ class LineSearch(Rule):
         0.7
     """
 
-    needs = frozenset({"loss", "look"})
+    needs = frozenset({"loss", "loss_fn"})
 
     def __init__(self, c: float = 0.1, *, shorten: float = 0.7, doubling: int = 50, start: float = 1e3) -> None:
         super().__init__()
         for argument, value in (("c", c), ("shorten", shorten)):
-            check_number(argument, value, 0, math.nextafter(1, 0))
-        check_number("doubling", doubling, 1, math.inf, open_low=False)
-        check_number("start", start, 0, math.inf)
+            check_number(argument, value, above=0, below=1)
+        check_number("doubling", doubling, least=1)
+        check_positive("start", start)
         self.c, self.shorten, self.doubling = c, shorten, doubling
         self.memory = {"s": start, "first": True}
         self._tried = 0
@@ -66,7 +64,7 @@ class LineSearch(Rule):
     def learn(self, now: Now, moved: list[Tensor], multiplier: float) -> float:
         """Try, and shorten until the loss falls."""
         assert now.loss is not None
-        assert now.look is not None
+        assert now.loss_fn is not None
         if not now.factor:  # a warm-up that begins at 0
             return multiplier
         torch._foreach_mul_(moved, 1 / now.factor)  # at the peak rate; the schedule's factor shortens what is found
@@ -77,7 +75,7 @@ class LineSearch(Rule):
         for self._tried in range(1, _TRIES + 1):
             torch._foreach_add_(now.parameters, moved, alpha=(place - s) / multiplier)
             place = s
-            reached = float(now.look())
+            reached = float(now.loss_fn())
             if reached <= now.loss - self.c * s * promised or not promised > 0:
                 break
             s = now.bounded(s * self.shorten)

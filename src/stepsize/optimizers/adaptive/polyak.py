@@ -8,10 +8,9 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.optimizers.adaptive.rule import Now, Rule, check_number, dot
-
-__all__ = ["Polyak"]
+from stepsize.optimizers.adaptive.rule import Now, Rule, dot
 
 Form = Literal["sps", "sps-max", "decsps", "ali-g"]
 _FORMS = ("sps", "sps-max", "decsps", "ali-g")
@@ -88,10 +87,10 @@ class Polyak(Rule):
         if form not in _FORMS:
             raise UnknownNameError("form", form, _FORMS)
         if target != "estimated":
-            check_number("target", target, -math.inf, math.inf, open_low=True)
-        check_number("c", c, 0, math.inf)
-        check_number("most", most, 0, math.inf)
-        check_number("doubling", doubling, 1, math.inf, open_low=False)
+            check_number("target", target)
+        check_positive("c", c)
+        check_positive("most", most)
+        check_number("doubling", doubling, least=1)
         self.form, self.target, self.c, self.most, self.doubling = form, target, c, most, doubling
         self.memory = {"s": None, "updates": 0}
         if target == "estimated":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,26 +10,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from stepsize.errors import InputError
-
-__all__ = ["Now", "Rule", "check_number", "dot", "spread"]
-
 
 @dataclass(frozen=True, eq=False)
 class Now:
     """What is known at one update.
 
     Attributes:
-        parameters: Those that have a gradient: before the update, in :meth:`Rule.learn` after it.
-        gradients: Of the loss, in the same order, before the optimizer touches them.
-        factor: The largest rate of a group relative to its peak: what the schedule says.
-        peak: The largest peak rate.
-        loss: The mean loss of the batch, where the rule needs it.
-        look: Returns this loss at the present weights, where the rule needs it.
-        bounds: The least and the largest multiplier.
-        places: The numbers of the parameters among all of the optimizer: what is remembered of a parameter belongs to
-            its number, since another update may have gradients for others.
-        count: How many parameters the optimizer has.
+        parameters: Those that have a gradient; in :meth:`Rule.learn` after the update.
+        gradients: Gradients of the loss, in the same order, before the optimizer touches them.
+        factor: Factor of the schedule: the largest rate of a group relative to its peak.
+        peak: Largest peak rate.
+        loss: Mean loss of the batch, if the rule needs it.
+        loss_fn: Returns this loss at the present weights, if the rule needs it.
+        bounds: Smallest and largest multiplier.
+        places: Indices of the parameters among all of the optimizer. What is remembered of a parameter belongs to
+            its index, since the next update may have gradients for others.
+        count: Number of parameters of the optimizer.
     """
 
     parameters: list[Tensor]
@@ -38,7 +33,7 @@ class Now:
     factor: float
     peak: float
     loss: float | None
-    look: Callable[[], Tensor] | None
+    loss_fn: Callable[[], Tensor] | None
     bounds: tuple[float, float]
     places: tuple[int, ...] = ()
     count: int = 0
@@ -51,38 +46,31 @@ class Now:
 class Rule(ABC):
     """A rule that adapts the rate.
 
-    A rule is made without an optimizer; :class:`Adaptive` asks it for the multiplier of each update. What it remembers
-    lies in ``memory``, in numbers, lists and tensors: :class:`Adaptive` keeps that in the optimizer's state, where
+    A rule is created without an optimizer; :class:`Adaptive` asks it for the multiplier of each update. It remembers
+    numbers, lists and tensors in ``memory``: :class:`Adaptive` keeps that in the optimizer's state, where
     ``state_dict``, snapshots and digests find it.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # "loss", "look"
-    sees_movement: ClassVar[bool] = True  # copies of the weights are made for it; without, _moved is empty
+    needs: ClassVar[frozenset[str]] = frozenset()  # "loss", "loss_fn"
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
 
     @abstractmethod
     def multiplier(self, now: Now) -> float:
-        """Return by what the scheduled rates are multiplied in this update."""
+        """Return the factor of the scheduled rates in this update."""
 
-    def learn(self, _now: Now, _moved: list[Tensor], multiplier: float) -> float:
-        """Take note of the update that was made; may change the weights.
+    @abstractmethod
+    def learn(self, now: Now, moved: list[Tensor], multiplier: float) -> float:
+        """Take note of the update that was made with ``multiplier``; return what it finally amounts to.
 
-        Args:
-            _now: As it was before the update; its parameters have moved.
-            _moved: The weights before the update minus those after it; the rule may look at them until the update
-                after the next multiplier is asked for, and change them.
-            multiplier: What the update was made with, within the bounds.
-
-        Returns:
-            The multiplier that the update amounts to after all.
+        The weights may be changed here. ``moved`` is the weights before the update minus those after it; the rule may
+        change it, and keep it until the next update.
         """
-        return multiplier
 
+    @abstractmethod
     def why(self) -> str:
         """Return what moved the multiplier last, in a few words."""
-        return type(self).__name__
 
 
 def spread(values: Sequence[Tensor], now: Now, before: Sequence[Tensor | None] = ()) -> list[Tensor | None]:
@@ -97,12 +85,3 @@ def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     """Return the inner product over all tensors of both lists, a tensor of shape ()."""
     parts = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(first, second, strict=True)]
     return parts[0] if len(parts) == 1 else torch.stack([part.to(parts[0].device) for part in parts]).sum()
-
-
-def check_number(argument: str, value: object, low: float, high: float, *, open_low: bool = True) -> None:
-    """Raise InputError unless ``value`` is a number above (or at) ``low`` and at most ``high``."""
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-    if valid and (low < value if open_low else low <= value) and value <= high:  # type: ignore[operator]
-        return
-    least = f"above {low:g}" if open_low else f"at least {low:g}"
-    raise InputError(argument, value, f"must be a number {least}" + (f", at most {high:g}" if high < math.inf else ""))

@@ -114,7 +114,7 @@ class Prober:
             base_loss = self._first_update(batches, start)
             after = self._weights()
             if all(torch.equal(before[name], after[name]) for name in before):
-                return Critical(None, base_loss, (), "The update moved no weight.")
+                return Critical(None, base_loss, (), "The update changed no weight.")
 
             def loss_at(lr: float) -> float:
                 snapshot.restore(position=False)

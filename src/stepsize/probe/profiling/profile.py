@@ -44,7 +44,7 @@ _FIRST_START = 1e-3  # where the search of the first critical rate begins
 
 
 def profile(
-    task: Task, *, seed: int | None = None, batches: int | None = None, watcher: Watcher | None = None
+    task: Task, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
 ) -> Profile:
     """Measure what about the data and the model of ``task`` makes its learning rate what it is.
 
@@ -59,7 +59,7 @@ def profile(
         seed: Of initial weights, batch order and dropout; default the task's.
         batches: Training batches whose gradients are compared at each moment, >= 2; default a 25th of the horizon,
             at least 4 and at most 16.
-        watcher: Called with the progress of the warm-up.
+        on_progress: Called with the progress of the warm-up.
 
     Returns:
         The measured quantities and the advice; the task's data and the global generators are left as they were.
@@ -83,7 +83,7 @@ def profile(
             raise InputError(argument, number, f"must be a whole number, at least {least}")
     began = time.perf_counter()
     world = Snapshot(data=[source for source in (task.train, task.val) if source is not None])
-    look = _Look(task, task.seed if seed is None else seed, batches, watcher)
+    look = _Look(task, task.seed if seed is None else seed, batches, on_progress)
     try:
         facts = look.facts()
     finally:
@@ -102,10 +102,10 @@ def profile(
 class _Look:
     """One call of :func:`profile` while it goes on."""
 
-    def __init__(self, task: Task, seed: int, batches: int | None, watcher: Watcher | None) -> None:
+    def __init__(self, task: Task, seed: int, batches: int | None, on_progress: Watcher | None) -> None:
         self._task = task
         self._seed = seed
-        self._watcher = watcher
+        self._on_progress = on_progress
         fewest, most = _BATCHES
         self._wanted = batches or int(min(max(task.horizon * _BATCH_SHARE, fewest), most))
         self._untold: dict[str, str] = {}
@@ -241,8 +241,8 @@ class _Look:
             loss = self._prober.train([next(stream) for _ in range(self._task.accumulate)], lr * step / steps)
             if not math.isfinite(loss):
                 return None
-            if self._watcher is not None:
-                self._watcher(Progress(Setting(lr, self._seed, steps), step, loss))
+            if self._on_progress is not None:
+                self._on_progress(Progress(Setting(lr, self._seed, steps), step, loss))
             if step in (max(1, steps // 3), steps):
                 edge = self._prober.edge(probed, step=step, start=(edges or [first])[-1].lr)
                 if isinstance(edge, Edge):

@@ -117,10 +117,9 @@ class Profile:
 
     def plot(self, title: str = "Profile") -> Chart:
         """Return the chart: how the rate may grow with the batch size, and how far an update moves each layer."""
-        from stepsize.probe.profiling.plotting import profile_view
-        from stepsize.views.profile import profile_chart
+        from stepsize.probe.profiling.plotting import drawn
 
-        return profile_chart(profile_view(self, title))
+        return drawn(self, title)
 
 
 def _plain(value: Any) -> Any:

@@ -2,5 +2,4 @@
 
 from stepsize.study.samplers.catalog import SAMPLERS as SAMPLERS
 from stepsize.study.samplers.catalog import SamplerEntry as SamplerEntry
-from stepsize.study.samplers.catalog import sampler_entry as sampler_entry
-from stepsize.study.samplers.protocol import Sampler as Sampler
+from stepsize.study.samplers.drawn import Sampler as Sampler

@@ -1,36 +1,32 @@
-"""The table of samplers: one entry enrols one in sweeps, the command line and the contract tests."""
+"""The table of samplers: one entry adds one to sweeps, the command line and the contract tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from stepsize.errors import InputError, UnknownNameError
-from stepsize.study.samplers.drawn import Random, Sobol
-from stepsize.study.samplers.grid import Grid
-from stepsize.study.samplers.optuna_samplers import CMAES, GP, TPE, Guided
-from stepsize.study.samplers.protocol import Sampler
-
-__all__ = ["SAMPLERS", "SamplerEntry", "sampler_entry"]
+from stepsize.catalog import Catalog
+from stepsize.checks import check_whole
+from stepsize.study.samplers.drawn import Draw, Drawn, Sampler, grid, random, sobol
+from stepsize.study.samplers.guided import CMAES, GP, TPE, Guided, Method
 
 
 @dataclass(frozen=True)
 class SamplerEntry:
-    """What is known of a sampler.
+    """A sampler.
 
     Attributes:
-        name: What it is called.
-        title: How it chooses, in a line.
+        name: Its name.
+        title: How it chooses, in one line.
         build: Makes it from seed and number of trials; :meth:`make` checks them.
-        joint: Whether it is meant for several dimensions at once.
-        learns: Whether what was seen changes what it proposes, beside the ceiling.
+        learns: Whether losses change what it proposes.
         source: Author, title, year.
     """
 
     name: str
     title: str
     build: Callable[[int, int], Sampler]
-    joint: bool = True
     learns: bool = False
     source: str = ""
 
@@ -38,71 +34,56 @@ class SamplerEntry:
         """Return the sampler.
 
         Args:
-            seed: Of all its draws, >= 0.
-            trials: How many are planned, >= 1; a grid has at most as many points.
+            seed: Random seed of all its draws, >= 0.
+            trials: Number of trials planned, >= 1; a grid has at most as many points.
 
         Raises:
-            InputError: If an argument breaks its rule.
+            InputError: If an argument is out of range.
         """
-        for name, value, least in (("seed", seed, 0), ("trials", trials, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(name, value, f"must be a whole number, at least {least}")
-        return self.build(seed, trials)
+        return self.build(check_whole("seed", seed, 0), check_whole("trials", trials))
 
 
-_ENTRIES = (
-    SamplerEntry("grid", "equal steps, coarse ones first", lambda seed, trials: Grid(trials), joint=False),
-    SamplerEntry(
-        "random",
-        "drawn at random, each on its own",
-        lambda seed, trials: Random(seed),
-        source="Bergstra and Bengio, Random search for hyper-parameter optimization, 2012",
-    ),
-    SamplerEntry(
-        "sobol",
-        "spread evenly, without holes",
-        lambda seed, trials: Sobol(seed),
-        source="Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, 1967",
-    ),
-    SamplerEntry(
-        "tpe",
-        "where good trials are dense and bad ones are not",
-        lambda seed, trials: Guided(TPE, seed),
-        learns=True,
-        source="Bergstra et al., Algorithms for hyper-parameter optimization, 2011",
-    ),
-    SamplerEntry(
-        "gp",
-        "where a Gaussian process expects the most improvement",
-        lambda seed, trials: Guided(GP, seed),
-        learns=True,
-        source="Jones, Schonlau and Welch, Efficient global optimization of expensive black-box functions, 1998",
-    ),
-    SamplerEntry(
-        "cmaes",
-        "from a normal law that moves to where it is good",
-        lambda seed, trials: Guided(CMAES, seed),
-        learns=True,
-        source="Hansen and Ostermeier, Completely derandomized self-adaptation in evolution strategies, 2001",
+def _drawn(name: str, title: str, draw: Draw, source: str = "") -> SamplerEntry:
+    return SamplerEntry(name, title, partial(Drawn, draw), source=source)
+
+
+def _guided(name: str, title: str, method: Method, source: str) -> SamplerEntry:
+    return SamplerEntry(name, title, lambda seed, trials: Guided(method, seed), learns=True, source=source)
+
+
+SAMPLERS: Catalog[SamplerEntry] = Catalog(
+    "sampler",
+    (
+        _drawn("grid", "equal steps, coarse ones first", grid),
+        _drawn(
+            "random",
+            "drawn at random, independently",
+            random,
+            "Bergstra and Bengio, Random search for hyper-parameter optimization, 2012",
+        ),
+        _drawn(
+            "sobol",
+            "spread evenly, without holes",
+            sobol,
+            "Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, 1967",
+        ),
+        _guided(
+            "tpe",
+            "where good trials are dense and bad ones are not",
+            TPE,
+            "Bergstra et al., Algorithms for hyper-parameter optimization, 2011",
+        ),
+        _guided(
+            "gp",
+            "where a Gaussian process expects the most improvement",
+            GP,
+            "Jones, Schonlau and Welch, Efficient global optimization of expensive black-box functions, 1998",
+        ),
+        _guided(
+            "cmaes",
+            "from a normal distribution that moves to where it is good",
+            CMAES,
+            "Hansen and Ostermeier, Completely derandomized self-adaptation in evolution strategies, 2001",
+        ),
     ),
 )
-
-SAMPLERS: dict[str, SamplerEntry] = {entry.name: entry for entry in _ENTRIES}
-
-
-def sampler_entry(name: str) -> SamplerEntry:
-    """Return the catalog entry of ``name``.
-
-    Args:
-        name: A key of :data:`SAMPLERS`, for example ``"tpe"``.
-
-    Raises:
-        UnknownNameError: If there is none; the message suggests the nearest.
-
-    Example:
-        >>> sampler_entry("sobol").title
-        'spread evenly, without holes'
-    """
-    if name not in SAMPLERS:
-        raise UnknownNameError("sampler", name, SAMPLERS)
-    return SAMPLERS[name]

@@ -1,39 +1,90 @@
-"""Draws: uniform in the scales of the space, at random or along a Sobol sequence; what was seen does not matter."""
+"""Samplers that do not learn from losses: a grid, random draws, a Sobol sequence; and what all samplers share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import final
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from stepsize.errors import InputError
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.samplers.lowering import lowered
-from stepsize.study.space import Space
+from stepsize.study.space import Choice, Dimension, Range, Space
 from stepsize.training.runs import Run, Trial, Value
 
-__all__ = ["Random", "Sobol"]
+_LR_WEIGHT = 2  # the rate is what is searched: it gets about twice the points of any other range
 
 
-@final
-class Random:
-    """Draws each trial on its own.
+class Sampler(Protocol):
+    """Proposes where in a space the next trial lies.
 
-    Args:
-        seed: Of all draws, >= 0.
+    A proposal is a pure function of the arguments and the sampler's seed, so a study that was killed continues with
+    the same trials. What a sampler remembers between calls only makes it faster.
+    """
+
+    def propose(
+        self,
+        number: int,
+        seen: Sequence[Run],
+        space: Space,
+        ceiling: Ceiling | None,
+        running: Sequence[Trial] = (),
+    ) -> dict[str, Value] | None:
+        """Return the values of a trial, or None if there is nothing left to propose.
+
+        Args:
+            number: Number of the trial, from 0.
+            seen: All runs so far in the order in which they were told; from call to call it grows at its end.
+            space: Space that contains the values.
+            ceiling: Rate above which runs diverge; a proposal above it is moved below it.
+            running: Trials that were proposed and have no run yet: others keep away from them.
+        """
+
+
+def lowered(values: dict[str, Value], space: Space, ceiling: Ceiling | None, depth: float = 1.0) -> dict[str, Value]:
+    """Return ``values`` with the rate at or below the ceiling; the lowest of the space if none is.
+
+    A rate above the ceiling is folded down linearly on its scale, into the fraction ``depth`` of the allowed range
+    below the ceiling: slightly above becomes slightly below. Rates that are spread evenly stay so, and different rates
+    stay different. From a list the next lower allowed rate is taken.
 
     Example:
         >>> from stepsize.study.space import as_space
-        >>> space = as_space(lr=(1e-4, 1.0))
-        >>> Random(0).propose(3, [], space, None) == Random(0).propose(3, [], space, None)
-        True
+        >>> lowered({"lr": 0.5}, as_space(lr=(1e-4, 1.0)), None)
+        {'lr': 0.5}
     """
+    bound = None if ceiling is None else ceiling.bound(values)
+    if bound is None or float(values["lr"]) <= bound:
+        return values
+    rates = space.lr
+    if isinstance(rates, Choice):
+        allowed = [rate for rate in rates.values if float(rate) <= bound]
+        return values | {"lr": max(allowed) if allowed else min(rates.values)}
+    if bound <= rates.low:
+        return values | {"lr": rates.low}
+    top = rates.to_unit(bound)
+    above = (rates.to_unit(values["lr"]) - top) / (1 - top) if top < 1 else 0.0
+    lr = float(rates.from_unit(top * (1 - depth * above)))
+    return values | {"lr": min(lr, bound)}  # which rounding may have passed
 
-    def __init__(self, seed: int) -> None:
+
+Draw: TypeAlias = Callable[[int, int, int, Space], "dict[str, Value] | None"]
+"""From seed, number of trials planned, number of the trial and space to its values."""
+
+
+class Drawn:
+    """A sampler that ignores what was seen, except for the ceiling."""
+
+    def __init__(self, draw: Draw, seed: int, trials: int) -> None:
+        self._draw = draw
         self._seed = seed
+        self._trials = trials
 
     def propose(
         self,
@@ -44,48 +95,28 @@ class Random:
         running: Sequence[Trial] = (),  # noqa: ARG002
     ) -> dict[str, Value] | None:
         """Return the values of trial ``number``; ``seen`` does not matter."""
-        units = np.random.default_rng((self._seed, number)).random(len(space.dimensions)).tolist()
-        return lowered(space.from_units(units), space, ceiling)
+        values = self._draw(self._seed, self._trials, number, space)
+        if values is None or (self._draw is grid and isinstance(space.lr, Choice)):
+            return values  # rates from a list were asked for one by one; moved onto each other they would teach nothing
+        return lowered(values, space, ceiling)
 
 
-@final
-class Sobol:
-    """Draws along a Sobol sequence, which leaves no holes, moved as a whole by a random shift.
+def random(seed: int, trials: int, number: int, space: Space) -> dict[str, Value]:  # noqa: ARG001
+    """Draw each trial independently."""
+    return space.from_units(np.random.default_rng((seed, number)).random(len(space.dimensions)).tolist())
 
-    Trial i lies at frac(xᵢ + s), x the sequence and s drawn once for each dimension.
 
-    Args:
-        seed: Of the shift, >= 0.
+def sobol(seed: int, trials: int, number: int, space: Space) -> dict[str, Value]:  # noqa: ARG001
+    """Draw along a Sobol sequence, which leaves no holes, shifted as a whole by a random vector modulo 1.
 
     Reference:
-        Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, 1967; Cranley and
-        Patterson, Randomization of number theoretic methods for multiple integration, 1976.
-
-    Example:
-        >>> from stepsize.study.space import as_space
-        >>> rates = [Sobol(0).propose(number, [], as_space(lr=(1e-4, 1.0)), None)["lr"] for number in range(4)]
-        >>> sorted(int(-np.log10(rate)) for rate in rates)
-        [0, 1, 2, 3]
+        Cranley and Patterson, Randomization of number theoretic methods for multiple integration, 1976.
     """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def propose(
-        self,
-        number: int,
-        seen: Sequence[Run],  # noqa: ARG002  the protocol's
-        space: Space,
-        ceiling: Ceiling | None,
-        running: Sequence[Trial] = (),  # noqa: ARG002
-    ) -> dict[str, Value] | None:
-        """Return the values of trial ``number``; ``seen`` does not matter."""
-        free = space.free
-        shift = np.random.default_rng(self._seed).random(len(free))
-        point = (_sequence(len(free), (number + 1).bit_length())[number] + shift) % 1.0 if free else shift
-        drawn = dict(zip((one.name for one in free), point.tolist(), strict=True))
-        units = [drawn.get(dimension.name, 0.0) for dimension in space.dimensions]
-        return lowered(space.from_units(units), space, ceiling)
+    free = space.free
+    shift = np.random.default_rng(seed).random(len(free))
+    point = (_sequence(len(free), (number + 1).bit_length())[number] + shift) % 1.0 if free else shift
+    drawn = dict(zip((one.name for one in free), point.tolist(), strict=True))
+    return space.from_units([drawn.get(dimension.name, 0.0) for dimension in space.dimensions])
 
 
 @lru_cache(maxsize=8)
@@ -93,3 +124,96 @@ def _sequence(dimensions: int, bits: int) -> NDArray[np.float64]:
     """Return the first 2^bits points."""
     points: NDArray[np.float64] = qmc.Sobol(dimensions, scramble=False).random_base2(bits)
     return points
+
+
+def grid(seed: int, trials: int, number: int, space: Space) -> dict[str, Value] | None:  # noqa: ARG001
+    """Return a point of a grid with at most ``trials`` points, None after the last.
+
+    Lists are taken whole; ranges share what is left of the trials, the rate first. The order is useful early: along a
+    range it halves the gaps again and again, and of several dimensions none waits for another. In a range that was
+    widened the grid continues with its spacing.
+    """
+    points = _points(space, trials)
+    return None if number >= len(points) else dict(zip(space.names, points[number], strict=True))
+
+
+@lru_cache(maxsize=8)
+def _points(space: Space, trials: int) -> tuple[tuple[Value, ...], ...]:
+    first = [_before(dimension) for dimension in space.dimensions]
+    axes = [_coarse_first(one, points) for one, points in zip(first, _counts(first, trials), strict=True)]
+    found = _product(axes)
+    for place, dimension in enumerate(space.dimensions):
+        if not isinstance(dimension, Range):
+            continue
+        for low, high in (*dimension.earlier[1:], (dimension.low, dimension.high))[: len(dimension.earlier)]:
+            added = _beyond(replace(dimension, low=low, high=high, earlier=()), axes[place], first[place])
+            found += _product([*axes[:place], added, *axes[place + 1 :]])
+            axes[place] = [*axes[place], *added]
+    return tuple(found)
+
+
+def _before(dimension: Dimension) -> Dimension:
+    """Return the dimension as it was before it was widened."""
+    if isinstance(dimension, Choice) or not dimension.earlier:
+        return dimension
+    low, high = dimension.earlier[0]
+    return replace(dimension, low=low, high=high, earlier=())
+
+
+def _counts(dimensions: Sequence[Dimension], trials: int) -> list[int]:
+    """Return how many points each dimension gets, so that their product is at most ``trials``."""
+    counts = [len(one.values) if isinstance(one, Choice) else 1 for one in dimensions]
+    if math.prod(counts) > trials:
+        lists = [f"{len(one.values)} × {one.name}" for one in dimensions if isinstance(one, Choice) and not one.fixed]
+        remedy = (
+            f"The lists have {math.prod(counts)} combinations ({', '.join(lists)}); shorten them or sample at random"
+        )
+        raise InputError("trials", trials, "must be enough for a grid over all lists", remedy)
+    while True:
+        room = [
+            (count / (_LR_WEIGHT if one.name == "lr" else 1), place)
+            for place, (one, count) in enumerate(zip(dimensions, counts, strict=True))
+            if isinstance(one, Range) and math.prod(counts) // count * (count + 1) <= trials
+        ]
+        if not room:
+            return counts
+        counts[min(room)[1]] += 1
+
+
+def _coarse_first(dimension: Dimension, points: int) -> list[Value]:
+    values = dimension.grid(points)
+    return list(values) if isinstance(dimension, Choice) else [values[index] for index in _halvings(len(values))]
+
+
+def _halvings(count: int) -> list[int]:
+    """Return 0 … count − 1 in the order of van der Corput: by their bits, lowest first.
+
+    Reference:
+        van der Corput, Verteilungsfunktionen, 1935.
+
+    Example:
+        >>> _halvings(9)
+        [0, 8, 4, 2, 6, 1, 5, 3, 7]
+    """
+    bits = max(1, (count - 1).bit_length())
+    mirrored = (int(f"{index:0{bits}b}"[::-1], 2) for index in range(2**bits))
+    return [index for index in mirrored if index < count]
+
+
+def _product(axes: Sequence[Sequence[Value]]) -> list[tuple[Value, ...]]:
+    """Return all combinations; those that are early in every axis come early."""
+    ranks = itertools.product(*(range(len(axis)) for axis in axes))
+    # How often an axis was halved until then, summed: none of them waits for another.
+    order = sorted(ranks, key=lambda rank: (sum(one.bit_length() for one in rank), rank))
+    return [tuple(axis[one] for axis, one in zip(axes, rank, strict=True)) for rank in order]
+
+
+def _beyond(wide: Range, axis: Sequence[Value], first: Dimension) -> list[Value]:
+    """Return the points that continue ``axis`` to the ends of ``wide``, from the inside outwards."""
+    units = sorted(wide.to_unit(value) for value in axis)
+    lone = wide.to_unit(first.from_unit(1.0)) - wide.to_unit(first.from_unit(0.0))  # of a single point: the old range
+    step = units[1] - units[0] if len(units) > 1 else lone
+    slack = 1e-6 * step  # rounding must not cost the end
+    up = [units[-1] + step * count for count in range(1, int((1 - units[-1] + slack) / step) + 1)]
+    down = [units[0] - step * count for count in range(1, int((units[0] + slack) / step) + 1)]
+    return [value for value in dict.fromkeys(wide.from_unit(unit) for unit in (*up, *down)) if value not in axis]

@@ -1,48 +1,43 @@
-"""The counterfactual: what would have come of a training had its rate been another one from here on."""
+"""The counterfactual: what would have become of a run at another rate from here on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from stepsize.checks import check_lr, check_number, check_whole
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.batches import Stream
 from stepsize.training.border import undisturbed
-from stepsize.training.evaluate import evaluate
-from stepsize.training.loop import check_lr
-from stepsize.training.population.crowd import Crowd, begin_crowd
-from stepsize.training.rng import RngState
+from stepsize.training.forked import cooled_down, objective, updated
+from stepsize.training.population.vectorized import begin_run
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import rung_factors
 from stepsize.training.task import Task
 
-__all__ = ["Counterfactual", "Way", "counterfactual"]
-
 Array = NDArray[np.float64]
 
-_LOWER = 0.02  # a gain that a short cooldown at half the rate shows only where the rate is too high
-_HIGHER = 0.05  # short cooldowns like high rates: a smaller gain at twice the rate says little
-_FURTHER = 0.7  # how much further twice the rate must come, of the way that the rate itself came, where that was little
+_LOWER = 0.02  # a benefit that a short cooldown at half the rate shows only if the rate is too high
+_HIGHER = 0.05  # short cooldowns prefer high rates: a smaller benefit at twice the rate says little
+_FURTHER = 0.7  # fraction by which twice the rate must get further than the rate itself, if that is little
 _LEAST = 8
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way on from the fork, against going on at the same rate.
+class Branch:
+    """One branch after the fork, compared with the branch at the same rate.
 
     Attributes:
-        times: By what the rate was multiplied.
-        values: The judged figure on unseen data behind each cooldown, lower is better; infinite where it did not
-            survive.
-        gain: By how much lower than at the same rate, relative, on average; NaN where the same rate did not survive.
-        error: The standard error of ``gain`` over the repeats, each paired on its batches; NaN of fewer than two.
+        times: Factor of the rate.
+        values: Objective on validation data after each cooldown, lower is better; infinite if it diverged.
+        gain: Mean relative decrease against the same rate; NaN if the same rate diverged.
+        error: Standard error of ``gain`` over the repeats, each paired on its batches; NaN of fewer than two.
     """
 
     times: float
@@ -50,19 +45,31 @@ class Way:
     gain: float
     error: float
 
+    def clearly_better(self, least: float) -> bool:
+        """Return whether the gain is above ``least`` and two standard errors."""
+        return self.gain > max(least, 0.0 if math.isnan(self.error) else 2 * self.error)
+
+    def __str__(self) -> str:
+        if math.isinf(self.gain):
+            return "diverges"
+        if math.isnan(self.gain):
+            return "cannot be compared, as the rate itself diverges"
+        error = "" if math.isnan(self.error) else f" ± {number_text(100 * self.error)}"
+        return f"ends {number_text(100 * abs(self.gain))}{error}% {'lower' if self.gain >= 0 else 'higher'}"
+
 
 @dataclass(frozen=True, eq=False)
 class Counterfactual:
-    """A training up to a fork, and the ways on.
+    """A run up to a fork, and the branches after it.
 
     Attributes:
-        lr: Its peak rate.
-        step: How many updates came before the fork.
-        cooldown: How many each way had, its rate falling to zero in a straight line.
-        before: The judged figure at the fork.
-        losses: The training losses before the fork, shape ``(step,)``.
-        ways: From the lowest rate to the highest.
-        cost: In trainings, the updates before the fork included.
+        lr: Peak rate of the run.
+        step: Number of steps before the fork.
+        cooldown: Steps of each branch, with a linear decay of its rate to zero.
+        before: Objective at the fork.
+        losses: Training losses before the fork, shape ``(step,)``.
+        branches: From the lowest rate to the highest.
+        cost: Cost in full runs, the steps before the fork included.
     """
 
     lr: float
@@ -70,38 +77,39 @@ class Counterfactual:
     cooldown: int
     before: float
     losses: Array
-    ways: tuple[Way, ...]
+    branches: tuple[Branch, ...]
     cost: float
 
     @property
     def factor(self) -> float | None:
-        """The multiple of the rate that won by more than noise and bias explain; None where none did, 1 included."""
-        lower = [one for one in self.ways if one.times < 1 and _clearly(one, _LOWER)]
-        higher = [one for one in self.ways if one.times > 1 and (_clearly(one, _HIGHER) or self._further(one))]
+        """The multiple of the rate that won by more than noise and bias explain; None if none did, 1 included."""
+        lower = [one for one in self.branches if one.times < 1 and one.clearly_better(_LOWER)]
+        higher = [
+            one for one in self.branches if one.times > 1 and (one.clearly_better(_HIGHER) or self._gets_further(one))
+        ]
         won = max([*lower, *higher], key=lambda one: one.gain, default=None)
         return None if won is None else won.times
 
-    def _further(self, way: Way) -> bool:
-        """Return whether a way came so much further that the rate itself crawls."""
-        same = float(np.mean(next(one for one in self.ways if one.times == 1).values))
-        came, more = self.before - same, same - float(np.mean(way.values))
-        return came > 0 and math.isfinite(more) and more > _FURTHER * came and _clearly(way, 0.0)
+    def _gets_further(self, branch: Branch) -> bool:
+        """Return whether a branch gets so much further that the rate itself crawls."""
+        same = float(np.mean(next(one for one in self.branches if one.times == 1).values))
+        came, more = self.before - same, same - float(np.mean(branch.values))
+        return came > 0 and math.isfinite(more) and more > _FURTHER * came and branch.clearly_better(0.0)
 
     @property
     def status(self) -> str:
-        """What came of it, as a sentence."""
-        told = "; ".join(f"×{number_text(one.times)} {_told(one)}" for one in self.ways if one.times != 1)
+        """The result, as sentences."""
+        told = "; ".join(f"×{number_text(one.times)} {one}" for one in self.branches if one.times != 1)
         won = self.factor
-        answer = "no other rate is better by more than chance" if won is None else f"×{number_text(won)} is better"
-        return f"Forked at step {self.step:,} and cooled down over {self.cooldown:,} steps: {told}. So {answer}."
+        answer = "no other learning rate is better by more than the noise"
+        if won is not None:
+            answer = f"×{number_text(won)} is better"
+        return f"Forked at step {self.step:,}, decayed to zero over {self.cooldown:,} steps: {told}. Result: {answer}."
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
-        ways = [
-            {"times": one.times, "values": list(one.values), "gain": one.gain, "error": one.error} for one in self.ways
-        ]
-        told = {"lr": self.lr, "step": self.step, "cooldown": self.cooldown, "factor": self.factor}
-        return {"status": self.status, **told, "ways": ways, "cost": self.cost}
+        told = {name: getattr(self, name) for name in ("status", "lr", "step", "cooldown", "factor", "cost")}
+        return {**told, "branches": [asdict(one) for one in self.branches]}
 
 
 def counterfactual(
@@ -114,27 +122,28 @@ def counterfactual(
     repeats: int = 2,
     seed: int | None = None,
 ) -> Counterfactual:
-    """Train up to a fork, go on at several multiples of the rate on the same batches, and compare after cooldowns.
+    """Train up to a fork, continue at several multiples of the rate on the same batches, compare after cooldowns.
 
-    gain(m) = mean over repeats of (L(1) - L(m)) / |L(1)|, L(m) the loss on unseen data after the rate fell from m times
-    the present one to zero. Each repeat takes the batches that come next, the same for all ways.
+    gain(m) = mean over repeats of (L(1) - L(m)) / |L(1)|, L(m) the validation loss after the rate decayed from m times
+    the present one to zero. Each repeat takes the batches that come next, the same for all branches.
 
     Args:
-        task: What is trained; it needs unseen data.
-        lr: Its peak rate, absolute.
-        at: Where to fork, as a share of the horizon.
-        times: The multipliers of the rate; 1 is added where it is missing.
-        cooldown: How long each way is, as a share of the horizon.
-        repeats: How many cooldowns each way has, at least 1.
-        seed: Of initial weights, batch order and dropout; default the task's.
+        task: Task to train; it needs validation data.
+        lr: Peak rate, absolute.
+        at: Where to fork, as a fraction of the horizon.
+        times: Multiples of the rate; 1 is added if it is missing.
+        cooldown: Length of each branch, as a fraction of the horizon.
+        repeats: Number of cooldowns of each branch, at least 1.
+        seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
 
     Returns:
-        The ways on; ``factor`` is the multiple that clearly won.
+        The branches; ``factor`` is the multiple that clearly won.
 
     Raises:
-        InputError: If an argument is out of range, or the task has no unseen data.
+        InputError: If an argument is out of range, or the task has no validation data.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
         >>> task = Task(model=lambda: nn.Linear(1, 1), loss=nn.functional.mse_loss, train=(x, 3 * x),
@@ -146,15 +155,13 @@ def counterfactual(
         Wu et al., "Understanding short-horizon bias in stochastic meta-optimization", 2018, on why a cooldown.
     """
     check_lr("lr", lr)
-    for name, share in (("at", at), ("cooldown", cooldown)):
-        if not 0 < share < 1:
-            raise InputError(name, share, "must be a share of the horizon, between 0 and 1")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise InputError("repeats", repeats, "must be a whole number, at least 1")
+    check_number("at", at, above=0, below=1)
+    check_number("cooldown", cooldown, above=0, below=1)
+    check_whole("repeats", repeats)
     if not times or not all(0 < one < math.inf for one in times):
         raise InputError("times", times, "must be positive multiples of the rate")
     if task.val is None:
-        raise InputError("task", task.name, "must have unseen data to be judged by", "Give it val")
+        raise InputError("task", task.name, "must have validation data", "Give it val")
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
     with undisturbed(task, setting.seed):
         return _fork(task, setting, at, sorted({*map(float, times), 1.0}), cooldown, repeats)
@@ -162,66 +169,33 @@ def counterfactual(
 
 def _fork(task: Task, setting: Setting, at: float, times: list[float], cooldown: float, repeats: int) -> Counterfactual:
     step, length = max(1, round(at * setting.steps)), max(_LEAST, round(cooldown * setting.steps))
-    crowd, _ = begin_crowd(task, setting)
+    runs = begin_run(task, setting)
     factors = rung_factors(task, setting.steps)
     stream = Stream(task.train)
 
     def draw(count: int) -> list[list[Any]]:
         return [[next(stream) for _ in range(task.accumulate)] for _ in range(count)]
 
-    losses = _updated(crowd, draw(step), factors[:step])[:, 0]
-    before = _judged(task, crowd, 0, step) if np.isfinite(losses).all() else math.inf
+    losses = updated(runs, draw(step), factors[:step], [1.0])[:, 0]
+    before = objective(task, runs, 0, step) if np.isfinite(losses).all() else math.inf
     level = factors[min(step, setting.steps - 1)]
-    values: list[list[float]] = []
-    for _ in range(repeats):
-        ahead = draw(length)
-        random = RngState.take()
-        forks = crowd.forked([0] * len(times), times)
-        course = _updated(forks, ahead, [level * (1 - (number + 0.5) / length) for number in range(length)])
-        alive = [bool(np.isfinite(losses_of).all()) for losses_of in course.T]
-        values.append([_judged(task, forks, k, step + length) if alive[k] else math.inf for k in range(len(times))])
-        random.restore()
+    falling = [level * (1 - (number + 0.5) / length) for number in range(length)]
+    forks = runs.forked([0] * len(times))
+    values = [cooled_down(task, forks, draw(length), falling, times) for _ in range(repeats)]
     work = step + repeats * length * len(times)
-    ways = _compared(times, np.asarray(values))
-    return Counterfactual(setting.lr, step, length, before, losses, ways, work / setting.steps)
+    branches = _compared(times, np.asarray(values))
+    return Counterfactual(setting.lr, step, length, before, losses, branches, work / setting.steps)
 
 
-def _compared(times: Sequence[float], values: Array) -> tuple[Way, ...]:
-    """Return the ways from their figures, shape ``(repeats, ways)``, paired with those of the same rate."""
+def _compared(times: Sequence[float], values: Array) -> tuple[Branch, ...]:
+    """Return the branches from their objectives, shape ``(repeats, branches)``, paired with those of the same rate."""
     same = values[:, list(times).index(1.0)]
-    ways = []
+    branches = []
     for place, multiple in enumerate(times):
         with np.errstate(all="ignore"):
             gains = (same - values[:, place]) / np.abs(same)
         gains = np.where(np.isinf(values[:, place]) & np.isfinite(same), -math.inf, gains)
         finite = np.isfinite(gains).all()
         error = float(np.std(gains, ddof=1) / math.sqrt(len(gains))) if finite and len(gains) > 1 else math.nan
-        ways.append(Way(multiple, tuple(values[:, place].tolist()), float(gains.mean()), error))
-    return tuple(ways)
-
-
-def _clearly(way: Way, least: float) -> bool:
-    error = 0.0 if math.isnan(way.error) else way.error
-    return way.gain > max(least, 2 * error)
-
-
-def _told(way: Way) -> str:
-    if math.isinf(way.gain):
-        return "does not survive"
-    if math.isnan(way.gain):
-        return "cannot be compared, as the rate itself does not survive"
-    error = "" if math.isnan(way.error) else f" ± {number_text(100 * way.error)}"
-    return f"ends {number_text(100 * abs(way.gain))}{error} % {'lower' if way.gain >= 0 else 'higher'}"
-
-
-def _updated(crowd: Crowd, batches: Sequence[Sequence[Any]], factors: Sequence[float]) -> Array:
-    losses = [crowd.update(now, factor) for now, factor in zip(batches, factors, strict=True)]
-    values: Array = torch.stack(losses).double().cpu().numpy()
-    return values
-
-
-def _judged(task: Task, crowd: Crowd, member: int, step: int) -> float:
-    with crowd.judged(member):
-        seen = evaluate(task, crowd.put_on(member), step=step).evaluation
-    value = seen.judged(task.judge, maximize=task.maximize)
-    return value if math.isfinite(value) else math.inf
+        branches.append(Branch(multiple, tuple(values[:, place].tolist()), float(gains.mean()), error))
+    return tuple(branches)

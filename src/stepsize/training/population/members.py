@@ -1,10 +1,11 @@
-"""The members of a population: one model, and the parameters that make each member of it, stacked."""
+"""The members of vectorized runs: one model, and the parameters of each member, stacked."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -19,8 +20,6 @@ from stepsize.training.evaluate import autocast
 from stepsize.training.rng import RngState
 from stepsize.training.stepping import check_first_loss
 from stepsize.training.task import Task
-
-__all__ = ["Members", "Rehearsal", "rehearse"]
 
 _AGREE = 1e-3  # relative difference of a stacked loss from the plain one that rounding explains, half precision too
 
@@ -38,29 +37,28 @@ class _Lossy(nn.Module):
         return self._task.compute_loss(self.model, batch)
 
 
-@final
-class Rehearsal:
-    """What one plain forward and backward pass on a copy of the model told.
+@dataclass(frozen=True)
+class DryRun:
+    """What one plain forward pass on a copy of the model showed.
 
     Attributes:
-        loss: The loss, as a float.
-        drew: Whether it drew from a random generator (dropout).
+        loss: The loss.
         changing: Names of the buffers that a forward pass changes (BatchNorm's).
         saved: Bytes that it kept for the backward pass.
+        drew: Whether it drew from a random generator (dropout).
     """
 
-    def __init__(self, loss: float, changing: frozenset[str], saved: int, *, drew: bool) -> None:
-        self.loss = loss
-        self.changing = changing
-        self.saved = saved
-        self.drew = drew
+    loss: float
+    changing: frozenset[str]
+    saved: int
+    drew: bool
 
 
-def rehearse(task: Task, model: nn.Module, batch: Any) -> Rehearsal:
+def dry_run(task: Task, model: nn.Module, batch: Any) -> DryRun:
     """Make one plain pass on a copy of ``model`` and put the generators back: what stacking needs to know.
 
     Raises:
-        TaskError: If the loss is not what can be trained; as in a plain training.
+        TaskError: If the loss cannot be trained; as in a plain run.
         NotStackableError: If a pass replaces a buffer instead of changing it in place.
     """
     randomness = RngState.take()
@@ -83,7 +81,7 @@ def rehearse(task: Task, model: nn.Module, batch: Any) -> Rehearsal:
     if any(after.get(name) is not buffer for name, buffer in buffers.items()):
         raise NotStackableError("a forward pass replaces a buffer of the model instead of changing it in place")
     changing = frozenset(name for name, buffer in buffers.items() if not _alike(buffer, before[name]))
-    return Rehearsal(loss.item(), changing, saved, drew=drew)
+    return DryRun(loss.item(), changing, saved, drew)
 
 
 def _same(one: RngState, other: RngState) -> bool:
@@ -102,10 +100,10 @@ class Members:
         task: Its loss, precision and ``accumulate`` are used.
         model: The template, in train mode; its trained parameters are those that every member begins with.
         size: K.
-        rehearsal: Of the template.
+        info: Dry run of the template.
     """
 
-    def __init__(self, task: Task, model: nn.Module, size: int, rehearsal: Rehearsal) -> None:
+    def __init__(self, task: Task, model: nn.Module, size: int, info: DryRun) -> None:
         self._task = task
         self._device = torch.device(task.device or "cpu")
         self._lossy = _Lossy(task, model)
@@ -116,7 +114,7 @@ class Members:
             if parameter.requires_grad
         }
         self.buffers = {
-            name: _repeated(buffer, size) for name, buffer in model.named_buffers() if name in rehearsal.changing
+            name: _repeated(buffer, size) for name, buffer in model.named_buffers() if name in info.changing
         }
 
     @property
@@ -127,7 +125,7 @@ class Members:
     def losses(self, batch: Any) -> Tensor:
         """Return each member's loss on ``batch``, shape (K,), with its graph; all draw the same random numbers.
 
-        They are those of a plain training too, but where dropout meets a tensor that is not contiguous: torch fills
+        A plain run draws them too, unless dropout meets a tensor that is not contiguous: torch fills
         its mask in the order of memory, and that differs in stacks.
         """
         batch = to_device(batch, self._device)
@@ -163,12 +161,12 @@ class Members:
 
     @torch.no_grad()
     def keep(self, members: Tensor) -> None:
-        """Go on with these members alone, by index."""
+        """Continue with these members only, by index."""
         self.parameters = {n: p.index_select(0, members).requires_grad_() for n, p in self.parameters.items()}
         self.buffers = {name: buffer.index_select(0, members) for name, buffer in self.buffers.items()}
 
     def forked(self, members: Tensor) -> Members:
-        """Return members that go on from these, any of them several times; these stay as they are."""
+        """Return members that continue from these, which may repeat; these stay as they are."""
         other = copy.copy(self)  # they share the template, which only lends its shape
         other.keep(members)
         return other
@@ -184,10 +182,10 @@ class Members:
                 buffer.copy_(self.buffers[name][member])
         return self.model
 
-    def check(self, batch: Any, rehearsal: Rehearsal) -> None:
+    def check(self, batch: Any, info: DryRun) -> None:
         """Raise NotStackableError unless the stacked members' loss is the plain one; change nothing.
 
-        vmap itself says what it cannot take. Where dropout draws other numbers in stacks, the losses differ by that.
+        vmap itself says what it cannot take. If dropout draws other numbers in stacks, the losses differ by that.
         """
         randomness, kept = RngState.take(), {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
@@ -203,12 +201,12 @@ class Members:
             for name, buffer in kept.items():
                 self.buffers[name].copy_(buffer)
         if losses.shape != (self.size,):
-            raise NotStackableError(f"its stacked loss has the shape {tuple(losses.shape)}, not one value a member")
+            raise NotStackableError(f"its stacked loss has the shape {tuple(losses.shape)}, not one value per member")
         del gradients
-        far = (losses - rehearsal.loss).abs().max().item() > _AGREE * max(1.0, abs(rehearsal.loss))
-        if far and not rehearsal.drew:
+        far = (losses - info.loss).abs().max().item() > _AGREE * max(1.0, abs(info.loss))
+        if far and not info.drew:
             raise NotStackableError(
-                f"its stacked loss is {losses[0].item():.6g} where a plain forward pass gives {rehearsal.loss:.6g}"
+                f"its stacked loss is {losses[0].item():.6g} where a plain forward pass gives {info.loss:.6g}"
             )
 
 

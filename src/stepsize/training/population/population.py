@@ -1,4 +1,4 @@
-"""The population executor: many settings of a task at once, as stacked tensors in one process."""
+"""The population executor: many configurations of a task at once, as stacked tensors in one process."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from stepsize.errors import InputError, NotStackableError
+from stepsize.checks import check_whole
+from stepsize.errors import NotStackableError
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
 from stepsize.training.executor import InOrder
-from stepsize.training.loop import as_marks
+from stepsize.training.loop import check_evals
 from stepsize.training.memory import free_memory
-from stepsize.training.population.cohort import Look, look, train_cohort
+from stepsize.training.population.vectorized import StackingInfo, check_stacking, train_vectorized
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
 from stepsize.training.variation import varied
-
-__all__ = ["Population"]
 
 _MOST = 128  # members; beyond, nothing is gained on any device that was measured
 _MEMORY_SHARE = 0.25  # of the free memory that a chunk may take
@@ -27,22 +26,21 @@ _MEMORY_SHARE = 0.25  # of the free memory that a chunk may take
 
 @final
 class Population:
-    """Trains many settings of a task at once: their parameters are stacked, and one step updates all of them.
+    """Trains many configurations of a task at once: their parameters are stacked, and one step updates all of them.
 
-    Settings of one seed and horizon start from the same weights, and see the same batches and the same dropout: what
-    differs between their runs is what was set. Each run equals the one that :class:`~stepsize.training.InOrder` makes,
-    but for rounding. A run that diverges is recorded, and the others go on without it. What cannot be stacked
-    (recurrent layers, control flow that depends on data, optimizers without a stacked form, fp16) is trained one
-    after the other; :attr:`reasons` says why.
+    Configurations of one seed and horizon start from the same weights, and see the same batches and the same dropout.
+    Each run equals the one that :class:`~stepsize.training.InOrder` makes, but for rounding. A run that diverges is
+    recorded, and the others continue without it. What cannot be stacked (recurrent layers, control flow that depends
+    on data, optimizers without a stacked form, fp16) is trained sequentially; :attr:`reasons` says why.
 
     Args:
-        chunk: The most members at once; None takes what a quarter of the free memory holds, at most 128. Where that
-            is less than two, they are trained one after the other.
-        told: Called with the reason, one line, when a task cannot be stacked.
-        marks: Numbers of updates after which to evaluate on unseen data, besides the end.
+        chunk: Largest number of members. Default: what a quarter of the free memory holds, at most 128. If that
+            is less than two, they are trained sequentially.
+        on_message: Called with the reason, one line, if a task cannot be stacked.
+        evals: Steps after which to evaluate on validation data, besides the last.
 
     Raises:
-        InputError: If ``chunk`` or a mark is no whole number >= 1.
+        InputError: If ``chunk`` or an evaluation step is not a whole number >= 1.
 
     Example:
         >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
@@ -55,88 +53,77 @@ class Population:
     """
 
     def __init__(
-        self, chunk: int | None = None, told: Callable[[str], None] | None = None, marks: Iterable[int] = ()
+        self, chunk: int | None = None, on_message: Callable[[str], None] | None = None, evals: Iterable[int] = ()
     ) -> None:
-        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-            raise InputError("chunk", chunk, "must be a whole number of members, at least 1")
-        self._chunk = chunk
-        self._told = told
-        self._marks = as_marks(marks)
-        self._alone = InOrder(self._marks)
-        self._known: WeakKeyDictionary[Task, dict[Hashable, Look | str]] = WeakKeyDictionary()
+        self._chunk = None if chunk is None else check_whole("chunk", chunk, unit="members")
+        self._on_message = on_message
+        self._evals = check_evals(evals)
+        self._alone = InOrder(self._evals)
+        self._known: WeakKeyDictionary[Task, dict[Hashable, StackingInfo | str]] = WeakKeyDictionary()
         self.reasons: list[str] = []
 
-    def __call__(self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None) -> list[Run]:
+    def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]:
         """Train ``task`` with each setting and return the runs in that order."""
-        runs = dict(self.stream(task, settings, watcher=watcher))
+        runs = dict(self.stream(task, settings, on_progress=on_progress))
         return [runs[place] for place in range(len(settings))]
 
     def stream(
-        self, task: Task, settings: Sequence[Setting], *, watcher: Watcher | None = None
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
         """Yield the place of each setting and its run, chunk by chunk."""
         for places in _grouped(task, settings):
             pending = list(places)
             while pending:
                 chunk = pending[: self._size(task, settings[pending[0]])]
-                done = self._train(task, [settings[place] for place in chunk], watcher)
+                done = self._train(task, [settings[place] for place in chunk], on_progress)
                 yield from zip(chunk, done, strict=False)  # fewer come back where memory ran out
                 pending = pending[len(done) :]
 
-    def fits(self, task: Task, setting: Setting) -> str | None:
-        """Return why runs of ``task`` like ``setting`` cannot be stacked, in one line; None where they can."""
-        found = self._look(task, setting)
-        return found if isinstance(found, str) else None
-
-    def _train(self, task: Task, settings: Sequence[Setting], watcher: Watcher | None) -> list[Run]:
-        known = self._look(task, settings[0])
+    def _train(self, task: Task, settings: Sequence[Setting], on_progress: Watcher | None) -> list[Run]:
+        known = self._info(task, settings[0])
         if isinstance(known, str) or len(settings) == 1:
-            return self._alone(task, settings, watcher=watcher)
+            return self._alone(task, settings, on_progress=on_progress)
         tasks = [varied(task, setting.changes) for setting in settings]
         try:
-            return train_cohort(tasks, settings, known, watcher, self._marks)
+            return train_vectorized(tasks, settings, known, on_progress, self._evals)
         except NotStackableError as reason:  # what only the whole list shows: optimizers that differ in kind
             self._tell(str(reason))
-            return self._alone(task, settings, watcher=watcher)
+            return self._alone(task, settings, on_progress=on_progress)
         except torch.OutOfMemoryError:
             if len(settings) == 1:
                 raise
         self._chunk = max(1, len(settings) // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self._train(task, settings[: self._chunk], watcher)
+        return self._train(task, settings[: self._chunk], on_progress)
 
-    def _look(self, task: Task, setting: Setting) -> Look | str:
-        """Return what is known of the settings like this one; the reason where they cannot be stacked."""
+    def _info(self, task: Task, setting: Setting) -> StackingInfo | str:
+        """Return what is known of settings like this one, or the reason why they cannot be stacked."""
         inspect_task(task)
         known = self._known.setdefault(task, {})
         key = _kind(task, setting)
         if key not in known:
             try:
-                known[key] = _look(varied(task, setting.changes), setting)
+                if task.precision == "fp16":
+                    raise NotStackableError("fp16 needs a gradient scaler, which skips updates of all members together")
+                known[key] = check_stacking(varied(task, setting.changes), setting, room=_room(task))
             except NotStackableError as reason:
                 known[key] = str(reason)
                 self._tell(str(reason))
         return known[key]
 
     def _size(self, task: Task, setting: Setting) -> int:
-        known = self._look(task, setting)
+        known = self._info(task, setting)
         if isinstance(known, str):
-            return 1  # one by one: each run is told of as it ends
+            return 1  # sequentially: each run is reported as it ends
         return max(1, min(int(_room(task) // max(1, known.member)), self._chunk or _MOST))
 
     def _tell(self, reason: str) -> None:
-        line = f"trained one after the other: {reason}"
+        line = f"trained sequentially: {reason}"
         if line not in self.reasons:
             self.reasons.append(line)
-            if self._told is not None:
-                self._told(line)
-
-
-def _look(task: Task, setting: Setting) -> Look:
-    if task.precision == "fp16":
-        raise NotStackableError("fp16 needs a gradient scaler, which skips updates of all members at once")
-    return look(task, setting, room=_room(task))
+            if self._on_message is not None:
+                self._on_message(line)
 
 
 def _room(task: Task) -> float:

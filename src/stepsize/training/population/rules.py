@@ -1,4 +1,4 @@
-"""What one update of each optimizer is, for all members of a population at once: a table, one entry a class.
+"""One update of each optimizer, for all members of vectorized runs at once: a class per optimizer, and their table.
 
 A rule works on tensors whose first axis is the members. Its numbers (lr, betas, …) are vectors of shape (K,) in double
 precision; what the arithmetic on parameters needs of them is derived before it is rounded to their dtype, because
@@ -10,272 +10,401 @@ and slower on two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+from torch.optim import SGD, Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
-__all__ = ["RULES", "Flags", "Rule", "State", "Vectors", "only_lr", "plain_group"]
+from stepsize.errors import NotStackableError
 
 Vectors: TypeAlias = dict[str, Tensor]
 State: TypeAlias = dict[str, Tensor]
 Flags: TypeAlias = Mapping[str, Any]
 
 
-def plain_group(group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return a parameter group by the names that rules and their caller use."""
-    plain = {"maximize": False, "differentiable": False, **group}
-    if "betas" in group:
-        plain["beta1"], plain["beta2"] = group["betas"]
-    if "initial_accumulator_value" in group:  # torch's Adagrad takes the constructor's for all groups
-        plain["initial_accumulator_value"] = optimizer.defaults["initial_accumulator_value"]
-    return plain
-
-
-@dataclass(frozen=True)
-class Rule:
+class Rule(ABC):
     """How one class of optimizers updates a parameter; weight decay and ``maximize`` are the caller's.
 
     Attributes:
-        numbers: Keys of a group's hyper-parameters that may differ between members, beside lr and weight decay.
-        begin: Gives the state of a parameter before its first update.
-        rates: From the numbers, the rates of this update, its number from 1 and the state, all that changes from
-            update to update: shape (K,), double.
-        update: Changes parameter and state in place, given the gradient and all vectors, broadcast; the gradient
-            is scratch space: for many members the memory that temporaries take costs more than the arithmetic.
-        constants: From the numbers, what ``update`` needs and never changes: shape (K,), double.
-        flags: Keys of what all members must agree on, beside ``maximize``.
+        numbers: Keys of a group's hyperparameters that may differ between members, besides lr and weight decay.
+        flags: Keys of what all members must agree on, besides ``maximize``.
+        zeros: Names of the parts of a parameter's state that begin at zero.
         shared: Whether ``rates`` leaves the state alone, so that one call serves all parameters of a group.
-        read: Gives a group of an optimizer by the names above, and ``decoupled_weight_decay`` where the class knows
-            it under another name.
         decays: Whether ``update`` multiplies the parameter by ``shrink`` itself, and not the caller before it.
     """
 
-    numbers: tuple[str, ...]
-    begin: Callable[[Tensor, Vectors, Flags], State]
-    rates: Callable[[Vectors, Tensor, int, State], Vectors]
-    update: Callable[[Tensor, Tensor, State, Vectors, Flags], None]
-    constants: Callable[[Vectors], Vectors]
-    flags: tuple[str, ...] = ()
-    shared: bool = True
-    read: Callable[[Mapping[str, Any], Optimizer], Mapping[str, Any]] = plain_group
-    decays: bool = False
+    numbers: ClassVar[tuple[str, ...]] = ()
+    flags: ClassVar[tuple[str, ...]] = ()
+    zeros: ClassVar[tuple[str, ...]] = ()
+    shared: ClassVar[bool] = True
+    decays: ClassVar[bool] = False
+
+    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+        """Return a group of an optimizer by the names that rules and their caller use."""
+        plain = {"maximize": False, "differentiable": False, **group}
+        if "betas" in group:
+            plain["beta1"], plain["beta2"] = group["betas"]
+        if "initial_accumulator_value" in group:  # torch's Adagrad takes the constructor's for all groups
+            plain["initial_accumulator_value"] = optimizer.defaults["initial_accumulator_value"]
+        return plain
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        """Return the state of a parameter before its first update."""
+        del vectors, flags
+        return {name: torch.zeros_like(parameter) for name in self.zeros}
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        """Return what ``update`` needs of the numbers and never changes: shape (K,), double."""
+        return {name: numbers[name] for name in self.numbers}
+
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        """Return what changes from update to update, the first with count 1: shape (K,), double."""
+        del numbers, count, state
+        return {"descent": -lr}
+
+    @abstractmethod
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        """Change parameter and state in place, given the gradient and all vectors, broadcast.
+
+        The gradient is scratch space: for many members the memory of temporaries costs more than the arithmetic.
+        """
 
 
-def only_lr(_numbers: Vectors, lr: Tensor, _count: int, _state: State) -> Vectors:
-    """Return the rates of a rule that nothing changes from update to update but lr."""
-    return {"descent": -lr}
+@final
+class _SGD(Rule):
+    numbers = ("momentum", "dampening")
+    flags = ("nesterov",)
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        momentum = numbers["momentum"]
+        share = torch.where(momentum == 0, 1.0, 1 - numbers["dampening"])  # without momentum torch does not dampen
+        return {"momentum": momentum, "share": share}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        direction = gradient
+        if flags["momentum"]:
+            if "velocity" in state:
+                state["velocity"].mul_(vectors["momentum"]).addcmul_(gradient, vectors["share"])
+            else:
+                state["velocity"] = gradient.clone()  # the first gradient is not dampened
+            velocity = state["velocity"]
+            direction = gradient.addcmul_(velocity, vectors["momentum"]) if flags["nesterov"] else velocity
+        parameter.addcmul_(direction, vectors["descent"])
 
 
-def _moments(parameter: Tensor, _vectors: Vectors, flags: Flags) -> State:
-    names = ("first", "second", "largest") if flags.get("amsgrad") else ("first", "second")
-    return {name: torch.zeros_like(parameter) for name in names}
+@final
+class _Adagrad(Rule):
+    numbers = ("lr_decay", "initial_accumulator_value", "eps")
 
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        del flags
+        return {"sum": torch.zeros_like(parameter).add_(vectors["initial_accumulator_value"])}
 
-def _moment_weights(numbers: Vectors) -> Vectors:
-    return {"first_weight": 1 - numbers["beta1"], "second_weight": 1 - numbers["beta2"]}
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        del state
+        return {"descent": -lr / (1 + (count - 1) * numbers["lr_decay"])}
 
-
-def _average(gradient: Tensor, state: State, vectors: Vectors) -> None:
-    """Average the gradient and its square, which is left in its place."""
-    state["first"].lerp_(gradient, vectors["first_weight"])
-    state["second"].lerp_(gradient.square_(), vectors["second_weight"])
-
-
-# SGD -----------------------------------------------------------------------------------------------------------------
-
-
-def _sgd_constants(numbers: Vectors) -> Vectors:
-    momentum = numbers["momentum"]
-    share = torch.where(momentum == 0, 1.0, 1 - numbers["dampening"])  # without momentum torch does not dampen
-    return {"momentum": momentum, "share": share}
-
-
-def _sgd_begin(_parameter: Tensor, _vectors: Vectors, _flags: Flags) -> State:
-    return {}
-
-
-def _sgd_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-    direction = gradient
-    if flags["momentum"]:
-        if "velocity" in state:
-            state["velocity"].mul_(vectors["momentum"]).addcmul_(gradient, vectors["share"])
-        else:
-            state["velocity"] = gradient.clone()  # the first gradient is not dampened
-        velocity = state["velocity"]
-        direction = gradient.addcmul_(velocity, vectors["momentum"]) if flags["nesterov"] else velocity
-    parameter.addcmul_(direction, vectors["descent"])
-
-
-# Adagrad, RMSprop, Adadelta ------------------------------------------------------------------------------------------
-
-
-def _adagrad_constants(numbers: Vectors) -> Vectors:
-    return {"start": numbers["initial_accumulator_value"], "eps": numbers["eps"]}
-
-
-def _adagrad_begin(parameter: Tensor, vectors: Vectors, _flags: Flags) -> State:
-    return {"sum": torch.zeros_like(parameter).add_(vectors["start"])}
-
-
-def _adagrad_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Vectors:
-    return {"descent": -lr / (1 + (count - 1) * numbers["lr_decay"])}
-
-
-def _adagrad_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
-    deviation = state["sum"].addcmul_(gradient, gradient).sqrt().add_(vectors["eps"])
-    parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
-
-
-def _rmsprop_constants(numbers: Vectors) -> Vectors:
-    return {"weight": 1 - numbers["alpha"], "eps": numbers["eps"], "momentum": numbers["momentum"]}
-
-
-def _rmsprop_begin(parameter: Tensor, _vectors: Vectors, flags: Flags) -> State:
-    wanted = {"square": True, "mean": flags["centered"], "velocity": flags["momentum"]}
-    return {name: torch.zeros_like(parameter) for name, there in wanted.items() if there}
-
-
-def _rmsprop_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-    square = state["square"].lerp_(gradient.square(), vectors["weight"])
-    if flags["centered"]:
-        mean = state["mean"].lerp_(gradient, vectors["weight"])
-        square = square.addcmul(mean, mean, value=-1)
-    deviation = square.sqrt().add_(vectors["eps"])
-    if flags["momentum"]:
-        velocity = state["velocity"].mul_(vectors["momentum"]).addcdiv_(gradient, deviation)
-        parameter.addcmul_(velocity, vectors["descent"])
-    else:
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        deviation = state["sum"].addcmul_(gradient, gradient).sqrt().add_(vectors["eps"])
         parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
 
 
-def _adadelta_constants(numbers: Vectors) -> Vectors:
-    return {"weight": 1 - numbers["rho"], "eps": numbers["eps"]}
+@final
+class _RMSprop(Rule):
+    numbers = ("alpha", "eps", "momentum")
+    flags = ("centered",)
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {"weight": 1 - numbers["alpha"], "eps": numbers["eps"], "momentum": numbers["momentum"]}
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        del vectors
+        needed = {"square": True, "mean": flags["centered"], "velocity": flags["momentum"]}
+        return {name: torch.zeros_like(parameter) for name, there in needed.items() if there}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        square = state["square"].lerp_(gradient.square(), vectors["weight"])
+        if flags["centered"]:
+            mean = state["mean"].lerp_(gradient, vectors["weight"])
+            square = square.addcmul(mean, mean, value=-1)
+        deviation = square.sqrt().add_(vectors["eps"])
+        if flags["momentum"]:
+            velocity = state["velocity"].mul_(vectors["momentum"]).addcdiv_(gradient, deviation)
+            parameter.addcmul_(velocity, vectors["descent"])
+        else:
+            parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
 
 
-def _adadelta_begin(parameter: Tensor, _vectors: Vectors, _flags: Flags) -> State:
-    return {name: torch.zeros_like(parameter) for name in ("square", "moved")}
+@final
+class _Adadelta(Rule):
+    numbers = ("rho", "eps")
+    zeros = ("square", "moved")
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {"weight": 1 - numbers["rho"], "eps": numbers["eps"]}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        deviation = state["square"].lerp_(gradient.square(), vectors["weight"]).add(vectors["eps"]).sqrt_()
+        move = state["moved"].add(vectors["eps"]).sqrt_().div_(deviation).mul_(gradient)
+        state["moved"].lerp_(move.square(), vectors["weight"])
+        parameter.addcmul_(move, vectors["descent"])
 
 
-def _adadelta_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
-    deviation = state["square"].lerp_(gradient.square(), vectors["weight"]).add(vectors["eps"]).sqrt_()
-    move = state["moved"].add(vectors["eps"]).sqrt_().div_(deviation).mul_(gradient)
-    state["moved"].lerp_(move.square(), vectors["weight"])
-    parameter.addcmul_(move, vectors["descent"])
+class _Moments(Rule):
+    """Adam-type rules: averages of the gradient and of its square."""
+
+    numbers: ClassVar[tuple[str, ...]] = ("beta1", "beta2", "eps")
+    flags: ClassVar[tuple[str, ...]] = ("decoupled_weight_decay",)
+    zeros = ("first", "second")
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {"first_weight": 1 - numbers["beta1"], "second_weight": 1 - numbers["beta2"]}
+
+    def average(self, gradient: Tensor, state: State, vectors: Vectors) -> None:
+        """Average the gradient and its square, which is left in its place."""
+        state["first"].lerp_(gradient, vectors["first_weight"])
+        state["second"].lerp_(gradient.square_(), vectors["second_weight"])
 
 
-# Adam and its kin ----------------------------------------------------------------------------------------------------
+@final
+class _Adam(_Moments):
+    flags = ("amsgrad", "decoupled_weight_decay")
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        state = super().begin(parameter, vectors, flags)
+        return {**state, "largest": torch.zeros_like(parameter)} if flags["amsgrad"] else state
+
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        del state
+        # √(v/c) + ε = (√v + ε √c) / √c: √c goes to the members' numbers, which spares a pass over the parameters.
+        root = (1 - numbers["beta2"] ** count).sqrt()
+        return {"descent": -lr * root / (1 - numbers["beta1"] ** count), "eps": numbers["eps"] * root}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        self.average(gradient, state, vectors)
+        second = state["second"]
+        if flags["amsgrad"]:
+            second = torch.maximum(state["largest"], second, out=state["largest"])
+        deviation = torch.sqrt(second, out=gradient).add_(vectors["eps"])
+        parameter.addcmul_(torch.div(state["first"], deviation, out=gradient), vectors["descent"])
 
 
-def _adam_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Vectors:
-    # √(v/c) + ε = (√v + ε √c) / √c: √c goes to the members' numbers, which spares a pass over the parameters.
-    root = (1 - numbers["beta2"] ** count).sqrt()
-    return {"descent": -lr * root / (1 - numbers["beta1"] ** count), "eps": numbers["eps"] * root}
+@final
+class _NAdam(_Moments):
+    numbers = ("beta1", "beta2", "eps", "momentum_decay")
+    shared = False
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        # torch holds the product of all μ in its default dtype, whatever the parameter's is; so does this.
+        product = torch.ones(len(parameter), device=parameter.device, dtype=torch.get_default_dtype())
+        return {**super().begin(parameter, vectors, flags), "product": product}
+
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        beta1, decay = numbers["beta1"], numbers["momentum_decay"]
+        now = beta1 * (1 - 0.5 * 0.96 ** (count * decay))
+        after = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * decay))
+        product = state["product"].mul_(now.to(state["product"].dtype)).to(now.dtype)
+        root = (1 - numbers["beta2"] ** count).sqrt()
+        return {
+            "by_gradient": -lr * root * (1 - now) / (1 - product),
+            "by_first": -lr * root * after / (1 - product * after),
+            "eps": numbers["eps"] * root,
+        }
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        direction = gradient * vectors["by_gradient"]
+        self.average(gradient, state, vectors)
+        direction.addcmul_(state["first"], vectors["by_first"])
+        parameter.addcdiv_(direction, torch.sqrt(state["second"], out=gradient).add_(vectors["eps"]))
 
 
-def _adam_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-    _average(gradient, state, vectors)
-    second = state["second"]
-    if flags["amsgrad"]:
-        torch.maximum(state["largest"], second, out=state["largest"])
-        second = state["largest"]
-    deviation = torch.sqrt(second, out=gradient).add_(vectors["eps"])
-    parameter.addcmul_(torch.div(state["first"], deviation, out=gradient), vectors["descent"])
+@final
+class _RAdam(_Moments):
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        del state
+        power = numbers["beta2"] ** count
+        limit = 2 / (1 - numbers["beta2"]) - 1
+        length = limit - 2 * count * power / (1 - power)
+        square = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+        long = length > 5
+        descent = -lr / (1 - numbers["beta1"] ** count)
+        # A member whose average is still short divides by 1 = 0·√v + 1; one expression serves both kinds.
+        return {
+            "descent": torch.where(long, descent * (square * (1 - power)).sqrt(), descent),
+            "adapts": long.to(lr.dtype),
+            "added": torch.where(long, numbers["eps"], 1.0),
+        }
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        self.average(gradient, state, vectors)
+        divisor = torch.sqrt(state["second"], out=gradient).mul_(vectors["adapts"]).add_(vectors["added"])
+        parameter.addcmul_(torch.div(state["first"], divisor, out=gradient), vectors["descent"])
 
 
-def _nadam_begin(parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-    # torch holds the product of all μ in its default dtype, whatever the parameter's is; so does this.
-    product = torch.ones(len(parameter), device=parameter.device, dtype=torch.get_default_dtype())
-    return {**_moments(parameter, vectors, flags), "product": product}
+@final
+class _Adamax(Rule):
+    numbers = ("beta1", "beta2", "eps")
+    zeros = ("first", "largest")
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {"first_weight": 1 - numbers["beta1"], "beta2": numbers["beta2"], "eps": numbers["eps"]}
+
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        del state
+        return {"descent": -lr / (1 - numbers["beta1"] ** count)}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        state["first"].lerp_(gradient, vectors["first_weight"])
+        largest = state["largest"].mul_(vectors["beta2"])
+        torch.maximum(largest, gradient.abs_().add_(vectors["eps"]), out=largest)
+        parameter.addcmul_(torch.div(state["first"], largest, out=gradient), vectors["descent"])
 
 
-def _nadam_rates(numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-    beta1, decay = numbers["beta1"], numbers["momentum_decay"]
-    now = beta1 * (1 - 0.5 * 0.96 ** (count * decay))
-    after = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * decay))
-    product = state["product"].mul_(now.to(state["product"].dtype)).to(now.dtype)
-    root = (1 - numbers["beta2"] ** count).sqrt()
-    return {
-        "by_gradient": -lr * root * (1 - now) / (1 - product),
-        "by_first": -lr * root * after / (1 - product * after),
-        "eps": numbers["eps"] * root,
-    }
+@final
+class _Adafactor(Rule):
+    numbers = ("beta2_decay", "eps1", "eps2", "d")
+    flags = ("decoupled_weight_decay",)
+    decays = True
+
+    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+        first, second = group["eps"]
+        own = {"eps1": math.nan if first is None else first, "eps2": second, "decoupled_weight_decay": True}
+        return {**super().read(group, optimizer), **own}
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        del vectors, flags
+        if parameter.dim() < 3:  # vectors and scalars: there is nothing to factorize
+            return {"second": torch.zeros_like(parameter)}
+        return {"rows": torch.zeros_like(parameter[..., :1]), "columns": torch.zeros_like(parameter[..., :1, :])}
+
+    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+        del state
+        return {"weight": count ** numbers["beta2_decay"], "rate": lr.clamp(max=count**-0.5)}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        floor = torch.nan_to_num(vectors["eps1"], nan=torch.finfo(parameter.dtype).eps)  # NaN is torch's None
+        rate = torch.maximum(vectors["eps2"], _root_mean_square(parameter)).mul_(vectors["rate"])
+        if "shrink" in vectors:
+            parameter.mul_(vectors["shrink"])
+        second = self._second(gradient, state, vectors["weight"], floor)
+        gradient.mul_(torch.maximum(second, floor.square(), out=second).rsqrt_())
+        clipped = _root_mean_square(gradient).div_(vectors["d"]).clamp_(min=1.0)
+        parameter.addcmul_(gradient, rate.div_(clipped), value=-1)
+
+    def _second(self, gradient: Tensor, state: State, weight: Tensor, floor: Tensor) -> Tensor:
+        """Average the squares of the gradient; of a matrix, only the means of its rows and columns are kept."""
+        square = gradient.square()
+        if "second" in state:
+            return state["second"].lerp_(square, weight).clone()
+        rows = state["rows"].lerp_(square.mean(dim=-1, keepdim=True), weight)
+        columns = state["columns"].lerp_(square.mean(dim=-2, keepdim=True), weight)
+        mean = rows.mean(dim=-2, keepdim=True)
+        return torch.matmul(rows, columns, out=square).div_(torch.maximum(mean, floor))
 
 
-def _nadam_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
-    direction = gradient * vectors["by_gradient"]
-    _average(gradient, state, vectors)
-    direction.addcmul_(state["first"], vectors["by_first"])
-    parameter.addcdiv_(direction, torch.sqrt(state["second"], out=gradient).add_(vectors["eps"]))
+def _root_mean_square(whole: Tensor) -> Tensor:
+    """Return each member's, shape (K, 1, ...)."""
+    flat = whole.reshape(len(whole), -1)
+    norms: Tensor = torch.linalg.vector_norm(flat, dim=1) / math.sqrt(flat.shape[1])
+    return norms.view(-1, *[1] * (whole.dim() - 1))
 
 
-def _radam_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Vectors:
-    power = numbers["beta2"] ** count
-    limit = 2 / (1 - numbers["beta2"]) - 1
-    length = limit - 2 * count * power / (1 - power)
-    square = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
-    long = length > 5
-    descent = -lr / (1 - numbers["beta1"] ** count)
-    # A member whose average is still short divides by 1 = 0·√v + 1; one expression serves both kinds.
-    return {
-        "descent": torch.where(long, descent * (square * (1 - power)).sqrt(), descent),
-        "adapts": long.to(lr.dtype),
-        "added": torch.where(long, numbers["eps"], 1.0),
-    }
+@final
+class _Muon(Rule):
+    numbers = ("momentum", "eps")
+    flags = ("nesterov", "ns_coefficients", "ns_steps", "adjust_lr_fn", "decoupled_weight_decay")
+    zeros = ("velocity",)
+
+    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+        own = {"decoupled_weight_decay": True, "ns_coefficients": tuple(group["ns_coefficients"])}
+        return {**super().read(group, optimizer), **own}
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {**super().constants(numbers), "weight": 1 - numbers["momentum"]}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        velocity = state["velocity"].lerp_(gradient, vectors["weight"])
+        direction = gradient.lerp_(velocity, vectors["momentum"]) if flags["nesterov"] else velocity
+        rows, columns = parameter.shape[1:]
+        ratio = math.sqrt(max(1.0, rows / columns))
+        if flags["adjust_lr_fn"] == "match_rms_adamw":
+            ratio = 0.2 * math.sqrt(max(rows, columns))
+        orthogonal = self._orthogonal(direction, vectors["eps"], flags).to(parameter.dtype)
+        parameter.addcmul_(orthogonal, vectors["descent"] * ratio)
+
+    def _orthogonal(self, direction: Tensor, eps: Tensor, flags: Flags) -> Tensor:
+        """Return the nearest orthogonal matrices, nearly: a Newton-Schulz iteration in bfloat16, as torch's own."""
+        a, b, c = flags["ns_coefficients"]
+        tall = direction.shape[1] > direction.shape[2]
+        found = direction.bfloat16()
+        found = found.mT if tall else found
+        norm = torch.linalg.vector_norm(found, dim=(1, 2), keepdim=True)
+        found = found / torch.maximum(norm, eps.to(norm.dtype))
+        for _ in range(flags["ns_steps"]):
+            gram = found @ found.mT
+            found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+        return found.mT if tall else found
 
 
-def _radam_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
-    _average(gradient, state, vectors)
-    divisor = torch.sqrt(state["second"], out=gradient).mul_(vectors["adapts"]).add_(vectors["added"])
-    parameter.addcmul_(torch.div(state["first"], divisor, out=gradient), vectors["descent"])
+@final
+class _Lion(Rule):
+    numbers = ("beta1", "beta2")
+    flags = ("decoupled_weight_decay", "fixed_decay")
+    zeros = ("first",)
 
+    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+        for option in ("use_gc", "adanorm", "cautious"):
+            if group.get(option):
+                raise NotStackableError(f"Lion with {option}=True has no stacked form")
+        own = {
+            "maximize": vars(optimizer).get("maximize", False),
+            "decoupled_weight_decay": group["weight_decouple"],
+            "fixed_decay": group["fixed_decay"] and group["weight_decouple"],
+        }
+        return {**super().read(group, optimizer), **own}
 
-def _adamax_constants(numbers: Vectors) -> Vectors:
-    return {"first_weight": 1 - numbers["beta1"], "beta2": numbers["beta2"], "eps": numbers["eps"]}
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {"blend": 1 - numbers["beta1"], "weight": 1 - numbers["beta2"]}
 
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        direction = state["first"].lerp(gradient, vectors["blend"]).sign_()
+        state["first"].lerp_(gradient, vectors["weight"])
+        parameter.addcmul_(direction, vectors["descent"])
 
-def _adamax_begin(parameter: Tensor, _vectors: Vectors, _flags: Flags) -> State:
-    return {name: torch.zeros_like(parameter) for name in ("first", "largest")}
-
-
-def _adamax_rates(numbers: Vectors, lr: Tensor, count: int, _state: State) -> Vectors:
-    return {"descent": -lr / (1 - numbers["beta1"] ** count)}
-
-
-def _adamax_update(parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, _flags: Flags) -> None:
-    state["first"].lerp_(gradient, vectors["first_weight"])
-    largest = state["largest"].mul_(vectors["beta2"])
-    torch.maximum(largest, gradient.abs_().add_(vectors["eps"]), out=largest)
-    parameter.addcmul_(torch.div(state["first"], largest, out=gradient), vectors["descent"])
-
-
-# The table -----------------------------------------------------------------------------------------------------------
-
-_BETAS = ("beta1", "beta2", "eps")
-_DECOUPLED = ("decoupled_weight_decay",)
-_ADAM = Rule(_BETAS, _moments, _adam_rates, _adam_update, _moment_weights, ("amsgrad", *_DECOUPLED))
 
 RULES: dict[type[Optimizer], Rule] = {
-    SGD: Rule(("momentum", "dampening"), _sgd_begin, only_lr, _sgd_update, _sgd_constants, ("nesterov",)),
-    Adagrad: Rule(
-        ("lr_decay", "initial_accumulator_value", "eps"),
-        _adagrad_begin,
-        _adagrad_rates,
-        _adagrad_update,
-        _adagrad_constants,
-    ),
-    RMSprop: Rule(
-        ("alpha", "eps", "momentum"), _rmsprop_begin, only_lr, _rmsprop_update, _rmsprop_constants, ("centered",)
-    ),
-    Adadelta: Rule(("rho", "eps"), _adadelta_begin, only_lr, _adadelta_update, _adadelta_constants),
-    Adam: _ADAM,
-    AdamW: _ADAM,
-    NAdam: Rule(
-        (*_BETAS, "momentum_decay"), _nadam_begin, _nadam_rates, _nadam_update, _moment_weights, _DECOUPLED, False
-    ),
-    RAdam: Rule(_BETAS, _moments, _radam_rates, _radam_update, _moment_weights, _DECOUPLED),
-    Adamax: Rule(_BETAS, _adamax_begin, _adamax_rates, _adamax_update, _adamax_constants),
+    SGD: _SGD(),
+    Adagrad: _Adagrad(),
+    RMSprop: _RMSprop(),
+    Adadelta: _Adadelta(),
+    Adam: _Adam(),
+    AdamW: _Adam(),
+    NAdam: _NAdam(),
+    RAdam: _RAdam(),
+    Adamax: _Adamax(),
+    Adafactor: _Adafactor(),
 }
+if hasattr(torch.optim, "Muon"):  # since torch 2.9
+    RULES[torch.optim.Muon] = _Muon()
+NAMED_RULES: dict[str, Rule] = {"pytorch_optimizer.optimizer.lion.Lion": _Lion()}  # of packages not imported here
+
+
+def find_rule(kind: type[Optimizer]) -> Rule | None:
+    """Return the rule of a class, None if it has none; a subclass may update otherwise, so it has none."""
+    return RULES.get(kind) or NAMED_RULES.get(f"{kind.__module__}.{kind.__qualname__}")
+
+
+def stackable() -> list[str]:
+    """Return the names of the classes that have a rule."""
+    return [kind.__name__ for kind in RULES] + [name.rpartition(".")[2] for name in NAMED_RULES]

@@ -1,4 +1,4 @@
-"""One optimizer for a whole population: K ordinary torch optimizers, taken over by operations on stacked tensors."""
+"""One optimizer for vectorized runs: K ordinary torch optimizers as operations on stacked tensors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from stepsize.errors import InputError, NotStackableError
-from stepsize.training.population.rule_table import find_rule, stackable
-from stepsize.training.population.rules import Rule, State, Vectors
-
-__all__ = ["StackedOptimizer", "stack_optimizers"]
+from stepsize.training.population.rules import Rule, State, Vectors, find_rule, stackable
 
 
 @dataclass
@@ -44,20 +41,17 @@ class _Slot:
 def stack_optimizers(
     optimizers: Sequence[Optimizer], members: Sequence[Sequence[Tensor]], stacked: Sequence[Tensor]
 ) -> StackedOptimizer:
-    """Make of K torch optimizers one that updates all members of a population at once.
+    """Return one optimizer that updates all members at once, made of K torch optimizers.
 
     Each member's updates equal those of its own torch optimizer but for rounding (which is that of bfloat16 in Muon,
-    since torch iterates in it). The given optimizers are only read:
-    their classes, and the hyper-parameters of each group, in which members may differ.
+    since torch iterates in it). The given optimizers are only read: their classes, and the hyperparameters of each
+    group, in which members may differ.
 
     Args:
-        optimizers: One a member, built over that member's parameters and never stepped.
-        members: The parameters of each member, in the order of ``stacked``.
-        stacked: The parameters of all members, shape (K, *shape) each, float32 or float64; changed in place by steps.
-            Those that no optimizer holds are left as they are.
-
-    Returns:
-        The optimizer of the population.
+        optimizers: One per member, built over that member's parameters and never stepped.
+        members: Parameters of each member, in the order of ``stacked``.
+        stacked: Parameters of all members, shape (K, *shape) each, float32 or float64; changed in place by steps.
+            Those that no optimizer holds are not changed.
 
     Raises:
         NotStackableError: If the optimizers are of a class without a rule, differ in more than numbers, or have been
@@ -97,7 +91,7 @@ class StackedOptimizer:
 
     @property
     def size(self) -> int:
-        """How many members there are."""
+        """K."""
         return self._size
 
     @torch.no_grad()
@@ -105,16 +99,16 @@ class StackedOptimizer:
         """Update all members once, in place.
 
         Args:
-            gradients: One a stacked parameter and of its shape; used up: what they hold afterwards means nothing. A
-                parameter whose gradient is None keeps its value and its state, as in torch.
-            factors: What the peak rates are multiplied by in this update: one factor, or one a member, shape (K,).
+            gradients: One per stacked parameter and of its shape; their contents are lost. A parameter
+                whose gradient is None keeps its value and its state, as in torch.
+            factors: Factor of the peak rates in this update, or one per member, shape (K,).
 
         Raises:
             InputError: If the gradients do not have the parameters' number and shapes, or there are not as many factors
                 as members; nothing is changed then.
         """
         if len(gradients) != len(self._slots):
-            raise InputError("gradients", len(gradients), f"must be {len(self._slots)}, one a stacked parameter")
+            raise InputError("gradients", len(gradients), f"must be {len(self._slots)}, one per stacked parameter")
         for slot, gradient in zip(self._slots, gradients, strict=True):
             if slot is not None and gradient is not None and gradient.shape != slot.parameter.shape:
                 raise InputError("gradients", tuple(gradient.shape), f"must have {tuple(slot.parameter.shape)} here")
@@ -135,15 +129,7 @@ class StackedOptimizer:
 
     @torch.no_grad()
     def keep(self, members: Tensor, stacked: Sequence[Tensor]) -> None:
-        """Go on with some of the members: their states and hyper-parameters are kept, those of the others dropped.
-
-        Args:
-            members: Indices of those that go on, int64, in the order in which they stand in ``stacked``.
-            stacked: The parameters of these members alone, changed in place by later steps.
-
-        Raises:
-            InputError: If ``stacked`` does not hold the parameters of these members; nothing is changed then.
-        """
+        """Continue with ``members`` (indices) only; ``stacked`` holds their parameters, for later steps."""
         if len(stacked) != len(self._slots):
             raise InputError("stacked", len(stacked), f"must be {len(self._slots)} parameters")
         for slot, parameter in zip(self._slots, stacked, strict=True):
@@ -160,15 +146,7 @@ class StackedOptimizer:
         self._derive()
 
     def forked(self, members: Tensor, stacked: Sequence[Tensor]) -> StackedOptimizer:
-        """Return an optimizer that goes on from here with ``members``, any of them several times; this one stays.
-
-        Args:
-            members: Indices, int64, in the order in which they stand in ``stacked``.
-            stacked: Their parameters, changed in place by steps of the new optimizer.
-
-        Raises:
-            InputError: As :meth:`keep`.
-        """
+        """Return an optimizer that continues with ``members``, which may repeat; this one stays as it is."""
         slots = [None if slot is None else replace(slot) for slot in self._slots]
         other = StackedOptimizer(self._rule, [replace(group) for group in self._groups], slots, self._size)
         other.keep(members, stacked)
@@ -220,7 +198,7 @@ def _check_shapes(
     if not optimizers or not stacked:
         raise InputError("optimizers" if stacked else "stacked", 0, "must not be empty")
     if len(members) != len(optimizers):
-        raise InputError("members", len(members), f"must be {len(optimizers)}, one an optimizer")
+        raise InputError("members", len(members), f"must be {len(optimizers)}, one per optimizer")
     for own in members:
         if len(own) != len(stacked):
             raise InputError("members", len(own), f"must have {len(stacked)} parameters each, as stacked does")

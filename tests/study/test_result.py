@@ -13,8 +13,8 @@ import pytest
 from tests.study.runs import ran
 
 from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
-from stepsize.study.jobs import Job
-from stepsize.study.summary import Summary, summarise
+from stepsize.study.result import Summary, summarize
+from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial, Value
 
 INF = math.inf
@@ -53,7 +53,7 @@ def sweep(
 
 
 def test_the_setting_of_least_mean_wins_with_its_value_answer_and_cost() -> None:
-    found = summarise(sweep(), untrained=2.3)
+    found = summarize(sweep(), untrained=2.3)
 
     assert found.best is not None
     assert found.best.values == {"lr": 1e-2}
@@ -65,13 +65,11 @@ def test_the_setting_of_least_mean_wins_with_its_value_answer_and_cost() -> None
     assert 1e-3 < found.answer.as_good[0] <= found.answer.lr <= found.answer.as_good[1] < 1.0
     assert found.curve is not None
     assert found.sensitivity is not None
-    assert found.basin is not None
-    assert (found.cost, found.runs) == (15.0, 15)
-    assert (found.diverged, found.highest_survivor, found.lowest_diverged) == (3, 1e-1, 1.0)
+    assert (found.diverged, found.lowest_diverged) == (3, 1.0)
 
 
 def test_the_winner_is_compared_with_the_runner_up_on_shared_seeds() -> None:
-    found = summarise(sweep())
+    found = summarize(sweep())
 
     assert found.runner_up is not None
     assert found.runner_up.lr == 1e-1
@@ -85,7 +83,7 @@ def test_the_winner_is_compared_with_the_runner_up_on_shared_seeds() -> None:
 
 def test_a_winner_that_noise_may_have_made_is_not_distinguishable() -> None:
     reached = {1e-3: (0.50, 0.52), 1e-2: (0.30, 0.36), 3e-2: (0.33, 0.35), 1e-1: (0.41, 0.40)}
-    found = summarise([outcome(lr, value, seed=s) for lr, values in reached.items() for s, value in enumerate(values)])
+    found = summarize([outcome(lr, value, seed=s) for lr, values in reached.items() for s, value in enumerate(values)])
 
     assert found.comparison is not None
     assert not found.comparison.distinguishable
@@ -96,7 +94,7 @@ def test_nobody_wins_by_having_been_trained_on_the_lucky_seed_only() -> None:
     runs = [outcome(lr, high - 0.2 * seed, seed=seed) for lr, high in ((1e-3, 1.0), (1e-1, 0.8)) for seed in (0, 1)]
     runs += [outcome(1e-2, 0.60, seed=0), outcome(1e-2, 0.40, seed=1), outcome(3e-2, 0.45, seed=1)]
 
-    best = summarise(runs).best
+    best = summarize(runs).best
     assert best is not None
     assert best.lr == 1e-2  # its mean, 0.50, is above 0.45
 
@@ -104,7 +102,7 @@ def test_nobody_wins_by_having_been_trained_on_the_lucky_seed_only() -> None:
 def test_a_setting_of_which_a_seed_diverged_does_not_win() -> None:
     runs = [*sweep(), outcome(3e-2, 0.1, seed=0), outcome(3e-2, INF, seed=1)]
 
-    best = summarise(runs).best
+    best = summarize(runs).best
     assert best is not None
     assert best.lr == 1e-2
 
@@ -112,7 +110,7 @@ def test_a_setting_of_which_a_seed_diverged_does_not_win() -> None:
 def test_a_run_given_up_as_diverged_is_lost_whatever_value_it_shows() -> None:
     runs = sweep([0.9, 0.5, 0.3, 0.4, 0.8])
     given_up = ran(Job(Trial(9, {"lr": 3e-2}), 1.0, 0), 0.05, diverged_at=0.6)
-    found = summarise([*runs, given_up])
+    found = summarize([*runs, given_up])
 
     assert found.best is not None
     assert found.best.lr == 1e-2
@@ -121,7 +119,7 @@ def test_a_run_given_up_as_diverged_is_lost_whatever_value_it_shows() -> None:
 
 def test_trials_with_the_same_values_are_one_setting() -> None:
     runs = [outcome(1e-2, 0.3, seed=0, number=4), outcome(1e-2, 0.5, seed=1, number=9), outcome(1e-3, 0.6, number=1)]
-    found = summarise(runs)
+    found = summarize(runs)
 
     assert found.best is not None
     assert (found.best.number, found.seeds) == (4, 2)
@@ -131,7 +129,7 @@ def test_trials_with_the_same_values_are_one_setting() -> None:
 def test_the_answer_is_that_of_the_rate_with_the_other_values_held_at_the_best() -> None:
     held = [outcome(10**x, (x + 2) ** 2 + 0.3, momentum=0.9) for x in (-3.0, -2.5, -2.0, -1.5, -1.0)]
     other = [outcome(10**x, (x + 3.5) ** 2 + 0.5, momentum=0.0) for x in (-4.0, -3.5, -3.0, -2.5)]
-    together, alone = summarise(held + other, untrained=5.0), summarise(held, untrained=5.0)
+    together, alone = summarize(held + other, untrained=5.0), summarize(held, untrained=5.0)
 
     assert together.answer == alone.answer
     assert together.curve is not None
@@ -145,7 +143,7 @@ def test_runs_of_shorter_rungs_with_the_same_other_values_count_too() -> None:
     full = [outcome(10**x, (x + 2) ** 2 + 0.3, momentum=0.9) for x in (-2.5, -2.0, -1.5)]
     short = [outcome(10**x, (x + 2) ** 2 + 0.6, share=0.25, momentum=0.9) for x in (-4.0, -3.0, -1.0)]
     strange = [outcome(1e-3, 0.9, share=0.25, momentum=0.5)]
-    curve = summarise(full + short + strange, untrained=5.0).curve
+    curve = summarize(full + short + strange, untrained=5.0).curve
 
     assert curve is not None
     assert sorted(point.share for point in curve.points) == [0.25] * 3 + [1.0] * 3
@@ -154,7 +152,7 @@ def test_runs_of_shorter_rungs_with_the_same_other_values_count_too() -> None:
 def test_where_too_few_share_the_other_values_the_best_setting_answers_and_the_verdict_stays_open() -> None:
     both = [(x, seed) for x in FINE for seed in (0, 1)]
     runs = [outcome(10**x, 1 + 0.2 * (x + 2) ** 2, seed=seed, momentum=0.8 + 0.01 * x) for x, seed in both]
-    found = summarise(runs, untrained=2.3)
+    found = summarize(runs, untrained=2.3)
 
     assert found.best is not None
     assert found.answer.lr == found.best.lr == 1e-2
@@ -165,16 +163,16 @@ def test_where_too_few_share_the_other_values_the_best_setting_answers_and_the_v
     assert found.answer.verdict == "open"
     assert found.answer.sure <= 0.5
     assert "with the other values of the best configuration" in found.answer.reason
-    alone = summarise([outcome(10**x, 1 + 0.2 * (x + 2) ** 2, seed=seed) for x, seed in both], untrained=2.3)
+    alone = summarize([outcome(10**x, 1 + 0.2 * (x + 2) ** 2, seed=seed) for x, seed in both], untrained=2.3)
     assert alone.answer.decided  # the same numbers, if nothing else varies
 
 
 def test_the_usual_rate_is_that_of_the_best_settings_own_optimizer() -> None:
     def at(optimizer: str, usual: Usual) -> Summary:
-        return summarise([outcome(1e-2, 0.3, optimizer=optimizer)], untrained=1.0, usual=usual)
+        return summarize([outcome(1e-2, 0.3, optimizer=optimizer)], untrained=1.0, usual=usual)
 
     named = [at(name, UNKNOWN).curve for name in ("adamw", "momentum")]
-    given = summarise([outcome(1e-2, 0.3)], untrained=1.0, usual=usual_rate("adamw")).curve
+    given = summarize([outcome(1e-2, 0.3)], untrained=1.0, usual=usual_rate("adamw")).curve
     assert named[0] is not None
     assert named[1] is not None
     assert given is not None
@@ -182,44 +180,16 @@ def test_the_usual_rate_is_that_of_the_best_settings_own_optimizer() -> None:
     assert named[1].draws.shape != given.draws.shape or not np.array_equal(named[1].draws, given.draws)
 
 
-def test_the_training_loss_chooses_for_itself_and_the_gap_is_that_of_the_best() -> None:
+def test_the_training_loss_chooses_separately() -> None:
     runs = [
         outcome(lr, val, train=train, val=val)
         for lr, val, train in ((1e-3, 0.5, 0.4), (1e-2, 0.3, 0.2), (1e-1, 0.4, 0.05))
     ]
-    found = summarise(runs)
+    found = summarize(runs)
 
     assert found.train_optimum is not None
     assert found.train_optimum.lr == 1e-1
-    assert found.gap == pytest.approx(0.1)
-    assert summarise(sweep()).train_optimum is None
-    assert math.isnan(summarise(sweep()).gap)
-
-
-def test_the_best_so_far_falls_with_the_cost_and_short_runs_only_cost() -> None:
-    runs = [
-        outcome(1e-3, 0.1, share=0.25),
-        outcome(1e-3, 0.5),
-        outcome(1e-1, INF),
-        outcome(1e-2, 0.3),
-        outcome(2e-2, 0.4),
-    ]
-
-    assert summarise(runs).best_so_far == ((1.25, 0.5), (3.25, 0.3), (4.25, 0.3))
-
-
-def test_each_shorter_rung_is_held_against_the_end() -> None:
-    short = {1e-4: 1.2, 1e-3: 0.9, 1e-2: 0.7, 3e-2: 0.6, 1e-1: 0.65, 1.0: 2.0}
-    end = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.3, 3e-2: 0.33, 1e-1: 0.4, 1.0: INF}
-    runs = [outcome(lr, value, share=0.25) for lr, value in short.items()]
-    runs += [outcome(lr, 1.0, share=0.0625) for lr in short] + [outcome(lr, value) for lr, value in end.items()]
-    found = summarise(runs)
-
-    assert [rung.share for rung in found.rungs] == [0.0625, 0.25]
-    assert found.rungs[1].agreement.settings == 6
-    assert found.rungs[1].agreement.regret == pytest.approx(0.1)
-    assert found.rungs[1].agreement.spearman > 0.7
-    assert math.isnan(found.rungs[0].agreement.spearman)
+    assert summarize(sweep()).train_optimum is None
 
 
 def no_answer(found: Summary, reason: str) -> bool:
@@ -232,19 +202,19 @@ def no_answer(found: Summary, reason: str) -> bool:
 
 
 def test_without_outcomes_there_is_no_answer() -> None:
-    found = summarise([], untrained=1.0)
+    found = summarize([], untrained=1.0)
 
     assert no_answer(found, "No run has finished")
     assert found.best is None
-    assert (found.curve, found.sensitivity, found.best_so_far) == (None, None, ())
+    assert (found.curve, found.sensitivity) == (None, None)
 
 
 def test_runs_that_could_not_be_judged_are_no_answer() -> None:
-    assert no_answer(summarise([outcome(1e-2, math.nan), outcome(1e-1, math.nan)]), "No run has finished")
+    assert no_answer(summarize([outcome(1e-2, math.nan), outcome(1e-1, math.nan)]), "No run has finished")
 
 
 def test_where_everything_diverged_the_lowest_rate_is_named() -> None:
-    found = summarise([outcome(lr, INF) for lr in RATES], untrained=1.0)
+    found = summarize([outcome(lr, INF) for lr in RATES], untrained=1.0)
 
     assert no_answer(found, "Every run diverged, down to lr 1e-4")
     assert found.best is None
@@ -254,21 +224,21 @@ def test_where_everything_diverged_the_lowest_rate_is_named() -> None:
 def test_where_each_setting_diverged_on_a_seed_there_is_no_answer() -> None:
     runs = [outcome(lr, INF if seed else 0.3, seed=seed) for lr in RATES for seed in (0, 1)]
 
-    assert no_answer(summarise(runs, untrained=1.0), "Every configuration diverged on at least one of its seeds")
+    assert no_answer(summarize(runs, untrained=1.0), "Every configuration diverged on at least one of its seeds")
 
 
 def test_where_nothing_got_below_the_untrained_value_nothing_was_learned() -> None:
     runs = sweep([2.4, 2.35, 2.31, 2.5, 2.6], noise=0.0)
 
-    assert no_answer(summarise(runs, untrained=2.1), "improved on the untrained model (2.1;")
-    assert summarise(runs, untrained=2.6).answer.lr is not None
+    assert no_answer(summarize(runs, untrained=2.1), "improved on the untrained model (2.1;")
+    assert summarize(runs, untrained=2.6).answer.lr is not None
 
 
 @pytest.mark.parametrize(
     ("losses", "side"), [([0.2, 0.4, 0.6, 0.8, 0.9], "lower"), ([0.9, 0.8, 0.6, 0.4, 0.2], "higher")]
 )
 def test_without_a_worse_run_on_one_side_of_the_best_the_answer_is_open(losses: list[float], side: str) -> None:
-    found = summarise(sweep(losses), untrained=3.0)
+    found = summarize(sweep(losses), untrained=3.0)
 
     assert found.answer.verdict == "open"
     assert f"No {side} rate was clearly worse yet, so the best rate may be {side}." in found.answer.reason
@@ -277,14 +247,14 @@ def test_without_a_worse_run_on_one_side_of_the_best_the_answer_is_open(losses: 
 
 
 def test_a_diverged_rate_above_the_best_closes_that_side() -> None:
-    found = summarise(sweep([0.9, 0.6, 0.5, 0.3, INF]), untrained=3.0)
+    found = summarize(sweep([0.9, 0.6, 0.5, 0.3, INF]), untrained=3.0)
 
     assert "may be higher" not in found.answer.reason
 
 
 def test_many_rates_and_seeds_around_the_best_settle_it() -> None:
     runs = [outcome(10**x, 1 + 0.2 * (x + 2) ** 2 + 0.002 * seed, seed=seed) for x in FINE for seed in (0, 1)]
-    found = summarise(runs, untrained=2.3, usual=usual_rate("adamw"))
+    found = summarize(runs, untrained=2.3, usual=usual_rate("adamw"))
 
     assert found.answer.verdict == "settled"
     assert found.answer.lr is not None
@@ -293,12 +263,12 @@ def test_many_rates_and_seeds_around_the_best_settle_it() -> None:
 
 
 def test_without_validation_data_the_reason_says_that_the_training_loss_selected() -> None:
-    assert "the training loss selected" in summarise(sweep(), untrained=2.3, validated=False).answer.reason
-    assert "the training loss selected" not in summarise(sweep(), untrained=2.3).answer.reason
+    assert "the training loss selected" in summarize(sweep(), untrained=2.3, validated=False).answer.reason
+    assert "the training loss selected" not in summarize(sweep(), untrained=2.3).answer.reason
 
 
 def test_a_single_setting_has_nothing_to_be_compared_with() -> None:
-    found = summarise([outcome(1e-2, 0.3)], untrained=1.0)
+    found = summarize([outcome(1e-2, 0.3)], untrained=1.0)
 
     assert found.answer.verdict == "open"
     assert found.comparison is None
@@ -306,21 +276,20 @@ def test_a_single_setting_has_nothing_to_be_compared_with() -> None:
 
 
 def test_json_holds_the_answer_in_plain_finite_values() -> None:
-    plain = summarise(sweep(), untrained=2.3).to_json()
+    plain = summarize(sweep(), untrained=2.3).to_json()
     again = json.loads(json.dumps(plain, allow_nan=False))
 
-    assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "sensitivity", "cost"} <= set(plain)
+    assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "sensitivity"} <= set(plain)
     assert again["best"]["lr"] == 1e-2
     assert again["best"]["seeds"] == 3
-    assert again["cost"] == {"full_runs": 15.0, "runs": 15}
-    assert again["gap"] is None
+    assert again["train_optimum"] is None
     assert len(again["curve"]["lr"]) == len(again["curve"]["high"])
-    assert json.dumps(summarise([]).to_json(), allow_nan=False)
+    assert json.dumps(summarize([]).to_json(), allow_nan=False)
 
 
 def test_the_order_of_outcomes_changes_only_what_depends_on_it() -> None:
     runs = sweep()
-    first, second = summarise(runs), summarise(runs[::-1])
+    first, second = summarize(runs), summarize(runs[::-1])
 
     assert first.best == second.best
     assert first.value == pytest.approx(second.value)
@@ -334,7 +303,7 @@ def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
     ]
     runs = [outcome(p["lr"], (math.log10(p["lr"]) + 2) ** 2 + p["momentum"], momentum=p["momentum"]) for p in points]
     began = time.process_time()
-    found = summarise(runs, untrained=10.0)
+    found = summarize(runs, untrained=10.0)
 
     assert time.process_time() - began < 30  # about 1; threads that spin for each other count too
     assert found.best is not None
@@ -342,7 +311,7 @@ def test_a_thousand_outcomes_of_a_joint_space_are_read_in_a_moment() -> None:
     assert found.answer.lr == found.best.lr
 
 
-def test_a_thousand_runs_are_summarised_quickly_and_as_a_few_hundred_are() -> None:
+def test_a_thousand_runs_are_summarized_quickly_and_as_a_few_hundred_are() -> None:
     draw = random.Random(1)
 
     def runs(count: int) -> list[Run]:
@@ -354,9 +323,9 @@ def test_a_thousand_runs_are_summarised_quickly_and_as_a_few_hundred_are() -> No
         took = []
         for _ in range(3):  # the least of three: other work on the machine only adds
             began = time.process_time()
-            summarise(outcomes, untrained=3.0)
+            summarize(outcomes, untrained=3.0)
             took.append(time.process_time() - began)
-        return summarise(outcomes, untrained=3.0), min(took)
+        return summarize(outcomes, untrained=3.0), min(took)
 
     many, long = timed(runs(1_000))
     few, short = timed(runs(200))

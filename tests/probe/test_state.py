@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import StepLR
 from torch.optim.swa_utils import AveragedModel
 
-from stepsize.probe.reach import Reach, reach
+from stepsize.probe.state import StepState, find_state
 
 Step = Callable[[Any], Any]
 
@@ -46,7 +46,7 @@ GLOBAL_NET = nn.Linear(2, 1)
 
 def test_modules_are_found_by_their_parameters_alone() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    found = reach(nothing, [optimizer_of(net[0])])
+    found = find_state(nothing, [optimizer_of(net[0])])
     assert holds(found.modules, net[0])
     assert holds(found.modules, net), "the module around it, with its buffers"
 
@@ -54,18 +54,18 @@ def test_modules_are_found_by_their_parameters_alone() -> None:
 def test_modules_around_modules_are_found_however_deep() -> None:
     core = nn.Linear(2, 1)
     outer = nn.ModuleDict({"a": nn.Sequential(nn.Sequential(core), nn.Dropout())})
-    assert holds(reach(nothing, [optimizer_of(core)]).modules, outer)
+    assert holds(find_state(nothing, [optimizer_of(core)]).modules, outer)
 
 
 def test_modules_of_others_are_left_alone() -> None:
     net, foreign = nn.Linear(2, 1), nn.Linear(2, 1)
-    assert not holds(reach(nothing, [optimizer_of(net)]).modules, foreign)
+    assert not holds(find_state(nothing, [optimizer_of(net)]).modules, foreign)
 
 
 def test_schedulers_of_the_optimizers_are_found_and_those_of_others_are_not() -> None:
     optimizer, foreign = optimizer_of(nn.Linear(2, 1)), optimizer_of(nn.Linear(2, 1))
     ours, theirs = StepLR(optimizer, 1), StepLR(foreign, 1)
-    others = reach(nothing, [optimizer]).others
+    others = find_state(nothing, [optimizer]).others
     assert holds(others, ours)
     assert not holds(others, theirs)
 
@@ -77,7 +77,7 @@ def test_every_object_is_found_once() -> None:
     def step(batch: Any) -> Any:
         return (net, optimizer, average)
 
-    found = reach(step, [optimizer], [average, net])
+    found = find_state(step, [optimizer], [average, net])
     assert [item is average for item in found.others].count(True) == 1
     assert [item is net for item in found.modules].count(True) == 1
     assert found.optimizers == [optimizer]
@@ -86,7 +86,7 @@ def test_every_object_is_found_once() -> None:
 def found_average(make: Callable[[Average], Step]) -> bool:
     average = Average()
     step = make(average)
-    return holds(reach(step, []).others, average)
+    return holds(find_state(step, []).others, average)
 
 
 def test_objects_of_the_closure_are_found() -> None:
@@ -100,7 +100,7 @@ def test_objects_in_containers_of_the_closure_are_found() -> None:
     for wrap in (lambda a: [a], lambda a: (1, a), lambda a: {"ema": a}, lambda a: {a}):
         average = Average()
         held = wrap(average)
-        assert holds(reach(lambda batch, held=held: held, []).others, average)
+        assert holds(find_state(lambda batch, held=held: held, []).others, average)
 
 
 def test_objects_held_by_an_object_of_the_closure_are_found() -> None:
@@ -177,14 +177,14 @@ def test_globals_that_the_function_names_are_found_and_no_others() -> None:
     def step(batch: Any) -> Any:
         return [GLOBAL_AVERAGE for _ in batch]  # named within a nested scope
 
-    found = reach(step, [])
+    found = find_state(step, [])
     assert holds(found.others, GLOBAL_AVERAGE)
     assert not holds(found.modules, GLOBAL_NET)
 
 
 def test_given_objects_are_kept_whatever_they_are() -> None:
     hidden = object()
-    assert holds(reach(nothing, [], [hidden]).others, hidden)
+    assert holds(find_state(nothing, [], [hidden]).others, hidden)
 
 
 def test_modules_optimizers_and_others_are_told_apart() -> None:
@@ -195,7 +195,7 @@ def test_modules_optimizers_and_others_are_told_apart() -> None:
     def step(batch: Any) -> Any:
         return (averaged, second, scaler)
 
-    found: Reach = reach(step, [optimizer_of(net)])
+    found: StepState = find_state(step, [optimizer_of(net)])
     assert holds(found.modules, averaged)
     assert holds(found.optimizers, second)
     assert holds(found.others, scaler)
@@ -209,7 +209,7 @@ def test_classes_and_packages_are_not_taken_for_objects() -> None:
     def step(batch: Any) -> Any:
         return (held, torch, nn.Linear, Average)
 
-    found = reach(step, [])
+    found = find_state(step, [])
     assert (found.modules, found.optimizers, found.others) == ([], [], [])
 
 
@@ -217,11 +217,11 @@ def test_a_variable_that_is_not_bound_yet_is_passed_over() -> None:
     def step(batch: Any) -> Any:
         return later
 
-    found = reach(step, [])
+    found = find_state(step, [])
     later = Average()
     assert not holds(found.others, later)
 
 
 def test_a_built_in_function_refers_to_nothing() -> None:
-    found = reach(len, [])
+    found = find_state(len, [])
     assert (found.modules, found.optimizers, found.others) == ([], [], [])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from stepsize.errors import needing
 from stepsize.study.ceiling import Ceiling
-from stepsize.study.samplers.lowering import lowered
-from stepsize.study.samplers.told import Point, Told
+from stepsize.study.samplers.drawn import lowered
 from stepsize.study.space import Choice, Dimension, Range, Space
 from stepsize.training.runs import Run, Trial, Value
 
@@ -23,72 +24,117 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial as OptunaTrial
 
-__all__ = ["CMAES", "GP", "TPE", "Guided", "Method"]
-
 Units: TypeAlias = dict[str, Any]
 
 _FOLD = 0.1  # what a model proposes above the ceiling is meant to be near it
+_ENOUGH = 10  # trials with a value that a model can be fitted to
+
+
+class Point(NamedTuple):
+    """A trial and its value, lower is better; None if it diverged."""
+
+    trial: Trial
+    value: float | None
+
+
+class Told:
+    """Keeps the points of a list of runs that grows at its end.
+
+    Losses of different rungs cannot be compared, so one rung counts: the longest with at least ten trials (as in BOHB,
+    Falkner, Klein and Hutter, 2018), before that the one with the most trials. A trial's value is the mean over its
+    seeds there. Trials that diverged on any rung with any seed are not feasible; those without a value are left out.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._last: Run | None = None
+        self._count = 0
+        self._trials: dict[int, Trial] = {}
+        self._diverged: set[int] = set()
+        self._values: dict[float, dict[int, list[float]]] = {}
+        self._share: float | None = None
+        self._points: dict[int, Point] = {}
+
+    def take(self, seen: Sequence[Run]) -> None:
+        """Read the new runs of ``seen``; all of them, if it is not the list that was read before."""
+        if self._count and (len(seen) < self._count or seen[self._count - 1] is not self._last):
+            self._start()
+        for run in seen[self._count :]:
+            self._add(run)
+        self._count = len(seen)
+        self._last = seen[-1] if seen else None
+
+    def points(self) -> list[Point]:
+        """Return the points in the order in which they were found; none while all of them diverged."""
+        points = list(self._points.values())
+        return [] if len(points) == len(self._diverged) else points
+
+    def _add(self, run: Run) -> None:
+        # One by one, so that the order of the points does not depend on how many were read at once.
+        trial = run.trial
+        self._trials[trial.number] = trial
+        if run.diverged or math.isinf(run.value):
+            self._diverged.add(trial.number)
+        elif not math.isnan(run.value):
+            self._values.setdefault(run.share, {}).setdefault(trial.number, []).append(run.value)
+        share = self._chosen()
+        if share == self._share:
+            self._settle(trial)
+            return
+        self._share = share
+        self._points.clear()
+        for known in self._trials.values():
+            self._settle(known)
+
+    def _chosen(self) -> float | None:
+        enough = [share for share, values in self._values.items() if len(values) >= _ENOUGH]
+        if enough:
+            return max(enough)
+        return max(self._values, key=lambda share: (len(self._values[share]), share), default=None)
+
+    def _settle(self, trial: Trial) -> None:
+        if trial.number in self._diverged:
+            self._points[trial.number] = Point(trial, None)
+        elif self._share is not None and (values := self._values[self._share].get(trial.number)):
+            self._points[trial.number] = Point(trial, sum(values) / len(values))
 
 
 @dataclass(frozen=True)
 class Method:
-    """One of optuna's samplers, and what it can take.
+    """One of optuna's samplers: its class and arguments, and what it can take.
 
     Attributes:
-        make: Makes it for a seed.
+        name: Name of its class in ``optuna.samplers``.
         constraints: Whether it can be told that a trial was not feasible.
-        lists: Whether it can choose from a list; where not, that is drawn at random.
+        lists: Whether it can choose from a list; if not, that is drawn at random.
         replayed: Whether it keeps its state in trials that it was asked for.
         minds_running: Whether it keeps away from trials that still run.
     """
 
-    make: Callable[[int], BaseSampler]
+    name: str
     constraints: bool = True
     lists: bool = True
     replayed: bool = False
     minds_running: bool = True
 
+    def make(self, seed: int) -> BaseSampler:
+        """Return the sampler."""
+        from optuna import samplers
 
-def _tpe(seed: int) -> BaseSampler:
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed)
-
-
-def _gp(seed: int) -> BaseSampler:
-    from optuna.samplers import GPSampler
-
-    return GPSampler(seed=seed)
+        more = {"warn_independent_sampling": False} if self.replayed else {}
+        made: BaseSampler = getattr(samplers, self.name)(seed=seed, **more)
+        return made
 
 
-def _cmaes(seed: int) -> BaseSampler:
-    from optuna.samplers import CmaEsSampler
-
-    return CmaEsSampler(seed=seed, warn_independent_sampling=False)
-
-
-TPE = Method(_tpe)
-GP = Method(_gp)
-CMAES = Method(_cmaes, constraints=False, lists=False, replayed=True, minds_running=False)
+TPE = Method("TPESampler")
+GP = Method("GPSampler")
+CMAES = Method("CmaEsSampler", constraints=False, lists=False, replayed=True, minds_running=False)
 
 
-@final
 class Guided:
-    """Proposes where one of optuna's samplers expects the most.
-
-    Everything is told in the coordinates of the space, [0, 1] a dimension. For each proposal the sampler is made
-    anew, seeded with its number.
-
-    Args:
-        method: Which.
-        seed: Of all proposals, >= 0.
-
-    Example:
-        >>> from stepsize.study.space import as_space
-        >>> space = as_space(lr=(1e-4, 1.0))
-        >>> Guided(TPE, 0).propose(3, [], space, None) == Guided(TPE, 0).propose(3, [], space, None)
-        True
-    """
+    """Proposes with one of optuna's samplers, in the coordinates of the space; made anew for each, with its number."""
 
     def __init__(self, method: Method, seed: int) -> None:
         self._method = method
@@ -140,7 +186,7 @@ class _Record:
         self._trials = 0
 
     def goes_on(self, space: Space, points: Sequence[Point]) -> bool:
-        """Say whether ``points`` continue what was told, so that nothing of it has to be told anew."""
+        """Return whether ``points`` continue what was told."""
         told = len(self._told)
         return space == self._space and points[:told] == self._told and _fill(points) == self._fill
 
@@ -177,7 +223,7 @@ class _Record:
 
         # All or none: a model of the constraint needs its value everywhere, and costs time where all are feasible.
         known = self._method.constraints and self._fill is not None
-        constraints = {"diverged": 1.0 if point.figure is None else -1.0} if known else None
+        constraints = {"diverged": 1.0 if point.value is None else -1.0} if known else None
         self._study.add_trial(
             create_trial(
                 params=self._units(point.trial),
@@ -194,9 +240,9 @@ class _Record:
         self._trials += 1
 
     def _value(self, point: Point) -> float:
-        figure = self._fill if point.figure is None else point.figure
-        assert figure is not None
-        return figure
+        value = self._fill if point.value is None else point.value
+        assert value is not None
+        return value
 
     def _units(self, trial: Trial) -> Units:
         return {
@@ -208,14 +254,14 @@ class _Record:
 
 
 def _fill(points: Sequence[Point]) -> float | None:
-    """Return the figure of those that diverged; None where none did.
+    """Return the value of those that diverged, the worst of the others; None if none diverged.
 
-    It is the worst of the others. The models need one beside the constraint, and one far out would flatten
-    everything that matters; CMA-ES, which knows no constraints, looks at the order alone.
+    The models need one beside the constraint, and one far out would flatten everything that matters; CMA-ES, which
+    knows no constraints, uses the order alone.
     """
-    if all(point.figure is not None for point in points):
+    if all(point.value is not None for point in points):
         return None
-    return max((point.figure for point in points if point.figure is not None), default=0.0)
+    return max((point.value for point in points if point.value is not None), default=0.0)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
@@ -258,7 +304,8 @@ def _unnumbered(trial: Any) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep optuna's notes on studies and optional packages off the terminal, only while it works for us."""
-    import optuna  # noqa: F401  sets the level of its logger
+    with needing("search"):
+        import optuna  # noqa: F401  sets the level of its logger
 
     logger = logging.getLogger("optuna")
     level = logger.level

@@ -1,4 +1,4 @@
-"""What a user's step function touches: the modules, optimizers and other stateful objects to be put back."""
+"""The state that a user's step function can change: modules, optimizers and other objects to restore."""
 
 from __future__ import annotations
 
@@ -13,34 +13,23 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["Reach", "reach"]
-
 
 @dataclass(frozen=True, eq=False)
-class Reach:
-    """The stateful objects within reach of a step function and its optimizers."""
+class StepState:
+    """Stateful objects that a step function and its optimizers can change."""
 
     modules: list[nn.Module]
     optimizers: list[Optimizer]
     others: list[Any]
 
 
-def reach(step: Callable[..., Any], optimizers: Iterable[Optimizer], given: Iterable[Any] = ()) -> Reach:
+def find_state(step: Callable[..., Any], optimizers: Iterable[Optimizer], given: Iterable[Any] = ()) -> StepState:
     """Return everything with state that a training step over ``optimizers`` may change.
 
     That is: every live module that owns one of the optimizers' parameters and every module that contains
     such a one (so that buffers and frozen parts are covered too); the schedulers attached to the optimizers; whatever
     module, optimizer or object with a ``state_dict`` the function reads from its closure, its globals, its
-    defaults, or the object that it is a method of, directly or one container, object or function deep; and what was
-    ``given``.
-
-    Args:
-        step: The user's function.
-        optimizers: Those whose rates are swept.
-        given: Objects that cannot be seen from ``step``.
-
-    Returns:
-        The objects, each once.
+    defaults, or the object that it is a method of, directly or one container, object or function deep; and ``given``.
     """
     swept = list(optimizers)
     seen: dict[int, Any] = {id(item): item for item in swept}
@@ -52,7 +41,7 @@ def reach(step: Callable[..., Any], optimizers: Iterable[Optimizer], given: Iter
     modules = [item for item in found if isinstance(item, nn.Module)]
     optimizers = [item for item in found if isinstance(item, Optimizer)]
     others = [item for item in found if not isinstance(item, nn.Module | Optimizer)]
-    return Reach(modules, optimizers, others)
+    return StepState(modules, optimizers, others)
 
 
 def _owners(optimizers: list[Optimizer]) -> Iterator[Any]:
@@ -76,7 +65,7 @@ def _owners(optimizers: list[Optimizer]) -> Iterator[Any]:
 
 
 def _driven(scheduler: LRScheduler) -> Iterable[Any]:
-    """Return the optimizers that ``scheduler`` drives: one, or those that share a clock."""
+    """Return the optimizers that ``scheduler`` drives: one, or those that share a step counter."""
     return getattr(scheduler, "optimizers", None) or (getattr(scheduler, "optimizer", None),)
 
 

@@ -1,0 +1,127 @@
+"""Runs of one task that are updated on the same batches, and can be forked: the one thing that every loop trains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stepsize.training.calling import at_evaluation_weights
+from stepsize.training.evaluate import Evaluated, evaluate
+from stepsize.training.rng import RngState
+from stepsize.training.stepping import Stepper
+from stepsize.training.task import Task
+
+
+class ForkedRuns(ABC):
+    """K runs of one task that are updated on the same batches."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """K."""
+
+    @abstractmethod
+    def update(self, batches: Sequence[Any], factors: Sequence[float]) -> Tensor:
+        """Update run k on the mean gradient of ``batches`` at factors[k] × its peak rates; return the losses, (K,)."""
+
+    @abstractmethod
+    def model(self, place: int) -> nn.Module:
+        """Return a model with the weights and buffers of one run, valid until the next call."""
+
+    @abstractmethod
+    def forked(self, places: Sequence[int]) -> Self:
+        """Return runs that continue from those at ``places``, which may repeat; these stay as they are."""
+
+    @abstractmethod
+    def keep(self, places: Sequence[int]) -> None:
+        """Continue with the runs at ``places`` only."""
+
+    def at_evaluation_weights(self, place: int) -> AbstractContextManager[Any]:
+        """Hold one run at the weights that it is evaluated with."""
+        del place
+        return nullcontext()
+
+    def evaluate(self, task: Task, place: int, step: int, examples: int | None = None) -> Evaluated:
+        """Return how one run does on validation data."""
+        with self.at_evaluation_weights(place):
+            return evaluate(task, self.model(place), step=step, examples=examples)
+
+
+@final
+class SequentialRuns(ForkedRuns):
+    """Runs with a model and an optimizer each, updated one after the other."""
+
+    def __init__(self, steppers: Sequence[Stepper]) -> None:
+        self._steppers = list(steppers)
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self._steppers)
+
+    def update(self, batches: Sequence[Any], factors: Sequence[float]) -> Tensor:
+        """Update the runs in turn; all draw the same random numbers."""
+        before, losses = RngState.take() if self.size > 1 else None, []
+        for stepper, factor in zip(self._steppers, factors, strict=True):
+            if before is not None:
+                before.restore()
+            stepper.scale(factor)
+            losses.append(stepper.update(batches).detach())
+        return torch.stack(losses)
+
+    def model(self, place: int) -> nn.Module:
+        """Return the model of one run."""
+        return self._steppers[place].model
+
+    def forked(self, places: Sequence[int]) -> Self:
+        """Return runs with copies of models and optimizers."""
+        return type(self)([self._steppers[place].forked() for place in places])
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Drop the other models and optimizers."""
+        self._steppers = [self._steppers[place] for place in places]
+
+    def at_evaluation_weights(self, place: int) -> AbstractContextManager[Any]:
+        """Ask the optimizer, which may have other weights for that."""
+        return at_evaluation_weights(self._steppers[place].optimizer)
+
+
+def updated(
+    runs: ForkedRuns, batches: Iterable[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
+) -> NDArray[np.float64]:
+    """Make one update per level, run k at level × peaks[k]; return the losses, shape ``(updates, K)``."""
+    losses = [runs.update(now, [level * peak for peak in peaks]) for now, level in zip(batches, levels, strict=True)]
+    values: NDArray[np.float64] = torch.stack(losses).double().cpu().numpy()
+    return values
+
+
+def objective(task: Task, runs: ForkedRuns, place: int, step: int) -> float:
+    """Return the objective of one run on validation data, lower is better; infinite if it is not finite."""
+    seen = runs.evaluate(task, place, step).evaluation
+    value = seen.objective(task.objective, maximize=task.maximize)
+    return value if np.isfinite(value) else np.inf
+
+
+def cooled_down(
+    task: Task, runs: ForkedRuns, batches: Sequence[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
+) -> list[float]:
+    """Return the objective of copies of ``runs`` after updates along ``levels``, infinite if they diverge.
+
+    Random generators are put back, so that it leaves no trace.
+    """
+    randomness = RngState.take()
+    copies = runs.forked(range(runs.size))
+    losses = updated(copies, batches, levels, peaks)
+    values = [
+        objective(task, copies, place, len(levels)) if np.isfinite(losses[:, place]).all() else np.inf
+        for place in range(copies.size)
+    ]
+    randomness.restore()
+    return values

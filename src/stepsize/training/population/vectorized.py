@@ -1,0 +1,170 @@
+"""Vectorized runs: configurations of one seed and horizon as stacked tensors, updated at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor, nn
+
+from stepsize.errors import NotStackableError
+from stepsize.training.batches import Stream
+from stepsize.training.border import undisturbed
+from stepsize.training.forked import ForkedRuns, SequentialRuns
+from stepsize.training.loop import train_together
+from stepsize.training.population.members import DryRun, Members, dry_run
+from stepsize.training.population.stacked import StackedOptimizer, stack_optimizers
+from stepsize.training.runs import Run, Setting, Watcher
+from stepsize.training.stepping import Stepper, build_model, build_optimizer
+from stepsize.training.task import Task
+
+_COPIES = 6  # of its parameters that a member takes: gradients, two moments, scratch
+_CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
+
+
+@dataclass(frozen=True)
+class StackingInfo:
+    """What is known of a task before runs of it are vectorized: see :func:`check_stacking`.
+
+    Attributes:
+        dry_run: Result of one plain pass.
+        weight: Bytes of the trained parameters of one member.
+    """
+
+    dry_run: DryRun
+    weight: int
+
+    @property
+    def member(self) -> int:
+        """Bytes that one more member takes: parameters, gradients, two moments, scratch, and what backward needs."""
+        return _COPIES * self.weight + 2 * self.dry_run.saved
+
+
+def check_stacking(task: Task, setting: Setting, *, room: float = math.inf) -> StackingInfo:
+    """Find out with two members whether runs of ``task`` can be stacked; generators and data stay as they were.
+
+    Args:
+        task: Task to train.
+        setting: One of its configurations.
+        room: Bytes that they may take; if two do not fit, nothing is copied.
+
+    Raises:
+        NotStackableError: If they cannot; the message is the reason.
+        TaskError: If the parts of the task do not fit together.
+    """
+    with undisturbed(task, setting.seed, inspected=True):
+        model = build_model(task)
+        weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+        _check_room(2 * _COPIES * weight, room)
+        batch = next(Stream(task.train))
+        info = StackingInfo(dry_run(task, model, batch), weight)
+        _check_room(2 * info.member, room)
+        members = Members(task, model, 2, info.dry_run)
+        _build_optimizer([task, task], [setting, setting], members)
+        members.check(batch, info.dry_run)
+    return info
+
+
+def _check_room(needed: float, room: float) -> None:
+    if needed > room:
+        raise NotStackableError(f"two at once take {needed / 1e9:.2g} GB, more than a quarter of the free memory")
+
+
+def train_vectorized(
+    tasks: Sequence[Task],
+    settings: Sequence[Setting],
+    info: StackingInfo,
+    on_progress: Watcher | None = None,
+    evals: frozenset[int] = frozenset(),
+) -> list[Run]:
+    """Train all settings at once, one task per setting, and return their runs in that order."""
+    return train_together(tasks, settings, lambda: VectorizedRuns.begin(tasks, settings, info), evals, on_progress)
+
+
+def begin_run(task: Task, setting: Setting) -> ForkedRuns:
+    """Return one run before its first update that can be forked, vectorized if the task can be stacked."""
+    try:
+        info = check_stacking(task, setting)
+    except NotStackableError:
+        return SequentialRuns([Stepper(task, setting.lr, setting.steps)])
+    return VectorizedRuns.begin([task], [setting], info)
+
+
+@final
+class VectorizedRuns(ForkedRuns):
+    """Runs as stacked tensors."""
+
+    def __init__(self, members: Members, optimizer: StackedOptimizer, clips: Tensor | None) -> None:
+        self._members = members
+        self._optimizer = optimizer
+        self._clips = clips
+
+    @classmethod
+    def begin(cls, tasks: Sequence[Task], settings: Sequence[Setting], info: StackingInfo) -> Self:
+        """Return runs with the same initial weights, each at its setting's rate."""
+        members = Members(tasks[0], build_model(tasks[0]), len(settings), info.dry_run)
+        return cls(members, _build_optimizer(tasks, settings, members), _clip_limits(tasks, members))
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return self._members.size
+
+    def update(self, batches: Sequence[Any], factors: Sequence[float]) -> Tensor:
+        """Update all runs at once."""
+        losses, gradients = self._members.gradients(batches)
+        if self._clips is not None:
+            clip_gradients(gradients, self._clips)
+        same = all(factor == factors[0] for factor in factors)
+        self._optimizer.step(gradients, factors[0] if same else torch.tensor(factors, dtype=torch.float64))
+        return losses
+
+    def model(self, place: int) -> nn.Module:
+        """Return the template with the weights of one run."""
+        return self._members.put_on(place)
+
+    def forked(self, places: Sequence[int]) -> Self:
+        """Return runs with copies of the tensors."""
+        chosen = self._chosen(places)
+        members = self._members.forked(chosen)
+        optimizer = self._optimizer.forked(chosen, list(members.parameters.values()))
+        return type(self)(members, optimizer, None if self._clips is None else self._clips.index_select(0, chosen))
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Shrink the tensors."""
+        chosen = self._chosen(places)
+        self._members.keep(chosen)
+        self._optimizer.keep(chosen, list(self._members.parameters.values()))
+        if self._clips is not None:
+            self._clips = self._clips.index_select(0, chosen)
+
+    def _chosen(self, places: Sequence[int]) -> Tensor:
+        return torch.tensor(list(places), device=next(iter(self._members.parameters.values())).device)
+
+
+def _build_optimizer(tasks: Sequence[Task], settings: Sequence[Setting], members: Members) -> StackedOptimizer:
+    model = members.model
+    optimizers = [build_optimizer(task, model, setting.lr) for task, setting in zip(tasks, settings, strict=True)]
+    own = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return stack_optimizers(optimizers, [own] * len(optimizers), list(members.parameters.values()))
+
+
+def _clip_limits(tasks: Sequence[Task], members: Members) -> Tensor | None:
+    """Return the members' largest gradient norms, shape (K,), infinite for one that does not clip; None if none do."""
+    if all(task.clip is None for task in tasks):
+        return None
+    parameter = next(iter(members.parameters.values()))
+    limits = [math.inf if task.clip is None else float(task.clip) for task in tasks]
+    return torch.tensor(limits, device=parameter.device, dtype=parameter.dtype)
+
+
+def clip_gradients(gradients: Sequence[Tensor | None], limits: Tensor) -> None:
+    """Scale each member's gradients in place, so that their global norm is at most its limit."""
+    given = [gradient for gradient in gradients if gradient is not None]
+    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in given])
+    factor = (limits / (torch.linalg.vector_norm(norms, dim=0) + _CLIP_EPS)).clamp(max=1.0)
+    for gradient in given:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))

@@ -1,0 +1,137 @@
+"""The chart of a few named series over rates, steps or cost, told apart by color and dash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepsize.curves.numerals import wrapped
+from stepsize.errors import InputError
+from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
+from stepsize.views.layers import edges, layered, lines, points, series_encodings, stacked
+from stepsize.views.marks import Line, Point, checked_arrays, checked_some, edge_notes, line_through, place_point
+from stepsize.views.theme import COLORS
+from stepsize.views.vega import Chart
+
+_DECADES = 0.5  # from which span on losses are drawn on a log axis
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series: x rises, losses may be NaN or infinite; ``marked`` is the x that is to stand out."""
+
+    name: str
+    x: NDArray[np.float64] | Sequence[float]
+    losses: NDArray[np.float64] | Sequence[float]
+    marked: float | None = None
+
+    def __post_init__(self) -> None:
+        where = f"x of '{self.name}'"
+        checked_arrays(**{where: self.x, f"losses of '{self.name}'": self.losses})
+        checked_some(**{where: self.x})
+        if (np.diff(np.asarray(self.x, dtype=np.float64)) < 0).any():
+            raise InputError(where, self.x, "must not fall", "Sort the points")
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """Everything on the chart, at its place."""
+
+    title: str
+    lines: tuple[str, ...]
+    x: Axis
+    y: Axis
+    curves: tuple[Line, ...]
+    points: tuple[Point, ...]  # none over steps
+    marked: tuple[Point, ...]
+    names: tuple[str, ...]
+    stairs: bool  # whether a level holds until the next point
+
+
+def series_info(
+    series: Sequence[Series],
+    over: Literal["learning rate", "step", "cost"],
+    *,
+    title: str,
+    subtitle: str = "",
+    loss_label: str = "loss",
+) -> SeriesInfo:
+    """Return what the chart of ``series`` shows, and where; those beyond the eighth are left out, and named.
+
+    Over a cost, each series is a stair.
+
+    Example:
+        >>> one = Series("adam", [1e-3, 1e-2, 1e-1], [0.5, 0.3, float("inf")], marked=1e-2)
+        >>> info = series_info([one], "learning rate", title="net")
+        >>> info.curves[0].x, [point.x for point in info.marked], info.lines
+        ((0.001, 0.01), [0.01], ('Crosses at the top: 1 not finite.',))
+    """
+    checked_some(series=series)
+    shown, left = series[: len(COLORS)], series[len(COLORS) :]
+    losses = np.concatenate([np.asarray(one.losses, dtype=np.float64) for one in shown])
+    ends = [min(filter(math.isfinite, one.losses), default=math.nan) for one in shown]
+    y = value_axis(losses, loss_label, keep=ends, may_log=True, decades=_DECADES)
+    placed = tuple(
+        place_point(float(x), float(loss), one.name, y)
+        for one in shown
+        for x, loss in zip(one.x, one.losses, strict=True)
+        if over != "step"
+    )
+    tuned = {(one.name, one.marked) for one in shown if one.marked is not None}
+    note = f"Not drawn, to keep lines apart: {', '.join(one.name for one in left)}." if left else ""
+    return SeriesInfo(
+        title=title,
+        lines=wrapped(subtitle, " ".join([note, *edge_notes(placed)]).strip()),
+        x=_axis_over(over, np.concatenate([np.asarray(one.x, dtype=np.float64) for one in shown])),
+        y=y,
+        curves=tuple(line for one in shown for line in line_through(one.name, one.x, one.losses, y)),
+        points=placed,
+        marked=tuple(point for point in placed if (point.series, point.x) in tuned),
+        names=tuple(one.name for one in shown),
+        stairs=over == "cost",
+    )
+
+
+def series_chart(info: SeriesInfo) -> Chart:
+    """Return the chart of series: a line each, and over rates and costs a point each, the marked one larger."""
+    color, dash = series_encodings(info.names)
+    how = "step-after" if info.stairs else None
+    return stacked(
+        info.title,
+        info.lines,
+        layered(
+            *lines(info.curves, info.x, info.y, color, name="series", width=1.8, dash=dash, interpolate=how),
+            points(info.points, info.x, info.y, color, size=24, opacity=0.9),
+            points(info.marked, info.x, info.y, color, name="tuned", size=110, opacity=1),
+            *edges(info.points, info.x, info.y, color),
+        ),
+    )
+
+
+def best_so_far(name: str, costs: Sequence[float], losses: Sequence[float]) -> Series:
+    """Return the best of ``losses`` so far where it improved, and where the search ended.
+
+    Example:
+        >>> best = best_so_far("random", [1.0, 2.0, 3.0, 4.0], [0.5, float("inf"), 0.3, 0.4])
+        >>> best.x, best.losses
+        ([1.0, 3.0, 4.0], [0.5, 0.3, 0.3])
+    """
+    found = Series(name, costs, losses)
+    finite = np.where(np.isfinite(losses), losses, np.inf)
+    best = np.minimum.accumulate(finite)
+    new = best < np.append(np.inf, best[:-1])
+    new[-1] = True
+    return replace(found, x=np.asarray(costs)[new].tolist(), losses=best[new].tolist())
+
+
+def _axis_over(over: str, xs: NDArray[np.float64]) -> Axis:
+    if over == "learning rate":
+        return lr_axis(xs)
+    if over == "step":
+        return step_axis(int(xs.max()))
+    return Axis(0.0, 1.03 * float(xs.max()), False, "cost in full runs")
