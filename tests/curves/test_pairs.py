@@ -83,7 +83,7 @@ def test_a_single_shared_seed_tells_something_only_with_borrowed_noise() -> None
 
     assert not alone.distinguishable
     assert alone.interval == (-math.inf, math.inf)
-    assert "a single seed does not tell noise from difference" in alone.sentence
+    assert "with a single seed, noise and difference cannot be separated" in alone.sentence
     assert lent.distinguishable
     assert lent.standard_error == pytest.approx(0.01 * math.sqrt(2))
 

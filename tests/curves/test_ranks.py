@@ -35,8 +35,8 @@ def test_an_order_that_is_kept_agrees_fully_and_costs_nothing() -> None:
     assert found.interval == pytest.approx((1, 1))
     assert found.regret == 0
     assert found.sentence == (
-        "Rank correlation with the end 1.00 (1.00 to 1.00 at 80%) over 6 settings; it chooses as well as the end: "
-        "choosing by it alone would have cost 0 %."
+        "Rank correlation with the end 1.00 (1.00 to 1.00 at 80%) over 6 configurations; it chooses as well as "
+        "the end: its first choice is 0% above the best."
     )
 
 
@@ -65,7 +65,7 @@ def test_the_regret_is_that_of_the_rungs_own_choice_at_the_end() -> None:
 def test_a_choice_that_diverges_at_the_end_is_said() -> None:
     found = rank_agreement(numbered(1, 2, 3, 4, 5, 6), numbered(INF, 0.5, 0.6, 0.7, 0.8, 0.9))
 
-    assert "worse than the end: the setting it ranks first diverged at the end." in found.sentence
+    assert "worse than the end: the configuration it ranks first diverged at the end." in found.sentence
 
 
 def test_the_interval_holds_the_correlation_of_the_population_about_as_often_as_it_says() -> None:
@@ -85,7 +85,7 @@ def test_too_few_settings_say_so(count: int) -> None:
     found = rank_agreement(numbered(*range(count)), numbered(*range(1, count + 1)))
 
     assert found.interval == (-1.0, 1.0)
-    assert ("Too few" if count else "Nothing survived") in found.sentence
+    assert ("Too few" if count else "All runs diverged") in found.sentence
 
 
 def test_a_rung_that_ties_everything_has_no_correlation() -> None:

@@ -272,7 +272,7 @@ def test_nobody_wins_who_learned_nothing() -> None:
 def test_a_single_seed_tells_no_winner() -> None:
     told = rank_contenders([standing("a", [0.1]), standing("b", [0.9])], batch_size=None, target=0.0)
     assert told.verdict == "not distinguishable"
-    assert "a single seed does not tell noise from difference" in told.reason
+    assert "with a single seed, noise and difference cannot be separated" in told.reason
 
 
 def _run(losses: NDArray[np.float64]) -> Run:

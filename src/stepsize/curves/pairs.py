@@ -1,4 +1,4 @@
-"""Which of two settings is better, from runs that share their seeds."""
+"""Which of two configurations is better, from runs that share their seeds."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from scipy import special
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
-__all__ = ["Noise", "PairedComparison", "TwoWay", "compare_pairs", "pooled_noise", "two_way"]
-
 Array = NDArray[np.float64]
 Whole: TypeAlias = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class TwoWay:
-    """Values taken apart into the level of their setting, the effect of their seed, and what is left.
+    """Values split into the level of their configuration, the effect of their seed, and a residual.
 
     Attributes:
-        levels: Of each setting, in ascending order of their numbers, as if each had been trained with every seed,
-            shape ``(settings,)``; plain means where seeds do not connect all settings, so that nobody can say.
-        effects: Of each seed, in ascending order, with mean 0, shape ``(seeds,)``.
-        residuals: Value less level less effect, shape ``(n,)``.
-        freedom: Degrees of freedom left: how many residuals are free to vary.
-        sd: The standard deviation of one run about level and effect; 0 without freedom.
-        seed_sd: That of the effects of seeds; 0 where no setting was trained on two seeds.
+        levels: One per configuration, as if each had been trained with every seed; plain means if the seeds do not
+            connect all configurations.
+        effects: One per seed, with mean 0.
+        residuals: Value minus level minus effect, one per run.
+        freedom: Degrees of freedom of the residuals.
+        sd: Standard deviation of one run around level and effect; 0 without freedom.
+        seed_sd: Standard deviation of the seed effects; 0 if no configuration was trained on two seeds.
     """
 
     levels: Array
@@ -43,27 +41,13 @@ class TwoWay:
 
 
 def two_way(settings: Whole, seeds: Whole, values: Array) -> TwoWay:
-    """Fit value = level of its setting + effect of its seed by least squares; the effects have mean 0.
-
-    Args:
-        settings: The setting of each run, as a whole number, shape ``(n,)``.
-        seeds: The seed of each run, shape ``(n,)``.
-        values: What each reached, finite, shape ``(n,)``.
-
-    Returns:
-        The parts.
-
-    Example:
-        >>> fit = two_way(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([1.0, 2.0, 3.0, 4.0]))
-        >>> fit.levels.tolist(), fit.freedom, round(fit.sd, 12), round(fit.seed_sd, 3)
-        ([1.5, 3.5], 1, 0.0, 0.707)
-    """
+    """Fit value = level of its configuration + effect of its seed by least squares; the effects have mean 0."""
     settings, seeds = (np.unique(column, return_inverse=True)[1] for column in (settings, seeds))
     runs = np.zeros((int(settings.max()) + 1, int(seeds.max()) + 1))
     np.add.at(runs, (settings, seeds), 1.0)
     count = runs.sum(axis=1)
     means = np.bincount(settings, values) / count
-    # The settings taken out, what is left to explain by seeds is as small a system as there are seeds.
+    # Without the configurations, the system has one unknown per seed.
     system = np.diag(runs.sum(axis=0)) - runs.T @ (runs / count[:, None])
     effects = np.linalg.pinv(system, hermitian=True) @ (np.bincount(seeds, values) - runs.T @ means)
     effects -= effects.mean()
@@ -78,33 +62,14 @@ def two_way(settings: Whole, seeds: Whole, values: Array) -> TwoWay:
 
 @dataclass(frozen=True)
 class Noise:
-    """How much runs of one setting differ beyond what their seeds do to every setting alike.
-
-    Attributes:
-        sd: Of one run, in the unit of the values.
-        freedom: Degrees of freedom that it was estimated from; 0 where nothing is known.
-    """
+    """Standard deviation of one run beyond what its seed does to every configuration, and its degrees of freedom."""
 
     sd: float
     freedom: int
 
 
 def pooled_noise(settings: Sequence[Mapping[int, float]]) -> Noise:
-    """Pool the noise of several settings, each trained on some of the same seeds.
-
-    Runs that diverged or are not known are left out.
-
-    Args:
-        settings: For each setting, what each seed reached.
-
-    Returns:
-        The pooled noise.
-
-    Example:
-        >>> noise = pooled_noise([{0: 1.0, 1: 1.5}, {0: 2.0, 1: 2.3}, {0: 3.0, 1: 3.4}])
-        >>> noise.freedom, round(noise.sd, 3)
-        (2, 0.071)
-    """
+    """Return the noise of configurations that were trained on some of the same seeds, without diverged runs."""
     rows = [
         (number, seed, value)
         for number, setting in enumerate(settings)
@@ -120,18 +85,18 @@ def pooled_noise(settings: Sequence[Mapping[int, float]]) -> Noise:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Setting a against setting b on the seeds that both were trained with; lower is better.
+    """Configuration a against configuration b on the seeds that both were trained with; lower is better.
 
     Attributes:
-        seeds: How many seeds they share.
-        diverged: On how many of these a, and b, diverged.
-        difference: The mean of a - b over seeds on which neither diverged; negative where a is better, NaN without one.
-        standard_error: Of the difference; NaN where nothing tells the noise.
-        freedom: Degrees of freedom behind the standard error.
-        interval: Of the difference, at ``level``; infinite where nothing tells the noise.
-        level: Of the interval and the verdict.
-        p_value: The chance of a difference at least so large if there were none; NaN where nothing tells the noise.
-        distinguishable: Whether one of the two is better beyond the noise at ``level``.
+        seeds: Number of shared seeds.
+        diverged: Number of these on which a, and b, diverged.
+        difference: Mean of a - b over seeds on which neither diverged; negative if a is better, NaN without one.
+        standard_error: Standard error of the difference; NaN if the noise is unknown.
+        freedom: Degrees of freedom of the standard error.
+        interval: Interval of the difference at ``level``; infinite if the noise is unknown.
+        level: Level of the interval and the verdict.
+        p_value: Two-sided p-value of no difference; NaN if the noise is unknown.
+        distinguishable: Whether one of the two is better by more than the noise at ``level``.
     """
 
     seeds: int
@@ -146,12 +111,12 @@ class PairedComparison:
 
     @property
     def detectable(self) -> float:
-        """The smallest difference that as many seeds with this noise could have shown."""
+        """The smallest difference that this many seeds could have shown."""
         return (self.interval[1] - self.interval[0]) / 2
 
     @property
     def seeds_needed(self) -> int | None:
-        """About how many shared seeds would show the difference seen, if it is real; None where nobody can say."""
+        """Approximate number of shared seeds that would show this difference, if it is real; None if unknown."""
         if not (self.standard_error > 0 and self.difference != 0):
             return None
         one = self.standard_error * math.sqrt(self.seeds - max(self.diverged)) / abs(self.difference)
@@ -162,19 +127,19 @@ class PairedComparison:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words."""
+        """The verdict as a sentence."""
         return self.told_of("the first", "the second")
 
     def told_of(self, first: str, second: str) -> str:
-        """Return the verdict in words with names for the two settings."""
+        """Return the verdict as a sentence with names for the two configurations."""
         on = f"on {self.seeds} shared seed{'s' * (self.seeds != 1)}"
         if self.seeds == 0:
             return f"{_capital(first)} and {second} share no seed, so they cannot be compared in pairs."
         if self.diverged != (0, 0):
-            return self._lost(first, second, on)
+            return self._diverged(first, second, on)
         gap = number_text(abs(self.difference))
         if math.isnan(self.standard_error):
-            why = "a single seed does not tell noise from difference"
+            why = "with a single seed, noise and difference cannot be separated"
             return f"{_capital(first)} and {second} differ by {gap} {on}: {why}."
         margin = f"{number_text(self.detectable, 2)} at {self.level:.0%}"
         if self.distinguishable:
@@ -188,7 +153,7 @@ class PairedComparison:
             f"below {margin} do not show{more}."
         )
 
-    def _lost(self, first: str, second: str, on: str) -> str:
+    def _diverged(self, first: str, second: str, on: str) -> str:
         if not self.distinguishable:
             times = f"{self.diverged[0]} time{'s' * (self.diverged[0] != 1)}"
             return f"{_capital(first)} and {second} both diverged {times} {on}: neither is better."
@@ -206,32 +171,25 @@ def _capital(text: str) -> str:
 def compare_pairs(
     a: Mapping[int, float], b: Mapping[int, float], *, level: float = 0.95, noise: Noise | None = None
 ) -> PairedComparison:
-    """Compare two settings on the seeds that both were trained with.
+    """Compare two configurations on the seeds that both were trained with.
 
     With d_s = a_s - b_s on the n shared seeds, the mean difference has the standard error v / sqrt(n),
 
         v² = (sum (d_s - mean)² + ν 2 σ²) / (n - 1 + ν),
 
-    σ and ν being the noise of other settings and its degrees of freedom, 0 where ``noise`` is not given. The
-    difference is held against Student's t with n - 1 + ν degrees of freedom. Noise is borrowed only where the
-    differences seen are not themselves noisier (F test at 5 %): an unstable setting must not look calm because others
-    are. Where one diverged on more seeds than the other, that decides.
+    where σ and ν are the noise of other configurations and its degrees of freedom, 0 without ``noise``. The difference
+    is compared with Student's t with n - 1 + ν degrees of freedom. Noise is borrowed only if the differences are not
+    noisier themselves (F test at 5%), so that an unstable configuration does not look calm because others are. If one
+    diverged on more seeds than the other, that decides.
 
     Args:
-        a: What the first reached, by seed; lower is better, infinite if it diverged, NaN where it is not known.
-        b: The same of the second.
-        level: Of the interval and of the verdict, in (0, 1).
-        noise: That of other settings of the same task (:func:`pooled_noise`).
-
-    Returns:
-        The comparison.
+        a: Value of the first by seed; lower is better, infinite if it diverged, NaN if unknown.
+        b: Value of the second by seed.
+        level: Level of the interval and the verdict, in (0, 1).
+        noise: Noise of other configurations of the same task.
 
     Raises:
         InputError: If the level is not inside (0, 1).
-
-    Example:
-        >>> compare_pairs({0: 0.31, 1: 0.35, 2: 0.30}, {0: 0.33, 1: 0.372, 2: 0.318}).sentence
-        'The first is better than the second by 0.02 ± 0.005 at 95% on 3 shared seeds.'
 
     Reference:
         Smyth, "Linear models and empirical Bayes methods", Statistical Applications in Genetics 3 (2004), for a
@@ -240,7 +198,7 @@ def compare_pairs(
     if not 0 < level < 1:
         raise InputError("level", level, "must lie in (0, 1)")
     shared = [s for s in a if s in b and not (math.isnan(a[s]) or math.isnan(b[s]))]
-    lost = (sum(math.isinf(a[s]) for s in shared), sum(math.isinf(b[s]) for s in shared))
+    diverged = (sum(math.isinf(a[s]) for s in shared), sum(math.isinf(b[s]) for s in shared))
     gaps = np.array([a[s] - b[s] for s in shared if math.isfinite(a[s]) and math.isfinite(b[s])])
     difference = float(gaps.mean()) if len(gaps) else math.nan
     error, freedom = _standard_error(gaps, noise)
@@ -249,9 +207,9 @@ def compare_pairs(
         half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
         ratio = abs(difference) / error if error > 0 else (math.inf if difference else 0.0)
         p_value = 2 * float(special.stdtr(freedom, -ratio))
-    told = lost[0] != lost[1] if lost != (0, 0) else p_value < 1 - level
+    distinct = diverged[0] != diverged[1] if diverged != (0, 0) else p_value < 1 - level
     interval = (difference - half, difference + half) if len(gaps) else (-math.inf, math.inf)
-    return PairedComparison(len(shared), lost, difference, error, freedom, interval, level, p_value, told)
+    return PairedComparison(len(shared), diverged, difference, error, freedom, interval, level, p_value, distinct)
 
 
 def _standard_error(gaps: Array, noise: Noise | None) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Whether short runs can be trusted: how a rung ranks settings, against the end."""
+"""Whether short runs can be trusted: how a rung ranks configurations, compared with full runs."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ from stepsize.curves.numerals import number_text
 from stepsize.curves.sensitivity import excess_unit
 from stepsize.errors import InputError
 
-__all__ = ["RankAgreement", "rank_agreement"]
-
 Array = NDArray[np.float64]
 Key = TypeVar("Key")
 
 _DRAWS = 1000
-_FEW = 5  # settings below which a correlation says nothing
+_FEW = 5  # configurations below which a correlation says nothing
 _TRUSTED = 0.01  # regret of the rung's own choice up to which it chose as well as the end would have
 
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """How a rung ranks the settings that were also trained to the end.
+    """How a rung ranks the configurations that were also trained to the end.
 
     Attributes:
-        settings: How many there are.
-        spearman: The correlation of ranks, in [-1, 1]; NaN where all of one side are tied or there is one only.
-        kendall: tau-b: pairs ranked alike less pairs ranked oppositely, ties allowed for; NaN alike.
-        interval: Of ``spearman``, by bootstrap over settings; (-1, 1) where there are too few to tell.
-        level: Of the interval.
-        regret: What choosing by the rung alone would have cost: the relative excess, at the end, of the rung's best
-            setting over the best of all; infinite where that one diverged, NaN where nothing survived.
+        settings: Number of configurations.
+        spearman: Rank correlation, in [-1, 1]; NaN if all of one side are tied or there is only one.
+        kendall: Kendall's tau-b; NaN in the same cases.
+        interval: Bootstrap interval of ``spearman``; (-1, 1) if there are too few configurations.
+        level: Level of the interval.
+        regret: Relative excess, at the end, of the rung's best configuration over the best of all; infinite if that one
+            diverged, NaN if all did.
     """
 
     settings: int
@@ -48,21 +46,21 @@ class RankAgreement:
 
     @property
     def sentence(self) -> str:
-        """The agreement in words."""
+        """The agreement as a sentence."""
         if math.isnan(self.regret):
-            return "Nothing survived, so there is nothing to rank."
+            return "All runs diverged, so there is nothing to rank."
         cost = (
-            "the setting it ranks first diverged at the end"
+            "the configuration it ranks first diverged at the end"
             if math.isinf(self.regret)
-            else f"choosing by it alone would have cost {number_text(100 * self.regret, 2)} %"
+            else f"its first choice is {number_text(100 * self.regret, 2)}% above the best"
         )
         if self.settings < _FEW or math.isnan(self.spearman):
-            return f"Too few settings ({self.settings}) to say how well the rung ranks; {cost}."
+            return f"Too few configurations ({self.settings}) to say how well the rung ranks; {cost}."
         low, high = (f"{bound:.2f}" for bound in self.interval)
         word = "as well as" if self.regret <= _TRUSTED else "worse than"
         return (
             f"Rank correlation with the end {self.spearman:.2f} ({low} to {high} at {self.level:.0%}) over "
-            f"{self.settings} settings; it chooses {word} the end: {cost}."
+            f"{self.settings} configurations; it chooses {word} the end: {cost}."
         )
 
 
@@ -74,28 +72,17 @@ def rank_agreement(
     level: float = 0.8,
     seed: int = 0,
 ) -> RankAgreement:
-    """Compare how a rung and the end rank the settings that both know.
-
-    A setting that diverged is worse than any that did not, and as bad as any other that did. The interval is that of
-    the percentile bootstrap: settings are drawn with replacement and ranked anew.
+    """Compare how a rung and the end rank the configurations that both know; a diverged one ranks last.
 
     Args:
-        rung: What each setting reached on the rung, lower is better; infinite if it diverged, NaN if not known.
-        end: The same at the full length.
-        untrained: The value before training; only needed as the unit of regret where values are not positive.
-        level: Of the interval, in (0, 1).
-        seed: Of the bootstrap.
-
-    Returns:
-        The agreement.
+        rung: Value of each configuration on the rung, lower is better; infinite if it diverged, NaN if unknown.
+        end: Value at the full length.
+        untrained: Value at initialization, the unit of regret if values are not positive.
+        level: Level of the percentile bootstrap interval, in (0, 1).
+        seed: Random seed of the bootstrap.
 
     Raises:
         InputError: If the level is not inside (0, 1).
-
-    Example:
-        >>> found = rank_agreement({"a": 3.0, "b": 1.0, "c": 2.0}, {"a": 0.9, "b": 0.6, "c": 0.5})
-        >>> round(found.spearman, 2), round(found.kendall, 2), round(found.regret, 2)
-        (0.5, 0.33, 0.2)
 
     Reference:
         Kendall, "The treatment of ties in ranking problems", Biometrika 33 (1945).
@@ -137,5 +124,5 @@ def _regret(early: Array, late: Array, untrained: float | None) -> float:
     if not np.isfinite(early).any():
         return math.inf
     best = float(late.min())
-    # Of several that the rung ranks first alike, the worst: it could not have told them apart.
+    # Of several tied first on the rung, the worst: the rung cannot distinguish them.
     return (float(late[early == early.min()].max()) - best) / excess_unit(best, untrained)

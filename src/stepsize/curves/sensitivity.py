@@ -1,4 +1,4 @@
-"""How much the choice of the rate matters: LR-sensitivity, and the width of the basin."""
+"""How much the choice of the rate matters: LR sensitivity, and the width of the near-optimal range."""
 
 from __future__ import annotations
 
@@ -11,29 +11,15 @@ from numpy.typing import NDArray
 
 from stepsize.errors import InputError
 
-__all__ = ["Basin", "LrSensitivity", "basin", "excess_unit", "lr_sensitivity"]
-
 Array = NDArray[np.float64]
 
 _DECADES = 3.0  # of the default range: as wide as the one of the paper, 3e-4 … 3e-1
 
 
 def excess_unit(best: float, untrained: float | None = None) -> float:
-    """Return what an excess over the best loss is relative to.
+    """Return what an excess over the best value is relative to.
 
-    It is the best loss where that is positive. A metric that is to be maximised arrives negated, and a share of
-    it means nothing: then it is the way from the untrained value to the best one, where the former is known.
-
-    Args:
-        best: The best value, lower is better.
-        untrained: The value before training.
-
-    Returns:
-        A positive unit.
-
-    Example:
-        >>> excess_unit(0.25), excess_unit(-0.9, -0.1), excess_unit(-0.9)
-        (0.25, 0.8, 0.9)
+    The best value if it is positive; else (a negated metric) the improvement over the value at initialization.
     """
     if best > 0:
         return best
@@ -44,13 +30,13 @@ def excess_unit(best: float, untrained: float | None = None) -> float:
 
 @dataclass(frozen=True)
 class LrSensitivity:
-    """The LR-sensitivity of a sweep.
+    """The LR sensitivity of a sweep.
 
     Attributes:
-        value: The mean excess over the best loss, in the unit of the values; 0 if every rate did equally well.
-        best_lr: The rate of the best mean.
-        asked: The range of rates that it is meant for.
-        covered: The part of it between rates that were trained: what the mean was taken over.
+        value: Mean excess over the best loss, in the unit of the values; 0 if every rate did equally well.
+        best_lr: Rate with the best mean.
+        asked: Range of rates that it is meant for.
+        covered: Part of it between rates that were trained, over which the mean was taken.
     """
 
     value: float
@@ -60,7 +46,7 @@ class LrSensitivity:
 
     @property
     def share(self) -> float:
-        """How much of the range asked for, in decades, was covered: below 1 the value is not comparable to others."""
+        """Fraction of the range, in decades, that was covered; below 1 the value is not comparable to others."""
         return math.log(self.covered[1] / self.covered[0]) / math.log(self.asked[1] / self.asked[0])
 
 
@@ -71,34 +57,23 @@ def lr_sensitivity(
     untrained: float,
     lr_range: tuple[float, float] | None = None,
 ) -> LrSensitivity | None:
-    """Return how much worse than the best rate an arbitrary rate does on average.
+    """Return how much worse than the best rate an arbitrary rate is on average; None if too few rates were trained.
 
         sensitivity = E over lr in [low, high] of ( min(loss(lr), loss_0) - min over lr' of loss(lr') ),
 
-    loss_0 being the loss before training, so that a run that diverged counts as one that did not learn, and none
-    counts more. That is the definition of the paper, whose range is 3e-4 … 3e-1, with rates evenly spaced in log lr.
-
-    Ours: the default range is as wide, three decades, but centred on the best rate, as one fixed range suits a
-    single optimizer only; the expectation is over log lr by the trapezoid rule on the rates trained, which may be
-    unevenly spaced, with values in between interpolated linearly in log lr; seeds are averaged, each capped by itself;
-    nothing is extrapolated, and ``share`` says how much of the range was covered.
+    where loss_0 is the loss at initialization, so that a diverged run counts as one that did not learn. This is the
+    definition of the paper, whose range is 3e-4 … 3e-1, with rates evenly spaced in log lr. Ours: the default range is
+    as wide, three decades, but centered on the best rate; the expectation is over log lr by the trapezoid rule; seeds
+    are averaged, each capped on its own; nothing is extrapolated.
 
     Args:
-        lrs: The rate of each run, positive; a rate may occur several times (seeds).
-        values: What each reached, lower is better; infinite if it diverged, NaN where it is not known.
+        lrs: Rate of each run, positive; a rate may occur several times (seeds).
+        values: Value of each run, lower is better; infinite if it diverged, NaN if unknown.
         untrained: loss_0.
-        lr_range: [low, high]; default three decades about the best rate.
-
-    Returns:
-        The sensitivity; None where fewer than two rates of the range were trained, or none survived.
+        lr_range: (low, high). Default: three decades around the best rate.
 
     Raises:
         InputError: If a rate is not positive, the lengths differ, or the range is empty.
-
-    Example:
-        >>> runs = [1e-3, 1e-2, 1e-1], [0.5, 0.1, float("inf")]
-        >>> round(lr_sensitivity(*runs, untrained=0.9, lr_range=(1e-3, 1e-1)).value, 3)
-        0.3
 
     Reference:
         Wortsman et al., "Small-scale proxies for large-scale Transformer training instabilities", 2023,
@@ -109,14 +84,14 @@ def lr_sensitivity(
         raise InputError("lr_range", lr_range, "must be two positive rates, the lower one first")
     if not survived.any():
         return None
-    centre = x[np.argmin(np.where(survived, levels, math.inf))]
-    low, high = (centre - _DECADES / 2, centre + _DECADES / 2) if lr_range is None else np.log10(lr_range)
+    center = x[np.argmin(np.where(survived, levels, math.inf))]
+    low, high = (center - _DECADES / 2, center + _DECADES / 2) if lr_range is None else np.log10(lr_range)
     start, stop = max(low, x[0]), min(high, x[-1])
     if stop <= start or not ((x >= low) & (x <= high) & survived).any():
         return None
     knots = np.unique(np.concatenate([[start, stop], x[(x > start) & (x < stop)]]))
     heights = np.interp(knots, x, levels)
-    # The best loss is that of a rate that was trained, or of a border between two such.
+    # The best loss is at a trained rate, or at an end of the range.
     best = int(np.argmin(heights))
     mean = float(np.trapezoid(heights - heights[best], knots)) / float(stop - start)
     lr = 10 ** float(knots[best])
@@ -125,12 +100,12 @@ def lr_sensitivity(
 
 @dataclass(frozen=True)
 class Basin:
-    """The rates around the best one that do nearly as well.
+    """The near-optimal range: rates around the best one that do nearly as well.
 
     Attributes:
-        low: The lowest of them.
-        high: The highest.
-        open: Whether it goes on below, and above, the rates that were trained.
+        low: Lowest of them.
+        high: Highest of them.
+        open: Whether it continues below, and above, the rates that were trained.
     """
 
     low: float
@@ -139,34 +114,26 @@ class Basin:
 
     @property
     def decades(self) -> float:
-        """Its width; at least that, where it is open."""
+        """Its width; a lower bound if it is open."""
         return math.log10(self.high / self.low)
 
 
 def basin(
     lrs: Sequence[float], values: Sequence[float], *, tolerance: float = 0.05, untrained: float | None = None
 ) -> Basin | None:
-    """Return the gapless range of rates around the best whose mean loss is within a tolerance of the best mean.
+    """Return the range of rates around the best whose mean loss is within a tolerance; None if all diverged.
 
-    Between rates the loss is linear in log lr; towards a rate of which a run diverged the basin ends at the last one
+    Between rates the loss is linear in log lr; toward a rate at which a run diverged, the range ends at the last one
     before it.
 
     Args:
-        lrs: The rate of each run, positive; a rate may occur several times (seeds).
-        values: What each reached, lower is better; infinite if it diverged, NaN where it is not known.
-        tolerance: The relative excess that still counts, positive (:func:`excess_unit` says relative to what).
-        untrained: The value before training; only needed where values are not positive.
-
-    Returns:
-        The basin; None where no rate survived on all its seeds.
+        lrs: Rate of each run, positive; a rate may occur several times (seeds).
+        values: Value of each run, lower is better; infinite if it diverged, NaN if unknown.
+        tolerance: Relative excess that still counts, positive.
+        untrained: Value at initialization; only needed if values are not positive.
 
     Raises:
         InputError: If a rate or the tolerance is not positive, or the lengths differ.
-
-    Example:
-        >>> found = basin([1e-4, 1e-3, 1e-2, 1e-1], [0.3, 0.2, 0.2, 0.3], tolerance=0.05)
-        >>> round(found.decades, 2), found.open
-        (1.2, (False, False))
     """
     if not tolerance > 0:
         raise InputError("tolerance", tolerance, "must be positive")
@@ -181,7 +148,7 @@ def basin(
 
 
 def _levels(lrs: Sequence[float], values: Sequence[float], cap: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return the log10 rates, ascending, the mean of min(value, cap) of each, and whether all its runs survived."""
+    """Return the log10 rates, ascending, the mean of min(value, cap) of each, and whether none of its runs diverged."""
     lr, value = np.asarray(lrs, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if lr.shape != value.shape:
         raise InputError("values", len(value), f"must be as many as lrs, {len(lr)}")
@@ -191,8 +158,8 @@ def _levels(lrs: Sequence[float], values: Sequence[float], cap: float) -> tuple[
     x, index = np.unique(np.log10(lr[known]), return_inverse=True)
     count = np.bincount(index, minlength=len(x))
     mean = np.bincount(index, np.minimum(value[known], cap), minlength=len(x)) / count
-    lost = np.bincount(index, np.isinf(value[known]), minlength=len(x))
-    return x, mean, lost == 0
+    diverged = np.bincount(index, np.isinf(value[known]), minlength=len(x))
+    return x, mean, diverged == 0
 
 
 def _crossing(x: Array, levels: Array, limit: float) -> tuple[float, bool]:
