@@ -109,7 +109,7 @@ def schedules_report(path: Path) -> str:
     return "\n\n".join(
         [
             f"Final validation loss, each schedule at its own peak: tuned on a grid {_STEP} decades apart with "
-            f"{len(TUNING_SEEDS)} seeds until the best rate has {_REACH} tried on either side, judged on "
+            f"{len(TUNING_SEEDS)} seeds until the best rate has {_REACH} tried on either side, scored on "
             f"{len(JUDGING_SEEDS)} other seeds; the last column pairs the seeds and gives the mean difference ± its "
             f"standard error. Commit {head['commit']}, {head['date'][:10]}.",
             markdown_table(columns, lines),

@@ -142,7 +142,7 @@ def ranges_report(path: Path) -> str:
         "±n: in n cases an answer came or went. Cases: tasks × optimizers × seeds. "
         "Loss × 1000 and + 1000 change what is reported, not the gradients."
     )
-    return f"{legend}\n\n{markdown_table(['what picks the rate', *variants, 'cases'], lines)}"
+    return f"{legend}\n\n{markdown_table(['method', *variants, 'cases'], lines)}"
 
 
 def _cell(moves: Sequence[float], changed: int, none: int) -> str:
