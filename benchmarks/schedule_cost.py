@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRSc
 import stepsize
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table
-from stepsize.schedules import Schedule, constant, cosine, linear, linear_warmup
+from stepsize.schedules import Schedule, constant, cosine, linear, warmup
 
 __all__ = ["COST_FILE", "GROUPS", "compute_cost", "cost_report"]
 
@@ -105,7 +105,7 @@ def _bound(optimizer: SGD, schedule: Schedule, **options: Any) -> tuple[SGD, LRS
     return optimizer, stepsize.bind(schedule, optimizer, **options)
 
 
-_THREE = linear_warmup(500).then(constant(500)).then(cosine(_HORIZON))
+_THREE = warmup(500).then(constant(500)).then(cosine(_HORIZON))
 _CONTENDERS: dict[str, Callable[[SGD], tuple[SGD, LRScheduler]]] = {
     "bind": lambda o: _bound(o, cosine(_HORIZON)),
     "bind, three parts": lambda o: _bound(o, _THREE),
@@ -116,8 +116,8 @@ _CONTENDERS: dict[str, Callable[[SGD], tuple[SGD, LRScheduler]]] = {
 }
 _EVALUATED = {
     "cosine": cosine(1_000_000),
-    "warmup, constant, cooldown": linear_warmup(50_000).then(constant(750_000)).then(linear(200_000)),
-    "warmup, constant, cosine": linear_warmup(50_000).then(constant(50_000)).then(cosine(900_000)),
+    "warmup, constant, cooldown": warmup(50_000).then(constant(750_000)).then(linear(200_000)),
+    "warmup, constant, cosine": warmup(50_000).then(constant(50_000)).then(cosine(900_000)),
 }
 
 

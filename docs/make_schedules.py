@@ -6,6 +6,7 @@ Every number on the page is computed here; a test fails when the page is not wha
 from __future__ import annotations
 
 import functools
+import html
 import io
 import re
 import sys
@@ -18,10 +19,20 @@ import numpy as np
 import stepsize.schedules as library
 import stepsize.schedules.written as written_module
 from stepsize.errors import InputError
-from stepsize.schedules import SCHEDULES, SHAPES, Clock, Course, Peaks, Schedule, ScheduleEntry, preview, write
-from stepsize.schedules.course import DecayRule
-from stepsize.schedules.forms import CHANGES
-from stepsize.schedules.leaves import Edges
+from stepsize.schedules import (
+    SCHEDULES,
+    SHAPES,
+    Clock,
+    HyperparameterSchedule,
+    Peaks,
+    Schedule,
+    ScheduleEntry,
+    preview,
+    write,
+)
+from stepsize.schedules.catalog import CHANGES
+from stepsize.schedules.hyperparameters import DecayRule
+from stepsize.schedules.leaves import Endpoints
 from stepsize.views import ScheduleCurve, ScheduleView, number_text, schedule_chart, schedule_thumbnail
 
 DOCS = Path(__file__).parent
@@ -30,7 +41,7 @@ PICTURES = DOCS / "images" / "schedules"
 BEGIN, END = "<!-- written by hand: begin -->", "<!-- written by hand: end -->"
 
 _UPDATES = 400  # of a thumbnail; enough for 220 pixels
-_EDGES: tuple[Edges, ...] = ("start", "end", "both", "neither")
+_ENDPOINTS: tuple[Endpoints, ...] = ("start", "end", "both", "neither")
 _PLACES = re.compile(r' (?:d|transform|[xy]2?|width|height)="[^"]*"')  # in pixels; texts stay as they are
 _FRACTION = re.compile(r"-?\d+\.\d{2,}")
 _EVERYWHERE = {name: value for name, value in vars(library).items() if not name.startswith("_")}
@@ -91,14 +102,14 @@ def _intro() -> str:
 
 <!-- Written by docs/make_schedules.py; only "On an optimizer" is written by hand. -->
 
-A schedule says what share of the peak learning rate each update gets. It is a plain value: a function from step to
-factor with a length. It holds no state, knows no optimizer, and compares, hashes and pickles by value. What you plot is
-what you train.
+A schedule gives the fraction of the peak learning rate that each update gets. It is a plain value: a function from
+step to factor with a length. It has no state, does not depend on an optimizer, and compares, hashes and pickles by
+value. The plot shows exactly what the optimizer gets.
 
 ```python
 from stepsize.schedules import warmup, constant, cooldown
 
-eta = warmup("5%").then(constant()).then(cooldown("20%"))  # durations still open
+eta = warmup("5%").then(constant()).then(cooldown("20%"))  # durations relative to the horizon
 eta = eta.over(10_000)  # now in steps
 eta(0), eta(500), eta(9_000)  # {_numbers(_wsd()([0, 500, 9_000]))}
 ```
@@ -106,21 +117,24 @@ eta(0), eta(500), eta(9_000)  # {_numbers(_wsd()([0, 500, 9_000]))}
 The same from the command line: `stepsize schedule "{write(_open_wsd())}" --steps 10000`.
 
 Words: a *step* is one optimizer update. A *factor* is the rate divided by the peak rate, a number ≥ 0. The *horizon* is
-the number of updates of the training.
+the number of updates of the run. A *phase* is a part of a schedule with a length, such as a warmup.
 """
 
 
 def _contract() -> str:
     rises = [
-        (f'`warmup(4, edges="{edges}")`', *_cells(library.warmup(4, edges=edges).then(library.constant(4)), range(5)))
-        for edges in ("neither", *_EDGES[:3])
+        (
+            f'`warmup(4, endpoints="{endpoints}")`',
+            *_cells(library.warmup(4, endpoints=endpoints).then(library.constant(4)), range(5)),
+        )
+        for endpoints in ("neither", *_ENDPOINTS[:3])
     ]
     falls = [
-        (f'`decay(4, edges="{edges}")`', *_cells(library.decay(4, edges=edges), (0, 1, 2, 3, 4, 100)))
-        for edges in _EDGES
+        (f'`decay(4, endpoints="{endpoints}")`', *_cells(library.decay(4, endpoints=endpoints), (0, 1, 2, 3, 4, 100)))
+        for endpoints in _ENDPOINTS
     ]
     joined = library.warmup(4).then(library.constant(3)).then(library.cooldown(4, shape="linear"))
-    owners = ["warm-up"] * 4 + ["constant"] * 3 + ["cooldown"] * 4 + ["behind the end"] * 2
+    owners = ["warmup"] * 4 + ["constant"] * 3 + ["cooldown"] * 4 + ["after the last step"] * 2
     steps = (*range(12), 1000)
     every = [_contract_row(name, entry.typical(1_000)) for name, entry in SCHEDULES.items()]
     return f"""
@@ -129,30 +143,30 @@ def _contract() -> str:
 Four rules hold for every schedule.
 
 1. Update 0 uses the factor of step 0.
-2. A part of N steps covers the updates 0 to N − 1 of its own count. Step N belongs to the next part.
-3. Behind the end the factor stays what it is at step `length`. Nothing rises again by itself.
+2. A phase of N steps covers the updates 0 to N − 1 of its own count. Step N belongs to the next phase.
+3. After the last step the factor stays what it is at step `length`. Nothing rises again automatically.
 4. Steps are real numbers ≥ 0; whole ones are updates.
 
 Here is `{write(joined)}`, update by update:
 
-{_table(("step", *(f"{step:,}" for step in steps)), [("part", *owners), ("factor", *_cells(joined, steps))])}
+{_table(("step", *(f"{step:,}" for step in steps)), [("phase", *owners), ("factor", *_cells(joined, steps))])}
 
-A part runs from one factor to another. `edges` says which of the two an update really takes. A warm-up takes neither
-(no batch is wasted at rate 0, and the peak belongs to the next part). Everything else takes its start. A warm-up of
-4 steps from 0 to 1, followed by a constant:
+A phase runs from one factor to another. `endpoints` says which of the two an update really takes. A warmup takes
+neither (no batch is wasted at rate 0, and the peak belongs to the next phase). Everything else takes its start. A
+warmup of 4 steps from 0 to 1, followed by a constant:
 
-{_table(("", "update 0", "update 1", "update 2", "update 3, its last", "update 4, the next part"), rises)}
+{_table(("", "update 0", "update 1", "update 2", "update 3, its last", "update 4, the next phase"), rises)}
 
-A linear decay of 4 steps from 1 to 0 with nothing behind it:
+A linear decay of 4 steps from 1 to 0 with nothing after it:
 
 {_table(("", "update 0", "update 1", "update 2", "update 3, the last", "step 4, the end", "step 100"), falls)}
 
-With `edges="start"` the last update still learns; the end value is reached right behind it. `edges="both"` gives the
-last update the end value, as several other libraries do. [conformance.md](conformance.md) holds 127 schedules of seven
-other libraries against ours, step by step.
+With `endpoints="start"` the last update still learns, and the end value is reached right after it. `endpoints="both"`
+gives the last update the end value, as several other libraries do. [conformance.md](conformance.md) compares 127
+schedules of seven other libraries with ours, step by step.
 
-Every schedule of the catalog over 1,000 steps (its example below). Key points are where another part begins, where the
-factor leaps, and the peak:
+Every schedule of the catalog over 1,000 steps (its example below). Key points are the steps where another phase begins
+or the factor jumps, and the peak:
 
 {_table(("schedule", "update 0", "first key point", "last key point", "update 999", "step 1,000", "step 5,000"), every)}
 """
@@ -164,17 +178,17 @@ def _units() -> str:
         (f"`{text}`", unit, needs, f"{clock.steps(text):,}")
         for text, unit, needs in (
             ("500", "steps", "nothing"),
-            ("5%", "a share of the horizon", "the horizon"),
+            ("5%", "percent of the horizon", "the horizon"),
             ("2ep", "epochs", "`steps_per_epoch`"),
             ("100k samples", "samples", "`batch_size`"),
             ("1.5M tok", "tokens", "`batch_size`, `sequence_length`"),
         )
     ]
-    thirds = library.linear_warmup("33%").then(library.constant("33%")).then(library.cooldown("34%")).over(10)
+    thirds = library.warmup("33%").then(library.constant("33%")).then(library.cooldown("34%")).over(10)
     return f"""
 ## Units
 
-A duration is a number of steps or a text with a unit. `.over(steps, clock)` turns all of them into steps, once. A
+A duration is a number of steps or a text with a unit. `.over(steps, clock)` resolves all of them into steps, once. A
 step takes `batch_size` · `accumulate` · `world_size` samples, and that times `sequence_length` tokens. The last column
 is for `Clock(batch_size=8, accumulate=4, world_size=2, sequence_length=1_024, steps_per_epoch=390)` and 10,000 steps.
 
@@ -182,9 +196,9 @@ is for `Clock(batch_size=8, accumulate=4, world_size=2, sequence_length=1_024, s
 
 Numbers take k, M, G (or B) and T. Long forms work too: `epochs`, `samples`, `examples`, `tokens`, `updates`.
 
-A part without a length takes what is left of the horizon; only one part can. Ends of parts are rounded, not lengths, so
-shares that add up to 100 % end exactly with the horizon: 33 %, 33 % and 34 % of 10 steps are `{write(thirds)}`.
-Parts that are longer or shorter than the horizon are an error, never stretched in silence.
+A phase without a length takes the rest of the horizon; only one phase can. Ends of phases are rounded, not lengths, so
+percentages that add up to 100% end exactly with the horizon: 33%, 33% and 34% of 10 steps are `{write(thirds)}`.
+Phases that are longer or shorter than the horizon are an error; they are never stretched silently.
 """
 
 
@@ -193,14 +207,13 @@ _OPERATIONS = (
     ("linear(6).times(exponential(0.5))", "the product; lengths must agree, or one has no end"),
     ("linear(6).scaled(0.5)", "all factors multiplied"),
     ("linear(6).floored(at=0.4)", "never below a floor"),
-    ("linear(4).delayed(2)", "begins later; until then its first factor"),
     ("linear(3).repeated(2, per_cycle=0.5)", "again and again, each cycle lower"),
-    ("linear(3).stretched(to=6)", "the same shape over another length"),
     ("inverse_sqrt(1).first(6)", "the beginning; gives an endless schedule an end"),
-    ('constant().cooled_down(at=2, over=4, shape="linear")', "stop now and anneal from wherever it is"),
-    ("linear(4).extended(to=6, at=2)", "a longer horizon from step 2 on, without a leap"),
-    ('linear(4).extended(to=6, at=2, by="holding")', "the same, but staying at the factor of step 2 first"),
-    ("linear(4).switched(cosine(6), at=2)", "another course from step 2 on, scaled so that nothing leaps"),
+    ('constant().cooled_down(4, at=2, shape="linear")', "stop at step 2 and decay from the factor there"),
+    ("linear(3).extended(6)", "the same shape over another length"),
+    ("linear(4).extended(6, at=2)", "another horizon from step 2 on, without a jump"),
+    ('linear(4).extended(6, at=2, by="holding")', "the same, but first held at the factor of step 2"),
+    ("linear(4).switched(cosine(6), at=2)", "another schedule from step 2 on, scaled so that nothing jumps"),
 )
 
 
@@ -208,7 +221,7 @@ def _algebra() -> str:
     rows = []
     for code, what in _OPERATIONS:
         made: Schedule = eval(code, dict(_EVERYWHERE))
-        rows.append((f"`{code}`", what, _numbers(made.factors()), f"`{_in_cell(write(made))}`"))
+        rows.append((_code(code), what, _numbers(made.factors()), _code(write(made))))
     return f"""
 ## Putting schedules together
 
@@ -216,8 +229,9 @@ Each operation returns a new schedule. The factors are those of the updates 0 to
 
 {_table(("Python", "what it does", "factors", "written"), rows)}
 
-`a.then(b).then(c)` equals `a.then(b.then(c))`. A change of course (`cooled_down`, `extended`, `switched`) never leaps
-at the step where it begins.
+`a.then(b).then(c)` equals `a.then(b.then(c))`. The changes of a running schedule (`cooled_down`, `extended`,
+`switched`) never jump at the step where they begin. To begin later, put a constant
+before: `constant(2).then(linear(4))`.
 """
 
 
@@ -226,16 +240,16 @@ def _catalog() -> str:
     head = """
 ## The catalog
 
-t is the step and p = t / steps the progress, both counted from the end of the warm-up where there is one. Pictures show
+t is the step and p = t / steps the progress, both counted from the end of the warmup if there is one. Pictures show
 400 updates. `stepsize schedule list` prints this list."""
     return "\n\n".join([head.strip(), *sections])
 
 
 def _entry_section(entry: ScheduleEntry) -> str:
     rows = [
-        ("factor", f"`{_in_cell(entry.formula)}`"),
-        ("written", f"`{_in_cell(entry.written)}`"),
-        ("Python", f"`{_in_cell(python_form(entry))}`"),
+        ("factor", _code(entry.formula)),
+        ("written", _code(entry.written)),
+        ("Python", _code(python_form(entry))),
         ("takes", ", ".join(f"`{parameter.name}`" for parameter in entry.parameters)),
     ]
     if entry.source:
@@ -250,7 +264,7 @@ def _shapes() -> str:
     rows = [
         (
             f"`{name}`",
-            f"`{_in_cell(shape.title)}`",
+            _code(shape.title),
             ", ".join(f"{each} = {default:g}" for each, default, _ in shape.parameters) or "–",
             shape.source or "–",
         )
@@ -260,9 +274,10 @@ def _shapes() -> str:
     return f"""
 ## Shapes
 
-A shape is how a part gets from one factor to another. It is written as a name, with its parameters in parentheses:
-`cooldown 20% polynomial(3)`. The formulas fall from 1 at p = 0 to 0 at p = 1; a part that rises uses them mirrored in
-time. {" and ".join(inexact)} are published formulas that do not end exactly there.
+A shape is how a phase gets from one factor to another. It is written as a name, with its parameters in parentheses:
+`cooldown 20% polynomial(3)`. The formulas fall from 1 at p = 0 to 0 at p = 1; a phase that rises uses them mirrored in
+time. At the place of a schedule a shape is a decay along it: `polynomial(3) 100`.
+{" and ".join(inexact)} are published formulas that do not end exactly there.
 
 {_table(("shape", "formula", "parameters", "source"), rows)}
 """
@@ -272,16 +287,17 @@ time. {" and ".join(inexact)} are published formulas that do not end exactly the
 
 
 _EXAMPLES = (
-    ("warmup 5% linear, constant 75%, cooldown 20% 1-sqrt", "parts follow each other behind commas"),
+    ("warmup 5% linear, constant 75%, cooldown 20% 1-sqrt", "phases that follow each other, separated by commas"),
     ("linear * exp gamma=0.1 every=50%", "a product, step by step; binds tighter than the comma"),
-    ("warmup 5%, constant | floored 0.1", "a change applies to the piece right before the bar"),
+    ("wsd * 0.5", "a number is a constant factor"),
+    ("warmup 5%, constant | floored 0.1", "a change applies to the phase right before the bar"),
     ("(warmup 5%, cosine) | floored 0.1", "or to a group in parentheses"),
-    ("(linear 300) x 3", "three times"),
+    ("linear 300 | repeated 3", "three times"),
     ("multi-step 50%|75% gamma=0.1", "several durations"),
     ("points 0:0.1|20%:1|100%:0", "several points, step:factor"),
     ("wsd warmup=none cooldown=30% polynomial(3)", "None, and a shape with a parameter"),
     ("one-cycle start=0.95 peak=0.85 end=0.95", "momenta, for --momentum"),
-    ("constant | cooled-down 20%", "stop and anneal at the end of the horizon"),
+    ("constant | cooled-down 20%", "stop and decay at the end of the horizon"),
 )
 
 
@@ -290,7 +306,7 @@ def _written() -> str:
     for text, what in _EXAMPLES:
         eta = library.parse(text).over(1_000 if "300" not in text else 900)
         shown = _cells(eta, (0, 300, 600, (eta.length or 0) - 1))
-        rows.append((f"`{_in_cell(text)}`", what, *shown))
+        rows.append((_code(text), what, *shown))
     changes = ", ".join(f"`{name}`" for name in CHANGES)
     grammar = re.search(r"```\n(.*?)```", written_module.__doc__ or "", flags=re.DOTALL)
     assert grammar is not None
@@ -302,15 +318,14 @@ def _written() -> str:
     return f"""
 ## The written form
 
-A schedule is one line, for the command line and for configuration files. `parse(text)` reads it, `write(schedule)`
-writes it, and reading what was written gives an equal schedule. The factors are those of updates 0, 300, 600 and the
-last, over 1,000 steps (900 for the repeated one).
+A schedule is one line of a small expression language, for the command line, configuration files and saved states.
+`parse(text)` reads it, `write(schedule)` and `str(schedule)` write it, and reading what was written gives an equal
+schedule. The factors are those of updates 0, 300, 600 and the last, over 1,000 steps (900 for the repeated one).
 
 {_table(("written", "what it shows", "0", "300", "600", "last"), rows)}
 
-A value without a name is the first duration that the piece takes; a shape needs no name either. Everything else is
-`name=value`. `none` is Python's None. Behind a bar stands a change:
-{changes}.
+A value without a name is the first duration that the call takes; a shape needs no name either. Everything else is
+`name=value`. `none` is Python's None. The changes that may follow a bar: {changes}.
 
 ```
 {grammar[1].rstrip()}
@@ -324,7 +339,7 @@ A mistake is shown where it is:
 """
 
 
-_TOGETHER = Course(
+_TOGETHER = HyperparameterSchedule(
     library.one_cycle(), momentum=library.one_cycle_momentum(low=0.85, high=0.95), weight_decay="corrected"
 )
 _TOGETHER_PEAKS = Peaks(lr=0.1, momentum=0.9, weight_decay=5e-4)
@@ -334,12 +349,13 @@ def _together() -> str:
     shrinking = []
     eta = library.linear(4)
     for rule in get_args(DecayRule):
-        values = Course(eta, weight_decay=rule).values(Peaks(0.1, weight_decay=0.01), np.arange(5.0))
+        values = HyperparameterSchedule(eta, weight_decay=rule).values(Peaks(0.1, weight_decay=0.01), np.arange(5.0))
         assert values.weight_decay is not None
         shrink = values.lr * values.weight_decay
         shrinking.append((f'`"{rule}"`', _numbers(values.weight_decay), _numbers(shrink)))
     momentum = library.points({0: 0.9, 4: 0.5})
-    kept = Course(eta, momentum=momentum, keep_effective=True).values(Peaks(0.1, momentum=0.9), np.arange(5.0))
+    moved = HyperparameterSchedule(eta, momentum=momentum, keep_effective=True)
+    kept = moved.values(Peaks(0.1, momentum=0.9), np.arange(5.0))
     assert kept.momentum is not None
     assert kept.effective_lr is not None
     moving = [
@@ -350,25 +366,25 @@ def _together() -> str:
     return f"""
 ## Momentum and weight decay beside the rate
 
-`Course(rate, momentum=…, weight_decay=…, keep_effective=…)` says what an optimizer is given at each step. `Peaks` holds
-the values that it multiplies. `preview(course, peaks)` computes every update without training.
+`HyperparameterSchedule(rate, momentum=…, weight_decay=…, keep_effective=…)` says what an optimizer gets at each step.
+`Peaks` are the values that it multiplies. `preview(schedule, peaks)` computes every update without training.
 
 ![One cycle with momentum against it and corrected weight decay](images/schedules/together.svg)
 
-**Momentum** is a schedule of momenta themselves, not of factors. With `keep_effective=True` the rate is corrected so
+**Momentum** is a schedule of momenta, not of factors. With `keep_effective=True` the rate is corrected so
 that lr / (1 − momentum) follows the schedule. This is for heavy-ball momentum; Adam's β₁ does not scale its update.
 Here `linear(4)` with momentum from 0.9 to 0.5, at lr 0.1, steps 0 to 4:
 
 {_table(("", "values"), moving)}
 
-**Weight decay** has three rules, or a schedule of factors of its own. Decoupled optimizers (AdamW) shrink weights by
+**Weight decay** has three rules, or its own schedule of factors. Decoupled optimizers (AdamW) shrink weights by
 lr · weight decay at each update. So with `linear(4)`, lr 0.1 and weight decay 0.01, steps 0 to 4:
 
 {_table(("rule", "weight decay", "lr · weight decay"), shrinking)}
 
-`"follows"` is what torch does: the shrinking follows the rate. `"independent"` keeps the shrinking at its peak value
-whatever the rate is. `"corrected"` lets it go with the square of the rate. 1 / (lr · weight decay) is the number of
-steps over which weights forget; `stepsize schedule` shows it beside lr / (1 − momentum).
+`"follows"` is what torch does: the shrinkage follows the rate. `"independent"` keeps the shrinkage at its peak value
+whatever the rate is. `"corrected"` makes it proportional to the square of the rate. 1 / (lr · weight decay) is the
+number of steps over which weights forget; `stepsize schedule` shows it beside lr / (1 − momentum).
 """
 
 
@@ -443,8 +459,9 @@ def _number(value: float) -> str:
     return "∞" if value == float("inf") else number_text(value)
 
 
-def _in_cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def _code(text: str) -> str:
+    """Return code for a cell of a table; a bar is an entity there, so that what a browser shows can be pasted."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

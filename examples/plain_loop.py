@@ -34,8 +34,8 @@ def main() -> None:
 
     batches = [batch for _ in range(EPOCHS) for batch in torch.randperm(len(x)).split(BATCH)]
     found = stepsize.range_test(step, optimizer, batches)
-    print(f"loss falls from {found.low:.2g} to {found.high:.2g}; suggested: {found.lr:.2g}. {found.status}")
-    print(f"model restored exactly: {found.restored}")
+    print(f"loss falls from {found.low:.2g}, rises from {found.high:.2g}; suggested: {found.lr:.2g}. {found.status}")
+    print(f"state restored exactly: {found.restored}")
 
     bound = stepsize.bind(schedules.cosine(warmup="5%"), optimizer, lr=found.lr, steps=len(batches))
     with stepsize.watch(model, optimizer, schedule=bound, steps=len(batches)) as watching:

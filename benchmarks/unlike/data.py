@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stepsize.tasks.folder import data_files, unpacked
-from stepsize.tasks.parts import split_rows, standardise
+from stepsize.tasks.parts import split_rows, standardize
 
 __all__ = [
     "MNIST_FILES",
@@ -125,5 +125,5 @@ def split(x: Tensor, y: Tensor, val: float, *, train: int | None = None, scale: 
     """
     rows, unseen = split_rows(len(x), val)
     rows = rows[:train]
-    seen, validated = standardise(x[rows], x[unseen]) if scale else (x[rows], x[unseen])
+    seen, validated = standardize(x[rows], x[unseen]) if scale else (x[rows], x[unseen])
     return (seen, y[rows]), (validated, y[unseen])

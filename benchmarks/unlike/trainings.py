@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.unlike import data, models
-from stepsize.tasks.parts import standardise
+from stepsize.tasks.parts import standardize
 from stepsize.training import Task, TensorBatches, train
 
 __all__ = ["DESIGN", "HELD_OUT", "TRAININGS", "Unlike"]
@@ -164,7 +164,7 @@ def _weights(task: Task, lr: float) -> Any:
 def _diabetes_linear() -> dict[str, Any]:
     """A linear model on all products of ten measurements, with a loss that forgives outliers."""
     x, y = data.sklearn_table("diabetes")
-    (x, *_) = standardise(x)
+    (x, *_) = standardize(x)
     first, second = torch.triu_indices(10, 10)
     features = torch.cat([x, x[:, first] * x[:, second]], 1)
     train_rows, val = data.split(features, (y.float()[:, None] - 152) / 77, 0.3)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stepsize.study import find as find
     from stepsize.study import sweep as sweep
     from stepsize.tasks import build_task as build_task
-    from stepsize.training import Bound as Bound
+    from stepsize.training import BoundScheduler as BoundScheduler
     from stepsize.training import Metric as Metric
     from stepsize.training import Plateau as Plateau
     from stepsize.training import Population as Population
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Adapted": "stepsize.optimizers.adaptive",
-    "Bound": "stepsize.training",
+    "BoundScheduler": "stepsize.training",
     "Conditions": "stepsize.optimizers",
     "Finding": "stepsize.monitor",
     "Guard": "stepsize.monitor",

@@ -4,16 +4,16 @@
 StepsizeError
 ├── InputError (also ValueError)            an argument breaks a rule
 │   ├── TaskError                           … of a Task, or the Task's parts do not fit together
-│   ├── UnknownNameError                    a name that no catalog holds; suggests the nearest
+│   ├── UnknownNameError                    a name that no catalog has; suggests the nearest
 │   └── ScheduleSyntaxError                 a written schedule cannot be read; points at the fault
-├── DataUnavailableError (FileNotFoundError) a data folder or file is not there
+├── DataUnavailableError (FileNotFoundError) a data folder or file does not exist
 ├── MissingExtraError (also ImportError)    an optional dependency is not installed
-├── NotStackableError                       runs cannot be trained as one; the reason to train them one by one
-├── RestoreError (also RuntimeError)        a state could not be put back bit for bit
+├── NotStackableError                       runs cannot be vectorized; the reason to train them sequentially
+├── RestoreError (also RuntimeError)        a state could not be restored exactly
 └── StoreError                              the store cannot be reached, read or written
-    ├── StoreLockedError                    somebody else writes the study, or holds the database
-    ├── StoreReadOnlyError                  nothing may be written there
-    ├── StoreCorruptError                   the file is damaged, or no database at all
+    ├── StoreLockedError                    another process writes the study, or holds the database
+    ├── StoreReadOnlyError                  nothing can be written there
+    ├── StoreCorruptError                   the file is damaged, or not a database
     ├── StoreVersionError                   written by a newer stepsize
     └── UnknownStudyError (also LookupError) no study of that name; suggests the nearest
 ```
@@ -69,7 +69,7 @@ class TaskError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name that no catalog holds; the message suggests the nearest known one."""
+    """A name that no catalog has; the message suggests the nearest known one."""
 
     def __init__(self, argument: str, received: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -83,9 +83,9 @@ class ScheduleSyntaxError(InputError):
     """A written schedule cannot be read; the message shows the text with a caret under the fault.
 
     Attributes:
-        text: The whole of what was to be read.
-        position: Where in it the fault begins, in characters from 0.
-        width: How many characters it takes, at least 1.
+        text: The whole text.
+        position: First character of the fault, from 0.
+        width: Number of characters of the fault, at least 1.
     """
 
     def __init__(self, text: str, position: int, rule: str, remedy: str = "", width: int = 1) -> None:
@@ -107,7 +107,7 @@ class ScheduleSyntaxError(InputError):
 
 
 class DataUnavailableError(StepsizeError, FileNotFoundError):
-    """A data folder or file is not there; the message says where it was looked for."""
+    """A data folder or file does not exist; the message says where it was expected."""
 
     def __str__(self) -> str:  # FileNotFoundError would format (errno, text) pairs
         return str(self.args[0]) if self.args else ""
@@ -145,11 +145,11 @@ def needing(extra: str) -> Iterator[None]:
 
 
 class NotStackableError(StepsizeError):
-    """Several runs cannot be taken over as one; the message is the reason, in one line."""
+    """Several runs cannot be vectorized; the message is the reason, in one line."""
 
 
 class RestoreError(StepsizeError, RuntimeError):
-    """A state could not be put back bit for bit; the message names the parts that differ."""
+    """A state could not be restored exactly; the message names the parts that differ."""
 
 
 class StoreError(StepsizeError):
@@ -157,28 +157,28 @@ class StoreError(StepsizeError):
 
 
 class StoreLockedError(StoreError):
-    """Somebody else writes the study or holds the database; the message says who, as far as it is known."""
+    """Another process writes the study or holds the database; the message says which, as far as it is known."""
 
 
 class StoreReadOnlyError(StoreError):
-    """Something was to be written where nothing may be written."""
+    """Nothing can be written to the store, for example because it is read-only or full."""
 
 
 class StoreCorruptError(StoreError):
-    """The file of the store is damaged, or no database at all; it was left as it is."""
+    """The file of the store is damaged, or not a database; it was left as it is."""
 
 
 class StoreVersionError(StoreError):
-    """The store was written by a newer stepsize, whose tables this one does not know."""
+    """The store was written by a newer version of stepsize, whose tables this one does not know."""
 
 
 class UnknownStudyError(StoreError, LookupError):
-    """The store holds no study of that name; the message suggests the nearest known one.
+    """The store has no study of that name; the message suggests the nearest known one.
 
     Attributes:
-        name: What was asked for.
-        where: The store, without its password.
-        known: The names that it holds.
+        name: Name that was asked for.
+        where: Address of the store, without its password.
+        known: Names of its studies.
     """
 
     def __init__(self, name: str, where: str, known: Iterable[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or missing."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ import stat
 import uuid
 from pathlib import Path
 
-__all__ = ["write_whole"]
-
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path`` and move it there in one go.
+    """Write ``content`` beside ``path`` and move it there in one go, so that no half or damaged file is left.
 
-    A failure, a full disk or a kill leaves neither half a file nor a damaged older one. The file behind a link is
-    replaced, not the link; its permissions stay; what is no regular file (a pipe, ``/dev/stdout``) is written to.
-
-    Args:
-        path: The file; an older one is replaced.
-        content: All of it.
+    The file behind a link is replaced, not the link; its permissions stay; what is not a regular file (a pipe,
+    ``/dev/stdout``) is written to.
 
     Raises:
         OSError: If nothing can be written there.

@@ -39,7 +39,7 @@ def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
     told = json.loads(done.stdout)
     assert set(told) >= KEYS
     assert told["lr"] == found.lr
-    assert {run["seed"] for run in told["curve"]["runs"]} == {3}
+    assert {run["seed"] for run in told["runs"]} == {3}
     assert (told["verdict"], told["reason"], told["sure"]) == (found.verdict, found.answer.reason, found.sure)
     assert told["curve"] == json.loads(json.dumps(found.to_json()["curve"]))
     assert done.exit_code == 0
@@ -90,7 +90,7 @@ def test_an_open_answer_exits_with_zero_and_says_how_to_search_on(invoke: Invoke
     assert told["verdict"] == "open"
     assert told["next"] == "stepsize find mine.py --until 0.001 --store s.db --name mine --budget 4"
     further = json.loads(invoke(*shlex.split(told["next"])[1:], "--json").stdout)
-    first, second = told["curve"]["runs"], further["curve"]["runs"]
+    first, second = told["runs"], further["runs"]
     assert second[: len(first)] == first
     assert len(second) > len(first)
 
@@ -160,7 +160,7 @@ def test_where_the_budget_pays_for_nothing_there_is_no_chart_and_it_is_said(
 
     assert done.exit_code == 3
     told = json.loads(done.stdout)
-    assert told["curve"]["runs"] == []
+    assert told["runs"] == []
     assert told["next"] == "stepsize find mine.py --budget 1"
     assert "No chart: no run has ended." in done.stderr
     assert not (tmp_path / "lr.svg").exists()

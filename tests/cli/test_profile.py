@@ -30,13 +30,13 @@ def test_people_read_what_was_measured_and_what_to_do(invoke: Invoke, write_task
     done = invoke("profile", write_task(), "--plot", "profile.svg")
 
     assert done.exit_code == 0
-    assert "small  SGD, batches of 32, 60 updates in full" in done.stdout
-    for name in ("noise scale at the start", "critical rate after 5 updates", "spread of the target"):
+    assert "small  SGD, batch size 32, 60 steps" in done.stdout
+    for name in ("noise scale at the start", "critical rate after 5 steps", "spread of the target"):
         assert name in done.stdout
-    assert "1. Rate. Look for the peak rate between" in done.stdout
-    assert "Seen: The critical rate was" in done.stdout
+    assert "1. Rate. Search for the peak rate between" in done.stdout
+    assert "Evidence: The critical rate was" in done.stdout
     assert "To confirm: stepsize.find(task, budget=1.0)" in done.stdout
-    assert "quantities measured at the price of" in done.stdout
+    assert "quantities measured at the cost of" in done.stdout
     assert "profile small:" in done.stderr
     assert f"Chart saved to {tmp_path / 'profile.svg'}" in done.stderr
     assert "Profile of small" in (tmp_path / "profile.svg").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_people_read_what_was_measured_and_what_to_do(invoke: Invoke, write_task
 def test_what_is_not_known_is_said(invoke: Invoke, write_task: WriteTask) -> None:
     code = "task = make(loss=lambda model, batch: nn.functional.mse_loss(model(batch[0]), batch[1]))"
     assert (
-        "Not known: Loss of a constant prediction: the loss takes the model"
+        "Not measured: Loss of a constant prediction: the loss takes the model"
         in invoke("profile", write_task(code)).stdout
     )
 

@@ -29,17 +29,17 @@ def test_people_read_the_rates_and_what_they_are_for(invoke: Invoke, write_task:
     done = invoke("range-test", write_task(), "--plot", "range.svg")
 
     assert done.exit_code == 0
-    for name in ("learning rate 0.", "Open. ", "over the noise", "learns from", "diverges at", "critical rate"):
+    for name in ("learning rate 0.", "Open. ", "over the noise", "loss falls from", "diverges at", "critical rate"):
         assert name in done.stdout
-    assert "SGD at a constant rate in the first steps" in done.stdout
-    assert "The rate of full runs: stepsize find " in done.stderr
+    assert "SGD, constant rate, first steps only" in done.stdout
+    assert "For full runs: stepsize find " in done.stderr
     assert "range-test small:" in done.stderr
     assert f"Chart saved to {tmp_path / 'range.svg'}" in done.stderr
     assert "Range test of small" in (tmp_path / "range.svg").read_text(encoding="utf-8")
 
 
 def test_another_optimizer_can_be_tested(invoke: Invoke, write_task: WriteTask) -> None:
-    assert "AdamW at a constant rate" in invoke("range-test", write_task(), "--optimizer", "adamw").stdout
+    assert "AdamW, constant rate" in invoke("range-test", write_task(), "--optimizer", "adamw").stdout
 
 
 def test_a_test_without_an_answer_exits_with_three(invoke: Invoke, write_task: WriteTask) -> None:

@@ -11,7 +11,7 @@ from tests.cli.conftest import Invoke
 
 from stepsize.cli.schedule.compare import EXAMPLE as COMPARE_EXAMPLE
 from stepsize.cli.schedule.entries import EXAMPLE as LIST_EXAMPLE
-from stepsize.schedules import SCHEDULES, SHAPES, cosine, diff, from_json, linear, parse
+from stepsize.schedules import SCHEDULES, SHAPES, cosine, diff, linear, parse
 
 
 def test_every_schedule_and_shape_is_listed_with_its_facts(invoke: Invoke) -> None:
@@ -117,7 +117,7 @@ def test_their_help_has_an_example(invoke: Invoke) -> None:
     assert f"Example: {COMPARE_EXAMPLE}" in invoke("schedule", "compare", "--help").stdout
 
 
-def test_the_settled_document_can_be_read_back(invoke: Invoke) -> None:
-    told = json.loads(invoke("schedule", "(linear 4) x 3 | floored 0.2", "--json").stdout)
+def test_the_schedule_in_steps_can_be_read_back(invoke: Invoke) -> None:
+    told = json.loads(invoke("schedule", "linear 4 | repeated 3 | floored 0.2", "--json").stdout)
 
-    assert from_json(told["document"]) == linear(4).repeated(3).floored(at=0.2)
+    assert parse(told["settled"]) == linear(4).repeated(3).floored(at=0.2)

@@ -98,7 +98,7 @@ def test_a_rising_loss_is_worse_and_a_plateau() -> None:
 
     assert all(decision.plateau for decision in decisions)
     assert np.mean([decision.code == "worse" for decision in decisions]) > 0.97
-    assert "getting worse, rising with 90 % confidence: overfitting" in decisions[0].reason
+    assert "getting worse, rising with 90% confidence: overfitting" in decisions[0].reason
 
 
 def test_more_confidence_asks_for_more_evidence() -> None:
@@ -279,9 +279,7 @@ def test_maximising_mirrors_minimising(values: list[int], window: int) -> None:
 def test_reasons_name_the_direction_of_the_metric() -> None:
     accuracy = PlateauRule(maximize=True, cooldown=0)
 
-    assert accuracy.judge(np.arange(10.0)).reason.startswith(
-        "progress: rising with 90 % confidence (last 10: slope 1 ±"
-    )
+    assert accuracy.judge(np.arange(10.0)).reason.startswith("progress: rising with 90% confidence (last 10: slope 1 ±")
     assert accuracy.judge(-np.arange(10.0)).reason.startswith("getting worse, falling")
     assert BARE.judge(-np.arange(10.0)).reason.startswith("progress: falling")
 

@@ -17,7 +17,7 @@ from stepsize.errors import InputError
 
 Array = NDArray[np.float64]
 LRS = np.logspace(-6, 1, 225)
-CLEAN = 2.3 - 2 / (1 + (0.01 / LRS) ** 1.5) + LRS**2  # falls at 0.01, is lost at 1
+CLEAN = 2.3 - 2 / (1 + (0.01 / LRS) ** 1.5) + LRS**2  # falls at 0.01, rises at 1
 
 
 def noise(size: float, seed: int = 0, count: int = len(LRS)) -> Array:
@@ -25,10 +25,10 @@ def noise(size: float, seed: int = 0, count: int = len(LRS)) -> Array:
 
 
 REASONS = {
-    "flat": "does not respond to the rate",
-    "diverged at once": "the range begins too high",
+    "flat": "does not respond to the learning rate",
+    "diverged at once": "the range starts too high",
     "no divergence": "still falls or is flat at the end of the range",
-    "too noisy": "its noise alone could bring",
+    "too noisy": "noise alone could explain",
     "too few steps": "losses are too few",
 }
 
@@ -175,7 +175,7 @@ def test_the_sentence_on_noise_says_what_noise_alone_could_bring() -> None:
     found = suggest(LRS, 2.3 + noise(0.3))
     assert_no_answer(found, "too noisy")
     assert found.diverged_at is None
-    figures = re.search(r"falls by (\S+) over the range, and its noise alone could bring (\S+)\.", found.reason)
+    figures = re.search(r"falls by (\S+) over the range, and noise alone could explain (\S+)\.", found.reason)
     assert figures
     assert 0 <= float(figures[1]) < float(figures[2]) < 1.0
 

@@ -70,7 +70,7 @@ def test_a_docstring_is_cut_into_its_parts() -> None:
 
 
 def test_a_reference_without_a_place_is_code() -> None:
-    assert linked("see :meth:`Bound.step`", {}) == "see `step`"
+    assert linked("see :meth:`BoundScheduler.step`", {}) == "see `step`"
 
 
 def test_a_signature_is_broken_where_it_is_long() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -74,5 +75,13 @@ def test_the_section_written_by_hand_survives(tmp_path: Path) -> None:
     assert page(by_hand(written)) == written.read_text(encoding="utf-8")
 
 
+def test_code_in_a_table_can_be_pasted_as_a_browser_shows_it() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+
+    assert "\\|" not in text  # which a browser shows in code
+    for cell in re.findall(r"<code>.*?</code>", text):
+        assert isinstance(library.parse(_code(cell)), library.Schedule)
+
+
 def _code(cell: str) -> str:
-    return cell.strip("`").replace("\\|", "|")
+    return html.unescape(cell.removeprefix("<code>").removesuffix("</code>").strip("`"))

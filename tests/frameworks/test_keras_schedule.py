@@ -146,7 +146,7 @@ def test_a_function_trains_but_is_not_saved(keras: Any) -> None:
     rate = to_keras(function(lambda t: 1 / (1 + t), 9), 1.0)
 
     assert float(rate(1)) == 0.5
-    with pytest.raises(InputError, match=r"holds a function, .*\.tabulated\(\)"):
+    with pytest.raises(InputError, match=r"contains a function, .*\.tabulated\(\)"):
         rate.get_config()
 
 
@@ -155,8 +155,8 @@ def test_a_config_with_other_fields_is_refused(keras: Any) -> None:
 
     with pytest.raises(InputError, match="config must have the fields schedule, lr, steps, accumulate, and no other"):
         keras_schedule().from_config({**config, "warmup": 3})  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"kind.* is not a known name"):
-        keras_schedule().from_config({**config, "schedule": {"schema": 1, "schedule": {"kind": "ram"}}})  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="the schedule cannot be read"):
+        keras_schedule().from_config({**config, "schedule": "ram"})  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("accumulate", [0, 2.0, True, None])

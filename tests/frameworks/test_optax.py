@@ -10,7 +10,7 @@ import pytest
 
 from stepsize.errors import InputError, MissingExtraError
 from stepsize.frameworks import to_optax
-from stepsize.schedules import SCHEDULES, Course, constant, cosine, inverse_sqrt, linear
+from stepsize.schedules import SCHEDULES, HyperparameterSchedule, constant, cosine, inverse_sqrt, linear
 
 STEPS = 400
 
@@ -106,8 +106,8 @@ def test_a_count_below_zero_takes_the_first_rate(jax: Any) -> None:
 @pytest.mark.parametrize(
     ("schedule", "lr", "steps", "message"),
     [
-        (Course(linear(3)), 0.1, None, r"schedule must be a Schedule; got Course.*take \.rate"),
-        (cosine(warmup="5%"), 0.1, None, "is not yet in steps"),
+        (HyperparameterSchedule(linear(3)), 0.1, None, r"must be a Schedule; got Hyperparam.*use \.rate"),
+        (cosine(warmup="5%"), 0.1, None, "must be in steps"),
         (inverse_sqrt(9), 0.1, None, "steps must be given for a schedule without an end"),
         (constant(), 0.1, 0, "steps must be a whole number of updates, at least 1; got 0"),
         (constant(), 0.1, 1.5, "steps must be a whole number of updates, at least 1; got 1.5"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch.optim import SGD
 from stepsize import bind
 from stepsize.errors import StepsizeError
 from stepsize.monitor import diagnose
-from stepsize.schedules import Clock, Schedule, cosine, from_json, parse
+from stepsize.schedules import Clock, Schedule, cosine, parse
 from stepsize.store.address import as_address
 from stepsize.store.packing import pack_arrays, unpack_arrays
 from stepsize.views import check_plot_path
@@ -101,22 +100,6 @@ def changed(document: Any, draw: Any) -> Any:
     holder, key = path[draw(st.integers(0, len(path) - 1))]
     holder[key] = draw(JSON)
     return document
-
-
-@many
-@given(st.data())
-def test_schedules_as_json(data: st.DataObject) -> None:
-    whole = json.loads(json.dumps(cosine(100, warmup=10).then(cosine(50, end=0.1)).to_json()))
-    ends_in_a_sentence(lambda: from_json(changed(whole, data.draw)))
-    drawn: Any = data.draw(JSON)
-    ends_in_a_sentence(lambda: from_json(drawn))
-
-
-def test_json_that_is_nested_deeply() -> None:
-    node: Any = json.loads(json.dumps(cosine(10).to_json()))["schedule"]
-    for _ in range(5_000):
-        node = {"kind": "scaled", "part": node, "child": node, "schedule": node, "by": 1.0, "factor": 1.0}
-    ends_in_a_sentence(lambda: from_json({"schema": 1, "schedule": node}))
 
 
 @many

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stepsize.schedules import Schedule
 
-BEYOND = 20  # updates behind the end that are compared too
+BEYOND = 20  # updates after the end that are compared too
 PEERS = ("torch", "transformers", "optax", "keras", "timm", "pytorch_optimizer", "formulas")
 
 Factors = NDArray[np.float64]
@@ -75,7 +75,7 @@ class Defect:
         where: How one writes theirs.
         updates: Those that show it.
         theirs: As for a case.
-        stated: What theirs gives at ``updates``, NaN where it raises; if that changes, it may have been mended.
+        stated: What theirs gives at ``updates``, NaN where it raises; if that changes, it may have been fixed.
         ours: Our schedule for the same wish.
         contract: What ours gives there.
         rule: Our contract, as a sentence.
@@ -159,8 +159,8 @@ def check_case(case: Case) -> None:
     both = slice(case.since, case.agree)
     np.testing.assert_allclose(theirs[both], ours[both], rtol=0, atol=case.tolerance)
     apart = ~(np.abs(theirs - ours) <= case.tolerance)  # NaN, where they raise, is apart too
-    assert case.agree is None or bool(apart[case.agree :].any()), "agrees to the end: mended? Then drop `agree`"
-    assert case.since == 0 or bool(apart[: case.since].all()), "agrees from the start: mended? Then drop `since`"
+    assert case.agree is None or bool(apart[case.agree :].any()), "agrees to the end: fixed? Then drop `agree`"
+    assert case.since == 0 or bool(apart[: case.since].all()), "agrees from the start: fixed? Then drop `since`"
 
 
 def check_defects(found: Peer, subtests: pytest.Subtests) -> None:
@@ -172,7 +172,7 @@ def check_defects(found: Peer, subtests: pytest.Subtests) -> None:
 
 def check_defect(defect: Defect) -> None:
     theirs, ours = defect.factors
-    changed = "the peer has changed: mended? Then make it a case"
+    changed = "the peer has changed: fixed? Then make it a case"
     np.testing.assert_allclose(theirs, defect.stated, rtol=1e-5, atol=5e-7, equal_nan=True, err_msg=changed)
     np.testing.assert_allclose(ours, defect.contract, rtol=1e-5, atol=5e-7)
     assert not np.allclose(theirs, ours, rtol=1e-3, atol=1e-4), "shows nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import sys
@@ -15,18 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "conformance.md"
 
 _HEAD = f"""\
-# Conformance: our schedules and everybody else's
+# Conformance: our schedules and those of other libraries
 
 <!-- Written by `python -m tests.parity.page`; a test fails if it is not what the table gives. Do not edit. -->
 
-Every schedule of the libraries below that is a function of the step, evaluated update by update and held against ours:
+Every schedule of the libraries below that is a function of the step, compared with ours update by update:
 {{cases}} schedules of {{peers}} peers, and {{defects}} defects of theirs that the tests state in numbers, so that a
-mended one is noticed. The code of ours stands beside theirs in `tests/parity/rows_*.py`.
+fixed one is noticed. Our code is next to theirs in `tests/parity/rows_*.py`.
 Numbers are factors, lr / peak lr, evaluated and rounded to six digits. **One number: theirs and ours are the same.
 a ≠ b: theirs a, ours b.** Columns:
 
 - *update 0*: the factor that the first update uses;
-- *boundary*: the factor at the update given in parentheses, where a part begins, a peak is or a value changes;
+- *boundary*: the factor at the update given in parentheses, where a phase begins, a peak is or a value changes;
 - *last*: update N - 1, the last planned one;
 - *beyond*: update N + {BEYOND}, which nobody planned;
 - *max difference*: over all updates from 0 to N + {BEYOND}, or over those it names; never rounded down.
@@ -36,13 +37,13 @@ What holds for every schedule of ours:
 | rule | |
 |---|---|
 | update 0 | uses the factor of step 0 |
-| boundary | a part of N steps covers the updates t < N; step N belongs to the part behind it |
-| last update | N - 1; the end of a decay is reached at step N, unless `edges` says otherwise |
-| beyond the end | the factor stays what it is at step `length`; nothing rises again by itself |
+| boundary | a phase of N steps covers the updates t < N; step N belongs to the next phase |
+| last update | N - 1; the end of a decay is reached at step N, unless `endpoints` says otherwise |
+| beyond the end | the factor stays what it is at step `length`; nothing rises again automatically |
 
-A linear warm-up of W updates has three conventions; ours is the third unless `edges` says otherwise:
+A linear warmup of W updates has three conventions; ours is the third unless `endpoints` says otherwise:
 
-| `edges` | update t | update 0 | first update at the peak | as in |
+| `endpoints` | update t | update 0 | first update at the peak | as in |
 |---|---|---|---|---|
 | `"start"` | t / W | 0 | W | transformers, optax, keras, Megatron-LM, timm |
 | `"end"` | (t + 1) / W | 1 / W | W - 1 | transformers' cosine_warmup_with_min_lr, Noam |
@@ -98,7 +99,15 @@ def _case(case: Case) -> str:
     theirs, ours = case.factors
     at = (0, case.boundary, case.steps - 1, case.steps + BEYOND)
     first, boundary, last, beyond = (_pair(theirs[step], ours[step], case.tolerance) for step in at)
-    cells = [_code(case.name), str(case.ours), first, f"{boundary} ({case.boundary})", last, beyond, _difference(case)]
+    cells = [
+        _code(case.name),
+        _code(str(case.ours)),
+        first,
+        f"{boundary} ({case.boundary})",
+        last,
+        beyond,
+        _difference(case),
+    ]
     return _row([*cells, case.note])
 
 
@@ -131,7 +140,8 @@ def _number(value: float) -> str:
 
 
 def _code(value: str) -> str:
-    return f"`{value}`"
+    """Return code for a cell; a bar is an entity there, so that what a browser shows can be pasted."""
+    return f"<code>{html.escape(value, quote=False).replace('|', '&#124;')}</code>" if "|" in value else f"`{value}`"
 
 
 def _row(cells: list[str]) -> str:

@@ -43,7 +43,7 @@ def _nanogpt(t: int) -> float:
 
 
 def _megatron(fall: Callable[[float], float]) -> Callable[[int], float]:
-    """Warm-up t / W up to and with t = W, then a fall over N - W to 0.1, where it stays."""
+    """Warmup t / W up to and with t = W, then a fall over N - W to 0.1, where it stays."""
 
     def law(t: int) -> float:
         if t <= _WARMUP:
@@ -60,7 +60,7 @@ def _megatron_inverse_sqrt(t: int) -> float:
 
 
 def _megatron_wsd(fall: Callable[[float], float]) -> Callable[[int], float]:
-    """Warm-up, then the peak up to and with t = N - 20, then a fall over 20 to 0.1."""
+    """Warmup, then the peak up to and with t = N - 20, then a fall over 20 to 0.1."""
 
     def law(t: int) -> float:
         if t <= _WARMUP:
@@ -115,7 +115,7 @@ def _cosine(p: float) -> float:
 
 
 def _after(rest: Schedule) -> Schedule:
-    return warmup(_WARMUP, edges="start").then(rest)
+    return warmup(_WARMUP, endpoints="start").then(rest)
 
 
 def _stable(shape: str) -> Schedule:
@@ -125,7 +125,7 @@ def _stable(shape: str) -> Schedule:
 _LINEAR_UP = "update 0 has rate 0, update W the peak"
 _CASES = (
     _row("Attention is all you need, over its peak", _noam, noam(_WARMUP), 9, "the peak is at update W - 1"),
-    _row("nanoGPT", _nanogpt, cosine(_STEPS, warmup=_WARMUP, end=0.1), _WARMUP, "warm-up (t + 1) / (W + 1), as ours"),
+    _row("nanoGPT", _nanogpt, cosine(_STEPS, warmup=_WARMUP, end=0.1), _WARMUP, "warmup (t + 1) / (W + 1), as ours"),
     _row("Megatron-LM linear", _megatron(lambda p: 1 - p), _after(linear(90, end=0.1)), _WARMUP, _LINEAR_UP),
     _row("Megatron-LM cosine", _megatron(_cosine), _after(cosine(90, end=0.1)), _WARMUP, _LINEAR_UP),
     _row(
@@ -133,7 +133,7 @@ _CASES = (
         _megatron_inverse_sqrt,
         _after(inverse_sqrt(_WARMUP, steps=91).floored(at=0.1).then(constant(factor=0.1))),
         _WARMUP,
-        "leaps to the floor behind update N",
+        "jumps to the floor behind update N",
     ),
     _row("Megatron-LM WSD linear", _megatron_wsd(lambda p: 1 - p), _stable("linear"), 80, _LINEAR_UP),
     _row("Megatron-LM WSD cosine", _megatron_wsd(_cosine), _stable("cosine"), 80, _LINEAR_UP),

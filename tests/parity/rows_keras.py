@@ -75,9 +75,9 @@ def _row(
 
 def _sawtooth() -> Schedule:
     """Cycle c = 1, 2, ... of 30 updates falls from 1 / c^2 to 0, and the update at its end is still its own."""
-    eta = decay(31, shape="polynomial(2)", edges="both")
+    eta = decay(31, shape="polynomial(2)", endpoints="both")
     for cycle in (2, 3, 4):
-        eta = eta.then(decay(30, shape="polynomial(2)", edges="end", start=1 / cycle**2))
+        eta = eta.then(decay(30, shape="polynomial(2)", endpoints="end", start=1 / cycle**2))
     return eta
 
 
@@ -102,7 +102,7 @@ _CASES = (
     _row(
         "InverseTimeDecay(1, 10, 0.3)",
         lambda s: s.InverseTimeDecay(1.0, 10, 0.3),
-        power_law(100, power=1.0, steps=390).stretched(to=130),
+        power_law(100, power=1.0, steps=390).extended(to=130),
         note="a time scale of 100 / 3 steps: ours takes whole ones and is stretched",
     ),
     _row(
@@ -136,9 +136,9 @@ _CASES = (
     _row(
         "CosineDecay(0.1, 90, alpha=0.1, warmup_target=1, warmup_steps=10)",
         lambda s: s.CosineDecay(0.1, 90, alpha=0.1, warmup_target=1.0, warmup_steps=10),
-        warmup(10, start=0.1, edges="start").then(cosine(90, end=0.1)),
+        warmup(10, start=0.1, endpoints="start").then(cosine(90, end=0.1)),
         boundary=10,
-        note="initial_learning_rate is where the warm-up starts; decay_steps does not count the warm-up in",
+        note="initial_learning_rate is where the warmup starts; decay_steps does not count the warmup in",
     ),
     _row(
         "CosineDecayRestarts(1, 10)",
@@ -199,7 +199,7 @@ _DEFECTS = (
         (1.0, 1.0, 0.1),
         points({0: 1.0, 30: 0.1}, between=None),
         (1.0, 0.1, 0.1),
-        "A part of N steps covers the updates t < N; step N belongs to the part behind it.",
+        "A phase of N steps covers the updates t < N; step N belongs to the next phase.",
         "keras source: `step <= boundary`",
     ),
 )

@@ -62,7 +62,7 @@ def _row(
     return Case(name, _theirs(make), ours, steps, boundary, note=note)
 
 
-_INCLUDES = "decay_steps counts the warm-up in"
+_INCLUDES = "decay_steps counts the warmup in"
 _NARROW = "an optimizer counts in int32, and then jax divides in float32 whatever its default is"
 _THREE = points({0: 1 / 25, 30: 1.0, 85: 1 / 25, 100: 1 / 25e4})
 _CYCLES: list[dict[str, float]] = [
@@ -76,13 +76,13 @@ _CASES = (
     _row(
         "linear_schedule(1, 0, 60, transition_begin=40)",
         lambda o: o.linear_schedule(1.0, 0.0, 60, 40),
-        linear(60).delayed(40),
+        constant(40).then(linear(60)),
         boundary=40,
     ),
     _row(
         "polynomial_schedule(1, 0.1, 3, 80, transition_begin=20)",
         lambda o: o.polynomial_schedule(1.0, 0.1, 3, 80, 20),
-        polynomial(80, power=3, end=0.1).delayed(20),
+        constant(20).then(polynomial(80, power=3, end=0.1)),
         boundary=20,
     ),
     _row(
@@ -114,7 +114,7 @@ _CASES = (
     _row(
         "exponential_decay(1, 10, 0.5, transition_begin=20, end_value=0.1)",
         lambda o: o.exponential_decay(1.0, 10, 0.5, transition_begin=20, end_value=0.1),
-        exponential(0.5, every=10).delayed(20).floored(at=0.1),
+        constant(20).then(exponential(0.5, every=10)).floored(at=0.1),
         boundary=20,
         note="end_value cuts off, it is no asymptote",
     ),
@@ -134,7 +134,7 @@ _CASES = (
         100,
         50,
         tolerance=1e-7,
-        note=f"{_NARROW}; optax#415, a count that began at 1, is mended",
+        note=f"{_NARROW}; optax#415, a count that began at 1, is fixed",
     ),
     _row("cosine_decay_schedule(1, 100)", lambda o: o.cosine_decay_schedule(1.0, 100), cosine(100)),
     _row(
@@ -154,39 +154,39 @@ _CASES = (
         lambda o: o.cosine_onecycle_schedule(100, 1.0),
         one_cycle(100),
         boundary=30,
-        note="peak at update 0.3 N, floor behind the last update, as ours",
+        note="peak at update 0.3 N, floor after the last update, as ours",
     ),
     _row(
         "warmup_constant_schedule(0.1, 1, 10)",
         lambda o: o.warmup_constant_schedule(0.1, 1.0, 10),
-        warmup(10, start=0.1, edges="start").then(constant()),
+        warmup(10, start=0.1, endpoints="start").then(constant()),
         boundary=10,
     ),
     _row(
         "warmup_cosine_decay_schedule(0, 1, 10, 100, end_value=0.1, exponent=2)",
         lambda o: o.warmup_cosine_decay_schedule(0.0, 1.0, 10, 100, 0.1, 2.0),
-        warmup(10, edges="start").then(cosine(90, end=0.1, power=2.0)),
+        warmup(10, endpoints="start").then(cosine(90, end=0.1, power=2.0)),
         boundary=10,
         note=f"{_INCLUDES}; update 0 has init_value",
     ),
     _row(
         "warmup_exponential_decay_schedule(0, 1, 10, 20, 0.5, end_value=0.1)",
         lambda o: o.warmup_exponential_decay_schedule(0.0, 1.0, 10, 20, 0.5, end_value=0.1),
-        warmup(10, edges="start").then(exponential(0.5, every=20).floored(at=0.1)),
+        warmup(10, endpoints="start").then(exponential(0.5, every=20).floored(at=0.1)),
         boundary=10,
     ),
     _row(
         "warmup_exponential_decay_schedule(0, 1, 10, 20, 0.5, transition_begin=10, staircase=True)",
         lambda o: o.warmup_exponential_decay_schedule(0.0, 1.0, 10, 20, 0.5, 10, True),
-        warmup(10, edges="start").then(step_decay(20, gamma=0.5).delayed(10)),
+        warmup(10, endpoints="start").then(constant(10)).then(step_decay(20, gamma=0.5)),
         boundary=40,
     ),
     _row(
         "sgdr_schedule([1 over 40 with 5 up, 0.5 over 60 with 10 up])",
         lambda o: o.sgdr_schedule(_CYCLES),
-        warmup(5, edges="start")
+        warmup(5, endpoints="start")
         .then(cosine(35, end=0.1))
-        .then(warmup(10, start=0.2, edges="start").then(cosine(50)).scaled(0.5)),
+        .then(warmup(10, start=0.2, endpoints="start").then(cosine(50)).scaled(0.5)),
         boundary=40,
     ),
     _row(
@@ -209,7 +209,7 @@ _DEFECTS = (
         (1.0, 0.999524113, 0.998097357),
         one_cycle(100, rise=0.29),
         (0.997186201, 1.0, 0.999510620),
-        "A corner lies where the share says; ends of parts are rounded, not cut.",
+        "A corner lies where the share says; ends of phases are rounded, not cut.",
         "optax source: int(pct_start * transition_steps)",
     ),
     Defect(

@@ -36,17 +36,17 @@ _RISE = {"t_max": 100, "min_lr": 0.1 * PEAK, "warmup_steps": 10}
 
 
 def _warmed(rest: Schedule) -> Schedule:
-    return warmup(10, edges="start").then(rest)
+    return warmup(10, endpoints="start").then(rest)
 
 
 def _cycle(length: int) -> Schedule:
-    return warmup(10, start=0.1, edges="start").then(cosine(length - 10, end=0.1))
+    return warmup(10, start=0.1, endpoints="start").then(cosine(length - 10, end=0.1))
 
 
 def _three_cycles() -> Schedule:
     """Peaks 1, 0.5 and 0.25 above a floor of 0.1; the decay of each is twice as long as the one before."""
-    second = warmup(10, start=0.2, edges="start").then(cosine(60, end=0.2)).scaled(0.5)
-    third = warmup(10, start=0.4, edges="start").then(constant()).scaled(0.25)
+    second = warmup(10, start=0.2, endpoints="start").then(cosine(60, end=0.2)).scaled(0.5)
+    third = warmup(10, start=0.4, endpoints="start").then(constant()).scaled(0.25)
     return _cycle(40).then(second).then(third)
 
 
@@ -69,7 +69,7 @@ _CASES = (
         100,
         10,
         agree=101,
-        note=f"{_LOOP}; goes on falling behind the end, below the floor and below 0",
+        note=f"{_LOOP}; goes on falling after the end, below the floor and below 0",
     ),
     Case(
         "CosineScheduler(t_max=100, min_lr=0.1, warmup_steps=10)",
@@ -78,7 +78,7 @@ _CASES = (
         100,
         10,
         agree=101,
-        note=f"{_LOOP}; rises again behind the end",
+        note=f"{_LOOP}; rises again after the end",
     ),
     Case(
         "REXScheduler(100, min_lr=0.1)",
@@ -108,7 +108,7 @@ _CASES = (
         _three_cycles(),
         100,
         40,
-        note="a cycle after the other in ours; cycle_mult stretches the decay, not the warm-up",
+        note="a cycle after the other in ours; cycle_mult stretches the decay, not the warmup",
     ),
     _wsd_row("1-sqrt", _wsd("1-sqrt")),
     _wsd_row("linear", _wsd("linear")),
@@ -140,14 +140,14 @@ _DEFECTS = (
         "pytorch_optimizer source; its docstring now states the formula",
     ),
     Defect(
-        "LinearScheduler goes on below its floor and below 0 behind the end",
+        "LinearScheduler goes on below its floor and below 0 after the end",
         "LinearScheduler(t_max=100, min_lr=0.1, warmup_steps=10)",
         (99, 100, 110, 115),
         _returned("LinearScheduler", **_RISE),
         (0.11, 0.1, 0.0, -0.05),
         _warmed(linear(90, end=0.1)),
         (0.11, 0.1, 0.1, 0.1),
-        "Behind the end the factor stays what it is at step `length`; no factor is negative.",
+        "After the end the factor stays what it is at step `length`; no factor is negative.",
         "pytorch_optimizer source",
     ),
     Defect(

@@ -158,7 +158,7 @@ def _row(
 
 
 def _warmed(rest: Schedule, start: float = 0.0) -> Schedule:
-    return warmup(10, start=start, edges="start").then(rest)
+    return warmup(10, start=start, endpoints="start").then(rest)
 
 
 _PREFIX: dict[str, Any] = {"warmup_t": 10, "warmup_prefix": True}
@@ -196,7 +196,7 @@ _CASES = (
         70,
         t_initial=100,
         lr_min=0.1,
-        note="the formula stops short of both ends; theirs leaps to the floor behind the last update",
+        note="the formula stops short of both ends; theirs jumps to the floor after the last update",
     ),
     _row(
         "Tanh",
@@ -262,14 +262,14 @@ _CASES = (
 
 _DEFECTS = (
     Defect(
-        "Without warmup_prefix, the default of cosine, decay runs underneath the warm-up and never begins at the peak",
+        "Without warmup_prefix, the default of cosine, decay runs underneath the warmup and never begins at the peak",
         "CosineLRScheduler(t_initial=100, warmup_t=20)",
         (0, 19, 20, 21, 99),
         Twin("CosineLRScheduler", {"t_initial": 100, "warmup_t": 20}),
         (0.0, 0.95, 0.904508497, 0.895077506, 0.000246720),
         cosine(100, warmup=20),
         (1 / 21, 20 / 21, 1.0, 0.999614518, 0.000385482),
-        "The warm-up is a part of its own, and the decay begins at the peak.",
+        "The warmup is a part of its own, and the decay begins at the peak.",
         "timm source",
     ),
     Defect(
@@ -280,7 +280,7 @@ _DEFECTS = (
         (1.0, 0.1, 0.1),
         multi_step([30], gamma=0.1),
         (1.0, 1.0, 0.1),
-        "A milestone is the first update behind the drop.",
+        "A milestone is the first update after the drop.",
         "timm source, which calls it a convention: timm#2745, #2753, #2806",
     ),
     Defect(
@@ -295,14 +295,14 @@ _DEFECTS = (
         "timm source: floor(log(…, cycle_mul))",
     ),
     Defect(
-        "tanh ends above the floor and leaps there behind the last update",
+        "tanh ends above the floor and jumps there after the last update",
         "TanhLRScheduler(t_initial=100)",
         (99, 100),
         Twin("TanhLRScheduler", {"t_initial": 100}),
         (0.003018416, 0.0),
         decay(100, shape="tanh"),
         (0.003018416, 0.002472623),
-        "Behind the end the factor stays what it is at step `length`: no leap at the end.",
+        "After the end the factor stays what it is at step `length`: no jump at the end.",
         "timm source",
     ),
 )

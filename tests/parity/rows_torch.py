@@ -54,7 +54,7 @@ def _inverse_time(step: int) -> float:
     return 1 / (1 + step / 10)
 
 
-_ALL_OF_IT = "raises behind the last update; the peak is at update 0.3 N - 1 and the floor at update N - 1"
+_ALL_OF_IT = "raises after the last update; the peak is at update 0.3 N - 1 and the floor at update N - 1"
 
 _STEPS = (
     Case("LambdaLR(f)", rates(lambda on: lrs.LambdaLR(on, _inverse_time)), function(_inverse_time), 100, 50),
@@ -94,7 +94,7 @@ _RAMPS = (
     Case(
         "LinearLR(1/3, 1, 5)",
         rates(lambda on: lrs.LinearLR(on, 1 / 3, 1.0, 5)),
-        warmup(5, start=1 / 3, edges="start"),
+        warmup(5, start=1 / 3, endpoints="start"),
         100,
         5,
     ),
@@ -114,7 +114,7 @@ _RAMPS = (
         100,
         50,
         agree=101,
-        note="theirs rises again behind T_max, ours stays",
+        note="theirs rises again after T_max, ours stays",
     ),
     Case(
         "CosineAnnealingLR(30, eta_min=0.1) as a wave",
@@ -181,7 +181,7 @@ _CYCLES = (
     Case(
         "OneCycleLR(1, total_steps=100)",
         rates(_one_cycle()),
-        one_cycle(100, edges="both"),
+        one_cycle(100, endpoints="both"),
         100,
         29,
         agree=100,
@@ -190,7 +190,7 @@ _CYCLES = (
     Case(
         "OneCycleLR(1, total_steps=100, 'linear', pct_start=0.4, div_factor=10, final_div_factor=100)",
         rates(_one_cycle(anneal_strategy="linear", pct_start=0.4, div_factor=10, final_div_factor=100)),
-        one_cycle(100, rise=0.4, start=0.1, end=0.001, shape="linear", edges="both"),
+        one_cycle(100, rise=0.4, start=0.1, end=0.001, shape="linear", endpoints="both"),
         100,
         39,
         agree=100,
@@ -199,7 +199,7 @@ _CYCLES = (
     Case(
         "OneCycleLR(1, total_steps=100, three_phase=True)",
         rates(_one_cycle(three_phase=True)),
-        one_cycle(100, three_phase=True, edges="both"),
+        one_cycle(100, three_phase=True, endpoints="both"),
         100,
         58,
         agree=100,
@@ -208,11 +208,11 @@ _CYCLES = (
     Case(
         "OneCycleLR(1, total_steps=100).momentum",
         momenta(_one_cycle()),
-        one_cycle_momentum(100, edges="both"),
+        one_cycle_momentum(100, endpoints="both"),
         100,
         29,
         agree=100,
-        note="a momentum, not a factor; raises behind the last update",
+        note="a momentum, not a factor; raises after the last update",
     ),
 )
 _TREES = (
@@ -225,11 +225,11 @@ _TREES = (
                 milestones=[10],
             )
         ),
-        warmup(10, start=0.1, edges="start").then(cosine(90)),
+        warmup(10, start=0.1, endpoints="start").then(cosine(90)),
         100,
         10,
         agree=101,
-        note="theirs rises again behind the end, ours stays",
+        note="theirs rises again after the end, ours stays",
     ),
     Case(
         "SequentialLR([ConstantLR(0.1, 9), ExponentialLR(0.9), StepLR(20)], [20, 60])",
@@ -332,14 +332,14 @@ _HOLD_DOWN_LOW = constant(3).then(linear(9, end=0.1).first(4)).then(constant(fac
 
 _DEFECTS = (
     Defect(
-        "CosineAnnealingLR rises again behind T_max",
+        "CosineAnnealingLR rises again after T_max",
         "CosineAnnealingLR(100)",
         (99, 100, 110, 150, 200),
         rates(lambda on: lrs.CosineAnnealingLR(on, 100)),
         (0.000246720, 0.0, 0.024471742, 0.5, 1.0),
         cosine(100),
         (0.000246720, 0.0, 0.0, 0.0, 0.0),
-        "Behind the end the factor stays what it is at step `length`.",
+        "After the end the factor stays what it is at step `length`.",
         "UniRL#223",
     ),
     Defect(
@@ -348,9 +348,9 @@ _DEFECTS = (
         (9, 10, 11),
         rates(lambda on: lrs.OneCycleLR(on, PEAK, total_steps=10)),
         (4e-6, 0.04951937, NAN),
-        one_cycle(10, edges="both"),
+        one_cycle(10, endpoints="both"),
         (4e-6, 4e-6, 4e-6),
-        "Behind the end the factor stays at `end`; theirs even rises for one update before it raises.",
+        "After the end the factor stays at `end`; theirs even rises for one update before it raises.",
         "pytorch#91765, hearai#98",
     ),
     Defect(
@@ -381,7 +381,7 @@ _DEFECTS = (
         (7, 8, 9, 10),
         _restarted_by_last_epoch,
         (0.81, 0.1, 0.09, 0.081),
-        warmup(5, start=0.1, edges="start").then(exponential(0.9)),
+        warmup(5, start=0.1, endpoints="start").then(exponential(0.9)),
         (0.81, 0.729, 0.6561, 0.59049),
         "A schedule is a pure function of the step: it has nothing to restore.",
         "pytorch#162591",
@@ -394,7 +394,7 @@ _DEFECTS = (
         (0.5, 0.0, 0.5, 1.0),
         cosine(10).extended(to=20, at=5),
         (0.5, 0.25, 0.066987298, 0.0),
-        "A horizon changes by `extended(to=…, at=…)`, without a leap and never silently.",
+        "A horizon changes by `extended(to=…, at=…)`, without a jump and never silently.",
         "torch source: `__dict__.update`; the like of transformers#4383 and open_clip#413",
     ),
     Defect(

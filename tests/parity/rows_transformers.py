@@ -22,7 +22,7 @@ from stepsize.schedules import (
 
 _STEPS, _WARMUP = 100, 10
 _ZERO_FIRST = "update 0 has rate 0"
-_RISES = "theirs rises again behind the end, ours stays"
+_RISES = "theirs rises again after the end, ours stays"
 
 
 def _theirs(name: str, **specific: Any) -> Evaluate:
@@ -42,7 +42,7 @@ def _scheduler(name: str, on: Any, **specific: Any) -> Any:
 
 
 def _after_warmup(rest: Schedule) -> Schedule:
-    return warmup(_WARMUP, edges="start").then(rest)
+    return warmup(_WARMUP, endpoints="start").then(rest)
 
 
 def _row(
@@ -56,7 +56,7 @@ def _row(
 
 
 def _wsd(start: float, up: str, down: Schedule) -> Schedule:
-    return warmup(_WARMUP, shape=up, start=start, edges="start").then(constant(70)).then(down)
+    return warmup(_WARMUP, shape=up, start=start, endpoints="start").then(constant(70)).then(down)
 
 
 _CASES = (
@@ -77,7 +77,7 @@ _CASES = (
     ),
     _row("polynomial", _after_warmup(linear(90, end=1e-7 / PEAK)), note=f"{_ZERO_FIRST}; lr_end is an absolute rate"),
     _row("polynomial", _after_warmup(polynomial(90, power=2, end=0.1)), power=2.0, lr_end=0.1, note=_ZERO_FIRST),
-    _row("inverse_sqrt", _after_warmup(inverse_sqrt(_WARMUP)), note=f"{_ZERO_FIRST}; the timescale is the warm-up"),
+    _row("inverse_sqrt", _after_warmup(inverse_sqrt(_WARMUP)), note=f"{_ZERO_FIRST}; the timescale is the warmup"),
     _row("inverse_sqrt", _after_warmup(inverse_sqrt(50)), timescale=50, note=_ZERO_FIRST),
     _row(
         "cosine_with_min_lr",
@@ -95,7 +95,7 @@ _CASES = (
     ),
     _row(
         "cosine_warmup_with_min_lr",
-        warmup(_WARMUP, edges="end").then(decay(90, shape="cosine", end=0.1, edges="end")),
+        warmup(_WARMUP, endpoints="end").then(decay(90, shape="cosine", end=0.1, endpoints="end")),
         min_lr_rate=0.1,
         boundary=9,
         agree=_STEPS,
@@ -103,7 +103,7 @@ _CASES = (
     ),
     _row(
         "cosine_warmup_with_min_lr",
-        warmup(_WARMUP, start=0.2, edges="both").then(decay(90, shape="cosine", end=0.1, edges="end")),
+        warmup(_WARMUP, start=0.2, endpoints="both").then(decay(90, shape="cosine", end=0.1, endpoints="end")),
         min_lr_rate=0.1,
         warmup_lr_rate=0.2,
         boundary=9,
@@ -125,7 +125,7 @@ _CASES = (
         decay_type="1-sqrt",
         min_lr_ratio=0.1,
         boundary=80,
-        note="the floor is also where the warm-up starts",
+        note="the floor is also where the warmup starts",
     ),
     _row(
         "warmup_stable_decay",
@@ -135,7 +135,7 @@ _CASES = (
         decay_type="linear",
         min_lr_ratio=0.1,
         boundary=80,
-        note="the floor is also where the warm-up starts",
+        note="the floor is also where the warmup starts",
     ),
 )
 
@@ -154,18 +154,18 @@ _DEFECTS = (
         (0.0, 0.1, 0.9, 1.0),
         linear(100, warmup=10),
         (1 / 11, 2 / 11, 10 / 11, 1.0),
-        "A warm-up takes neither of its ends unless `edges` says so: (t + 1) / (W + 1).",
+        "A warmup takes neither of its ends unless `endpoints` says so: (t + 1) / (W + 1).",
         "transformers#34754, torchtitan#1261, torchtune#2010, verl#3674",
     ),
     Defect(
-        "cosine rises again behind the end",
+        "cosine rises again after the end",
         "'cosine', N = 100",
         (99, 100, 110, 145, 190),
         _theirs("cosine"),
         (0.000304587, 0.0, 0.030153690, 0.5, 1.0),
-        warmup(10, edges="start").then(cosine(90)),
+        warmup(10, endpoints="start").then(cosine(90)),
         (0.000304587, 0.0, 0.0, 0.0, 0.0),
-        "Behind the end the factor stays what it is at step `length`.",
+        "After the end the factor stays what it is at step `length`.",
         "transformers source: the progress is not clipped",
     ),
     Defect(
@@ -199,7 +199,7 @@ _DEFECTS = (
         (0.0, 0.5 * (1 + math.cos(2 * math.pi * 0.95)), 0.0),
         _wsd(0.0, "linear", decay(20, shape="waves(1)")),
         (0.0, 0.5 * (1 + math.cos(2 * math.pi * 0.95)), 1.0),
-        "Behind the end the factor stays what it is at step `length`: no leap at the end.",
+        "After the end the factor stays what it is at step `length`: no jump at the end.",
         "transformers source",
     ),
 )
@@ -207,7 +207,7 @@ _DEFECTS = (
 PEER = Peer(
     "transformers.get_scheduler",
     "transformers",
-    "Run on an SGD with peak rate 0.5, in float64 as Python floats; N = 100 with W = 10 warm-up updates.",
+    "Run on an SGD with peak rate 0.5, in float64 as Python floats; N = 100 with W = 10 warmup updates.",
     _CASES,
     _DEFECTS,
     (

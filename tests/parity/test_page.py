@@ -52,10 +52,10 @@ def test_a_peer_that_raises_where_it_must_agree_fails() -> None:
     check_case(replace(broken, agree=30, note="raises at update 30"))
 
 
-def test_a_defect_that_is_mended_or_shown_by_nothing_fails() -> None:
+def test_a_defect_that_is_fixed_or_shown_by_nothing_fails() -> None:
     rises = TORCH.defects[0]
     check_defect(rises)
-    with pytest.raises(AssertionError, match="mended"):
+    with pytest.raises(AssertionError, match="fixed"):
         check_defect(replace(rises, theirs=rises.ours.factors))
     with pytest.raises(AssertionError, match="shows nothing"):
         check_defect(

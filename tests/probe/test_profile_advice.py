@@ -11,12 +11,11 @@ import pytest
 
 from stepsize.probe.profiling.advice import advise
 from stepsize.probe.profiling.edge import Edge
-from stepsize.probe.profiling.facts import Facts, Moment, WarmUp
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.layers import Layer
 from stepsize.probe.profiling.noise import NoiseScale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Advice
+from stepsize.probe.profiling.result import Advice, Facts, Moment, WarmUp
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
 
 PLAIN = Facts("toy", "SGD", horizon=1000, batch_size=32, population=50_000, momentum=0.0, exponent=1.0, clip=None)
@@ -60,32 +59,35 @@ def test_the_range_of_rates_is_around_the_median_critical_rate() -> None:
 
 
 def test_a_critical_rate_that_rises_asks_for_a_warm_up_until_it_has_risen() -> None:
-    early = one("warm-up", edges=(edge(0, 0.1), edge(20, 0.95), edge(60, 1.0)))
-    late = one("warm-up", edges=(edge(0, 0.1), edge(20, 0.2), edge(60, 1.0)))
-    assert "Warm up for 20 updates at least (2% of the horizon)" in early.sentence
-    assert "go on rising" not in early.sentence
-    assert "Warm up for 60 updates at least (6% of the horizon)" in late.sentence
-    assert "10 times the rate" in late.sentence
-    assert "go on rising" in late.sentence
+    early = one("warmup", edges=(edge(0, 0.1), edge(20, 0.95), edge(60, 1.0)))
+    late = one("warmup", edges=(edge(0, 0.1), edge(20, 0.2), edge(60, 1.0)))
+    assert "Warm up for at least 20 steps (2% of the horizon)" in early.sentence
+    assert "continue to rise" not in early.sentence
+    assert "Warm up for at least 60 steps (6% of the horizon)" in late.sentence
+    assert "is 10 times that at the start" in late.sentence
+    assert "continue to rise" in late.sentence
     assert "warmup=[" in late.confirm
 
 
 def test_a_critical_rate_that_falls_says_that_the_start_is_no_obstacle() -> None:
-    assert "no warm-up: there the model bears 5 times" in one("warm-up", edges=(edge(0, 5.0), edge(60, 1.0))).sentence
+    assert (
+        "no warmup: the critical learning rate there is 5 times"
+        in one("warmup", edges=(edge(0, 5.0), edge(60, 1.0))).sentence
+    )
 
 
 @pytest.mark.parametrize("after", [edge(60, 1.3), edge(60, 4.0, spread=5.0), edge(60, 0.25, spread=5.0)])
 def test_a_critical_rate_that_moves_no_more_than_its_updates_differ_settles_nothing(after: Edge) -> None:
-    assert "Keep the usual short warm-up" in one("warm-up", edges=(edge(0, 1.0), after)).sentence
+    assert "Keep the usual short warmup" in one("warmup", edges=(edge(0, 1.0), after)).sentence
 
 
 def test_a_batch_far_below_the_noise_scale_can_grow_and_the_rate_with_it() -> None:
     found = one("batch size", moments=(moment(0, 10.0), moment(60, 3200.0)))
     assert "a batch of 2048 instead of 32" in found.sentence
-    assert "about 3% of the updates" in found.sentence  # (1 + 3200 / 2048) / (1 + 3200 / 32)
+    assert "about 3% of the steps" in found.sentence  # (1 + 3200 / 2048) / (1 + 3200 / 32)
     assert "about 39 times the present one (linear rule of SGD" in found.sentence
     assert "batch_size=[32, 2048]" in found.confirm
-    assert "10 examples (9 to 11) at the start, 3200 examples (2900 to 3500) after 60 updates" in found.evidence
+    assert "10 examples (9 to 11) at the start, 3200 examples (2900 to 3500) after 60 steps" in found.evidence
 
 
 def test_adam_and_its_kin_grow_with_the_square_root_and_the_unknown_in_between() -> None:
@@ -104,19 +106,19 @@ def test_a_batch_never_grows_beyond_half_of_the_data() -> None:
 def test_a_batch_far_above_the_noise_scale_can_shrink() -> None:
     found = one("batch size", moments=(moment(0, 10.0),), batch_size=512)
     assert "A batch of 32 instead of 512" in found.sentence
-    assert "about 8% of the examples (in 1.3 times as many updates)" in found.sentence
+    assert "about 8% of the examples (in 1.3 times as many steps)" in found.sentence
 
 
 def test_a_batch_near_the_noise_scale_stays() -> None:
     found = one("batch size", moments=(moment(0, 40.0),))
     assert "Keep the batch of 32" in found.sentence
-    assert "with 64, about 72% of them" in found.sentence
+    assert "a batch of 64 needs about 72% of them" in found.sentence
 
 
 def test_a_noise_scale_that_is_open_upwards_lets_the_batch_grow_as_far_as_was_seen() -> None:
     found = one("batch size", moments=(moment(0, math.inf),))
-    assert "a batch of 2048 instead of 32 needs about 2% of the updates (and 100% of the examples)" in found.sentence
-    assert "more than can be told" in found.evidence
+    assert "a batch of 2048 instead of 32 needs about 2% of the steps (and 100% of the examples)" in found.sentence
+    assert "more than can be measured" in found.evidence
 
 
 def test_clipping_is_advised_where_single_gradients_stick_out() -> None:
@@ -128,7 +130,7 @@ def test_clipping_is_advised_where_single_gradients_stick_out() -> None:
 
 def test_a_clip_that_shortens_most_gradients_is_called_too_low() -> None:
     found = one("clipping", moments=(moment(0, 10.0, norms=[2.0] * 6 + [0.5] * 2),), clip=1.0)
-    assert "Clip higher, at about 2" in found.sentence
+    assert "Raise the clipping threshold to about 2" in found.sentence
     assert "75% of 8 gradients at the start exceed 1" in found.evidence
     assert about("clipping", moments=(moment(0, 10.0, norms=[2.0] * 2 + [0.5] * 6),), clip=1.0) == []
 
@@ -138,8 +140,8 @@ def test_a_clip_that_shortens_most_gradients_is_called_too_low() -> None:
     [
         (table(low=0.01, high=5.0), "Scale the columns of input to unit deviation"),
         (table(low=100.0, high=200.0, typical=150.0), "Scale input to about unit deviation"),
-        (table(offset=30.0), "Centre the columns of input"),
-        (table(far=2, farthest=44.0), "Tame the long tails"),
+        (table(offset=30.0), "Center the columns of input"),
+        (table(far=2, farthest=44.0), "Shorten the long tails"),
         (table(whole=1), "embed them or give each a column"),
     ],
 )
@@ -162,8 +164,8 @@ def test_what_no_rate_can_mend_comes_first() -> None:
 
 
 @pytest.mark.parametrize("target", [TargetScale(1, 0.1, 77.0, 77.0), TargetScale(1, 150.0, 5.0, 5.0)])
-def test_a_target_on_another_scale_is_to_be_standardised(target: TargetScale) -> None:
-    assert "Standardise the target" in one("target", target=target).sentence
+def test_a_target_on_another_scale_is_to_be_standardized(target: TargetScale) -> None:
+    assert "Standardize the target" in one("target", target=target).sentence
     assert about("target", target=target, classes=Classes(2, 100, 1.0, 0.5, 0.5, 0.69)) == []
     assert about("target", target=TargetScale(1, 0.1, 0.8, 1.2)) == []
 
@@ -180,7 +182,7 @@ def test_a_start_worse_than_zero_outputs_and_one_far_above_a_constant_are_told()
 def test_classes_out_of_balance_are_told() -> None:
     assert "84% of the labels" in one("classes", classes=Classes(2, 1000, 1.0, 0.84, 0.16, 0.44)).evidence
     rare = one("classes", classes=Classes(5, 50_000, 1.0, 0.4, 0.01, 1.2))
-    assert "0.32 examples a batch" in rare.evidence
+    assert "0.32 examples per batch" in rare.evidence
     assert about("classes", classes=Classes(5, 50_000, 10.0, 0.4, 0.01, 1.2)) == []  # ten labels an example
     assert about("classes", classes=Classes(2, 1000, 1.0, 0.5, 0.5, 0.69)) == []
 
@@ -210,7 +212,7 @@ def test_every_advice_has_evidence_with_a_number_and_an_experiment() -> None:
     )
     found = advise(facts)
     assert {advice.about for advice in found} == {
-        "data", "rate", "warm-up", "batch size", "features", "start", "clipping", "classes", "layers"
+        "data", "rate", "warmup", "batch size", "features", "start", "clipping", "classes", "layers"
     }  # fmt: skip
     for advice in found:
         assert any(character.isdigit() for character in advice.evidence), advice

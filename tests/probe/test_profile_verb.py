@@ -36,15 +36,15 @@ def names(profiled: Profile) -> list[str]:
 
 def test_everything_is_measured_with_evidence_and_what_is_claimed_with_an_experiment(found: Profile) -> None:
     assert names(found) == [
-        AT_START, "noise scale after 16 updates",
-        "critical rate at the start", "critical rate after 5 updates", "critical rate after 16 updates",
-        "gradient norm at the start", "gradient norm after 16 updates",
+        AT_START, "noise scale after 16 steps",
+        "critical rate at the start", "critical rate after 5 steps", "critical rate after 16 steps",
+        "gradient norm at the start", "gradient norm after 16 steps",
         "loss at the start", "loss of zero outputs", "loss of the best constant", "spread of outputs at the start",
         "spread of the target", "scale spread of input", "condition of input", "parameters without gradient",
     ]  # fmt: skip
     assert all(each.evidence for each in found.measured)
     assert all(each.confirm for each in found.measured if each.name.startswith(("noise", "critical")))
-    assert found.untold == ()
+    assert found.unavailable == ()
     assert "15 quantities measured" in found.status
     assert found["spread of the target"].value == pytest.approx(float(examples()[1].std()), rel=1e-5)
 
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_answer_and_another_one_another() -> None:
 
 def test_its_json_is_strict_and_holds_every_number(found: Profile) -> None:
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert set(told) == {"task", "status", "measured", "advice", "untold", "facts", "cost", "restored"}
+    assert set(told) == {"task", "status", "measured", "advice", "unavailable", "facts", "cost", "restored"}
     assert told["measured"][0]["value"] == found[AT_START].value
     assert told["facts"]["edges"][0]["lr"] == found["critical rate at the start"].value
     assert told["facts"]["moments"][0]["norms"] == found.facts.moments[0].norms.tolist()
@@ -123,10 +123,10 @@ def test_the_warm_up_is_told_to_whoever_watches() -> None:
 @pytest.mark.parametrize("name", ["digits-cnn", "cancer-mlp"])
 def test_a_built_in_task_costs_less_than_a_third_of_a_training(name: str) -> None:
     found = profile(build_task(name, device="cpu"))
-    assert found.cost.trainings <= 0.3
-    assert found.untold == ()
+    assert found.cost.full_runs <= 0.3
+    assert found.unavailable == ()
     assert found.restored
-    assert {"rate", "warm-up", "batch size"} <= {advice.about for advice in found.advice}
+    assert {"rate", "warmup", "batch size"} <= {advice.about for advice in found.advice}
 
 
 @pytest.mark.data
@@ -135,7 +135,7 @@ def test_a_task_with_numbers_and_categories_is_seen_column_by_column(data_folder
         pytest.skip("no shoppers in the data folder")
     found = profile(build_task("shoppers-mlp", data=data_folder, device="cpu"))
     assert [(seen.kind, seen.columns) for seen in found.facts.features] == [("numbers", 10), ("categories", 7)]
-    majority = found["share of the most frequent class"].value
+    majority = found["fraction of the most frequent class"].value
     assert majority == pytest.approx(0.845, abs=0.005)
     assert found["loss of the best constant"].value == pytest.approx(found["entropy of the classes"].value, rel=0.05)
 
@@ -149,7 +149,7 @@ def test_what_batches_of_another_form_do_not_tell_is_said() -> None:
     found = profile(make_task(train=given, loss=_mapping_loss, steps=60))
     assert found[AT_START].value is not None
     assert "loss of zero outputs" not in names(found)
-    assert any("the loss takes the model itself" in sentence for sentence in found.untold)
+    assert any("the loss takes the model itself" in sentence for sentence in found.unavailable)
     assert [seen.name for seen in found.facts.features] == ["x", "y"]
 
 
@@ -161,7 +161,7 @@ def test_batches_that_cannot_be_looked_into_still_tell_of_gradients() -> None:
 
     found = profile(make_task(train=ReIterable(*given), loss=loss, steps=60))
     assert found["critical rate at the start"].value is not None
-    assert any(sentence.startswith("Features and target: the batches are not tuples") for sentence in found.untold)
+    assert any(sentence.startswith("Features and target: the batches are not tuples") for sentence in found.unavailable)
 
 
 def test_data_that_are_not_finite_are_told_instead_of_gradients() -> None:
@@ -170,7 +170,7 @@ def test_data_that_are_not_finite_are_told_instead_of_gradients() -> None:
     found = profile(make_task(train=(x, y), batch_size=48))
     assert found.advice[0].about == "data"
     assert "1 entries in 48 rows" in found.advice[0].evidence
-    assert any("NaN or infinity stand in the data" in sentence for sentence in found.untold)
+    assert any("the data hold NaN or infinity" in sentence for sentence in found.unavailable)
     assert found.facts.moments == ()
 
 
@@ -211,7 +211,7 @@ def test_batch_norm_needs_whole_batches_and_with_too_few_says_so() -> None:
     assert many.facts.moments[0].noise is not None
     assert many.facts.moments[0].noise.piece_size == 8
     assert few.facts.moments[0].noise is None
-    assert any("fewer than four separate pieces" in sentence for sentence in few.untold)
+    assert any("fewer than four separate pieces" in sentence for sentence in few.unavailable)
 
 
 def test_a_start_without_an_update_has_no_critical_rate() -> None:
@@ -225,14 +225,14 @@ def test_a_start_without_an_update_has_no_critical_rate() -> None:
     found = profile(make_task(model=solved, train=(x, torch.zeros(48, 1))))
     assert found.facts.edges == ()
     assert found.facts.warmup is None
-    assert any(sentence == "Critical rate: the update changed no weight." for sentence in found.untold)
+    assert any(sentence == "Critical rate: the update changed no weight." for sentence in found.unavailable)
     assert all(advice.about != "rate" for advice in found.advice)
 
 
 def test_accumulated_batches_make_one_update() -> None:
     found = profile(make_task(batch_size=8, accumulate=3, steps=40))
     assert found.facts.batch_size == 24
-    assert found.cost.passes == pytest.approx(found.cost.trainings * 3 * 3 * 40)
+    assert found.cost.passes == pytest.approx(found.cost.full_runs * 3 * 3 * 40)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -15,13 +15,13 @@ from torch.optim import SGD, Adam, AdamW
 from stepsize import bind
 from stepsize.probe import range_test
 from stepsize.probe.state import find_state
-from stepsize.schedules import Course, cosine, linear, one_cycle, one_cycle_momentum
+from stepsize.schedules import HyperparameterSchedule, cosine, linear, one_cycle, one_cycle_momentum
 
 
 def bound_loop(*, call_step: bool, counts: Any = "updates", moving: bool = False) -> Loop:
     net = network()
     optimizer = SGD(net.parameters(), lr=0.05, momentum=0.9)
-    course = Course(one_cycle(2_000), momentum=one_cycle_momentum(2_000), weight_decay="corrected")
+    course = HyperparameterSchedule(one_cycle(2_000), momentum=one_cycle_momentum(2_000), weight_decay="corrected")
     bound = bind(course if moving else cosine(2_000, warmup=20), optimizer, counts=counts)
     update = plain_step(net, optimizer)
 

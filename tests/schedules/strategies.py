@@ -27,7 +27,7 @@ from stepsize.schedules.shapes import SHAPES
 HORIZON = 1_000
 CLOCK = Clock(horizon=HORIZON, batch_size=4, sequence_length=8, steps_per_epoch=100.0)
 
-EDGES = ("start", "end", "both", "neither")
+ENDPOINTS = ("start", "end", "both", "neither")
 
 factors = st.floats(0, 2) | st.sampled_from([0.0, 0.1, 1.0])
 positive = st.floats(0.01, 2) | st.sampled_from([0.1, 0.5, 1.0])
@@ -61,8 +61,8 @@ def ramps(draw: st.DrawFn, steps: int | Span | None) -> Ramp:
     start, end, shape = draw(factors), draw(factors), draw(shapes())
     if shape.name == "exponential":
         start, end = max(start, 0.01), max(end, 0.01)
-    edges = draw(st.sampled_from(EDGES if steps != 1 else ("start", "end", "neither")))
-    return Ramp(steps, start, end, shape, edges)  # type: ignore[arg-type]
+    endpoints = draw(st.sampled_from(ENDPOINTS if steps != 1 else ("start", "end", "neither")))
+    return Ramp(start, end, shape, endpoints, steps=steps)  # type: ignore[arg-type]
 
 
 @st.composite
@@ -70,9 +70,9 @@ def one_cycles(draw: st.DrawFn, steps: int | Span | None) -> OneCycle:
     three = draw(st.booleans())
     rise = draw(st.floats(0.1, 0.45 if three else 0.95))
     wide = not isinstance(steps, int) or rise * steps > 1.5  # the rise must take an update
-    edges = draw(st.sampled_from(("start", "both"))) if wide else "start"
+    endpoints = draw(st.sampled_from(("start", "both"))) if wide else "start"
     start, peak, end = draw(positive), draw(positive), draw(positive)
-    return OneCycle(steps, start, peak, end, rise, draw(shapes()), three, edges)  # type: ignore[arg-type]
+    return OneCycle(rise, start, peak, end, draw(shapes()), three, endpoints, steps=steps)  # type: ignore[arg-type]
 
 
 @st.composite
@@ -80,28 +80,28 @@ def points(draw: st.DrawFn, steps: int | Span | None, most: int) -> Points:
     at = tuple(sorted(draw(st.sets(st.integers(0, most), min_size=1, max_size=5))))
     between = draw(st.none() | shapes())
     values = tuple(draw(positive) for _ in at)
-    return Points(steps, at, values, between)
+    return Points(at, values, between, steps=steps)
 
 
 @st.composite
 def multi_steps(draw: st.DrawFn, steps: int | Span | None, most: int) -> MultiStep:
     most = min(most, steps - 1) if isinstance(steps, int) else most
     at = tuple(sorted(draw(st.lists(st.integers(1, most), min_size=1, max_size=4))))
-    return MultiStep(steps, at, draw(gammas))
+    return MultiStep(at, draw(gammas), steps=steps)
 
 
 def _laws(
     steps: st.SearchStrategy[int | Span | None], inner: st.SearchStrategy[int | Span]
 ) -> st.SearchStrategy[Exponential | Noam | PowerLaw | Restarts | Staircase | Triangles]:
     """The leaves that any length fits."""
-    once = st.floats(0.05, 1)
+    once, growth = st.floats(0.05, 1), st.floats(1, 3) | st.just(1.0)
     return st.one_of(
-        st.builds(Exponential, steps, gammas, inner),
-        st.builds(Staircase, steps, gammas, inner),
-        st.builds(PowerLaw, steps, inner, st.floats(0.1, 3)),
-        st.builds(Noam, steps, inner),
-        st.builds(Triangles, steps, inner, inner, once, once, once),
-        st.builds(Restarts, steps, inner, st.floats(1, 3) | st.just(1.0), once, st.floats(0, 0.5), shapes_to_zero()),
+        st.builds(Exponential, gammas, inner, steps=steps),
+        st.builds(Staircase, inner, gammas, steps=steps),
+        st.builds(PowerLaw, inner, st.floats(0.1, 3), steps=steps),
+        st.builds(Noam, inner, steps=steps),
+        st.builds(Triangles, inner, st.none() | inner, once, once, once, steps=steps),
+        st.builds(Restarts, inner, growth, once, st.floats(0, 0.5), shapes_to_zero(), steps=steps),
     )
 
 
@@ -129,13 +129,13 @@ def leaves() -> st.SearchStrategy[Schedule]:
     """Single pieces of every kind with all their parameters; durations in steps, in other units, or left out."""
     length: st.SearchStrategy[int | Span | None] = st.none() | st.integers(10, 100_000) | spans()
     spaced_points = st.builds(
-        lambda steps, at, values, between: Points(steps, tuple(at), tuple(values[: len(at)]), between),
+        lambda steps, at, values, between: Points(tuple(at), tuple(values[: len(at)]), between, steps=steps),
         length,
         st.lists(spans(), min_size=1, max_size=4, unique=True),
         st.lists(factors, min_size=4, max_size=4),
         st.none() | shapes(),
     )
-    spaced_drops = st.builds(MultiStep, length, st.lists(spans(), min_size=1, max_size=4).map(tuple), gammas)
+    spaced_drops = st.builds(MultiStep, st.lists(spans(), min_size=1, max_size=4).map(tuple), gammas, steps=length)
     kinds = (
         length.flatmap(ramps),
         length.flatmap(one_cycles),
@@ -161,8 +161,8 @@ def _tree(length: int, depth: int, most: int) -> st.SearchStrategy[Schedule]:
     """A settled schedule of ``length`` steps with at most ``depth`` nodes above a leaf."""
     if depth == 0:
         return _leaf(length)
-    ways = [_around, _repeated, _stretched, _first, _cooled_down, _extended, _switched]
-    ways += [_then, _then, _delayed] if length >= 2 else []
+    ways = [_around, _repeated, _first, _cooled_down, _extended, _switched]
+    ways += [_then, _then] if length >= 2 else []
     return st.one_of(_leaf(length), *(way(length, depth - 1, most) for way in ways))
 
 
@@ -170,12 +170,6 @@ def _tree(length: int, depth: int, most: int) -> st.SearchStrategy[Schedule]:
 def _then(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
     at = draw(st.integers(1, length - 1))
     return draw(_tree(at, depth, most)).then(draw(_tree(length - at, depth, most)))
-
-
-@st.composite
-def _delayed(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
-    by = draw(st.integers(1, length - 1))
-    return draw(_tree(length - by, depth, most)).delayed(by, factor=draw(st.none() | factors))
 
 
 @st.composite
@@ -197,11 +191,6 @@ def _repeated(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
     per_cycle = draw(st.just(1.0) | st.floats(0.3, 1.2))
     endless = draw(st.booleans())
     return again.repeated(per_cycle=per_cycle).first(length) if endless else again.repeated(times, per_cycle=per_cycle)
-
-
-@st.composite
-def _stretched(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
-    return draw(_tree(draw(st.integers(1, most)), depth, most)).stretched(to=length)
 
 
 @st.composite
@@ -268,14 +257,14 @@ def _some(least: int = 1, most: int = 10) -> st.SearchStrategy[Span]:
 def _of_the_rest() -> st.SearchStrategy[Schedule]:
     """What takes the rest of the horizon, which is at least half of it."""
     leaf = st.one_of(ramps(None), one_cycles(None), _laws(st.none(), _some())).map(Schedule)
-    plain = ramps(None).map(Schedule).filter(lambda schedule: not schedule.settled)  # a constant never ends
+    plain = ramps(None).map(Schedule).filter(lambda schedule: not schedule.resolved)  # a constant never ends
     alive = leaf.map(lambda schedule: schedule.floored(0.01))
     return st.one_of(
         leaf,
         st.builds(Schedule.scaled, leaf, positive),
         st.builds(Schedule.floored, leaf, factors),
         st.builds(Schedule.times, leaf, leaf),
-        st.builds(lambda schedule, by: schedule.delayed(by), leaf, _some()),
+        st.builds(lambda schedule, by: constant(by, factor=0.5).then(schedule), leaf, _some()),
         st.builds(lambda schedule, times: schedule.repeated(times), plain, st.integers(2, 4)),
         st.builds(lambda schedule, over: schedule.cooled_down(over=over), leaf, _some()),
         st.builds(lambda one, other, at: one.switched(other, at=at), alive, alive, _some(1, 20)),
@@ -295,7 +284,7 @@ def _of_a_share(percent: int) -> st.SearchStrategy[Schedule]:
         st.builds(Schedule.floored, leaf, factors),
         st.builds(lambda schedule: schedule.then(linear(own)), leaf),
         st.builds(lambda schedule, times: schedule.repeated(times), leaf, st.just(2)),
-        st.builds(lambda schedule: schedule.stretched(to=own), leaf),
+        st.builds(lambda schedule: schedule.extended(to=own), leaf),
         st.builds(lambda schedule: schedule.first(own), leaf),
         st.builds(lambda schedule: schedule.cooled_down(at=own, over=own), leaf),
         st.builds(lambda schedule: schedule.extended(to=Span(percent / 50, "share"), at="1%"), leaf),

@@ -80,8 +80,8 @@ def test_an_endless_part_in_the_middle_takes_the_rest_even_if_it_is_the_last_one
     endless = step_decay(3)
     plan = endless.then(endless)
 
-    assert not plan.settled
-    with pytest.raises(InputError, match=r"^schedule is not yet in steps; got \"'× 0.1 every 3 steps' takes what is l"):
+    assert not plan.resolved
+    with pytest.raises(InputError, match=r"^schedule must be in steps; got \"'step 3' takes the rest of the horizon"):
         plan(3)
     assert constant().then(linear(4)).over(6).factors().tolist() == [1, 1, 1, 0.75, 0.5, 0.25]
 
@@ -108,12 +108,12 @@ def test_times_of_unequal_lengths_is_refused(one: int, other: int) -> None:
     assume(one != other)
 
     with pytest.raises(
-        InputError, match=r"^times needs schedules of one length; got '\d+ steps? and \d+ steps?'. Go on "
+        InputError, match=r"^times needs schedules of one length; got '\d+ steps? and \d+ steps?'. Continue "
     ):
         linear(one).times(cosine(other))
 
 
-# --------------------------------------------------- scaled, floored, delayed, first, repeated
+# --------------------------------------------------- scaled, floored, first, repeated
 
 
 @given(ended, st.floats(0.01, 10))
@@ -121,14 +121,6 @@ def test_times_of_unequal_lengths_is_refused(one: int, other: int) -> None:
 def test_scaled_multiplies_and_floored_lifts(eta: Schedule, number: float) -> None:
     compare(eta.scaled(number), lambda t: number * eta(t), long(eta))
     compare(eta.floored(number), lambda t: max(number, eta(t)), long(eta))
-
-
-@given(ended, st.integers(1, 40), st.none() | st.floats(0, 2))
-@few
-def test_delayed_waits_at_a_factor(eta: Schedule, by: int, factor: float | None) -> None:
-    waiting = eta(0) if factor is None else factor
-
-    compare(eta.delayed(by, factor=factor), lambda t: waiting if t < by else eta(t - by), long(eta) + by)
 
 
 @given(ended, st.data())
@@ -180,7 +172,7 @@ def test_what_goes_round_and_ends_with_a_cycle_does_not_rise_behind_it() -> None
 @few
 def test_stretched_runs_through_the_same_factors_at_another_pace(eta: Schedule, to: int) -> None:
     length = long(eta)
-    new = eta.stretched(to=to)
+    new = eta.extended(to=to)
 
     compare(new, lambda t: eta(t * length / to), to)
     assert new(0) == eta(0)
@@ -190,8 +182,8 @@ def test_stretched_runs_through_the_same_factors_at_another_pace(eta: Schedule, 
 def test_stretching_ends_at_the_end_to_the_last_bit() -> None:
     for length in range(1, 40):
         for to in range(1, 60):
-            assert linear(length, start=0.0, end=1.0).stretched(to=to)(to) == 1.0
-            assert step_decay(length).first(length).stretched(to=to)(to) == 0.1
+            assert linear(length, start=0.0, end=1.0).extended(to=to)(to) == 1.0
+            assert step_decay(length).first(length).extended(to=to)(to) == 0.1
 
 
 @given(ended, st.integers(1, 5), st.integers(1, 5))
@@ -199,7 +191,7 @@ def test_stretching_ends_at_the_end_to_the_last_bit() -> None:
 def test_stretched_twice_is_stretched_once(eta: Schedule, times: int, more: int) -> None:
     middle, to = times * long(eta), times * more * long(eta)
 
-    twice, once = eta.stretched(to=middle).stretched(to=to), eta.stretched(to=to)
+    twice, once = eta.extended(to=middle).extended(to=to), eta.extended(to=to)
 
     # where it is whole in the one that was stretched; elsewhere a leap may be rounded to either side
     whole = np.arange(0, to + 1, times * more)
@@ -208,9 +200,7 @@ def test_stretched_twice_is_stretched_once(eta: Schedule, times: int, more: int)
 
 def test_stretching_keeps_leaps_at_their_updates() -> None:
     for times in range(1, 50):
-        assert step_decay(7, steps=49).stretched(to=49 * times).jumps() == tuple(
-            range(7 * times, 49 * times, 7 * times)
-        )
+        assert step_decay(7, steps=49).extended(to=49 * times).jumps() == tuple(range(7 * times, 49 * times, 7 * times))
 
 
 # --------------------------------------------------------- changes of course
@@ -320,13 +310,12 @@ def test_changes_of_course_add_up() -> None:
 
 
 def test_durations_in_other_units_settle_with_the_horizon() -> None:
-    assert linear(10).stretched(to="50%").then(constant()).over(40).factors()[:20].tolist() == (
-        linear(10).stretched(to=20).factors().tolist()
+    assert linear(10).extended(to="50%").then(constant()).over(40).factors()[:20].tolist() == (
+        linear(10).extended(to=20).factors().tolist()
     )
     assert warm_restarts(10).first("50%").then(constant()).over(60)(25) == warm_restarts(10)(25)
     assert cosine(100).extended(to="100%", at="25%").over(200) == cosine(100).extended(to=200, at=50)
     assert cosine().switched(linear(), at="50%").over(80) == cosine(80).switched(linear(80), at=40)
-    assert linear().delayed("25%", factor=0.5).over(8) == linear(6).delayed(2, factor=0.5)
     assert constant().cooled_down(at="0%", over="100%").over(8) == constant(8).cooled_down(at=0, over=8)
 
 
@@ -346,54 +335,56 @@ def test_durations_in_other_units_settle_with_the_horizon() -> None:
         ("scaled", {"by": 0}, "^by must be a positive number; got 0$"),
         ("scaled", {"by": math.nan}, "^by must be a positive number; got nan$"),
         ("scaled", {"by": "2"}, "^by must be a number; got '2'$"),
-        ("floored", {"at": -0.1}, "^floor must be a finite factor >= 0; got -0.1$"),
-        ("delayed", {"by": 0}, "^by must last at least 1 step; got 0"),
-        ("delayed", {"by": 2, "factor": -1}, "^factor must be a finite factor >= 0; got -1$"),
+        ("floored", {"at": -0.1}, "^at must be a finite number >= 0; got -0.1$"),
         ("repeated", {"times": 0}, "^times must be a whole number, at least 1, or None for endless; got 0$"),
         ("repeated", {"times": 2.0}, "^times must be a whole number, at least 1, or None for endless; got 2.0$"),
         ("repeated", {"times": True}, "^times must be a whole number, at least 1, or None for endless; got True$"),
         ("repeated", {"times": 2, "per_cycle": 0}, "^per_cycle must be a positive number; got 0$"),
-        ("first", {"steps": 11}, "^steps must not lie behind the end of the schedule at step 10; got 11$"),
-        ("first", {"steps": 0}, "^steps must last at least 1 step; got 0"),
-        ("stretched", {"to": 0}, "^to must last at least 1 step; got 0"),
-        ("cooled_down", {"at": 11, "over": 5}, "^at must not lie behind the end of the schedule at step 10; got 11$"),
-        ("cooled_down", {"at": -1, "over": 5}, "^at must last at least 0 steps; got -1"),
-        ("cooled_down", {"at": 5, "over": 0}, "^over must last at least 1 step; got 0"),
-        ("cooled_down", {"at": 5, "over": 5, "end": -1}, "^end must be a finite factor >= 0; got -1$"),
+        ("first", {"steps": 11}, "^steps must not be after the end of the schedule at step 10; got 11$"),
+        ("first", {"steps": 0}, "^steps must be at least 1 step; got 0"),
+        ("extended", {"to": 0}, "^to must be at least 1 step; got 0"),
+        ("cooled_down", {"at": 11, "over": 5}, "^at must not be after the end of the schedule at step 10; got 11$"),
+        ("cooled_down", {"at": -1, "over": 5}, "^at must be at least 0 steps; got -1"),
+        ("cooled_down", {"at": 5, "over": 0}, "^over must be at least 1 step; got 0"),
+        ("cooled_down", {"at": 5, "over": 5, "end": -1}, "^end must be a finite number >= 0; got -1$"),
         ("cooled_down", {"at": 5, "over": 5, "shape": "sqrt"}, "^shape is not a known name; got 'sqrt'. Did you mean "),
-        ("cooled_down", {"at": 5, "over": 5, "shape": "exponential"}, "^shape cannot reach or leave the factor 0; got"),
+        (
+            "cooled_down",
+            {"at": 5, "over": 5, "shape": "exponential"},
+            "^shape cannot start or end at the factor 0; got",
+        ),
         (
             "cooled_down",
             {"at": 10, "over": 5, "shape": "exponential", "end": 0.1},
-            "^shape cannot reach or leave the f",
+            "^shape cannot start or end at the f",
         ),
-        ("extended", {"to": 20, "at": 10}, "^at must lie before the end of the schedule at step 10; got 10$"),
-        ("extended", {"to": 5, "at": 5}, "^to must lie behind step 5, from which on the schedule changes; got 5$"),
+        ("extended", {"to": 20, "at": 10}, "^at must be before the end of the schedule at step 10; got 10$"),
+        ("extended", {"to": 5, "at": 5}, "^to must be after step 5, where the schedule changes; got 5$"),
         (
             "extended",
             {"to": 9, "at": 5, "by": "holding"},
-            "^to must be at least the present 10 steps where the rate is",
+            "^to must be at least the present 10 steps to hold the rate",
         ),
         ("extended", {"to": 20, "by": "magic"}, "^by must be 'stretching' or 'holding'; got 'magic'$"),
         (
             "switched",
             {"other": linear(20), "at": 11},
-            "^at must not lie behind the end of the schedule at step 10; got",
+            "^at must not be after the end of the schedule at step 10; got",
         ),
         (
             "switched",
             {"other": linear(4), "at": 5},
-            "^at must not lie behind the end of the schedule at step 4; got 5$",
+            "^at must not be after the end of the schedule at step 4; got 5$",
         ),
         (
             "switched",
             {"other": linear(20), "at": 10},
-            "^at must not be where the present schedule is at factor 0; got ",
+            "^at must be a step at which the present schedule is not at factor 0; got ",
         ),
         (
             "switched",
             {"other": linear(5), "at": 5},
-            "^at must not be where the new schedule is at factor 0; got 5. Cho",
+            "^at must be a step at which the new schedule is not at factor 0; got 5. Cho",
         ),
     ],
 )
@@ -407,12 +398,8 @@ def test_a_verb_refuses_what_it_cannot_do(verb: str, arguments: dict[str, Any], 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda eta: eta.stretched(to=5),
-            "^stretched needs a schedule with an end; got 'constant'. Cut it with .first",
-        ),
-        (lambda eta: eta.extended(to=5), "^extended needs a schedule with an end; got 'constant'. Cut it with .first"),
-        (lambda eta: eta.repeated(2), "^repeated must have an end; got 'constant'. Cut it with .first"),
+        (lambda eta: eta.extended(to=5), "^extended needs a schedule with an end; got 'constant'. End it with .first"),
+        (lambda eta: eta.repeated(2), "^repeated needs a schedule with an end; got 'constant'. End it with .first"),
     ],
 )
 def test_what_needs_an_end_says_so(make: Callable[[Schedule], Schedule], message: str) -> None:

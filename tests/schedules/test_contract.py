@@ -26,7 +26,6 @@ from stepsize.schedules import (
     multi_step,
     one_cycle,
     points,
-    schedule_entry,
     step_decay,
     triangular,
     warm_restarts,
@@ -152,13 +151,11 @@ def test_an_entry_says_whether_it_falls_behind_its_peak(name: str) -> None:
     [
         (step_decay(3, steps=9), (3, 6)),  # 9 is behind the end
         (step_decay(3).first(9), (3, 6)),
-        (step_decay(3, steps=9).stretched(to=10), (4, 7)),  # at 3.33 and 6.67
+        (step_decay(3, steps=9).extended(to=10), (4, 7)),  # at 3.33 and 6.67
         (warm_restarts(3, growth=1.5, steps=30), (3, 8, 15, 25)),  # at 3, 7.5, 14.25, 24.375
         (linear(10).repeated().over(30), (10, 20)),
         (linear(10).repeated(2, per_cycle=0.5), (10,)),
         (linear(4).then(linear(4)).times(step_decay(3)), (3, 4, 6)),
-        (constant(2).delayed(3, factor=0.5), (3,)),
-        (linear(2).delayed(3), ()),
         (linear(4).then(linear(4)).extended(to=12, at=2), (6,)),  # 4 moves to 2 + 2 · 10/6 = 5.33
         (linear(4).then(linear(4)).extended(to=12, at=2, by="holding"), (8,)),
         (step_decay(3).cooled_down(at=4, over=5), (3,)),
@@ -167,7 +164,7 @@ def test_an_entry_says_whether_it_falls_behind_its_peak(name: str) -> None:
         (points({0: 1.0, 3: 0.5, 5: 0.2}, between=None, steps=8), (3, 5)),
         (decay(10, shape="polynomial(0.5)").then(constant(5, factor=0)), ()),  # infinitely steep, but no leap
         (decay(1_000, shape="polynomial(0.1)").then(constant(5, factor=0)), ()),
-        (warmup(10, shape="1-power(0.2)", edges="start").then(constant(5)), ()),
+        (warmup(10, shape="1-power(0.2)", endpoints="start").then(constant(5)), ()),
         (decay(10, shape="polynomial(0.5)", end=0.1).then(constant(5, factor=0)), (10,)),
         (constant(3).then(cooldown(3)), ()),
         (decay(3).then(constant(2, factor=1e-6)), (3,)),
@@ -191,14 +188,14 @@ def test_leaps_of_a_schedule_without_an_end_are_asked_for_with_a_number_of_updat
         (lambda eta: eta([0.0, -0.5]), "^step must be a finite number, at least 0; got "),
         (lambda eta: eta(math.nan), "^step must be a finite number, at least 0; got nan$"),
         (lambda eta: eta(math.inf), "^step must be a finite number, at least 0; got inf$"),
-        (lambda eta: eta.factors(0), "^steps must last at least 1 step; got 0"),
+        (lambda eta: eta.factors(0), "^steps must be at least 1 step; got 0"),
         (lambda eta: eta.factors("5%"), "^steps must be a number of updates; got '5%'"),
         (lambda eta: constant().factors(), "^steps must be given for a schedule without an end; got None$"),
         (lambda eta: constant().tabulated(), "^steps must be given for a schedule without an end; got"),
         (lambda eta: exponential(2.0)(100_000), "^step has a factor that is larger than any float; got 100000"),
-        (lambda eta: cosine()(3), "^schedule is not yet in steps; got 'ramp: it takes what is left of the horizon'"),
-        (lambda eta: cosine(warmup="5%").length, r"^schedule is not yet in steps; got 'ramp: steps is 5%'. Call .over"),
-        (lambda eta: cosine(warmup="5%").jumps(), "^schedule is not yet in steps"),
+        (lambda eta: cosine()(3), "^schedule must be in steps; got \"'cosine' takes the rest of the horizon"),
+        (lambda eta: cosine(warmup="5%").length, r"^schedule must be in steps; got 'decay: steps is 5%'. Call .over"),
+        (lambda eta: cosine(warmup="5%").jumps(), "^schedule must be in steps"),
     ],
 )
 def test_steps_that_no_schedule_has_are_refused(call: object, message: str) -> None:
@@ -212,7 +209,7 @@ def test_a_function_with_a_bad_factor_is_refused_with_the_step_that_it_was_asked
     eta = function(lambda t: 1.0 if t < 3 else bad, 5)  # type: ignore[arg-type, return-value]
 
     assert eta(2.9) == 1.0
-    message = f"^function must return a finite factor >= 0 (it was asked for step 3); got {bad!r}"
+    message = f"^function must return a finite factor >= 0 (it was called with step 3); got {bad!r}"
     with pytest.raises(InputError, match=f"{re.escape(message)[1:]}$"):
         eta(3)
 
@@ -224,12 +221,12 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) 
     with pytest.raises(
         UnknownNameError, match=f"schedule is not a known name; got '{wrong}'. Did you mean '{nearest}'"
     ):
-        schedule_entry(wrong)
+        SCHEDULES[wrong]
 
 
 SHORT = {  # what cannot be done within a few updates, and what the message says then
-    "adam-warmup": "has parts that are longer than the horizon; got '200 steps of",
-    "multi-step": "must lie before the end at step",
+    "adam-warmup": "schedule must not be longer than the horizon; got '200 steps of",
+    "multi-step": "must be before the end at step",
     "points": "positions must increase",
 }
 
@@ -253,7 +250,6 @@ def test_a_typical_one_fills_every_horizon_or_says_why_not(name: str, steps: int
 def test_an_entry_tells_what_it_is(name: str) -> None:
     entry = SCHEDULES[name]
 
-    assert schedule_entry(name) is entry
     assert entry.title
     assert entry.formula
     assert entry.written

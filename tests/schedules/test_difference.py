@@ -18,7 +18,7 @@ def test_equal_schedules_do_not_part() -> None:
 
     assert found.same
     assert (found.first, found.last, found.lengths) == (None, None, (100, 100))
-    assert found.status == "The two schedules have the same factors at all 100 steps."
+    assert found.status == "Both schedules have the same factors at all 100 steps."
 
 
 def test_it_tells_the_first_the_last_and_the_largest_difference() -> None:
@@ -31,13 +31,13 @@ def test_it_tells_the_first_the_last_and_the_largest_difference() -> None:
     assert found.area == pytest.approx((10, 8.7))
     assert found.effective_steps_ratio == pytest.approx(0.87)
     assert found.status == (
-        "The two schedules part first at update 3, last at 4 of 10; most at update 4, 1 against 0.2; "
-        "the second makes 8.7 effective steps to 10, 0.87 times as many effective steps."
+        "The schedules differ first at update 3, last at 4 of 10, most at update 4 (1 and 0.2). "
+        "They make 10 and 8.7 effective steps, 0.87 times as many."
     )
 
 
 def test_a_single_difference_is_said_to_be_the_only_one() -> None:
-    assert "part at update 9 only;" in diff(constant(10), step_decay(9, steps=10)).status
+    assert "differ at update 9 only," in diff(constant(10), step_decay(9, steps=10)).status
 
 
 def test_rounding_is_no_difference() -> None:
@@ -52,7 +52,7 @@ def test_the_shorter_one_is_held_at_its_last_factor() -> None:
 
     assert found.steps == 10
     assert (found.last, found.area) == (9, (5.0, 2.5))
-    assert found.status.endswith("the second ends after 4 steps and is held at its last factor.")
+    assert found.status.endswith("the second ends after 4 steps and holds its last factor.")
 
 
 def test_same_factors_over_other_lengths_are_not_the_same() -> None:
@@ -60,8 +60,7 @@ def test_same_factors_over_other_lengths_are_not_the_same() -> None:
 
     assert (found.same, found.first) == (False, None)
     assert found.status == (
-        "The two schedules have the same factors at all 9 steps, the first ends after 5 steps and is held at its last "
-        "factor."
+        "Both schedules have the same factors at all 9 steps, the first ends after 5 steps and holds its last factor."
     )
 
 
@@ -76,7 +75,7 @@ def test_only_the_asked_updates_are_compared() -> None:
     found = diff(warmup(10).then(cosine(90)), warmup(10).then(linear(50)), steps=10)
 
     assert found.first is None
-    assert found.status == "The two schedules have the same factors at all 10 steps, they last 100 steps and 60 steps."
+    assert found.status == "Both schedules have the same factors at all 10 steps, they last 100 steps and 60 steps."
 
 
 def test_a_schedule_without_any_step_has_no_ratio() -> None:
@@ -86,9 +85,9 @@ def test_a_schedule_without_any_step_has_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (cosine(), cosine(5), r"a is not yet in steps.*Call \.over\(steps\) first"),
-        (cosine(5), cosine("5%"), "b is not yet in steps"),
-        (constant(), constant(factor=0.5), "steps must be given where neither schedule has an end"),
+        (cosine(), cosine(5), r"a must be in steps.*Call \.over\(steps\) first"),
+        (cosine(5), cosine("5%"), "b must be in steps"),
+        (constant(), constant(factor=0.5), "steps must be given for a schedule without an end"),
         (cosine(5), "cosine", "b must be a Schedule"),
     ],
 )
@@ -98,7 +97,7 @@ def test_what_cannot_be_compared_is_refused(a: Schedule, b: Schedule, message: s
 
 
 def test_no_updates_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match="steps must last at least 1 step"):
+    with pytest.raises(InputError, match="steps must be at least 1 step"):
         diff(linear(5), linear(5), 0)
 
 

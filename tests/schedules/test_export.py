@@ -18,7 +18,18 @@ from tests.schedules.strategies import settled_schedules
 
 from stepsize import schedules
 from stepsize.errors import InputError
-from stepsize.schedules import SCHEDULES, Course, Peaks, Schedule, cosine, function, linear, preview, to_csv, to_lambda
+from stepsize.schedules import (
+    SCHEDULES,
+    HyperparameterSchedule,
+    Peaks,
+    Schedule,
+    cosine,
+    function,
+    linear,
+    preview,
+    to_csv,
+    to_lambda,
+)
 
 
 def sgd(lr: float = 0.1) -> torch.optim.Optimizer:
@@ -58,7 +69,7 @@ def test_the_callable_pickles_copies_and_compares_by_value() -> None:
         assert hash(other) == hash(factor)
         assert other(3) == factor(3)
     assert factor != to_lambda(cosine(101))
-    assert repr(factor) == "to_lambda(Schedule(cosine to 0 over 100 steps))"
+    assert repr(factor) == "to_lambda(Schedule('cosine 100'))"
 
 
 def test_it_returns_python_floats() -> None:
@@ -105,28 +116,28 @@ def test_a_step_below_zero_is_refused() -> None:
         to_lambda(linear(5))(-1)
 
 
-@pytest.mark.parametrize("anything", [None, 3.0, Course(linear(5)), lambda t: t])
+@pytest.mark.parametrize("anything", [None, 3.0, HyperparameterSchedule(linear(5)), lambda t: t])
 def test_only_schedules_become_callables(anything: Any) -> None:
-    with pytest.raises(InputError, match=r"schedule must be a Schedule; got .*of a Course take \.rate"):
+    with pytest.raises(InputError, match=r"schedule must be a Schedule; got .*of a HyperparameterSchedule use \.rate"):
         to_lambda(anything)
 
 
 def test_an_open_schedule_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match=r"is not yet in steps; got .* Call .over\(steps\) first"):
+    with pytest.raises(InputError, match=r"must be in steps; got .* Call .over\(steps\) first"):
         to_lambda(cosine(warmup="5%"))
 
 
 # -------------------------------------------------------------------------- to_csv
 
 
-def written(course: Course | Schedule, peaks: Peaks, steps: int | None = None) -> list[list[str]]:
+def written(course: HyperparameterSchedule | Schedule, peaks: Peaks, steps: int | None = None) -> list[list[str]]:
     text = io.StringIO()
     assert to_csv(course, peaks, text, steps=steps) is None
     return list(csv.reader(io.StringIO(text.getvalue())))
 
 
 def test_the_table_is_the_preview_to_the_last_bit() -> None:
-    course = Course(
+    course = HyperparameterSchedule(
         schedules.one_cycle(40),
         momentum=schedules.one_cycle_momentum(40),
         weight_decay="independent",
@@ -176,7 +187,7 @@ def test_a_failure_leaves_the_older_file_as_it_was(tmp_path: Path, monkeypatch: 
     place = tmp_path / "lr.csv"
     place.write_text("old")
     with pytest.raises(InputError, match="cannot be scheduled without momentum"):
-        to_csv(Course(linear(3), momentum=schedules.constant(3, factor=0.5)), Peaks(lr=1.0), place)
+        to_csv(HyperparameterSchedule(linear(3), momentum=schedules.constant(3, factor=0.5)), Peaks(lr=1.0), place)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -190,11 +201,11 @@ def test_a_failure_leaves_the_older_file_as_it_was(tmp_path: Path, monkeypatch: 
 
 
 def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"target must lie in a folder that exists; got .*lr.csv'. Create '"):
+    with pytest.raises(InputError, match=r"target must be in a folder that exists; got .*lr.csv'. Create '"):
         to_csv(linear(3), Peaks(lr=1.0), tmp_path / "none" / "lr.csv")
     with pytest.raises(InputError, match=r"target must be a file, not a folder"):
         to_csv(linear(3), Peaks(lr=1.0), tmp_path)
     with pytest.raises(InputError, match=r"target must be a path or a file open for writing text; got 3"):
         to_csv(linear(3), Peaks(lr=1.0), 3)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"schedule must be a Course or a Schedule; got 3"):
+    with pytest.raises(InputError, match=r"schedule must be a HyperparameterSchedule or a Schedule; got 3"):
         to_csv(3, Peaks(lr=1.0), tmp_path / "lr.csv")  # type: ignore[arg-type]

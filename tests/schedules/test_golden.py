@@ -21,7 +21,6 @@ from stepsize.schedules import (
     exponential,
     inverse_sqrt,
     linear,
-    linear_warmup,
     multi_step,
     noam,
     one_cycle,
@@ -44,16 +43,20 @@ GOLDEN: list[tuple[str, Schedule, dict[float, float]]] = [
     ("constant with an end", constant(5, factor=0.3), {0: 0.3, 4: 0.3, 5: 0.3, 99: 0.3}),
     # (t + 1) / 5 over 4 steps, held from step 4 at 5/5
     ("warm-up between its ends", warmup(4), {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 9: 1}),
-    ("warm-up from its start", warmup(4, edges="start"), {0: 0, 1: 0.25, 3: 0.75, 4: 1, 9: 1}),
-    ("warm-up to its end", warmup(4, edges="end"), {0: 0.25, 1: 0.5, 3: 1, 4: 1, 9: 1}),
+    ("warm-up from its start", warmup(4, endpoints="start"), {0: 0, 1: 0.25, 3: 0.75, 4: 1, 9: 1}),
+    ("warm-up to its end", warmup(4, endpoints="end"), {0: 0.25, 1: 0.5, 3: 1, 4: 1, 9: 1}),
     # t / 4 over 5 steps
-    ("warm-up with both ends", warmup(5, edges="both"), {0: 0, 1: 0.25, 3: 0.75, 4: 1, 9: 1}),
+    ("warm-up with both ends", warmup(5, endpoints="both"), {0: 0, 1: 0.25, 3: 0.75, 4: 1, 9: 1}),
     # 0.5 + 0.5 · (t + 1) / 5
-    ("warm-up from one half", linear_warmup(4, start=0.5), {0: 0.6, 3: 0.9, 4: 1}),
+    ("warm-up from one half", warmup(4, start=0.5), {0: 0.6, 3: 0.9, 4: 1}),
     # 1 − (1 + cos π(1 − p)) / 2 rising has (1 + cos π(1 − p)) / 2 at p = 1/2: one half
-    ("cosine warm-up", warmup(4, shape="cosine", edges="start"), {0: 0, 1: (1 - ROOT) / 2, 2: 0.5, 3: (1 + ROOT) / 2}),
+    (
+        "cosine warm-up",
+        warmup(4, shape="cosine", endpoints="start"),
+        {0: 0, 1: (1 - ROOT) / 2, 2: 0.5, 3: (1 + ROOT) / 2},
+    ),
     # 0.01 · 100^p: a factor 10 on the half of the way
-    ("exponential warm-up", warmup(4, shape="exponential", start=0.01, edges="start"), {0: 0.01, 2: 0.1, 4: 1}),
+    ("exponential warm-up", warmup(4, shape="exponential", start=0.01, endpoints="start"), {0: 0.01, 2: 0.1, 4: 1}),
     ("constant warm-up", warmup(4, shape="constant", start=0.2).then(constant(2)), {0: 0.2, 3: 0.2, 4: 1, 6: 1}),
     # 2 / (1 − 0.99) = 200 steps, the peak at the last of them
     ("Adam's warm-up", adam_warmup(0.99), {0: 0.005, 99: 0.5, 199: 1, 200: 1}),
@@ -74,9 +77,9 @@ GOLDEN: list[tuple[str, Schedule, dict[float, float]]] = [
     # 1 − √(t/4)
     ("cooldown", cooldown(4), {0: 1, 1: 0.5, 3: 1 - math.sqrt(0.75), 4: 0, 9: 0}),
     # t / 3: the last update takes the end
-    ("decay with both ends", decay(4, edges="both"), {0: 1, 1: 2 / 3, 3: 0, 4: 0}),
-    ("decay to its end", decay(4, edges="end"), {0: 0.75, 3: 0, 4: 0}),
-    ("decay between its ends", decay(4, edges="neither"), {0: 0.8, 3: 0.2, 4: 0}),
+    ("decay with both ends", decay(4, endpoints="both"), {0: 1, 1: 2 / 3, 3: 0, 4: 0}),
+    ("decay to its end", decay(4, endpoints="end"), {0: 0.75, 3: 0, 4: 0}),
+    ("decay between its ends", decay(4, endpoints="neither"), {0: 0.8, 3: 0.2, 4: 0}),
     # 5 steps up, 75 at the peak, 20 down as 1 − √p: at p = 5/20 one half
     ("wsd", wsd(100, warmup=5), {0: 1 / 6, 4: 5 / 6, 5: 1, 79: 1, 80: 1, 85: 0.5, 99: 1 - math.sqrt(0.95), 100: 0}),
     ("wsd without warm-up", wsd(10, warmup=None, cooldown=4, shape="linear"), {0: 1, 6: 1, 7: 0.75, 9: 0.25, 10: 0}),
@@ -111,7 +114,11 @@ GOLDEN: list[tuple[str, Schedule, dict[float, float]]] = [
     # 3 of 10 steps up, 7 down; (0.04 + 1) / 2 after half of the way up and ½ after half of the way down
     ("one cycle", one_cycle(10, end=0.0), {0: 0.04, 1.5: 0.52, 3: 1, 6.5: 0.5, 10: 0, 99: 0}),
     # knots at 0.3 · 10 − 1 = 2 and 9
-    ("one cycle with both ends", one_cycle(10, end=0.0, edges="both"), {0: 0.04, 1: 0.52, 2: 1, 5.5: 0.5, 9: 0, 10: 0}),
+    (
+        "one cycle with both ends",
+        one_cycle(10, end=0.0, endpoints="both"),
+        {0: 0.04, 1: 0.52, 2: 1, 5.5: 0.5, 9: 0, 10: 0},
+    ),
     # up to 3, down to the start at 6, to the end at 10
     (
         "one cycle in three phases",
@@ -121,7 +128,7 @@ GOLDEN: list[tuple[str, Schedule, dict[float, float]]] = [
     # knots at 2, at 2 · 3 − 2 = 4 and 9
     (
         "one cycle in three phases with both ends",
-        one_cycle(10, start=0.2, end=0.0, shape="linear", three_phase=True, edges="both"),
+        one_cycle(10, start=0.2, end=0.0, shape="linear", three_phase=True, endpoints="both"),
         {0: 0.2, 2: 1, 3: 0.6, 4: 0.2, 6.5: 0.1, 9: 0, 10: 0},
     ),
     ("one cycle of momenta", one_cycle_momentum(10), {0: 0.95, 1.5: 0.9, 3: 0.85, 6.5: 0.9, 10: 0.95}),
@@ -258,7 +265,7 @@ def test_a_shape_is_read_from_its_text_and_written_to_it(text: str, same: Shape)
         ("polynomial(0)", "^shape 'polynomial' needs power to be a finite number above 0; got 0.0$"),
         ("cosine(nan)", "^shape 'cosine' needs power to be a finite number above 0; got nan$"),
         ("tanh(-inf, 3)", "^shape 'tanh' needs lower to be a finite number above -inf; got -inf$"),
-        ("exponential", "^shape cannot reach or leave the factor 0; got 'exponential'. Give a small factor instead$"),
+        ("exponential", "^shape cannot start or end at the factor 0; got 'exponential'. Use a small factor instead$"),
     ],
 )
 def test_a_shape_that_does_not_exist_or_fit_is_refused(shape: str, message: str) -> None:
@@ -279,40 +286,43 @@ def test_an_unknown_shape_is_an_unknown_name() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: constant(factor=-1), "^factor must be a finite factor >= 0; got -1$"),
-        (lambda: constant(factor=math.nan), "^factor must be a finite factor >= 0; got nan$"),
-        (lambda: linear(4, start=math.inf), "^start must be a finite factor >= 0; got inf$"),
+        (lambda: constant(factor=-1), "^factor must be a finite number >= 0; got -1$"),
+        (lambda: constant(factor=math.nan), "^factor must be a finite number >= 0; got nan$"),
+        (lambda: linear(4, start=math.inf), "^start must be a finite number >= 0; got inf$"),
         (lambda: linear(4, end="0.1"), "^end must be a number; got '0.1'$"),  # type: ignore[arg-type]
         (lambda: linear(4, end=True), "^end must be a number; got True$"),
         (lambda: cosine(4, power=0), "^shape 'cosine' needs power to be a finite number above 0; got 0.0$"),
         (lambda: cosine(4, power="2"), "^shape 'cosine' needs numbers as parameters; got '2'$"),  # type: ignore[arg-type]
-        (lambda: warmup(4, edges="middle"), "^edges must be one of: start, end, both, neither; got 'middle'$"),  # type: ignore[arg-type]
-        (lambda: warmup(1, edges="both"), "^steps must be at least 2 where both ends are taken; got 1$"),
-        (lambda: cosine(10, warmup=10), "^warmup must be shorter than the whole of 10 steps; got 10. Shorten it$"),
-        (lambda: adam_warmup(1.0), r"^beta2 must lie in \[0, 1\); got 1.0$"),
+        (lambda: warmup(4, endpoints="middle"), "^endpoints must be one of: start, end, both, neither; got 'middle'$"),  # type: ignore[arg-type]
+        (lambda: warmup(1, endpoints="both"), "^steps must be at least 2 if both endpoints are taken; got 1$"),
+        (lambda: cosine(10, warmup=10), "^warmup must be shorter than all 10 steps; got 10. Shorten it$"),
+        (lambda: adam_warmup(1.0), r"^beta2 must be in \[0, 1\); got 1.0$"),
         (lambda: exponential(0), "^gamma must be a positive number; got 0$"),
         (lambda: step_decay(3, gamma=math.nan), "^gamma must be a positive number; got nan$"),
         (lambda: multi_step([]), r"^milestones must hold at least one step; got \(\)$"),
         (lambda: multi_step([5, 3]), r"^milestones must not decrease; got \(5, 3\)$"),
-        (lambda: multi_step([5, 9]).over(9), r"^milestones must lie before the end at step 9; got \(5, 9\)$"),
+        (lambda: multi_step([5, 9]).over(9), r"^milestones must be before the end at step 9; got \(5, 9\)$"),
         (lambda: power_law(3, power=-1), "^power must be a positive number; got -1$"),
-        (lambda: noam(0), "^warmup must last at least 1 step; got 0. Leave it out instead$"),
+        (lambda: noam(0), "^warmup must be at least 1 step; got 0. Leave it out instead$"),
         (lambda: points({}), "^points must be as many positions as values, at least one; got '0 positions and 0 v"),
         (lambda: points({5: 1.0, 2: 0.5}), r"^positions must increase; got \(5, 2\)$"),
-        (lambda: points({0: 1.0, 5: -0.5}), "^values must be a finite factor >= 0; got -0.5$"),
-        (lambda: points({0: 0.0, 5: 1.0}, between="exponential"), "^shape cannot reach or leave the factor 0"),
-        (lambda: triangular(4, low=1.5), r"^low must be a factor in \[0, 1\]; got 1.5$"),
+        (lambda: points({0: 1.0, 5: -0.5}), "^values must be a finite number >= 0; got -0.5$"),
+        (lambda: points({0: 0.0, 5: 1.0}, between="exponential"), "^shape cannot start or end at the factor 0"),
+        (lambda: triangular(4, low=1.5), r"^low must be a finite number >= 0, at most 1; got 1.5$"),
         (lambda: triangular(4, per_cycle=0), "^per_cycle must be a positive number, at most 1; got 0$"),
         (lambda: triangular(4, per_step=1.1), "^per_step must be a positive number, at most 1; got 1.1$"),
         (lambda: warm_restarts(4, growth=0.5), "^growth must be at least 1; got 0.5$"),
         (lambda: warm_restarts(4, per_cycle=2), "^per_cycle must be a positive number, at most 1; got 2$"),
-        (lambda: one_cycle(10, rise=1.0), "^rise must be a share below 1; got 1.0$"),
-        (lambda: one_cycle(10, rise=0.5, three_phase=True), "^rise must be a share below one half; got 0.5$"),
-        (lambda: one_cycle(3, edges="both"), "^steps must be more for a rise over 0.3 of them; got 3$"),
-        (lambda: one_cycle(10, edges="end"), "^edges must be 'start' or 'both'; got 'end'$"),  # type: ignore[arg-type]
-        (lambda: one_cycle(10, start=0, shape="exponential"), "^shape cannot reach or leave the factor 0; got 'exp"),
+        (lambda: one_cycle(10, rise=1.0), "^rise must be below 1; got 1.0$"),
+        (lambda: one_cycle(10, rise=0.5, three_phase=True), "^rise must be below 0.5 with three phases; got 0.5$"),
+        (lambda: one_cycle(3, endpoints="both"), "^steps must be more for a rise over 0.3 of them; got 3$"),
+        (lambda: one_cycle(10, endpoints="end"), "^endpoints must be 'start' or 'both'; got 'end'$"),  # type: ignore[arg-type]
+        (lambda: one_cycle(10, start=0, shape="exponential"), "^shape cannot start or end at the factor 0; got 'exp"),
         (lambda: one_cycle_momentum(10, high=1.0), r"^high must be a momentum in \[0, 1\); got 1.0$"),
-        (lambda: wsd(10, warmup="50%", cooldown="50%"), "^schedule leaves nothing for the part that takes the rest"),
+        (
+            lambda: wsd(10, warmup="50%", cooldown="50%"),
+            "^schedule must leave steps for 'constant', which takes the rest",
+        ),
     ],
 )
 def test_arguments_that_break_a_rule_are_refused(make: Callable[[], Schedule], message: str) -> None:

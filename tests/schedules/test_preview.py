@@ -12,7 +12,7 @@ from tests.schedules.strategies import settled_schedules
 
 from stepsize.errors import InputError
 from stepsize.schedules import (
-    Course,
+    HyperparameterSchedule,
     Peaks,
     Schedule,
     constant,
@@ -31,7 +31,7 @@ from stepsize.schedules import (
 PEAKS = Peaks(lr=0.1, momentum=0.9, weight_decay=0.01)
 
 
-def points_of(course: Schedule | Course, steps: int | None = None) -> list[tuple[int, str]]:
+def points_of(course: Schedule | HyperparameterSchedule, steps: int | None = None) -> list[tuple[int, str]]:
     return [(point.step, point.what) for point in preview(course, PEAKS, steps=steps).points]
 
 
@@ -51,7 +51,9 @@ def test_a_preview_has_the_values_of_every_update_and_of_what_is_behind(eta: Sch
 
 
 def test_a_preview_shows_all_that_moves_together() -> None:
-    course = Course(one_cycle(10), momentum=one_cycle_momentum(10), weight_decay="independent", keep_effective=True)
+    course = HyperparameterSchedule(
+        one_cycle(10), momentum=one_cycle_momentum(10), weight_decay="independent", keep_effective=True
+    )
 
     seen = preview(course, PEAKS)
     values = course.values(PEAKS, np.arange(11.0))
@@ -67,31 +69,31 @@ def test_key_points_are_the_ends_the_peak_and_where_parts_begin() -> None:
     assert points_of(wsd(100, warmup=5)) == [
         (0, "first update"),
         (5, "peak"),
-        (80, "next part begins"),
+        (80, "next phase begins"),
         (99, "last update"),
-        (100, "behind the end"),
+        (100, "after the end"),
     ]
     assert points_of(warmup(2).then(constant(3)).then(linear(5))) == [
-        (0, "first update"), (2, "peak"), (5, "next part begins"), (9, "last update"), (10, "behind the end"),
+        (0, "first update"), (2, "peak"), (5, "next phase begins"), (9, "last update"), (10, "after the end"),
     ]  # fmt: skip
-    assert points_of(cosine(10)) == [(0, "first update, peak"), (9, "last update"), (10, "behind the end")]
-    assert points_of(constant(3)) == [(0, "first update"), (2, "last update"), (3, "behind the end")]
-    assert points_of(constant(1)) == [(0, "first update"), (1, "behind the end")]
+    assert points_of(cosine(10)) == [(0, "first update, peak"), (9, "last update"), (10, "after the end")]
+    assert points_of(constant(3)) == [(0, "first update"), (2, "last update"), (3, "after the end")]
+    assert points_of(constant(1)) == [(0, "first update"), (1, "after the end")]
 
 
 def test_leaps_are_key_points_also_of_what_never_ends() -> None:
     expected = [
-        (0, "first update, peak"), (3, "leaps"), (6, "leaps"), (7, "last update"), (8, "behind the end"),
+        (0, "first update, peak"), (3, "jump"), (6, "jump"), (7, "last update"), (8, "after the end"),
     ]  # fmt: skip
 
     assert points_of(step_decay(3, steps=8)) == expected
     assert points_of(step_decay(3), steps=8) == expected
-    assert (20, "leaps") in points_of(linear(10).repeated(), steps=30)
-    assert (8, "leaps") in points_of(warm_restarts(3, growth=1.5), steps=12)  # at 7.5
+    assert (20, "jump") in points_of(linear(10).repeated(), steps=30)
+    assert (8, "jump") in points_of(warm_restarts(3, growth=1.5), steps=12)  # at 7.5
 
 
 def test_of_very_many_leaps_the_first_ones_are_shown() -> None:
-    shown = [step for step, what in points_of(step_decay(1, gamma=0.9, steps=100)) if what == "leaps"]
+    shown = [step for step, what in points_of(step_decay(1, gamma=0.9, steps=100)) if what == "jump"]
 
     assert 0 < len(shown) < 20
     assert shown == list(range(1, len(shown) + 1))
@@ -109,12 +111,12 @@ def test_the_number_of_updates_cuts_a_preview_or_lets_it_go_on() -> None:
     ("course", "steps", "message"),
     [
         (constant(), None, "^steps must be given for a schedule without an end; got None$"),
-        (cosine(), None, "^schedule is not yet in steps; got "),
+        (cosine(), None, "^schedule must be in steps; got "),
         (linear(9), 0, "^steps must (be|last) at least 1"),
         (linear(9), -3, "^steps must (be|last) at least 1"),
         (linear(9), 2.5, "^steps must be a whole number"),
         (linear(9), "50%", "^steps must be a number of updates; got '50%'"),
-        (Course(linear(9), momentum=one_cycle_momentum()), None, "^schedule is not yet in steps"),
+        (HyperparameterSchedule(linear(9), momentum=one_cycle_momentum()), None, "^schedule must be in steps"),
     ],
 )
 def test_what_cannot_be_previewed_is_refused(course: Any, steps: Any, message: str) -> None:
@@ -124,13 +126,19 @@ def test_what_cannot_be_previewed_is_refused(course: Any, steps: Any, message: s
 
 def test_a_course_that_does_not_fit_the_peaks_is_refused_before_anything_is_trained() -> None:
     with pytest.raises(InputError, match=r"^momentum cannot be scheduled without momentum or betas; got"):
-        preview(Course(linear(9), momentum=one_cycle_momentum(9)), Peaks(lr=0.1))
+        preview(HyperparameterSchedule(linear(9), momentum=one_cycle_momentum(9)), Peaks(lr=0.1))
 
 
 def test_the_highest_rate_is_a_key_point_where_a_moving_momentum_takes_it_away_from_the_peak() -> None:
-    course = Course(linear(10), momentum=one_cycle_momentum(10, low=0.5, high=0.9, shape="linear"), keep_effective=True)
+    course = HyperparameterSchedule(
+        linear(10), momentum=one_cycle_momentum(10, low=0.5, high=0.9, shape="linear"), keep_effective=True
+    )
     lr = preview(course, PEAKS).values.lr  # (1 − t / 10) · (0.1 + 0.4 t / 3), highest at update 3
 
     assert lr[3] == pytest.approx(0.35)
     assert (3, "highest lr") in points_of(course)
-    assert not [what for _, what in points_of(Course(linear(10), momentum=one_cycle_momentum(10))) if "lr" in what]
+    assert not [
+        what
+        for _, what in points_of(HyperparameterSchedule(linear(10), momentum=one_cycle_momentum(10)))
+        if "lr" in what
+    ]

@@ -68,7 +68,11 @@ def test_a_step_outside_the_horizon_gets_the_factor_of_the_nearest_end(step: int
 
 
 @pytest.mark.parametrize(
-    ("steps", "to", "message"), [(0, 5, "^steps must be at least 1; got 0$"), (5, 0, "^to must be at least 1; got 0$")]
+    ("steps", "to", "message"),
+    [
+        (0, 5, "^steps must be a whole number, at least 1; got 0$"),
+        (5, 0, "^to must be a whole number, at least 1; got 0$"),
+    ],
 )
 def test_a_horizon_below_1_is_refused(steps: int, to: int, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -14,7 +14,6 @@ from stepsize.schedules import (
     cosine,
     decay,
     exponential,
-    from_json,
     function,
     linear,
     noam,
@@ -39,10 +38,10 @@ CHANGED: dict[str, tuple[Schedule, float | str, Schedule]] = {
     "taken away": (cosine(warmup="5%", end=0.1), 0, cosine(end=0.1)),
     "taken away as a float": (cosine(warmup="5%"), 0.0, cosine()),
     "the stable part gives way": (wsd(), 0.3, wsd(warmup="30%")),
-    "shape, start and edges stay": (
-        warmup("5%", shape="cosine", start=0.1, edges="end").then(cosine()),
+    "shape, start and endpoints stay": (
+        warmup("5%", shape="cosine", start=0.1, endpoints="end").then(cosine()),
         0.2,
-        warmup("20%", shape="cosine", start=0.1, edges="end").then(cosine()),
+        warmup("20%", shape="cosine", start=0.1, endpoints="end").then(cosine()),
     ),
     "shares that add up": (
         parse("warmup 10%, constant 50%, cooldown 40%"),
@@ -88,7 +87,7 @@ CHANGED: dict[str, tuple[Schedule, float | str, Schedule]] = {
 @pytest.mark.parametrize(("schedule", "length", "expected"), CHANGED.values(), ids=CHANGED)
 def test_only_the_warm_up_changes(schedule: Schedule, length: float | str, expected: Schedule) -> None:
     changed = with_warmup(schedule, length)
-    if not schedule.settled or schedule.length is None:
+    if not schedule.resolved or schedule.length is None:
         assert changed.node == expected.node
     else:
         assert changed.length == schedule.length
@@ -99,9 +98,9 @@ def test_only_the_warm_up_changes(schedule: Schedule, length: float | str, expec
 def test_every_schedule_of_the_catalog_takes_a_warm_up_of_the_length_asked_for(name: str) -> None:
     for schedule in (SCHEDULES[name].example, SCHEDULES[name].typical(1_000)):
         changed = with_warmup(schedule, 0.25)
-        assert schedule.settled or from_json(changed.to_json()) == changed
-        settled = changed if changed.settled and changed.length else changed.over(1_000)
-        assert settled.length == ((schedule.settled and schedule.length) or 1_000)
+        assert parse(str(changed)) == changed
+        settled = changed if changed.resolved and changed.length else changed.over(1_000)
+        assert settled.length == ((schedule.resolved and schedule.length) or 1_000)
         rise = settled.factors()[: round(0.25 * (settled.length or 0))]
         assert (rise[1:] > rise[:-1]).all()
         assert with_warmup(settled, 0.5).length == settled.length
@@ -120,24 +119,24 @@ def test_lengths_are_shares_updates_or_written() -> None:
 
 
 REFUSED: dict[str, tuple[Schedule, object, str]] = {
-    "half an update": (cosine(), 2.5, "^warmup must be a share between 0 and 1, a whole number of updates"),
-    "below nothing": (cosine(), -1, "^warmup must last at least 0 steps; got -1"),
-    "NaN": (cosine(), float("nan"), "^warmup must be a share"),
-    "infinite": (cosine(), float("inf"), "^warmup must be a share"),
+    "half an update": (cosine(), 2.5, "^warmup must be a fraction between 0 and 1, a whole number of updates"),
+    "below nothing": (cosine(), -1, "^warmup must be at least 0 steps; got -1"),
+    "NaN": (cosine(), float("nan"), "^warmup must be a fraction"),
+    "infinite": (cosine(), float("inf"), "^warmup must be a fraction"),
     "a truth value": (cosine(), True, "^warmup must be a whole number of steps"),
     "nothing": (cosine(), None, "^warmup must be a whole number of steps"),
-    "no length": (cosine(), "long", "^warmup is not a duration"),
-    "all of it": (cosine(10), 10, "leaves nothing for the part that takes the rest"),
-    "more than the stable part has": (wsd(100, warmup=5, cooldown=20), 85, "longer than the horizon|leaves nothing"),
-    "Noam without": (noam(9), 0, "^warmup cannot be taken from .*, whose decay begins with it"),
-    "one cycle in updates": (one_cycle(), 10, "^warmup must be a share of the horizon for 'one cycle"),
+    "no length": (cosine(), "long", "^warmup must be a duration"),
+    "all of it": (cosine(10), 10, "must leave steps for 'cosine', which takes the rest"),
+    "more than the stable part has": (wsd(100, warmup=5, cooldown=20), 85, "longer than the horizon|must leave steps"),
+    "Noam without": (noam(9), 0, "^warmup cannot be removed from .*, whose decay begins with it"),
+    "one cycle in updates": (one_cycle(), 10, "^warmup must be a fraction of the horizon for 'one-cycle"),
     "one cycle without": (one_cycle(10), 0, "^rise must be a positive number"),
-    "a course behind which the warm-up hides": (
+    "a change that hides the warmup": (
         cosine(warmup=5).first(100),
         3,
-        r"^schedule holds a warm-up that cannot be told from the rest of it.*before \.cooled_down",
+        r"^schedule has a warmup that is not separate from the rest.*before \.cooled_down",
     ),
-    "what cannot be shortened": (linear(10).repeated(2), 3, "^schedule cannot give way to another warm-up"),
+    "what cannot be shortened": (linear(10).repeated(2), 3, "has no phase that can get shorter for another warmup"),
     "a start at zero": (parse("points values=0:0|50%:1|90%:0"), 3, "^warmup cannot be put before .*begins at factor 0"),
 }  # fmt: skip
 

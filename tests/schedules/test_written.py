@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 
@@ -16,12 +17,12 @@ from stepsize.schedules import (
     Schedule,
     ScheduleEntry,
     Shape,
+    Span,
     constant,
     cooldown,
     cosine,
     decay,
     exponential,
-    from_json,
     function,
     linear,
     multi_step,
@@ -41,7 +42,7 @@ from stepsize.schedules.units import as_duration
 
 ENTRIES = tuple(SCHEDULES.values())
 KNOWN = ", ".join(SCHEDULES)
-CHANGES = "scaled, floored, delayed, repeated, stretched, first, cooled-down, extended, switched, within"
+CHANGES = "floored, repeated, first, cooled-down, extended, switched, within"
 
 MEANINGS: dict[str, Schedule] = {
     "warmup 5% linear, constant 75%, cooldown 20% 1-sqrt": warmup("5%").then(constant("75%")).then(cooldown("20%")),
@@ -71,15 +72,17 @@ MEANINGS: dict[str, Schedule] = {
         constant(5).then(linear(9).times(constant()).times(exponential(0.9)))
     ),
     "linear 9 * (constant * exp gamma=0.9)": linear(9).times(constant().times(exponential(0.9))),
-    "(linear 100, constant 5) x 3": linear(100).then(constant(5)).repeated(3),
-    "linear 100 x3": linear(100).repeated(3),
+    "linear 9 * 0.5": linear(9).scaled(0.5),
+    "0.5 * linear 9": constant(factor=0.5).times(linear(9)),
+    "(linear 100, constant 5) | repeated 3": linear(100).then(constant(5)).repeated(3),
     "constant 5, linear 9 | floored 0.1": constant(5).then(linear(9).floored(0.1)),
     "(constant 5, linear 9) | floored 0.1": constant(5).then(linear(9)).floored(0.1),
-    "linear 9 * constant 9 | scaled 0.5": linear(9).times(constant(9).scaled(0.5)),
-    "linear 9 x 2 | scaled 0.5 x 2": linear(9).repeated(2).scaled(0.5).repeated(2),
-    "linear 9 | delayed 100 factor=0.5": linear(9).delayed(100, factor=0.5),
+    "linear 9 * constant 9 | floored 0.5": linear(9).times(constant(9).floored(0.5)),
+    "linear 9 | repeated 2 | floored 0.5 | repeated 2": linear(9).repeated(2).floored(0.5).repeated(2),
     "constant | first 500": constant().first(500),
-    "linear 9 | stretched 5000": linear(9).stretched(to=5_000),
+    "linear 9 | extended 5000": linear(9).extended(5_000),
+    "1-power(3) 100 start=0.5 endpoints=both": decay(100, shape="1-power(3)", start=0.5, endpoints="both"),
+    "1-power": decay(shape="1-power"),
     "constant | cooled-down at=8000 over=20% shape=linear end=0": (
         constant().cooled_down(at=8_000, over="20%", shape="linear")
     ),
@@ -100,15 +103,25 @@ CANONICAL = {
     "points values=0:1|50%:0.1 between=linear": "points 0:1|50%:0.1",
     "points values=0:1|50%:0.1 between=none": "points 0:1|50%:0.1 between=none",
     "((linear 5))": "linear 5",
-    "linear 5 | repeated times=3 per_cycle=1": "linear 5 x 3",
+    "linear 5 | repeated times=3 per_cycle=1": "linear 5 | repeated 3",
     "linear 5 | repeated times=3 per_cycle=0.5": "linear 5 | repeated 3 per_cycle=0.5",
-    "triangular up=10 per_cycle=0.5": "triangular2 10",
+    "triangular2 10": "triangular 10 per_cycle=0.5",
+    "decay shape=cosine(2) 100": "cosine(2) 100",
+    "cosine 100 power=2": "cosine(2) 100",
+    "1-sqrt 20%": "cooldown 20%",
+    "decay 100 start=0.5": "decay 100 start=0.5",
+    "linear 100 start=0.5 end=1": "warmup 100 start=0.5 endpoints=start",
+    "linear end=1 start=0.5": "decay start=0.5 end=1",
+    "exp 10 steps=100 gamma=0.5": "exp 10 gamma=0.5 steps=100",
+    "linear 9 | extended 18 by=holding at=3": "linear 9 | extended 18 at=3 by=holding",
+    "constant 9 | switched (linear 9) 3": "constant 9 | switched (linear 9) at=3",
+    "linear 4 * 1": "linear 4 * 1",
     "constant factor=0.5": "constant factor=0.5",
     "linear 9 | extended to=18 at=3 by=stretching": "linear 9 | extended 18 at=3",
     "linear 9 | cooled-down shape=1-sqrt end=0 over=3 at=0": "linear 9 | cooled-down 3 at=0",
     "(linear 4 * linear 4) * linear 4": "linear 4 * linear 4 * linear 4",
     "linear 4 * (linear 4 * linear 4)": "linear 4 * (linear 4 * linear 4)",
-    "adam-warmup 0.99": "warmup 200 edges=end",
+    "adam-warmup 0.99": "warmup 200 endpoints=end",
 }
 
 
@@ -132,7 +145,7 @@ FAULTS = (
         "warmup 5% linaer",
         "linaer",
         "'linaer' is neither a parameter nor a shape that 'warmup' takes. Did you mean 'linear'? "
-        "It takes steps, shape, start, edges",
+        "It takes steps, shape, start, endpoints",
     ),
     told(
         "linear 5 epchs",
@@ -143,83 +156,70 @@ FAULTS = (
     told(
         "linear 5epchs",
         "5epchs",
-        "steps has the unit 'epchs', which is none of: %, steps, epochs, samples, tokens. Did you mean 'epochs'? "
+        "steps must have one of the units %, steps, epochs, samples, tokens, not 'epchs'. "
         "Write 500, '5%', '2ep', '100k samples' or '1.5M tokens'",
     ),
     told("linear | flored 0.1", "flored", f"'flored' is not a change. Did you mean 'floored'? Known: {CHANGES}"),
     told(
         "warmup 5% constant 75%",
         "constant",
-        "a comma is missing before 'constant'. Parts that follow each other have a comma between them",
+        "a comma is missing before 'constant'. Separate phases by commas",
     ),
     told(
         "cosine warmup 5%",
         "warmup",
         "'warmup' is a parameter of 'cosine' and needs its value. Write warmup=5%, or a comma before 'warmup' if it is "
-        "the next part",
+        "the next phase",
     ),
-    told("warmup 5%,", ",", "nothing follows this comma. Write another part behind it, or remove it"),
+    told("warmup 5%,", ",", f"a schedule is missing after ','. Known: {KNOWN}"),
     told("wsd,,wsd", ",", f"the name of a schedule must stand before ','. Known: {KNOWN}"),
-    told("wsd *", "*", f"a schedule is missing behind '*'. Known: {KNOWN}"),
+    told("wsd *", "*", f"a schedule is missing after '*'. Known: {KNOWN}"),
     told("5% linear", "5%", f"the name of a schedule must stand before '5%'. Known: {KNOWN}"),
-    told("(linear 5, wsd", "(", "this parenthesis is not closed. Write ) behind the last part that belongs in it"),
+    told("(linear 5, wsd", "(", "this parenthesis is not closed. Write ) after the last phase that belongs in it"),
     told("linear 5)", ")", "no parenthesis is open here. Remove it, or open one before it"),
-    told("wsd, ()", "()", "these parentheses are empty. Write a schedule in them"),
-    told("cosine(2", "(", "this parenthesis is not closed. Write ) behind the last parameter"),
-    told("cosine(", "(", "this parenthesis is not closed. Write ) behind the last parameter"),
-    told("cosine(end)", "end", "the parameters of a shape must be numbers. Write cosine(2)"),
+    told("wsd, ()", ")", f"the name of a schedule must stand before ')'. Known: {KNOWN}"),
+    told("cosine(2", "(", "'(' cannot follow a schedule. Separate phases by commas"),
+    told("cosine(end)", "(", "'(' cannot follow a schedule. Separate phases by commas"),
     told("cosine(0)", "cosine(0)", "shape 'cosine' needs power to be a finite number above 0"),
-    told("wsd(3)", "(", "'wsd' takes no parentheses. Its parameters are steps, warmup, cooldown, shape, end"),
-    told("linear end=0.1 end=0.2", "end", "end is given twice. Remove one of them"),
+    told("cosine(1, 2) 5%", "cosine(1, 2)", "shape 'cosine' takes 1 parameters (power)"),
+    told("wsd(3)", "wsd(3)", f"'wsd(3)' is not a schedule. Did you mean 'wsd'? Known: {KNOWN}"),
+    told("linear end=0.1 end=0.2", "0.2", "end is given twice. Remove one of them"),
     told("linear 5 6", "6", "steps is given twice. Remove one of them"),
     told("linear 5.5", "5.5", "steps must be a whole number of steps. Write steps=5%"),
-    told(
-        "linear 150%",
-        "150%",
-        "steps must be a share of the horizon above 0% and up to 100%. Write steps=5%",
-    ),
-    told(
-        "linear 10,000",
-        "10,000",
-        "a comma separates parts and cannot stand within a number. Write 10000",
-    ),
+    told("linear 150%", "150%", "steps must be above 0% and at most 100% of the horizon. Write steps=5%"),
+    told("linear 10,000", "000", f"the name of a schedule must stand before '000'. Known: {KNOWN}"),
     told("linear end=5%", "5%", "end must be a number without a unit. Write end=0.5"),
     told("linear end=", "=", "the value of end is missing. Write end=0.5"),
-    told("linear =5", "=", "'=' does not follow a parameter. Write parameter=value"),
-    told("linear end=-1", "-1", "end must be a finite factor >= 0"),
-    told("linear 5 | 5%", "|", f"the name of a change must follow this bar. Write one of: {CHANGES}"),
-    told("linear 5 |", "|", f"the name of a change must follow this bar. Write one of: {CHANGES}"),
+    told("linear =5", "=", "'=' cannot follow a schedule. Separate phases by commas"),
+    told("linear end=-1", "-1", "end must be a finite number >= 0"),
+    told("linear 5 * -1", "-1", "factor must be a finite number >= 0"),
+    told(
+        "linear 5 | 5%", "5 | 5%", "steps must be a duration. Write 500, '5%', '2ep', '100k samples' or '1.5M tokens'"
+    ),
+    told("linear 5 |", "|", f"a change must follow this bar. Known: {CHANGES}"),
     told("linear floored 0.1", "floored", "a bar is missing before 'floored'. Write | floored"),
-    told(
-        "floored 0.1",
-        "floored",
-        "'floored' is a change and stands behind a bar. Write the schedule, then | floored",
-    ),
+    told("floored 0.1", "floored", "'floored' is a change, which follows a bar. Write the schedule, then | floored"),
     told("step gamma=0.3", "step", "'step' needs every. Write every=5%"),
-    told("linear 5 x 2.5", "2.5", "times must be a whole number. Write times=3"),
+    told("linear 5 | repeated 2.5", "2.5", "times must be a whole number. Write times=3"),
     told("linear 5 @ wsd", "@", "'@' has no meaning here. Remove it"),
-    told(
-        "one-cycle three_phase=1",
-        "three_phase=",
-        "'three_phase' is a flag, which takes no value. Write three_phase alone, or leave it out",
-    ),
-    told("decay edges=5", "5", "edges must be a word. Write edges=word"),
-    told("points 0:1|0:2", "0", "there are two points at 0. Remove one of them", at=11),
-    told("points 0|5:1", "0", "a factor must follow this position. Write 0:0.5"),
-    told(
-        "cosine 100 warmup=200, wsd",
-        "200",
-        "warmup must be shorter than the whole of 100 steps. Shorten it",
-    ),
-    told("wsd, warmup 0", "0", "warmup must last at least 1 step. Leave it out instead"),
-    told("linear 5 | first 9", "9", "steps must not lie behind the end of the schedule at step 5"),
-    told("constant | repeated", "repeated", "repeated must have an end. Cut it with .first(steps)"),
+    told("one-cycle three_phase=1", "1", "three_phase is a flag, which takes no value. Write three_phase"),
+    told("decay endpoints=5", "5", "endpoints must be a word. Write endpoints=word"),
+    told("points 0:1|0:2", "0:1|0:2", "values must have one factor at 0, not two. Remove one of them"),
+    told("points 0|5:1", "0|5:1", "values must be pairs of duration and factor. Write 0:0.5"),
+    told("cosine 100 warmup=200, wsd", "200", "warmup must be shorter than all 100 steps. Shorten it"),
+    told("wsd, warmup 0", "warmup 0", "warmup must be at least 1 step. Leave it out instead"),
+    told("linear 5 | first 9", "9", "steps must not be after the end of the schedule at step 5"),
+    told("constant | repeated", "repeated", "repeated needs a schedule with an end. End it with .first(steps)"),
     told(
         "wsd, linear 5 * cosine 6",
         "linear 5 * cosine 6",
-        "times needs schedules of one length. Go on with .then(constant()) where the shorter one ends",
+        "times needs schedules of one length. Continue the shorter one with .then(constant())",
     ),
-    told("constant | switched linear", "linear", "other must be a schedule in parentheses. Write (linear …)"),
+    told(
+        "constant | switched linear",
+        "linear",
+        "a comma is missing before 'linear'. Separate phases by commas",
+    ),
 )
 
 
@@ -244,32 +244,44 @@ def test_the_canonical_form_says_only_what_is_needed(text: str, canonical: str) 
     assert write(parse(canonical)) == canonical
 
 
-def test_a_triangle_of_another_decay_keeps_its_own_name() -> None:
-    assert write(triangular(10, per_cycle=0.7)) == "triangular 10 per_cycle=0.7"
-
-
 @settings(deadline=None)
 @given(st.one_of(settled_schedules(), open_schedules(), leaves()))
 def test_any_schedule_reads_back_as_itself(schedule: Schedule) -> None:
     assert parse(write(schedule)) == schedule
 
 
-@settings(deadline=None)
-@given(st.one_of(settled_schedules(), open_schedules(), leaves()))
-def test_any_schedule_comes_back_from_json_as_itself(schedule: Schedule) -> None:
-    assert from_json(schedule.to_json()) == schedule
+@given(settled_schedules(max_length=50))
+@settings(max_examples=40)
+def test_what_reads_back_has_the_same_factors_bit_for_bit(schedule: Schedule) -> None:
+    assert parse(write(schedule)).factors().tolist() == schedule.factors().tolist()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        cosine(9, power=1 / 3),
+        linear(Span(1 / 3, "share")),
+        linear(Span(math.pi * 1e6, "tokens")),
+        wsd("2ep", warmup="100k samples", cooldown="1.5M tok"),
+        decay("2ep", warmup="5%"),
+        triangular(3, 4, low=1e-9, per_step=1 / 3).first("33.3%"),
+    ],
+    ids=str,
+)
+def test_odd_numbers_and_units_read_back_equal(schedule: Schedule) -> None:
+    assert parse(str(schedule)) == schedule
 
 
 @settings(deadline=None)
 @given(leaves(), leaves(), leaves())
 def test_grouping_survives_writing(a: Schedule, b: Schedule, c: Schedule) -> None:
-    for whole in (a.then(b).scaled(0.5).then(c), a.scaled(0.3).floored(0.1).delayed("5%").then(b), a.then(b.then(c))):
+    for whole in (a.then(b).scaled(0.5).then(c), a.scaled(0.3).floored(0.1).then(b), a.then(b.then(c))):
         assert parse(write(whole)) == whole
 
 
 WORDS = st.sampled_from([
-    *SCHEDULES, "x", "x3", "(", ")", ",", "|", "*", "=", ":", "5%", "500", "-1", "0.5", "1e999", "none", "2 epochs",
-    "floored", "scaled", "first", "repeated", "switched", "cooled-down", "within", "at", "end", "steps", "three_phase",
+    *SCHEDULES, "(", ")", ",", "|", "*", "=", ":", "5%", "500", "-1", "0.5", "1e999", "none", "2 epochs",
+    "floored", "first", "repeated", "switched", "cooled-down", "within", "at", "end", "steps", "three_phase",
     "\t", "\n", "é", "@", "1-sqrt", "polynomial(2)", "values", "\ud800",
 ])  # fmt: skip
 
@@ -277,12 +289,15 @@ WORDS = st.sampled_from([
 @settings(deadline=None, max_examples=300)
 @given(st.text(max_size=200) | st.lists(WORDS, max_size=30).map(" ".join) | st.lists(WORDS, max_size=40).map("".join))
 @example("(" * 5_000)
-@example("linear 5" + " x2" * 5_000)
+@example("linear 5" + " | repeated 2" * 5_000)
 @example("constant" + " * constant" * 5_000)
 @example("constant 9" + " | switched (constant 9) at=5" * 30)
 @example("constant 9" + " | cooled-down 3 at=5" * 30)
-@example("linear" + " | delayed 5" * 30)
-@example("linear 5 x " + "9" * 5_000)
+@example("linear 5 | repeated " + "9" * 5_000)
+@example("points " + "5%|" * 5_000)
+@example("linear" + " 5 |" * 5_000)
+@example("polynomial" + "(2" * 5_000)
+@example("polynomial(" + "2," * 5_000)
 @example("linear 1" + "0" * 5_000)
 @example("a" * 20_000)
 @example("points 0:1" + "|0:1" * 2_000)
@@ -342,7 +357,7 @@ def test_of_a_long_text_only_the_surroundings_are_shown() -> None:
 
 
 def test_a_rule_of_a_constructor_keeps_its_own_error_as_the_cause() -> None:
-    with pytest.raises(ScheduleSyntaxError, match="must be a finite factor") as caught:
+    with pytest.raises(ScheduleSyntaxError, match="must be a finite number") as caught:
         parse("linear end=-1")
 
     assert isinstance(caught.value.__cause__, InputError)
@@ -352,7 +367,7 @@ def test_a_rule_of_a_constructor_keeps_its_own_error_as_the_cause() -> None:
 def test_a_function_cannot_be_written_but_its_table_can() -> None:
     halves = function(lambda step: 0.5**step, 4)
 
-    with pytest.raises(InputError, match=r"holds a function, which cannot be written down.*\.tabulated\(\)"):
+    with pytest.raises(InputError, match=r"contains a function, which has no written form.*\.tabulated\(\)"):
         write(constant(5).then(halves))
     assert parse(write(halves.tabulated())) == halves.tabulated()
 

@@ -36,4 +36,4 @@ def facts(run: Run) -> dict[str, Any]:
     fields = {one.name: getattr(run, one.name) for one in dataclasses.fields(run)}
     plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
     told = {name: repr(value) for name, value in plain.items()}  # in which NaN is NaN
-    return {**told, "status": run.status, "diverged_at": run.diverged_at}
+    return {**told, "status": run.status}

@@ -62,7 +62,7 @@ def test_figures_that_are_not_known_come_back_as_nan(store: Store) -> None:
     [run] = store.runs("digits")
     assert math.isnan(run.value)
     assert math.isnan(run.val_loss)
-    assert run.diverged_at is None
+    assert run.divergence is None
 
 
 def test_runs_come_back_in_the_order_of_telling(store: Store) -> None:

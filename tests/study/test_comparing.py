@@ -109,7 +109,7 @@ def test_its_json_is_strict_and_complete() -> None:
 
 def test_what_watches_sees_every_training_once() -> None:
     seen: list[CompareProgress] = []
-    compare(make(), ["sgd", "adam"], trials=3, seeds=2, watcher=seen.append)
+    compare(make(), ["sgd", "adam"], trials=3, seeds=2, on_progress=seen.append)
     done = [progress.done for progress in seen if progress.sweep.run is not None]
     assert done == list(range(1, 11))
     assert {progress.total for progress in seen} == {10}

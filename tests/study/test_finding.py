@@ -261,7 +261,7 @@ def test_the_result_survives_json_strictly(found: Found) -> None:
     assert back["as_good"] == list(found.as_good or ())
     assert (back["verdict"], back["sure"]) == (found.verdict, found.sure)
     assert back["cost"]["full_runs"] == found.cost.full_runs
-    assert len(back["curve"]["runs"]) == found.cost.runs
+    assert len(back["runs"]) == found.cost.runs
     assert len(back["curve"]["lr"]) == len(back["curve"]["loss"]) == len(back["curve"]["expected_excess"]) <= 160
     assert all(low <= mid <= high for low, mid, high in zip(*(back["curve"][k] for k in ("low", "loss", "high"))))  # noqa: B905
     assert back["restored"] is True

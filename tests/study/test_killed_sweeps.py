@@ -31,7 +31,7 @@ SCRIPT = """
         with open(log, "a") as file:
             file.write(f"{trial} {share} {seed}\\n")
     print("begun", flush=True)
-    sweep(build_task("cancer-mlp", steps=40), name="killed", store=where, watcher=watch, **asked)
+    sweep(build_task("cancer-mlp", steps=40), name="killed", store=where, on_progress=watch, **asked)
     print("done", flush=True)
 """
 WAYS: dict[str, dict[str, object]] = {

@@ -92,7 +92,7 @@ def told() -> list[Progress]:
 
 @pytest.fixture(scope="module")
 def crew(folder: str, told: list[Progress]) -> Iterator[Processes]:
-    with Processes(a_task(folder), 2, threads_each=1, watcher=told.append) as workers:
+    with Processes(a_task(folder), 2, threads_each=1, on_progress=told.append) as workers:
         yield workers
 
 

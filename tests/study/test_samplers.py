@@ -204,7 +204,7 @@ def test_divergence_is_a_side_to_keep_off(name: str) -> None:
     assert min(abs(math.log10(lr_of(one.trial.values) / 0.01)) for one in seen if not one.diverged) < 0.25
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("name", ["tpe", "gp"])
 def test_how_large_a_lost_loss_became_does_not_matter(name: str) -> None:
     seen = swept(SAMPLERS[name].make(0, 20), LR, 11, critical)
     huge = [replace(one, train_loss=1e30, cost=3.0) if one.diverged else replace(one, seconds=9.0) for one in seen]
@@ -447,7 +447,7 @@ def test_from_a_list_the_highest_rate_that_is_allowed_is_taken() -> None:
 
 
 def test_the_catalog_names_its_entries() -> None:
-    assert list(SAMPLERS) == ["grid", "random", "sobol", "tpe", "gp", "cmaes"]
+    assert list(SAMPLERS) == ["grid", "random", "sobol", "tpe", "gp"]
     assert all(entry.name == name and entry.title for name, entry in SAMPLERS.items())
 
 

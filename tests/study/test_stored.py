@@ -56,7 +56,7 @@ def test_a_sweep_that_was_stopped_is_read_as_far_as_it_came_and_goes_on(tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        swept(where, watcher=stop, workers="in-order", sampler="tpe", trials=7)
+        swept(where, on_progress=stop, workers="in-order", sampler="tpe", trials=7)
     with Store.open(where) as store:
         part, kept = read_sweep(store, "mine"), stored_sweep(store, "mine")
     assert (len(part.runs), part.complete) == (3, False)

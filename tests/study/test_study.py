@@ -14,8 +14,9 @@ from tests.study.plane import Counting, make
 
 from stepsize.errors import InputError
 from stepsize.store import Store
+from stepsize.study.outcome import StudyOutcome
 from stepsize.study.strategy import Job
-from stepsize.study.study import StudyOutcome, StudyProgress, run_study
+from stepsize.study.study import StudyProgress, run_study
 from stepsize.study.workers import Local
 from stepsize.training import InOrder, Run, Setting, Task
 from stepsize.training.runs import Trial, Watcher
@@ -43,14 +44,14 @@ def test_a_study_trains_what_its_strategy_asks_for_and_says_what_it_cost() -> No
     assert (found.complete, found.stopped, found.where) == (True, "", None)
     price = look_at_start(make(), 0).costs.run(12)
     assert [run.cost for run in found.runs] == pytest.approx([price] * 4)
-    assert found.cost == pytest.approx(4 * price)
+    assert found.cost.full_runs == pytest.approx(4 * price)
 
 
 def test_no_run_is_begun_that_does_not_fit_the_budget() -> None:
     found = studied(budget=2.5)
 
     assert len(found.runs) == 2
-    assert found.cost <= 2.5
+    assert found.cost.full_runs <= 2.5
     assert (found.complete, found.stopped) == (False, "budget")
     assert studied(budget=4.0).stopped == ""
 
@@ -61,7 +62,7 @@ def test_a_diverged_run_leaves_its_rest_of_the_budget_to_others() -> None:
 
     assert found.runs[0].diverged
     assert len(found.runs) == 5, "all but the rest of the diverged one"
-    assert found.cost <= 4.2
+    assert found.cost.full_runs <= 4.2
 
 
 def test_jobs_under_way_are_counted_against_the_budget() -> None:
@@ -165,7 +166,7 @@ def test_a_run_is_stored_before_its_strategy_is_told(tmp_path: Path) -> None:
 def test_what_watches_is_told_of_every_run_and_update() -> None:
     seen: list[StudyProgress] = []
     task = make(steps=6)
-    run_study(task, listed(), workers="in-order", watcher=seen.append)
+    run_study(task, listed(), workers="in-order", on_progress=seen.append)
 
     assert [progress.done for progress in seen if progress.run is not None] == [1, 2, 3, 4]
     assert [p.running.step for p in seen if p.running is not None] == [1, 2, 3, 4, 5, 6] * 4

@@ -1,4 +1,4 @@
-"""A sweep from end to end: real trainings of a small task, a store, and what a watcher sees."""
+"""A sweep from end to end: real trainings of a small task, a store, and what a on_progress sees."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_another_task_is_not_taken_for_the_same(tmp_path: Path) -> None:
 
 def test_the_watcher_sees_every_outcome_and_the_notes() -> None:
     seen: list[StudyProgress] = []
-    found = sweep(make(), lr=(1e-3, 10.0), seeds=2, watcher=seen.append)
+    found = sweep(make(), lr=(1e-3, 10.0), seeds=2, on_progress=seen.append)
     outcomes = [progress for progress in seen if progress.run is not None]
     assert [progress.done for progress in outcomes] == list(range(1, len(found.runs) + 1))
     assert outcomes[-1].remaining == 0
@@ -171,7 +171,7 @@ def test_the_result_is_plain_json() -> None:
     assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "cost", "runs", "notes"} <= set(document)
     assert document["cost"]["full_runs"] == pytest.approx(found.cost.full_runs)
     assert len(document["runs"]) == len(found.runs)
-    assert any(run["value"] is None and run["diverged_at"] is not None for run in document["runs"])
+    assert any(run["value"] is None and run["diverged_at_step"] is not None for run in document["runs"])
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_loss_begins_near_chance(name: str) -> None:
     with torch.no_grad():
         loss = float(task.compute_loss(task.model(), next(iter(task.train))))
     chance = math.log(_CLASSES[name]) if name in _CLASSES else 1.0
-    # a regression on standardised targets begins near variance 1; dim rim pixels share one scale, so theirs is less
+    # a regression on standardized targets begins near variance 1; dim rim pixels share one scale, so theirs is less
     low, high = (0.4, 0.7) if name == "digits-autoencoder" else (0.7 * chance, 1.4 * chance)
     assert low < loss < high
 

@@ -83,7 +83,7 @@ def test_schedule_and_horizon_are_the_tasks_own() -> None:
 
 @pytest.mark.parametrize("turns", [0, -1, math.nan, math.inf, True, "much"])
 def test_bad_turns_are_told(turns: Any) -> None:
-    with pytest.raises(InputError, match="turns must be positive and finite"):
+    with pytest.raises(InputError, match="turns must be a positive, finite number"):
         drifting(make(), turns)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from stepsize.tasks.images import _blocks, _photo_patches
 from stepsize.tasks.models import _Block
-from stepsize.tasks.parts import BINARY_ACCURACY, sequence_loss, split_rows, standardise
+from stepsize.tasks.parts import BINARY_ACCURACY, sequence_loss, split_rows, standardize
 from stepsize.tasks.tables import _encode as encode_categories
 from stepsize.tasks.text import SYMBOLS, _contexts, _docs, _encode, _sequences, _windows
 
@@ -21,7 +21,7 @@ def test_split_is_a_partition_and_always_the_same() -> None:
 
 def test_scaling_uses_training_rows_only_and_keeps_constant_columns_finite() -> None:
     train, val = torch.tensor([[0.0, 7.0], [4.0, 7.0]]), torch.tensor([[6.0, 9.0]])
-    scaled, unseen = standardise(train, val)
+    scaled, unseen = standardize(train, val)
     assert scaled.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
     assert unseen.tolist() == [[2.0, 2.0]]
 

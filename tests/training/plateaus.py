@@ -11,7 +11,7 @@ from torch.optim import SGD
 
 from stepsize.curves import PlateauRule
 from stepsize.schedules import Schedule, constant
-from stepsize.training import Bound, Plateau, bind
+from stepsize.training import BoundScheduler, Plateau, bind
 from stepsize.training.binding import Counts
 
 FLAT = [1.5, 1.4, 1.6, 1.5, 1.4, 1.5, 1.6, 1.4, 1.5, 1.6, 1.4, 1.5]  # as many as the default rule needs, then a drop
@@ -25,7 +25,7 @@ class Training:
     """A bound schedule on one weight of value 0, whose gradient is −1: each update adds its rate to the weight."""
 
     optimizer: SGD
-    bound: Bound
+    bound: BoundScheduler
 
     @classmethod
     def under(cls, schedule: Schedule, lr: float = 1.0, counts: Counts = "updates") -> Training:

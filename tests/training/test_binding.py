@@ -19,7 +19,7 @@ from stepsize.errors import InputError
 from stepsize.schedules import (
     SCHEDULES,
     Clock,
-    Course,
+    HyperparameterSchedule,
     Peaks,
     Schedule,
     constant,
@@ -72,11 +72,11 @@ def test_the_rate_of_a_step_does_not_depend_on_where_the_training_went_on(name: 
 
 FALLING = points({0: 0.95, 700: 0.85, LONG: 0.9})
 COURSES = {
-    "momentum": Course(one_cycle(LONG), momentum=one_cycle_momentum(LONG)),
-    "effective": Course(one_cycle(LONG), momentum=FALLING.over(LONG), keep_effective=True),
-    "independent": Course(cosine(LONG, warmup=100), weight_decay="independent"),
-    "corrected": Course(cosine(LONG, warmup=100), weight_decay="corrected"),
-    "decay": Course(cosine(LONG), momentum=FALLING.over(LONG), weight_decay=linear(LONG, end=0.5)),
+    "momentum": HyperparameterSchedule(one_cycle(LONG), momentum=one_cycle_momentum(LONG)),
+    "effective": HyperparameterSchedule(one_cycle(LONG), momentum=FALLING.over(LONG), keep_effective=True),
+    "independent": HyperparameterSchedule(cosine(LONG, warmup=100), weight_decay="independent"),
+    "corrected": HyperparameterSchedule(cosine(LONG, warmup=100), weight_decay="corrected"),
+    "decay": HyperparameterSchedule(cosine(LONG), momentum=FALLING.over(LONG), weight_decay=linear(LONG, end=0.5)),
 }
 
 
@@ -149,7 +149,7 @@ def test_a_group_that_is_added_later_is_scheduled_from_its_own_rate_on(counts: A
 def test_single_groups_follow_their_own_schedules() -> None:
     """Schedule only some groups: pytorch#67761."""
     optimizer = sgd(0.1, 0.2, 0.3)
-    own = Course(constant(), momentum=points({0: 0.9, 6: 0.5}, steps=6))
+    own = HyperparameterSchedule(constant(), momentum=points({0: 0.9, 6: 0.5}, steps=6))
     bind(linear(10), optimizer, groups={1: constant(), 2: own}, steps=None)
     with watched(optimizer) as seen:
         idle(optimizer, 5)
@@ -227,7 +227,7 @@ def test_a_rate_in_a_tensor_is_filled_and_never_replaced() -> None:
 def test_a_momentum_in_a_tensor_is_filled_and_never_replaced() -> None:
     betas = (torch.tensor(0.75), torch.tensor(0.999))
     optimizer = AdamW([nn.Parameter(torch.ones(1))], lr=torch.tensor(0.5), betas=betas, foreach=False, capturable=False)
-    bind(Course(linear(4), momentum=points({0: 0.75, 4: 0.25})), optimizer)
+    bind(HyperparameterSchedule(linear(4), momentum=points({0: 0.75, 4: 0.25})), optimizer)
     idle(optimizer, 3)
     assert optimizer.param_groups[0]["betas"][0] is betas[0]
     assert betas[0] == 0.5
@@ -237,16 +237,16 @@ def test_open_durations_are_settled_by_the_horizon() -> None:
     clock = Clock(batch_size=8, steps_per_epoch=50)
     schedule = cosine(warmup="1ep")
     bound = bind(schedule, sgd(), groups={0: linear(warmup="10%")}, steps="4ep", clock=clock)
-    assert bound.course.rate == schedule.over(200, clock)
+    assert bound.schedule.rate == schedule.over(200, clock)
     assert bound.get_lr() == [0.1 * linear(warmup="10%").over(200)(0)]
     bounded = bind(schedule, sgd(), clock=Clock(horizon=200, steps_per_epoch=50))
-    assert bounded.course == bound.course
+    assert bounded.schedule == bound.schedule
 
 
 def test_a_schedule_may_be_written_down() -> None:
     bound = bind("warmup 10%, cosine", sgd(), groups={0: "linear"}, steps=50)
 
-    assert bound.course.rate == cosine(50, warmup=5)
+    assert bound.schedule.rate == cosine(50, warmup=5)
     assert bound.get_lr() == bind(linear(50), sgd()).get_lr()
 
 
@@ -258,7 +258,7 @@ def test_behind_the_end_the_last_factor_is_held_and_the_first_update_there_warns
         update(optimizer)
         bound.step()
     with watched(optimizer) as seen:
-        with pytest.warns(UserWarning, match=r"ended at step 3, .* Give it a longer horizon"):
+        with pytest.warns(UserWarning, match=r"ended at step 3 but .* Use a longer horizon"):
             update(optimizer)
         for _ in range(1_100):
             optimizer.step()
@@ -280,7 +280,7 @@ def test_what_has_no_end_never_warns_and_the_longest_of_several_decides() -> Non
 
 def test_a_multiplier_multiplies_all_rates_and_stays_out_of_the_state() -> None:
     optimizer = sgd(0.1, 0.02)
-    bound = bind(Course(linear(10), weight_decay="independent"), optimizer)
+    bound = bind(HyperparameterSchedule(linear(10), weight_decay="independent"), optimizer)
     assert bound.multiplier == 1.0
     state = bound.state_dict()
     bound.multiplier = 0.5
@@ -317,7 +317,7 @@ def test_it_is_a_torch_scheduler_to_others() -> None:
     bound.step()
     assert bound.get_last_lr() == bound._last_lr == [0.1 * 0.9] == [group["lr"] for group in optimizer.param_groups]
     assert (bound.last_epoch, bound._step_count) == (1, 2)
-    assert repr(bound) == "Bound(linear to 0 over 10 steps, updates made: 1)"
+    assert repr(bound) == "BoundScheduler(linear 10, updates made: 1)"
 
 
 def test_what_torch_code_may_try_is_refused_with_the_way_to_do_it() -> None:
@@ -385,15 +385,25 @@ def holding(optimizer: Optimizer, **values: Any) -> Optimizer:
 
 MOVING = points({0: 0.9, 10: 0.5})
 WRONG: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
-    "no schedule": (0.5, plain, {}, "schedule must be a Schedule, its written form or a Course.*function"),
+    "no schedule": (
+        0.5,
+        plain,
+        {},
+        "schedule must be a Schedule, its written form or a HyperparameterSchedule.*function",
+    ),
     "text that is no schedule": ("cosin", plain, {"steps": 9}, "'cosin' is not a schedule. Did you mean 'cosine'"),
-    "open": (cosine(warmup="5%"), plain, {}, "schedule has durations that are not in steps.*Pass steps="),
-    "open group": (linear(9), plain, {"groups": {0: cosine()}}, "groups has durations that are not in steps"),
-    "other length": (linear(9), plain, {"steps": 20}, "does not last as long as the horizon"),
+    "open": (cosine(warmup="5%"), plain, {}, "schedule must have all durations in steps.*Pass steps="),
+    "open group": (linear(9), plain, {"groups": {0: cosine()}}, "groups must have all durations in steps"),
+    "other length": (linear(9), plain, {"steps": 20}, "must last as long as the horizon"),
     "epochs": (cosine(warmup="1ep"), plain, {"steps": 10}, "needs steps_per_epoch"),
     "no group": (linear(9), plain, {"groups": {1: constant()}}, "groups must have numbers of parameter groups.*0 to 0"),
     "negative group": (linear(9), plain, {"groups": {-1: constant()}}, "groups must have numbers of parameter groups"),
-    "group value": (linear(9), plain, {"groups": {0: 0.1}}, "groups must be a Schedule, its written form or a Course"),
+    "group value": (
+        linear(9),
+        plain,
+        {"groups": {0: 0.1}},
+        "groups must be a Schedule, its written form or a HyperparameterSchedule",
+    ),
     "lr": (linear(9), plain, {"lr": -1.0}, "lr must be a finite learning rate >= 0"),
     "lr text": (linear(9), plain, {"lr": "high"}, "lr must be a finite learning rate >= 0"),
     "lr nan": (linear(9), plain, {"lr": [float("nan")]}, "lr must be a finite learning rate >= 0"),
@@ -403,25 +413,25 @@ WRONG: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "on_change": (linear(9), plain, {"on_change": "ignore"}, "on_change must be one of: error, continue, restart"),
     "counts": (linear(9), plain, {"counts": "epochs"}, "counts must be one of: updates, calls"),
     "no momentum": (
-        Course(linear(10), momentum=MOVING),
+        HyperparameterSchedule(linear(10), momentum=MOVING),
         lambda: torch.optim.Adagrad([nn.Parameter(torch.ones(1))]),
         {},
         "momentum cannot be scheduled; got 'group 0 of Adagrad with neither momentum nor betas'.*Leave momentum out",
     ),
     "effective betas": (
-        Course(linear(10), momentum=MOVING, keep_effective=True),
+        HyperparameterSchedule(linear(10), momentum=MOVING, keep_effective=True),
         adamw,
         {},
         "keep_effective is for heavy-ball momentum; got 'group 0 of AdamW with betas'.*Leave keep_effective out",
     ),
     "no decay": (
-        Course(linear(10), weight_decay="corrected"),
+        HyperparameterSchedule(linear(10), weight_decay="corrected"),
         lambda: LBFGS([nn.Parameter(torch.ones(1))]),
         {},
         "weight_decay cannot be scheduled; got 'group 0 of LBFGS without weight_decay'.*Leave weight_decay out",
     ),
     "momentum of one": (
-        Course(linear(10), momentum=points({0: 0.9, 7: 1.0, 8: 0.9})),
+        HyperparameterSchedule(linear(10), momentum=points({0: 0.9, 7: 1.0, 8: 0.9})),
         sgd,
         {},
         r"momentum must stay in \[0, 1\)",
@@ -429,7 +439,7 @@ WRONG: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "momentum of one in a group": (
         linear(10),
         sgd,
-        {"groups": {0: Course(linear(10), momentum=step_decay(9, gamma=2))}},
+        {"groups": {0: HyperparameterSchedule(linear(10), momentum=step_decay(9, gamma=2))}},
         r"momentum must stay in \[0, 1\)",
     ),
     "negative factor": (function(lambda t: 5.0 - t, 10), plain, {}, "function must return a finite factor >= 0"),
@@ -455,7 +465,7 @@ def test_a_wrong_argument_says_what_to_do_and_changes_nothing(name: str, counts:
 def test_the_second_of_two_optimizers_being_wrong_leaves_the_first_untouched() -> None:
     first, second = sgd(), torch.optim.Adagrad([nn.Parameter(torch.ones(1))])
     with pytest.raises(InputError, match="group 0 of Adagrad"):
-        bind(Course(linear(10), momentum=MOVING), [first, second])
+        bind(HyperparameterSchedule(linear(10), momentum=MOVING), [first, second])
     assert "initial_lr" not in first.param_groups[0]
     assert not first._optimizer_step_pre_hooks
 
@@ -502,7 +512,7 @@ def test_a_function_that_breaks_its_rule_late_is_named_when_it_is_reached() -> N
     """The probes at binding may miss it; no update is made at such a rate."""
     optimizer = sgd()
     bind(function(lambda t: -1.0 if t == 1_500 else 1.0, 100_000), optimizer)
-    with watched(optimizer) as seen, pytest.raises(InputError, match=r"asked for step 1500"):
+    with watched(optimizer) as seen, pytest.raises(InputError, match=r"called with step 1500"):
         idle(optimizer, 1_600)
     assert len(seen) == 1_024
 

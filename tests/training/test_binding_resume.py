@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from stepsize import bind
 from stepsize.errors import InputError
 from stepsize.schedules import (
-    Course,
+    HyperparameterSchedule,
     Schedule,
     constant,
     cosine,
@@ -34,11 +34,11 @@ from stepsize.schedules import (
     points,
     warmup,
 )
-from stepsize.training import Bound
+from stepsize.training import BoundScheduler
 
 STEPS = 24
-COURSE = Course(one_cycle(STEPS), momentum=one_cycle_momentum(STEPS), weight_decay="independent")
-PLANS: dict[str, Callable[[Any], Bound]] = {
+COURSE = HyperparameterSchedule(one_cycle(STEPS), momentum=one_cycle_momentum(STEPS), weight_decay="independent")
+PLANS: dict[str, Callable[[Any], BoundScheduler]] = {
     "schedule": lambda optimizer: bind(cosine(warmup="20%"), optimizer, steps=STEPS),
     "course": lambda optimizer: bind(COURSE, optimizer),
     "groups": lambda optimizer: bind(linear(STEPS), optimizer, groups={1: COURSE}, lr=0.2),
@@ -152,8 +152,8 @@ def test_the_state_is_a_step_and_texts() -> None:
         "schema": int,
         "step": int,
         "stepped": list,
-        "asked": str,
-        "course": type(None),
+        "asked": dict,
+        "followed": type(None),
         "last_epoch": int,
         "_step_count": int,
         "_last_lr": list,
@@ -162,7 +162,7 @@ def test_the_state_is_a_step_and_texts() -> None:
 
 @given(st.integers(0, 12))
 def test_two_optimizers_resume_in_the_middle_of_a_round(stop: int) -> None:
-    def make() -> tuple[list[Optimizer], Bound]:
+    def make() -> tuple[list[Optimizer], BoundScheduler]:
         optimizers: list[Optimizer] = [sgd(0.1), adamw(0.2)]
         return optimizers, bind(cosine(12), optimizers)
 
@@ -218,14 +218,16 @@ def test_peaks_travel_with_the_optimizer() -> None:
 # ----------------------------------------------------------- another schedule than before
 
 
-def trained(schedule: Schedule | Course, step: int, optimizer: Optimizer | None = None, **options: Any) -> Bound:
+def trained(
+    schedule: Schedule | HyperparameterSchedule, step: int, optimizer: Optimizer | None = None, **options: Any
+) -> BoundScheduler:
     optimizer = optimizer or sgd(0.1)
     bound = bind(schedule, optimizer, **options)
     idle(optimizer, step)
     return bound
 
 
-def resumed(old: Bound, new: Schedule | Course, **options: Any) -> Bound:
+def resumed(old: BoundScheduler, new: Schedule | HyperparameterSchedule, **options: Any) -> BoundScheduler:
     optimizer = copy.deepcopy(old.optimizer)
     bound = bind(new, optimizer, **options)
     bound.load_state_dict(saved_and_loaded(old.state_dict()))
@@ -239,18 +241,18 @@ def test_another_horizon_is_refused_by_default_and_both_are_named() -> None:
     before = bound.state_dict()
     with pytest.raises(
         InputError,
-        match=r"schedule is not the one that the state was saved with \('cosine to 0 over 20 steps', at step 8\); "
-        r"got 'cosine to 0 over 30 steps'.*on_change='continue'.*on_change='restart'",
+        match=r"schedule must be the one saved in the state \('cosine 20', at step 8\); "
+        r"got 'cosine 30'.*on_change='continue'.*on_change='restart'",
     ):
         bound.load_state_dict(old.state_dict())
     assert bound.state_dict() == before
-    assert bound.course == Course(cosine(30))
+    assert bound.schedule == HyperparameterSchedule(cosine(30))
 
 
 @pytest.mark.parametrize("new", [{}, {0: constant()}, {1: constant()}, {0: exponential(0.5), 1: constant()}])
 def test_another_schedule_of_a_single_group_is_not_silent_either(new: Any) -> None:
     old = trained(linear(20), 8, sgd(0.1, 0.2), groups={0: exponential(0.5)})
-    with pytest.raises(InputError, match=r"saved with .'linear to 0 over 20 steps; group 0: × 0.5 every"):
+    with pytest.raises(InputError, match=r"saved in the state .'linear 20; group 0: exp gamma=0.5"):
         resumed(old, linear(20), groups=new)
     assert resumed(old, linear(20), groups={0: exponential(0.5)}).last_epoch == 8
 
@@ -271,18 +273,18 @@ def test_a_second_resume_with_the_same_script_keeps_the_changed_course() -> None
     first = resumed(trained(cosine(20), 8), cosine(30), on_change="continue")
     idle(first.optimizer, 5)
     second = resumed(first, cosine(30), on_change="continue")
-    assert second.course == first.course
+    assert second.schedule == first.schedule
     assert (second.last_epoch, second.get_lr()) == (13, first.get_lr())
     assert second.state_dict() == first.state_dict()
     third = resumed(second, cosine(30))  # even where a change would be refused
-    assert (third.course, third.last_epoch) == (first.course, 13)
+    assert (third.schedule, third.last_epoch) == (first.schedule, 13)
     fourth = resumed(third, linear(40), on_change="continue")
     assert fourth.get_lr() == pytest.approx(first.get_lr(), rel=1e-12)
 
 
 def test_going_back_to_the_script_before_is_a_change_too() -> None:
     first = resumed(trained(cosine(20), 8), cosine(30), on_change="continue")
-    with pytest.raises(InputError, match=r"saved with.*30 steps.*got 'cosine to 0 over 20 steps'"):
+    with pytest.raises(InputError, match=r"saved in.*30.*got 'cosine 20'"):
         resumed(first, cosine(20))
 
 
@@ -290,7 +292,7 @@ def test_restart_begins_the_new_one_and_a_second_resume_does_not_begin_it_again(
     first = resumed(trained(cosine(20), 8), linear(5), on_change="restart")
     assert (first.last_epoch, first.get_lr()) == (0, [0.1])
     idle(first.optimizer, 3)
-    assert first.state_dict()["course"] is None
+    assert first.state_dict()["followed"] is None
     second = resumed(first, linear(5), on_change="restart")
     assert second.last_epoch == 3
 
@@ -306,7 +308,9 @@ def test_the_choice_can_be_made_at_loading() -> None:
 
 def test_momentum_and_decay_take_the_new_course_and_what_it_leaves_alone_is_put_back() -> None:
     optimizer = sgd(0.1)
-    old = trained(Course(linear(20), momentum=points({0: 0.95, 20: 0.5}), weight_decay="corrected"), 8, optimizer)
+    old = trained(
+        HyperparameterSchedule(linear(20), momentum=points({0: 0.95, 20: 0.5}), weight_decay="corrected"), 8, optimizer
+    )
     fresh = sgd(0.1)
     bound = bind(linear(30), fresh, on_change="continue")
     bound.load_state_dict(old.state_dict())
@@ -315,7 +319,7 @@ def test_momentum_and_decay_take_the_new_course_and_what_it_leaves_alone_is_put_
     assert group["momentum"] != 0.9, "the file holds what was scheduled"
     idle(bound.optimizer, 1)
     assert (group["momentum"], group["weight_decay"]) == (0.9, 0.01)
-    moved = resumed(bound, Course(linear(40), momentum=points({0: 0.6, 40: 0.7})), on_change="continue")
+    moved = resumed(bound, HyperparameterSchedule(linear(40), momentum=points({0: 0.6, 40: 0.7})), on_change="continue")
     with watched(moved.optimizer) as seen:
         idle(moved.optimizer, 1)
     assert seen[0][0]["momentum"] == points({0: 0.6, 40: 0.7})(9)
@@ -349,8 +353,10 @@ def test_a_training_that_ran_past_its_end_goes_on_from_the_factor_that_it_held()
 
 
 def test_nothing_has_happened_at_step_0_that_could_leap() -> None:
-    bound = resumed(trained(warmup(5, start=0.0, edges="start").then(linear(5)), 0), linear(20), on_change="continue")
-    assert bound.course == Course(linear(20))
+    bound = resumed(
+        trained(warmup(5, start=0.0, endpoints="start").then(linear(5)), 0), linear(20), on_change="continue"
+    )
+    assert bound.schedule == HyperparameterSchedule(linear(20))
 
 
 IMPOSSIBLE: dict[str, tuple[Any, int, Any, str]] = {
@@ -360,14 +366,14 @@ IMPOSSIBLE: dict[str, tuple[Any, int, Any, str]] = {
         function(lambda t: 1 / (1 + t), 20),
         5,
         linear(20),
-        r"on_change cannot go on from 'function <lambda> over 20 steps'.* \.tabulated\(\).*on_change='restart'",
+        r"on_change cannot continue from 'function <lambda> 20'.* \.tabulated\(\).*on_change='restart'",
     ),
-    "to a function": (linear(20), 5, function(lambda t: 1 / (1 + t), 20), r"holds a function.*\.tabulated\(\) instead"),
+    "to a function": (linear(20), 5, function(lambda t: 1 / (1 + t), 20), r"a function.*\.tabulated\(\) instead"),
     "to a momentum of a function": (
         linear(20),
         5,
-        Course(linear(20), momentum=function(lambda t: 0.5, 20)),
-        r"holds a function.*\.tabulated\(\) instead",
+        HyperparameterSchedule(linear(20), momentum=function(lambda t: 0.5, 20)),
+        r"a function.*\.tabulated\(\) instead",
     ),
 }
 
@@ -398,7 +404,7 @@ def test_a_function_is_recognised_by_its_factors_whatever_its_name() -> None:
     assert resumed(old, function(halved, 20)).last_epoch == 6
     assert resumed(old, function(lambda t: 0.5**t, 20)).last_epoch == 6
     for other in (function(lambda t: 0.5 ** (t + 1), 20), function(halved, 30), function(halved), exponential(0.5)):
-        with pytest.raises(InputError, match=r"state was saved with .'function halved over 20"):
+        with pytest.raises(InputError, match=r"saved in the state .'function halved 20"):
             resumed(old, other)
 
 
@@ -415,19 +421,20 @@ def torch_state() -> dict[str, Any]:
 
 
 BAD_STATES: dict[str, tuple[Any, str]] = {
-    "of torch": (torch_state(), r"state_dict must be what a Bound saved.*\{\*\*bound.state_dict\(\), 'step'"),
-    "no mapping": ([1], "state_dict must be what a Bound saved"),
-    "newer": ({"schema": 2}, "schema must be 1.*newer stepsize"),
+    "of torch": (torch_state(), r"state_dict must be what a BoundScheduler saved.*\{\*\*bound.state_dict\(\), 'step'"),
+    "no mapping": ([1], "state_dict must be what a BoundScheduler saved"),
+    "newer": ({"schema": 3}, "schema must be 2.*Another version"),
     "negative": ({"step": -1}, "step must be a whole number of updates, >= 0"),
     "broken": ({"step": 1.5}, "step must be a whole number of updates"),
     "true": ({"step": True}, "step must be a whole number of updates"),
-    "strangers": ({"stepped": [1]}, "stepped must hold numbers of the 1 optimizers"),
-    "no list": ({"stepped": None}, "stepped must hold numbers of the 1 optimizers"),
-    "no text": ({"asked": None}, "asked must be a text that a Bound wrote"),
-    "no JSON": ({"asked": "{"}, "asked must be a text that a Bound wrote"),
-    "another JSON": ({"asked": '{"some": {}}'}, "asked must be a text that a Bound wrote"),
-    "no course": ({"asked": '{"all": {"rate": 1}}'}, "state must have the fields"),
-    "bad course": ({"course": "[]"}, "course must be a text that a Bound wrote"),
+    "strangers": ({"stepped": [1]}, "stepped must contain numbers of the 1 optimizers"),
+    "no list": ({"stepped": None}, "stepped must contain numbers of the 1 optimizers"),
+    "nothing": ({"asked": None}, "asked must be what a BoundScheduler saved"),
+    "a text": ({"asked": "{"}, "asked must be what a BoundScheduler saved"),
+    "other groups": ({"asked": {"all": {}, "some": {}}}, "asked must be what a BoundScheduler saved"),
+    "no schedule": ({"asked": {"all": {"rate": "linear 9"}}}, "state_dict must describe a schedule"),
+    "a bad schedule": ({"asked": {"all": {"rate": "linaer", "rule": None, "keep_effective": False}}}, "cannot be read"),
+    "a list": ({"followed": []}, "followed must be what a BoundScheduler saved"),
 }
 
 

@@ -13,8 +13,8 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize import bind
-from stepsize.schedules import Course, constant, function, linear, one_cycle, one_cycle_momentum
-from stepsize.training import Bound
+from stepsize.schedules import HyperparameterSchedule, constant, function, linear, one_cycle, one_cycle_momentum
+from stepsize.training import BoundScheduler
 
 ETA = linear(40)
 
@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[int], int]] = {  # of .step() after update number ste
 }
 
 
-def call(bound: Bound, habit: str, step: int) -> None:
+def call(bound: BoundScheduler, habit: str, step: int) -> None:
     for _ in range(CALLS[habit](step)):
         bound.step()
 
@@ -61,7 +61,9 @@ def test_step_before_the_update_changes_no_rate_and_warns_of_nothing() -> None:
     assert rates(seen) == planned(5)
 
 
-def scaled_loop(optimizer: Optimizer, net: nn.Module, poisoned: set[int], steps: int) -> tuple[list[float], Bound]:
+def scaled_loop(
+    optimizer: Optimizer, net: nn.Module, poisoned: set[int], steps: int
+) -> tuple[list[float], BoundScheduler]:
     """Train under a GradScaler, with infinite gradients at the steps of ``poisoned``."""
     bound = bind(ETA, optimizer)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
@@ -188,7 +190,7 @@ def test_two_optimizers_share_one_clock() -> None:
 
 @pytest.mark.parametrize("habit", ["after each update", "forgotten", "once a process"])
 def test_momentum_moves_on_both_and_the_habit_does_not_matter(habit: str) -> None:
-    course = Course(one_cycle(40), momentum=one_cycle_momentum(40))
+    course = HyperparameterSchedule(one_cycle(40), momentum=one_cycle_momentum(40))
     muon, other = torch.optim.Muon([nn.Parameter(torch.eye(2))], lr=0.02), adamw(0.003)
     bound = bind(course, [muon, other])
     assert course.momentum is not None

@@ -17,9 +17,7 @@ from stepsize import bind, range_test
 from stepsize.errors import InputError
 from stepsize.schedules import constant, linear
 
-WRITER = (
-    r"had the rate .* where the schedule had written .*: that is overwritten.*bound.scale.*stepsize.Plateau.*suspend"
-)
+WRITER = r"had the rate .* but the schedule had written .*: that is overwritten.*bound.scale.*stepsize.Plateau.*suspend"
 
 
 def updates(optimizer: Optimizer, bound: Any, count: int) -> None:
@@ -269,7 +267,7 @@ def test_the_state_shows_what_torchs_schedulers_show() -> None:
     state = bound.state_dict()
 
     assert (state["last_epoch"], state["_step_count"], state["_last_lr"]) == (3, 4, [0.4 * linear(10)(3)])
-    older = {key: state[key] for key in ("schema", "step", "stepped", "asked", "course")}
+    older = {key: state[key] for key in ("schema", "step", "stepped", "asked", "followed")}
     fresh = bind(linear(10), sgd(0.4))
     fresh.load_state_dict(older)
     assert fresh.last_epoch == 3

@@ -217,5 +217,5 @@ def test_a_trainer_with_an_optimizer_and_a_bound_schedule_of_its_own(tmp_path: P
     assert [group["lr"] for group in made.param_groups] == pytest.approx([1.0, 0.2])
     assert made.param_groups[1]["nesterov"] is True
     assert task.horizon == 40
-    assert str(task.schedule) == str(bound.course.rate)
+    assert str(task.schedule) == str(bound.schedule.rate)
     bound.release()

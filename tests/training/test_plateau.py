@@ -35,7 +35,7 @@ def test_a_drop_lowers_the_rate_from_the_next_update_on() -> None:
     assert [step.changed for step in seen] == [False] * 11 + [True]
     assert (seen[-1].multiplier, plateau.multiplier, training.bound.multiplier) == (0.25, 0.25, 0.25)
     assert training.update() == pytest.approx(0.025)
-    assert seen[-1].status.startswith("the multiplier falls from 1 to 0.25; no worthwhile progress: with 90 %")
+    assert seen[-1].status.startswith("the multiplier falls from 1 to 0.25; no worthwhile progress: with 90%")
 
 
 @pytest.mark.parametrize(

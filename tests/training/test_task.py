@@ -262,7 +262,7 @@ def test_a_schedule_may_be_written_down() -> None:
 
 
 def test_a_schedule_of_another_length_is_refused() -> None:
-    with pytest.raises(InputError, match="schedule does not last as long as the horizon; got '10 steps of 20'"):
+    with pytest.raises(InputError, match="schedule must last as long as the horizon; got '10 steps of 20'"):
         make_task(steps=20, schedule=schedules.cosine(10))
 
 

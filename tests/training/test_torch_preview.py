@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from stepsize.errors import InputError
-from stepsize.schedules import Course, cosine, points
+from stepsize.schedules import HyperparameterSchedule, cosine, points
 from stepsize.training import bind, preview_torch
 
 
@@ -141,7 +141,7 @@ def test_a_preview_starts_where_the_scheduler_is_and_changes_nothing(name: str, 
 @pytest.mark.parametrize("counts", ["updates", "calls"])
 def test_a_bound_schedule_is_seen_like_any_other(counts: Any) -> None:
     optimizer = sgd()
-    bound = bind(Course(cosine(9), momentum=points({0: 0.5, 9: 0.9})), optimizer, counts=counts)
+    bound = bind(HyperparameterSchedule(cosine(9), momentum=points({0: 0.5, 9: 0.9})), optimizer, counts=counts)
     trained(optimizer, bound, 3)
     hooks = {id(hook) for name, held in vars(optimizer).items() if name.endswith("_hooks") for hook in held.values()}
     groups, state = copy.deepcopy(optimizer.state_dict()), bound.state_dict()
@@ -306,7 +306,7 @@ def test_what_is_no_scheduler_is_refused() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True, "5%"])
 def test_steps_that_are_no_count_are_refused(steps: Any) -> None:
-    with pytest.raises(InputError, match=r"steps must be a whole number of updates, at least 1"):
+    with pytest.raises(InputError, match=r"steps must be a whole number of steps, at least 1"):
         preview_torch(lrs.StepLR(sgd(), 2), steps)
 
 

@@ -126,7 +126,7 @@ def command(
                     workers=workers,
                     store=kept_in(store),
                     name=name,
-                    watcher=_watcher(meter),
+                    on_progress=_on_progress(meter),
                     asked={key: value for key, value in asked.items() if value is not None},
                 )
         except KeyboardInterrupt:
@@ -228,7 +228,7 @@ def _cells(one: ContenderResult, losses: list[float]) -> list[str]:
     ]
 
 
-def _watcher(meter: Meter) -> Any:
+def _on_progress(meter: Meter) -> Any:
     from stepsize.curves.numerals import number_text
 
     def watch(progress: CompareProgress) -> None:

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import warnings
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,113 +24,66 @@ NAME = "doctor"
 EXAMPLE = "stepsize doctor --json"
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"])?")
-
-
-@dataclass(frozen=True)
-class Device:
-    """A place to train on; ``memory`` in bytes, None if it is the machine's."""
-
-    name: str
-    title: str
-    memory: int | None
-    precisions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package that stepsize asks for; ``extra`` is empty if it always does, ``version`` None if it is missing."""
-
-    name: str
-    extra: str
-    version: str | None
-
-    @property
-    def install(self) -> str:
-        """The command that installs it."""
-        return f'pip install "stepsize[{self.extra}]"' if self.extra else f"pip install {self.name}"
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """What :func:`report` found."""
-
-    version: str
-    python: str
-    platform: str
-    cores: int  # that this process may use
-    torch: str
-    threads: int
-    devices: tuple[Device, ...]  # the CPU first
-    packages: tuple[Package, ...]  # empty if stepsize is on a path, not installed
-    data_folder: str | None  # $STEPSIZE_DATA
-    data_files: tuple[str, ...]
-
-    @property
-    def missing(self) -> tuple[Package, ...]:
-        """The packages that are always needed and are missing."""
-        return tuple(package for package in self.packages if not package.extra and package.version is None)
-
-    @property
-    def status(self) -> str:
-        """Whether training runs can run here, as a sentence."""
-        if self.missing:
-            return f"Missing: {', '.join(package.name for package in self.missing)}."
-        return f"Ready to train on {', '.join(device.name for device in self.devices)}."
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as a dict of what JSON can hold."""
-        packages = [{**asdict(package), "install": package.install} for package in self.packages]
-        return {"status": self.status, **asdict(self), "packages": packages}
+_NOT_SHOWN = ("all", "bench", "docs", "peers", "test")  # made of others, or for those who change stepsize
 
 
 def command(*, as_json: JsonOption = False) -> None:
     """Show what this machine offers to a training run: versions, devices, extras, data."""
     with reporting_failures():
-        doctor = report()
+        found = report()
         if as_json:
-            print_json(doctor.to_json())
+            print_json(found)
         else:
-            show(render(doctor))
-        if doctor.missing:
+            show(render(found))
+        if not found["ready"]:
             raise typer.Exit(FAILED)
 
 
-def report() -> Doctor:
-    """Look at this machine and return what it offers; changes nothing.
+def report() -> dict[str, Any]:
+    """Look at this machine and return what it offers, as plain values; changes nothing.
 
     Example:
-        >>> report().devices[0].name
+        >>> report()["devices"][0]["name"]
         'cpu'
     """
     import torch
 
     folder = os.environ.get("STEPSIZE_DATA") or None
-    return Doctor(
-        version=stepsize.__version__,
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cores=_cores(),
-        torch=torch.__version__,
-        threads=torch.get_num_threads(),
-        devices=_devices(),
-        packages=_packages(),
-        data_folder=folder,
-        data_files=_files(Path(folder)) if folder else (),
+    return judged(
+        {
+            "version": stepsize.__version__,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "cores": _cores(),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "devices": _devices(),
+            "packages": _packages(),  # empty if stepsize is on a path, not installed
+            "data_folder": folder,
+            "data_files": _files(Path(folder)) if folder else [],
+        }
     )
 
 
-def render(doctor: Doctor) -> RenderableType:
+def judged(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what was found, with whether runs can be trained here, and that as a sentence."""
+    missing = [one["name"] for one in found["packages"] if not one["extra"] and one["version"] is None]
+    ready = f"Ready to train on {', '.join(device['name'] for device in found['devices'])}."
+    return {**found, "status": f"Missing: {', '.join(missing)}." if missing else ready, "ready": not missing}
+
+
+def render(found: dict[str, Any]) -> RenderableType:
     """Return the report as something that rich can show."""
     rows = [
-        ("stepsize", doctor.version),
-        ("Python", doctor.python),
-        ("platform", doctor.platform),
-        ("torch", f"{doctor.torch}, {doctor.threads} threads on {doctor.cores} cores"),
-        ("data", _data_line(doctor)),
+        ("stepsize", found["version"]),
+        ("Python", found["python"]),
+        ("platform", found["platform"]),
+        ("torch", f"{found['torch']}, {found['threads']} threads on {found['cores']} cores"),
+        ("data", _data_line(found)),
     ]
-    extras: list[RenderableType] = ["", _extras_table(doctor)] if doctor.packages else []
-    status = Text(doctor.status, style="bold red" if doctor.missing else "bold green")
-    return Group(facts(rows), "", _device_table(doctor), *extras, "", status)
+    extras: list[RenderableType] = ["", _extras_table(found["packages"])] if found["packages"] else []
+    status = Text(found["status"], style="bold green" if found["ready"] else "bold red")
+    return Group(facts(rows), "", _device_table(found["devices"]), *extras, "", status)
 
 
 def _cores() -> int:
@@ -140,20 +92,23 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _devices() -> tuple[Device, ...]:
+def _devices() -> list[dict[str, Any]]:
+    """Return the places to train on, the CPU first; memory in bytes, None if it is the machine's."""
     import torch
 
-    found = [Device("cpu", platform.processor() or platform.machine(), None, _precisions("cpu"))]
+    found: list[tuple[str, str, int | None]] = [("cpu", platform.processor() or platform.machine(), None)]
     for index in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(index)
-        name = f"cuda:{index}"
-        found.append(Device(name, facts.name, facts.total_memory, _precisions(name)))
+        card = torch.cuda.get_device_properties(index)
+        found.append((f"cuda:{index}", card.name, card.total_memory))
     if torch.backends.mps.is_available():
-        found.append(Device("mps", "Apple GPU", None, _precisions("mps")))
-    return tuple(found)
+        found.append(("mps", "Apple GPU", None))
+    return [
+        {"name": name, "title": title, "memory": memory, "precisions": _precisions(name)}
+        for name, title, memory in found
+    ]
 
 
-def _precisions(device: str) -> tuple[str, ...]:
+def _precisions(device: str) -> list[str]:
     """Return which precisions of a Task really compute on ``device``: each is tried once."""
     import torch
 
@@ -169,16 +124,24 @@ def _precisions(device: str) -> tuple[str, ...]:
             continue
         if product.dtype is dtype and product.sum().item() == 8:
             works.append(name)
-    return tuple(works)
+    return works
 
 
-def _packages() -> tuple[Package, ...]:
+def _packages() -> list[dict[str, Any]]:
+    """Return what stepsize asks for: name, extra (empty for the core), version (None if missing), how to install it."""
     try:
         requirements = metadata.requires("stepsize") or []
     except metadata.PackageNotFoundError:
-        return ()
-    matches = [match for text in requirements if (match := _REQUIREMENT.match(text)) and match["name"] != "stepsize"]
-    return tuple(Package(match["name"], match["extra"] or "", _version(match["name"])) for match in matches)
+        return []
+    matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
+    asked = [(match["name"], match["extra"] or "") for match in matches]
+    return [package(name, extra, _version(name)) for name, extra in asked if extra not in _NOT_SHOWN]
+
+
+def package(name: str, extra: str, version: str | None) -> dict[str, Any]:
+    """Return one package with the command that installs it."""
+    install = f'pip install "stepsize[{extra}]"' if extra else f"pip install {name}"
+    return {"name": name, "extra": extra, "version": version, "install": install}
 
 
 def _version(name: str) -> str | None:
@@ -188,43 +151,41 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _files(folder: Path) -> tuple[str, ...]:
+def _files(folder: Path) -> list[str]:
     try:
-        return tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
+        return sorted(path.name for path in folder.iterdir() if path.is_file())
     except OSError:  # missing, or not ours to read: as good as empty
-        return ()
+        return []
 
 
-def _data_line(doctor: Doctor) -> str:
-    if doctor.data_folder is None:
+def _data_line(found: dict[str, Any]) -> str:
+    if found["data_folder"] is None:
         return "$STEPSIZE_DATA is not set; the tasks without data files work"
-    if not doctor.data_files:
-        return f"{doctor.data_folder}: no files that can be read"
-    return f"{doctor.data_folder}: {', '.join(doctor.data_files)}"
+    return f"{found['data_folder']}: {', '.join(found['data_files']) or 'no files that can be read'}"
 
 
 def _quiet_table(*columns: str) -> Table:
     return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _device_table(doctor: Doctor) -> Table:
+def _device_table(devices: list[dict[str, Any]]) -> Table:
     table = _quiet_table("device", "name", "memory (GiB)", "precisions")
-    for device in doctor.devices:
-        memory = "shared" if device.memory is None else f"{device.memory / 2**30:.1f}"
-        table.add_row(device.name, Text(device.title), memory, ", ".join(device.precisions))
+    for one in devices:
+        memory = "shared" if one["memory"] is None else f"{one['memory'] / 2**30:.1f}"
+        table.add_row(one["name"], Text(one["title"]), memory, ", ".join(one["precisions"]))
     return table
 
 
-def _extras_table(doctor: Doctor) -> Table:
+def _extras_table(packages: list[dict[str, Any]]) -> Table:
     """One row per extra: the packages that are there, those that are missing, and how to get them."""
     table = _quiet_table("extra", "installed", "missing", "to install")
-    for extra in dict.fromkeys(package.extra for package in doctor.packages):
-        asked = [package for package in doctor.packages if package.extra == extra]
-        missing = [package for package in asked if package.version is None]
+    for extra in dict.fromkeys(one["extra"] for one in packages):
+        asked = [one for one in packages if one["extra"] == extra]
+        missing = [one for one in asked if one["version"] is None]
         table.add_row(
             extra or "core",
-            Text(", ".join(f"{one.name} {one.version}" for one in asked if one.version is not None), style="green"),
-            Text(", ".join(one.name for one in missing), style="yellow"),
-            Text(missing[0].install if missing else ""),
+            Text(", ".join(f"{one['name']} {one['version']}" for one in asked if one not in missing), style="green"),
+            Text(", ".join(one["name"] for one in missing), style="yellow"),
+            Text(missing[0]["install"] if missing else ""),
         )
     return table

@@ -19,8 +19,6 @@ from stepsize.cli.resolve import opened_task
 if TYPE_CHECKING:
     from stepsize.probe import Advice, Measured, Profile
 
-__all__ = ["EXAMPLE", "NAME", "command", "render"]
-
 NAME = "profile"
 EXAMPLE = "stepsize profile digits-mlp --plot profile.svg"
 
@@ -30,13 +28,13 @@ def command(
     *,
     batches: Annotated[
         int | None,
-        typer.Option("--batches", metavar="N", help="Batches whose gradients are compared; default by the horizon."),
+        typer.Option("--batches", metavar="N", help="Batches whose gradients are compared. Default: by the horizon."),
     ] = None,
     seed: SeedOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what about data and model makes the learning rate what it is, and say what follows."""
+    """Measure the properties of data and model that determine the learning rate, and advise."""
     with reporting_failures():
         path = plot_path(plot)
         from stepsize.probe import profile
@@ -55,26 +53,19 @@ def command(
 
 
 def render(found: Profile) -> RenderableType:
-    """Return a profile as something that rich can show: the measured quantities, what to do, what is not known.
-
-    Args:
-        found: What was measured.
-
-    Returns:
-        A table, numbered advice with its evidence, and sentences.
-    """
+    """Return the measured quantities, numbered advice with its evidence, and what was not measured, for rich."""
     facts = found.facts
     head = Text.assemble(
         (facts.task, "bold underline"),
-        f"  {facts.optimizer}, batches of {facts.batch_size}, {facts.horizon:,} updates in full",
+        f"  {facts.optimizer}, batch size {facts.batch_size}, {facts.horizon:,} steps",
     )
     parts: list[RenderableType] = [head, Text(), _measured(found.measured), Text()]
     for number, advice in enumerate(found.advice, start=1):
         parts.append(_advice(number, advice))
-    parts += [Text(f"Not known: {sentence}", style="yellow") for sentence in found.untold]
+    parts += [Text(f"Not measured: {sentence}", style="yellow") for sentence in found.unavailable]
     parts.append(Text(found.status, style="dim"))
     if not found.restored:
-        parts.append(Text("The position of the data could not be put back.", style="red"))
+        parts.append(Text("The data position could not be restored.", style="red"))
     return Group(*parts)
 
 
@@ -103,6 +94,6 @@ def _value(measured: Measured) -> str:
 def _advice(number: int, advice: Advice) -> RenderableType:
     return Group(
         Text.assemble((f"{number}. {advice.about.capitalize()}. ", "bold green"), advice.sentence),
-        Padding(Text(f"Seen: {advice.evidence}", style="dim"), (0, 0, 0, 3)),
+        Padding(Text(f"Evidence: {advice.evidence}", style="dim"), (0, 0, 0, 3)),
         Padding(Text(f"To confirm: {advice.confirm}", style="dim"), (0, 0, 1, 3)),
     )

@@ -1,4 +1,4 @@
-"""``stepsize range-test``: one ramp over the rates."""
+"""``stepsize range-test``: ramps over the learning rates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from stepsize.probe import RangeTest
     from stepsize.training import Task
 
-__all__ = ["EXAMPLE", "NAME", "command", "render"]
-
 NAME = "range-test"
 EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6:1 --plot range.png"
 
@@ -28,13 +26,15 @@ EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6:1 --plot range.png"
 def command(
     asked: TaskOptions,
     *,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates to spend on ramps.")] = 300,
-    lr: Annotated[str, typer.Option("--lr", metavar="LOW:HIGH", help="The rates to consider.")] = "1e-7:10",
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps to spend on ramps.")] = 300,
+    lr: Annotated[
+        str, typer.Option("--lr", metavar="LOW:HIGH", help="Lowest and highest rate to consider.")
+    ] = "1e-7:10",
     seed: SeedOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Raise the learning rate step by step, and say which rates learn and which diverge."""
+    """Raise the learning rate step by step, and report which rates learn and which diverge."""
     with reporting_failures():
         path = plot_path(plot)
         rates = pair("--lr", lr, float, "1e-6:1")
@@ -53,26 +53,18 @@ def command(
         if path is not None:
             save_plot(found.plot(title=f"Range test of {opened.name}"), path)
         if not as_json:
-            hint(f"The rate of full runs: {shlex.join(['stepsize', 'find', asked.task])}")
+            hint(f"For full runs: {shlex.join(['stepsize', 'find', asked.task])}")
         if found.lr is None:
             raise typer.Exit(NO_ANSWER)
 
 
 def render(found: RangeTest, task: Task) -> RenderableType:
-    """Return what a range test found as something that rich can show.
-
-    Args:
-        found: The answer of the range test.
-        task: What was tested.
-
-    Returns:
-        The rate on a line of its own, the verdict, and facts.
-    """
+    """Return the rate on a line of its own, the verdict, and facts, for rich."""
     from stepsize.curves.numerals import number_text, span_text
 
     rates = {
-        "learns from": found.low,
-        "rises above": found.high,
+        "loss falls from": found.low,
+        "loss rises from": found.high,
         "diverges at": found.diverged_at,
         "critical rate": found.critical.lr,
     }
@@ -81,7 +73,10 @@ def render(found: RangeTest, task: Task) -> RenderableType:
         rows.append(("over the noise", f"{span_text(found.interval)} in 90% of resamplings"))
     rows += [(name, number_text(rate)) for name, rate in rates.items() if rate is not None]
     rows += [
-        ("valid for", f"{task.optimizer_name} at a constant rate in the first steps"),
+        (
+            "valid for",
+            f"{task.optimizer_name}, constant rate, first steps only; for full runs use stepsize find",
+        ),
         ("cost", f"{found.calls} steps, {number_text(found.seconds)} s"),
     ]
     if not found.restored:

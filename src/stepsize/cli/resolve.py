@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -100,7 +101,7 @@ def _changed(task: Task, asked: TaskOptions, length: ScheduleOptions) -> Task:
     steps, given = length.steps, task.schedule
     if steps is not None and steps >= 1 and length.schedule is None and given is not None:
         # the same shape over the other horizon
-        scaled = given.stretched(to=steps) if isinstance(given, Schedule) else rung_schedule(task, steps)
+        scaled = given.extended(to=steps) if isinstance(given, Schedule) else rung_schedule(task, steps)
         changes["schedule"] = scaled
     return replace(task, **{"steps": task.horizon, "epochs": None, **changes}) if changes else task
 
@@ -118,7 +119,7 @@ def _usable(task: Task) -> Task:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Let python import from ``folder`` first, write no bytecode, and forget what was imported from there."""
+    """Let Python import from ``folder`` first, write no bytecode, and forget what was imported from there."""
     wrote_nothing, known = sys.dont_write_bytecode, set(sys.modules)
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
@@ -129,27 +130,25 @@ def _importing_from(folder: Path) -> Iterator[None]:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
         for name in set(sys.modules) - known:
-            if _lies_in(sys.modules[name], folder):
+            origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
+            if origin is not None and Path(origin).parent == folder:
                 del sys.modules[name]
-
-
-def _lies_in(module: ModuleType, folder: Path) -> bool:
-    origin = getattr(getattr(module, "__spec__", None), "origin", None)
-    return origin is not None and Path(origin).parent == folder
 
 
 def _load_file(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
-        raise InputError("task", place, "must be a file that exists", _nearest_file(path))
+        near = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.py")], n=1)
+        remedy = f"Did you mean '{path.with_name(near[0])}'?" if near else f"Looked in {path.resolve().parent}"
+        raise InputError("task", place, "must be a file that exists", remedy)
     name = path.stem if path.stem not in sys.modules else f"_task_{path.stem}"
-    found = importlib.util.spec_from_file_location(name, path.resolve())
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles of the file look their module up
     try:
-        _running(lambda: found.loader.exec_module(module), place)  # type: ignore[union-attr]
+        _running(functools.partial(spec.loader.exec_module, module), place)
     except BaseException:
         del sys.modules[name]
         raise
@@ -164,10 +163,9 @@ def _load_module(place: str) -> ModuleType:
     except Exception as error:  # noqa: BLE001  a parent package is imported on the way, and may raise anything
         raise _failed(error, place) from None
     if not known:
-        raise InputError(
-            "task", place, "must be a module that can be imported from here", "Is its folder the current one?"
-        )
-    return _running(lambda: importlib.import_module(place), place)
+        rule = "must be a module that can be imported from here"
+        raise InputError("task", place, rule, "Is its folder the current one?")
+    return _running(functools.partial(importlib.import_module, place), place)
 
 
 def _running(code: Callable[[], _T], place: str) -> _T:
@@ -175,17 +173,11 @@ def _running(code: Callable[[], _T], place: str) -> _T:
     try:
         return code()
     except StepsizeError as error:
-        frames = task_frames(error)
-        if frames:
-            error.add_note(f"Raised in {_at(frames[-1])}")
+        _add_place(error, error)
         raise
     except SystemExit:
-        raise InputError(
-            "task",
-            place,
-            "must be importable without ending the program",
-            'Put what the file does as a program under: if __name__ == "__main__":',
-        ) from None
+        remedy = 'Put what the file does as a program under: if __name__ == "__main__":'
+        raise InputError("task", place, "must be importable without ending the program", remedy) from None
     except Exception as error:  # noqa: BLE001  anything may be raised by a user's file
         raise _failed(error, place) from None
 
@@ -199,14 +191,15 @@ def _failed(error: Exception, place: str) -> InputError:
         return failed
     text = traceback.format_exception_only(error)[-1].strip()
     failed = InputError("task", place, "must be a file or module that can be imported", f"It raised {text}")
-    frames = task_frames(error)
-    if frames:
-        failed.add_note(f"Raised in {_at(frames[-1])}")
+    _add_place(failed, error)
     return failed
 
 
-def _at(frame: traceback.FrameSummary) -> str:
-    return f"{frame.filename}, line {frame.lineno}:\n    {frame.line}"
+def _add_place(told: Exception, error: Exception) -> None:
+    """Add to ``told`` the line of the task's own code that raised ``error``."""
+    frames = task_frames(error)
+    if frames:
+        told.add_note(f"Raised in {frames[-1].filename}, line {frames[-1].lineno}:\n    {frames[-1].line}")
 
 
 def _attribute(module: ModuleType, name: str, spec: str) -> Task:
@@ -214,20 +207,19 @@ def _attribute(module: ModuleType, name: str, spec: str) -> Task:
 
     if not hasattr(module, name):
         tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
-        raise InputError(
-            "task", spec, f"must name an attribute of the module; '{name}' does not exist", _offer(spec, tasks)
-        )
+        place = spec.rpartition(":")[0] or spec
+        remedy = f"It holds no Task; define one, for example: {_DEFAULT_ATTRIBUTE} = stepsize.Task(...)"
+        if tasks:
+            remedy = f"There is: {', '.join(f'{place}:{task}' for task in tasks)}"
+        raise InputError("task", spec, f"must name an attribute of the module; '{name}' does not exist", remedy)
     value = getattr(module, name)
     if callable(value) and not isinstance(value, type | Task):
         _check_no_arguments(value, spec)
         value = _running(value, spec)
     if not isinstance(value, Task):
-        raise InputError(
-            "task",
-            spec,
-            "must be a stepsize.Task, or a function without arguments that returns one",
-            f"It is {_described(value)}",
-        )
+        rule = "must be a stepsize.Task, or a function without arguments that returns one"
+        kind = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+        raise InputError("task", spec, rule, f"It is {'None' if value is None else kind}")
     return value
 
 
@@ -239,28 +231,5 @@ def _check_no_arguments(function: Callable[..., Any], spec: str) -> None:
     try:
         signature.bind()
     except TypeError:
-        raise InputError(
-            "task", spec, "must be a function that can be called without arguments", f"It takes {signature}"
-        ) from None
-
-
-def _described(value: object) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return "None" if value is None else f"of type {type(value).__name__}"
-
-
-def _offer(spec: str, tasks: list[str]) -> str:
-    place = spec.rpartition(":")[0] or spec
-    if not tasks:
-        return f"It holds no Task; define one, for example: {_DEFAULT_ATTRIBUTE} = stepsize.Task(...)"
-    return f"There is: {', '.join(f'{place}:{name}' for name in tasks)}"
-
-
-def _nearest_file(path: Path) -> str:
-    try:
-        names = [each.name for each in path.parent.glob("*.py")]
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean '{path.with_name(near[0])}'?" if near else f"Looked in {path.resolve().parent}"
+        rule = "must be a function that can be called without arguments"
+        raise InputError("task", spec, rule, f"It takes {signature}") from None

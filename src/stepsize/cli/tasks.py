@@ -59,7 +59,7 @@ class Listed:
 
 
 def command(*, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """List the built-in tasks: small trainings on real data."""
+    """List the built-in tasks: small tasks on real data."""
     with reporting_failures():
         tasks = listed(data)
         if as_json:
@@ -113,10 +113,10 @@ def render(tasks: tuple[Listed, ...]) -> RenderableType:
         table.add_column(name, justify="right")
     table.add_column("optimizer")
     table.add_column("data")
-    colours = {"included": "green", "found": "green", "missing": "yellow"}
+    colors = {"included": "green", "found": "green", "missing": "yellow"}
     for task in tasks:
         title = Text.assemble(task.title, "\n", (task.source, "dim"))
-        data = Text(task.data, style=colours[task.data])
+        data = Text(task.data, style=colors[task.data])
         table.add_row(Text(task.name, style="cyan"), title, f"{task.steps}", f"{task.batch_size}", task.optimizer, data)
     return table
 

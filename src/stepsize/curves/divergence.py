@@ -1,4 +1,4 @@
-"""When a running training is lost: a rule on its losses that no offset, sign, scale or bound deceives."""
+"""When a run has diverged: a rule on its losses that does not depend on their offset, sign, scale or bound."""
 
 from __future__ import annotations
 
@@ -7,31 +7,29 @@ from collections import deque
 
 import numpy as np
 
-__all__ = ["DivergenceRule"]
-
-_FAR = 20.0  # noise widths above the start: no batch is that unlucky for half a window
-_CLEAR = 3.0  # noise widths above the start that a whole half of a training does not show by chance
-_DESCENTS = 3.0  # how many times over the progress made so far must be lost
-_UNKNOWN = 2_000  # updates, where the horizon is unknown: only the lengths of windows depend on it
-_RELATIVE_FLOOR = 1e-3  # only where noise and progress are both zero: a fully deterministic, flat start
+_FAR = 20.0  # standard deviations above the start: no batch is that unlucky for half a window
+_CLEAR = 3.0  # standard deviations above the start that half of a run does not show by chance
+_DESCENTS = 3.0  # multiple of the descent so far that the loss must rise
+_UNKNOWN = 2_000  # steps, if the horizon is unknown: only the lengths of windows depend on it
+_RELATIVE_FLOOR = 1e-3  # only if noise and progress are both zero: a deterministic, flat start
 
 
 class DivergenceRule:
-    """Says of a loss curve, step by step, when it is lost, relative to its own start, noise and progress.
+    """Decides step by step whether a loss curve has diverged, relative to its own start, noise and progress.
 
     With L0 the median of the first losses, s their noise (from first differences, so that a trend does not
-    count) and D the descent so far, a training is lost when
+    count) and D the descent so far, a run has diverged when
 
     - a loss is not finite; or
-    - most of the last w losses exceed L0 + max(20 s, 3 D), w = a tenth of the horizon, within 8 … 200; or
-    - half of the horizon was spent above L0 + 3 s: what a bounded loss does when the model is dead. Without a horizon
-      there is no such rule: in a long training the rare losses above the start add up.
+    - most of the last w losses exceed L0 + max(20 s, 3 D), w = a tenth of the horizon, between 8 and 200; or
+    - half of the horizon was spent above L0 + 3 s, as a bounded loss does when the model is dead. Without a horizon
+      this rule is off: in a long run the rare losses above the start add up.
 
     Every threshold is a difference of losses in units of their noise or progress, so offset, sign and scale do not
-    matter. A single spike never ends a training, nor does a rough start that recovers.
+    matter. A single spike never counts as divergence, nor does a rough start that recovers.
 
     Args:
-        horizon: The number of updates that the training is to have, >= 1; None where it is unknown.
+        horizon: Number of steps of the run, >= 1; None if unknown.
 
     Example:
         >>> rule = DivergenceRule(100)
@@ -54,7 +52,7 @@ class DivergenceRule:
         self._above = 0
 
     def update(self, loss: float) -> str:
-        """Take the next loss; return why the training is lost, or an empty string."""
+        """Take the next loss; return why the run has diverged, or an empty string."""
         if not math.isfinite(loss):
             return f"the loss became {loss}"
         if len(self._start) < self._start_steps:
@@ -65,7 +63,7 @@ class DivergenceRule:
             self._best = min(self._best, sorted(self._recent)[2])
         descent = max(0.0, self._level - self._best)
         limit = self._level + max(_FAR * self._noise, _DESCENTS * descent, _RELATIVE_FLOOR * abs(self._level))
-        return self._judge(loss, limit)
+        return self._diverged(loss, limit)
 
     def _begin(self, loss: float) -> None:
         self._start.append(loss)
@@ -73,11 +71,11 @@ class DivergenceRule:
             return
         start = np.asarray(self._start)
         self._noise = 1.4826 * float(np.median(np.abs(np.diff(start)))) / math.sqrt(2)
-        # The level is that of the first few: a rate that explodes at once must not raise its own bar.
+        # The level of the first few: a rate that explodes immediately must not raise its own threshold.
         self._level = float(np.median(start[:5]))
         self._best = float(np.min(np.convolve(start, np.ones(5) / 5, mode="valid")))
 
-    def _judge(self, loss: float, limit: float) -> str:
+    def _diverged(self, loss: float, limit: float) -> str:
         if len(self._window) == self._window.maxlen:
             self._high -= self._window[0]
         self._window.append(loss > limit)

@@ -1,4 +1,4 @@
-"""When waiting no longer pays: a rule on a noisy metric that no lucky value, offset, sign or scale deceives."""
+"""When a noisy metric has stopped improving: a rule that does not depend on its offset, sign or scale."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["PlateauDecision", "PlateauRule"]
 Array = NDArray[np.float64]
 Code = Literal["plateau", "progress", "worse", "waiting", "undecided"]
 
-_WITHIN = 0.68  # the share of residuals within one noise of the line: a third of them may be wild
-_SPIKE = 0.01  # how often a window of Gaussian noise shows a value so far out that it passes for a spike
+_WITHIN = 0.68  # fraction of residuals within one standard deviation of the line: a third may be outliers
+_SPIKE = 0.01  # how often a window of Gaussian noise has a value far enough out to count as a spike
 _THEIL_SEN = math.sqrt(math.pi / 3)  # its standard error over that of least squares, Gaussian noise
 
 
 @dataclass(frozen=True)
 class PlateauDecision:
-    """What a plateau rule says of the metric so far.
+    """The decision of a plateau rule on the metric so far.
 
     Attributes:
-        plateau: Whether the rate should fall: there is no worthwhile progress, or the metric gets worse.
-        reason: A sentence with the numbers, or with what is missing.
-        slope: The change of the metric an observation, in its own units and sign; NaN where it waits.
-        slope_error: The standard error of ``slope``.
-        noise: The standard deviation of a single observation about the line, spikes not counted.
-        code: ``"plateau"``; ``"worse"``, a plateau too; ``"progress"``, surely; ``"undecided"``, may be either;
+        plateau: Whether the rate should be lowered: there is no worthwhile progress, or the metric gets worse.
+        reason: Sentence with the numbers, or with what is missing.
+        slope: Change of the metric per observation, in its own units and sign; NaN while waiting.
+        slope_error: Standard error of ``slope``.
+        noise: Standard deviation of a single observation around the line, without spikes.
+        code: ``"plateau"``; ``"worse"``, also a plateau; ``"progress"``; ``"undecided"``, can be either;
             ``"waiting"``, too few observations.
-        ignored: How many observations of the window are not finite; they are not used.
+        ignored: Number of observations of the window that are not finite; they are not used.
     """
 
     plateau: bool
@@ -50,38 +50,38 @@ class PlateauDecision:
 
 @dataclass(frozen=True)
 class PlateauRule:
-    """Says whether a noisy metric still makes progress that is worth waiting for.
+    """Decides whether a noisy metric still makes progress that is worth waiting for.
 
-    A line is laid through the last w = ``window`` observations. With b the slope towards the better, s its standard
-    error, σ the noise of an observation and t the Student quantile of ``confidence`` with w − 2 degrees of freedom,
-    the metric is on a plateau when even the most that it may be gaining is too little:
+    A line is fitted to the last w = ``window`` observations. With b the slope in the direction of improvement, s its
+    standard error, σ the noise of an observation and t the Student quantile of ``confidence`` with w − 2 degrees of
+    freedom, the metric is on a plateau if even the largest plausible gain is too small:
 
         (w − 1) (b + t s) ≤ ``worth`` · σ
 
     b is the median of the slopes between all pairs (Theil–Sen), s = 1.02 σ / √Σ(x − x̄)², and σ comes from the
-    smallest 68 % of the residuals. Where the interval from Kendall's rank test reaches further, it stands in for
-    b + t s, so that ties do not feign certainty. A lone value far from the line is a spike and is left out; from 20
-    observations on, up to one in ten. As gain and bar are both differences in units of the noise, adding to the
-    metric or scaling it changes nothing, and it may cross zero.
+    smallest 68% of the residuals. If the interval from Kendall's rank test is wider, it replaces b + t s, so that ties
+    do not look like certainty. A single value far from the line is a spike and is left out; from 20 observations up to
+    one in ten. Gain and threshold are both differences in units of the noise, so adding to the metric or scaling it
+    changes nothing, and it can cross zero.
 
-    The noise of neighbouring observations is taken for independent: do not feed a running average. What falls
-    without any noise is progress however slow it is, for nothing hides the rest.
+    The noise of neighboring observations is assumed independent: do not pass a running average. A fall without any
+    noise is progress however slow it is.
 
-    Measured with the defaults and Gaussian noise: a flat metric is recognised at the first decision in 46 % of cases,
-    within ten more observations in 98 %. One decision wrongly sees a plateau in 7 % of cases where the window gains
-    1.5 σ and in 0.2 % at 3 σ; of trainings of 60 observations, 0.3 % are cut short at 4 σ a window. With Student noise
-    of two degrees of freedom, σ by its middle 68 %: 41 %, 98 %, 10 %, 1.6 % and 11 % (at 6 σ, 0.5 %).
+    Measured with the defaults and Gaussian noise: a flat metric is recognized at the first decision in 46% of cases,
+    within ten more observations in 98%. One decision wrongly reports a plateau in 7% of cases if the window gains 1.5 σ
+    and in 0.2% at 3 σ; of runs of 60 observations, 0.3% are stopped early at 4 σ per window. With Student noise of two
+    degrees of freedom, σ by its middle 68%: 41%, 98%, 10%, 1.6% and 11% (at 6 σ, 0.5%).
 
     Args:
-        window: How many observations a decision looks at, >= 4. Below 8 it can seldom be sure.
-        confidence: How sure it must be that there is no worthwhile progress, in (0.5, 1).
-        worth: The smallest gain over a window that is worth waiting for, in units of the noise of one observation,
+        window: Number of observations of a decision, >= 4. Below 8 it is rarely sure.
+        confidence: Required confidence that there is no worthwhile progress, in (0.5, 1).
+        worth: Smallest gain over a window that is worth waiting for, in standard deviations of one observation,
             >= 0. At 1.5, the end of the line lies one and a half standard deviations of a value better than its start.
-            Flat metrics pass for such most of the time only if worth · σ > t s (w − 1), which is 1.4 σ for 10
-            observations and 0.7 σ for 40: a longer window can ask for less, a shorter one must ask for more.
-        maximize: Whether more is better, as with an accuracy.
-        cooldown: How many observations after a drop, and after the start, are left out as transients, >= 0; only
-            then the window begins to fill.
+            Flat metrics are recognized most of the time only if worth · σ > t s (w − 1), which is 1.4 σ for 10
+            observations and 0.7 σ for 40: a longer window allows a smaller value, a shorter one needs a larger one.
+        maximize: Whether higher is better, as with an accuracy.
+        cooldown: Number of observations after a drop, and after the start, that are left out as transients, >= 0; the
+            window fills only then.
 
     Raises:
         InputError: If an argument is out of its range.
@@ -97,7 +97,7 @@ class PlateauRule:
 
     Reference:
         Sen, "Estimates of the regression coefficient based on Kendall's tau", 1968; Siegel, "Robust regression using
-        repeated medians", 1982, for the line from which spikes are told.
+        repeated medians", 1982, for the line from which spikes are identified.
     """
 
     window: int = 10
@@ -112,28 +112,30 @@ class PlateauRule:
         if not 0.5 < self.confidence < 1:
             raise InputError("confidence", self.confidence, "must lie between 0.5 and 1")
         if not (math.isfinite(self.worth) and self.worth >= 0):
-            raise InputError("worth", self.worth, "must be finite and not negative", "It counts in noises; try 1.5")
+            raise InputError(
+                "worth", self.worth, "must be finite and not negative", "It is a number of standard deviations; try 1.5"
+            )
         if not isinstance(self.cooldown, int) or self.cooldown < 0:
             raise InputError("cooldown", self.cooldown, "must be an integer of at least 0")
 
     @property
     def needs(self) -> int:
-        """How many of the last observations decide: the others may be forgotten, ``since`` moving along, never < 0."""
+        """Number of last observations that a decision needs; older ones can be dropped (``since`` moves with them)."""
         return self.window + self.cooldown
 
     def judge(self, values: Sequence[float] | Array, since: int = 0) -> PlateauDecision:
-        """Return what the observations so far say; nothing is remembered between calls.
+        """Return the decision on the observations so far; nothing is remembered between calls.
 
         Args:
-            values: The metric, oldest first, shape ``(n,)``; the last ``needs`` suffice. Those that are not finite
-                keep their place in time but are not used; half of a window may be so.
-            since: The index in ``values`` of the first observation after the last drop, 0 … n.
+            values: The metric, oldest first, shape ``(n,)``; the last ``needs`` suffice. Values that are not finite
+                keep their place but are not used; up to half of a window.
+            since: Index in ``values`` of the first observation after the last drop, 0 … n.
 
         Returns:
             The decision.
 
         Raises:
-            InputError: If ``values`` is not one row of numbers, or ``since`` lies outside.
+            InputError: If ``values`` is not one row of numbers, or ``since`` is out of range.
 
         Example:
             >>> PlateauRule(window=4, cooldown=0).judge([0.5, 0.5, 0.5]).reason
@@ -166,7 +168,7 @@ class PlateauRule:
         """Compare what the line may gain with what is worth waiting for."""
         span, bar = self.window - 1, self.worth * line.noise
         better, worse = ("rising", "falling") if self.maximize else ("falling", "rising")
-        sure = f"with {100 * self.confidence:.4g} % confidence"
+        sure = f"with {100 * self.confidence:.4g}% confidence"
         gain = f"{number_text(max(0.0, line.high * span))}, and {number_text(bar)} is worth waiting for"
         code: Code
         if line.high < 0 and -line.slope * span >= bar:
@@ -176,9 +178,9 @@ class PlateauRule:
         elif line.low > 0:
             code, why = "progress", f"progress: {better} {sure}"
         else:
-            code, why = "undecided", f"not surely {better}, but the window may gain {gain}"
+            code, why = "undecided", f"not clearly {better}, but the window may gain {gain}"
         slope = line.slope if self.maximize else 0.0 - line.slope  # not -0.0
-        numbers = f"slope {number_text(slope)} ± {number_text(line.error)} an observation"
+        numbers = f"slope {number_text(slope)} ± {number_text(line.error)} per observation"
         spikes = f", spikes left out: {line.spikes}" if line.spikes else ""
         holes = f", not finite: {ignored}" if ignored else ""
         reason = f"{why} (last {self.window}: {numbers}, noise {number_text(line.noise)}{spikes}{holes})"
@@ -187,7 +189,7 @@ class PlateauRule:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line through a window, its slope between ``low`` and ``high``, each with the confidence asked for."""
+    """A line through a window, its slope between ``low`` and ``high``, each at the given confidence."""
 
     slope: float
     error: float
@@ -203,7 +205,9 @@ def _row(values: Sequence[float] | Array) -> Array:
     except (TypeError, ValueError) as error:
         raise InputError("values", values, "must be numbers") from error
     if row.ndim != 1:
-        raise InputError("values", f"shape {row.shape}", "must be one row of numbers", "Give one number an observation")
+        raise InputError(
+            "values", f"shape {row.shape}", "must be one row of numbers", "Give one number per observation"
+        )
     return row
 
 
@@ -227,11 +231,10 @@ def _line(x: Array, y: Array, confidence: float) -> _Line:
 
 
 def _without_spikes(x: Array, y: Array) -> NDArray[np.bool_]:
-    """Return which values to keep: all but one in ten (at least one), if noise does not reach where those lie.
+    """Return which values to keep: all but one in ten (at least one), if these are beyond the noise.
 
-    They are told from a line by repeated medians, which half of the values cannot move; Theil–Sen alone gives way to
-    one of four. A spike lies twice as far out as the values that may not be left out any more: several that are
-    equally far are no accident, but perhaps a new level; they stay.
+    They are measured from a line by repeated medians, which resists outliers in up to half of the values. A spike is
+    twice as far out as the farthest value that must stay: several that are equally far may be a new level.
     """
     n = len(x)
     others = ~np.eye(n, dtype=bool)
@@ -249,10 +252,10 @@ def _pair_slopes(x: Array, y: Array) -> Array:
 
 
 def _noise(residuals: Array) -> float:
-    """Return the standard deviation that the smallest 68 % of ``residuals``, shape ``(n,)``, speak for.
+    """Return the standard deviation estimated from the smallest 68% of ``residuals``, shape ``(n,)``.
 
     That is the m-th smallest magnitude, m = ⌈0.68 n⌉, over its median for Gaussian noise, by its rank; 1 − 1.3 / n
-    is what the fit took, found by simulation for n = 3 … 100 (within 4 % from n = 5 on).
+    corrects for the fit, found by simulation for n = 3 … 100 (within 4% for n >= 5).
     """
     n = len(residuals)
     m = math.ceil(_WITHIN * n)
@@ -262,7 +265,7 @@ def _noise(residuals: Array) -> float:
 
 
 def _rank_interval(slopes: Array, n: int, confidence: float) -> tuple[float, float]:
-    """Return the slopes, of all sorted ones, that Kendall's test of ``n`` values just does not reject."""
+    """Return the lowest and highest of the sorted slopes that Kendall's test of ``n`` values does not reject."""
     reach = float(ndtri(confidence)) * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     last = len(slopes) - 1
     ranks = (last - reach) / 2, (last + reach) / 2

@@ -1,4 +1,4 @@
-"""What a range test's losses say: the pure analysis, for our own ramps and anybody's logged sweep."""
+"""What the losses of a range test say: the pure analysis, for our own ramps and for logged sweeps."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from stepsize.curves.numerals import number_text
 from stepsize.curves.smoothing import Smooth, smooth
 from stepsize.errors import InputError
 
-__all__ = ["REFERENCE_SPEED", "RangeReading", "suggest"]
-
-REFERENCE_SPEED = 32.0  # steps a decade that an answer is stated for
-_HALF_WIDTH = 0.3  # decades; of the smoother's window
+REFERENCE_SPEED = 32.0  # steps per decade that an answer is stated for
+_HALF_WIDTH = 0.3  # decades, of the smoother's window
 _GRID = 0.02  # decades
-_FALLEN = 0.5  # share of the descent that marks where learning is under way
-_LOST = 0.5  # share of the descent that marks where it is lost again
+_FALLEN = 0.5  # fraction of the descent at which the loss counts as falling
+_RISEN = 0.5  # fraction of the descent by which it must rise again
 _SIGNIFICANT = 5.0  # standard errors that a descent must exceed
-_DOUBTFUL = 0.4  # share of that above which a descent is not denied either …
-_BESIDE = 0.1  # … unless it is less than this share of the rise after it
+_DOUBTFUL = 0.4  # fraction of that above which a descent is not ruled out either …
+_BESIDE = 0.1  # … unless it is less than this fraction of the rise after it
 _RESAMPLES = 200
-_FEWEST = 10  # points below which nothing is said
-_ROUNDING = 1e-9  # of a loss; what moves less does not move
-_HUGE = 1e100  # beyond it losses count as equally lost; their squares must stay finite
+_FEWEST = 10  # points below which there is no answer
+_ROUNDING = 1e-9  # of a loss; smaller changes count as none
+_HUGE = 1e100  # losses are clipped here; their squares must stay finite
 Array = NDArray[np.float64]
 
 
@@ -36,22 +34,22 @@ Array = NDArray[np.float64]
 class RangeReading:
     """What a range test says.
 
-    All rates are absolute, of the reference group. Any of them is None where the losses do not show it.
+    All rates are absolute, of the reference group; None if the losses do not show them.
 
     Attributes:
-        low: Where a tenth of the descent has happened: the lowest rate that learns visibly.
-        lr: The suggestion: the geometric mean of the rates where half of the descent has happened and where
-            half of it is lost again.
-        high: The highest rate before the loss rises clearly (a tenth of the descent lost).
-        diverged_at: The rate where half of the descent is lost again, or a loss was not finite.
-        interval: Where ``lr`` falls in 90 % of resamplings of the noise.
+        low: Lowest rate that learns visibly: a tenth of the descent has happened.
+        lr: Suggested rate: the geometric mean of the rates at which the loss has fallen by half of the descent and has
+            risen again by half of it.
+        high: Highest rate before the loss rises clearly (by a tenth of the descent).
+        diverged_at: Rate at which the loss has risen again by half of the descent, or was not finite.
+        interval: Range of ``lr`` in 90% of resamplings of the noise.
         verdict: ``"open"`` if the loss was seen to fall and to rise again: the first steps at a constant rate settle no
             rate of a full run. ``"no answer"`` otherwise.
         reason: The reason as sentences.
         fit_lrs: Rates of the smoothed curve, shape ``(m,)``.
         fit_losses: The smoothed curve, shape ``(m,)``.
-        start_loss: The level before anything is learned.
-        noise: The standard deviation of one loss about the curve, at the start.
+        start_loss: Loss level before anything is learned.
+        noise: Standard deviation of one loss around the curve, at the start.
     """
 
     low: float | None
@@ -78,25 +76,25 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
     The losses are smoothed over log rate by robust local lines (no lag). With L0 the starting level and D = L0 - min
     the descent, a(f) is where the curve has fallen by f D and b(f) where, past its minimum, it has risen by
     f D. The suggestion is sqrt(a(1/2) b(1/2)): both ends are crossings of steep slopes, which noise, offset, scale and
-    batch order move little, where the steepest point or the minimum of a flat valley jump about. A ramp
-    that is s times as slow descends at a rate s times as low, since what counts there is the sum of the rates; a
-    is therefore carried to the reference speed of 32 steps a decade. The divergence edge does not move so.
+    batch order move little, whereas the steepest point or the minimum of a flat valley vary widely. A ramp that is s
+    times as slow descends at a rate s times as low, since the sum of the rates counts there; a is therefore rescaled to
+    the reference speed of 32 steps per decade. The rate of divergence does not shift in this way.
 
     Args:
-        lrs: The rate of each step, positive, in any order (several ramps may be mixed).
-        losses: The raw loss of each step; NaN and infinity mean divergence.
-        repeats: How many ramps over the same rates are mixed.
-        seed: Of the resampling behind the interval.
+        lrs: Rate of each step, positive, in any order (several ramps can be mixed).
+        losses: Raw loss of each step; NaN and infinity mean divergence.
+        repeats: Number of ramps over the same rates that are mixed.
+        seed: Random seed of the resampling for the interval.
 
     Returns:
-        The reading; its reason says in a sentence why there is no answer.
+        The reading; without an answer, its reason says why.
 
     Raises:
         InputError: If the lengths differ or a rate is not positive.
 
     Example:
         >>> lrs = np.logspace(-5, 1, 200)
-        >>> losses = 2.3 - 2 / (1 + (0.01 / lrs) ** 1.5) + (lrs / 1.0) ** 2  # falls at 0.01, is lost at 1
+        >>> losses = 2.3 - 2 / (1 + (0.01 / lrs) ** 1.5) + (lrs / 1.0) ** 2  # falls at 0.01, rises at 1
         >>> found = suggest(lrs, losses)
         >>> 0.03 < found.lr < 0.3, found.verdict
         (True, 'open')
@@ -121,64 +119,64 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
 
 @dataclass(frozen=True, eq=False)
 class _Ramp:
-    """The points that count, in the order of their rates, and what is known of them before any fit."""
+    """The points that are used, in the order of their rates, and what is known before any fit."""
 
     x: Array  # log10 rates, shape (n,)
     y: Array  # losses up to the ceiling, shape (n,)
     start: float  # the level before anything is learned: the median of the first tenth
-    firsts: int  # how many losses that is
+    firsts: int  # number of these losses
     begin: float  # log10 of the rate in their middle
     edge: float | None  # log10 of the first rate whose loss is not finite
-    speed: float  # steps a decade
+    speed: float  # steps per decade
 
 
 @dataclass(frozen=True, eq=False)
 class _Marks:
-    """Crossings in log10 rate of a stack of curves, each of shape ``(k,)``; NaN where a curve has none."""
+    """Crossings in log10 rate of a stack of curves, each of shape ``(k,)``; NaN if a curve has none."""
 
     low: Array
     fallen: Array
     high: Array
-    lost: Array
+    risen: Array
     descent: Array
     lowest: NDArray[np.intp]
 
     @property
     def lr(self) -> Array:
-        return np.asarray((self.fallen + self.lost) / 2)
+        return np.asarray((self.fallen + self.risen) / 2)
 
 
 def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
     start, edge = ramp.start, ramp.edge
-    # What lies below the start before the start is no descent.
+    # A low loss before the start level is measured is not a descent.
     lowest = np.argmin(np.where(at[None, :] < min(ramp.begin, at[-1]), np.inf, curves), axis=1)
     bottom = curves[np.arange(len(curves)), lowest][:, None]
     descent = start - bottom
     before = np.arange(curves.shape[1])[None, :] <= lowest[:, None]
     shift = math.log10(ramp.speed / REFERENCE_SPEED)
 
-    def down(share: float) -> Array:
-        above = before & (curves > start - share * descent)
+    def down(fraction: float) -> Array:
+        above = before & (curves > start - fraction * descent)
         last = curves.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
         return np.asarray(np.where(above.any(axis=1), at[last], at[0]))
 
-    def up(share: float) -> Array:
-        above = ~before & (curves > bottom + share * descent)
+    def up(fraction: float) -> Array:
+        above = ~before & (curves > bottom + fraction * descent)
         crossing = np.where(above.any(axis=1), at[np.argmax(above, axis=1)], np.nan)
         return np.asarray(crossing if edge is None else np.fmin(crossing, edge))
 
-    lost = up(_LOST)
-    fallen = np.fmin(down(_FALLEN) + shift, np.where(np.isnan(lost), np.inf, lost))
-    return _Marks(down(0.1), fallen, up(0.1), lost, descent[:, 0], lowest)
+    risen = up(_RISEN)
+    fallen = np.fmin(down(_FALLEN) + shift, np.where(np.isnan(risen), np.inf, risen))
+    return _Marks(down(0.1), fallen, up(0.1), risen, descent[:, 0], lowest)
 
 
 def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
     limits = _significant(curve, ramp)
     marks = _marks(curve.y[None, :], curve.x, ramp)
     limit = float(limits[marks.lowest[0]])
-    diverged_at = float(marks.lost[0]) if marks.descent[0] > limit else _first_rise(curve, ramp, limits)
+    diverged_at = float(marks.risen[0]) if marks.descent[0] > limit else _first_rise(curve, ramp, limits)
     learned = float(marks.descent[0]) > limit
-    answered = learned and not np.isnan(marks.lost[0])
+    answered = learned and not np.isnan(marks.risen[0])
     return RangeReading(
         low=_rate(marks.low[0]) if learned else None,
         lr=_rate(marks.lr[0]) if answered else None,
@@ -196,7 +194,7 @@ def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
 
 def _significant(curve: Smooth, ramp: _Ramp) -> Array:
     """Return how much the curve must fall or rise at each of its positions to mean anything."""
-    of_start = 1.25 * float(curve.noise[0]) / math.sqrt(ramp.firsts)  # a median strays a quarter more than a mean
+    of_start = 1.25 * float(curve.noise[0]) / math.sqrt(ramp.firsts)  # a median varies by a quarter more than a mean
     rounding = max(_ROUNDING * abs(ramp.start), 1e-300)
     return np.asarray(np.maximum(_SIGNIFICANT * np.hypot(curve.error, of_start), rounding))
 
@@ -219,16 +217,16 @@ def _reason(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at
         doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
         if not math.isnan(diverged_at) and not doubtful:
             return (
-                "The loss rises before it has fallen by more than its noise: the range begins too high, or the model "
+                "The loss rises before it has fallen by more than its noise: the range starts too high, or the model "
                 f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps."
             )
         if noise > _ROUNDING * abs(ramp.start):
             return (
-                f"The loss falls by {max(descent, 0):.2g} over the range, and its noise alone could bring {limit:.2g}. "
+                f"The loss falls by {max(descent, 0):.2g} over the range, and noise alone could explain {limit:.2g}. "
                 "Take more steps, larger batches, or a higher end of the range."
             )
-        return "The loss does not respond to the rate. Check that this optimizer trains the model."
-    if np.isnan(marks.lost[0]):
+        return "The loss does not respond to the learning rate. Check that this optimizer trains the model."
+    if np.isnan(marks.risen[0]):
         return (
             f"The loss still falls or is flat at the end of the range, {number_text(10 ** curve.x[-1])}: the best rate "
             f"may be higher. Raise the end of the range.{notes}"
@@ -244,7 +242,7 @@ def _interval(curve: Smooth, ramp: _Ramp, seed: int) -> tuple[float, float] | No
     fitted = np.interp(ramp.x, curve.x, curve.y)
     noise = np.interp(ramp.x, curve.x, curve.noise)
     residuals = np.clip(ramp.y - fitted, -4 * noise, 4 * noise)
-    # Signs are drawn anew, sizes stay where they are: the noise of a loss depends on its level.
+    # Signs are redrawn, sizes stay in place: the noise of a loss depends on its level.
     resampled = fitted + residuals * generator.choice([-1.0, 1.0], size=(_RESAMPLES, len(ramp.x)))
     lrs = _marks(resampled @ curve.weights.T, curve.x, ramp).lr
     if not np.isfinite(lrs).any():
@@ -266,7 +264,7 @@ def _checked(lrs: Iterable[Any], losses: Iterable[Any]) -> tuple[Array, Array]:
 
 
 def _cropped(y: Array, first: Array, start: float) -> Array:
-    """Return the losses up to a ceiling: an explosion would bend the lines before it, and its height says nothing."""
+    """Return the losses up to a ceiling: an explosion would bend the fit before it."""
     noise = 1.4826 * float(np.median(np.abs(first - start)))
     headroom = max(8 * noise, 0.5 * (start - float(np.min(y))))
     return np.minimum(y, start + headroom) if headroom > _ROUNDING * abs(start) else y
@@ -278,12 +276,12 @@ def _no_answer(x: Array, y: Array, edge: float | None) -> RangeReading:
     else:
         reason = (
             f"The loss is not finite at {number_text(10**edge)} and above, after {int(np.sum(x < edge))} steps: the "
-            "range begins too high, or the data or the model give NaN at any rate. Try a lower range."
+            "range starts too high, or the data or the model give NaN at any rate. Try a lower range."
         )
     start = float(np.median(y[np.isfinite(y)])) if np.isfinite(y).any() else math.nan
     nothing = np.empty(0)
-    lost = None if edge is None else float(10**edge)
-    return RangeReading(None, None, None, lost, None, "no answer", reason, nothing, nothing, start, math.nan)
+    above = None if edge is None else float(10**edge)
+    return RangeReading(None, None, None, above, None, "no answer", reason, nothing, nothing, start, math.nan)
 
 
 def _rate(mark: float) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from stepsize.errors import InputError, MissingExtraError
 from stepsize.frameworks.table import rate_table
-from stepsize.schedules import from_json
+from stepsize.schedules import parse, write
 
 if TYPE_CHECKING:
     from stepsize.schedules import Schedule
@@ -29,7 +29,7 @@ def to_keras(schedule: Schedule, lr: float, steps: int | None = None, *, accumul
     :func:`keras_schedule` before, which makes the class known to Keras.
 
     Args:
-        schedule: A settled schedule; to be saved it must hold no function (``.tabulated()`` is the way out).
+        schedule: A resolved schedule; to be saved it must not contain a function (``.tabulated()`` is the way out).
         lr: The peak rate, where the factor is 1.
         steps: How many updates the table holds; default the schedule's length. Behind it the rate stays.
         accumulate: The optimizer's ``gradient_accumulation_steps``.
@@ -87,13 +87,13 @@ def keras_schedule() -> Callable[[Schedule, float, int | None, int], Any]:
 
         def get_config(self) -> dict[str, Any]:
             schedule, *rest = self._made_of
-            return dict(zip(_FIELDS, (schedule.to_json(), *rest), strict=True))
+            return dict(zip(_FIELDS, (write(schedule), *rest), strict=True))
 
         @classmethod
         def from_config(cls, config: Mapping[str, Any]) -> Self:
             if set(config) != set(_FIELDS):
                 raise InputError("config", sorted(config), f"must have the fields {', '.join(_FIELDS)}, and no other")
-            return cls(from_json(config["schedule"]), *(config[field] for field in _FIELDS[1:]))
+            return cls(parse(config["schedule"]), *(config[field] for field in _FIELDS[1:]))
 
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
             return _again, self._made_of

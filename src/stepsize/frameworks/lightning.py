@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stepsize.errors import MissingExtraError
 from stepsize.frameworks.session import Options, Session, finite_steps
-from stepsize.training import Bound
+from stepsize.training import BoundScheduler
 
 try:
     from lightning.pytorch import Callback
@@ -62,7 +62,7 @@ class Stepsize(Session, Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin, after a checkpoint was restored."""
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        bound = [one for one in schedulers if isinstance(one, Bound)]
+        bound = [one for one in schedulers if isinstance(one, BoundScheduler)]
         self._begin(
             trainer.strategy.model if trainer.world_size > 1 else pl_module,
             trainer.optimizers,

@@ -25,7 +25,7 @@ def to_optax(schedule: Schedule, lr: float, steps: int | None = None) -> Callabl
     exactly those of a bound schedule, without it the nearest float32 numbers.
 
     Args:
-        schedule: A settled schedule.
+        schedule: A resolved schedule.
         lr: The peak rate, where the factor is 1.
         steps: How many updates the table holds; default the schedule's length. Behind it the rate stays.
 

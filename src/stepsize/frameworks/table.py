@@ -15,7 +15,7 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     """Return the rate of each update, and behind them the one that is held from then on.
 
     Args:
-        schedule: A settled schedule.
+        schedule: A resolved schedule.
         lr: The peak rate.
         steps: How many updates; None takes the schedule's length.
 
@@ -23,12 +23,12 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
         Rates, shape ``(steps + 1,)``.
 
     Raises:
-        InputError: If it is no settled schedule, ``lr`` no rate, ``steps`` no count, or neither ``steps`` nor an end
+        InputError: If it is no resolved schedule, ``lr`` no rate, ``steps`` no count, or neither ``steps`` nor an end
             is there.
     """
     given: object = schedule  # whatever was given
     if not isinstance(given, Schedule):
-        remedy = "Of a Course take .rate; wrap a function with stepsize.schedules.function"
+        remedy = "Of a HyperparameterSchedule use .rate; wrap a function with stepsize.schedules.function"
         raise InputError("schedule", given, "must be a Schedule", remedy)
     peak = Peaks(lr).lr
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):

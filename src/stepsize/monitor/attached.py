@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.monitor.record import Facts
 from stepsize.schedules import Schedule
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 
 __all__ = ["Attempts", "Called", "equilibrium", "facts_of", "free_estimate", "what_of"]
 
@@ -30,7 +30,7 @@ class Called:
     """
 
     def __init__(self, schedule: Any) -> None:
-        counts_itself = isinstance(schedule, Bound)
+        counts_itself = isinstance(schedule, BoundScheduler)
         self._scheduler = schedule if isinstance(schedule, LRScheduler) and not counts_itself else None
         self._begin = _calls(self._scheduler)
         self._updates = 0
@@ -150,10 +150,10 @@ def _calls(scheduler: LRScheduler | None) -> int:
 
 def _factors(schedule: Any, steps: int | None) -> tuple[float, ...]:
     """Return a schedule's factors over the horizon, thinned; empty where they cannot be known ahead."""
-    course = getattr(schedule, "course", None)
-    value = schedule if isinstance(schedule, Schedule) else getattr(course, "rate", None)
+    bound = schedule.schedule if isinstance(schedule, BoundScheduler) else None
+    value = schedule if isinstance(schedule, Schedule) else getattr(bound, "rate", None)
     if not isinstance(value, Schedule) or not steps:
         return ()
-    factors = (value if value.settled else value.over(steps)).factors(steps)
+    factors = (value if value.resolved else value.over(steps)).factors(steps)
     kept = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).round().astype(int))
     return tuple(factors[kept].tolist())

@@ -1,4 +1,4 @@
-"""Muon for matrices, with AdamW for what is none."""
+"""Muon for matrices, with AdamW for other parameters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
-
-__all__ = ["MuonAdamW"]
 
 _BETAS = (0.9, 0.95)
 _EPS = 1e-10
@@ -25,8 +23,8 @@ class MuonAdamW(Optimizer):
     of AdamW's: one lr serves both. Every group that is given becomes up to two, one for each rule.
 
     Args:
-        params: As for any optimizer. Embeddings and output layers, which Muon's authors leave to AdamW, cannot be told
-            from other matrices here: give them as a group with ``"muon": False``.
+        params: As for any optimizer. Embeddings and output layers, which Muon's authors leave to AdamW, cannot be
+            told from other matrices here: give them as a group with ``"muon": False``.
         lr: Absolute, of both.
         weight_decay: Decoupled, of both.
 
@@ -47,7 +45,7 @@ class MuonAdamW(Optimizer):
                 group.setdefault(key, value)
 
     def step(self, closure: Any = None) -> Any:
-        """Make one update; ``closure`` computes loss and gradients anew."""
+        """Make one update; ``closure`` recomputes loss and gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,28 +1,28 @@
-"""Schedules: pure values from step to factor, their algebra, their units and their catalog; numpy only."""
+"""Schedules: pure values from step to factor, with operations, units, a written form and a catalog; numpy only."""
 
 from stepsize.schedules.catalog import SCHEDULES as SCHEDULES
 from stepsize.schedules.catalog import ScheduleEntry as ScheduleEntry
-from stepsize.schedules.catalog import schedule_entry as schedule_entry
-from stepsize.schedules.course import Course as Course
-from stepsize.schedules.course import Peaks as Peaks
-from stepsize.schedules.course import Values as Values
-from stepsize.schedules.cyclic import one_cycle as one_cycle
-from stepsize.schedules.cyclic import one_cycle_momentum as one_cycle_momentum
-from stepsize.schedules.cyclic import triangular as triangular
-from stepsize.schedules.cyclic import warm_restarts as warm_restarts
+from stepsize.schedules.catalog import parse as parse
+from stepsize.schedules.catalog import write as write
 from stepsize.schedules.difference import Difference as Difference
 from stepsize.schedules.difference import diff as diff
 from stepsize.schedules.export import to_csv as to_csv
 from stepsize.schedules.export import to_lambda as to_lambda
-from stepsize.schedules.jsonform import from_json as from_json
+from stepsize.schedules.hyperparameters import HyperparameterSchedule as HyperparameterSchedule
+from stepsize.schedules.hyperparameters import Peaks as Peaks
+from stepsize.schedules.hyperparameters import Values as Values
 from stepsize.schedules.laws import exponential as exponential
 from stepsize.schedules.laws import function as function
 from stepsize.schedules.laws import inverse_sqrt as inverse_sqrt
 from stepsize.schedules.laws import multi_step as multi_step
 from stepsize.schedules.laws import noam as noam
+from stepsize.schedules.laws import one_cycle as one_cycle
+from stepsize.schedules.laws import one_cycle_momentum as one_cycle_momentum
 from stepsize.schedules.laws import points as points
 from stepsize.schedules.laws import power_law as power_law
 from stepsize.schedules.laws import step_decay as step_decay
+from stepsize.schedules.laws import triangular as triangular
+from stepsize.schedules.laws import warm_restarts as warm_restarts
 from stepsize.schedules.preview import KeyPoint as KeyPoint
 from stepsize.schedules.preview import Preview as Preview
 from stepsize.schedules.preview import preview as preview
@@ -32,9 +32,9 @@ from stepsize.schedules.ramps import cooldown as cooldown
 from stepsize.schedules.ramps import cosine as cosine
 from stepsize.schedules.ramps import decay as decay
 from stepsize.schedules.ramps import linear as linear
-from stepsize.schedules.ramps import linear_warmup as linear_warmup
 from stepsize.schedules.ramps import polynomial as polynomial
 from stepsize.schedules.ramps import warmup as warmup
+from stepsize.schedules.ramps import wsd as wsd
 from stepsize.schedules.rung import Resampled as Resampled
 from stepsize.schedules.rung import resampled as resampled
 from stepsize.schedules.schedule import Schedule as Schedule
@@ -45,6 +45,3 @@ from stepsize.schedules.units import Duration as Duration
 from stepsize.schedules.units import Span as Span
 from stepsize.schedules.warmups import as_warmup as as_warmup
 from stepsize.schedules.warmups import with_warmup as with_warmup
-from stepsize.schedules.writer import write as write
-from stepsize.schedules.written import parse as parse
-from stepsize.schedules.wsd import wsd as wsd

@@ -1,4 +1,4 @@
-"""How schedules are put together: nodes around other nodes."""
+"""How schedules are put together: one after the other, multiplied, repeated."""
 
 from __future__ import annotations
 
@@ -12,130 +12,113 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.errors import InputError
-from stepsize.schedules.changes import First, left_over
-from stepsize.schedules.node import Node, check_factor, check_positive, plural, whole
+from stepsize.schedules.leaves import Ramp
+from stepsize.schedules.node import Factor, Length, Node, Positive, plural, whole, written
 from stepsize.schedules.shapes import Array
-from stepsize.schedules.units import Clock, Span, as_duration
-
-__all__ = ["Delayed", "Floored", "Repeated", "Scaled", "Then", "Times", "Within"]
+from stepsize.schedules.units import Clock
 
 
 @dataclass(frozen=True)
 class Then(Node):
-    """One part after the other, each counting its own steps from 0."""
+    """One phase after the other, each counting its own steps from 0."""
 
     kind: ClassVar[str] = "then"
 
-    parts: tuple[Node, ...]
+    phases: tuple[Node, ...]
 
     def __post_init__(self) -> None:
         flat: list[Node] = []
-        for part in self.parts:
-            flat += part.parts if isinstance(part, Then) else (part,)
-        if not flat:
-            raise InputError("parts", self.parts, "must hold at least one schedule")
-        self._set(parts=tuple(flat))
+        for phase in self.phases:
+            flat += phase.phases if isinstance(phase, Then) else (phase,)
+        self._set("phases", tuple(flat))
 
     @property
-    def open(self) -> str | None:
-        for i, part in enumerate(self.parts, start=1):
-            reason = part.open
-            if reason is None and i < len(self.parts) and part.length is None:
-                reason = f"'{part}' takes what is left of the horizon"
+    def relative(self) -> str | None:
+        for i, phase in enumerate(self.phases, start=1):
+            reason = phase.relative
+            if reason is None and i < len(self.phases) and phase.length is None:
+                reason = f"'{phase}' takes the rest of the horizon"
             if reason is not None:
                 return reason
         return None
 
     @property
     def length(self) -> int | None:
-        lengths = [part.length for part in self.parts]
+        lengths = [phase.length for phase in self.phases]
         return None if lengths[-1] is None else sum(length for length in lengths if length is not None)
 
     def factors(self, steps: Array) -> Array:
         begins = self._begins()
         if steps.size == 1:
             only = int(np.searchsorted(begins, steps.ravel()[0], side="right")) - 1
-            return self.parts[only].held(steps - begins[only])
+            return self.phases[only].held(steps - begins[only])
         result = np.empty_like(steps)
         index: NDArray[np.intp] = np.searchsorted(begins, steps, side="right") - 1
-        for i, part in enumerate(self.parts):
+        for i, phase in enumerate(self.phases):
             inside = index == i
             if inside.any():
-                result[inside] = part.held(steps[inside] - begins[i])
+                result[inside] = phase.held(steps[inside] - begins[i])
         return result
 
     def jumps(self, until: float) -> Iterator[float]:
-        for begin, part in zip(self._begins().tolist(), self.parts, strict=True):
+        for begin, phase in zip(self._begins().tolist(), self.phases, strict=True):
             if 0 < begin < until:
                 yield begin
-            left = until - begin if part.length is None else min(until - begin, part.length)
-            yield from (begin + jump for jump in part.jumps(left))
+            left = until - begin if phase.length is None else min(until - begin, phase.length)
+            yield from (begin + jump for jump in phase.jumps(left))
 
     def span(self, clock: Clock) -> float | None:
-        spans = [part.span(clock) for part in self.parts]
+        spans = [phase.span(clock) for phase in self.phases]
         return None if None in spans else sum(span for span in spans if span is not None)
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        spans = [part.span(clock) for part in self.parts]
-        spans = _with_the_rest(self.parts, spans, steps)
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        spans = self._filled([phase.span(clock) for phase in self.phases], steps)
         ends, position = [], 0.0
-        for span in spans:  # rounded ends, not lengths: shares that add up to 100% end at the horizon
+        for span in spans:  # ends are rounded, not lengths: percentages that add up to 100% end at the horizon
             position += math.inf if span is None else span
             ends.append(None if math.isinf(position) else math.floor(position + 0.5))
-        settled, begin = [], 0
-        for part, end in zip(self.parts, ends, strict=True):
+        resolved, begin = [], 0
+        for phase, end in zip(self.phases, ends, strict=True):
             if end is None:
-                settled.append(part.settle(clock, None))
-            elif end > begin:  # a share that is shorter than half a step is left out
-                settled.append(part.settle(clock, end - begin))
+                resolved.append(phase.resolve(clock, None))
+            elif end > begin:  # a phase that is shorter than half a step is left out
+                resolved.append(phase.resolve(clock, end - begin))
                 begin = end
-        if not settled:
-            raise InputError("schedule", str(self), "would have no step at all here", "Give a longer horizon")
-        return Then(tuple(settled)) if len(settled) > 1 else settled[0]
+        if not resolved:
+            raise InputError("schedule", str(self), "must have at least one step", "Use a longer horizon")
+        return joined(*resolved)
 
     def _begins(self) -> Array:
-        return np.cumsum([0.0, *(float(part.length or 0) for part in self.parts[:-1])])
+        return np.cumsum([0.0, *(float(phase.length or 0) for phase in self.phases[:-1])])
+
+    def _filled(self, spans: list[float | None], steps: int | None) -> list[float | None]:
+        """Return the spans with the one that takes the rest filled in, and check that they add up to ``steps``."""
+        if steps is None:
+            return spans
+        taken = sum(span for span in spans if span is not None)
+        rest = [str(phase) for phase, span in zip(self.phases, spans, strict=True) if span is None]
+        if len(rest) > 1:
+            names = " and ".join(f"'{phase}'" for phase in rest)
+            rule = "must have only one phase that takes the rest of the horizon"
+            raise InputError("schedule", names, rule, "Give the others a length")
+        received = f"{taken:,.6g} steps of {steps:,}"
+        if math.floor(taken + 0.5) > steps - len(rest):
+            rule = "must not be longer than the horizon"
+            if taken <= steps:
+                rule = f"must leave steps for '{rest[0]}', which takes the rest"
+            raise InputError("schedule", received, rule, "Shorten the warmup or another phase")
+        if not rest and math.floor(taken + 0.5) < steps:
+            remedy = "Leave out the length of one phase, which then takes the rest"
+            raise InputError("schedule", received, "must last as long as the horizon", remedy)
+        return [steps - taken if span is None else span for span in spans]
 
     def __str__(self) -> str:
-        return ", then ".join(str(part) for part in self.parts)
-
-
-@dataclass(frozen=True)
-class Within(Node):
-    """The inner schedule over a length that is not in steps yet; it dissolves when it is settled."""
-
-    kind: ClassVar[str] = "within"
-
-    inner: Node
-    steps: int | Span
-
-    def __post_init__(self) -> None:
-        self._set(steps=as_duration("steps", self.steps))
-
-    @property
-    def open(self) -> str | None:
-        return self.inner.open or f"{self.kind}: steps is {self.steps}"
-
-    @property
-    def length(self) -> int | None:
-        return whole(self.steps)
-
-    def factors(self, steps: Array) -> Array:
-        return self.inner.factors(steps)
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.steps, "steps")
-
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        return self.inner.settle(clock, max(1, clock.steps(self.steps, "steps")) if steps is None else steps)
-
-    def __str__(self) -> str:
-        return f"{plural(self.steps)} of ({self.inner})"
+        return ", ".join(map(str, self.phases))
 
 
 @dataclass(frozen=True)
 class Times(Node):
-    """The product of two schedules of one length, or of which one has no end."""
+    """The product of two schedules of one length; one of them may be endless."""
 
     kind: ClassVar[str] = "times"
 
@@ -143,17 +126,13 @@ class Times(Node):
     right: Node
 
     def __post_init__(self) -> None:
-        if self.open is None and self._unequal():
-            raise InputError(
-                "times",
-                f"{plural(self.left.length)} and {plural(self.right.length)}",
-                "needs schedules of one length",
-                "Go on with .then(constant()) where the shorter one ends",
-            )
-
-    def _unequal(self) -> bool:
-        lengths = self.left.length, self.right.length
-        return None not in lengths and lengths[0] != lengths[1]
+        if self.relative is None:
+            left, right = self.left.length, self.right.length
+            if None not in (left, right) and left != right:
+                remedy = "Continue the shorter one with .then(constant())"
+                raise InputError(
+                    "times", f"{plural(left)} and {plural(right)}", "needs schedules of one length", remedy
+                )
 
     @property
     def length(self) -> int | None:
@@ -171,29 +150,84 @@ class Times(Node):
         left = self.left.span(clock)
         return self.right.span(clock) if left is None else left
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        parts = []
-        for part in (self.left, self.right):
-            own = part.span(clock)
-            if own is None or (steps is not None and abs(own - steps) < 1):  # which may have been rounded otherwise
-                parts.append(part.settle(clock, steps))
-            else:
-                parts.append(part.settle(clock, max(1, math.floor(own + 0.5))))
-        return Times(*parts)
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        if is_number(self.right) and not is_number(self.left):
+            return Times(self.left.resolve(clock, steps), self.right)
+        if is_number(self.left):
+            return Times(self.left, self.right.resolve(clock, steps))
+        spans = [side.span(clock) for side in (self.left, self.right)]
+        # What was rounded otherwise, to within 1, takes the steps that there are.
+        lengths = [
+            steps if span is None or (steps is not None and abs(span - steps) < 1) else max(1, math.floor(span + 0.5))
+            for span in spans
+        ]
+        if steps is not None:  # a side without a length of its own takes that of the other
+            shorter = [length for length, span in zip(lengths, spans, strict=True) if span is not None]
+            lengths = [
+                shorter[0] if span is None and shorter else own for own, span in zip(lengths, spans, strict=True)
+            ]
+        return Times(self.left.resolve(clock, lengths[0]), self.right.resolve(clock, lengths[1]))
 
     def __str__(self) -> str:
-        return f"({self.left}) × ({self.right})"
+        left = str(self.left) if isinstance(self.left, Times) else _operand(self.left)
+        return f"{left} * {_operand(self.right)}"
 
 
 @dataclass(frozen=True)
-class _Around(Node):
-    """A node that keeps the steps of the one inside."""
+class Change(Node):
+    """A node around ``inner``, written after a bar."""
+
+    unnamed: ClassVar[str]
 
     inner: Node
+
+    def __str__(self) -> str:
+        inner = f"({self.inner})" if isinstance(self.inner, Then | Times) else str(self.inner)
+        return f"{inner} | {self._words(self.unnamed, 'shape')}"
+
+
+@dataclass(frozen=True)
+class Within(Change):
+    """The inner schedule over a length that is not in steps yet; it is gone once it is resolved."""
+
+    kind: ClassVar[str] = "within"
+    unnamed: ClassVar[str] = "steps"
+
+    steps: Length
+
+    @property
+    def relative(self) -> str | None:
+        return self.inner.relative or f"{self.kind}: steps is {self.steps}"
+
+    @property
+    def length(self) -> int | None:
+        return whole(self.steps)
+
+    def factors(self, steps: Array) -> Array:
+        return self.inner.factors(steps)
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(self.steps, "steps")
+
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        return self.inner.resolve(clock, max(1, clock.steps(self.steps, "steps")) if steps is None else steps)
+
+
+@dataclass(frozen=True)
+class Floored(Change):
+    """The factor, or ``at`` if it is below."""
+
+    kind: ClassVar[str] = "floored"
+    unnamed: ClassVar[str] = "at"
+
+    at: Factor
 
     @property
     def length(self) -> int | None:
         return self.inner.length
+
+    def factors(self, steps: Array) -> Array:
+        return np.maximum(self.inner.factors(steps), self.at)
 
     def jumps(self, until: float) -> Iterator[float]:
         yield from self.inner.jumps(until)
@@ -201,108 +235,59 @@ class _Around(Node):
     def span(self, clock: Clock) -> float | None:
         return self.inner.span(clock)
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        return dataclasses.replace(self, inner=self.inner.settle(clock, steps))
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        return dataclasses.replace(self, inner=self.inner.resolve(clock, steps))
 
 
 @dataclass(frozen=True)
-class Scaled(_Around):
-    """``by`` times the factor."""
+class First(Change):
+    """The first steps of the inner schedule."""
 
-    kind: ClassVar[str] = "scaled"
+    kind: ClassVar[str] = "first"
+    unnamed: ClassVar[str] = "steps"
 
-    by: float
-
-    def __post_init__(self) -> None:
-        self._set(by=check_positive("by", self.by))
-
-    def factors(self, steps: Array) -> Array:
-        return self.by * self.inner.factors(steps)
-
-    def __str__(self) -> str:
-        return f"{self.by:.6g} × ({self.inner})"
-
-
-@dataclass(frozen=True)
-class Floored(_Around):
-    """The factor, or ``at`` where it is below."""
-
-    kind: ClassVar[str] = "floored"
-
-    floor: float
+    steps: Length
 
     def __post_init__(self) -> None:
-        self._set(floor=check_factor("floor", self.floor))
-
-    def factors(self, steps: Array) -> Array:
-        return np.maximum(self.inner.factors(steps), self.floor)
-
-    def __str__(self) -> str:
-        return f"({self.inner}), never below {self.floor:g}"
-
-
-@dataclass(frozen=True)
-class Delayed(Node):
-    """``by`` steps at a factor, then the inner schedule."""
-
-    kind: ClassVar[str] = "delayed"
-
-    inner: Node
-    by: int | Span
-    factor: float | None  # None: the factor that the inner one starts with
-
-    def __post_init__(self) -> None:
-        self._set(by=as_duration("by", self.by))
-        if self.factor is not None:
-            self._set(factor=check_factor("factor", self.factor))
+        super().__post_init__()
+        if self.relative is None:
+            check_inside("steps", whole(self.steps), self.inner)
 
     @property
     def length(self) -> int | None:
-        inner = self.inner.length
-        return None if inner is None else inner + whole(self.by)
+        return whole(self.steps)
 
     def factors(self, steps: Array) -> Array:
-        by = whole(self.by)
-        values = self.inner.held(np.maximum(steps - by, 0.0))
-        return values if self.factor is None else np.where(steps < by, self.factor, values)
+        return self.inner.factors(steps)
 
     def jumps(self, until: float) -> Iterator[float]:
-        by = whole(self.by)
-        if by < until:
-            yield by
-        yield from (by + jump for jump in self.inner.jumps(until - by))
+        yield from self.inner.jumps(min(until, whole(self.steps)))
 
     def span(self, clock: Clock) -> float | None:
-        inner = self.inner.span(clock)
-        return None if inner is None else inner + clock.exact(self.by, "by")
+        return clock.exact(self.steps, "steps")
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        by = max(1, clock.steps(self.by, "by"))
-        left = None if steps is None else left_over(steps, by, "by")
-        return Delayed(self.inner.settle(clock, left), by, self.factor)
-
-    def __str__(self) -> str:
-        return f"after {plural(self.by)}: {self.inner}"
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        own = max(1, clock.steps(self.steps, "steps")) if steps is None else steps
+        return First(on_its_own(self.inner, clock), own)
 
 
 @dataclass(frozen=True)
-class Repeated(Node):
+class Repeated(Change):
     """The inner schedule again and again, each time ``per_cycle`` times the one before."""
 
     kind: ClassVar[str] = "repeated"
+    unnamed: ClassVar[str] = "times"
 
-    inner: Node
-    times: int | None
-    per_cycle: float
+    times: int | None = None
+    per_cycle: Positive = 1.0
 
     def __post_init__(self) -> None:
         if self.times is not None and (
             isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1
         ):
             raise InputError("times", self.times, "must be a whole number, at least 1, or None for endless")
-        self._set(per_cycle=check_positive("per_cycle", self.per_cycle))
-        if self.inner.open is None and self.inner.length is None:
-            raise InputError("repeated", str(self.inner), "must have an end", "Cut it with .first(steps)")
+        super().__post_init__()
+        check_bounded("repeated", self.inner)
 
     @property
     def length(self) -> int | None:
@@ -326,62 +311,75 @@ class Repeated(Node):
         inner = self.inner.span(clock)
         return None if inner is None or self.times is None else self.times * inner
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        inner = self.inner.span(clock)
-        if inner is not None:
-            whole = Repeated(self.inner.settle(clock, max(1, math.floor(inner + 0.5))), self.times, self.per_cycle)
-            if steps in (None, whole.length):
-                return whole
-            each = int(whole.inner.length or 0)
-            if self.times is None and steps % each == 0:  # the end stays at the end of a cycle
-                return dataclasses.replace(whole, times=steps // each)
-            return First(dataclasses.replace(whole, times=None), steps)
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        if self.inner.span(clock) is None:
+            return self._shared(clock, steps)
+        repeated = dataclasses.replace(self, inner=on_its_own(self.inner, clock))
+        if steps in (None, repeated.length):
+            return repeated
+        assert steps is not None
+        each = int(repeated.inner.length or 0)
+        if self.times is None and steps % each == 0:  # the end stays at the end of a cycle
+            return dataclasses.replace(repeated, times=steps // each)
+        return First(dataclasses.replace(repeated, times=None), steps)
+
+    def _shared(self, clock: Clock, steps: int | None) -> Node:
+        """Return what shares ``steps`` between the repetitions of an inner schedule without a length."""
         if self.times is None or steps is None:
-            raise InputError("repeated", str(self.inner), "must have a length of its own", "Give the piece its steps")
+            raise InputError("repeated", str(self.inner), "must have a length of its own", "Give it a length")
         if steps < self.times:
-            raise InputError("times", self.times, f"must be at most the {plural(steps)} that there are for all")
+            raise InputError("times", self.times, f"must be at most the {plural(steps)} that are left")
         ends = [math.floor(steps * (i + 1) / self.times + 0.5) for i in range(self.times)]
-        parts = [
-            _scaled(self.inner.settle(clock, end - begin), self.per_cycle**i)
+        cycles = [
+            scaled(self.inner.resolve(clock, end - begin), self.per_cycle**i)
             for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))
         ]
-        return Then(tuple(parts)) if len(parts) > 1 else parts[0]
-
-    def __str__(self) -> str:
-        times = "for ever" if self.times is None else f"{self.times} times"
-        decay = "" if self.per_cycle == 1 else f", each {self.per_cycle:g} × the last"
-        return f"({self.inner}) {times}{decay}"
+        return joined(*cycles)
 
 
-def _with_the_rest(parts: tuple[Node, ...], spans: list[float | None], steps: int | None) -> list[float | None]:
-    """Return the spans with the one that takes the rest filled in, and check that they add up to the horizon."""
-    if steps is None:
-        return spans
-    taken = sum(span for span in spans if span is not None)
-    missing = [i for i, span in enumerate(spans) if span is None]
-    if len(missing) > 1:
-        names = " and ".join(f"'{parts[i]}'" for i in missing)
-        raise InputError("schedule", names, "cannot both take the rest of the horizon", "Give one of them a length")
-    if math.floor(taken + 0.5) > steps - (1 if missing else 0):
-        raise InputError(
-            "schedule",
-            f"{taken:,.6g} steps of {steps:,}",
-            "has parts that are longer than the horizon"
-            if taken > steps
-            else "leaves nothing for the part that takes the rest",
-            "Shorten the warm-up or another part",
-        )
-    if missing:
-        return [steps - taken if span is None else span for span in spans]
-    if math.floor(taken + 0.5) < steps:
-        raise InputError(
-            "schedule",
-            f"{taken:,.6g} steps of {steps:,}",
-            "does not last as long as the horizon",
-            "Leave one part without a length so that it takes the rest",
-        )
-    return spans
+def joined(*nodes: Node) -> Node:
+    """Return ``nodes`` one after the other; a single one as it is."""
+    return Then(nodes) if len(nodes) > 1 else nodes[0]
 
 
-def _scaled(node: Node, by: float) -> Node:
-    return node if by == 1 else Scaled(node, by)
+def scaled(node: Node, by: float) -> Node:
+    """Return ``node`` times a number."""
+    return node if by == 1 else Times(node, Ramp(by, by))
+
+
+def is_number(node: Node) -> bool:
+    """Return whether ``node`` is a constant without a length, which a product has as a number."""
+    return isinstance(node, Ramp) and node.start == node.end and node.steps is None
+
+
+def on_its_own(node: Node, clock: Clock) -> Node:
+    """Resolve ``node`` by its own durations; one that takes the rest takes the whole horizon."""
+    if node.relative is None:
+        return node
+    span = node.span(clock)
+    return node.resolve(clock, clock.horizon if span is None else max(1, math.floor(span + 0.5)))
+
+
+def left_over(steps: int, taken: int, argument: str, least: int = 1) -> int:
+    """Return how many of ``steps`` are left after ``taken``, at least ``least``."""
+    if steps - taken < least:
+        raise InputError(argument, taken, f"must leave at least {plural(least)} of the {steps:,} that there are")
+    return steps - taken
+
+
+def check_bounded(argument: str, node: Node) -> None:
+    """Raise InputError if ``node`` is resolved and has no end."""
+    if node.relative is None and node.length is None:
+        raise InputError(argument, str(node), "needs a schedule with an end", "End it with .first(steps)")
+
+
+def check_inside(argument: str, step: int, node: Node) -> None:
+    """Raise InputError if ``step`` is after the end of a resolved ``node``."""
+    if node.length is not None and step > node.length:
+        raise InputError(argument, step, f"must not be after the end of the schedule at step {node.length:,}")
+
+
+def _operand(node: Node) -> str:
+    if isinstance(node, Ramp) and is_number(node):
+        return written(node.start)
+    return f"({node})" if isinstance(node, Then | Times) else str(node)

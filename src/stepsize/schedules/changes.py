@@ -1,4 +1,4 @@
-"""Changes of horizon and course: another length, an end, a cooldown, another schedule from some step on."""
+"""Changes of a running schedule: a cooldown, another horizon, another schedule from some step on."""
 
 from __future__ import annotations
 
@@ -6,114 +6,47 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from stepsize.errors import InputError
+from stepsize.schedules.algebra import Change, check_bounded, check_inside, left_over, on_its_own
 from stepsize.schedules.leaves import Ramp
-from stepsize.schedules.node import Node, check_factor, plural, whole
-from stepsize.schedules.shapes import Array, Shape, as_shape
+from stepsize.schedules.node import CheckedShape, Factor, Length, Node, Position, whole
+from stepsize.schedules.shapes import ROOT, Array
 from stepsize.schedules.units import Clock, Span, as_duration
 
-__all__ = ["CooledDown", "Extended", "First", "Stretched", "Switched", "left_over", "on_its_own"]
+ExtendedBy = Literal["stretching", "holding"]
+
+
+def _optional_position(argument: str, value: Any) -> int | Span | None:
+    return None if value is None else as_duration(argument, value, least=0)
 
 
 @dataclass(frozen=True)
-class Stretched(Node):
-    """The inner schedule at t · length / ``to``."""
-
-    kind: ClassVar[str] = "stretched"
-
-    inner: Node
-    to: int | Span
-
-    def __post_init__(self) -> None:
-        self._set(to=as_duration("to", self.to))
-        _check_bounded("stretched", self.inner)
-
-    @property
-    def length(self) -> int | None:
-        return whole(self.to)
-
-    def factors(self, steps: Array) -> Array:
-        return self.inner.held(steps * float(self.inner.length or 0) / whole(self.to))
-
-    def jumps(self, until: float) -> Iterator[float]:
-        ratio = whole(self.to) / float(self.inner.length or 1)
-        yield from (jump * ratio for jump in self.inner.jumps(until / ratio))
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.to, "to")
-
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        to = max(1, clock.steps(self.to, "to")) if steps is None else steps
-        return Stretched(on_its_own(self.inner, clock), to)
-
-    def __str__(self) -> str:
-        return f"({self.inner}) stretched to {plural(self.to)}"
-
-
-@dataclass(frozen=True)
-class First(Node):
-    """The first steps of the inner schedule."""
-
-    kind: ClassVar[str] = "first"
-
-    inner: Node
-    steps: int | Span
-
-    def __post_init__(self) -> None:
-        self._set(steps=as_duration("steps", self.steps))
-        if self.open is None:
-            _check_within("steps", self.steps, self.inner)
-
-    @property
-    def length(self) -> int | None:
-        return whole(self.steps)
-
-    def factors(self, steps: Array) -> Array:
-        return self.inner.factors(steps)
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.inner.jumps(min(until, whole(self.steps)))
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.steps, "steps")
-
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        own = max(1, clock.steps(self.steps, "steps")) if steps is None else steps
-        return First(on_its_own(self.inner, clock), own)
-
-    def __str__(self) -> str:
-        return f"the first {plural(self.steps)} of ({self.inner})"
-
-
-@dataclass(frozen=True)
-class CooledDown(Node):
+class CooledDown(Change):
     """The inner schedule up to ``at``, from there along ``shape`` to ``end``."""
 
     kind: ClassVar[str] = "cooled-down"
+    unnamed: ClassVar[str] = "over"
 
-    inner: Node
-    at: int | Span | None  # None: so that it ends with the horizon
-    over: int | Span
-    shape: Shape
-    end: float
+    over: Length
+    at: Annotated[int | Span | None, _optional_position] = None  # None: so that it ends with the horizon
+    shape: CheckedShape = ROOT
+    end: Factor = 0.0
 
     def __post_init__(self) -> None:
-        if self.at is not None:
-            self._set(at=as_duration("at", self.at, least=0))
-        self._set(over=as_duration("over", self.over), shape=as_shape(self.shape), end=check_factor("end", self.end))
+        super().__post_init__()
         if self.end == 0:
             self.shape.check_way(1.0, 0.0)
-        if self.open is None:
-            _check_within("at", self.at, self.inner)
-            _ = self._down  # which knows whether it can go there
+        if self.relative is None:
+            check_inside("at", whole(self.at), self.inner)
+            _ = self._down  # which checks its shape
 
     @property
-    def open(self) -> str | None:
-        return f"{self.kind}: at is left to the horizon" if self.at is None else super().open
+    def relative(self) -> str | None:
+        return f"{self.kind}: at is left to the horizon" if self.at is None else super().relative
 
     @property
     def length(self) -> int | None:
@@ -123,9 +56,9 @@ class CooledDown(Node):
         at = whole(self.at)
         return np.where(steps < at, self.inner.held(steps), self._down.held(np.maximum(steps - at, 0.0)))
 
-    @cached_property  # asked at each call, n changes of course one after the other would ask 2^n times
+    @cached_property  # computed at each call, n changes one after the other would take 2^n calls
     def _down(self) -> Ramp:
-        return Ramp(self.over, self.inner.value(whole(self.at)), self.end, self.shape)
+        return Ramp(self.inner.value(whole(self.at)), self.end, self.shape, steps=self.over)
 
     def jumps(self, until: float) -> Iterator[float]:
         at = whole(self.at)
@@ -134,16 +67,14 @@ class CooledDown(Node):
             yield at
 
     def span(self, clock: Clock) -> float | None:
-        if self.at is None:
-            return None
-        return (clock.exact(self.at, "at") if self.at else 0.0) + clock.exact(self.over, "over")
+        return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
         over = max(1, clock.steps(self.over, "over"))
         if self.at is not None:
-            at = clock.steps(self.at, "at") if self.at else 0
+            at = clock.steps(self.at, "at")
             ends = math.floor(float(self.span(clock) or 0) + 0.5) if steps is None else steps
-            if isinstance(self.at, Span):  # rounded ends, not lengths
+            if isinstance(self.at, Span):  # ends are rounded, not lengths
                 at = max(0, min(at, ends - 1) if isinstance(self.over, Span) else ends - over)
             if isinstance(self.over, Span):
                 over = max(1, ends - at)
@@ -151,42 +82,38 @@ class CooledDown(Node):
             raise InputError("at", None, "needs a horizon to end with", "Give at, or a horizon")
         else:
             at = left_over(steps, over, "over", least=0)
-        inner = self.inner.settle(clock, steps) if self.inner.span(clock) is None else on_its_own(self.inner, clock)
-        return CooledDown(inner, at, over, self.shape, self.end)
-
-    def __str__(self) -> str:
-        at = "the end" if self.at is None else plural(self.at)
-        return f"({self.inner}) until {at}, then {self.shape} to {self.end:g} over {plural(self.over)}"
+        inner = self.inner.resolve(clock, steps) if self.inner.span(clock) is None else on_its_own(self.inner, clock)
+        return CooledDown(inner, over, at, self.shape, self.end)
 
 
 @dataclass(frozen=True)
-class Extended(Node):
+class Extended(Change):
     """The inner schedule up to ``at``; what was left of it then ends at ``to``."""
 
     kind: ClassVar[str] = "extended"
+    unnamed: ClassVar[str] = "to"
 
-    inner: Node
-    to: int | Span
-    at: int | Span
-    by: Literal["stretching", "holding"]
+    to: Length
+    at: Position = 0
+    by: ExtendedBy = "stretching"
 
     def __post_init__(self) -> None:
-        self._set(to=as_duration("to", self.to), at=as_duration("at", self.at, least=0))
-        if self.by not in ("stretching", "holding"):
+        super().__post_init__()
+        if self.by not in get_args(ExtendedBy):
             raise InputError("by", self.by, "must be 'stretching' or 'holding'")
-        _check_bounded("extended", self.inner)
-        if self.open is None:
+        check_bounded("extended", self.inner)
+        if self.relative is None:
             self._check()
 
     def _check(self) -> None:
         length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
         if at >= length:
-            raise InputError("at", at, f"must lie before the end of the schedule at step {length:,}")
+            raise InputError("at", at, f"must be before the end of the schedule at step {length:,}")
         if to <= at:
-            raise InputError("to", to, f"must lie behind step {at:,}, from which on the schedule changes")
+            raise InputError("to", to, f"must be after step {at:,}, where the schedule changes")
         if self.by == "holding" and to < length:
             raise InputError(
-                "to", to, f"must be at least the present {length:,} steps where the rate is held", "Stretch instead"
+                "to", to, f"must be at least the present {length:,} steps to hold the rate", "Stretch instead"
             )
 
     @property
@@ -211,30 +138,26 @@ class Extended(Node):
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.to, "to")
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
         to = max(1, clock.steps(self.to, "to")) if steps is None else steps
-        at = clock.steps(self.at, "at") if self.at else 0
-        return Extended(on_its_own(self.inner, clock), to, at, self.by)
-
-    def __str__(self) -> str:
-        return f"({self.inner}), from {plural(self.at)} on ending at {plural(self.to)} by {self.by}"
+        return Extended(on_its_own(self.inner, clock), to, clock.steps(self.at, "at"), self.by)
 
 
 @dataclass(frozen=True)
-class Switched(Node):
+class Switched(Change):
     """One schedule up to ``at``, from there the ``other``, scaled so that the factor does not jump."""
 
     kind: ClassVar[str] = "switched"
+    unnamed: ClassVar[str] = "other"
 
-    inner: Node
     other: Node
-    at: int | Span
+    at: Position
 
     def __post_init__(self) -> None:
-        self._set(at=as_duration("at", self.at, least=0))
-        if self.open is None:
+        super().__post_init__()
+        if self.relative is None:
             for side in (self.inner, self.other):
-                _check_within("at", self.at, side)
+                check_inside("at", whole(self.at), side)
             _ = self._ratio
 
     @cached_property
@@ -242,9 +165,8 @@ class Switched(Node):
         before, after = self.inner.value(whole(self.at)), self.other.value(whole(self.at))
         for factor, which in ((before, "present"), (after, "new")):
             if factor == 0:
-                raise InputError(
-                    "at", self.at, f"must not be where the {which} schedule is at factor 0", "Choose an earlier step"
-                )
+                rule = f"must be a step at which the {which} schedule is not at factor 0"
+                raise InputError("at", self.at, rule, "Choose an earlier step")
         return before / after
 
     @property
@@ -265,36 +187,5 @@ class Switched(Node):
     def span(self, clock: Clock) -> float | None:
         return self.other.span(clock)
 
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        at = clock.steps(self.at, "at") if self.at else 0
-        return Switched(on_its_own(self.inner, clock), self.other.settle(clock, steps), at)
-
-    def __str__(self) -> str:
-        return f"({self.inner}) until {plural(self.at)}, then without a jump ({self.other})"
-
-
-def left_over(steps: int, taken: int, argument: str, least: int = 1) -> int:
-    """Return how many of ``steps`` are left when some are taken, and see that they are enough."""
-    if steps - taken < least:
-        raise InputError(argument, taken, f"must leave at least {plural(least)} of the {steps:,} there are")
-    return steps - taken
-
-
-def on_its_own(node: Node, clock: Clock) -> Node:
-    """Settle ``node`` by its own durations alone; one that takes the rest takes the whole horizon."""
-    if node.open is None:
-        return node
-    span = node.span(clock)
-    if span is None:
-        return node.settle(clock, clock.horizon)
-    return node.settle(clock, max(1, math.floor(span + 0.5)))
-
-
-def _check_bounded(verb: str, node: Node) -> None:
-    if node.open is None and node.length is None:
-        raise InputError(verb, str(node), "needs a schedule with an end", "Cut it with .first(steps)")
-
-
-def _check_within(argument: str, step: int | Span | None, node: Node) -> None:
-    if node.length is not None and whole(step) > node.length:
-        raise InputError(argument, step, f"must not lie behind the end of the schedule at step {node.length:,}")
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        return Switched(on_its_own(self.inner, clock), self.other.resolve(clock, steps), clock.steps(self.at, "at"))

@@ -1,40 +1,36 @@
-"""Schedules for others: a function of the step for frameworks, a table for spreadsheets."""
+"""Schedules for other tools: a function of the step for frameworks, a table for spreadsheets."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO, final
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
-from stepsize.schedules.course import Course, Peaks
-from stepsize.schedules.leaves import Function
-from stepsize.schedules.node import Node
+from stepsize.schedules.catalog import holds_function
+from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks
 from stepsize.schedules.preview import preview
 from stepsize.schedules.schedule import Schedule
-from stepsize.schedules.shapes import Array
-
-__all__ = ["CSV_COLUMNS", "to_csv", "to_lambda"]
 
 CSV_COLUMNS = ("step", "factor", "lr", "momentum", "weight_decay", "effective_lr", "timescale")
-_BLOCK = 1_024  # updates evaluated at once: one evaluation of a single step costs as much as one of hundreds
+_BLOCK = 1_024  # updates evaluated at once: a single step costs as much as hundreds
 
 
 @final
 class _Factors:
-    """The callable behind :func:`to_lambda`: by value, and with nothing that a state_dict could carry away."""
+    """The callable that :func:`to_lambda` returns; it compares by value."""
 
-    # LambdaLR writes the __dict__ of a callable into its own state_dict, and on loading writes it back: this one stays
-    # empty, so that the state is plain and a resume follows the schedule that it was given, not the saved one.
+    # LambdaLR saves the __dict__ of a callable in its own state_dict, and restores it on loading. This one stays empty,
+    # so that the state is plain and a resume follows the schedule that it was given, not the saved one.
     __slots__ = ("__dict__", "_begin", "_block", "_in_blocks", "_schedule")
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._in_blocks = not _asks_a_function(schedule.node)
+        self._in_blocks = not holds_function(schedule.node)
         self._begin, self._block = 0, list[float]()
 
     def __call__(self, step: int) -> float:
@@ -63,17 +59,17 @@ class _Factors:
 def to_lambda(schedule: Schedule) -> Callable[[int], float]:
     """Return ``schedule`` as a plain callable from step to factor: what torch's LambdaLR and Hugging Face take.
 
-    It evaluates blocks of steps and looks single ones up, pickles and compares by value. The ``state_dict`` of a
-    LambdaLR carries nothing of it: a resume follows the schedule that is given then.
+    It pickles and compares by value. The ``state_dict`` of a LambdaLR contains nothing of it: a resume follows the
+    schedule that is given then.
 
     Args:
-        schedule: A settled schedule.
+        schedule: A resolved schedule.
 
     Returns:
         A callable: factor(step), a Python float, for whole steps >= 0.
 
     Raises:
-        InputError: If it is no schedule or not settled.
+        InputError: If it is no schedule or not resolved.
 
     Example:
         >>> from stepsize.schedules import cosine
@@ -82,12 +78,12 @@ def to_lambda(schedule: Schedule) -> Callable[[int], float]:
         (1.0, 0.508, 0.0)
     """
     _check(schedule, Schedule)
-    _ = schedule.length  # of a settled one only
+    _ = schedule.length  # of a resolved one only
     return _Factors(schedule)
 
 
 def to_csv(
-    course: Course | Schedule,
+    schedule: HyperparameterSchedule | Schedule,
     peaks: Peaks,
     target: str | os.PathLike[str] | TextIO,
     *,
@@ -95,22 +91,22 @@ def to_csv(
 ) -> Path | None:
     """Write one line per update: step, factor, lr, momentum, weight_decay, effective_lr, timescale.
 
-    The values are those of :func:`~stepsize.schedules.preview`, written so that they read back to the last bit;
-    columns that the peaks do not have stay empty. A file is made beside its place and moved there whole, so a failure
-    leaves neither half a file nor a damaged older one.
+    The values are those of :func:`~stepsize.schedules.preview`, written so that they read back exactly; columns that
+    the peaks do not have stay empty. A file is replaced as a whole, so a failure leaves neither half a file nor a
+    damaged older one.
 
     Args:
-        course: A course or a schedule of the rate, settled.
+        schedule: A schedule of the rate, or of rate, momentum and weight decay; resolved.
         peaks: Peak rate, momentum and weight decay.
         target: A path, or a text file that is open for writing.
-        steps: How many updates; default its length.
+        steps: Number of updates. Default: its length.
 
     Returns:
-        Where it was written; None for an open file.
+        The path that was written; None for an open file.
 
     Raises:
-        InputError: If the folder of the path does not exist, ``steps`` is missing for a course without an end, or the
-            course does not fit the peaks; nothing is written then.
+        InputError: If the folder of the path does not exist, ``steps`` is missing for an endless schedule, or it
+            does not fit the peaks; nothing is written then.
 
     Example:
         >>> import sys
@@ -120,37 +116,22 @@ def to_csv(
         0,1.0,0.1,,0.5,,20.0
         1,0.5,0.05,,0.5,,40.0
     """
-    _check(course, Course, Schedule)
+    _check(schedule, HyperparameterSchedule, Schedule)
     path = None if hasattr(target, "write") else _place(target)
-    text = _csv(course, peaks, steps)
-    if path is None:
-        target.write(text)  # type: ignore[union-attr]
-        return None
-    write_whole(path, text.encode("utf-8"))
-    return path
-
-
-def _csv(course: Course | Schedule, peaks: Peaks, steps: int | None) -> str:
-    seen = preview(course, peaks, steps=steps)
-    values = seen.values
-    columns = (
-        seen.factors,
-        values.lr,
-        values.momentum,
-        values.weight_decay,
-        values.effective_lr,
-        values.timescale,
-    )
+    seen = preview(schedule, peaks, steps=steps)
+    values = {"factor": seen.factors, **{name: getattr(seen.values, name) for name in CSV_COLUMNS[2:]}}
+    count = len(seen.steps) - 1  # the last of the preview is after the end
+    empty = [""] * count
+    cells = [empty if column is None else map(repr, column[:count].tolist()) for column in values.values()]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    count = len(seen.steps) - 1  # the preview's last is the one behind the end, which is no update
-    writer.writerows(zip(range(count), *(_cells(column, count) for column in columns), strict=True))
-    return text.getvalue()
-
-
-def _cells(column: Array | None, count: int) -> Iterator[str]:
-    yield from [""] * count if column is None else map(repr, column[:count].tolist())
+    writer.writerows(zip(range(count), *cells, strict=True))
+    if path is None:
+        target.write(text.getvalue())  # type: ignore[union-attr]
+        return None
+    write_whole(path, text.getvalue().encode("utf-8"))
+    return path
 
 
 def _place(target: object) -> Path:
@@ -161,17 +142,13 @@ def _place(target: object) -> Path:
         raise InputError("target", os.fspath(target), "must be a file, not a folder", f"Name it '{path / 'lr.csv'}'")
     if not path.parent.is_dir():
         remedy = f"Create '{path.parent}' first"
-        raise InputError("target", os.fspath(target), "must lie in a folder that exists", remedy)
+        raise InputError("target", os.fspath(target), "must be in a folder that exists", remedy)
     return path
-
-
-def _asks_a_function(node: Node) -> bool:
-    """Return whether a function of the user's is in it, which is asked for no step but the one that is wanted."""
-    parts = [part for _, value in node.fields() for part in (value if isinstance(value, tuple) else (value,))]
-    return isinstance(node, Function) or any(_asks_a_function(part) for part in parts if isinstance(part, Node))
 
 
 def _check(value: object, *kinds: type) -> None:
     if not isinstance(value, kinds):
         rule = f"must be a {' or a '.join(kind.__name__ for kind in kinds)}"
-        raise InputError("schedule", value, rule, "Make one with stepsize.schedules; of a Course take .rate")
+        raise InputError(
+            "schedule", value, rule, "Make one with stepsize.schedules; of a HyperparameterSchedule use .rate"
+        )

@@ -1,36 +1,73 @@
-"""What every part of a schedule is: a frozen value that knows its length and its factors."""
+"""The base of every part of a schedule: a frozen value that knows its length, its factors and its text."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from functools import cache, partial
+from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 
 from stepsize.errors import InputError
-from stepsize.schedules.shapes import Array, Shape
-from stepsize.schedules.units import Clock, Span, as_duration
+from stepsize.schedules.shapes import Array, Shape, as_shape
+from stepsize.schedules.units import Clock, Span, as_duration, as_length
 
-__all__ = ["Leaf", "Node", "check_factor", "check_positive", "plural", "whole"]
+
+def check_number(argument: str, value: object, *, most: float = math.inf, positive: bool = False) -> float:
+    """Return ``value`` as a float if it is a finite number in [0, most], or in (0, most]."""
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        number = float(value) + 0.0  # type: ignore[arg-type]  # 0.0 for -0.0, which has another text
+    except (TypeError, ValueError):
+        raise InputError(argument, value, "must be a number") from None
+    if not (math.isfinite(number) and 0 <= number <= most and (number > 0 or not positive)):
+        limit = "" if most == math.inf else f", at most {most:g}"
+        rule = f"must be a positive number{limit}" if positive else f"must be a finite number >= 0{limit}"
+        raise InputError(argument, value, rule)
+    return number
+
+
+def check_shape(_argument: str, value: Any) -> Shape:
+    """Return ``value`` as a shape."""
+    return as_shape(value)
+
+
+# Types of fields that check themselves: the second argument gets name and value, and returns what is kept.
+Length = Annotated[int | Span, as_duration]
+Position = Annotated[int | Span, partial(as_duration, least=0)]
+OptionalLength = Annotated[int | Span | None, as_length]
+Factor = Annotated[float, check_number]
+Fraction = Annotated[float, partial(check_number, most=1.0)]
+Positive = Annotated[float, partial(check_number, positive=True)]
+PositiveFraction = Annotated[float, partial(check_number, most=1.0, positive=True)]
+CheckedShape = Annotated[Shape, check_shape]
+
+
+@cache
+def _checks(node: type[Node]) -> dict[str, Callable[[str, Any], Any]]:
+    hints = get_type_hints(node, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
 @dataclass(frozen=True)
 class Node(ABC):
-    """A part of a schedule; :class:`~stepsize.schedules.Schedule` wraps the outermost one for users.
+    """A part of a schedule; it has a length and factors once all its durations are whole steps (resolved)."""
 
-    A node is *settled* when all its durations are whole steps. Only then has it a length and factors.
-    """
+    kind: ClassVar[str]  # what the written form calls it
 
-    kind: ClassVar[str]  # its name in JSON
+    def __post_init__(self) -> None:
+        for name, check in _checks(type(self)).items():
+            self._set(name, check(name, getattr(self, name)))
 
     @property
     @abstractmethod
     def length(self) -> int | None:
-        """Steps until its end; None if it goes on for ever. Settled nodes only."""
+        """Steps until its end; None if it has none."""
 
     @abstractmethod
     def factors(self, steps: Array) -> Array:
@@ -38,25 +75,25 @@ class Node(ABC):
 
     @abstractmethod
     def span(self, clock: Clock) -> float | None:
-        """Return how many steps it asks for, not rounded; None if it takes whatever is left."""
+        """Return how many steps it asks for, not rounded; None if it takes the rest of the horizon."""
 
     @abstractmethod
-    def settle(self, clock: Clock, steps: int | None) -> Node:
-        """Return it settled, over ``steps`` steps; None leaves an endless one endless."""
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        """Return it with all durations in steps, over ``steps`` steps; None leaves an endless one endless."""
 
     @property
-    def open(self) -> str | None:
-        """What is not settled about it, for a message; None if it is settled."""
+    def relative(self) -> str | None:
+        """The first duration that is not in steps, for a message; None if there is none."""
         for name, value in self.fields():
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, Span):
                     return f"{self.kind}: {name} is {part}"
-                if isinstance(part, Node) and (reason := part.open):
+                if isinstance(part, Node) and (reason := part.relative):
                     return reason
         return None
 
     def held(self, steps: Array) -> Array:
-        """Return the factors of ``steps`` >= 0, holding the last one beyond the end."""
+        """Return the factors of ``steps`` >= 0, holding the last one after the end."""
         length = self.length
         return self.factors(steps if length is None else np.minimum(steps, length))
 
@@ -65,7 +102,7 @@ class Node(ABC):
         return float(self.held(np.array([step], dtype=np.float64))[0])
 
     def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        """Yield where in (0, ``until``) another part begins: where to look at closely. Settled nodes only."""
+        """Yield the places in (0, ``until``) at which the factor may jump."""
         yield from ()
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -73,24 +110,32 @@ class Node(ABC):
         for field in dataclasses.fields(self):
             yield field.name, getattr(self, field.name)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values for ``json.dumps``."""
-        return {"kind": self.kind, **{name: _plain(value) for name, value in self.fields()}}
+    def parts(self) -> Iterator[Node]:
+        """Yield the nodes that it is directly made from."""
+        for _, value in self.fields():
+            yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Node))
 
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():  # the dataclass is frozen for everyone else
-            object.__setattr__(self, name, value)
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # the dataclass is frozen for everyone else
+
+    def _words(self, *unnamed: str) -> str:
+        """Return its name and arguments as they are written, without those that have their default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        given = {name: value for name, value in self.fields() if not _same(value, defaults[name]) and name != "inner"}
+        bare = [written(given.pop(name)) for name in unnamed if given.get(name) is not None]
+        if "steps" in given:
+            given["steps"] = given.pop("steps")  # last
+        named = [name if value is True else f"{name}={written(value)}" for name, value in given.items()]
+        return " ".join([self.kind, *bare, *named])
 
 
 @dataclass(frozen=True)
 class Leaf(Node):
-    """A node without parts, whose field ``steps`` is its length; None takes what is left, or never ends."""
+    """A node without parts; ``steps`` is its length, None takes the rest of the horizon or never ends."""
 
-    steps: int | Span | None
+    unnamed: ClassVar[str] = "steps"  # the field whose value is written without its name
 
-    def __post_init__(self) -> None:
-        if self.steps is not None:
-            self._set(steps=as_duration("steps", self.steps))
+    steps: OptionalLength = dataclasses.field(default=None, kw_only=True)
 
     @property
     def endless(self) -> bool:
@@ -98,10 +143,10 @@ class Leaf(Node):
         return True
 
     @property
-    def open(self) -> str | None:
+    def relative(self) -> str | None:
         if self.steps is None and not self.endless:
-            return f"{self.kind}: it takes what is left of the horizon"
-        return super().open
+            return f"'{self}' takes the rest of the horizon"
+        return super().relative
 
     @property
     def length(self) -> int | None:
@@ -110,67 +155,41 @@ class Leaf(Node):
     def span(self, clock: Clock) -> float | None:
         return None if self.steps is None else clock.exact(self.steps, "steps")
 
-    def settle(self, clock: Clock, steps: int | None) -> Self:
-        own = {name: _settled(name, value, clock) for name, value in self.fields() if name != "steps"}
+    def resolve(self, clock: Clock, steps: int | None) -> Self:
+        own = {name: _resolved(name, value, clock) for name, value in self.fields() if name != "steps"}
         return dataclasses.replace(self, **own, steps=steps)
 
-
-def check_factor(argument: str, value: object, *, most: float = math.inf) -> float:
-    """Return ``value`` if it is a factor: a finite number in [0, most]."""
-    number = _number(argument, value)
-    if not (math.isfinite(number) and 0 <= number <= most):
-        bound = "a finite factor >= 0" if most == math.inf else f"a factor in [0, {most:g}]"
-        raise InputError(argument, value, f"must be {bound}")
-    return number
-
-
-def check_positive(argument: str, value: object, *, most: float = math.inf) -> float:
-    """Return ``value`` if it is a finite number in (0, most]."""
-    number = _number(argument, value)
-    if not (math.isfinite(number) and 0 < number <= most):
-        raise InputError(
-            argument, value, "must be a positive number" + (f", at most {most:g}" if most < math.inf else "")
-        )
-    return number
+    def __str__(self) -> str:
+        return self._words(self.unnamed, "shape")
 
 
 def whole(duration: int | Span | None) -> int:
-    """Return ``duration`` as the whole number of steps that it is in a settled node."""
+    """Return ``duration`` as the whole number of steps that it is in a resolved node."""
     assert isinstance(duration, int)
     return duration
 
 
 def plural(steps: object) -> str:
-    """Return ``steps`` for people: ``"1 step"``, ``"9,500 steps"``, ``"5%"``, ``"the rest"``."""
-    if steps is None:
-        return "the rest"
-    if isinstance(steps, int):
-        return f"{steps:,} step{'s' * (steps != 1)}"
-    return str(steps)
+    """Return ``steps`` for people: ``"1 step"``, ``"9,500 steps"``, ``"5%"``."""
+    return f"{steps:,} step{'s' * (steps != 1)}" if isinstance(steps, int) else str(steps)
 
 
-def _number(argument: str, value: object) -> float:
-    if isinstance(value, bool | str):
-        raise InputError(argument, value, "must be a number")
-    try:
-        return float(value) + 0.0  # type: ignore[arg-type]  # 0.0 for -0.0, which is another text in JSON
-    except (TypeError, ValueError):
-        raise InputError(argument, value, "must be a number") from None
-
-
-def _settled(name: str, value: Any, clock: Clock) -> Any:
+def written(value: Any) -> str:
+    """Return a value as the written form has it."""
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
     if isinstance(value, tuple):
-        return tuple(_settled(name, part, clock) for part in value)
+        return "|".join(map(written, value))
+    return f"({value})" if isinstance(value, Node) else str(value)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _resolved(name: str, value: Any, clock: Clock) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_resolved(name, part, clock) for part in value)
     return max(1, clock.steps(value, name)) if isinstance(value, Span) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Node):
-        return value.to_json()
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, Span | Shape):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise InputError("schedule", value, "holds a function, which cannot be written down", "Write .tabulated() instead")

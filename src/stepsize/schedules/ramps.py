@@ -1,63 +1,54 @@
-"""Constructors of warm-ups, decays and cooldowns: everything that goes once from one factor to another."""
+"""Constructors of schedules that go once from one factor to another: warmups, decays, cooldowns, WSD.
+
+Every constructor raises InputError if an argument breaks its rule.
+"""
 
 from __future__ import annotations
 
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import Then, Within
-from stepsize.schedules.leaves import Edges, Ramp
-from stepsize.schedules.node import check_factor
+from stepsize.schedules.leaves import Endpoints, Ramp
+from stepsize.schedules.node import check_number
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Shape, as_shape
 from stepsize.schedules.units import Duration, Span, as_duration, as_length
-
-__all__ = ["adam_warmup", "constant", "cooldown", "cosine", "decay", "linear", "linear_warmup", "polynomial", "warmup"]
 
 
 def constant(steps: Duration | None = None, *, factor: float = 1.0) -> Schedule:
     """Return the same factor at every step.
 
     Args:
-        steps: How long; None takes the rest of the horizon, or never ends.
+        steps: Length; None takes the rest of the horizon, or never ends.
         factor: The factor, >= 0.
-
-    Returns:
-        A schedule.
-
-    Raises:
-        InputError: If ``factor`` is no factor or ``steps`` no duration.
 
     Example:
         >>> constant()(10**9), constant(100, factor=0.1).length
         (1.0, 100)
     """
-    factor = check_factor("factor", factor)
-    return Schedule(Ramp(as_length(steps), factor, factor, Shape("linear")))
+    factor = check_number("factor", factor)
+    return Schedule(Ramp(factor, factor, steps=as_length("steps", steps)))
 
 
-def warmup(steps: Duration, *, shape: Shape | str = "linear", start: float = 0.0, edges: Edges = "neither") -> Schedule:
+def warmup(
+    steps: Duration, *, shape: Shape | str = "linear", start: float = 0.0, endpoints: Endpoints = "neither"
+) -> Schedule:
     """Return a rise to the factor 1.
 
     Over W = ``steps`` updates, with d the decay of the ``shape``: ``start`` + (1 - ``start``) d(1 - p), where
-    p = (t + 1) / (W + 1), so that update 0 does not waste its batch on a rate of 0 and the peak belongs to update W.
-    ``edges="start"`` has p = t / W (update 0 at ``start``), ``edges="end"`` p = (t + 1) / W (the peak at update W - 1).
-    ``shape="constant"`` holds ``start``.
+    p = (t + 1) / (W + 1). So update 0 does not waste its batch on a rate of 0, and the peak belongs to update W.
+    ``endpoints="start"`` has p = t / W (update 0 at ``start``), ``endpoints="end"`` p = (t + 1) / W (the peak at
+    update W - 1). ``shape="constant"`` holds ``start``.
 
     Args:
-        steps: W, how long it takes.
+        steps: W, the length.
         shape: ``"linear"``, ``"cosine"``, ``"exponential"`` (needs ``start`` > 0), ``"constant"``, or any other.
-        start: The factor that it starts from, >= 0; with the default edges no update has it.
-        edges: Which of its two ends an update takes.
-
-    Returns:
-        A schedule of ``steps`` steps.
-
-    Raises:
-        InputError: If an argument breaks its rule.
+        start: The factor that it starts from, >= 0; with the default endpoints no update has it.
+        endpoints: Which of its two endpoints an update takes.
 
     Example:
-        >>> warmup(4).factors().tolist(), warmup(4, edges="start").factors().tolist()
+        >>> warmup(4).factors().tolist(), warmup(4, endpoints="start").factors().tolist()
         ([0.2, 0.4, 0.6, 0.8], [0.0, 0.25, 0.5, 0.75])
-        >>> warmup(4, edges="end").factors().tolist()
+        >>> warmup(4, endpoints="end").factors().tolist()
         [0.25, 0.5, 0.75, 1.0]
 
     Reference:
@@ -65,45 +56,16 @@ def warmup(steps: Duration, *, shape: Shape | str = "linear", start: float = 0.0
     """
     if shape == "constant":
         return constant(steps, factor=start)
-    return Schedule(Ramp(as_duration("warmup", steps), start, 1.0, as_shape(shape), edges))
-
-
-def linear_warmup(steps: Duration, *, start: float = 0.0, edges: Edges = "neither") -> Schedule:
-    """Return a linear rise to the factor 1: :func:`warmup` in its usual shape.
-
-    At update t of W = ``steps``: ``start`` + (1 - ``start``) (t + 1) / (W + 1).
-
-    Args:
-        steps: How long it takes.
-        start: The factor that it starts from.
-        edges: Which of its two ends an update takes.
-
-    Returns:
-        A schedule of ``steps`` steps.
-
-    Raises:
-        InputError: If an argument breaks its rule.
-
-    Example:
-        >>> linear_warmup(500).then(constant(8_000)).then(cooldown(1_500)).length
-        10000
-    """
-    return warmup(steps, start=start, edges=edges)
+    return Schedule(Ramp(start, 1.0, as_shape(shape), endpoints, steps=as_duration("warmup", steps)))
 
 
 def adam_warmup(beta2: float = 0.999) -> Schedule:
-    """Return the warm-up that Adam needs without tuning: linear over 2 / (1 - beta2) steps.
+    """Return the warmup that Adam needs without tuning: linear over 2 / (1 - beta2) steps.
 
     At update t: min(1, (t + 1) / W) with W = 2 / (1 - ``beta2``), rounded.
 
     Args:
         beta2: Adam's second decay rate, in [0, 1).
-
-    Returns:
-        A schedule of 2 / (1 - ``beta2``) steps, rounded.
-
-    Raises:
-        InputError: If ``beta2`` lies outside [0, 1).
 
     Example:
         >>> adam_warmup(0.99).length, adam_warmup(0.99)(0)
@@ -113,8 +75,8 @@ def adam_warmup(beta2: float = 0.999) -> Schedule:
         Ma and Yarats, "On the adequacy of untuned warmup for adaptive optimization", 2021.
     """
     if not 0 <= beta2 < 1:
-        raise InputError("beta2", beta2, "must lie in [0, 1)")
-    return warmup(round(2 / (1 - beta2)), edges="end")
+        raise InputError("beta2", beta2, "must be in [0, 1)")
+    return warmup(round(2 / (1 - beta2)), endpoints="end")
 
 
 def decay(
@@ -124,49 +86,37 @@ def decay(
     warmup: Duration | None = None,
     start: float = 1.0,
     end: float = 0.0,
-    edges: Edges = "start",
+    endpoints: Endpoints = "start",
 ) -> Schedule:
-    """Return a way from one factor to another along any shape, with a warm-up before it if wanted.
+    """Return a decay along any shape, with an optional warmup before it.
 
     With d the decay of the ``shape`` and p = t / N over its N steps: ``end`` + (``start`` - ``end``) d(p). The shapes:
     linear, cosine(power), k-decay(k), waves(cycles), exponential, 1-sqrt, 1-square, polynomial(power),
     1-power(power), halving, rex, tanh(lower, upper).
 
     Args:
-        steps: How long it takes, warm-up included; None takes the rest of the horizon.
+        steps: Length, warmup included; None takes the rest of the horizon.
         shape: A name with its parameters in parentheses, or a :class:`Shape`.
-        warmup: How much of ``steps`` is a linear warm-up; a share is one of the horizon, which is ``steps`` where
+        warmup: Length of a linear warmup within ``steps``. A percentage refers to the horizon, which is ``steps`` if
             that is a number.
         start: The factor that it starts from.
-        end: The factor that it reaches behind the last update.
-        edges: Which of its two ends an update takes; ``"both"`` gives the last update the factor ``end``.
-
-    Returns:
-        A schedule.
-
-    Raises:
-        InputError: If an argument breaks its rule, or the warm-up is not shorter than ``steps``.
+        end: The factor after its last update.
+        endpoints: Which of its two endpoints an update takes; ``"both"`` gives the last update the factor ``end``.
 
     Example:
         >>> decay(4, shape="1-sqrt").factors().round(3).tolist()
         [1.0, 0.5, 0.293, 0.134]
     """
-    length = as_length(steps)
+    length = as_length("steps", steps)
     shape = as_shape(shape)
     if warmup is None:
-        return Schedule(Ramp(length, start, end, shape, edges))
+        return Schedule(Ramp(start, end, shape, endpoints, steps=length))
     before = as_duration("warmup", warmup)
-    rise = Ramp(before, 0.0, start, Shape("linear"), "neither")
-    if isinstance(length, int) and isinstance(before, int):
-        if before >= length:
-            raise InputError("warmup", warmup, f"must be shorter than the whole of {length:,} steps", "Shorten it")
-        return Schedule(Then((rise, Ramp(length - before, start, end, shape, edges))))
-    both = Schedule(Then((rise, Ramp(None, start, end, shape, edges))))
-    if length is None:
-        return both
-    if isinstance(length, int) and isinstance(before, Span) and before.unit == "share":
-        return both.over(length)
-    return Schedule(Within(both.node, length))
+    if isinstance(length, int) and isinstance(before, int) and before >= length:
+        raise InputError("warmup", warmup, f"must be shorter than all {length:,} steps", "Shorten it")
+    rise = Ramp(0.0, start, endpoints="neither", steps=before)
+    both = Schedule(Then((rise, Ramp(start, end, shape, endpoints))))
+    return _over(both, length, before)
 
 
 def linear(
@@ -177,16 +127,10 @@ def linear(
     At update t of N: ``start`` + (``end`` - ``start``) t / N.
 
     Args:
-        steps: How long it takes, warm-up included; None takes the rest of the horizon.
-        warmup: How much of it is a linear warm-up.
+        steps: Length, warmup included; None takes the rest of the horizon.
+        warmup: Length of a linear warmup within it.
         start: The factor that it starts from.
-        end: The factor that it reaches behind the last update.
-
-    Returns:
-        A schedule.
-
-    Raises:
-        InputError: If an argument breaks its rule.
+        end: The factor after its last update.
 
     Example:
         >>> linear(warmup="10%").over(10).factors().round(3).tolist()
@@ -195,27 +139,21 @@ def linear(
     Reference:
         Bergsma et al., "Straight to zero: Why linearly decaying the learning rate to zero works best for LLMs", 2025.
     """
-    return decay(steps, shape="linear", warmup=warmup, start=start, end=end)
+    return decay(steps, warmup=warmup, start=start, end=end)
 
 
 def cosine(
     steps: Duration | None = None, *, warmup: Duration | None = None, end: float = 0.0, power: float = 1.0
 ) -> Schedule:
-    """Return half a cosine from 1 to ``end``, with a linear warm-up before it if wanted.
+    """Return half a cosine from 1 to ``end``, with an optional linear warmup before it.
 
-    Behind W warm-up updates, with p = (t - W) / (N - W): ``end`` + (1 - ``end``) ((1 + cos(pi p)) / 2)^``power``.
+    After W warmup updates, with p = (t - W) / (N - W): ``end`` + (1 - ``end``) ((1 + cos(pi p)) / 2)^``power``.
 
     Args:
-        steps: N, how long it takes, warm-up included; None takes the rest of the horizon.
-        warmup: W, how much of it is a linear warm-up.
-        end: The factor that it reaches behind the last update, where it stays.
+        steps: N, the length, warmup included; None takes the rest of the horizon.
+        warmup: W, the length of a linear warmup within it.
+        end: The factor after its last update, where it stays.
         power: The exponent of the cosine, > 0.
-
-    Returns:
-        A schedule.
-
-    Raises:
-        InputError: If an argument breaks its rule.
 
     Example:
         >>> eta = cosine(100, warmup=5)
@@ -234,16 +172,10 @@ def polynomial(
     """Return a polynomial from 1 to ``end``: ``end`` + (1 - ``end``) (1 - p)^``power``.
 
     Args:
-        steps: How long it takes, warm-up included; None takes the rest of the horizon.
+        steps: Length, warmup included; None takes the rest of the horizon.
         power: The exponent, > 0; 1 is a straight line.
-        warmup: How much of it is a linear warm-up.
-        end: The factor that it reaches behind the last update.
-
-    Returns:
-        A schedule.
-
-    Raises:
-        InputError: If an argument breaks its rule.
+        warmup: Length of a linear warmup within it.
+        end: The factor after its last update.
 
     Example:
         >>> polynomial(4, power=2, end=0.2).factors().round(3).tolist()
@@ -253,20 +185,14 @@ def polynomial(
 
 
 def cooldown(steps: Duration | None = None, *, shape: Shape | str = "1-sqrt", end: float = 0.0) -> Schedule:
-    """Return the last part of a training: from 1 to ``end``.
+    """Return the last phase of a run: from 1 to ``end``.
 
     At update t of N, with p = t / N: ``end`` + (1 - ``end``) (1 - sqrt(p)) for the default shape.
 
     Args:
-        steps: How long it takes; None takes the rest of the horizon.
-        shape: Its form.
-        end: The factor that it reaches behind the last update.
-
-    Returns:
-        A schedule.
-
-    Raises:
-        InputError: If an argument breaks its rule.
+        steps: Length; None takes the rest of the horizon.
+        shape: Shape of the decay.
+        end: The factor after its last update.
 
     Example:
         >>> constant(2).then(cooldown(4)).factors().round(3).tolist()
@@ -276,3 +202,43 @@ def cooldown(steps: Duration | None = None, *, shape: Shape | str = "1-sqrt", en
         Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations", 2024.
     """
     return decay(steps, shape=shape, end=end)
+
+
+def wsd(
+    steps: Duration | None = None,
+    *,
+    warmup: Duration | None = "5%",
+    cooldown: Duration = "20%",
+    shape: Shape | str = "1-sqrt",
+    end: float = 0.0,
+) -> Schedule:
+    """Return warmup, stable phase, cooldown (WSD); with a linear cooldown also known as a trapezoid.
+
+    Args:
+        steps: Length of the whole; None takes the horizon.
+        warmup: Length of the linear warmup; None has none.
+        cooldown: Length of the cooldown.
+        shape: Shape of the cooldown.
+        end: The factor after its last update.
+
+    Example:
+        >>> eta = wsd(100, warmup=5, cooldown="20%")
+        >>> [round(eta(t), 3) for t in (0, 5, 80, 85, 100)]
+        [0.167, 1.0, 1.0, 0.5, 0.0]
+
+    Reference:
+        Hu et al., "MiniCPM: Unveiling the potential of small language models with scalable training strategies", 2024.
+    """
+    stable_and_down = constant().then(decay(cooldown, shape=shape, end=end))
+    rise = None if warmup is None else Ramp(0.0, 1.0, endpoints="neither", steps=as_duration("warmup", warmup))
+    plan = stable_and_down if rise is None else Schedule(Then((rise, stable_and_down.node)))
+    return _over(plan, as_length("steps", steps))
+
+
+def _over(plan: Schedule, length: int | Span | None, *durations: int | Span) -> Schedule:
+    """Return ``plan`` over ``length``, at once if that is a number and the durations need no clock."""
+    if length is None:
+        return plan
+    if isinstance(length, int) and all(isinstance(each, int) or each.unit == "share" for each in durations):
+        return plan.over(length)
+    return Schedule(Within(plan.node, length))

@@ -1,4 +1,4 @@
-"""How a factor goes from one value to another: the forms of warm-ups, decays and cooldowns."""
+"""How a factor goes from one value to another: the shapes of warmups, decays and cooldowns."""
 
 from __future__ import annotations
 
@@ -12,27 +12,17 @@ from numpy.typing import NDArray
 
 from stepsize.errors import InputError, UnknownNameError
 
-__all__ = ["SHAPES", "Array", "Shape", "ShapeEntry", "as_shape"]
-
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ShapeEntry:
-    """What is known of a shape.
+    """A shape in the catalog."""
 
-    Attributes:
-        decay: d(p, *parameters) on progress p in [0, 1], falling from d(0) = 1 to d(1) = 0.
-        title: The formula, for people.
-        parameters: Names, defaults and open lower bounds.
-        exact: Whether it really reaches 1 and 0; a few published formulas stop short.
-        source: Where it is from.
-    """
-
-    decay: Callable[..., Array]
-    title: str
-    parameters: tuple[tuple[str, float, float], ...] = ()
-    exact: bool = True
+    decay: Callable[..., Array]  # d(p, *parameters) on progress p in [0, 1], falling from d(0) = 1 to d(1) = 0
+    title: str  # the formula, for people
+    parameters: tuple[tuple[str, float, float], ...] = ()  # names, defaults and exclusive lower limits
+    exact: bool = True  # whether it reaches 1 and 0; a few published formulas stop short
     source: str = ""
 
 
@@ -96,7 +86,7 @@ class Shape:
 
     Args:
         name: A key of :data:`SHAPES`.
-        parameters: In the order of the entry; those left out take their defaults.
+        parameters: Values in the order of the entry; missing ones take their defaults.
 
     Raises:
         UnknownNameError: If there is no such shape.
@@ -104,7 +94,7 @@ class Shape:
 
     Example:
         >>> Shape("polynomial", (3.0,)), str(Shape("tanh"))
-        (Shape('polynomial(3)'), 'tanh(-7, 3)')
+        (Shape('polynomial(3)'), 'tanh')
         >>> Shape("1-sqrt").between(1.0, 0.0, np.array([0.0, 0.25, 1.0]))
         array([1. , 0.5, 0. ])
     """
@@ -132,8 +122,7 @@ class Shape:
         return float(value) + 0.0  # which turns -0.0 into 0.0
 
     def __str__(self) -> str:
-        default = [value for _, value, _ in SHAPES[self.name].parameters]
-        if not self.parameters or (list(self.parameters) == default and len(default) == 1):
+        if self.parameters == tuple(value for _, value, _ in SHAPES[self.name].parameters):
             return self.name
         return f"{self.name}({', '.join(repr(value).removesuffix('.0') for value in self.parameters)})"
 
@@ -144,15 +133,15 @@ class Shape:
         """Raise InputError if it cannot go from ``start`` to ``end``."""
         if self.name == "exponential" and start != end and min(start, end) == 0:
             raise InputError(
-                "shape", "exponential", "cannot reach or leave the factor 0", "Give a small factor instead"
+                "shape", "exponential", "cannot start or end at the factor 0", "Use a small factor instead"
             )
 
     def between(self, start: float, end: float, progress: Array) -> Array:
-        """Return the factors on the way from ``start`` to ``end``.
+        """Return the factors from ``start`` to ``end``.
 
-        With d the decay of :data:`SHAPES`: ``end`` + (``start`` - ``end``) d(p) where the factor falls, and the same
-        mirrored in time, ``start`` + (``end`` - ``start``) d(1 - p), where it rises. ``exponential`` is
-        ``start``^(1 - p) ``end``^p both ways.
+        With d the decay of :data:`SHAPES`: ``end`` + (``start`` - ``end``) d(p) if the factor falls, and the same
+        mirrored in time, ``start`` + (``end`` - ``start``) d(1 - p), if it rises. ``exponential`` is
+        ``start``^(1 - p) ``end``^p in both directions.
 
         Args:
             start: The factor at progress 0.
@@ -173,22 +162,16 @@ class Shape:
             values = end + (start - end) * entry.decay(progress, *self.parameters)
         else:
             values = start + (end - start) * entry.decay(1 - progress, *self.parameters)
-        if entry.exact:  # the ends to the last bit, whatever rounding did
+        if entry.exact:  # both ends to the last bit, despite rounding
             values = np.where(progress <= 0, start, np.where(progress >= 1, end, values))
         return values
 
 
-def as_shape(value: Shape | str) -> Shape:
-    """Return ``value`` as a shape; a text is its name, with parameters in parentheses where it has some.
+LINEAR, COSINE, ROOT = Shape("linear"), Shape("cosine"), Shape("1-sqrt")
 
-    Raises:
-        UnknownNameError: If there is no such shape; the message suggests the nearest.
-        InputError: If the text is not of this form.
 
-    Example:
-        >>> as_shape("polynomial(1.5)").parameters
-        (1.5,)
-    """
+def as_shape(value: object) -> Shape:
+    """Return ``value`` as a shape; a text is its name, with its parameters in parentheses if it has any."""
     if isinstance(value, Shape):
         return value
     match = _TEXT.fullmatch(value) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""How long something lasts, in whatever unit people think in: steps, shares, epochs, samples, tokens."""
+"""How long something lasts: in steps, percent of the horizon, epochs, samples or tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Literal, get_args
 
 from stepsize.errors import InputError
 
-__all__ = ["Clock", "Duration", "Span", "Unit", "as_duration", "as_length"]
-
 Unit = Literal["share", "epochs", "samples", "tokens"]
 
-_WORDS: dict[str, Unit | Literal["steps"]] = {
+UNITS: dict[str, Unit | Literal["steps"]] = {
     "%": "share",
     **dict.fromkeys(("step", "steps", "update", "updates"), "steps"),
     **dict.fromkeys(("ep", "eps", "epoch", "epochs"), "epochs"),
@@ -30,15 +28,14 @@ _FORMS = "Write 500, '5%', '2ep', '100k samples' or '1.5M tokens'"
 
 @dataclass(frozen=True)
 class Span:
-    """A duration in another unit than steps; a :class:`Clock` turns it into steps.
+    """A duration in a unit other than steps; a :class:`Clock` turns it into steps.
 
     Args:
-        amount: How many, > 0, kept to the 12 digits that its text has; a share is a fraction of the horizon, at most
-            1, not a percentage.
-        unit: Of what.
+        amount: Amount of the unit, > 0, kept to 12 digits. For ``"share"`` a fraction of the horizon, at most 1.
+        unit: ``"share"``, ``"epochs"``, ``"samples"`` or ``"tokens"``.
 
     Raises:
-        InputError: If it is no positive number, or no known unit.
+        InputError: If the amount is not a positive number or the unit is unknown.
 
     Example:
         >>> str(Span(0.05, "share")), str(Span(1.5e6, "tokens"))
@@ -54,20 +51,20 @@ class Span:
         if not (math.isfinite(self.amount) and self.amount > 0):
             raise InputError("duration", self.amount, f"in {self.unit} must be a positive number")
         if self.unit == "share" and self.amount > 1:
-            raise InputError("duration", self.amount, "must be a share of the horizon, at most 1")
-        # What its text says, so that a span read from the text is the same span.
-        number, multiple = self._shown()
+            raise InputError("duration", self.amount, "must be at most 1, the whole horizon")
+        # Exactly what its text says, so that reading the text gives an equal span.
+        number, multiple = self._digits()
         kept = float(number) / 100 if self.unit == "share" else float(number) * multiple
         object.__setattr__(self, "amount", kept)
 
     def __str__(self) -> str:
-        number, multiple = self._shown()
+        number, multiple = self._digits()
         if self.unit == "share":
             return f"{number}%"
         letter = {1e9: "G", 1e6: "M", 1e3: "k"}.get(multiple, "")
         return f"{number}{letter} {self.unit}"
 
-    def _shown(self) -> tuple[str, float]:
+    def _digits(self) -> tuple[str, float]:
         if self.unit == "share":
             return f"{100 * self.amount:.12g}", 1.0
         multiple = next((multiple for multiple in (1e9, 1e6, 1e3) if self.amount >= multiple), 1.0)
@@ -78,23 +75,7 @@ Duration = int | str | Span
 
 
 def as_duration(argument: str, value: object, *, least: int = 1) -> int | Span:
-    """Return ``value`` as a whole number of steps, or as the :class:`Span` that it is in another unit.
-
-    Args:
-        argument: Its name, for the message.
-        value: Steps as a whole number; a text such as ``"5%"``, ``"2ep"``, ``"100k samples"``, ``"1.5M tok"``; a span.
-        least: The smallest number of steps allowed.
-
-    Returns:
-        Steps, or a span.
-
-    Raises:
-        InputError: If it is none of these, or not long enough.
-
-    Example:
-        >>> as_duration("warmup", "500 steps"), as_duration("warmup", "5%")
-        (500, Span(amount=0.05, unit='share'))
-    """
+    """Return ``value`` (a whole number, a text such as ``"5%"``, or a span) as steps or as a span."""
     if isinstance(value, Span):
         return value
     if isinstance(value, str):
@@ -106,38 +87,35 @@ def as_duration(argument: str, value: object, *, least: int = 1) -> int | Span:
     if number is None:
         raise InputError(argument, value, "must be a whole number of steps or a text with a unit", _FORMS)
     if number < least:
-        raise InputError(
-            argument, value, f"must last at least {least} step{'s' * (least != 1)}", "Leave it out instead"
-        )
+        raise InputError(argument, value, f"must be at least {least} step{'s' * (least != 1)}", "Leave it out instead")
     return number
 
 
-def as_length(steps: Duration | None) -> int | Span | None:
-    """Return how long a part lasts: a duration as :func:`as_duration` reads it, or None for what is left."""
-    return None if steps is None else as_duration("steps", steps)
+def as_length(argument: str, value: object) -> int | Span | None:
+    """Return ``value`` as a duration; None stands for the rest of the horizon."""
+    return None if value is None else as_duration(argument, value)
 
 
 def _parsed(argument: str, text: str, least: int) -> int | Span:
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise InputError(argument, text, "is not a duration", _FORMS)
-    word = match["unit"].lower() or "steps"
-    unit = _WORDS.get(word)
+        raise InputError(argument, text, "must be a duration", _FORMS)
+    unit = UNITS.get(match["unit"].lower() or "steps")
     if unit is None:
-        known = ", ".join(["%", "steps", "epochs", "samples", "tokens"])
-        raise InputError(argument, text, f"has the unit '{match['unit']}', which is none of: {known}", _FORMS)
+        rule = f"must have one of the units %, steps, epochs, samples, tokens, not '{match['unit']}'"
+        raise InputError(argument, text, rule, _FORMS)
     amount = float(re.sub("[_,]", "", match["number"])) * _MULTIPLES[match["multiple"]]
     if amount == math.inf:
-        raise InputError(argument, text, "is too large a number")
+        raise InputError(argument, text, "must be a smaller number")
     if amount == 0 and least == 0:
         return 0
     if unit == "share":
         if match["multiple"] or not 0 < amount <= 100:
-            raise InputError(argument, text, "must be a share of the horizon above 0% and up to 100%")
+            raise InputError(argument, text, "must be above 0% and at most 100% of the horizon")
         return Span(amount / 100, "share")
     if unit != "steps":
         if amount <= 0:
-            raise InputError(argument, text, "must be longer than nothing", "Leave it out instead")
+            raise InputError(argument, text, "must be positive", "Leave it out instead")
         return Span(amount, unit)
     if not math.isclose(amount, round(amount), rel_tol=1e-12):
         raise InputError(argument, text, "must be a whole number of steps")
@@ -146,20 +124,20 @@ def _parsed(argument: str, text: str, least: int) -> int | Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """What turns epochs, samples, tokens and shares into optimizer updates.
+    """Converts epochs, samples, tokens and percentages into optimizer steps.
 
     A step takes ``batch_size`` * ``accumulate`` * ``world_size`` samples, and that times ``sequence_length`` tokens.
 
     Args:
-        horizon: Updates of the whole training; what shares refer to.
-        batch_size: Samples of one micro-batch of one process.
-        accumulate: Micro-batches an update.
+        horizon: Number of steps of the whole run, to which percentages refer.
+        batch_size: Samples per micro-batch and process.
+        accumulate: Micro-batches per step.
         world_size: Processes that train together on different data.
-        sequence_length: Tokens a sample.
-        steps_per_epoch: Updates (not micro-batches) a pass over the data.
+        sequence_length: Tokens per sample.
+        steps_per_epoch: Steps (not micro-batches) per pass over the data.
 
     Raises:
-        InputError: If a number is not positive and whole (``steps_per_epoch`` may be broken).
+        InputError: If a number is not positive and whole (``steps_per_epoch`` need not be whole).
 
     Example:
         >>> clock = Clock(horizon=10_000, batch_size=8, accumulate=4, world_size=2, sequence_length=1_024)
@@ -183,11 +161,11 @@ class Clock:
         if per_epoch is not None and (
             isinstance(per_epoch, bool) or not isinstance(per_epoch, int | float) or not 0 < per_epoch < math.inf
         ):
-            raise InputError("steps_per_epoch", per_epoch, "must be a positive number of updates")
+            raise InputError("steps_per_epoch", per_epoch, "must be a positive number of steps")
 
     def exact(self, duration: Duration, argument: str = "duration") -> float:
         """Return ``duration`` in steps, not rounded."""
-        span = as_duration(argument, duration)
+        span = as_duration(argument, duration, least=0)
         if isinstance(span, int):
             return float(span)
         per_step = self._per_step(span, argument)
@@ -198,23 +176,23 @@ class Clock:
 
         Args:
             duration: Steps, a text with a unit, or a span.
-            argument: Its name, for the message.
+            argument: Name of the argument in the error message.
 
         Returns:
-            Steps; 0 where it is shorter than half of one.
+            Steps; 0 if it is shorter than half a step.
 
         Raises:
-            InputError: If this clock does not know what the unit needs; the message names it.
+            InputError: If the clock lacks what the unit needs; the message names it.
         """
         return math.floor(self.exact(duration, argument) + 0.5)
 
     def _per_step(self, span: Span, argument: str) -> float:
         """Return steps per unit for shares and epochs, units per step for samples and tokens."""
         if span.unit == "share":
-            return float(self._known("horizon", span, argument))
+            return self._known("horizon", span, argument)
         if span.unit == "epochs":
-            return float(self._known("steps_per_epoch", span, argument))
-        samples = float(self._known("batch_size", span, argument)) * self.accumulate * self.world_size
+            return self._known("steps_per_epoch", span, argument)
+        samples = self._known("batch_size", span, argument) * self.accumulate * self.world_size
         return samples * self._known("sequence_length", span, argument) if span.unit == "tokens" else samples
 
     def _known(self, field: str, span: Span, argument: str) -> float:
@@ -222,4 +200,4 @@ class Clock:
         if value is None:
             what = f"{'the ' if field == 'horizon' else ''}{field}"
             raise InputError(argument, str(span), f"needs {what} to be turned into steps", f"Give Clock({field}=…)")
-        return value
+        return float(value)

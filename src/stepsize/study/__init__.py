@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stepsize.study.finding import FindProgress as FindProgress
     from stepsize.study.finding import find as find
     from stepsize.study.found import Found as Found
+    from stepsize.study.outcome import StudyOutcome as StudyOutcome
     from stepsize.study.result import SweepResult as SweepResult
     from stepsize.study.rungs import RUNGS as RUNGS
     from stepsize.study.rungs import Rungs as Rungs
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from stepsize.study.space import as_space as as_space
     from stepsize.study.strategy import Job as Job
     from stepsize.study.strategy import Strategy as Strategy
-    from stepsize.study.study import StudyOutcome as StudyOutcome
     from stepsize.study.study import StudyProgress as StudyProgress
     from stepsize.study.study import run_study as run_study
     from stepsize.study.sweeping import sweep as sweep
@@ -54,7 +54,7 @@ _HOMES = {
     "as_space": "space",
     "Job": "strategy",
     "Strategy": "strategy",
-    "StudyOutcome": "study",
+    "StudyOutcome": "outcome",
     "StudyProgress": "study",
     "run_study": "study",
     "sweep": "sweeping",

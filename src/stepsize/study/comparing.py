@@ -69,7 +69,7 @@ def compare(
     workers: str | StreamingExecutor = "population",
     store: Any = None,
     name: str | None = None,
-    watcher: CompareWatcher | None = None,
+    on_progress: CompareWatcher | None = None,
     source: Any = None,
     asked: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -94,7 +94,7 @@ def compare(
         store: Where each run is saved as it ends (see :func:`stepsize.sweep`): the same call then continues a
             comparison that was stopped. None saves nothing.
         name: Name of the comparison in the store. Defaults to the task and a digest of what is asked for.
-        watcher: Called with a :class:`CompareProgress`.
+        on_progress: Called with a :class:`CompareProgress`.
         source: How workers in other processes get the task (see :func:`stepsize.sweep`).
         asked: Plain values that the store keeps with each sweep.
 
@@ -145,7 +145,7 @@ def compare(
         tuning=task.seed if task.seed not in final else max(final) + 1,
         final=final,
         options={"workers": workers, "store": store, "source": source, "asked": asked},
-        watcher=watcher,
+        on_progress=on_progress,
         total=len(sizes) * sum(trials * one.tuned + len(final) for one in contenders),
     )
     results = tuple(comparing.at_size(size, contenders, target) for size in sizes)
@@ -205,7 +205,7 @@ class _Comparing:
     tuning: int
     final: tuple[int, ...]
     options: dict[str, Any]
-    watcher: CompareWatcher | None
+    on_progress: CompareWatcher | None
     total: int
     done: int = 0
     best: tuple[str, float] | None = None
@@ -249,9 +249,9 @@ class _Comparing:
 
         def watch(progress: StudyProgress) -> None:
             self.done = before + progress.done
-            if self.watcher is not None:
+            if self.on_progress is not None:
                 kind = "final" if phase == "final" else "tuning"
-                self.watcher(CompareProgress(contender, kind, self.done, self.total, self.best, progress))
+                self.on_progress(CompareProgress(contender, kind, self.done, self.total, self.best, progress))
 
         given = {"optimizer": contender.optimizer, "schedule": contender.schedule, "batch_size": size}
         fixed: dict[str, Any] = {name: [value] for name, value in given.items() if value is not None}
@@ -263,7 +263,7 @@ class _Comparing:
             seeds=list(seeds),
             repeats=len(lrs) if phase == "final" else 0,
             name=f"{self.name}/{contender.name}{'' if size is None else f' at {size}'}/{phase}",
-            watcher=watch,
+            on_progress=watch,
             **fixed,
             **self.options,
         )

@@ -13,8 +13,8 @@ from stepsize.curves.answer import Answer
 from stepsize.curves.numerals import number_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise
 from stepsize.errors import InputError
-from stepsize.study.found import Cost
-from stepsize.study.result import Summary, plain
+from stepsize.study.outcome import Cost, plain
+from stepsize.study.result import Summary
 from stepsize.training.conditions import Conditions
 from stepsize.training.runs import Run
 from stepsize.views import Chart

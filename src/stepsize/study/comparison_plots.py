@@ -25,7 +25,7 @@ _POINTS = 60  # of a line over steps: means over so many stretches
 
 
 def final_chart(found: Comparison) -> Chart:
-    """Return what each contender reached at its tuned rate: a row a contender, a dot a seed, a panel a batch size."""
+    """Return what each contender reached at its tuned rate: rows are contenders, dots seeds, panels batch sizes."""
     groups = tuple(
         OutcomeGroup(
             _panel(found, result),
@@ -38,7 +38,7 @@ def final_chart(found: Comparison) -> Chart:
 
 
 def tuning_chart(found: Comparison) -> Chart:
-    """Return the loss over the rate while tuning, of the first round: how wide each contender's basin is."""
+    """Return the loss over the rate while tuning, of the first batch size, for each contender."""
     first = found.results[0]
     contenders = []
     for one in first.contenders:
@@ -60,7 +60,7 @@ def tuning_chart(found: Comparison) -> Chart:
 
 
 def steps_chart(found: Comparison) -> Chart:
-    """Return the training loss over time at the tuned rates, of the first round: means over the seeds."""
+    """Return the training loss over time at the tuned rates, of the first batch size: means over the seeds."""
     first = found.results[0]
     contenders = [Series(one.name, *_course(one)) for one in _trained(first) if math.isfinite(one.train_loss)]
     info = series_info(

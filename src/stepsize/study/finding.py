@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
 from stepsize.study.budget import Budget, as_budget
-from stepsize.study.found import Cost, Found
+from stepsize.study.found import Found
 from stepsize.study.study import StudyProgress, run_study
 from stepsize.study.until_sure import Question, UntilSure
 from stepsize.training.conditions import Conditions
@@ -129,7 +129,7 @@ def find(
             name=name,
             kind="find",
             spec=_spec(task, start, question, first),
-            watcher=None if on_progress is None else _watching(strategy, limit, on_progress),
+            on_progress=None if on_progress is None else _watching(strategy, limit, on_progress),
             budget=None if limit.either or math.isinf(limit.runs) else limit.runs,
             seconds=None if math.isinf(limit.seconds) else limit.seconds,
             at_least=limit.runs if limit.either else 0.0,
@@ -138,14 +138,10 @@ def find(
     finally:
         world.restore()
     return Found(
+        **vars(outcome),
         answer=strategy.answer,
-        cost=Cost(outcome.cost, outcome.seconds, len(outcome.runs), outcome.stopped),
         conditions=Conditions.of(task, start.batch_size),
-        runs=outcome.runs,
         curve=strategy.model(),
-        notes=outcome.notes,
-        name=outcome.name,
-        where=outcome.where,
         restored=world.intact(),
     )
 

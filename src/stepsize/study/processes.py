@@ -82,7 +82,7 @@ class Processes(RemoteWorkers):
         threads_each: Threads of torch in each; None shares the cores, at least one each. Runs equal those of one
             process exactly if it uses as many threads.
         retries: How often a configuration is tried again after its worker died, >= 0.
-        watcher: Called in this process with the progress of the runs, at most ten times a second for each worker.
+        on_progress: Called in this process with the progress of the runs, at most ten times a second for each worker.
 
     Raises:
         InputError: If a number is out of range, or the task cannot be found.
@@ -102,13 +102,13 @@ class Processes(RemoteWorkers):
         threads_each: int | None = None,
         *,
         retries: int = 2,
-        watcher: Watcher | None = None,
+        on_progress: Watcher | None = None,
     ) -> None:
         self.capacity = check_whole("count", count)
         check_whole("retries", retries, 0)
         threads = max(1, usable_cores() // count) if threads_each is None else check_whole("threads_each", threads_each)
         super().__init__(WorkerPayload(as_task_source(task), threads), retries, _MEMORY)
-        self._watcher = watcher
+        self._on_progress = on_progress
         self._workers: list[_Worker] = []
         self._queue: deque[Submitted] = deque()
         self._done: deque[tuple[int, Run]] = deque()
@@ -157,7 +157,7 @@ class Processes(RemoteWorkers):
             if worker.listens:
                 worker.send(worker.job)
         while self._queue and len(self._workers) < self.capacity:
-            self._workers.append(_started(self._queue.popleft(), watched=self._watcher is not None))
+            self._workers.append(_started(self._queue.popleft(), watched=self._on_progress is not None))
 
     def _listen(self, seconds: float) -> None:
         """Read the messages of workers, for which it waits at most ``seconds``."""
@@ -183,8 +183,8 @@ class Processes(RemoteWorkers):
                 worker.send(self._payload)
                 worker.send(worker.job)
             case Progress():
-                if self._watcher is not None:
-                    self._watcher(message)
+                if self._on_progress is not None:
+                    self._on_progress(message)
             case _Ended(ticket, answer):
                 worker.job = None
                 self._take(ticket, answer)

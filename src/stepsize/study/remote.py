@@ -309,9 +309,9 @@ class WorkerRuntime:
         self._task = _built(payload.source)
         self._executor = InOrder()
 
-    def train(self, setting: Setting, watcher: Watcher | None = None) -> Run:
+    def train(self, setting: Setting, on_progress: Watcher | None = None) -> Run:
         """Train the task with ``setting``."""
-        (run,) = self._executor(self._task, [setting], on_progress=watcher)
+        (run,) = self._executor(self._task, [setting], on_progress=on_progress)
         return run
 
 

@@ -17,10 +17,9 @@ from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise,
 from stepsize.curves.sensitivity import LrSensitivity, lr_sensitivity
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
-from stepsize.study.found import Cost
+from stepsize.study.outcome import Answered, StudyOutcome, plain
 from stepsize.study.space import Space
 from stepsize.study.strategy import others_of, point_of, sharing
-from stepsize.study.study import Stopped
 from stepsize.training.conditions import Conditions
 from stepsize.training.runs import Run, Trial, Value
 from stepsize.views import Chart
@@ -97,34 +96,20 @@ class Summary:
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class SweepResult:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SweepResult(Answered, StudyOutcome):
     """The answer of :func:`stepsize.sweep`.
 
     Attributes:
-        name: Name of the sweep, also in the store.
-        where: The store, without its password; None without one.
         conditions: What the rates are for; what the space varies is as the task has it.
         space: What was searched, as wide as it became.
-        notes: What the sweep did automatically, as sentences.
-        runs: Every run, in the order in which they ended.
         untrained: The objective at initialization.
-        seconds: Wall time of this call.
-        complete: Whether all that was planned was trained.
-        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
         usual: The usual rate of the task's optimizer, and its family.
     """
 
-    name: str
-    where: str | None
     conditions: Conditions
     space: Space
-    notes: tuple[str, ...]
-    runs: tuple[Run, ...]
     untrained: float
-    seconds: float
-    complete: bool
-    stopped: Stopped = ""
     usual: Usual = UNKNOWN
 
     @cached_property
@@ -137,31 +122,6 @@ class SweepResult:
     def answer(self) -> Answer:
         """The recommended rate with the other values of ``best``, the range that is as good, and how sure that is."""
         return self.summary.answer
-
-    @property
-    def lr(self) -> float | None:
-        """The recommended peak learning rate; None without an answer."""
-        return self.answer.lr
-
-    @property
-    def as_good(self) -> tuple[float, float] | None:
-        """The lowest and highest rate that are expected to be as good; None without an answer."""
-        return self.answer.as_good
-
-    @property
-    def sure(self) -> float:
-        """Probability that the final loss at ``lr`` is within 2%, or the noise of a run, of the best."""
-        return self.answer.sure
-
-    @property
-    def verdict(self) -> str:
-        """``"settled"``, ``"flat"``, ``"open"`` or ``"no answer"``."""
-        return self.answer.verdict
-
-    @property
-    def next(self) -> str:
-        """What to do now, as one sentence."""
-        return self.answer.next
 
     @property
     def best(self) -> Trial | None:
@@ -187,11 +147,6 @@ class SweepResult:
     def status(self) -> str:
         """The answer as sentences."""
         return self.summary.status
-
-    @property
-    def cost(self) -> Cost:
-        """Its cost, with the runs of earlier calls."""
-        return Cost(math.fsum(run.cost for run in self.runs), self.seconds, len(self.runs), self.stopped)
 
     def plot(self, kind: Literal["rates", "map", "curves", "cost"] = "rates") -> Chart:
         """Return a chart.
@@ -221,15 +176,10 @@ class SweepResult:
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``."""
         return {
-            "name": self.name,
-            "store": self.where,
-            "complete": self.complete,
+            **super().to_json(),
             **self.summary.to_json(),
-            "cost": asdict(self.cost),
             "conditions": asdict(self.conditions),
             "space": self.space.to_json(),
-            "notes": list(self.notes),
-            "runs": [_run_json(run) for run in self.runs],
         }
 
 
@@ -297,15 +247,6 @@ def named(trial: Trial) -> str:
     rest = {name: value for name, value in trial.values.items() if name != "lr"}
     texts = [f"{name} {number_text(value) if isinstance(value, float) else value}" for name, value in rest.items()]
     return ", ".join([f"lr {number_text(trial.lr)}", *texts])
-
-
-def plain(value: Any) -> Any:
-    """Return ``value`` with lists for tuples and None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _key(trial: Trial) -> _Key:
@@ -391,16 +332,3 @@ def _at(answer: Answer, model: LrModel, best: Trial) -> Answer:
 
 def _trial_json(trial: Trial) -> dict[str, Any]:
     return {"trial": trial.number, "lr": trial.lr, "values": dict(trial.values)}
-
-
-def _run_json(run: Run) -> dict[str, Any]:
-    return {
-        "trial": run.trial.number,
-        **run.trial.values,
-        "share": run.share,
-        "seed": run.seed,
-        "status": run.status,
-        **plain({"value": run.value, "train_loss": run.train_loss, "val_loss": run.val_loss}),
-        "diverged_at": run.diverged_at,
-        "cost": run.cost,
-    }

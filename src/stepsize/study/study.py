@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stepsize.checks import check_positive, check_whole
 from stepsize.errors import InputError
+from stepsize.study.outcome import Stopped, StudyOutcome
 from stepsize.study.strategy import Job, Strategy
 from stepsize.study.workers import WORKERS, Local, Workers, WorkerSpec, workers_for
 from stepsize.training.conditions import Conditions
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 _SHOWN = 5  # of the best runs, to whoever watches
 _ROUNDING = 1e-9  # of a budget
 _UNCHANGED = Changes()
-
-Stopped: TypeAlias = Literal["", "budget", "seconds", "interrupted"]
-"""Why a study ended before its strategy did; empty if it did not."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +70,6 @@ class StudyProgress:
 StudyWatcher: TypeAlias = Callable[[StudyProgress], None]
 
 
-@dataclass(frozen=True, eq=False)
-class StudyOutcome:
-    """Result of a study.
-
-    Attributes:
-        name: Name of the study, also in the store.
-        where: The store, without its password; None without one.
-        runs: Every run, in the order in which they ended, with those of earlier calls.
-        notes: What the study did automatically, as sentences.
-        seconds: Wall time of this call.
-        complete: Whether all that the strategy asked for was trained.
-        stopped: Why it ended early: ``"budget"``, ``"seconds"`` or ``"interrupted"``; empty if it did not.
-        resumed: How many of the runs are from earlier calls.
-    """
-
-    name: str
-    where: str | None
-    runs: tuple[Run, ...]
-    notes: tuple[str, ...]
-    seconds: float
-    complete: bool
-    stopped: Stopped = ""
-    resumed: int = 0
-
-    @property
-    def cost(self) -> float:
-        """Cost of all runs, in full runs."""
-        return math.fsum(run.cost for run in self.runs)
-
-
 def run_study(
     task: Task,
     strategy: Strategy,
@@ -114,7 +82,7 @@ def run_study(
     name: str | None = None,
     kind: str = "study",
     spec: Mapping[str, Any] | None = None,
-    watcher: StudyWatcher | None = None,
+    on_progress: StudyWatcher | None = None,
     budget: float | None = None,
     seconds: float | None = None,
     at_least: float = 0.0,
@@ -136,7 +104,7 @@ def run_study(
         name: Name of the study in the store. Defaults to the task and a digest of ``spec``.
         kind: What makes it, for the store.
         spec: What was asked for, as plain values: a study is only continued with equal ones.
-        watcher: Called with a :class:`StudyProgress`.
+        on_progress: Called with a :class:`StudyProgress`.
         budget: Limit in full runs, over all calls: no job begins whose cost does not fit; None for no limit.
         seconds: Limit in wall time of this call: no job begins after it, nor one that is expected to exceed it; None
             for no limit.
@@ -173,7 +141,7 @@ def run_study(
         strategy,
         look_at_start(task, task.seed) if start is None else start,
         name=name or default_name(task, asked),
-        watcher=watcher,
+        on_progress=on_progress,
         limits=_Limits(budget or math.inf, time.perf_counter() + (seconds or math.inf), at_least),
         answers=on_interrupt == "answer",
     )
@@ -181,7 +149,7 @@ def run_study(
         open_things.enter_context(training_threads(study.start.operations))
         if store is not None:
             study.begin_writing(store, kind, asked, open_things)
-        watched = study.update if watcher is not None or seconds is not None else None
+        watched = study.update if on_progress is not None or seconds is not None else None
         threads = threads_for(study.start.operations)
         needed = WorkerSpec(task, source or task, learns, watched, study.note, threads=threads)
         return study.run(open_things.enter_context(workers_for(workers, needed)))
@@ -206,7 +174,7 @@ class Study:
         start: Start,
         *,
         name: str,
-        watcher: StudyWatcher | None,
+        on_progress: StudyWatcher | None,
         limits: _Limits,
         answers: bool,
     ) -> None:
@@ -218,7 +186,7 @@ class Study:
         self._task = task
         self._objective = Conditions.of(task, start.batch_size).objective
         self._strategy = strategy
-        self._watcher = watcher
+        self._on_progress = on_progress
         self._limits = limits
         self._answers = answers
         self._local = False
@@ -279,8 +247,8 @@ class Study:
         """Pass on the progress of a run; drops one that begins after the time limit."""
         if self._local and progress.step <= 1 and self._late():  # of runs that were submitted together, some begin late
             raise _OutOfTime
-        if self._watcher is not None:
-            self._watcher(self._progress(running=progress))
+        if self._on_progress is not None:
+            self._on_progress(self._progress(running=progress))
 
     def _drive(self, workers: Workers) -> None:
         while self._submit(workers):
@@ -353,8 +321,8 @@ class Study:
         del self._flying[ticket]
         self._strategy.tell(run)
         self._take(run)
-        if self._watcher is not None:
-            self._watcher(self._progress(run=run))
+        if self._on_progress is not None:
+            self._on_progress(self._progress(run=run))
 
     def _take(self, run: Run) -> None:
         self._runs.append(run)

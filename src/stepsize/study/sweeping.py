@@ -48,7 +48,7 @@ def sweep(
     store: Any = None,
     name: str | None = None,
     seed: int = 0,
-    watcher: StudyWatcher | None = None,
+    on_progress: StudyWatcher | None = None,
     source: Any = None,
     asked: Mapping[str, Any] | None = None,
     budget: float | None = None,
@@ -80,7 +80,7 @@ def sweep(
             continues a sweep that was stopped. None saves nothing.
         name: Name of the sweep in the store. Defaults to the task and a digest of what is asked for.
         seed: Random seed of the sampler.
-        watcher: Called with a :class:`StudyProgress`.
+        on_progress: Called with a :class:`StudyProgress`.
         source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
         asked: Plain values that the store keeps with the sweep, such as what the task was made from.
         budget: Limit in full runs: no run begins whose cost does not fit; None for no limit.
@@ -143,24 +143,12 @@ def sweep(
         name=name,
         kind=SWEEP,
         spec={"task": described, **asdict(spec)},
-        watcher=watcher,
+        on_progress=on_progress,
         budget=budget,
         seconds=seconds,
         on_interrupt=on_interrupt,
     )
-    return SweepResult(
-        name=found.name,
-        where=found.where,
-        conditions=conditions,
-        space=plan.space,
-        notes=found.notes,
-        runs=found.runs,
-        untrained=start.judged,
-        seconds=found.seconds,
-        complete=found.complete,
-        stopped=found.stopped,
-        usual=usual,
-    )
+    return SweepResult(**vars(found), conditions=conditions, space=plan.space, untrained=start.judged, usual=usual)
 
 
 @dataclass(frozen=True)

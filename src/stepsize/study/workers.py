@@ -68,7 +68,7 @@ class Local(Closing):
         task: What to train.
         executor: What trains lists of configurations. Default: one after the other.
         capacity: How many configurations the executor gets at a time, >= 1.
-        watcher: Called with the progress of each run.
+        on_progress: Called with the progress of each run.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Local(Closing):
         executor: StreamingExecutor | None = None,
         *,
         capacity: int = 1,
-        watcher: Watcher | None = None,
+        on_progress: Watcher | None = None,
     ) -> None:
         self.capacity = capacity
         self._task = task
         self._executor = executor or InOrder()
-        self._watcher = watcher
+        self._on_progress = on_progress
         self._waiting: list[tuple[int, Setting]] = []
 
     def submit(self, ticket: int, setting: Setting) -> None:
@@ -93,7 +93,7 @@ class Local(Closing):
         """Train everything that was submitted and yield each run."""
         batch, self._waiting = self._waiting, []
         settings = [setting for _, setting in batch]
-        for place, run in self._executor.stream(self._task, settings, on_progress=self._watcher):
+        for place, run in self._executor.stream(self._task, settings, on_progress=self._on_progress):
             yield batch[place][0], run
 
 
@@ -105,7 +105,7 @@ class WorkerSpec:
         task: What to train.
         source: How other processes get the task: a Task, an import path or a built-in name.
         learns: Whether proposals learn from runs.
-        watcher: Called with the progress of runs.
+        on_progress: Called with the progress of runs.
         on_message: Called with sentences on what the workers do automatically.
         threads: Threads of torch in each process; None shares the cores.
     """
@@ -113,7 +113,7 @@ class WorkerSpec:
     task: Task
     source: Any
     learns: bool = False
-    watcher: Watcher | None = None
+    on_progress: Watcher | None = None
     on_message: Callable[[str], None] | None = None
     threads: int | None = None
 
@@ -135,17 +135,19 @@ class WorkersEntry:
 def _population(spec: WorkerSpec) -> Workers:
     from stepsize.training.population import Population
 
-    return Local(spec.task, Population(on_message=spec.on_message), capacity=spec.capacity, watcher=spec.watcher)
+    return Local(
+        spec.task, Population(on_message=spec.on_message), capacity=spec.capacity, on_progress=spec.on_progress
+    )
 
 
 def _in_order(spec: WorkerSpec) -> Workers:
-    return Local(spec.task, watcher=spec.watcher)
+    return Local(spec.task, on_progress=spec.on_progress)
 
 
 def _processes(spec: WorkerSpec) -> Workers:
     from stepsize.study.processes import Processes, usable_cores
 
-    return Processes(spec.source, usable_cores(), spec.threads, watcher=spec.watcher)
+    return Processes(spec.source, usable_cores(), spec.threads, on_progress=spec.on_progress)
 
 
 def _ray(spec: WorkerSpec) -> Workers:
@@ -171,4 +173,4 @@ def workers_for(given: str | StreamingExecutor | Workers, spec: WorkerSpec) -> W
         return WORKERS[given].create(spec)
     if isinstance(given, Workers):
         return given
-    return Local(spec.task, given, capacity=spec.capacity, watcher=spec.watcher)
+    return Local(spec.task, given, capacity=spec.capacity, on_progress=spec.on_progress)

@@ -1,4 +1,4 @@
-"""Built-in real tasks: a catalog of small trainings on real data, each one entry."""
+"""Built-in real tasks: a catalog of small tasks on real data, one entry each."""
 
 from stepsize.tasks.catalog import TASKS as TASKS
 from stepsize.tasks.catalog import TaskEntry as TaskEntry

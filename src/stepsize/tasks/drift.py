@@ -1,4 +1,4 @@
-"""A target that drifts: a task whose inputs turn while it is trained, so that what was learned goes out of date."""
+"""Distribution shift: a task whose inputs rotate during a run, so that what was learned becomes outdated."""
 
 from __future__ import annotations
 
@@ -9,25 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stepsize.errors import InputError, TaskError
+from stepsize.checks import check_positive
+from stepsize.errors import TaskError
 from stepsize.training import Task
-
-__all__ = ["Drifting", "drifting"]
 
 
 class Drifting(nn.Module):
-    """A model whose inputs are turned by an angle that grows with each forward pass of training.
+    """A model whose inputs are rotated by an angle that grows with each forward pass of training.
 
-    The numbers of an input are paired at random, the same pairs for all seeds; pass t turns each pair (a, b) to
+    The numbers of an input are paired at random, the same pairs for all seeds; pass t rotates each pair (a, b) to
 
         (a cos θ - b sin θ, a sin θ + b cos θ),   θ = 2π · turn · t,
 
-    which keeps the length of every input. Unseen data are judged at the angle of the last one.
-
-    Args:
-        model: What gets the turned inputs.
-        turn: Turns a forward pass of training.
-        pairing: The seed of the pairs.
+    which keeps the norm of every input. Validation data are evaluated at the angle of the last pass.
     """
 
     updates: Tensor
@@ -60,22 +54,22 @@ class Drifting(nn.Module):
 
 
 def drifting(task: Task, turns: float = 0.25) -> Task:
-    """Return ``task`` with inputs that turn ``turns`` times around while it is trained once.
+    """Return ``task`` with inputs that rotate by ``turns`` full turns during one run.
 
-    A rate, a schedule or an optimizer that only settles is left behind by it: what is judged is the model's loss at the
-    angle of the last update.
+    A rate, a schedule or an optimizer that only settles falls behind: the model is evaluated at the angle of the last
+    update.
 
     Args:
-        task: Its first input must be of floating-point numbers, shape (batch, ...).
-        turns: Over the task's horizon; 0.25 is a right angle, where each number of a pair has taken the other's place.
-            How far an update turns stays the same with another horizon or batch size.
+        task: Its first input must hold floating-point numbers, shape (batch, ...).
+        turns: Full turns over the task's horizon; 0.25 is a right angle, where each number of a pair has taken the
+            other's place. The angle per update does not change with the horizon or batch size.
 
     Returns:
-        The drifting task; its name tells the turns.
+        The shifting task; its name states the turns.
 
     Raises:
         InputError: If ``turns`` is not positive and finite.
-        TaskError: If an input is not of floating-point numbers: at the first forward pass.
+        TaskError: If an input does not hold floating-point numbers, at the first forward pass.
 
     Example:
         >>> from stepsize.tasks import build_task
@@ -85,14 +79,13 @@ def drifting(task: Task, turns: float = 0.25) -> Task:
     Reference:
         Hulten, Spencer and Domingos, "Mining time-changing data streams", 2001, whose hyperplane turns.
     """
-    if isinstance(turns, bool) or not isinstance(turns, int | float) or not 0 < turns < math.inf:
-        raise InputError("turns", turns, "must be positive and finite", "For example 0.25, a right angle")
+    check_positive("turns", turns, remedy="For example 0.25, a right angle")
     turn, make = turns / (task.horizon * task.accumulate), task.model
     return replace(
         task,
         model=lambda: Drifting(make(), turn),
         name=f"{task.name} drifting {turns:g} turn{'s' * (turns != 1)}",
-        # The schedule as it was given, on as many updates: the settled one would be settled twice.
+        # The schedule as it was given, on as many steps: the resolved one would be resolved twice.
         schedule=task.given_schedule,
         steps=task.horizon,
         epochs=None,

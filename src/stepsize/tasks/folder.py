@@ -1,4 +1,4 @@
-"""Where data files that the package does not contain are looked for."""
+"""The folder of data files that the package does not contain."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 from stepsize.errors import DataUnavailableError
 
-__all__ = ["data_files", "data_folder", "unpacked"]
-
 _REMEDY = "Name the folder that holds the data with --data (data=... in Python) or $STEPSIZE_DATA"
 
 
@@ -18,13 +16,10 @@ def data_folder(given: str | Path | None = None) -> Path:
     """Return the folder that holds data files: ``given``, else ``$STEPSIZE_DATA``.
 
     Args:
-        given: A folder; None (or an empty text) asks the environment variable.
-
-    Returns:
-        The folder, which exists.
+        given: A folder. Default: the environment variable.
 
     Raises:
-        DataUnavailableError: If neither names a folder, or what is named is no folder.
+        DataUnavailableError: If neither names a folder that exists.
 
     Example:
         >>> data_folder("/no/such/folder")
@@ -41,22 +36,7 @@ def data_folder(given: str | Path | None = None) -> Path:
 
 
 def data_files(names: tuple[str, ...], given: str | Path | None = None) -> tuple[Path, ...]:
-    """Return the paths of the files ``names`` in the data folder; all exist.
-
-    Args:
-        names: File names; with none the folder is not even looked for.
-        given: The folder, as in :func:`data_folder`.
-
-    Returns:
-        One absolute path a name.
-
-    Raises:
-        DataUnavailableError: If the folder or a file is missing; the message says where it was looked for.
-
-    Example:
-        >>> data_files(())
-        ()
-    """
+    """Return the absolute paths of the files ``names`` in the data folder, or raise DataUnavailableError."""
     if not names:
         return ()
     folder = data_folder(given).resolve()
@@ -67,17 +47,7 @@ def data_files(names: tuple[str, ...], given: str | Path | None = None) -> tuple
 
 
 def unpacked(path: Path) -> bytes:
-    """Return what the gzip file ``path`` holds.
-
-    Args:
-        path: An existing file.
-
-    Returns:
-        Its unpacked bytes.
-
-    Raises:
-        DataUnavailableError: If it is no gzip file, or is cut off.
-    """
+    """Return the unpacked bytes of a gzip file, or raise DataUnavailableError."""
     try:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:

@@ -14,8 +14,6 @@ from stepsize.tasks.folder import unpacked
 from stepsize.tasks.models import autoencoder, cnn_with_batch_norm, mlp, plain_cnn
 from stepsize.tasks.parts import ACCURACY, Parts, split_rows
 
-__all__ = ["MNIST_FILES", "digits_autoencoder", "digits_cnn", "digits_mlp", "mnist_cnn", "photos_mlp"]
-
 MNIST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 _IMAGE_MAGIC, _LABEL_MAGIC = 0x803, 0x801
 _BLOCK, _PATCH, _HIDDEN, _DRAWS = 32, 9, 3, 40
@@ -33,7 +31,7 @@ def _digits() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def _scaled(x: Tensor, x_val: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both, centred a pixel but with one scale for all, so that a pixel of the rim cannot outweigh the digit."""
+    """Return both, centered per pixel but with one scale for all: a pixel of the rim must not outweigh the digit."""
     mean, scale = x.mean(0), x.std()
     return (x - mean) / scale, (x_val - mean) / scale
 
@@ -68,7 +66,7 @@ def _photo_patches() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return (train, val), each (surroundings in [0, 1] of shape (n, 72, 3), middle pixels (n, 3)).
 
     The photographs are cut into blocks; a patch lies within one block, and a block is either training or
-    unseen data, so that no pixel is in both.
+    validation data, so that no pixel is in both.
     """
     from sklearn.datasets import load_sample_images
 
@@ -76,9 +74,9 @@ def _photo_patches() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     blocks = torch.cat([_blocks(image) for image in images])
     positions = _BLOCK - _PATCH + 1
     draws = torch.randint(positions, (len(blocks), _DRAWS, 2), generator=torch.Generator().manual_seed(1))
-    patches = blocks.unfold(1, _PATCH, 1).unfold(2, _PATCH, 1)  # (block, row, column, colour, 9, 9)
+    patches = blocks.unfold(1, _PATCH, 1).unfold(2, _PATCH, 1)  # (block, row, column, color, 9, 9)
     number = torch.arange(len(blocks)).unsqueeze(1)
-    drawn = patches[number, draws[..., 0], draws[..., 1]].permute(0, 1, 3, 4, 2)  # (block, draw, 9, 9, colour)
+    drawn = patches[number, draws[..., 0], draws[..., 1]].permute(0, 1, 3, 4, 2)  # (block, draw, 9, 9, color)
     visible = torch.ones(_PATCH, _PATCH, dtype=torch.bool)
     rim, middle = (_PATCH - _HIDDEN) // 2, _PATCH // 2
     visible[rim : rim + _HIDDEN, rim : rim + _HIDDEN] = False
@@ -98,9 +96,9 @@ def _blocks(image: Tensor) -> Tensor:
 
 
 def photos_mlp() -> Parts:
-    """Return a regression of a pixel's three colours on its surroundings beyond the nearest pixels."""
+    """Return a regression of a pixel's three colors on its surroundings beyond the nearest pixels."""
     (x, y), (x_val, y_val) = _photo_patches()
-    mean, scale = x.mean((0, 1)), x.std((0, 1))  # of each colour
+    mean, scale = x.mean((0, 1)), x.std((0, 1))  # of each color
     x, x_val, y, y_val = ((part - mean) / scale for part in (x, x_val, y, y_val))
     model = partial(mlp, (72 * 3, 192, 192, 3))
     return Parts(model, nn.functional.mse_loss, (x.flatten(1), y), (x_val.flatten(1), y_val))

@@ -8,28 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "CharGRU",
-    "CharMLP",
-    "CharTransformer",
-    "MixedMLP",
-    "autoencoder",
-    "cnn_with_batch_norm",
-    "mlp",
-    "plain_cnn",
-]
-
 
 def mlp(
     sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, *, norm: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
     """Return linear layers of the given ``sizes`` with ``activation`` between them.
 
-    Args:
-        sizes: The width of the input, of each hidden layer and of the output.
-        activation: What follows each hidden layer.
-        norm: Whether LayerNorm stands in front of each activation.
-        dropout: Probability of dropping a hidden unit, in training.
+    ``norm`` puts a LayerNorm before each activation, ``dropout`` is the probability of dropping a hidden unit.
 
     Example:
         >>> mlp([4, 8, 2])(torch.zeros(3, 4)).shape
@@ -75,14 +60,7 @@ def plain_cnn(channels: int, hidden: int, classes: int) -> nn.Sequential:
 
 
 class MixedMLP(nn.Module):
-    """One logit from numeric columns and embedded categories.
-
-    Args:
-        numeric: How many numeric columns there are.
-        sizes: How many categories each categorical column has.
-        width: Width of an embedded category.
-        hidden: Widths of the hidden layers.
-    """
+    """One logit from ``numeric`` columns and embedded categories (``sizes``: number of categories per column)."""
 
     offsets: Tensor
 
@@ -130,7 +108,7 @@ class CharGRU(nn.Module):
 
 
 class _Block(nn.Module):
-    """Causal self-attention and a feed-forward layer, each behind its LayerNorm."""
+    """Causal self-attention and a feed-forward layer, each after its LayerNorm."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -161,16 +139,7 @@ class _Block(nn.Module):
 
 
 class CharTransformer(nn.Module):
-    """Logits of the next symbol at each position, from pre-LayerNorm blocks (Radford et al. 2019).
-
-    Args:
-        symbols: Size of the vocabulary.
-        context: The longest sequence, in symbols.
-        width: Width of the residual stream, a multiple of ``heads``.
-        heads: Attention heads a block.
-        depth: How many blocks.
-        dropout: Probability of dropping an element of a block's output, in training.
-    """
+    """Logits of the next symbol at each position, from pre-LayerNorm blocks (Radford et al. 2019)."""
 
     def __init__(self, symbols: int, context: int, width: int, heads: int, depth: int, dropout: float = 0.0) -> None:
         super().__init__()

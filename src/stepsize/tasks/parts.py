@@ -1,4 +1,4 @@
-"""What a task of the catalog is made of, and how data are split and scaled for it."""
+"""The parts of a built-in task, and how its data are split and scaled."""
 
 from __future__ import annotations
 
@@ -11,25 +11,15 @@ from torch import Tensor, nn
 
 from stepsize.training import Metric
 
-__all__ = [
-    "ACCURACY",
-    "BINARY_ACCURACY",
-    "Parts",
-    "binary_loss",
-    "sequence_loss",
-    "split_rows",
-    "standardise",
-]
-
 _SPLIT_SEED = 20_260
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a catalog entry contributes to its Task: model factory, loss, data and metrics.
+    """What a catalog entry contributes to its Task.
 
-    ``train`` and ``val`` are tuples of tensors ``(input, ..., target)`` of equal length; they are shared
-    between the tasks that are built from them and must not be changed in place.
+    ``train`` and ``val`` are tuples of tensors ``(input, ..., target)`` of equal length, shared
+    between the tasks that are built from them: they must not be changed in place.
     """
 
     model: Callable[[], nn.Module]
@@ -41,14 +31,7 @@ class Parts:
 
 
 def split_rows(n: int, share: float) -> tuple[Tensor, Tensor]:
-    """Return the row numbers of training and unseen data: always the same for the same ``n``.
-
-    Args:
-        n: How many rows there are.
-        share: The share of unseen rows, in (0, 1).
-
-    Returns:
-        Two disjoint integer tensors that together hold 0 ... ``n`` - 1.
+    """Return the row numbers of training and validation data, ``share`` of all: always the same for the same ``n``.
 
     Example:
         >>> train, val = split_rows(10, 0.2)
@@ -56,22 +39,15 @@ def split_rows(n: int, share: float) -> tuple[Tensor, Tensor]:
         (8, 2, True)
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(_SPLIT_SEED))
-    unseen = round(share * n)
-    return order[unseen:], order[:unseen]
+    held_out = round(share * n)
+    return order[held_out:], order[:held_out]
 
 
-def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Return ``(x - m) / s`` of all given tensors, with m and s the column statistics of ``train`` alone.
-
-    Args:
-        train: Shape ``(n, ...)``; a column is a position in the further dimensions.
-        others: Unseen data with the same columns.
-
-    Returns:
-        The scaled tensors, ``train`` first; constant columns become 0.
+def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Return ``(x - m) / s`` of all tensors, with the column statistics of ``train``; constant columns become 0.
 
     Example:
-        >>> standardise(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([[2.0, 6.0]]))[1]
+        >>> standardize(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([[2.0, 6.0]]))[1]
         tensor([[0., 1.]])
     """
     mean = train.mean(0)
@@ -81,17 +57,12 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
 
 
 def sequence_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy in nats a symbol, mean over all positions.
-
-    Args:
-        output: Logits, shape ``(batch, length, symbols)``.
-        target: Symbol numbers, shape ``(batch, length)``.
-    """
+    """Return the cross-entropy in nats per symbol of logits ``(batch, length, symbols)``, mean over all positions."""
     return nn.functional.cross_entropy(output.flatten(0, 1), target.flatten())
 
 
 def binary_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy of one logit a row, both of shape ``(batch,)``."""
+    """Return the cross-entropy of one logit per row, both of shape ``(batch,)``."""
     return nn.functional.binary_cross_entropy_with_logits(output, target)
 
 

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from stepsize.errors import DataUnavailableError
 from stepsize.tasks.folder import unpacked
 from stepsize.tasks.models import MixedMLP, mlp
-from stepsize.tasks.parts import ACCURACY, BINARY_ACCURACY, Parts, binary_loss, split_rows, standardise
-
-__all__ = ["SHOPPERS_FILES", "cancer_mlp", "diabetes_regression", "shoppers_mlp"]
+from stepsize.tasks.parts import ACCURACY, BINARY_ACCURACY, Parts, binary_loss, split_rows, standardize
 
 SHOPPERS_FILES = ("online_shoppers_intention.csv.gz",)
 _NUMERIC = (
@@ -41,10 +39,10 @@ def _cancer() -> tuple[Tensor, Tensor]:
 
 
 def cancer_mlp() -> Parts:
-    """Return a classifier of tumours from 30 measurements of cell nuclei."""
+    """Return a classifier of tumors from 30 measurements of cell nuclei."""
     x, y = _cancer()
     train, val = split_rows(len(x), 0.3)
-    x_train, x_val = standardise(x[train], x[val])
+    x_train, x_val = standardize(x[train], x[val])
     model = partial(mlp, (30, 256, 256, 256, 2), nn.GELU, dropout=0.5)
     return Parts(model, nn.functional.cross_entropy, (x_train, y[train]), (x_val, y[val]), ACCURACY)
 
@@ -61,8 +59,8 @@ def diabetes_regression() -> Parts:
     """Return a regression of the progression in a year on ten measurements of a patient."""
     x, y = _diabetes()
     train, val = split_rows(len(x), 0.3)
-    x_train, x_val = standardise(x[train], x[val])
-    y_train, y_val = standardise(y[train], y[val])
+    x_train, x_val = standardize(x[train], x[val])
+    y_train, y_val = standardize(y[train], y[val])
     model = partial(mlp, (10, 256, 256, 1), dropout=0.5)  # a few hundred rows are soon known by heart
     return Parts(model, nn.functional.mse_loss, (x_train, y_train), (x_val, y_val))
 
@@ -97,7 +95,7 @@ def shoppers_mlp(table: Path) -> Parts:
     """Return a classifier of visits to a shop from ten numbers and seven categories."""
     numbers, rows, bought = _shoppers(table)
     train, val = split_rows(len(bought), 0.2)
-    numbers_train, numbers_val = standardise(numbers[train], numbers[val])
+    numbers_train, numbers_val = standardize(numbers[train], numbers[val])
     categories, sizes = _encode(rows, train)
     return Parts(
         partial(MixedMLP, len(_NUMERIC), tuple(sizes), 8, (192, 192)),

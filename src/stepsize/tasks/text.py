@@ -13,8 +13,6 @@ from stepsize.errors import DataUnavailableError
 from stepsize.tasks.models import CharGRU, CharMLP, CharTransformer
 from stepsize.tasks.parts import ACCURACY, Parts, sequence_loss, split_rows
 
-__all__ = ["SHAKESPEARE_FILES", "SYMBOLS", "docs_chars_gpt", "docs_chars_gru", "docs_chars_mlp", "shakespeare_gpt"]
-
 SHAKESPEARE_FILES = ("tinyshakespeare.txt",)
 SYMBOLS = 96
 """The vocabulary: a new line is 0, the printable ASCII characters from blank to tilde are 1 ... 95."""

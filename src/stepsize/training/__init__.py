@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepsize.training.batches import TensorBatches as TensorBatches
-    from stepsize.training.binding import Bound as Bound
+    from stepsize.training.binding import BoundScheduler as BoundScheduler
     from stepsize.training.binding import bind as bind
     from stepsize.training.executor import Executor as Executor
     from stepsize.training.executor import InOrder as InOrder
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from stepsize.training.snapshot import Snapshot as Snapshot
     from stepsize.training.task import Metric as Metric
     from stepsize.training.task import Task as Task
-    from stepsize.training.torch_courses import from_torch as from_torch
     from stepsize.training.torch_preview import TorchPreview as TorchPreview
     from stepsize.training.torch_preview import preview_torch as preview_torch
+    from stepsize.training.torch_schedules import from_torch as from_torch
     from stepsize.training.variation import varied as varied
 
 _HOMES = {
-    "Bound": "binding",
+    "BoundScheduler": "binding",
     "Changes": "runs",
     "Counterfactual": "population",
     "Divergence": "runs",
@@ -65,7 +65,7 @@ _HOMES = {
     "bind": "binding",
     "counterfactual": "population",
     "follow": "population",
-    "from_torch": "torch_courses",
+    "from_torch": "torch_schedules",
     "preview_torch": "torch_preview",
     "train": "loop",
     "varied": "variation",

@@ -1,4 +1,4 @@
-"""A schedule on an optimizer: rates written before each update, and a clock that counts real updates."""
+"""A schedule on an optimizer: rates written before each update, and a step counter that counts real updates."""
 
 from __future__ import annotations
 
@@ -15,71 +15,71 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.errors import InputError
-from stepsize.schedules import Clock, Course, Schedule, parse
+from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
 from stepsize.schedules.units import Duration
-from stepsize.training.courses import Courses, SavedCourses
+from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import Added, GroupValues
 from stepsize.training.wrapped import bare_optimizer, runs_step_hooks
 
-__all__ = ["Added", "Bound", "Counts", "OnChange", "bind", "other_writer"]
-
 OnChange = Literal["error", "continue", "restart"]
 Counts = Literal["updates", "calls"]
-_SCHEMA = 1  # of the state; raised when an old reader would misread a new one
-_FIELDS = ("schema", "step", "stepped", "asked", "course")
-_SHOWN = ("last_epoch", "_step_count", "_last_lr")  # in the state, for who reads them
+_SCHEMA = 2  # of the state; raised when an old reader would misread a new one
+_FIELDS = ("schema", "step", "stepped", "asked", "followed")
+_SHOWN = ("last_epoch", "_step_count", "_last_lr")  # in the state for those who read it; loading ignores them
 _PAUSED: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
 _IDLE = 20  # calls of .step() without any update that was seen: a gradient scaler skips fewer at its start
-_DRIVEN: WeakKeyDictionary[Optimizer, ref[Bound]] = WeakKeyDictionary()
+_DRIVEN: WeakKeyDictionary[Optimizer, ref[BoundScheduler]] = WeakKeyDictionary()
 
 
 def bind(
-    schedule: Schedule | Course | str,
+    schedule: Schedule | HyperparameterSchedule | str,
     optimizer: Optimizer | Sequence[Optimizer],
     *,
     lr: float | Sequence[float] | None = None,
-    groups: Mapping[int, Schedule | Course | str] | None = None,
+    groups: Mapping[int, Schedule | HyperparameterSchedule | str] | None = None,
     steps: Duration | None = None,
     clock: Clock | None = None,
     on_change: OnChange = "error",
     counts: Counts = "updates",
     added: Added = "peak",
-) -> Bound:
+) -> BoundScheduler:
     """Let an optimizer follow a schedule: update number t of group g is made at the rate peak_g · f(t).
 
-    The peak of a group is its ``initial_lr``, torch's own key: ``lr`` where given, otherwise what stands there, the
-    group's ``lr`` where nothing does. It travels in the optimizer's ``state_dict``, and loading one brings its peaks. A
-    :class:`~stepsize.schedules.Course` moves momentum and weight decay too. What the groups are given is what
-    :func:`~stepsize.schedules.preview` shows, to the last bit.
+    The peak of a group is its ``initial_lr``, torch's own key: ``lr`` if given, otherwise the present ``initial_lr``,
+    or the group's ``lr`` if there is none. It is saved in the optimizer's ``state_dict``, and loading one restores its
+    peaks. A :class:`~stepsize.schedules.HyperparameterSchedule` moves momentum and weight decay too. The groups get
+    exactly what :func:`~stepsize.schedules.preview` shows.
 
-    The clock t counts updates that were really made. The values are written right before each update (a pre-step
-    hook) and an update is counted right after it, so that a step that ``GradScaler`` or the loop itself skips does not
-    count, and neither how often nor where ``.step()`` is called changes any rate: frameworks may call it per update,
-    per epoch or once a process. It only shows the next rates in the groups, for loggers. (Fused optimizers skip inside
-    their kernel: one number is read from the device after each update that a ``GradScaler`` makes with them.)
+    The step counter t counts updates that were really made. The values are written right before each update (a pre-step
+    hook), and an update is counted right after it. So a step that ``GradScaler`` or the loop skips does not count, and
+    neither how often nor where ``.step()`` is called changes any rate: frameworks may call it per update, per epoch or
+    once per process. It only shows the next rates in the groups, for loggers. (Fused optimizers skip inside their
+    kernel: one number is read from the device after each update that a ``GradScaler`` makes with them.)
 
-    One writes the rate: this. A rate that somebody else wrote into a group (another scheduler, ``group["lr"] = …``) is
-    overwritten, which a warning tells once. :meth:`Bound.scale` changes the rate for good, :meth:`Bound.suspend` lets
-    somebody else write for a while. A group's ``lr_scale`` (timm's decay by layers) multiplies its rate.
+    Only the bound scheduler writes the rate. A rate that something else wrote into a group (another scheduler,
+    ``group["lr"] = …``) is overwritten, with one warning. :meth:`BoundScheduler.scale` changes the rate permanently,
+    :meth:`BoundScheduler.suspend` lets something else write for a while. A group's ``lr_scale`` (timm's decay by
+    layers) multiplies its rate.
 
-    Several optimizers share one clock. It counts rounds: a round ends when all have made an update, when one is about
-    to make its second, or with ``.step()``, which is then to be called once an iteration or never.
+    Several optimizers share one step counter. It counts rounds: a round ends when all have made an update, when one is
+    about to make its second, or with ``.step()``, which must then be called once per iteration or never.
 
     The result is a ``torch.optim.lr_scheduler.LRScheduler``. The hooks keep it alive as long as the optimizer;
-    ``release()`` takes them off. Behind its end the schedule holds its last factor, with one warning.
+    ``release()`` removes them. After its end the schedule holds its last factor, with one warning.
 
     Args:
-        schedule: Of the rate, its written form, or a course. Open durations (``"5%"``) are settled by ``steps``.
+        schedule: Schedule of the rate, its written form, or a schedule of rate, momentum and weight decay. Relative
+            durations (``"5%"``) are resolved by ``steps``.
         optimizer: One, or several that train together.
         lr: Peak rate of the group with the highest one; the others keep their ratio to it. A sequence gives each group
             its own, over all optimizers in their order. None keeps the groups' rates.
-        groups: What single groups follow instead, by their numbers (counted over all optimizers). Groups that are
-            added later follow ``schedule`` from their own ``lr``.
-        steps: The horizon in updates, or in a unit that ``clock`` knows; needed where a duration is open.
-        clock: For epochs, samples and tokens.
-        on_change: What :meth:`Bound.load_state_dict` does where the state was saved with another schedule:
-            ``"error"`` refuses; ``"continue"`` goes on from the saved step along the new one, scaled so that the rate
-            does not leap; ``"restart"`` begins the new one.
+        groups: Schedules of single groups, by their numbers (counted over all optimizers). Groups that are added later
+            follow ``schedule`` from their own ``lr``.
+        steps: The horizon in updates, or in a unit that ``clock`` knows; needed if a duration is relative.
+        clock: Converts epochs, samples and tokens.
+        on_change: What :meth:`BoundScheduler.load_state_dict` does if the state was saved with another schedule:
+            ``"error"`` refuses; ``"continue"`` continues from the saved step along the new one, scaled so that the rate
+            does not jump; ``"restart"`` begins the new one.
         counts: ``"updates"``, as above, or ``"calls"``: each ``.step()`` advances by one, as in torch. For optimizers
             that do not run torch's hooks, and for steps that are compiled as a whole or replayed from a captured graph
             (with their ``lr`` in a tensor, which is filled in place).
@@ -90,7 +90,7 @@ def bind(
         The scheduler, with the rates of its first update written.
 
     Raises:
-        InputError: If an argument breaks its rule or the course does not fit a group; nothing is changed then.
+        InputError: If an argument breaks its rule or the schedule does not fit a group; nothing is changed then.
 
     Example:
         >>> import torch
@@ -106,72 +106,67 @@ def bind(
         (4, [0.0854])
     """
     optimizers = _optimizers(optimizer, counts)
-    for name, given, known in (
-        ("on_change", on_change, get_args(OnChange)),
-        ("counts", counts, get_args(Counts)),
-        ("added", added, get_args(Added)),
-    ):
-        if given not in known:
-            raise InputError(name, given, f"must be one of: {', '.join(known)}")
-    everyone = [(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
-    own = {everyone[_group_number(i, len(everyone))]: _course("groups", each) for i, each in (groups or {}).items()}
-    courses = Courses(_course("schedule", schedule), own).settled(steps, clock)
-    courses.check()
-    values = GroupValues(optimizers, courses, None if lr is None else _peaks(lr, optimizers), added)
-    return Bound(optimizers, courses, values, on_change, counts)
+    _check_word("on_change", on_change, OnChange)
+    _check_word("counts", counts, Counts)
+    _check_word("added", added, Added)
+    everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
+    own = {everyone[_group_number(i, len(everyone))]: _schedule("groups", each) for i, each in (groups or {}).items()}
+    schedules = GroupSchedules(_schedule("schedule", schedule), own).resolved(steps, clock)
+    schedules.check()
+    values = GroupValues(optimizers, schedules, None if lr is None else _peaks(lr, optimizers), added)
+    return BoundScheduler(optimizers, schedules, values, on_change, counts)
 
 
 @final
-class Bound(LRScheduler):
+class BoundScheduler(LRScheduler):
     """A schedule on one or several optimizers; made by :func:`bind`, and a torch scheduler to everyone else.
 
     Attributes:
-        optimizers: Those that it drives.
+        optimizers: The optimizers that it drives.
         optimizer: The first of them, where torch's schedulers have theirs.
-        on_change: What a state of another schedule does; see :func:`bind`.
-        counts: What the clock counts; see :func:`bind`.
+        on_change: What loading the state of another schedule does; see :func:`bind`.
+        counts: What the step counter counts; see :func:`bind`.
         released: Whether it has let go of the optimizers.
     """
 
     def __init__(
         self,
         optimizers: Sequence[Optimizer],
-        courses: Courses,
+        schedules: GroupSchedules,
         values: GroupValues,
         on_change: OnChange,
         counts: Counts,
     ) -> None:
-        # Not super().__init__: it would replace optimizer.step to watch the order of calls, which is no matter here,
-        # and copy what it needs into attributes of its own that a state_dict then carries around.
+        # Not super().__init__: it would replace optimizer.step to watch the order of calls, which does not matter here,
+        # and copy what it needs into attributes of its own that a state_dict then contains.
         self.optimizers = tuple(optimizers)
         self.optimizer = self.optimizers[0]
         self.on_change: OnChange = on_change
         self.counts: Counts = counts
         self._step_count = 1  # of calls; Accelerate adds to it
-        self._asked = courses
+        self._asked = schedules
         self._values = values
         self._step = 0
         self._stepped: set[int] = set()  # the optimizers that have made update number _step, until all have
-        self._warned = False
-        self._told: set[str] = set()  # what was warned of, besides
+        self._warned: set[str] = set()
         self._seen = False  # whether an update ever was
         self._loaded = False  # whether an optimizer's state was loaded since
         self._suspended = 0
-        self._follow(courses)
+        self._follow(schedules)
         values.install()
         values.write(0)
         self._attach()
 
-    # ------------------------------------------------------------ the training
+    # ----------------------------------------------------------------- the run
 
     def step(self, epoch: int | None = None) -> None:
         """Show the next rates in the groups; end the round of several optimizers; with ``counts="calls"`` count one.
 
         Args:
-            epoch: With ``counts="calls"`` what the clock is set to, as in torch. Else not taken: updates are counted.
+            epoch: With ``counts="calls"`` the new value of the step counter, as in torch. Otherwise not allowed.
 
         Raises:
-            InputError: If ``epoch`` is given where updates are counted, or this was released.
+            InputError: If ``epoch`` is given while updates are counted, or this was released.
         """
         if epoch is not None and (self.counts == "updates" or not isinstance(epoch, int) or epoch < 0):
             remedy = "Use bound.load_state_dict({**bound.state_dict(), 'step': …}) to go to another step"
@@ -183,7 +178,7 @@ class Bound(LRScheduler):
             return
         if self.counts == "calls":
             self._step = self._step + 1 if epoch is None else epoch
-            self._warn_behind_the_end(self._step - 1)
+            self._warn_after_the_end(self._step - 1)
         elif self._stepped:
             self._end_round()
         elif not self._seen and self._step_count > _IDLE:
@@ -196,7 +191,7 @@ class Bound(LRScheduler):
         self._values.write(self._step)
 
     def release(self) -> None:
-        """Let go of the optimizers, at their present rates; a second time does nothing."""
+        """Let go of the optimizers, at their present rates; a second call does nothing."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -206,13 +201,13 @@ class Bound(LRScheduler):
                 del _DRIVEN[optimizer]
 
     def scale(self, factor: float, group: int | None = None) -> None:
-        """Multiply the peak rate of all groups, or of one, from here on: what ``group["lr"] *= factor`` cannot do.
+        """Multiply the peak rate of all groups, or of one, from now on, as ``group["lr"] *= factor`` cannot.
 
-        Peaks stand in the groups as ``initial_lr``, so they travel with the optimizer's state.
+        Peaks are the ``initial_lr`` of the groups, so they are saved in the optimizer's state.
 
         Args:
-            factor: By what, finite and > 0.
-            group: The number of a group, counted over all optimizers; None takes all.
+            factor: The multiplier, finite and > 0.
+            group: Number of a group, counted over all optimizers; None takes all.
 
         Raises:
             InputError: If an argument breaks its rule; nothing is changed then.
@@ -227,9 +222,8 @@ class Bound(LRScheduler):
         """
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
             raise InputError("factor", factor, "must be a finite number > 0")
-        count = sum(len(optimizer.param_groups) for optimizer in self.optimizers)
         if group is not None:
-            _group_number(group, count, "group")
+            _group_number(group, sum(len(optimizer.param_groups) for optimizer in self.optimizers), "group")
         self._values.scale(float(factor), group)
         self._values.forget_written()
         self._values.write(self._step)
@@ -238,7 +232,7 @@ class Bound(LRScheduler):
     def suspend(self) -> Iterator[None]:
         """Neither write nor count within the block: for a rate finder, or whatever else sets rates for a while.
 
-        Behind it the rates are written again that the schedule was at.
+        After it the rates are written again that the schedule was at.
 
         Example:
             >>> import torch
@@ -261,10 +255,10 @@ class Bound(LRScheduler):
 
     @property
     def multiplier(self) -> float:
-        """What all factors are multiplied by, 1 at first: for a controller that keeps it in its own state.
+        """The multiplier of all factors, 1 at first: for a controller that saves it in its own state.
 
-        It is no part of :meth:`state_dict`. Weight decay that is ``"independent"`` of the rate, or ``"corrected"``, is
-        so of the multiplied one.
+        It is not part of :meth:`state_dict`. Weight decay that is ``"independent"`` of the rate, or ``"corrected"``,
+        refers to the multiplied rate.
         """
         return self._values.multiplier
 
@@ -277,29 +271,19 @@ class Bound(LRScheduler):
             self._values.write(self._step)
 
     @property
-    def course(self) -> Course:
-        """What the groups without a course of their own follow; after a change, with what was before it."""
-        return self._courses.main
+    def schedule(self) -> HyperparameterSchedule:
+        """What the groups without a schedule of their own follow; after a change, with what was before it."""
+        return self._followed.main
 
-    def _before(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+    def _before(self, index: int, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if self._suspended:
             return
-        step = self._step
-        if step >= self._end:
-            self._warn_behind_the_end(step)
-        self._values.write(step)
-
-    def _after(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        if not self._suspended and not _skipped(optimizer):
-            self._step += 1
-            self._seen = True
-
-    def _before_one_of_several(self, index: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if index in self._stepped and not self._suspended:
+        if index in self._stepped:
             self._end_round()
-        self._before(optimizer, args, kwargs)
+        self._warn_after_the_end(self._step)
+        self._values.write(self._step)
 
-    def _after_one_of_several(self, index: int, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+    def _after(self, index: int, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if not self._suspended and not _skipped(optimizer):
             self._seen = True
             self._stepped.add(index)
@@ -310,14 +294,12 @@ class Bound(LRScheduler):
         self._step += 1
         self._stepped.clear()
 
-    def _warn_behind_the_end(self, step: int) -> None:
-        if step >= self._end and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"the schedule ended at step {self._end:,}, and the training goes on: its last factor is held from "
-                "here. Give it a longer horizon, or on resuming a longer schedule with on_change='continue'",
-                UserWarning,
-                stacklevel=4,  # whoever calls optimizer.step()
+    def _warn_after_the_end(self, step: int) -> None:
+        if step >= self._end:
+            self._warn_once(
+                "end",
+                f"The schedule ended at step {self._end:,} but training continues; the last factor is held. Use a "
+                "longer horizon, or resume with a longer schedule and on_change='continue'",
             )
 
     def _overwritten(self, where: str, found: object, wrote: object) -> None:
@@ -325,86 +307,86 @@ class Bound(LRScheduler):
             return
         self._warn_once(
             "writer",
-            f"{where} had the rate {found:.6g} where the schedule had written {wrote:.6g}: that is overwritten, now "
-            "and at every update. To change the rate for good call bound.scale(factor), or bind(..., lr=...); to lower "
-            "it on a plateau take stepsize.Plateau(bound) instead of ReduceLROnPlateau; to join schedules take .then() "
-            "or *; to let something else set it for a while (a rate finder) use 'with bound.suspend():'",
+            f"{where} had the rate {found:.6g}, but the schedule had written {wrote:.6g}: that is overwritten, now "
+            "and at every update. To change the rate permanently call bound.scale(factor), or bind(..., lr=...); to "
+            "lower it on a plateau use stepsize.Plateau(bound) instead of ReduceLROnPlateau; to join schedules use "
+            ".then() or *; to let something else set it for a while (a rate finder) use 'with bound.suspend():'",
         )
 
     def _warn_once(self, what: str, text: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            warnings.warn(text, UserWarning, stacklevel=4)
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(text, UserWarning, stacklevel=4)  # whoever calls optimizer.step()
 
     # ------------------------------------------------------------- the state
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the clock and the schedule as plain values, which ``torch.load`` reads with ``weights_only=True``.
+        """Return step counter and schedule as plain values, which ``torch.load`` reads with ``weights_only=True``.
 
-        Peaks are no part of it: they stand in the groups, so in the optimizer's own state. The rates are written anew
+        Peaks are not part of it: they are in the groups, so in the optimizer's own state. The rates are written again
         before each update, so it does not matter which of the two states is loaded first.
         """
-        changed = self._courses is not self._asked
+        changed = self._followed is not self._asked
         return {
             "schema": _SCHEMA,
             "step": self._step,
             "stepped": sorted(self._stepped),
-            "asked": self._asked.to_text(),
-            "course": self._courses.to_text() if changed else None,
-            "last_epoch": self._step,  # as torch's schedulers have them, for who reads them; loading does not
+            "asked": self._asked.documents(),
+            "followed": self._followed.documents() if changed else None,
+            "last_epoch": self._step,
             "_step_count": self._step + 1,
             "_last_lr": [float(rate) for rate in self.get_lr()],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any], on_change: OnChange | None = None) -> None:
-        """Go on where a state was saved.
+        """Continue from a saved state.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
-            on_change: What to do where it was saved with another schedule; default what :func:`bind` was given.
+            on_change: What to do if it was saved with another schedule. Default: what :func:`bind` was given.
 
         Raises:
-            InputError: If it is no such state; if it was saved with another schedule and ``on_change`` is
+            InputError: If it is not such a state; if it was saved with another schedule and ``on_change`` is
                 ``"error"``, or cannot be continued. Nothing is changed then.
         """
         step, stepped = _checked_state(state_dict, len(self.optimizers))
-        saved = SavedCourses(state_dict["asked"], state_dict["course"])
+        saved = SavedSchedules(state_dict["asked"], state_dict["followed"])
         change = self.on_change if on_change is None else on_change
-        if change not in get_args(OnChange):
-            raise InputError("on_change", change, f"must be one of: {', '.join(get_args(OnChange))}")
+        _check_word("on_change", change, OnChange)
         if saved.same(self._asked):
-            courses = saved.followed(self._asked)
+            schedules = saved.followed(self._asked)
         elif change == "error":
             raise InputError(
                 "schedule",
                 str(self._asked),
-                f"is not the one that the state was saved with ('{saved}', at step {step:,})",
-                "Bind that one, or pass on_change='continue' to go on along the new one without a leap, or "
-                "on_change='restart' to begin it",
+                f"must be the one saved in the state ('{saved}', at step {step:,})",
+                "Bind that one, or pass on_change='continue' to switch to the new one without a jump, or "
+                "on_change='restart' to start it from the beginning",
             )
         elif change == "continue":
-            courses = self._asked.continued(saved, step)
+            schedules = self._asked.continued(saved, step)
         else:
-            step, stepped, courses = 0, set(), self._asked
-        self._follow(courses)
-        self._step, self._stepped, self._warned = step, stepped, False
-        # Otherwise the next update writes, and until then the groups show what the optimizer's own state says: but for
-        # a new one, which has shown its first rates.
+            step, stepped, schedules = 0, set(), self._asked
+        self._follow(schedules)
+        self._step, self._stepped = step, stepped
+        self._warned.discard("end")
+        # Otherwise the next update writes, and until then the groups show what the optimizer's own state says; a new
+        # one has shown its first rates.
         if self.counts == "calls" or not (self._seen or self._loaded or self._step_count > 1):
             self._values.write(step)
 
-    def _follow(self, courses: Courses) -> None:
+    def _follow(self, schedules: GroupSchedules) -> None:
         self._values.overwritten = self._overwritten
-        self._values.follow(courses)
-        self._courses = courses
-        length = courses.length
+        self._values.follow(schedules)
+        self._followed = schedules
+        length = schedules.length
         self._end = math.inf if length is None else length
 
     # ---------------------------------------------- what torch's schedulers have
 
     @property
     def last_epoch(self) -> int:
-        """The clock: the number of the next update, which is how many have been made."""
+        """The step counter: the number of the next update, which is how many have been made."""
         return self._step
 
     @last_epoch.setter
@@ -427,10 +409,10 @@ class Bound(LRScheduler):
 
     @_last_lr.setter
     def _last_lr(self, value: object) -> None:
-        raise InputError("_last_lr", value, "cannot be set", "It is what stands in the optimizer's groups")
+        raise InputError("_last_lr", value, "cannot be set", "It is the lr of the optimizer's groups")
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """Return the rates that stand in the groups now, over all optimizers; tensors are copied."""
+        """Return the present rates of the groups, over all optimizers; tensors are copied."""
         rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         return [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
 
@@ -439,7 +421,7 @@ class Bound(LRScheduler):
         return self._values.rates(self._step)
 
     def __repr__(self) -> str:
-        return f"Bound({self._courses}, {self.counts} made: {self._step:,})"
+        return f"BoundScheduler({self._followed}, {self.counts} made: {self._step:,})"
 
     # -------------------------------------------------------- hooks and copies
 
@@ -451,11 +433,8 @@ class Bound(LRScheduler):
         for index, optimizer in enumerate(self.optimizers):
             _DRIVEN[optimizer] = ref(self)
             if self.counts == "updates":
-                several = len(self.optimizers) > 1
-                before = partial(self._before_one_of_several, index) if several else self._before
-                after = partial(self._after_one_of_several, index) if several else self._after
-                self._handles.append(optimizer.register_step_pre_hook(before))
-                self._handles.append(optimizer.register_step_post_hook(after))
+                self._handles.append(optimizer.register_step_pre_hook(partial(self._before, index)))
+                self._handles.append(optimizer.register_step_post_hook(partial(self._after, index)))
             else:
                 self._handles.append(_Adding(optimizer, self))
             # A loaded optimizer shows the rates of its own state.
@@ -479,9 +458,9 @@ class Bound(LRScheduler):
 
 
 class _Adding:
-    """Writes the rates at once where a group is added, for clocks that no hook of an update drives."""
+    """Writes the rates as soon as a group is added, for step counters that no hook of an update drives."""
 
-    def __init__(self, optimizer: Optimizer, bound: Bound) -> None:
+    def __init__(self, optimizer: Optimizer, bound: BoundScheduler) -> None:
         self._optimizer = ref(optimizer)
         alive, add = self._optimizer, type(optimizer).add_param_group
 
@@ -536,7 +515,7 @@ def _skipped(optimizer: Optimizer) -> bool:
     return found_inf is not None and bool(found_inf)
 
 
-def _driver(optimizer: Optimizer) -> Bound | None:
+def _driver(optimizer: Optimizer) -> BoundScheduler | None:
     found = _DRIVEN.get(optimizer)
     return None if found is None else found()
 
@@ -547,15 +526,20 @@ def _check_free(optimizer: Optimizer) -> None:
         raise InputError("optimizer", type(optimizer).__name__, "follows a schedule already", remedy)
 
 
-def _course(argument: str, value: object) -> Course:
-    if isinstance(value, Course):
+def _check_word(argument: str, value: object, known: Any) -> None:
+    if value not in get_args(known):
+        raise InputError(argument, value, f"must be one of: {', '.join(get_args(known))}")
+
+
+def _schedule(argument: str, value: object) -> HyperparameterSchedule:
+    if isinstance(value, HyperparameterSchedule):
         return value
     if isinstance(value, str):
-        return Course(parse(value))
+        return HyperparameterSchedule(parse(value))
     if not isinstance(value, Schedule):
         remedy = "Make one with stepsize.schedules; function(…) takes any function"
-        raise InputError(argument, value, "must be a Schedule, its written form or a Course", remedy)
-    return Course(value)
+        raise InputError(argument, value, "must be a Schedule, its written form or a HyperparameterSchedule", remedy)
+    return HyperparameterSchedule(value)
 
 
 def _group_number(index: object, count: int, argument: str = "groups") -> int:
@@ -587,13 +571,13 @@ def _rate(value: object) -> float:
 def _checked_state(state: object, optimizers: int) -> tuple[int, set[int]]:
     if not isinstance(state, Mapping) or not set(_FIELDS) <= set(state) <= {*_FIELDS, *_SHOWN}:
         found = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        remedy = "To go on from another scheduler's: {**bound.state_dict(), 'step': updates made}"
-        raise InputError("state_dict", found, f"must be what a Bound saved: {', '.join(_FIELDS)}", remedy)
+        remedy = "To continue from another scheduler's: {**bound.state_dict(), 'step': updates made}"
+        raise InputError("state_dict", found, f"must be what a BoundScheduler saved: {', '.join(_FIELDS)}", remedy)
     if state["schema"] != _SCHEMA:
-        raise InputError("schema", state["schema"], f"must be {_SCHEMA}", "A newer stepsize may have written it")
+        raise InputError("schema", state["schema"], f"must be {_SCHEMA}", "Another version of stepsize has written it")
     step, stepped = state["step"], state["stepped"]
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise InputError("step", step, "must be a whole number of updates, >= 0")
     if not isinstance(stepped, list) or not all(index in range(optimizers) for index in stepped):
-        raise InputError("stepped", stepped, f"must hold numbers of the {optimizers} optimizers")
+        raise InputError("stepped", stepped, f"must contain numbers of the {optimizers} optimizers")
     return step, set(stepped)

@@ -49,7 +49,7 @@ class CostModel:
         return update_passes(self.horizon * self.accumulate) + self.val_examples / self.batch_size
 
     def full_runs(self, passes: float, batch_size: int | None = None) -> float:
-        """Return what ``passes`` forward passes cost in full runs; those of larger batches are dearer."""
+        """Return what ``passes`` forward passes cost in full runs; those of larger batches cost more."""
         return passes * (batch_size or self.batch_size) / self.batch_size / self.full_passes
 
     def updates(self, count: int) -> float:

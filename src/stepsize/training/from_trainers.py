@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 
 from stepsize.errors import InputError, TaskError
 from stepsize.schedules import Schedule
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 from stepsize.training.rng import isolated_rng
-from stepsize.training.torch_courses import from_torch
+from stepsize.training.torch_schedules import from_torch
 from stepsize.training.wrapped import bare_optimizer
 
 _PRECISIONS = {"16": "fp16", "16-mixed": "fp16", "16-true": "fp16", "bf16": "bf16", "bf16-mixed": "bf16"}
@@ -32,18 +32,18 @@ Rate = Schedule | Callable[[int], float] | None
 
 def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the task that a LightningModule describes; those that are given come first."""
-    train, unseen = _loaders(module, data, val)
-    told = _lightning_settings(trainer)
-    steps, epochs = given.get("steps", told.pop("steps", None)), given.get("epochs", told.pop("epochs", None))
-    told.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
-    if "steps" in told and "epochs" in told:
-        told.pop("epochs" if "steps" in given else "steps" if "epochs" in given else "epochs")
+    train, validation = _loaders(module, data, val)
+    task = _lightning_settings(trainer)
+    steps, epochs = given.get("steps", task.pop("steps", None)), given.get("epochs", task.pop("epochs", None))
+    task.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
+    if "steps" in task and "epochs" in task:
+        task.pop("epochs" if "steps" in given else "steps" if "epochs" in given else "epochs")
     batches = len(train) if hasattr(train, "__len__") else None
-    accumulate = given.get("accumulate", told.get("accumulate", 1))
-    horizon = told.get("steps") or (
-        round(told["epochs"] * batches / accumulate) if batches and "epochs" in told else None
+    accumulate = given.get("accumulate", task.get("accumulate", 1))
+    horizon = task.get("steps") or (
+        round(task["epochs"] * batches / accumulate) if batches and "epochs" in task else None
     )
-    models = _Models(lambda: _lightning_model(module, horizon, told.get("epochs")))
+    models = _Models(lambda: _lightning_model(module, horizon, task.get("epochs")))
 
     def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
         made, _ = _configured(models.of(parameters))
@@ -51,17 +51,17 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
 
     with isolated_rng(0), _quiet():
         made, scheduler = _configured(models())
-    told["optimizer"] = _named(optimizer, made)
-    told["schedule"] = _schedule(scheduler, None if batches is None else batches / accumulate)
+    task["optimizer"] = _named(optimizer, made)
+    task["schedule"] = _schedule(scheduler, None if batches is None else batches / accumulate)
     first = module if isinstance(module, nn.Module) else models.latest
-    told["name"] = type(first).__name__
+    task["name"] = type(first).__name__
     return {
         "model": models,
         "loss": _training_step,
         "train": train,
-        "val": unseen,
+        "val": validation,
         "loss_takes": "model",
-        **told,
+        **task,
         **given,
     }
 
@@ -69,7 +69,7 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
 def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the task that a Trainer of transformers describes; those that are given come first."""
     settings = trainer.args
-    told: dict[str, Any] = {
+    task: dict[str, Any] = {
         "clip": settings.max_grad_norm or None,
         "accumulate": settings.gradient_accumulation_steps,
         "precision": "bf16" if settings.bf16 else "fp16" if settings.fp16 else "fp32",
@@ -78,14 +78,14 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         "name": type(trainer.model).__name__,
     }
     train = _rows(trainer, trainer.train_dataset, settings.train_batch_size, shuffle=True)
-    unseen = trainer.eval_dataset
-    val = None if unseen is None else _rows(trainer, unseen, settings.eval_batch_size, shuffle=False)
+    validation = trainer.eval_dataset
+    val = None if validation is None else _rows(trainer, validation, settings.eval_batch_size, shuffle=False)
     if "steps" not in given and "epochs" not in given:
-        told["steps" if settings.max_steps > 0 else "epochs"] = (
+        task["steps" if settings.max_steps > 0 else "epochs"] = (
             settings.max_steps if settings.max_steps > 0 else settings.num_train_epochs
         )
-    steps = given.get("steps", told.get("steps"))
-    horizon = steps or round(given.get("epochs", told.get("epochs", 1)) * len(train) / told["accumulate"])
+    steps = given.get("steps", task.get("steps"))
+    horizon = steps or round(given.get("epochs", task.get("epochs", 1)) * len(train) / task["accumulate"])
     make = trainer.model_init or (lambda: copy.deepcopy(trainer.model))
     models = _Models(make)
 
@@ -94,13 +94,13 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
     with isolated_rng(0), _quiet():
         made = _trainer_optimizer(trainer, models())
-        told["schedule"] = _trainer_schedule(trainer, made, horizon)
-    told["optimizer"] = _named(optimizer, made)
+        task["schedule"] = _trainer_schedule(trainer, made, horizon)
+    task["optimizer"] = _named(optimizer, made)
 
     def loss(model: nn.Module, batch: Any) -> Tensor:
         return _loss_of(trainer.compute_loss(model, dict(batch)))
 
-    return {"model": models, "loss": loss, "train": train, "val": val, "loss_takes": "model", **told, **given}
+    return {"model": models, "loss": loss, "train": train, "val": val, "loss_takes": "model", **task, **given}
 
 
 # ------------------------------------------------------------------- what both share
@@ -173,8 +173,8 @@ def _loss_of(output: Any) -> Tensor:
 def _rate_of(scheduler: Any) -> Rate:
     if scheduler is None or type(scheduler).__name__ == "ReduceLROnPlateau":
         return None  # it answers to a run, and is no part of the question which rate to begin with
-    if isinstance(scheduler, Bound):
-        return scheduler.course.rate
+    if isinstance(scheduler, BoundScheduler):
+        return scheduler.schedule.rate
     return from_torch(scheduler).rate
 
 
@@ -182,7 +182,8 @@ def _schedule(config: Any, per_epoch: float | None) -> Rate:
     """Return the factor of each update that a scheduler of Lightning sets."""
     scheduler = config.get("scheduler") if isinstance(config, Mapping) else config
     rate = _rate_of(scheduler)
-    by_step = isinstance(scheduler, Bound) or (isinstance(config, Mapping) and config.get("interval") == "step")
+    interval = config.get("interval") if isinstance(config, Mapping) else None
+    by_step = isinstance(scheduler, BoundScheduler) or interval == "step"
     if rate is None or by_step:
         return rate
     if per_epoch is None:
@@ -212,8 +213,8 @@ def _loaders(module: Any, data: Any, val: Any) -> tuple[Any, Any]:
             getattr(source, prepare)(*arguments)
     with _quiet():
         train = source.train_dataloader()
-        unseen = val if val is not None else _first(_maybe(source, "val_dataloader"))
-    return train, unseen
+        validation = val if val is not None else _first(_maybe(source, "val_dataloader"))
+    return train, validation
 
 
 def _maybe(source: Any, name: str) -> Any:
@@ -233,16 +234,16 @@ def _first(loaders: Any) -> Any:
 def _lightning_settings(trainer: Any) -> dict[str, Any]:
     if trainer is None:
         return {}
-    told: dict[str, Any] = {
+    task: dict[str, Any] = {
         "clip": trainer.gradient_clip_val or None,
         "accumulate": trainer.accumulate_grad_batches,
         "precision": _PRECISIONS.get(str(trainer.precision), "fp32"),
     }
     if trainer.max_steps is not None and trainer.max_steps > 0:
-        told["steps"] = trainer.max_steps
+        task["steps"] = trainer.max_steps
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        told["epochs"] = trainer.max_epochs
-    return told
+        task["epochs"] = trainer.max_epochs
+    return task
 
 
 def _lightning_model(module: Any, steps: int | None, epochs: Any) -> nn.Module:
@@ -288,10 +289,10 @@ def _configured(model: Any) -> tuple[Optimizer, Any]:
         if isinstance(found, Mapping):
             found, scheduler = found["optimizer"], found.get("lr_scheduler")
     if not isinstance(found, Optimizer):
-        remedy = "Describe a training with several optimizers in a loop of your own, with range_test"
+        remedy = "With several optimizers, use range_test on your own loop"
         raise TaskError("optimizer", type(found).__name__, "must be one torch.optim.Optimizer", remedy)
     bound = scheduler.get("scheduler") if isinstance(scheduler, Mapping) else scheduler
-    if isinstance(bound, Bound):
+    if isinstance(bound, BoundScheduler):
         bound.release()  # the task sets the rates
     return found, scheduler
 

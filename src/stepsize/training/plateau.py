@@ -13,7 +13,7 @@ from torch import Tensor
 from stepsize.curves import PlateauDecision, PlateauRule
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 
 __all__ = ["Plateau", "PlateauDrop", "PlateauStep"]
 
@@ -113,7 +113,7 @@ class Plateau:
 
     def __init__(
         self,
-        bound: Bound,
+        bound: BoundScheduler,
         *,
         factor: float = 0.5,
         rule: PlateauRule | None = None,
@@ -314,10 +314,10 @@ class _Memory:
         }
 
 
-_HOLDERS: weakref.WeakKeyDictionary[Bound, weakref.ref[Plateau]] = weakref.WeakKeyDictionary()
+_HOLDERS: weakref.WeakKeyDictionary[BoundScheduler, weakref.ref[Plateau]] = weakref.WeakKeyDictionary()
 
 
-def _take(bound: Bound, plateau: Plateau) -> None:
+def _take(bound: BoundScheduler, plateau: Plateau) -> None:
     """Enter ``plateau`` as the one controller of ``bound``; one that nobody holds any more does not count."""
     holder = _HOLDERS.get(bound)
     if holder is not None and holder() is not None:
@@ -327,7 +327,7 @@ def _take(bound: Bound, plateau: Plateau) -> None:
 
 
 def _check_bound(value: object) -> None:
-    if not isinstance(value, Bound):
+    if not isinstance(value, BoundScheduler):
         remedy = "Bind a schedule first: bound = stepsize.bind(schedule, optimizer)"
         raise InputError("bound", type(value).__name__, "must be a bound schedule", remedy)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Value: TypeAlias = float | int | str
-_UNREAD = float("nan")  # told from a NaN that was given by being this very object
+_UNREAD = float("nan")  # this very object, unlike a NaN that was given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ _COUNTED: NDArray[np.int64] = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run: what the loop records, a strategy is told, and the store saves.
+    """One run: what the loop records, a strategy reads, and the store saves.
 
     Figures that are not given are computed from the curves; for a run that diverged they are infinite.
 
@@ -217,16 +217,6 @@ class Run:
     def diverged(self) -> bool:
         """Whether it was stopped as diverged."""
         return self.divergence is not None
-
-    @property
-    def diverged_at(self) -> float | None:
-        """Fraction of its steps after which it was stopped as diverged; None otherwise."""
-        return None if self.divergence is None else min(1.0, self.divergence.step / self.setting.steps)
-
-    @property
-    def counted(self) -> bool:
-        """Whether there is a loss for each update, so that it was not thinned."""
-        return not len(self.steps) or int(self.steps[-1]) + 1 == len(self.steps)
 
     @property
     def status(self) -> str:

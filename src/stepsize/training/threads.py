@@ -1,4 +1,4 @@
-"""How many threads a training takes: one where its updates are small, so that threads would wait for each other."""
+"""Threads of a run: one if its updates are small, so that threads would wait for each other."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def counted_operations(model: nn.Module) -> Iterator[Operations]:
 
 
 def threads_for(operations: float) -> int | None:
-    """Return how many threads a training should take; None leaves them as they are.
+    """Return how many threads a run should use; None leaves them as they are.
 
     It follows from the task alone, never from a measured time, so that the same seed gives the same answer.
 
     Args:
-        operations: Multiply-adds of a forward pass of one batch; 0 where they are not known.
+        operations: Multiply-adds of a forward pass of one batch; 0 if unknown.
 
     Example:
         >>> threads_for(1e6), threads_for(1e10)

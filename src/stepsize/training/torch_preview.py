@@ -14,6 +14,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
+from stepsize.checks import check_whole
 from stepsize.errors import InputError
 from stepsize.schedules.node import plural
 from stepsize.schedules.shapes import Array
@@ -26,8 +27,8 @@ class TorchPreview:
     Attributes:
         lrs: Learning rate of each parameter group at each update, shape ``(steps, groups)``; the first row is what
             the optimizer has now.
-        momenta: Momentum, or β₁ of Adam and its kin, of the same shape; None where the scheduler leaves it alone.
-        status: What was seen, as a sentence.
+        momenta: Momentum, or β₁ of Adam-type optimizers, same shape; None if the scheduler does not change it.
+        status: Summary, as a sentence.
     """
 
     lrs: Array
@@ -63,8 +64,7 @@ def preview_torch(scheduler: LRScheduler, steps: int) -> TorchPreview:
         'StepLR from update 0 on: over 5 steps of 1 parameter group the lr goes from 0.8 to 0.2, momentum stays'
     """
     check_scheduler(scheduler)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError("steps", steps, "must be a whole number of updates, at least 1")
+    check_whole("steps", steps, unit="steps")
     optimizers = _optimizers(scheduler)
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     before = [_hyperparameters(group) for group in groups]

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.optim import Optimizer
 
+from stepsize.checks import check_number, check_positive, check_whole
 from stepsize.errors import InputError, TaskError
 from stepsize.optimizers import OPTIMIZERS, optimizer_factory, optimizer_title
 from stepsize.schedules import Schedule, Span, as_warmup, constant, parse, resampled, with_warmup
@@ -28,10 +29,10 @@ def varied(task: Task, changes: Changes) -> Task:
     """Return ``task`` with ``changes``; the same object for the same changes, and ``task`` itself for none.
 
     - The initial weights of a seed are those of ``task``.
-    - With another batch size the horizon changes so that as many examples are seen, and the schedule is settled
-      anew over it: shares, epochs and samples keep their meaning. A schedule that brings its own length is stretched.
-      Unseen data stay in the batches that they are in.
-    - A warm-up takes the place of the rise that the schedule begins with, or is put before it.
+    - With another batch size the horizon changes so that as many examples are seen, and the schedule is resolved
+      again over it: fractions, epochs and samples keep their meaning. A schedule with its own length is stretched.
+      Validation data keep their batches.
+    - A warmup replaces the rise that the schedule begins with, or is put before it.
     - Momentum, beta2 and weight decay are set on the parameter groups of the optimizer that the task makes.
 
     Args:
@@ -120,7 +121,7 @@ def _schedule(task: Task, changes: Changes, horizon: int) -> Schedule | _Factor 
         raise TaskError(
             "warmup",
             changes.warmup,
-            f"cannot be changed in the schedule {task.schedule_name}, a function whose warm-up is not known",
+            f"cannot be changed in the schedule {task.schedule_name}, a function whose warmup is unknown",
             "Give the task's schedule as one of stepsize.schedules, or in its written form ('cosine warmup=5%')",
         )
     length = as_warmup(changes.warmup)
@@ -138,12 +139,12 @@ def _fitted(schedule: Schedule | _Factor | None, before: int, horizon: int) -> S
     if schedule is None or before == horizon:
         return schedule
     if isinstance(schedule, Schedule):
-        return schedule.stretched(to=horizon) if _brings_its_length(schedule) else schedule
+        return schedule.extended(to=horizon) if _brings_its_length(schedule) else schedule
     return resampled(schedule, before, to=horizon)
 
 
 def _brings_its_length(schedule: Schedule) -> bool:
-    return schedule.settled and schedule.length is not None
+    return schedule.resolved and schedule.length is not None
 
 
 # The optimizer -------------------------------------------------------------------------------------------------------
@@ -227,25 +228,15 @@ def _check(changes: Changes) -> None:
         raise TaskError(
             "schedule", changes.schedule, "must be the written form of a schedule", "Write 'cosine end=0.1'"
         )
-    size: object = changes.batch_size
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise TaskError("batch_size", size, "must be a whole number of examples, at least 1")
-    for name in ("momentum", "beta2"):
-        if not _within(getattr(changes, name), below=1.0):
-            raise TaskError(name, getattr(changes, name), "must be a number in [0, 1)")
-    if not _within(changes.weight_decay, below=math.inf):
-        raise TaskError("weight_decay", changes.weight_decay, "must be a finite number, at least 0")
-    if changes.clip == 0 or not _within(changes.clip, below=math.inf):
-        raise TaskError("clip", changes.clip, "must be a positive gradient norm")
+    if changes.batch_size is not None:
+        check_whole("batch_size", changes.batch_size, unit="examples", error=TaskError)
+    for name, below in (("momentum", 1.0), ("beta2", 1.0), ("weight_decay", math.inf)):
+        if getattr(changes, name) is not None:
+            check_number(name, getattr(changes, name), least=0, below=below, error=TaskError)
+    if changes.clip is not None:
+        check_positive("clip", changes.clip, "gradient norm", error=TaskError)
     if changes.warmup is not None:
         try:
             as_warmup(changes.warmup)
         except InputError as error:
             raise TaskError("warmup", changes.warmup, error.rule, error.remedy) from error
-
-
-def _within(value: object, *, below: float) -> bool:
-    """Return whether ``value`` is a number in [0, ``below``), or None."""
-    if value is None:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < below

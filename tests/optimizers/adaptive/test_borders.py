@@ -31,7 +31,7 @@ def in_turn(rule: Rule, both: list[nn.Linear], count: int = 12) -> Adaptive:
     return optimizer
 
 
-@pytest.mark.parametrize("rule", [Hypergradient("stable"), Hypergradient("additive")])
+@pytest.mark.parametrize("rule", [Hypergradient()])
 @pytest.mark.parametrize("shapes", [(2, 2), (2, 5)])
 def test_heads_that_are_used_in_turn_keep_their_own_memory(rule: Rule, shapes: tuple[int, int]) -> None:
     both = heads(shapes)

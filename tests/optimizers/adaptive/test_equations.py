@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,39 +55,33 @@ def run(rule: Rule, lr: float, steps: int, momentum: float = 0.0) -> tuple[list[
 # Slow twins, for plain SGD ------------------------------------------------------------------------------------------
 
 
-def hypergradient(form: str, lr: float, steps: int, beta: float) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+def hypergradient(lr: float, steps: int, beta: float) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
     x, rate, last = START.copy(), lr, None
     places, rates = [], []
     squares: list[float] = []
     for t in range(steps):
         g = gradient_at(x, t)
         if last is not None:
-            u, before = last  # the last direction and the gradient that it came from: the same for SGD
-            c = float(g @ u) / float(np.linalg.norm(g) * np.linalg.norm(u))
-            ratio = -float(g @ u) / float(before @ u)
-            if form != "stable" or ratio <= 1:
-                squares.append(c * c)
-            if form == "additive":
-                # s ← s + β g·d/s with d = s lr u: in terms of the rate α = s lr, α ← α + β lr² g·u
-                rate = max(rate + beta * lr * lr * float(g @ u), 1e-12 * lr)
-            elif form == "multiplicative":
-                rate *= 1 + beta * c
+            c = float(g @ last) / float(np.linalg.norm(g) * np.linalg.norm(last))
+            ratio = -float(g @ last) / float(last @ last)  # for SGD the last direction is the last gradient
+            if ratio > 1:
+                rate /= 1 + ratio
             else:
+                squares.append(c * c)
                 weights = 0.99 ** np.arange(len(squares))[::-1]
-                mean = float(weights @ np.array(squares) / weights.sum()) if squares else 1.0
-                rate *= 1 / (1 + ratio) if ratio > 1 else math.exp(beta * c / math.sqrt(mean))
-        last = (g, g)
+                mean = float(weights @ np.array(squares) / weights.sum())
+                rate *= math.exp(beta * c / math.sqrt(mean))
+        last = g
         x = x - rate * g
         places.append(x.copy())
         rates.append(rate)
     return places, rates
 
 
-@pytest.mark.parametrize(("form", "beta"), [("additive", 0.5), ("multiplicative", 0.02), ("stable", 0.1)])
 @pytest.mark.parametrize("lr", [0.01, 0.5])
-def test_hypergradient(form: Any, beta: float, lr: float) -> None:
-    places, rates = run(Hypergradient(form, beta), lr, 60)
-    slow_places, slow_rates = hypergradient(form, lr, 60, beta)
+def test_hypergradient(lr: float) -> None:
+    places, rates = run(Hypergradient(0.1), lr, 60)
+    slow_places, slow_rates = hypergradient(lr, 60, 0.1)
 
     np.testing.assert_allclose(rates, slow_rates, rtol=1e-9)
     np.testing.assert_allclose(places, slow_places, rtol=1e-8, atol=1e-10)
@@ -100,34 +93,30 @@ def test_a_rate_over_the_edge_comes_back_at_once() -> None:
     plain = START.copy()
     for t in range(40):
         plain = plain - 1.5 * gradient_at(plain, t)
-    places, rates = run(Hypergradient("stable", 0.1), 1.5, 40)
+    places, rates = run(Hypergradient(0.1), 1.5, 40)
 
     assert rates[-1] < 1.1
     assert loss_at(places[-1], 39) < loss_at(START, 0) < 1e6 < loss_at(plain, 39)
 
 
-def polyak(form: str, steps: int, *, target: float, c: float, most: float, doubling: int, lr: float) -> list[float]:
+def polyak(form: str, steps: int, *, target: float, c: float, most: float, doubling: int) -> list[float]:
     """Return the step sizes of the papers: rates, not multipliers."""
     x, rates = START.copy(), []
     rate = math.inf
     for t in range(steps):
         g = gradient_at(x, t)
         gap, square = loss_at(x, t) - target, float(g @ g)
-        if form == "sps":
-            rate = min(gap / (c * square), most)
-        elif form == "sps-max":
+        if form == "sps-max":
             rate = min(gap / (c * square), most, 2 ** (1 / doubling) * rate)
-        elif form == "decsps":
+        else:
             now, before = c * math.sqrt(t + 1), c * math.sqrt(t)
             rate = min(gap / square, before * rate if t else most) / now
-        else:
-            rate = min(gap / (square + 1e-5), lr)
         x = x - rate * g
         rates.append(rate)
     return rates
 
 
-@pytest.mark.parametrize("form", ["sps", "sps-max", "decsps", "ali-g"])
+@pytest.mark.parametrize("form", ["sps-max", "decsps"])
 @pytest.mark.parametrize("lr", [1e-3, 0.7])
 def test_polyak(form: Any, lr: float) -> None:
     numbers: dict[str, Any] = {"target": 0.5, "c": 2.0, "doubling": 7}
@@ -135,7 +124,7 @@ def test_polyak(form: Any, lr: float) -> None:
     # Where a step may jump, roundings grow from update to update: the trajectory is chaotic.
     _, rates = run(Polyak(form, most=3.0 / lr, **numbers), lr, 20)
 
-    np.testing.assert_allclose(rates, polyak(form, 20, most=3.0, lr=lr, **numbers), rtol=1e-8)
+    np.testing.assert_allclose(rates, polyak(form, 20, most=3.0, **numbers), rtol=1e-8)
 
 
 def line_search(steps: int, *, c: float, shorten: float, doubling: int, start: float) -> list[float]:
@@ -159,31 +148,7 @@ def test_line_search(lr: float) -> None:
     np.testing.assert_allclose(rates, line_search(40, start=50.0, **numbers), rtol=1e-8)
 
 
-# Other implementations ----------------------------------------------------------------------------------------------
-
-
-def trained(make: Callable[[list[nn.Parameter]], Any], steps: int, **given: Any) -> Tensor:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).to(DTYPE)
-    x = torch.randn(32, 3, dtype=DTYPE)
-    y = torch.sin(2 * x.sum(1, keepdim=True))
-    optimizer = make(list(model.parameters()))
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(**({name: value(loss) for name, value in given.items()}))
-    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
-
-
-def test_ali_g_agrees_with_another_implementation() -> None:
-    package = pytest.importorskip("pytorch_optimizer")
-    theirs = trained(lambda p: package.AliG(p, max_lr=0.5), 40, closure=lambda loss: lambda: float(loss))
-
-    ours = trained(lambda p: Adaptive(SGD(p, lr=0.5), Polyak("ali-g")), 40, loss=lambda loss: loss)
-
-    # It adds 1e-6 to the norm, and we 1e-5 to its square, as the paper does.
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+# Another implementation ---------------------------------------------------------------------------------------------
 
 
 def test_sps_agrees_with_another_implementation() -> None:
@@ -200,7 +165,8 @@ def test_sps_agrees_with_another_implementation() -> None:
         x = optax.apply_updates(x, updates)
         theirs.append(np.asarray(x))
 
-    ours, _ = run(Polyak("sps", most=0.8 / 0.01), 0.01, 10)
+    # The step never doubles within one of these updates, so SPS-max is SPS.
+    ours, _ = run(Polyak(most=0.8 / 0.01, doubling=1), 0.01, 10)
 
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 

@@ -20,7 +20,7 @@ __all__ = ["ClockOptions", "clocked", "told_as_options"]
 
 _PANEL = "For epochs, samples and tokens"
 _REMEDY = re.compile(r"Give Clock\((?P<field>\w+)=…\)")  # of the library, where a unit lacks something
-_CALLS = ".stretched(to=…)"  # of the library, where a length is not that of the horizon
+_CALLS = ".extended(to=…)"  # of the library, where a length is not that of the horizon
 
 
 def _count(option: str, text: str) -> Any:
@@ -98,7 +98,7 @@ def told_as_options() -> Iterator[None]:
         yield
     except InputError as error:
         if _CALLS in error.remedy:
-            remedy = "Leave --steps or its length out, add another part behind it, or '| stretched N'"
+            remedy = "Leave --steps or its length out, add another phase after it, or '| extended N'"
             raise InputError(error.argument, error.received, error.rule, remedy) from None
         asked = _REMEDY.fullmatch(error.remedy)
         if asked is None:

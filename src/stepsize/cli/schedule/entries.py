@@ -93,9 +93,9 @@ def render(told: dict[str, Any]) -> RenderableType:
 
 
 def _one(name: str) -> dict[str, Any]:
-    from stepsize.schedules import schedule_entry
+    from stepsize.schedules import SCHEDULES
 
-    known = schedule_entry(name).name
+    known = SCHEDULES[name].name
     return next(entry for entry in document()["schedules"] if entry["name"] == known)
 
 

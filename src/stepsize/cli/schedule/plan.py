@@ -15,14 +15,14 @@ from stepsize.cli.schedule.clock import ClockOptions, told_as_options
 from stepsize.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from stepsize.schedules import Clock, Course, Peaks, Schedule
+    from stepsize.schedules import Clock, HyperparameterSchedule, Peaks, Schedule
 
 __all__ = [
     "Coupling", "HorizonOption", "LogOption", "PeakOption", "checked_lr", "course_of", "read", "settled", "steps_text",
 ]  # fmt: skip
 
 _MOST_STEPS = 10_000_000  # a table of more, in float64, is no preview
-_RULES = ("follows", "independent", "corrected")  # of Course, which this module does not load for --help
+_RULES = ("follows", "independent", "corrected")  # not imported, so that --help stays fast
 
 HorizonOption = Annotated[
     str | None,
@@ -112,7 +112,9 @@ def settled(schedule: Schedule, steps: str | None, options: ClockOptions) -> Sch
         return schedule.over(horizon, clock)
 
 
-def course_of(rate: Schedule, lr: float | None, coupling: Coupling, options: ClockOptions) -> tuple[Course, Peaks]:
+def course_of(
+    rate: Schedule, lr: float | None, coupling: Coupling, options: ClockOptions
+) -> tuple[HyperparameterSchedule, Peaks]:
     """Return the course around a settled rate, and the values that it multiplies.
 
     Args:
@@ -128,7 +130,7 @@ def course_of(rate: Schedule, lr: float | None, coupling: Coupling, options: Clo
     Raises:
         InputError: If a value breaks its rule, or something is asked of a momentum or weight decay that is not given.
     """
-    from stepsize.schedules import Course, Peaks
+    from stepsize.schedules import HyperparameterSchedule, Peaks
 
     if coupling.rule not in _RULES:
         raise UnknownNameError("decay_rule", coupling.rule, _RULES)
@@ -140,10 +142,10 @@ def course_of(rate: Schedule, lr: float | None, coupling: Coupling, options: Clo
         if coupling.keep_effective:
             remedy = "Write one, for example --momentum 'one-cycle start=0.95 peak=0.85 end=0.95'"
             raise InputError("keep_effective", True, "needs a schedule of the momentum", remedy)
-        return Course(rate, weight_decay=coupling.rule), peaks  # type: ignore[arg-type]  # checked by Course
+        return HyperparameterSchedule(rate, weight_decay=coupling.rule), peaks  # type: ignore[arg-type]  # checked by HyperparameterSchedule
     with told_as_options():
         over = momentum.over(rate.length or 1, options.clock())
-    course = Course(rate, over, coupling.rule, coupling.keep_effective)  # type: ignore[arg-type]
+    course = HyperparameterSchedule(rate, over, coupling.rule, coupling.keep_effective)  # type: ignore[arg-type]
     at_peak = over(int(rate.factors().argmax()))
     return course, Peaks(checked_lr(lr), at_peak, coupling.weight_decay)
 

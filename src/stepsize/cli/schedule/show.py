@@ -29,7 +29,7 @@ from stepsize.cli.schedule.plan import (
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.schedules import Course, Peaks, Preview, Schedule
+    from stepsize.schedules import HyperparameterSchedule, Peaks, Preview, Schedule
     from stepsize.views import ScheduleView
 
 __all__ = ["EXAMPLE", "NAME", "Shown", "command", "document", "render", "view_of"]
@@ -64,7 +64,7 @@ class Shown:
 
     schedule: Schedule
     settled: Schedule
-    course: Course
+    course: HyperparameterSchedule
     seen: Preview
     peaks: Peaks
     named_lr: bool
@@ -154,8 +154,7 @@ def document(shown: Shown) -> dict[str, Any]:
         ``schedule`` (the written form), ``settled`` (the same in steps), ``steps``, ``effective_steps`` (Σ factor),
         ``peaks`` (``lr``, ``momentum``, ``weight_decay``; ``lr`` is 1 where none was given), ``points`` (a list of
         objects with ``step``, ``what`` and the columns: ``factor`` and, where they exist, ``lr``, ``momentum``,
-        ``weight_decay``, ``effective_lr``, ``timescale``), and ``document``, which
-        ``stepsize.schedules.from_json`` reads.
+        ``weight_decay``, ``effective_lr``, ``timescale``).
     """
     from stepsize.schedules import write
 
@@ -170,7 +169,6 @@ def document(shown: Shown) -> dict[str, Any]:
             {"step": point.step, "what": point.what, **{key: float(columns[key][point.step]) for key in columns}}
             for point in shown.seen.points
         ],
-        "document": shown.settled.to_json(),
     }
 
 

@@ -202,7 +202,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
 
                 kept = {name: value for name, value in asdict(asked).items() if value is not None}
                 found = sweep(
-                    opened, workers=workers, store=kept_in(store), watcher=watch, **{"asked": kept, **options}
+                    opened, workers=workers, store=kept_in(store), on_progress=watch, **{"asked": kept, **options}
                 )
         except KeyboardInterrupt:
             if store == NOWHERE:

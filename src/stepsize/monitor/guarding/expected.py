@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.monitor.record import Record
-from stepsize.training.binding import Bound
+from stepsize.training.binding import BoundScheduler
 
 __all__ = ["Expected"]
 
@@ -28,7 +28,8 @@ class Expected:
 
     def __init__(self, schedule: Any, record: Record) -> None:
         factors = np.asarray(record.facts.schedule)
-        self._peaks: Sequence[float] = [float(p) for p in schedule.base_lrs] if isinstance(schedule, Bound) else []
+        bound = isinstance(schedule, BoundScheduler)
+        self._peaks: Sequence[float] = [float(peak) for peak in schedule.base_lrs] if bound else []
         self._steps = record.facts.steps or _STEPS
         self._most = _highest_around(factors) if factors.size and self._peaks else np.empty(0)
 

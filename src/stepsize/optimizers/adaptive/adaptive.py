@@ -19,7 +19,7 @@ from stepsize.errors import InputError
 from stepsize.optimizers.adaptive.rule import Now, Rule
 
 _LOGGER = logging.getLogger("stepsize.adaptive")
-_TOLD = 2.0  # a change of the multiplier by this factor is written down
+_RECORDED = 2.0  # a change of the multiplier by this factor is written down
 _KEPT = 1_000  # moves
 _KEY = "adaptive"  # in the state of the optimizer: there snapshots and digests look, too
 
@@ -94,7 +94,7 @@ class Adaptive(Optimizer):
         self.state[_KEY] = {  # type: ignore[index]
             "kind": type(rule).__name__,
             "multiplier": 1.0,
-            "told": 1.0,
+            "recorded": 1.0,
             "updates": 0,
             "peaks": [float(group["lr"]) for group in optimizer.param_groups],
             "rule": rule.memory,
@@ -299,11 +299,11 @@ class Adaptive(Optimizer):
 
     def _note(self, multiplier: float) -> None:
         kept = self._kept
-        told = kept["told"]
-        if multiplier > 0 and not told / _TOLD < multiplier < told * _TOLD:
-            move = Move(kept["updates"], told, multiplier, self.rule.why())
+        recorded = kept["recorded"]
+        if multiplier > 0 and not recorded / _RECORDED < multiplier < recorded * _RECORDED:
+            move = Move(kept["updates"], recorded, multiplier, self.rule.why())
             self.moves.append(move)
-            kept["told"] = multiplier
+            kept["recorded"] = multiplier
             _LOGGER.info("update %d: rate × %.3g, was × %.3g: %s", move.step, move.after, move.before, move.why)
         kept |= {"multiplier": multiplier, "updates": kept["updates"] + 1}
 

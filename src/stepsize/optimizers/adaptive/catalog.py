@@ -31,16 +31,10 @@ class RuleEntry:
 RULES: Catalog[RuleEntry] = Catalog(
     "rule",
     (
-        RuleEntry("hypergradient", "hypergradient, stabilized", partial(Hypergradient, "stable")),
-        RuleEntry("hypergradient-additive", "hypergradient, additive", partial(Hypergradient, "additive")),
-        RuleEntry(
-            "hypergradient-multiplicative", "hypergradient, multiplicative", partial(Hypergradient, "multiplicative")
-        ),
+        RuleEntry("hypergradient", "hypergradient, stabilized", Hypergradient),
         RuleEntry("polyak", "Polyak, SPS-max", partial(Polyak, "sps-max")),
         RuleEntry("polyak-estimated", "Polyak, SPS-max, estimated target", partial(Polyak, target="estimated")),
-        RuleEntry("polyak-sps", "Polyak, SPS", partial(Polyak, "sps")),
         RuleEntry("polyak-decaying", "Polyak, DecSPS", partial(Polyak, "decsps")),
-        RuleEntry("ali-g", "Polyak, ALI-G", partial(Polyak, "ali-g")),
         RuleEntry("line-search", "Armijo line search", LineSearch),
     ),
 )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor
 
 from stepsize.checks import check_number
-from stepsize.errors import UnknownNameError
 from stepsize.optimizers.adaptive.rule import Now, Rule, dot, spread
 
-Form = Literal["additive", "multiplicative", "stable"]
+_KEEP = 0.99
 
 
 @final
@@ -23,35 +22,30 @@ class Hypergradient(Rule):
     With θ_t = θ_{t−1} − α u_{t−1}, the derivative of the loss along the rate is ∂f(θ_t)/∂α = −g_t·u_{t−1}. With the
     multiplier s = α / lr, d = θ_{t−1} − θ_t, the last movement, and c = g_t·d / (‖g_t‖ ‖d‖), the cosine between them:
 
-    - additive: s ← s + β g_t·d / s, the plain descent of Baydin et al. in units of lr (d / s is u lr);
-    - multiplicative: s ← s (1 + β c), which has no units;
-    - stable: s ← s exp(β c / √(m̂)), m̂ the mean of c² so far with weights 0.99ᵏ: AdaGrad's remedy of Chu et al. for an
-      unknown scale of the derivative, on log s. Where gradients are mostly noise, c is small, and this scales it up.
-      And where the slope along the last movement has turned round and grown, r = −g_t·d / g_{t−1}·d > 1, the weights
-      are further from the lowest point of the parabola through both slopes than before: s ← s / (1 + r) goes there.
+        s ← s exp(β c / √(m̂)), m̂ the mean of c² so far with weights 0.99ᵏ,
+
+    AdaGrad's remedy of Chu et al. for an unknown scale of the derivative, on log s. If gradients are mostly noise,
+    c is small, and this scales it up. If the slope along the last movement has turned round and grown,
+    r = −g_t·d / g_{t−1}·d > 1, the weights are further from the lowest point of the parabola through both slopes than
+    before: s ← s / (1 + r) goes there.
 
     Args:
-        form: Which of the three.
-        beta: β; default 1e-2, 0.02 and 0.05 in this order.
+        beta: β, in (0, 1].
 
     Raises:
-        InputError: If ``form`` is none of them or ``beta`` is not in (0, 1].
+        InputError: If ``beta`` is not in (0, 1].
 
     Source: A. Baydin et al., Online Learning Rate Adaptation with Hypergradient Descent, 2018; Y. Chu et al., Provable
     and Practical Online Learning Rate Adaptation with Hypergradient Descent, 2025.
 
     Example:
-        >>> Hypergradient("multiplicative").beta
-        0.02
+        >>> Hypergradient().beta
+        0.05
     """
 
-    def __init__(self, form: Form = "stable", beta: float | None = None) -> None:
+    def __init__(self, beta: float = 0.05) -> None:
         super().__init__()
-        if form not in _BETAS:
-            raise UnknownNameError("form", form, _BETAS)
-        self.form = form
-        self.beta = _BETAS[form] if beta is None else beta
-        check_number("beta", self.beta, above=0, most=1)
+        self.beta = check_number("beta", beta, above=0, most=1)
         self.memory = {"s": 1.0, "square": 0.0, "weight": 0.0, "moved": None, "slope": None}
         self._cosine = 0.0
 
@@ -68,8 +62,7 @@ class Hypergradient(Rule):
 
     def learn(self, now: Now, moved: list[Tensor], multiplier: float) -> float:
         """Keep the movement for the next update, and the slope that it went down."""
-        slope = dot(now.gradients, moved) if self.form == "stable" else None
-        self.memory |= {"moved": spread(moved, now), "s": multiplier, "slope": slope}
+        self.memory |= {"moved": spread(moved, now), "s": multiplier, "slope": dot(now.gradients, moved)}
         return multiplier
 
     def why(self) -> str:
@@ -81,22 +74,14 @@ class Hypergradient(Rule):
         slope = self.memory["slope"]
         parts = [dot(gradients, moved), dot(gradients, gradients), dot(moved, moved)]
         parts.append(torch.zeros_like(parts[0]) if slope is None else slope)
-        product, gradient, movement, before = torch.stack(parts).tolist()  # the one look at the device in an update
+        product, gradient, movement, before = torch.stack(parts).tolist()  # the one device sync of an update
         if not math.isfinite(product) or gradient * movement <= 0:
             return
         self._cosine = c = product / math.sqrt(gradient * movement)
         memory = self.memory
-        if self.form == "additive":
-            memory["s"] = max(memory["s"] + self.beta * product / memory["s"], 0.0)
-        elif self.form == "multiplicative":
-            memory["s"] *= 1 + self.beta * c
-        elif before > 0 and -product > before:
+        if before > 0 and -product > before:
             memory["s"] /= 1 - product / before
-        else:
-            memory["square"] = _KEEP * memory["square"] + (1 - _KEEP) * c * c
-            memory["weight"] = _KEEP * memory["weight"] + (1 - _KEEP)
-            memory["s"] *= math.exp(self.beta * c / math.sqrt(memory["square"] / memory["weight"]))
-
-
-_BETAS: dict[str, float] = {"additive": 1e-2, "multiplicative": 0.02, "stable": 0.05}
-_KEEP = 0.99
+            return
+        memory["square"] = _KEEP * memory["square"] + (1 - _KEEP) * c * c
+        memory["weight"] = _KEEP * memory["weight"] + (1 - _KEEP)
+        memory["s"] *= math.exp(self.beta * c / math.sqrt(memory["square"] / memory["weight"]))

@@ -12,9 +12,8 @@ from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.optimizers.adaptive.rule import Now, Rule, dot
 
-Form = Literal["sps", "sps-max", "decsps", "ali-g"]
-_FORMS = ("sps", "sps-max", "decsps", "ali-g")
-_SMALL = 1e-5  # δ of ALI-G
+Form = Literal["sps-max", "decsps"]
+_FORMS = ("sps-max", "decsps")
 _KEEP = 0.9  # of the mean of the losses that an estimated target goes by
 _PATIENCE = 50  # updates without enough progress after which the target is drawn nearer
 
@@ -30,11 +29,9 @@ class Polyak(Rule):
 
     For plain SGD, d_t = lr g_t, and s* lr = (f_t − f*) / ‖g_t‖² is Polyak's step size, whatever lr is. The forms:
 
-    - sps: s = min(s* / c, b);
     - sps-max: s_t = min(s* / c, b, 2^(1/T) s_{t−1}), which does not jump up; s_0 is free;
     - decsps: s_t = min(s*, c_{t−1} s_{t−1}) / c_t with c_t = c √(t + 1), which falls as 1/√t, so that a target that no
       batch reaches does no harm; c_{t−1} s_{t−1} begins at b;
-    - ali-g: s = min((f_t − f*) / (g_t·d_t + δ lr), 1) with δ = 1e-5: the scheduled rate is the largest.
 
     Where no bound is known, or no batch comes near it (a text's loss is never near 0), the target is estimated: a level
     below the record r, the lowest running mean m_t = 0.9 m_{t−1} + 0.1 f_t so far: f* = r − δ, at first δ = |f_0| / 2.
@@ -45,7 +42,7 @@ class Polyak(Rule):
     (g·d ≤ 0, as momentum may), s stays as it was.
 
     Args:
-        form: Which of the four.
+        form: One of the two.
         target: f*, what no batch's loss can be below; 0 for most losses. ``"estimated"`` is the level above; a batch
             whose loss lies below it leaves s as it was.
         c: The constant, > 0.
@@ -56,15 +53,14 @@ class Polyak(Rule):
         UnknownNameError: If the form is not known.
         InputError: If an argument breaks its rule; from ``step``, before anything moves, if a loss is below the target.
 
-    Source: N. Loizou et al., Stochastic Polyak Step-size for SGD, 2021 (sps, sps-max); A. Orvieto et al., Dynamics of
-    SGD with Stochastic Polyak Stepsizes, 2022 (decsps); L. Berrada et al., Training Neural Networks for and by
-    Interpolation, 2020 (ali-g); A. Nedić, D. Bertsekas, Incremental Subgradient Methods for Nondifferentiable
-    Optimization, 2001, for target levels; the running mean and the constants are ours.
+    Source: N. Loizou et al., Stochastic Polyak Step-size for SGD, 2021 (sps-max); A. Orvieto et al., Dynamics of
+    SGD with Stochastic Polyak Stepsizes, 2022 (decsps); A. Nedić, D. Bertsekas, Incremental Subgradient Methods for
+    Nondifferentiable Optimization, 2001, for target levels; the running mean and the constants are ours.
 
     Example:
         >>> from stepsize.optimizers.adaptive import Adaptive
         >>> weight = torch.nn.Parameter(torch.tensor([3.0]))
-        >>> optimizer = Adaptive(torch.optim.SGD([weight], lr=0.1), Polyak("sps"))
+        >>> optimizer = Adaptive(torch.optim.SGD([weight], lr=0.1), Polyak())
         >>> loss = 0.5 * (weight ** 2).sum()
         >>> loss.backward()
         >>> _ = optimizer.step(loss=loss)
@@ -116,7 +112,7 @@ class Polyak(Rule):
         downhill = float(dot(now.gradients, moved)) / (now.factor * multiplier) if now.factor else 0.0  # the one look
         gap = now.loss - self._level()
         if math.isfinite(downhill) and downhill > 0 and math.isfinite(gap) and gap >= 0:
-            self.memory["s"] = now.bounded(self._scaled(gap, downhill, now.peak))
+            self.memory["s"] = now.bounded(self._scaled(gap, downhill))
         self.memory["updates"] += 1
         s: float = multiplier if self.memory["s"] is None else self.memory["s"]
         torch._foreach_add_(now.parameters, moved, alpha=1 - s / multiplier)
@@ -145,14 +141,10 @@ class Polyak(Rule):
         elif memory["waited"] >= _PATIENCE:
             memory |= {"gap": memory["gap"] / 2, "since": memory["record"], "waited": 0}
 
-    def _scaled(self, gap: float, downhill: float, lr: float) -> float:
+    def _scaled(self, gap: float, downhill: float) -> float:
         last, t = self.memory["s"], self.memory["updates"]
-        if self.form == "ali-g":
-            return min(gap / (downhill + _SMALL * lr), 1.0)
         if self.form == "decsps":
             spent = self.most if last is None else self.c * math.sqrt(t) * last
             return min(gap / downhill, spent) / (self.c * math.sqrt(t + 1))
         s = min(gap / (self.c * downhill), self.most)
-        if self.form == "sps-max" and last is not None:
-            s = min(s, 2 ** (1 / self.doubling) * last)
-        return s
+        return s if last is None else min(s, 2 ** (1 / self.doubling) * last)

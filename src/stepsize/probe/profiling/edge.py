@@ -1,4 +1,4 @@
-"""The critical rate at one point of a training, over several batches."""
+"""The critical rate at one point of a run, over several batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stepsize.curves.critical import Critical, search_critical
+from stepsize.curves.critical import Critical
+from stepsize.probe.critical import probe_update
 from stepsize.training.batches import to_device
 from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import autocast
@@ -20,22 +21,19 @@ from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 
-__all__ = ["Edge", "Prober", "heavy_ball"]
-
-_RANGE = (1e-9, 1e4)  # where the critical rate is looked for
 _BUILT_AT = 1e-3  # the rate that the optimizer is built at; only the ratios of its groups count
 
 
 @dataclass(frozen=True)
 class Edge:
-    """The critical rate after ``step`` updates of warm-up.
+    """The critical rate after ``step`` steps of warmup.
 
     Attributes:
-        step: How many updates came before.
-        lr: The median over the batches of the smallest rate at which one update raises the loss of its own
+        step: Number of steps before.
+        lr: Median over the batches of the smallest rate at which one update raises the loss of its own
             batch, among those that had one.
         interval: The smallest and the largest of them.
-        probes: What was seen on each batch.
+        probes: Result on each batch.
     """
 
     step: int
@@ -45,18 +43,12 @@ class Edge:
 
 
 class Prober:
-    """A model in training whose next update can be tried at other rates, and that can be trained on.
-
-    Args:
-        task: What to train; its schedule plays no part.
-        seed: Of dropout in the probes, the same before and after an update.
-    """
+    """A model in training whose next update can be tried at other rates; ``seed`` is that of dropout in the probes."""
 
     def __init__(self, task: Task, seed: int) -> None:
         self._task = task
         self._seed = seed
         self._stepper = Stepper(task, _BUILT_AT, task.horizon)
-        self._ratios = [group["lr"] / _BUILT_AT for group in self.optimizer.param_groups]
         self._device = torch.device(task.device or "cpu")
         self.model = self._stepper.model
         self.passes = 0.0
@@ -68,20 +60,16 @@ class Prober:
 
     def train(self, batches: Sequence[Any], lr: float) -> float:
         """Make one update at the rate ``lr`` and return its loss."""
-        for group, ratio in zip(self.optimizer.param_groups, self._ratios, strict=True):
-            group["lr"] = lr * ratio
+        self._stepper.scale(lr / _BUILT_AT)
         self.passes += update_passes(len(batches))
         return float(self._stepper.update(batches))
 
     def snapshot(self) -> Snapshot:
-        """Return what puts model, optimizer and generators back."""
+        """Return what restores model, optimizer and generators."""
         return Snapshot(modules=[self.model], optimizers=[self.optimizer])
 
     def edge(self, updates: Sequence[Sequence[Any]], *, step: int, start: float) -> Edge | str:
-        """Probe the critical rate on the batches of each of ``updates``, beginning the search at ``start``.
-
-        Where no update had one, the reason is returned, as a sentence.
-        """
+        """Probe the critical rate on the batches of each of ``updates``; if there is none, return the reason."""
         probes = []
         for batches in updates:
             probes.append(self._critical(batches, start))
@@ -93,7 +81,7 @@ class Prober:
         return Edge(step, middle, (min(found), max(found)), tuple(probes))
 
     def direction(self, batches: Sequence[Any]) -> dict[str, Tensor | None]:
-        """Return the update for unit rate that ``batches`` lead to, by parameter name; None for what nobody updates."""
+        """Return the update for unit rate on ``batches``, by parameter name; None for what no optimizer holds."""
         snapshot = self.snapshot()
         before = self._weights()
         self._first_update(batches, _BUILT_AT)
@@ -107,25 +95,15 @@ class Prober:
         }
 
     def _critical(self, batches: Sequence[Any], start: float) -> Critical:
-        """Follow the update of ``batches`` without its momentum, w(lr) = w + lr u, with forward passes alone."""
+        """Follow the update of ``batches`` without its momentum, with forward passes alone."""
         snapshot = self.snapshot()
-        before = self._weights()
-        try:
-            base_loss = self._first_update(batches, start)
-            after = self._weights()
-            if all(torch.equal(before[name], after[name]) for name in before):
-                return Critical(None, base_loss, (), "The update changed no weight.")
-
-            def loss_at(lr: float) -> float:
-                snapshot.restore(position=False)
-                with torch.no_grad():
-                    for name, parameter in self.model.named_parameters():
-                        parameter.copy_(torch.lerp(before[name], after[name], lr / start))
-                return self._loss(batches)
-
-            return search_critical(loss_at, base_loss=base_loss, start=start, low=_RANGE[0], high=_RANGE[1])
-        finally:
-            snapshot.restore(position=False)
+        return probe_update(
+            list(self.model.parameters()),
+            update=lambda: self._first_update(batches, start),
+            loss=lambda: self._loss(batches),
+            rewind=lambda: snapshot.restore(position=False),
+            start=start,
+        )
 
     def _first_update(self, batches: Sequence[Any], lr: float) -> float:
         for group in self.optimizer.param_groups:  # momentum would point along the batches of the past

@@ -1,4 +1,4 @@
-"""Experiments that would confirm a reading, as code that runs as it stands where ``task`` is the task."""
+"""Experiments that would confirm a reading, as code that runs as it is if ``task`` is the task."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import statistics
 from collections.abc import Sequence
 
 from stepsize.curves.numerals import number_text
-from stepsize.probe.profiling.facts import Facts
+from stepsize.probe.profiling.result import Facts
 
-__all__ = ["batch_sizes", "clips", "optimizers", "rate_range", "search", "warmups"]
-
-_BELOW, _ABOVE = 100.0, 10.0  # times the critical rate: where the best rates of the built-in tasks were found
-_ANY_RANGE = (1e-5, 1.0)  # where no critical rate was seen
+_BELOW, _ABOVE = 100.0, 10.0  # × the critical rate: where the best rates of the built-in tasks were found
+_ANY_RANGE = (1e-5, 1.0)  # without a critical rate
 
 
 def rate_range(facts: Facts) -> tuple[float, float]:
@@ -22,33 +20,36 @@ def rate_range(facts: Facts) -> tuple[float, float]:
     return middle / _BELOW, middle * _ABOVE
 
 
+def _span(low: float, high: float) -> str:
+    return f"({number_text(low, 2)}, {number_text(high, 2)})"
+
+
 def search(facts: Facts) -> str:
     """Return the search that settles the rate."""
-    return f"stepsize.find(task, budget=1.0)  # its answer should lie in {_range_text(facts)}"
+    return f"stepsize.find(task, budget=1.0)  # its answer should lie in {_span(*rate_range(facts))}"
+
+
+def _sweep(facts: Facts, further: str) -> str:
+    return f"stepsize.sweep(task, lr={_span(*rate_range(facts))}, {further})"
 
 
 def batch_sizes(facts: Facts, sizes: Sequence[int]) -> str:
-    """Return the sweep that shows how the best rate moves with the batch size."""
-    return f"stepsize.sweep(task, lr={_range_text(facts)}, batch_size={list(sizes)})"
+    """Return the sweep that shows how the best rate changes with the batch size."""
+    return _sweep(facts, f"batch_size={list(sizes)}")
 
 
-def warmups(facts: Facts, shares: Sequence[float] = (0.01, 0.05, 0.15)) -> str:
-    """Return the sweep that shows whether a longer warm-up lets the peak rate be higher."""
-    return f"stepsize.sweep(task, lr={_range_text(facts)}, warmup={list(shares)})"
+def warmups(facts: Facts) -> str:
+    """Return the sweep that shows whether a longer warmup lets the peak rate be higher."""
+    return _sweep(facts, "warmup=[0.01, 0.05, 0.15]")
 
 
 def clips(facts: Facts, norms: Sequence[float]) -> str:
-    """Return the sweep that compares largest gradient norms."""
-    return f"stepsize.sweep(task, lr={_range_text(facts)}, clip=[{', '.join(number_text(norm, 2) for norm in norms)}])"
+    """Return the sweep that compares clipping thresholds."""
+    return _sweep(facts, f"clip=[{', '.join(number_text(norm, 2) for norm in norms)}]")
 
 
 def optimizers(facts: Facts) -> str:
-    """Return the sweep that compares SGD, whose layers move by their gradients, with Adam, whose move alike."""
+    """Return the sweep that compares SGD, whose layers move by their gradients, with Adam, whose move equally."""
     low, high = rate_range(facts)
-    span = f"({number_text(min(low, 1e-4), 2)}, {number_text(max(high, 1.0), 2)})"  # their rates differ by decades
+    span = _span(min(low, 1e-4), max(high, 1.0))  # their rates differ by decades
     return f'stepsize.sweep(task, lr={span}, optimizer=["momentum", "adamw"])'
-
-
-def _range_text(facts: Facts) -> str:
-    low, high = rate_range(facts)
-    return f"({number_text(low, 2)}, {number_text(high, 2)})"

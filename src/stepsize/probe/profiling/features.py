@@ -1,4 +1,4 @@
-"""What the columns of the inputs look like: scales, constants, outliers, categories, conditioning."""
+"""Properties of the columns of the inputs: scales, constants, outliers, categories, conditioning."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from torch import Tensor
 from stepsize.training.batches import TensorBatches
 from stepsize.training.task import Task
 
-__all__ = ["Column", "Features", "InputData", "features_of", "input_data"]
-
 _MOST_ROWS = 8_192
 _MOST_CORRELATED = 256  # columns whose correlations are looked at
 _FAR = 10.0  # standard deviations from the mean beyond which an entry is an outlier
@@ -30,24 +28,24 @@ class Features:
     """One input of the model, column by column.
 
     Attributes:
-        name: Which input of the batch.
+        name: Name of the input in the batch.
         kind: ``"numbers"``, or ``"categories"`` for whole numbers, which have no scale.
         unit: What a column is: ``"column"``, or ``"channel"`` of images.
-        rows: How many rows were looked at.
-        columns: How many columns there are.
-        not_finite: How many entries are NaN or infinite.
-        constant: How many columns never change.
-        low: The smallest standard deviation of a column that changes; None without such a column.
-        high: The largest.
-        typical: The median one.
-        offset: The largest |mean| / standard deviation of a column that changes.
-        far: How many columns hold an entry more than 10 standard deviations from their mean, of the column's own
+        rows: Number of rows that were read.
+        columns: Number of columns.
+        not_finite: Number of entries that are NaN or infinite.
+        constant: Number of columns that never change.
+        low: Smallest standard deviation of a column that changes; None without such a column.
+        high: Largest standard deviation.
+        typical: Median standard deviation.
+        offset: Largest |mean| / standard deviation of a column that changes.
+        far: Number of columns with an entry more than 10 standard deviations from their mean, of the column's own
             and of the typical one.
-        farthest: The largest distance of an entry from its column's mean, in the larger of those deviations.
-        whole: How many columns hold a few whole numbers only, and more than two of them.
+        farthest: Largest distance of an entry from its column's mean, in the larger of those deviations.
+        whole: Number of columns that hold a few whole numbers only, and more than two of them.
         condition: Largest over smallest eigenvalue of the correlation matrix, of those above 1e-6 of the largest.
-        top_share: The share of the largest eigenvalue in their sum.
-        directions: How many eigenvalues are above 1e-6 of the largest.
+        top_share: Fraction of the largest eigenvalue in their sum.
+        directions: Number of eigenvalues above 1e-6 of the largest.
     """
 
     name: str
@@ -71,13 +69,10 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class InputData:
-    """The task's data as tensors: inputs by name, and the target where the batches tell which it is.
+    """The task's data as tensors: inputs by name, and the target if the batches show it.
 
-    Attributes:
-        inputs: Tensors of shape ``(rows, ...)``.
-        target: The last element of the batches, where the loss is ``loss(output, target)``.
-        source: Which data these are, in words.
-        reason: Why there are none; empty where there are.
+    ``target`` is the last element of the batches, if the loss is ``loss(output, target)``. ``source`` names the data in
+    words; ``reason`` says why there are none.
     """
 
     inputs: tuple[tuple[str, Tensor], ...] = ()
@@ -104,15 +99,10 @@ def input_data(task: Task, batches: Sequence[Any]) -> InputData:
 
 
 def features_of(name: str, tensor: Tensor) -> Features:
-    """Return what the columns of ``tensor`` look like, on at most 8 192 evenly spaced rows.
+    """Return the properties of the columns of ``tensor``, on at most 8,192 evenly spaced rows.
 
-    Args:
-        name: What to call it.
-        tensor: Shape ``(rows, columns)``; of images ``(rows, channels, height, width)`` a column is a channel, of other
-            shapes the last dimension.
-
-    Returns:
-        Its figures; whole numbers are taken for categories, and only counted.
+    A column of images ``(rows, channels, height, width)`` is a channel, of other shapes the last dimension. Whole
+    numbers are taken for categories, and only counted.
 
     Example:
         >>> x = torch.stack([torch.linspace(-1, 1, 100), 50 * torch.linspace(-1, 1, 100) ** 2, torch.ones(100)], 1)
@@ -169,14 +159,14 @@ class Column:
         mean, spread = table.mean(0), table.std(0, ddof=1)
         moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(table).max(0))
         safe = np.where(moving, spread, 1.0)
-        # A column that hardly moves beside the others, as a pixel at the rim, has no say, however long its tail.
+        # A column that hardly moves beside the others, as a pixel at the rim, does not count, however long its tail.
         typical = np.median(spread[moving]) if moving.any() else 1.0
         farthest = np.where(moving, np.abs(table - mean).max(0) / np.maximum(safe, typical), 0.0)
         whole = np.asarray([3 <= _whole_values(column) <= _FEW_VALUES for column in table.T])
         return cls(mean, spread, moving, farthest, whole)
 
     def scaled(self, table: Array) -> Array:
-        """Return the columns of ``table`` that change, centred and scaled to unit deviation."""
+        """Return the columns of ``table`` that change, centered and scaled to unit deviation."""
         return np.asarray((table[:, self.moving] - self.mean[self.moving]) / self.spread[self.moving])
 
 

@@ -1,4 +1,4 @@
-"""Gradients of many small batches at one point, kept as their inner products: all that the noise scale needs."""
+"""Gradients of many small batches at one point, as their inner products: all that the noise scale needs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stepsize.errors import TaskError
-from stepsize.training.batches import count_examples, map_tensors, to_device
+from stepsize.training.batches import count_examples, map_tensors, tensors_in, to_device
 from stepsize.training.evaluate import autocast
 from stepsize.training.task import Task
-
-__all__ = ["GradientSample", "couples_examples", "cut", "sample_gradients"]
 
 _SKETCH = 1 << 20  # numbers kept of a gradient: smaller ones are kept whole, larger ones folded with random signs
 _COUPLING = (nn.modules.batchnorm._BatchNorm,)  # layers through which the examples of a batch see each other
@@ -29,11 +27,11 @@ class GradientSample:
     """Gradients g_i of n disjoint pieces of data at one point.
 
     Attributes:
-        gram: The inner products <g_i, g_j>, shape ``(n, n)``.
+        gram: Inner products <g_i, g_j>, shape ``(n, n)``.
         sizes: Examples of each piece, shape ``(n,)``.
-        batch: Which batch each piece was cut from, shape ``(n,)``.
-        losses: The training loss of each piece, shape ``(n,)``.
-        mean: The mean gradient over all examples by parameter name; None for a parameter that no loss depends on.
+        batch: Number of the batch that each piece was cut from, shape ``(n,)``.
+        losses: Training loss of each piece, shape ``(n,)``.
+        mean: Mean gradient over all examples by parameter name; None for a parameter that no loss depends on.
     """
 
     gram: NDArray[np.float64]
@@ -61,24 +59,13 @@ def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pi
     """Return the gradients of ``batches`` at the present weights of ``model``, each cut into ``pieces``.
 
     They are those that an update would see, before clipping: in the model's present mode, so with dropout;
-    under bf16 where the task trains in it, in full precision where it trains in fp16. Gradients of more than a
-    million numbers are folded onto a million with random signs, which keeps their inner products up to a relative
-    error of about sqrt(2 / 2^20) = 0.14 % of the product of their norms.
-
-    Args:
-        task: Its loss and device are used.
-        model: Is left with the buffers that the forward passes leave; no weight or gradient of it is changed.
-        batches: In the form of the task's training data.
-        pieces: Into how many pieces each batch is cut, >= 1.
-
-    Returns:
-        The inner products and what belongs to them.
+    under bf16 if the task trains in it, in full precision if it trains in fp16. Gradients of more than a
+    million numbers are folded onto a million with random signs (the count sketch of Charikar, Chen and Farach-Colton,
+    2002), which keeps their inner products up to a relative error of about sqrt(2 / 2^20) = 0.14% of the product of
+    their norms. No weight or gradient of the model is changed, only buffers by the forward passes.
 
     Raises:
         TaskError: If a loss is not finite, or depends on no parameter.
-
-    Reference:
-        Charikar, Chen and Farach-Colton, "Finding frequent items in data streams", 2002, for the sketch.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     sums: list[Tensor | None] = [None] * len(named)
@@ -107,13 +94,7 @@ def couples_examples(model: nn.Module) -> bool:
 
 def cut(batch: Any, pieces: int) -> Iterator[Any]:
     """Yield ``batch`` in about equal ``pieces``, as far as its tensors share their first dimension; else whole."""
-    lengths: set[int] = set()
-
-    def measure(tensor: Tensor) -> Tensor:
-        lengths.add(len(tensor) if tensor.ndim else 0)
-        return tensor
-
-    map_tensors(batch, measure)
+    lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors_in(batch)}
     size = lengths.pop() if len(lengths) == 1 else 0
     if pieces == 1 or size < 2:
         yield batch
@@ -131,9 +112,8 @@ def _gradients(
         loss = task.compute_loss(model, piece)
     value = float(loss.detach())
     if not np.isfinite(value):
-        raise TaskError(
-            "loss", value, "must be finite on the training data, before any update", "No learning rate can mend this"
-        )
+        rule = "must be finite on the training data, before any update"
+        raise TaskError("loss", value, rule, "No learning rate can fix this")
     if not loss.requires_grad:
         raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
     return value, torch.autograd.grad(loss, parameters, allow_unused=True)

@@ -1,4 +1,4 @@
-"""How far one update moves each layer, against the size of its weights."""
+"""How far one update moves each layer, relative to its weights."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["Layer", "layers_of", "without_gradient"]
-
 
 @dataclass(frozen=True)
 class Layer:
     """The parameters that one module of the model holds itself.
 
     Attributes:
-        name: Of the module within the model, or of the parameter where the model itself holds it.
-        kind: The class of the module.
-        parameters: How many trainable numbers it holds.
+        name: Name of the module in the model, or of the parameter if the model itself holds it.
+        kind: Class of the module.
+        parameters: Number of trainable numbers.
         weight: |w|, the norm of its weights.
         gradient: |G|, the norm of its mean gradient.
         matrix: Whether one of its parameters has two dimensions or more, unlike gains and biases.
-        ratio: |u| / |w|: by what share of its size it moves at rate 1; None where it is all zero, or never updated.
+        ratio: |u| / |w|: its update relative to its size at rate 1; None if it is all zero, or never updated.
     """
 
     name: str
@@ -39,16 +37,7 @@ class Layer:
 def layers_of(
     model: nn.Module, gradients: Mapping[str, Tensor | None], direction: Mapping[str, Tensor | None]
 ) -> tuple[Layer, ...]:
-    """Return the layers of ``model`` in its own order.
-
-    Args:
-        model: Whose weights are moved.
-        gradients: The mean gradient by parameter name.
-        direction: The update for unit rate by parameter name.
-
-    Returns:
-        One entry for each module with trainable parameters of its own.
-    """
+    """Return the layers of ``model``, given the mean gradient and the update for unit rate by parameter name."""
     groups: dict[str, list[str]] = {}
     weights = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name in weights:

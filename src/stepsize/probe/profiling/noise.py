@@ -1,4 +1,4 @@
-"""The gradient noise scale: from which batch size on more examples an update stop paying."""
+"""The gradient noise scale: the batch size above which more examples per update bring little."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["NoiseScale", "growth", "noise_scale"]
 
 _RESAMPLES = 1_000
 _LEVELS = (0.05, 0.95)
@@ -21,11 +19,11 @@ class NoiseScale:
     """How noisy the gradient of one example is, against the gradient of the whole training set.
 
     Attributes:
-        examples: B_simple = tr(Sigma) / |G|^2, in examples; infinite where no common gradient stood out of the noise.
-        interval: Where it falls in 90 % of resamplings of the pieces; the upper end may be infinite.
+        examples: B_simple = tr(Sigma) / |G|^2, in examples; infinite if no common gradient is visible in the noise.
+        interval: Where it falls in 90% of resamplings of the pieces; the upper end may be infinite.
         trace: tr(Sigma), the summed variance of the gradient of one example.
-        norm2: |G|^2, the squared norm of the mean gradient, without the noise's share; may be estimated below 0.
-        pieces: How many disjoint pieces of data were compared.
+        norm2: |G|^2, the squared norm of the mean gradient, corrected for noise; the estimate may be below 0.
+        pieces: Number of disjoint pieces of data that were compared.
         piece_size: Their mean size, in examples.
     """
 
@@ -41,19 +39,19 @@ def noise_scale(gram: Array, sizes: Array, *, population: int | None = None, see
     """Return the gradient noise scale from the inner products of the gradients of disjoint pieces of data.
 
     With pieces of b_i examples drawn without replacement from N, the mean of |g_i|^2 is
-    |G|^2 + tr(Sigma) (mean(1 / b_i) - 1 / N), and that of <g_i, g_j> is |G|^2 - tr(Sigma) / N. So both are had
-    without bias as ``tr(Sigma) = (mean |g_i|^2 - mean <g_i, g_j>) / mean(1 / b_i)`` and
+    |G|^2 + tr(Sigma) (mean(1 / b_i) - 1 / N), and that of <g_i, g_j> is |G|^2 - tr(Sigma) / N. So both are estimated
+    without bias by ``tr(Sigma) = (mean |g_i|^2 - mean <g_i, g_j>) / mean(1 / b_i)`` and
     ``|G|^2 = mean <g_i, g_j> + tr(Sigma) / N``: the estimator of two batch sizes of the reference, with all
     pairs of pieces for the large one.
 
     Args:
         gram: <g_i, g_j>, shape ``(n, n)``.
-        sizes: b_i, examples a piece, shape ``(n,)``.
-        population: N, how many training examples there are; None takes infinitely many.
-        seed: Of the resampling.
+        sizes: b_i, examples per piece, shape ``(n,)``.
+        population: N, number of training examples; None takes infinitely many.
+        seed: Random seed of the resampling.
 
     Returns:
-        The noise scale; None with fewer than 4 pieces, or where every gradient is zero.
+        The noise scale; None with fewer than 4 pieces, or if every gradient is zero.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -78,15 +76,9 @@ def noise_scale(gram: Array, sizes: Array, *, population: int | None = None, see
 
 
 def growth(noise: float, batch: float, to: float, *, exponent: float) -> float:
-    """Return by which factor the best rate grows when the batch size goes from ``batch`` to ``to``.
+    """Return the factor of the best rate when the batch size goes from ``batch`` to ``to``.
 
-    eta(B) = eta_max / (1 + B_noise / B)^a
-
-    Args:
-        noise: B_noise, in examples; may be infinite.
-        batch: The present B.
-        to: The other B.
-        exponent: a: 1 for SGD, 1/2 for Adam and its kin as a rule of thumb.
+    eta(B) = eta_max / (1 + B_noise / B)^a, with a = 1 for SGD, 1/2 for Adam-type optimizers as a rule of thumb.
 
     Example:
         >>> growth(1000.0, 100, 200, exponent=1.0), growth(math.inf, 100, 400, exponent=0.5)

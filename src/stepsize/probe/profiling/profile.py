@@ -1,4 +1,4 @@
-"""The verb: look at data and model at the start and after a short warm-up, and say what makes the rate what it is."""
+"""The function: measure data and model at the start and after a short warmup."""
 
 from __future__ import annotations
 
@@ -12,89 +12,89 @@ from typing import Any
 import numpy as np
 import torch
 
-from stepsize.errors import InputError, TaskError
+from stepsize.checks import check_whole
+from stepsize.errors import TaskError
 from stepsize.probe.profiling.advice import advise
 from stepsize.probe.profiling.edge import Edge, Prober, heavy_ball
-from stepsize.probe.profiling.facts import Facts, Moment, WarmUp
 from stepsize.probe.profiling.features import features_of, input_data
 from stepsize.probe.profiling.gradients import GradientSample, couples_examples, sample_gradients
 from stepsize.probe.profiling.layers import layers_of, without_gradient
 from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Profile, ProfileCost
+from stepsize.probe.profiling.result import Facts, Moment, Profile, ProfileCost, WarmUp
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
 from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
-from stepsize.training.cost import update_passes
+from stepsize.training.cost import CostModel, update_passes
 from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.task import Task
 
-__all__ = ["profile"]
-
-_BATCHES = (4, 16)  # whose gradients are compared at each of the two moments; as many as a long horizon pays for
+_BATCHES = (4, 16)  # whose gradients are compared at each of the two moments; more for a long horizon
 _BATCH_SHARE = 1 / 25  # of the horizon
-_PIECES = 64  # into which those batches are cut altogether
+_PIECES = 64  # into which all those batches are cut
 _PROBED = 3  # updates on which the critical rate is probed
 _WARMUP_SHARE = 0.08  # of the horizon
 _WARMUP_STEPS = (3, 500)
-_TIMID = 8.0  # the warm-up ends so many times below the critical rate
-_TRIES = 3  # a warm-up that diverges is tried again, each time four times slower
+_TIMID = 8.0  # the warmup ends this factor below the critical rate
+_TRIES = 3  # a warmup that diverges is tried again, each time four times slower
 _FIRST_START = 1e-3  # where the search of the first critical rate begins
 
 
 def profile(
     task: Task, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
 ) -> Profile:
-    """Measure what about the data and the model of ``task`` makes its learning rate what it is.
+    """Measure the properties of data and model that determine the learning rate of ``task``.
 
-    Looked at are, at the start and after a short warm-up: the gradient noise scale, up to which the rate grows with
-    the batch size; and the critical rate, from which on an update raises the loss of its own batch. At the start
-    alone: the loss against predictions that know no input, the scale of outputs and target, the balance of classes,
-    scale and conditioning of the features, and how far an update moves each layer. Whatever is advised stands on a
+    Measured at the start and after a short warmup: the gradient noise scale, up to which the rate grows with
+    the batch size; and the critical rate, above which an update raises the loss of its own batch. At the start
+    only: the loss compared with predictions that ignore the input, the scale of outputs and target, the balance of
+    classes, scale and conditioning of the features, and how far an update moves each layer. All advice is based on a
     measured number and names an experiment that would confirm it.
 
     Args:
-        task: What is to be trained; its schedule plays no part.
-        seed: Of initial weights, batch order and dropout; default the task's.
-        batches: Training batches whose gradients are compared at each moment, >= 2; default a 25th of the horizon,
+        task: Task to train; its schedule is not used.
+        seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
+        batches: Training batches whose gradients are compared at each moment, >= 2. Default: a 25th of the horizon,
             at least 4 and at most 16.
-        on_progress: Called with the progress of the warm-up.
+        on_progress: Called with the progress of the warmup.
 
     Returns:
-        The measured quantities and the advice; the task's data and the global generators are left as they were.
+        The measured quantities and the advice; the task's data and the global generators are not changed.
 
     Raises:
         InputError: If an argument breaks its rule.
-        TaskError: If the parts of the task turn out not to fit together.
+        TaskError: If the parts of the task do not fit together.
 
     Example:
         >>> from stepsize.tasks import build_task
         >>> found = profile(build_task("cancer-mlp"))
-        >>> 20 < found["noise scale at the start"].value < 80, found.cost.trainings < 0.3, found.restored
+        >>> 20 < found["noise scale at the start"].value < 80, found.cost.full_runs < 0.3, found.restored
         (True, True, True)
 
     Reference:
         McCandlish et al., arXiv 1812.06162, 2018, for the noise scale; Kalra et al., arXiv 2601.16979, 2026, for the
         critical rate.
     """
-    for argument, number, least in (("seed", seed, 0), ("batches", batches, 2)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
-            raise InputError(argument, number, f"must be a whole number, at least {least}")
+    seed = task.seed if seed is None else check_whole("seed", seed, 0)
+    if batches is not None:
+        check_whole("batches", batches, 2)
     began = time.perf_counter()
     world = Snapshot(data=[source for source in (task.train, task.val) if source is not None])
-    look = _Look(task, task.seed if seed is None else seed, batches, on_progress)
+    look = _Look(task, seed, batches, on_progress)
     try:
         facts = look.facts()
     finally:
         world.restore()
-    trainings = look.passes / update_passes(task.accumulate * task.horizon)
+    costs = CostModel(task.horizon, task.accumulate, facts.batch_size, 0)
     return Profile(
         facts=facts,
         measured=read(facts),
         advice=advise(facts),
-        untold=tuple(f"{subject.capitalize()}: {reason}." for subject, reason in (facts.untold or {}).items()),
-        cost=ProfileCost(trainings, look.passes, time.perf_counter() - began),
+        unavailable=tuple(
+            f"{subject.capitalize()}: {reason}." for subject, reason in (facts.unavailable or {}).items()
+        ),
+        cost=ProfileCost(costs.full_runs(look.passes), look.passes, time.perf_counter() - began),
         restored=world.intact(),
     )
 
@@ -108,12 +108,12 @@ class _Look:
         self._on_progress = on_progress
         fewest, most = _BATCHES
         self._wanted = batches or int(min(max(task.horizon * _BATCH_SHARE, fewest), most))
-        self._untold: dict[str, str] = {}
+        self._unavailable: dict[str, str] = {}
         self._sampled = 0.0
 
     @property
     def passes(self) -> float:
-        """Work in forward passes of one batch; a backward pass counts two."""
+        """Forward passes of one batch; a backward pass counts as two."""
         return self._sampled + self._prober.passes
 
     def facts(self) -> Facts:
@@ -124,12 +124,12 @@ class _Look:
                 raise TaskError("train", type(self._task.train).__name__, "must yield at least one batch")
             facts = self._of_data(self._bare())
             try:
-                return replace(self._of_training(facts), untold=self._untold)
+                return replace(self._of_training(facts), unavailable=self._unavailable)
             except TaskError:
                 if not any(holds_non_finite(batch) for batch in self._batches):
                     raise
-                self._untold["gradients"] = "the loss is not finite, because NaN or infinity stand in the data"
-                return replace(facts, untold=self._untold)
+                self._unavailable["gradients"] = "the loss is not finite, because the data hold NaN or infinity"
+                return replace(facts, unavailable=self._unavailable)
 
     def _bare(self) -> Facts:
         task, optimizer = self._task, self._prober.optimizer
@@ -155,10 +155,10 @@ class _Look:
     def _of_data(self, facts: Facts) -> Facts:
         data = input_data(self._task, self._batches)
         if data.reason:
-            self._untold["features and target"] = data.reason
+            self._unavailable["features and target"] = data.reason
             return facts
         if data.target is None:
-            self._untold["target"] = "the loss takes whole batches, which do not say what the target is"
+            self._unavailable["target"] = "the loss takes whole batches, so the target is unknown"
         return replace(
             facts,
             source=data.source,
@@ -194,14 +194,14 @@ class _Look:
         self._sampled += update_passes(len(self._batches))
         noise = noise_scale(sample.gram, sample.sizes, population=population, seed=self._seed)
         if noise is None:
-            self._untold["noise scale"] = "fewer than four separate pieces of data, or no gradient at all"
+            self._unavailable["noise scale"] = "fewer than four separate pieces of data, or no gradient at all"
         return sample, Moment(step, sample.loss, noise, sample.batch_norms())
 
     def _loss_scale(self, sample: GradientSample) -> LossScale:
         error = float(np.std(sample.losses, ddof=1) / math.sqrt(len(sample.losses))) if len(sample.losses) > 1 else 0.0
         seen = outputs_of(self._task, self._prober.model, self._batches)
         if seen.reason:
-            self._untold["loss of a constant prediction"] = seen.reason
+            self._unavailable["loss of a constant prediction"] = seen.reason
             return LossScale(sample.loss, error, reason=seen.reason)
         self._sampled += len(self._batches)
         zero, constant = best_constant(self._task.loss, seen)
@@ -214,11 +214,11 @@ class _Look:
         return [[next(stream) for _ in range(self._task.accumulate)] for _ in range(count)]
 
     def _warmed_up(self, momentum: float) -> tuple[list[Edge], WarmUp | None]:
-        """Probe the critical rate at the start, within and after a short warm-up that ends well below it."""
+        """Probe the critical rate at the start, within and after a short warmup that ends well below it."""
         probed = self._updates(_PROBED)
         first = self._prober.edge(probed, step=0, start=_FIRST_START)
         if isinstance(first, str):
-            self._untold["critical rate"] = first[0].lower() + first[1:].rstrip(".")
+            self._unavailable["critical rate"] = first[0].lower() + first[1:].rstrip(".")
             return [], None
         fewest, most = _WARMUP_STEPS
         steps = min(most, max(fewest, round(_WARMUP_SHARE * self._task.horizon)))
@@ -230,11 +230,11 @@ class _Look:
                 return [first, *edges], WarmUp(steps, lr)
             untrained.restore(position=False)
             lr /= 4
-        self._untold["anything after a warm-up"] = f"it diverged, even at {lr * 4:.2g}"
+        self._unavailable["anything after a warmup"] = f"it diverged, even at {lr * 4:.2g}"
         return [first], None
 
     def _train(self, steps: int, lr: float, probed: Sequence[Sequence[Any]], first: Edge) -> list[Edge] | None:
-        """Raise the rate in a line to ``lr``; return the critical rates on the way, or None where the loss was lost."""
+        """Raise the rate linearly to ``lr``; return the critical rates on the way, or None if it diverges."""
         stream = Stream(self._task.train)
         edges: list[Edge] = []
         for step in range(1, steps + 1):

@@ -1,4 +1,4 @@
-"""From numbers to measured quantities: what each means, how it was had, and what would confirm it."""
+"""From numbers to measured quantities: what each means, how it was measured, and what would confirm it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.probe.profiling.edge import Edge
 from stepsize.probe.profiling.experiments import batch_sizes, clips, search, warmups
-from stepsize.probe.profiling.facts import Facts, Moment
 from stepsize.probe.profiling.features import Features
-from stepsize.probe.profiling.result import Measured
-
-__all__ = ["read"]
+from stepsize.probe.profiling.result import Facts, Measured, Moment, when
 
 
 def read(facts: Facts) -> tuple[Measured, ...]:
-    """Return everything measured about a task, in the order of looking."""
+    """Return everything measured about a task, in order."""
     return (
         *(_noise(facts, moment) for moment in facts.moments if moment.noise is not None),
         *(_edge(facts, edge) for edge in facts.edges),
@@ -30,70 +27,55 @@ def read(facts: Facts) -> tuple[Measured, ...]:
     )
 
 
-def _when(step: int) -> str:
-    return "at the start" if step == 0 else f"after {step} updates"
-
-
 def _noise(facts: Facts, moment: Moment) -> Measured:
     noise = moment.noise
     assert noise is not None
     return Measured(
-        name=f"noise scale {_when(moment.step)}",
-        value=noise.examples,
-        unit="examples",
-        interval=noise.interval,
-        evidence=f"Gradients of {noise.pieces} disjoint pieces of about {number_text(noise.piece_size)} examples, each "
-        "compared with each; the interval holds 90 % of resamplings of the pieces.",
-        follows=_noise_follows(noise.examples, facts.batch_size),
-        confirm=batch_sizes(facts, (facts.batch_size, 2 * facts.batch_size)),
-    )
+        f"noise scale {when(moment.step)}", noise.examples, "examples", noise.interval,
+        f"Gradients of {noise.pieces} disjoint pieces of about {number_text(noise.piece_size)} examples, each "
+        "compared with each; the interval contains 90% of resamplings of the pieces.",
+        _noise_follows(noise.examples, facts.batch_size),
+        batch_sizes(facts, (facts.batch_size, 2 * facts.batch_size)),
+    )  # fmt: skip
 
 
 def _noise_follows(noise: float, batch: int) -> str:
     if math.isinf(noise):
-        return "No direction common to the examples stood out of the noise: much larger batches would still pay."
+        return "No common direction of the examples is visible in the noise: much larger batches would still help."
     saved = 1 - (1 + noise / (2 * batch)) / (1 + noise / batch)
     place = "far below it" if 4 * batch < noise else "far above it" if batch > 4 * noise else "near it"
-    return f"The batch of {batch} is {place}: twice the batch would save {saved:.0%} of the updates, of 50% at most."
+    return f"The batch of {batch} is {place}: twice the batch would save {saved:.0%} of the steps (at most 50%)."
 
 
 def _edge(facts: Facts, edge: Edge) -> Measured:
-    if edge.step == 0:
-        follows = "A larger first update raises the loss of its own batch."
-    else:
+    follows = "A larger first update raises the loss of its own batch."
+    if edge.step:
         follows = f"{number_text(edge.lr / facts.edges[0].lr, 2)} times that at the start."
     if facts.momentum:
         follows += (
             f" With momentum {number_text(facts.momentum)} steady updates are {number_text(1 / (1 - facts.momentum))} "
-            f"times as long: compare the rate with {number_text(edge.lr * (1 - facts.momentum), 2)}."
+            f"times as large: compare the rate with {number_text(edge.lr * (1 - facts.momentum), 2)}."
         )
     return Measured(
-        name=f"critical rate {_when(edge.step)}",
-        value=edge.lr,
-        unit="",
-        interval=edge.interval,
-        evidence="The smallest rate at which one update, without momentum, raises the loss of its own batch: median "
+        f"critical rate {when(edge.step)}", edge.lr, "", edge.interval,
+        "The smallest rate at which one update, without momentum, raises the loss of its own batch: median "
         f"and range over {len(edge.probes)} updates.",
-        follows=follows,
-        confirm=warmups(facts) if edge.step else search(facts),
-    )
+        follows, warmups(facts) if edge.step else search(facts),
+    )  # fmt: skip
 
 
 def _norm(facts: Facts, moment: Moment) -> Measured:
     low, middle, high = (float(level) for level in np.quantile(moment.norms, (0.1, 0.5, 0.9)))
-    follows = ""
+    follows = confirm = ""
     if facts.clip is not None:
-        share = float((moment.norms > facts.clip).mean())
-        follows = f"Clipping at {number_text(facts.clip)} shortens {share:.0%} of the gradients here."
+        clipped = float((moment.norms > facts.clip).mean())
+        follows = f"Clipping at {number_text(facts.clip)} affects {clipped:.0%} of the gradients here."
+        confirm = clips(facts, (facts.clip, high))
     return Measured(
-        name=f"gradient norm {_when(moment.step)}",
-        value=middle,
-        unit="",
-        interval=(low, high),
-        evidence=f"The unclipped gradients of {len(moment.norms)} batches: median, and where 80 % of them lie.",
-        follows=follows,
-        confirm="" if facts.clip is None else clips(facts, (facts.clip, high)),
-    )
+        f"gradient norm {when(moment.step)}", middle, "", (low, high),
+        f"The unclipped gradients of {len(moment.norms)} batches: median, and the range of the middle 80%.",
+        follows, confirm,
+    )  # fmt: skip
 
 
 def _losses(facts: Facts) -> Iterator[Measured]:
@@ -104,7 +86,7 @@ def _losses(facts: Facts) -> Iterator[Measured]:
     drawn = "the batches that were drawn"
     yield Measured(
         "loss at the start", loss.start, "", (loss.start - margin, loss.start + margin),
-        f"The untrained model on {drawn}, with twice its standard error.", "What a training begins with."
+        f"The untrained model on {drawn}, with twice its standard error.", "Where a run begins."
     )  # fmt: skip
     if loss.zero is None or loss.constant is None:
         return
@@ -115,14 +97,14 @@ def _losses(facts: Facts) -> Iterator[Measured]:
     yield Measured(
         "loss of the best constant", loss.constant, "", None,
         f"The task's loss of the best output that is the same for every example, fitted on {drawn}.",
-        "Only what lies below it was learned from the inputs.",
+        "Only a loss below it was learned from the inputs.",
     )  # fmt: skip
     if loss.output_std is not None:
         yield Measured(
             "spread of outputs at the start", loss.output_std, "", None,
             f"The standard deviation of an output over examples, mean over outputs, on {drawn}.",
-            "Near 0 the model begins without opinion." if facts.classes
-            else "The spread of the target is what it has to reach.",
+            "Near 0 the model begins without preference." if facts.classes
+            else "It has to reach the spread of the target.",
         )  # fmt: skip
 
 
@@ -137,14 +119,14 @@ def _targets(facts: Facts) -> Iterator[Measured]:
     if classes is not None:
         counted = f"{classes.labels:,} labels of {facts.source}."
         yield Measured(
-            "share of the most frequent class", classes.majority, "", None,
+            "fraction of the most frequent class", classes.majority, "", None,
             f"Counted over {counted} The rarest of the {classes.count} classes has {classes.rarest:.2g}.",
             f"Always guessing it is right in {classes.majority:.0%} of the cases.",
         )  # fmt: skip
         yield Measured(
-            "entropy of the classes", classes.entropy, "nats", None, f"From the shares of {counted}",
+            "entropy of the classes", classes.entropy, "nats", None, f"From the fractions of {counted}",
             f"A cross-entropy of {number_text(classes.entropy, 4)} needs no input at all; "
-            f"equal shares would have {number_text(math.log(classes.count), 4)}.",
+            f"equal fractions would have {number_text(math.log(classes.count), 4)}.",
         )  # fmt: skip
     elif target is not None:
         yield Measured(
@@ -181,19 +163,19 @@ def _features(facts: Facts, seen: Features) -> Iterator[Measured]:
 
 
 def _layers(facts: Facts) -> Iterator[Measured]:
-    moving = sorted((layer.ratio, str(layer)) for layer in facts.matrices if layer.ratio is not None)
-    if len(moving) >= 2:
-        (least, slow), (most, fast) = moving[0], moving[-1]
+    if facts.extremes is not None:
+        (least, slow), (most, fast) = facts.extremes
         yield Measured(
             "spread of layer updates", most / least, "", None,
-            f"The first update against the weights, |u| / |w|, of {len(moving)} layers with matrices: {fast} moves "
-            f"most, by {number_text(most)} times its size at rate 1, {slow} least, by {number_text(least)}.",
-            "One rate serves all layers alike." if most < 10 * least else "One rate is a compromise between layers.",
+            f"The first update relative to the weights, |u| / |w|, of {len(facts.matrices)} layers with matrices: "
+            f"{fast} moves most, by {number_text(most)} times its size at rate 1, {slow} least, by "
+            f"{number_text(least)}.",
+            "One rate suits all layers." if most < 10 * least else "One rate is a compromise between layers.",
         )  # fmt: skip
     if facts.layers:
         names = ", ".join(facts.silent[:5]) + (", …" if len(facts.silent) > 5 else "")
         yield Measured(
             "parameters without gradient", float(len(facts.silent)), "", None,
-            "The mean gradient of the batches that were drawn is missing or zero throughout.",
+            "The mean gradient of the batches that were drawn is missing or zero.",
             f"They are never trained: {names}." if facts.silent else "Every parameter is trained.",
         )  # fmt: skip

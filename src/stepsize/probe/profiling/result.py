@@ -1,18 +1,119 @@
-"""What `profile` returns: measured quantities, what follows from them, and what it cost."""
+"""What `profile` returns: measured quantities, advice, cost, and the plain numbers behind them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stepsize.probe.profiling.facts import Facts
+from stepsize.probe.profiling.edge import Edge
+from stepsize.probe.profiling.features import Features
+from stepsize.probe.profiling.layers import Layer
+from stepsize.probe.profiling.noise import NoiseScale
+from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
 from stepsize.views import Chart
 
-__all__ = ["Advice", "Measured", "Profile", "ProfileCost"]
+
+def when(step: int) -> str:
+    """Return in words after how many steps of the warmup something was measured."""
+    return "at the start" if step == 0 else f"after {step} steps"
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """The gradients at one moment of the run.
+
+    Attributes:
+        step: Number of steps before.
+        loss: Mean training loss.
+        noise: Gradient noise scale; None if unknown.
+        norms: Norm of the unclipped gradient of each batch, shape ``(batches,)``.
+    """
+
+    step: int
+    loss: float
+    noise: NoiseScale | None
+    norms: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """The short training in between: ``steps`` steps whose rate rises linearly from 0 to ``lr``."""
+
+    steps: int
+    lr: float
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Everything that was measured about one task.
+
+    Attributes:
+        task: Name of the task.
+        optimizer: Name of its optimizer.
+        horizon: Steps of a full run.
+        batch_size: Examples per update.
+        population: Number of training examples; None if unknown.
+        momentum: m of SGD or RMSprop; 0 without.
+        exponent: a of eta(B) = eta_max / (1 + B_noise / B)^a: 1 for SGD, 1/2 for Adam-type optimizers, None for others.
+        clip: The task's own clipping threshold.
+        source: The data that were measured, in words.
+        moments: At the start and after the warmup, as far as it came.
+        edges: Critical rates at the start, within and after the warmup.
+        warmup: The training in between; None if nothing could be trained.
+        loss: Loss at initialization; None if it is not finite.
+        target: Scale of a target of numbers.
+        classes: Balance of a target of classes.
+        features: Each input of the model.
+        layers: Each layer of the model, at the start.
+        silent: Parameters that get no gradient.
+        unavailable: By subject, why something could not be measured.
+    """
+
+    task: str
+    optimizer: str
+    horizon: int
+    batch_size: int
+    population: int | None
+    momentum: float
+    exponent: float | None
+    clip: float | None
+    source: str = ""
+    moments: tuple[Moment, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    warmup: WarmUp | None = None
+    loss: LossScale | None = None
+    target: TargetScale | None = None
+    classes: Classes | None = None
+    features: tuple[Features, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    silent: tuple[str, ...] = ()
+    unavailable: Mapping[str, str] | None = None
+
+    @property
+    def noise(self) -> NoiseScale | None:
+        """The noise scale of the latest moment that has one."""
+        return next((moment.noise for moment in reversed(self.moments) if moment.noise is not None), None)
+
+    @property
+    def matrices(self) -> tuple[Layer, ...]:
+        """The layers that hold matrices and move: gains and biases have other sizes by their nature."""
+        return tuple(layer for layer in self.layers if layer.matrix and layer.ratio is not None)
+
+    @property
+    def extremes(self) -> tuple[tuple[float, str], tuple[float, str]] | None:
+        """The layers with matrices that move least and most, relative to their size; None of fewer than two."""
+        moving = sorted((layer.ratio, str(layer)) for layer in self.matrices if layer.ratio is not None)
+        return (moving[0], moving[-1]) if len(moving) >= 2 else None
+
+    @property
+    def steady(self) -> tuple[float, ...]:
+        """The critical rates times 1 - m: those whose steady updates with momentum are as large as the critical one."""
+        return tuple(edge.lr * (1 - self.momentum) for edge in self.edges)
 
 
 @dataclass(frozen=True)
@@ -20,13 +121,13 @@ class Measured:
     """One measured quantity.
 
     Attributes:
-        name: A stable name for machines and people.
-        value: The number; None where it could not be told (then ``evidence`` says why), may be infinite.
-        unit: What it counts; empty for a pure number.
-        interval: How uncertain it is; None where it is exact for the data that were looked at.
+        name: Stable name for machines and people.
+        value: The number; None if it could not be measured (then ``evidence`` says why), may be infinite.
+        unit: Unit; empty for a pure number.
+        interval: Uncertainty; None if it is exact for the data that were measured.
         evidence: How it was measured.
         follows: What it means for the learning rate.
-        confirm: An experiment, as code, that would show whether that is so; empty where nothing is claimed.
+        confirm: An experiment, as code, that would show whether that is so; empty if nothing is claimed.
     """
 
     name: str
@@ -43,7 +144,7 @@ class Advice:
     """One thing to do.
 
     Attributes:
-        about: ``"rate"``, ``"batch size"``, ``"warm-up"``, ``"clipping"``, ``"features"``, ``"target"``, ``"start"``,
+        about: ``"rate"``, ``"batch size"``, ``"warmup"``, ``"clipping"``, ``"features"``, ``"target"``, ``"start"``,
             ``"classes"``, ``"layers"`` or ``"data"``.
         sentence: What to do.
         evidence: The measured numbers behind it.
@@ -58,45 +159,45 @@ class Advice:
 
 @dataclass(frozen=True)
 class ProfileCost:
-    """What a profile cost.
+    """Cost of a profile.
 
     Attributes:
-        trainings: Forward and backward passes spent, over those of one full training without its evaluation.
-        passes: Forward passes of one batch; a backward pass counts two.
+        full_runs: Cost in full runs.
+        passes: Forward passes of one batch; a backward pass counts as two.
         seconds: Wall time.
     """
 
-    trainings: float
+    full_runs: float
     passes: float
     seconds: float
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """What about data and model makes the learning rate what it is.
+    """The properties of data and model that determine the learning rate.
 
     Attributes:
         facts: The plain numbers.
-        measured: Each quantity with its uncertainty, evidence, and what follows.
+        measured: Each quantity with its uncertainty, evidence and meaning.
         advice: What to do, with evidence, the most consequential first.
-        untold: What could not be told, and why, a sentence each.
+        unavailable: What could not be measured, and why, one sentence each.
         cost: What it cost.
-        restored: Whether data and random generators are proven to be where they were.
+        restored: Whether data and random generators are verified to be where they were.
     """
 
     facts: Facts
     measured: tuple[Measured, ...]
     advice: tuple[Advice, ...]
-    untold: tuple[str, ...]
+    unavailable: tuple[str, ...]
     cost: ProfileCost
     restored: bool
 
     @property
     def status(self) -> str:
-        """How much could be told, as a sentence."""
+        """How much was measured, as a sentence."""
         known = sum(each.value is not None for each in self.measured)
-        missing = f"; {len(self.untold)} could not be told" if self.untold else ""
-        return f"{known} quantities measured at the price of {self.cost.trainings:.2f} trainings{missing}."
+        missing = f"; {len(self.unavailable)} could not be measured" if self.unavailable else ""
+        return f"{known} quantities measured at the cost of {self.cost.full_runs:.2f} full runs{missing}."
 
     def __getitem__(self, name: str) -> Measured:
         """Return the measured quantity called ``name``."""
@@ -104,16 +205,8 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a number that is not finite becomes None."""
-        return {
-            "task": self.facts.task,
-            "status": self.status,
-            "measured": [_plain(each) for each in self.measured],
-            "advice": [_plain(each) for each in self.advice],
-            "untold": list(self.untold),
-            "facts": _plain(self.facts),
-            "cost": _plain(self.cost),
-            "restored": self.restored,
-        }
+        parts = ("measured", "advice", "unavailable", "facts", "cost", "restored")
+        return {"task": self.facts.task, "status": self.status, **{name: _plain(getattr(self, name)) for name in parts}}
 
     def plot(self, title: str = "Profile") -> Chart:
         """Return the chart: how the rate may grow with the batch size, and how far an update moves each layer."""

@@ -1,4 +1,4 @@
-"""How large loss, outputs and targets are before any training, against predictions that know no input."""
+"""Size of loss, outputs and targets before training, compared with predictions that ignore the input."""
 
 from __future__ import annotations
 
@@ -14,17 +14,6 @@ from torch import Tensor, nn
 from stepsize.training.batches import count_examples, to_device
 from stepsize.training.task import Task
 
-__all__ = [
-    "Classes",
-    "LossScale",
-    "Outputs",
-    "TargetScale",
-    "best_constant",
-    "classes_of",
-    "outputs_of",
-    "target_scale",
-]
-
 _MOST_COORDINATES = 4_096  # of a constant prediction; larger outputs share one number
 _MOST_CLASSES = 1_000
 _FITTING = 60  # iterations of the fit of a constant
@@ -32,16 +21,16 @@ _FITTING = 60  # iterations of the fit of a constant
 
 @dataclass(frozen=True)
 class LossScale:
-    """The loss before training, beside that of predictions that know no input.
+    """The loss before training, and that of predictions that ignore the input.
 
     Attributes:
-        start: The mean training loss of the untrained model.
+        start: Mean training loss of the untrained model.
         error: Its standard error over the batches.
-        zero: The loss where every output is 0: log(classes) for cross-entropy, the mean square for a regression.
-        constant: The loss of the best output that is the same for every example: the entropy of the classes, or
+        zero: Loss if every output is 0: log(classes) for cross-entropy, the mean square for a regression.
+        constant: Loss of the best output that is the same for every example: the entropy of the classes, or
             the variance of the target.
-        output_std: The standard deviation of the untrained model's outputs over examples.
-        reason: Why there are no such figures; empty where there are.
+        output_std: Standard deviation of the untrained model's outputs over examples.
+        reason: Why these figures are missing; empty if they are not.
     """
 
     start: float
@@ -54,13 +43,13 @@ class LossScale:
 
 @dataclass(frozen=True)
 class TargetScale:
-    """The scale of a target of numbers: its columns' means and standard deviations.
+    """The scale of a target of numbers.
 
     Attributes:
-        columns: How many numbers an example has.
-        offset: The largest |mean| of a column.
-        low: The smallest standard deviation of a column.
-        high: The largest.
+        columns: Numbers per example.
+        offset: Largest |mean| of a column.
+        low: Smallest standard deviation of a column.
+        high: Largest standard deviation of a column.
     """
 
     columns: int
@@ -71,15 +60,15 @@ class TargetScale:
 
 @dataclass(frozen=True)
 class Classes:
-    """How often each class occurs.
+    """The frequencies of classes.
 
     Attributes:
-        count: How many classes occur.
-        labels: How many labels were counted.
-        per_example: Labels an example has: 1, or the length of a sequence.
-        majority: The share of the most frequent class.
-        rarest: The share of the rarest that occurs.
-        entropy: H = - sum p log p, in nats: the cross-entropy of a prediction that knows the shares alone.
+        count: Number of classes that occur.
+        labels: Number of labels.
+        per_example: Labels per example: 1, or the length of a sequence.
+        majority: Fraction of the most frequent class.
+        rarest: Fraction of the rarest that occurs.
+        entropy: H = - sum p log p, in nats: the cross-entropy of a prediction that knows only the fractions.
     """
 
     count: int
@@ -118,15 +107,8 @@ def outputs_of(task: Task, model: nn.Module, batches: Sequence[Any]) -> Outputs:
 def best_constant(loss: Callable[..., Tensor], seen: Outputs) -> tuple[float, float]:
     """Return the loss of outputs that are all 0, and that of the best output that is the same for every example.
 
-    Which loss it is need not be known: the constant is fitted with the loss itself, one number for each class of
-    labels, else one for each coordinate of the output.
-
-    Args:
-        loss: ``loss(output, target)``, the mean over the batch.
-        seen: Outputs, of which only the shapes count, and targets; at least one batch.
-
-    Returns:
-        (loss of zeros, loss of the best constant); the second is never above the first.
+    The loss can be any: the constant is fitted with the loss itself, one number for each class of
+    labels, else one for each coordinate of the output. The second value is never above the first.
 
     Example:
         >>> labels = torch.tensor([0, 0, 0, 1])

@@ -9,7 +9,7 @@ from functools import partial
 from stepsize.catalog import Catalog
 from stepsize.checks import check_whole
 from stepsize.study.samplers.drawn import Draw, Drawn, Sampler, grid, random, sobol
-from stepsize.study.samplers.guided import CMAES, GP, TPE, Guided, Method
+from stepsize.study.samplers.guided import Guided
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def _drawn(name: str, title: str, draw: Draw, source: str = "") -> SamplerEntry:
     return SamplerEntry(name, title, partial(Drawn, draw), source=source)
 
 
-def _guided(name: str, title: str, method: Method, source: str) -> SamplerEntry:
-    return SamplerEntry(name, title, lambda seed, trials: Guided(method, seed), learns=True, source=source)
+def _guided(name: str, title: str, sampler: str, source: str) -> SamplerEntry:
+    return SamplerEntry(name, title, lambda seed, trials: Guided(sampler, seed), learns=True, source=source)
 
 
 SAMPLERS: Catalog[SamplerEntry] = Catalog(
@@ -70,20 +70,14 @@ SAMPLERS: Catalog[SamplerEntry] = Catalog(
         _guided(
             "tpe",
             "where good trials are dense and bad ones are not",
-            TPE,
+            "TPESampler",
             "Bergstra et al., Algorithms for hyper-parameter optimization, 2011",
         ),
         _guided(
             "gp",
             "where a Gaussian process expects the most improvement",
-            GP,
+            "GPSampler",
             "Jones, Schonlau and Welch, Efficient global optimization of expensive black-box functions, 1998",
-        ),
-        _guided(
-            "cmaes",
-            "from a normal distribution that moves to where it is good",
-            CMAES,
-            "Hansen and Ostermeier, Completely derandomized self-adaptation in evolution strategies, 2001",
         ),
     ),
 )

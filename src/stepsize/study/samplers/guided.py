@@ -7,8 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-    from optuna.trial import Trial as OptunaTrial
-
-Units: TypeAlias = dict[str, Any]
 
 _FOLD = 0.1  # what a model proposes above the ceiling is meant to be near it
 _ENOUGH = 10  # trials with a value that a model can be fitted to
@@ -101,43 +97,11 @@ class Told:
             self._points[trial.number] = Point(trial, sum(values) / len(values))
 
 
-@dataclass(frozen=True)
-class Method:
-    """One of optuna's samplers: its class and arguments, and what it can take.
-
-    Attributes:
-        name: Name of its class in ``optuna.samplers``.
-        constraints: Whether it can be told that a trial was not feasible.
-        lists: Whether it can choose from a list; if not, that is drawn at random.
-        replayed: Whether it keeps its state in trials that it was asked for.
-        minds_running: Whether it keeps away from trials that still run.
-    """
-
-    name: str
-    constraints: bool = True
-    lists: bool = True
-    replayed: bool = False
-    minds_running: bool = True
-
-    def make(self, seed: int) -> BaseSampler:
-        """Return the sampler."""
-        from optuna import samplers
-
-        more = {"warn_independent_sampling": False} if self.replayed else {}
-        made: BaseSampler = getattr(samplers, self.name)(seed=seed, **more)
-        return made
-
-
-TPE = Method("TPESampler")
-GP = Method("GPSampler")
-CMAES = Method("CmaEsSampler", constraints=False, lists=False, replayed=True, minds_running=False)
-
-
 class Guided:
-    """Proposes with one of optuna's samplers, in the coordinates of the space; made anew for each, with its number."""
+    """Proposes with the class ``sampler`` of optuna, in the coordinates of the space; made anew for each proposal."""
 
-    def __init__(self, method: Method, seed: int) -> None:
-        self._method = method
+    def __init__(self, sampler: str, seed: int) -> None:
+        self._sampler = sampler
         self._seed = seed
         self._told = Told()
         self._record: _Record | None = None
@@ -155,31 +119,22 @@ class Guided:
         points = self._told.points()
         with _quiet():
             if self._record is None or not self._record.goes_on(space, points):
-                self._record = _Record(self._method, self._seed, space, points)
+                self._record = _Record(self._sampler, self._seed, space, points)
             self._record.tell(points)
-            units = self._record.ask(number, running if self._method.minds_running else ())
-        values = space.from_units([self._unit(one, number, place, units) for place, one in enumerate(space.dimensions)])
+            values = self._record.ask(number, running)
         return lowered(values, space, ceiling, depth=_FOLD)
-
-    def _unit(self, dimension: Dimension, number: int, place: int, units: Units) -> float:
-        if isinstance(dimension, Range):
-            return float(units[dimension.name])
-        if dimension.name in units:
-            return dimension.to_unit(dimension.values[units[dimension.name]])
-        return float(np.random.default_rng((self._seed, number, place)).random())
 
 
 class _Record:
     """A study of optuna's that holds some points; what runs is put in for one proposal and taken out again."""
 
-    def __init__(self, method: Method, seed: int, space: Space, points: Sequence[Point]) -> None:
+    def __init__(self, sampler: str, seed: int, space: Space, points: Sequence[Point]) -> None:
         import optuna
 
-        self._method = method
+        self._sampler = sampler
         self._seed = seed
         self._space = space
-        self._dimensions = [one for one in space.free if isinstance(one, Range) or method.lists]
-        self._distributions = {one.name: _distribution(one) for one in self._dimensions}
+        self._distributions = {one.name: _distribution(one) for one in space.free}
         self._fill = _fill(points)
         self._told: list[Point] = []
         self._study: Study = optuna.create_study()
@@ -194,11 +149,12 @@ class _Record:
         """Tell the points that are new."""
         new = points[len(self._told) :]
         for point in new:
-            self._replay(point) if self._method.replayed else self._add(point)
+            self._add(point)
         self._told += new
 
-    def ask(self, number: int, running: Sequence[Trial]) -> Units:
+    def ask(self, number: int, running: Sequence[Trial]) -> dict[str, Value]:
         """Return the proposal for trial ``number`` while others are running."""
+        from optuna import samplers
         from optuna.trial import TrialState, create_trial
 
         first = self._trials
@@ -207,57 +163,47 @@ class _Record:
             self._study.add_trial(
                 create_trial(state=TrialState.RUNNING, params=place, distributions=self._distributions)
             )
-        asked = self._next(number)
+        seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
+        self._study.sampler = _seeded(getattr(samplers, self._sampler)(seed=seed), self._distributions)
+        asked = self._study.ask(self._distributions)
         for left in range(first, asked.number + 1):
             self._study.tell(left, state=TrialState.FAIL)  # failed trials count nowhere
         self._trials = asked.number + 1
-        return asked.params
+        return {one.name: self._value(one, asked.params) for one in self._space.dimensions}
 
-    def _next(self, number: int, instead: Units | None = None) -> OptunaTrial:
-        seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
-        self._study.sampler = _seeded(self._method.make(seed), self._distributions, instead)
-        return self._study.ask(self._distributions)
+    def _value(self, dimension: Dimension, params: Mapping[str, Any]) -> Value:
+        if isinstance(dimension, Range):
+            return dimension.from_unit(float(params[dimension.name]))
+        return dimension.values[int(params.get(dimension.name, 0))]
 
     def _add(self, point: Point) -> None:
         from optuna.trial import create_trial
 
-        # All or none: a model of the constraint needs its value everywhere, and costs time where all are feasible.
-        known = self._method.constraints and self._fill is not None
-        constraints = {"diverged": 1.0 if point.value is None else -1.0} if known else None
+        # All or none: a model of the constraint needs its value everywhere, and costs time if all are feasible.
+        constraints = None if self._fill is None else {"diverged": 1.0 if point.value is None else -1.0}
         self._study.add_trial(
             create_trial(
                 params=self._units(point.trial),
                 distributions=self._distributions,
-                value=self._value(point),
+                value=self._fill if point.value is None else point.value,
                 constraints=constraints,
             )
         )
         self._trials += 1
 
-    def _replay(self, point: Point) -> None:
-        trial = self._next(point.trial.number, self._units(point.trial))
-        self._study.tell(trial, self._value(point))
-        self._trials += 1
-
-    def _value(self, point: Point) -> float:
-        value = self._fill if point.value is None else point.value
-        assert value is not None
-        return value
-
-    def _units(self, trial: Trial) -> Units:
+    def _units(self, trial: Trial) -> dict[str, Any]:
         return {
             one.name: one.values.index(trial.values[one.name])
             if isinstance(one, Choice)
             else one.to_unit(trial.values[one.name])
-            for one in self._dimensions
+            for one in self._space.free
         }
 
 
 def _fill(points: Sequence[Point]) -> float | None:
     """Return the value of those that diverged, the worst of the others; None if none diverged.
 
-    The models need one beside the constraint, and one far out would flatten everything that matters; CMA-ES, which
-    knows no constraints, uses the order alone.
+    The models need one beside the constraint, and one far out would flatten everything that matters.
     """
     if all(point.value is not None for point in points):
         return None
@@ -272,12 +218,11 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(0.0, 1.0)
 
 
-def _seeded(inner: BaseSampler, distributions: Mapping[str, BaseDistribution], instead: Units | None) -> BaseSampler:
+def _seeded(inner: BaseSampler, distributions: Mapping[str, BaseDistribution]) -> BaseSampler:
     """Return ``inner`` without what would make it depend on more than its seed and what was told.
 
     That is the number of the trial in the study, which all that was asked raises, and the space, which optuna would
-    gather from all trials each time. Where ``instead`` is given, that is what is proposed, and ``inner`` only notes its
-    state.
+    gather from all trials each time.
     """
     from optuna.samplers import BaseSampler
 
@@ -286,8 +231,7 @@ def _seeded(inner: BaseSampler, distributions: Mapping[str, BaseDistribution], i
             return dict(distributions)
 
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
-            proposed = inner.sample_relative(study, _unnumbered(trial), search_space)
-            return proposed if instead is None else instead
+            return inner.sample_relative(study, _unnumbered(trial), search_space)
 
         def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
             return inner.sample_independent(study, _unnumbered(trial), param_name, param_distribution)

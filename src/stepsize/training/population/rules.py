@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from stepsize.errors import NotStackableError
 
@@ -33,14 +33,12 @@ class Rule(ABC):
         numbers: Keys of a group's hyperparameters that may differ between members, besides lr and weight decay.
         flags: Keys of what all members must agree on, besides ``maximize``.
         zeros: Names of the parts of a parameter's state that begin at zero.
-        shared: Whether ``rates`` leaves the state alone, so that one call serves all parameters of a group.
         decays: Whether ``update`` multiplies the parameter by ``shrink`` itself, and not the caller before it.
     """
 
     numbers: ClassVar[tuple[str, ...]] = ()
     flags: ClassVar[tuple[str, ...]] = ()
     zeros: ClassVar[tuple[str, ...]] = ()
-    shared: ClassVar[bool] = True
     decays: ClassVar[bool] = False
 
     def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
@@ -61,9 +59,9 @@ class Rule(ABC):
         """Return what ``update`` needs of the numbers and never changes: shape (K,), double."""
         return {name: numbers[name] for name in self.numbers}
 
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
+    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
         """Return what changes from update to update, the first with count 1: shape (K,), double."""
-        del numbers, count, state
+        del numbers, count
         return {"descent": -lr}
 
     @abstractmethod
@@ -104,8 +102,7 @@ class _Adagrad(Rule):
         del flags
         return {"sum": torch.zeros_like(parameter).add_(vectors["initial_accumulator_value"])}
 
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-        del state
+    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
         return {"descent": -lr / (1 + (count - 1) * numbers["lr_decay"])}
 
     def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
@@ -141,132 +138,30 @@ class _RMSprop(Rule):
 
 
 @final
-class _Adadelta(Rule):
-    numbers = ("rho", "eps")
-    zeros = ("square", "moved")
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        return {"weight": 1 - numbers["rho"], "eps": numbers["eps"]}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        del flags
-        deviation = state["square"].lerp_(gradient.square(), vectors["weight"]).add(vectors["eps"]).sqrt_()
-        move = state["moved"].add(vectors["eps"]).sqrt_().div_(deviation).mul_(gradient)
-        state["moved"].lerp_(move.square(), vectors["weight"])
-        parameter.addcmul_(move, vectors["descent"])
-
-
-class _Moments(Rule):
-    """Adam-type rules: averages of the gradient and of its square."""
-
-    numbers: ClassVar[tuple[str, ...]] = ("beta1", "beta2", "eps")
-    flags: ClassVar[tuple[str, ...]] = ("decoupled_weight_decay",)
-    zeros = ("first", "second")
+class _Adam(Rule):
+    numbers = ("beta1", "beta2", "eps")
+    flags = ("amsgrad", "decoupled_weight_decay")
 
     def constants(self, numbers: Vectors) -> Vectors:
         return {"first_weight": 1 - numbers["beta1"], "second_weight": 1 - numbers["beta2"]}
 
-    def average(self, gradient: Tensor, state: State, vectors: Vectors) -> None:
-        """Average the gradient and its square, which is left in its place."""
-        state["first"].lerp_(gradient, vectors["first_weight"])
-        state["second"].lerp_(gradient.square_(), vectors["second_weight"])
-
-
-@final
-class _Adam(_Moments):
-    flags = ("amsgrad", "decoupled_weight_decay")
-
     def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        state = super().begin(parameter, vectors, flags)
-        return {**state, "largest": torch.zeros_like(parameter)} if flags["amsgrad"] else state
+        del vectors
+        names = ("first", "second", "largest") if flags["amsgrad"] else ("first", "second")
+        return {name: torch.zeros_like(parameter) for name in names}
 
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-        del state
+    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
         # √(v/c) + ε = (√v + ε √c) / √c: √c goes to the members' numbers, which spares a pass over the parameters.
         root = (1 - numbers["beta2"] ** count).sqrt()
         return {"descent": -lr * root / (1 - numbers["beta1"] ** count), "eps": numbers["eps"] * root}
 
     def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        self.average(gradient, state, vectors)
-        second = state["second"]
+        state["first"].lerp_(gradient, vectors["first_weight"])
+        second = state["second"].lerp_(gradient.square_(), vectors["second_weight"])
         if flags["amsgrad"]:
             second = torch.maximum(state["largest"], second, out=state["largest"])
         deviation = torch.sqrt(second, out=gradient).add_(vectors["eps"])
         parameter.addcmul_(torch.div(state["first"], deviation, out=gradient), vectors["descent"])
-
-
-@final
-class _NAdam(_Moments):
-    numbers = ("beta1", "beta2", "eps", "momentum_decay")
-    shared = False
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        # torch holds the product of all μ in its default dtype, whatever the parameter's is; so does this.
-        product = torch.ones(len(parameter), device=parameter.device, dtype=torch.get_default_dtype())
-        return {**super().begin(parameter, vectors, flags), "product": product}
-
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-        beta1, decay = numbers["beta1"], numbers["momentum_decay"]
-        now = beta1 * (1 - 0.5 * 0.96 ** (count * decay))
-        after = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * decay))
-        product = state["product"].mul_(now.to(state["product"].dtype)).to(now.dtype)
-        root = (1 - numbers["beta2"] ** count).sqrt()
-        return {
-            "by_gradient": -lr * root * (1 - now) / (1 - product),
-            "by_first": -lr * root * after / (1 - product * after),
-            "eps": numbers["eps"] * root,
-        }
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        del flags
-        direction = gradient * vectors["by_gradient"]
-        self.average(gradient, state, vectors)
-        direction.addcmul_(state["first"], vectors["by_first"])
-        parameter.addcdiv_(direction, torch.sqrt(state["second"], out=gradient).add_(vectors["eps"]))
-
-
-@final
-class _RAdam(_Moments):
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-        del state
-        power = numbers["beta2"] ** count
-        limit = 2 / (1 - numbers["beta2"]) - 1
-        length = limit - 2 * count * power / (1 - power)
-        square = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
-        long = length > 5
-        descent = -lr / (1 - numbers["beta1"] ** count)
-        # A member whose average is still short divides by 1 = 0·√v + 1; one expression serves both kinds.
-        return {
-            "descent": torch.where(long, descent * (square * (1 - power)).sqrt(), descent),
-            "adapts": long.to(lr.dtype),
-            "added": torch.where(long, numbers["eps"], 1.0),
-        }
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        del flags
-        self.average(gradient, state, vectors)
-        divisor = torch.sqrt(state["second"], out=gradient).mul_(vectors["adapts"]).add_(vectors["added"])
-        parameter.addcmul_(torch.div(state["first"], divisor, out=gradient), vectors["descent"])
-
-
-@final
-class _Adamax(Rule):
-    numbers = ("beta1", "beta2", "eps")
-    zeros = ("first", "largest")
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        return {"first_weight": 1 - numbers["beta1"], "beta2": numbers["beta2"], "eps": numbers["eps"]}
-
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-        del state
-        return {"descent": -lr / (1 - numbers["beta1"] ** count)}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        del flags
-        state["first"].lerp_(gradient, vectors["first_weight"])
-        largest = state["largest"].mul_(vectors["beta2"])
-        torch.maximum(largest, gradient.abs_().add_(vectors["eps"]), out=largest)
-        parameter.addcmul_(torch.div(state["first"], largest, out=gradient), vectors["descent"])
 
 
 @final
@@ -286,8 +181,7 @@ class _Adafactor(Rule):
             return {"second": torch.zeros_like(parameter)}
         return {"rows": torch.zeros_like(parameter[..., :1]), "columns": torch.zeros_like(parameter[..., :1, :])}
 
-    def rates(self, numbers: Vectors, lr: Tensor, count: int, state: State) -> Vectors:
-        del state
+    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
         return {"weight": count ** numbers["beta2_decay"], "rate": lr.clamp(max=count**-0.5)}
 
     def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
@@ -387,12 +281,8 @@ RULES: dict[type[Optimizer], Rule] = {
     SGD: _SGD(),
     Adagrad: _Adagrad(),
     RMSprop: _RMSprop(),
-    Adadelta: _Adadelta(),
     Adam: _Adam(),
     AdamW: _Adam(),
-    NAdam: _NAdam(),
-    RAdam: _RAdam(),
-    Adamax: _Adamax(),
     Adafactor: _Adafactor(),
 }
 if hasattr(torch.optim, "Muon"):  # since torch 2.9

@@ -123,7 +123,7 @@ class StackedOptimizer:
                 slot.state = self._rule.begin(slot.parameter, slot.constants, self._groups[slot.group].flags)
             slot.count += 1
             key = (slot.group, slot.count, slot.parameter.dtype)
-            if key not in known or not self._rule.shared:
+            if key not in known:
                 known[key] = self._rates(slot, lrs[slot.group])
             self._update(slot, gradient, known[key])
 
@@ -165,7 +165,7 @@ class StackedOptimizer:
     def _rates(self, slot: _Slot, lr: Tensor) -> Vectors:
         """Return what depends on the rates of this update, shape (K,), in the dtype of the parameter."""
         group = self._groups[slot.group]
-        found = self._rule.rates(group.numbers, lr, slot.count, slot.state)
+        found = self._rule.rates(group.numbers, lr, slot.count)
         if group.flags["decays"] and group.flags.get("decoupled_weight_decay"):
             decay = group.numbers["weight_decay"]
             found["shrink"] = 1 - decay if group.flags.get("fixed_decay") else 1 - lr * decay

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from stepsize.errors import InputError
-from stepsize.schedules import cosine, from_json
+from stepsize.schedules import cosine, parse
 from stepsize.training import bind, from_torch, preview_torch
 
 STEPS = 60
@@ -136,7 +136,7 @@ def test_a_course_from_torch_pickles_and_most_have_json(name: str) -> None:
 
     assert pickle.loads(pickle.dumps(course)) == course
     if "lambda" not in name and name != "steps in a row":
-        assert from_json(course.rate.to_json()) == course.rate
+        assert parse(str(course.rate)) == course.rate
 
 
 def test_cosine_keeps_its_floor_where_torch_rises_again() -> None:
@@ -210,7 +210,10 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         r"no closed form .*; got 'MultiplicativeLR'\. See what it does with preview_torch\(scheduler, steps\)",
     ),
     "subclass": (lambda o: Stepping(o, 3), r"no closed form that is known; got 'Stepping'.*schedules.points or funct"),
-    "bound": (lambda o: bind(cosine(9), o), r"follows a schedule of stepsize; got 'Bound'.*attribute \.course"),
+    "bound": (
+        lambda o: bind(cosine(9), o),
+        r"follows a schedule of stepsize; got 'BoundScheduler'.*attribute \.schedule",
+    ),
     "plateau": (lrs.ReduceLROnPlateau, "waits for a metric"),
     "two lambdas": (
         lambda o: lrs.LambdaLR(o, [halved_each_ten, lambda _: 1.0]),

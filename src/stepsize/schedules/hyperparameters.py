@@ -1,4 +1,4 @@
-"""What an optimizer is given at each step: the rate, and momentum and weight decay that move with it."""
+"""What an optimizer gets at each step: the learning rate, and momentum and weight decay that move with it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
 from stepsize.schedules.units import Clock, Duration
 
-__all__ = ["Course", "DecayRule", "Peaks", "Values"]
-
 DecayRule = Literal["follows", "independent", "corrected"]
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The values that a course multiplies: those that the rate was found with.
+    """The values that a schedule multiplies: those that the learning rate was found with.
 
     Args:
-        lr: The peak learning rate, absolute, >= 0.
-        momentum: Heavy-ball momentum or β₁ in [0, 1); None where the optimizer has none.
-        weight_decay: The coefficient, >= 0; None where the optimizer has none.
+        lr: Peak learning rate, absolute, >= 0.
+        momentum: Heavy-ball momentum or β₁ in [0, 1); None if the optimizer has none.
+        weight_decay: Coefficient of the weight decay, >= 0; None if the optimizer has none.
     """
 
     lr: float
@@ -37,7 +35,7 @@ class Peaks:
         if not (math.isfinite(self.lr) and self.lr >= 0):
             raise InputError("lr", self.lr, "must be a finite learning rate >= 0")
         if self.momentum is not None and not 0 <= self.momentum < 1:
-            raise InputError("momentum", self.momentum, "must lie in [0, 1)")
+            raise InputError("momentum", self.momentum, "must be in [0, 1)")
         if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InputError("weight_decay", self.weight_decay, "must be a finite number >= 0")
 
@@ -48,8 +46,8 @@ class Values:
 
     Attributes:
         lr: Learning rates.
-        momentum: Momenta; None where there is none.
-        weight_decay: Weight decays; None where there is none.
+        momentum: Momenta; None if there is none.
+        weight_decay: Weight decays; None if there is none.
     """
 
     lr: Array
@@ -58,12 +56,12 @@ class Values:
 
     @property
     def effective_lr(self) -> Array | None:
-        """Lr / (1 - momentum): the rate that a heavy ball makes of it; None without momentum."""
+        """Lr / (1 - momentum), the effective rate of heavy-ball momentum; None without momentum."""
         return None if self.momentum is None else self.lr / (1 - self.momentum)
 
     @property
     def timescale(self) -> Array | None:
-        """1 / (lr · weight decay): the steps over which decoupled decay forgets; inf where there is no decay."""
+        """1 / (lr · weight decay), the steps over which decoupled decay forgets; inf if there is no decay."""
         if self.weight_decay is None:
             return None
         shrink = self.lr * self.weight_decay
@@ -72,32 +70,32 @@ class Values:
 
 @final
 @dataclass(frozen=True)
-class Course:
-    """A schedule of the rate, with momentum and weight decay scheduled beside it.
+class HyperparameterSchedule:
+    """A schedule of the learning rate, with momentum and weight decay scheduled beside it.
 
     With f(t) the factor of ``rate``, m(t) the momentum, and the peaks lr₀, m₀, w₀ of a parameter group:
 
     - lr(t) = lr₀ f(t), times (1 - m(t)) / (1 - m₀) with ``keep_effective``, which keeps lr / (1 - m) on the schedule
       while the momentum moves (heavy-ball momentum only; β₁ of Adam does not scale its update);
-    - m(t) = ``momentum``(t), a momentum itself and not a factor; None leaves the optimizer's own;
-    - w(t) = w₀ for ``weight_decay="follows"``: what decoupled optimizers of torch do, where lr(t) w₀ shrinks the
-      weights, so the decay follows the rate; w₀ / f(t) for ``"independent"``: the decay stays lr₀ w₀ whatever the rate
-      is (0 where f is 0, where there is no update either); w₀ f(t) for ``"corrected"``: the decay goes with
-      lr² / lr₀; w₀ s(t) for a schedule s.
+    - m(t) = ``momentum``(t), a momentum and not a factor; None keeps the optimizer's own;
+    - w(t) = w₀ for ``weight_decay="follows"``, as in torch's decoupled optimizers, where lr(t) w₀ shrinks the weights,
+      so the decay follows the rate; w₀ / f(t) for ``"independent"``: the decay stays lr₀ w₀ whatever the rate is (0 if
+      f is 0, where there is no update either); w₀ f(t) for ``"corrected"``: the decay is proportional to lr² / lr₀;
+      w₀ s(t) for a schedule s.
 
     Args:
-        rate: The schedule of the rate.
-        momentum: A schedule of momenta, such as ``one_cycle_momentum(...)``.
+        rate: Schedule of the learning rate.
+        momentum: Schedule of momenta, such as ``one_cycle_momentum(...)``.
         weight_decay: A rule, or a schedule of factors.
-        keep_effective: Whether lr / (1 - m) follows the rate's schedule instead of lr.
+        keep_effective: Whether lr / (1 - m) follows ``rate`` instead of lr.
 
     Raises:
         InputError: If an argument breaks its rule.
 
     Example:
         >>> from stepsize.schedules import linear, points
-        >>> course = Course(linear(4), momentum=points({0: 0.9, 4: 0.5}), keep_effective=True)
-        >>> values = course.values(Peaks(lr=0.1, momentum=0.9), np.arange(4.0))
+        >>> schedule = HyperparameterSchedule(linear(4), points({0: 0.9, 4: 0.5}), keep_effective=True)
+        >>> values = schedule.values(Peaks(lr=0.1, momentum=0.9), np.arange(4.0))
         >>> values.effective_lr.round(3).tolist()
         [1.0, 0.75, 0.5, 0.25]
 
@@ -123,10 +121,18 @@ class Course:
             raise InputError("weight_decay", self.weight_decay, f"must be one of {rules}, or a Schedule")
         if self.keep_effective and self.momentum is None:
             raise InputError("keep_effective", True, "needs a schedule of the momentum", "Give momentum")
-        lengths = {part.length for part in self._parts() if part.settled} - {None}
+        lengths = {part.length for part in self.parts.values() if part.resolved} - {None}
         if len(lengths) > 1:
             shown = ", ".join(f"{length:,}" for length in sorted(lengths))  # type: ignore[type-var]
-            raise InputError("course", f"lengths of {shown} steps", "must have schedules of one length")
+            raise InputError(
+                "schedule", f"lengths of {shown} steps", "must have rate, momentum and decay of one length"
+            )
+
+    @property
+    def parts(self) -> dict[str, Schedule]:
+        """Its schedules by the names of its fields."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in fields.items() if isinstance(value, Schedule)}
 
     @property
     def length(self) -> int | None:
@@ -134,31 +140,32 @@ class Course:
         return self.rate.length
 
     @property
-    def settled(self) -> bool:
+    def resolved(self) -> bool:
         """Whether all durations are in steps."""
-        return all(part.settled for part in self._parts())
+        return all(part.resolved for part in self.parts.values())
 
-    def over(self, steps: Duration, clock: Clock | None = None) -> Course:
-        """Return the same course over a horizon; see :meth:`Schedule.over`."""
-        moved: dict[str, Any] = {
-            field.name: value.over(steps, clock)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Schedule)
-        }
+    @property
+    def rate_only(self) -> bool:
+        """Whether momentum and weight decay keep the optimizer's values."""
+        return self.momentum is None and self.weight_decay == "follows"
+
+    def over(self, steps: Duration, clock: Clock | None = None) -> HyperparameterSchedule:
+        """Return the same schedule over a horizon; see :meth:`Schedule.over`."""
+        moved: dict[str, Any] = {name: part.over(steps, clock) for name, part in self.parts.items()}
         return dataclasses.replace(self, **moved)
 
     def values(self, peaks: Peaks, steps: Array) -> Values:
         """Return what an optimizer with these peaks uses at ``steps``.
 
         Args:
-            peaks: Of the parameter group.
+            peaks: Peaks of the parameter group.
             steps: Numbers of updates, any shape.
 
         Returns:
             Arrays of the same shape.
 
         Raises:
-            InputError: If the momentum leaves [0, 1), or the course moves what the optimizer does not have.
+            InputError: If the momentum leaves [0, 1), or the schedule moves what the optimizer does not have.
         """
         factor = self.rate(steps)
         momentum = self._momentum(peaks, steps)
@@ -169,18 +176,11 @@ class Course:
             lr = lr * ((1 - momentum) / (1 - peaks.momentum))
         return Values(lr, momentum, self._weight_decay(peaks, factor, steps))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values for ``json.dumps``."""
-        decay = self.weight_decay
-        return {
-            "rate": self.rate.to_json(),
-            "momentum": None if self.momentum is None else self.momentum.to_json(),
-            "weight_decay": decay.to_json() if isinstance(decay, Schedule) else decay,
-            "keep_effective": self.keep_effective,
-        }
-
-    def _parts(self) -> list[Schedule]:
-        return [part for part in (self.rate, self.momentum, self.weight_decay) if isinstance(part, Schedule)]
+    def __str__(self) -> str:
+        text = str(self.rate)
+        if self.momentum is not None:
+            text += f"; momentum {self.momentum}" + (" with lr / (1 - momentum) kept" * self.keep_effective)
+        return text if self.weight_decay == "follows" else f"{text}; weight decay {self.weight_decay}"
 
     def _momentum(self, peaks: Peaks, steps: Array) -> Array | None:
         if self.momentum is None:
@@ -205,3 +205,8 @@ class Course:
         if self.weight_decay == "corrected":
             return decay * factor
         return np.divide(decay, factor, out=np.zeros_like(factor), where=factor > 0)
+
+
+def as_hyperparameters(value: HyperparameterSchedule | Schedule) -> HyperparameterSchedule:
+    """Return a schedule of the rate alone as one that keeps momentum and weight decay."""
+    return HyperparameterSchedule(value) if isinstance(value, Schedule) else value

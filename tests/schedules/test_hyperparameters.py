@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import pickle
 from typing import Any
@@ -16,12 +15,11 @@ from tests.schedules.strategies import settled_schedules
 
 from stepsize.errors import InputError
 from stepsize.schedules import (
-    Course,
+    HyperparameterSchedule,
     Peaks,
     Schedule,
     constant,
     cosine,
-    from_json,
     linear,
     one_cycle,
     one_cycle_momentum,
@@ -46,7 +44,7 @@ def close(values: np.ndarray | None, expected: list[float]) -> None:
 
 
 def test_the_rate_is_the_peak_times_the_factor_and_all_else_stays() -> None:
-    values = Course(RATE).values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE).values(PEAKS, STEPS)
 
     close(values.lr, [0.4 * (1 - t / 10) for t in range(11)])
     close(values.momentum, [0.9] * 11)
@@ -54,7 +52,7 @@ def test_the_rate_is_the_peak_times_the_factor_and_all_else_stays() -> None:
 
 
 def test_a_scheduled_momentum_is_a_momentum_and_no_factor() -> None:
-    values = Course(RATE, momentum=MOMENTUM).values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE, momentum=MOMENTUM).values(PEAKS, STEPS)
 
     close(values.momentum, [momentum(t) for t in range(11)])
     close(values.lr, [0.4 * (1 - t / 10) for t in range(11)])
@@ -62,21 +60,21 @@ def test_a_scheduled_momentum_is_a_momentum_and_no_factor() -> None:
 
 
 def test_keeping_the_effective_rate_holds_lr_over_1_minus_momentum_on_the_schedule() -> None:
-    values = Course(RATE, momentum=MOMENTUM, keep_effective=True).values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE, momentum=MOMENTUM, keep_effective=True).values(PEAKS, STEPS)
 
     close(values.effective_lr, [4.0 * (1 - t / 10) for t in range(11)])  # 0.4 / (1 − 0.9) = 4
     close(values.lr, [0.4 * (1 - t / 10) * (1 - momentum(t)) / 0.1 for t in range(11)])
 
 
 def test_independent_decay_shrinks_by_the_same_at_every_rate() -> None:
-    values = Course(RATE, weight_decay="independent").values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE, weight_decay="independent").values(PEAKS, STEPS)
 
     close(values.weight_decay, [0.1 / (1 - t / 10) for t in range(10)] + [0.0])  # no update, no decay
     close(values.lr * values.weight_decay if values.weight_decay is not None else None, [0.04] * 10 + [0.0])
 
 
 def test_corrected_decay_goes_with_the_square_of_the_rate() -> None:
-    values = Course(RATE, weight_decay="corrected").values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE, weight_decay="corrected").values(PEAKS, STEPS)
 
     close(values.weight_decay, [0.1 * (1 - t / 10) for t in range(11)])
     close(values.lr * values.weight_decay if values.weight_decay is not None else None, [
@@ -85,20 +83,22 @@ def test_corrected_decay_goes_with_the_square_of_the_rate() -> None:
 
 
 def test_a_schedule_of_the_decay_multiplies_it() -> None:
-    values = Course(RATE, weight_decay=cosine(10)).values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE, weight_decay=cosine(10)).values(PEAKS, STEPS)
 
     close(values.weight_decay, [0.1 * 0.5 * (1 + math.cos(math.pi * t / 10)) for t in range(11)])
 
 
 def test_the_time_scale_is_that_of_decoupled_decay() -> None:
-    values = Course(RATE).values(PEAKS, STEPS)
+    values = HyperparameterSchedule(RATE).values(PEAKS, STEPS)
 
     close(values.timescale, [1 / (0.04 * (1 - t / 10)) for t in range(10)] + [math.inf])
-    assert Course(RATE).values(Peaks(0.1, weight_decay=0.0), STEPS).timescale == pytest.approx([math.inf] * 11)
+    assert HyperparameterSchedule(RATE).values(Peaks(0.1, weight_decay=0.0), STEPS).timescale == pytest.approx(
+        [math.inf] * 11
+    )
 
 
 def test_what_an_optimizer_has_not_is_none() -> None:
-    values = Course(RATE).values(Peaks(lr=0.4), STEPS)
+    values = HyperparameterSchedule(RATE).values(Peaks(lr=0.4), STEPS)
 
     assert values.momentum is None
     assert values.weight_decay is None
@@ -111,7 +111,7 @@ def test_what_an_optimizer_has_not_is_none() -> None:
 def test_rules_agree_with_arithmetic_on_any_schedule(rate: Schedule, rule: Any) -> None:
     steps = np.arange(float(rate.length or 0) + 2)
 
-    values = Course(rate, weight_decay=rule).values(PEAKS, steps)
+    values = HyperparameterSchedule(rate, weight_decay=rule).values(PEAKS, steps)
 
     for step, lr, decay in zip(steps, values.lr, values.weight_decay, strict=True):  # type: ignore[arg-type]
         factor = rate(float(step))
@@ -121,42 +121,34 @@ def test_rules_agree_with_arithmetic_on_any_schedule(rate: Schedule, rule: Any) 
 
 
 def test_values_have_the_shape_of_the_steps() -> None:
-    course = Course(one_cycle(10), momentum=one_cycle_momentum(10), keep_effective=True, weight_decay="independent")
+    course = HyperparameterSchedule(
+        one_cycle(10), momentum=one_cycle_momentum(10), keep_effective=True, weight_decay="independent"
+    )
 
     values = course.values(PEAKS, np.zeros((2, 3)))
 
     assert all(array.shape == (2, 3) for array in (values.lr, values.momentum, values.weight_decay))  # type: ignore[union-attr]
 
 
-def test_a_course_settles_all_its_schedules_over_one_horizon() -> None:
-    course = Course(wsd(), momentum=one_cycle_momentum(), weight_decay=linear())
+def test_it_resolves_all_its_schedules_over_one_horizon() -> None:
+    course = HyperparameterSchedule(wsd(), momentum=one_cycle_momentum(), weight_decay=linear())
 
     settled = course.over(200)
 
-    assert not course.settled
-    assert settled == Course(wsd(200), momentum=one_cycle_momentum(200), weight_decay=linear(200))
-    assert settled.settled
+    assert not course.resolved
+    assert settled == HyperparameterSchedule(wsd(200), momentum=one_cycle_momentum(200), weight_decay=linear(200))
+    assert settled.resolved
     assert settled.length == 200
-    assert Course(constant()).length is None
+    assert HyperparameterSchedule(constant()).length is None
 
 
-def test_a_course_is_a_value() -> None:
-    course = Course(wsd(), momentum=one_cycle_momentum(), weight_decay="independent")
+def test_it_is_a_value() -> None:
+    course = HyperparameterSchedule(wsd(), momentum=one_cycle_momentum(), weight_decay="independent")
 
     for same in (copy.deepcopy(course), pickle.loads(pickle.dumps(course))):
         assert same == course
         assert hash(same) == hash(course)
-    assert course != Course(wsd(), momentum=one_cycle_momentum())
-
-
-def test_a_course_has_a_json_form() -> None:
-    document = json.loads(json.dumps(Course(wsd(9), momentum=MOMENTUM, weight_decay="corrected").to_json()))
-
-    assert from_json(document["rate"]) == wsd(9)
-    assert from_json(document["momentum"]) == MOMENTUM
-    assert document["weight_decay"] == "corrected"
-    assert document["keep_effective"] is False
-    assert from_json(Course(RATE, weight_decay=cosine(10)).to_json()["weight_decay"]) == cosine(10)
+    assert course != HyperparameterSchedule(wsd(), momentum=one_cycle_momentum())
 
 
 @pytest.mark.parametrize(
@@ -171,42 +163,48 @@ def test_a_course_has_a_json_form() -> None:
         ),
         (
             {"rate": RATE, "momentum": linear(9)},
-            "^course must have schedules of one length; got 'lengths of 9, 10 steps",
+            "^schedule must have rate, momentum and decay of one length; got 'lengths of 9, 10 steps",
         ),
         (
             {"rate": RATE, "weight_decay": linear(11)},
-            "^course must have schedules of one length; got 'lengths of 10, 11",
+            "^schedule must have rate, momentum and decay of one length; got 'lengths of 10, 11",
         ),
     ],
 )
-def test_schedules_that_make_no_course_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_schedules_that_do_not_fit_together_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Course(**arguments)
+        HyperparameterSchedule(**arguments)
 
 
 @pytest.mark.parametrize(
     ("course", "peaks", "message"),
     [
-        (Course(RATE, momentum=MOMENTUM), Peaks(0.1), "^momentum cannot be scheduled without momentum or betas; got "),
         (
-            Course(RATE, momentum=linear(10)),
+            HyperparameterSchedule(RATE, momentum=MOMENTUM),
+            Peaks(0.1),
+            "^momentum cannot be scheduled without momentum or betas; got ",
+        ),
+        (
+            HyperparameterSchedule(RATE, momentum=linear(10)),
             PEAKS,
             r"^momentum must stay in \[0, 1\): it is a momentum, not a factor; ",
         ),
         (
-            Course(RATE, weight_decay="corrected"),
+            HyperparameterSchedule(RATE, weight_decay="corrected"),
             Peaks(0.1),
             "^weight_decay cannot be scheduled without a weight decay;",
         ),
         (
-            Course(RATE, weight_decay=cosine(10)),
+            HyperparameterSchedule(RATE, weight_decay=cosine(10)),
             Peaks(0.1),
             "^weight_decay cannot be scheduled without a weight decay;",
         ),
-        (Course(linear()), PEAKS, "^schedule is not yet in steps; got "),
+        (HyperparameterSchedule(linear()), PEAKS, "^schedule must be in steps; got "),
     ],
 )
-def test_a_course_that_moves_what_is_not_there_is_refused(course: Course, peaks: Peaks, message: str) -> None:
+def test_a_schedule_that_moves_what_is_not_there_is_refused(
+    course: HyperparameterSchedule, peaks: Peaks, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         course.values(peaks, STEPS)
 
@@ -217,8 +215,8 @@ def test_a_course_that_moves_what_is_not_there_is_refused(course: Course, peaks:
         ({"lr": -0.1}, "^lr must be a finite learning rate >= 0; got -0.1$"),
         ({"lr": math.nan}, "^lr must be a finite learning rate >= 0; got nan$"),
         ({"lr": math.inf}, "^lr must be a finite learning rate >= 0; got inf$"),
-        ({"lr": 0.1, "momentum": 1.0}, r"^momentum must lie in \[0, 1\); got 1.0$"),
-        ({"lr": 0.1, "momentum": math.nan}, r"^momentum must lie in \[0, 1\); got nan$"),
+        ({"lr": 0.1, "momentum": 1.0}, r"^momentum must be in \[0, 1\); got 1.0$"),
+        ({"lr": 0.1, "momentum": math.nan}, r"^momentum must be in \[0, 1\); got nan$"),
         ({"lr": 0.1, "weight_decay": -1.0}, "^weight_decay must be a finite number >= 0; got -1.0$"),
     ],
 )

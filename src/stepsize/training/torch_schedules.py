@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize import schedules
 from stepsize.errors import InputError
-from stepsize.schedules import Course, Schedule
-from stepsize.training.binding import Bound
+from stepsize.schedules import HyperparameterSchedule, Schedule
+from stepsize.training.binding import BoundScheduler
 from stepsize.training.torch_preview import check_scheduler
 
 __all__ = ["from_torch"]
@@ -40,7 +40,7 @@ class _Part:
     chains: bool = False
 
 
-def from_torch(scheduler: LRScheduler) -> Course:
+def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
     """Return ``scheduler`` as a course: its rate, and its momentum where it moves that.
 
     The course describes the whole training from step 0 on, wherever the scheduler is now; factors refer to the
@@ -72,10 +72,10 @@ def from_torch(scheduler: LRScheduler) -> Course:
         ('cosine to 0.1 over 100 steps', 100)
     """
     check_scheduler(scheduler)
-    if isinstance(scheduler, Bound):
-        _refuse(scheduler, "is not of torch: it follows a schedule of stepsize", "That is its attribute .course")
+    if isinstance(scheduler, BoundScheduler):
+        _refuse(scheduler, "is not of torch: it follows a schedule of stepsize", "That is its attribute .schedule")
     part = _converted(scheduler)
-    return Course(part.rate, momentum=part.momentum)
+    return HyperparameterSchedule(part.rate, momentum=part.momentum)
 
 
 def _converted(scheduler: LRScheduler) -> _Part:
@@ -190,7 +190,7 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
         "rise": (phases[0]["end_step"] + 1) / steps,
         "shape": shape,
         "three_phase": len(phases) == 3,
-        "edges": "both",  # as torch does it: the last update has the last factor
+        "endpoints": "both",  # as torch does it: the last update has the last factor
     }
     start = _one_factor(scheduler, "initial_lr", _rates([group["initial_lr"] for group in groups]), peaks)
     end = _one_factor(scheduler, "min_lr", _rates([group["min_lr"] for group in groups]), peaks)
