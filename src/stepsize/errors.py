@@ -161,7 +161,7 @@ class StoreLockedError(StoreError):
 
 
 class StoreReadOnlyError(StoreError):
-    """Nothing can be written to the store, for example because it is read-only or full."""
+    """Nothing can be written to the store, because it is read-only or not permitted."""
 
 
 class StoreCorruptError(StoreError):
