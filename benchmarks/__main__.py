@@ -100,9 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     late.set_defaults(run=_late)
 
-    precedents = commands.add_parser("precedents", help="watch the trainings that verdicts compare with")
-    precedents.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
-    precedents.set_defaults(run=_precedents)
+    references = commands.add_parser("reference-runs", help="watch the runs that verdicts compare with")
+    references.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    references.set_defaults(run=_reference_runs)
 
     guard = commands.add_parser("guard", help="faults on purpose, with a guard and without")
     guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
@@ -289,11 +289,11 @@ def _late(arguments: argparse.Namespace) -> None:
     print(late_report())
 
 
-def _precedents(arguments: argparse.Namespace) -> None:
-    from benchmarks.precedents import compute_precedents, compute_small_truth
+def _reference_runs(arguments: argparse.Namespace) -> None:
+    from benchmarks.reference_runs import compute_reference_runs, compute_small_truth
 
     compute_small_truth(arguments.workers)
-    compute_precedents(arguments.workers)
+    compute_reference_runs(arguments.workers)
 
 
 def _guard(arguments: argparse.Namespace) -> None:
@@ -358,8 +358,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.methods import regret_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
-    from benchmarks.precedents import by_itself
     from benchmarks.ranges import RANGES_FILE, ranges_report
+    from benchmarks.reference_runs import by_itself
     from benchmarks.schedule_cost import COST_FILE, cost_report
     from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
     from benchmarks.tables import update_page
@@ -376,7 +376,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "verdicts": verdicts_report(VERDICTS_FILE),
-        "precedents": by_itself(),
+        "reference_runs": by_itself(),
         "late-findings": late_report(),
         "watch": watch_report(),
         "guard": faults_report(),

@@ -46,6 +46,7 @@ def _row(truth: Truth, budget: float, seed: int) -> dict[str, Any]:
         "seed": seed,
         "lr": answer.lr,
         "regret": rounded(max(0.0, float(run.score(lr)))),
+        "regret_all": rounded(max(0.0, every_seed(truth, lr))),
         "code": answer.verdict,
         "sure": rounded(answer.sure),
         "tolerance": rounded(answer.tolerance),
@@ -53,6 +54,13 @@ def _row(truth: Truth, budget: float, seed: int) -> dict[str, Any]:
         "holds_best": answer.as_good is not None and answer.as_good[0] <= best <= answer.as_good[1],
         "cost": rounded(run.spent),
     }
+
+
+def every_seed(truth: Truth, lr: float) -> float:
+    """Return the regret of ``lr`` on every seed of the truth, also those that the search trained on."""
+    full = truth.full
+    ended = sum(full.served(lr, seed)[0] for seed in range(full.seeds)) / full.seeds
+    return (ended - full.best_loss) / full.best_loss
 
 
 def replayed_answer(run: Replay, usual: float, price: Price, budget: float) -> Answer:

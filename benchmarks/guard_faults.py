@@ -92,7 +92,7 @@ def faults_report(path: Path = FAULTS_FILE) -> str:
     """Return the table of the record, as Markdown."""
     trials = [Trial(**{**row, "acts": tuple(row["acts"])}) for row in read_rows(path)]
     lines = [
-        "| fault | trials | within 2% of the undisturbed loss | the same without a guard | told or harmless |",
+        "| fault | trials | within 2% of the undisturbed loss | the same without a guard | reported or harmless |",
         "|---|---|---|---|---|",
     ]
     for fault in (*FAULTS, "all"):
@@ -151,17 +151,14 @@ def _attempt(
             train_on(rows, number)
     else:
         checkpoint = None if folder is None else folder / "guard.pt"
-        journal = None if folder is None else folder / "acts.json"
-        with stepsize.guard(
-            net, optimizer, schedule=bound, steps=_STEPS, checkpoint=checkpoint, journal=journal
-        ) as guarding:
+        with stepsize.guard(net, optimizer, schedule=bound, steps=_STEPS, checkpoint=checkpoint) as guarding:
             guarding.resume()
             if fault == "killed while going back":
                 _kill_in_the_middle(guarding)
             for rows in guarding.batches(_rows(seed, len(x))):
                 number = guarding.position - 1
                 guarding.step(train_on(rows, number).detach())
-            acts = tuple(entry.kind for entry in guarding.acts)
+            acts = tuple(entry.kind for entry in guarding.actions)
     bound.release()
     with torch.no_grad():
         value = float(nn.functional.cross_entropy(net(unseen), labels))
@@ -170,15 +167,15 @@ def _attempt(
 
 def _kill_in_the_middle(guarding: Guard) -> None:
     """Have the process die when half of the state was put back."""
-    ring = guarding._ring
-    plain = ring.before
+    buffer = guarding._buffer
+    plain = buffer.before
 
     def before(step: int) -> object:
-        kept = plain(step)
-        kept.snapshot.restore = partial(_die, list(kept.snapshot._tensors))  # type: ignore[method-assign]
-        return kept
+        saved = plain(step)
+        saved.snapshot.restore = partial(_die, list(saved.snapshot._tensors))  # type: ignore[method-assign]
+        return saved
 
-    ring.before = before  # type: ignore[method-assign,assignment]
+    buffer.before = before  # type: ignore[method-assign,assignment]
 
 
 def _die(tensors: list[Any], **_: object) -> None:

@@ -26,7 +26,7 @@ __all__ = [
 Row = Mapping[str, Any]
 
 PICTURES_FOLDER = Path(__file__).parent.parent / "docs" / "images" / "benchmarks"
-_SAID = {"too low": SERIES[3], "fine": ANSWER, "too high or diverged": WARNING, "cannot tell": "#D5D9DE"}
+_SAID = {"too low": SERIES[3], "fine": ANSWER, "too high or diverged": WARNING, "inconclusive": "#D5D9DE"}
 _BAR = 0.06  # half the width of a bar, in decades
 _CLOSE = 0.02  # above the undisturbed loss
 

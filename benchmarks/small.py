@@ -1,4 +1,4 @@
-"""Seven tiny tasks, of which verdicts have precedents.
+"""Seven tiny tasks, of which verdicts have reference runs.
 
 They are as people try things out: small networks on digits, tumors, wines and diabetes, trained for some hundred
 steps. Their cliffs are deep: a rate a little too high ends as an untrained model.

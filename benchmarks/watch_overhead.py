@@ -126,7 +126,7 @@ class _Training:
     def watched(self, *, probed: bool = False) -> Iterator[None]:
         again = self._loss if probed else None
         with stepsize.watch(self.net, self._optimizer, steps=_STEPS) as watching:
-            self._told = lambda loss: watching.step(loss, again=again)
+            self._told = lambda loss: watching.step(loss, closure=again)
             yield
         assert not watching.broken, watching.broken
 

@@ -161,7 +161,7 @@ class StoreLockedError(StoreError):
 
 
 class StoreReadOnlyError(StoreError):
-    """Nothing can be written to the store, because it is read-only or not permitted."""
+    """The store is read-only: nothing can be written there."""
 
 
 class StoreCorruptError(StoreError):

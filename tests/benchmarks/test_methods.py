@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from benchmarks.methods import Reached, calibration_table, methods_chart, methods_table, quantiles, reached
+from benchmarks.methods import (
+    Reached,
+    calibration_table,
+    methods_chart,
+    methods_table,
+    promised_table,
+    quantiles,
+    reached,
+)
 from benchmarks.replay import SETS
 from tests.views.chart_specs import named, values
 
@@ -73,6 +81,19 @@ def test_what_was_said_stands_beside_what_is_true() -> None:
 
     apart = calibration_table([*said, pick("stepsize find", 0.5, set=SETS[2], code="open")]).splitlines()[3:5]
     assert [line.split(" | ")[1] for line in apart] == ["built-in (67% decided)", f"{SETS[2]} (0.0% decided)"]
+
+
+def test_a_decided_answer_is_held_against_its_own_tolerance_on_unseen_and_on_all_seeds() -> None:
+    base = {"code": "settled", "tolerance": 0.05}
+    said = [
+        pick("stepsize find", 0.08, regret_all=0.04, **base),
+        pick("stepsize find", 0.01, regret_all=0.01, **base),
+        pick("stepsize find", 0.90, regret_all=0.90, code="open", tolerance=0.05),
+        pick("torch-lr-finder", 0.01),
+    ]
+    [line] = promised_table(said).splitlines()[2:]
+    assert line.startswith("| stepsize find | built-in | 4.0 % / ")
+    assert line.endswith(" | 67 % | 50 % | 100 % |")
 
 
 def test_the_picture_has_every_point_of_its_panel_and_nothing_below_its_edge() -> None:

@@ -31,7 +31,7 @@ def disturbed(fault: str, loss: float, unguarded: float) -> dict[str, Any]:
 
 RUNS = [
     watched(0.0031, "too low", "too low"),
-    watched(0.0028, "too low", "cannot tell"),
+    watched(0.0028, "too low", "inconclusive"),
     watched(1.0, "fine", "fine"),
     watched(9.0, "too high", "diverged"),
     watched(11.0, "too high", "too high"),
@@ -49,7 +49,7 @@ def test_verdicts_are_stacked_at_the_nearest_multiple_on_held_out_tasks() -> Non
 
     assert info["told"] == [
         Bar(0.003, "too low", 0.0, 0.5, 1, 2),
-        Bar(0.003, "cannot tell", 0.5, 1.0, 1, 2),
+        Bar(0.003, "inconclusive", 0.5, 1.0, 1, 2),
         Bar(1, "fine", 0.0, 1.0, 1, 1),
         Bar(10, "too high or diverged", 0.0, 1.0, 2, 2),
     ]
@@ -75,7 +75,7 @@ def test_the_picture_of_verdicts_has_what_was_told_above_what_is_true() -> None:
 
     assert [(row["times"], row["said"], row["low"], row["high"]) for row in values(spec, told)] == [
         (0.003, "too low", 0.0, 0.5),
-        (0.003, "cannot tell", 0.5, 1.0),
+        (0.003, "inconclusive", 0.5, 1.0),
         (1, "fine", 0.0, 1.0),
         (10, "too high or diverged", 0.0, 1.0),
     ]

@@ -88,21 +88,8 @@ def told(
 ) -> tuple[float, str, str]:
     """Return what the meter is told of one moment of a search that has taken ten seconds."""
     answer = Answer(lr, None if lr is None else (0.01, 0.05), 0.5, 0.1, 0.02, 0.01, "open", "Because.", "Go on.")
-    moment = StudyProgress(
-        "s",
-        "validation loss",
-        3,
-        0,
-        1.0,
-        0.0,
-        10.0,
-        0,
-        0,
-        (),
-        (),
-        run,
-        None if running is None else Progress(running, step, 0.5),
-    )
+    now = None if running is None else Progress(running, step, 0.5)
+    moment = StudyProgress("s", "validation loss", 3, 0, 1.0, 10.0, 0, 0, (), (), run, now)
     heard = Heard()
     find_watcher(heard, horizon=1000, seed=7)(FindProgress(moment, answer, "4 full runs", fraction))
     return heard.told[-1]

@@ -26,7 +26,7 @@ def a_run(number: int, values: dict[str, Value], value: float, share: float = 1.
 BEST = a_run(7, {"lr": 0.0123456, "momentum": 0.9}, 0.0712, seed=3)
 NEXT = a_run(2, {"lr": 0.05, "optimizer": "adamw"}, 0.08, 0.25)
 STATE = StudyProgress(
-    name="digits", objective="training loss", done=12, remaining=28, spent=2.375, to_spend=5.0, seconds=65.0,
+    name="digits", objective="training loss", done=12, remaining=28, spent=2.375, seconds=65.0,
     resumed=2, diverged=3, top=(BEST, NEXT), running=Progress(SETTING, 20, None),
     notes=("First.", "The range was widened to 1 [bold].", "Third.", "Fourth."),
 )  # fmt: skip

@@ -42,7 +42,7 @@ def test_data_are_found_where_the_folder_has_them(invoke: Invoke, tmp_path: Path
     for name in entry.files:
         (tmp_path / name).touch()
 
-    by_name = {task.name: task for task in listed(tmp_path)}
+    by_name = {task.entry.name: task for task in listed(tmp_path)}
 
     assert by_name["shoppers-mlp"].data == "found"
     assert by_name["mnist-cnn"].data == "missing"

@@ -48,7 +48,7 @@ def test_a_guarded_training_at_a_rate_that_diverges(invoke: Invoke) -> None:
     done = invoke(*given, "--guard", "--json")
     told = json.loads(done.stdout)
     assert bare.exit_code == 3
-    assert told["acts"]
+    assert told["actions"]
     assert told["stopped"] is not None or told["val_loss"] is not None
 
 
@@ -107,4 +107,4 @@ def test_diagnose_reads_a_log(invoke: Invoke, tmp_path: Path) -> None:
     assert [one["code"] for one in json.loads(done.stdout)["findings"]] == ["diverging"]
     bad = invoke("diagnose", str(tmp_path / "none.csv"))
     assert bad.exit_code == 2
-    assert "log must be there" in " ".join(bad.stderr.split())
+    assert "log must be an existing file or folder" in " ".join(bad.stderr.split())

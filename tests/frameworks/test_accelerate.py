@@ -57,11 +57,11 @@ def test_bind_and_guard_take_a_prepared_optimizer() -> None:
                 loss = nn.functional.mse_loss(model(x), y)
                 optimizer.zero_grad()
                 accelerator.backward(loss)
-                if epoch == 1 and guarding.step_number == 26 and not guarding.acts:
+                if epoch == 1 and guarding.step_number == 26 and not guarding.actions:
                     loss = loss * float("nan")
                 optimizer.step()
                 guarding.step(loss.detach())
-    assert [act.kind for act in guarding.acts] == ["replay"]
+    assert [act.kind for act in guarding.actions] == ["replay"]
     assert guarding.step_number == bound.last_epoch == 48
     bound.release()
 

@@ -88,7 +88,7 @@ def test_validation_loss_and_what_is_left_behind() -> None:
 def test_guard_goes_back_across_epochs_and_the_training_ends_well(accumulate: int | None) -> None:
     model, seen = model_of(gradient_accumulation_steps=accumulate), callback(guard=True, every=5)
     fit(model, seen, epochs=4, data=spoiled_rows(20))
-    assert [act.kind for act in seen.acts] == ["rollback"] * 4
+    assert [act.kind for act in seen.actions] == ["rollback"] * 4
     assert seen.watching.record.step == 96 // (accumulate or 1)
     x, y = (part.numpy() for part in rows())
     with quiet():

@@ -110,9 +110,9 @@ def test_validation_and_findings_and_the_store(tmp_path: Path) -> None:
     assert record.recent("val_loss").steps.tolist() == [23, 47, 71]
     assert record.step == 72
     with stepsize.Store.open(tmp_path / "runs.db") as store:
-        from stepsize.monitor.stored import read_watched
+        from stepsize.monitor.saved_runs import read_run
 
-        kept = read_watched(store, "net")
+        kept = read_run(store, "net")
     assert (kept.head.status, kept.head.steps) == ("done", 72)
     assert [one.code for one in found] == [one.code for one in seen.findings]
     assert seen.verdict.code
@@ -129,9 +129,9 @@ def test_guard_goes_back_across_epochs_and_the_training_ends_well(accumulate: in
     trainer = fit(
         module, seen, folder=tmp_path, data=spoiled_rows(20), accumulate_grad_batches=accumulate, max_epochs=4
     )
-    assert seen.acts[0].kind == "rollback"
-    assert all(act.done for act in seen.acts)
-    assert len(seen.acts) == 4  # the bad batch comes in each epoch
+    assert seen.actions[0].kind == "rollback"
+    assert all(act.done for act in seen.actions)
+    assert len(seen.actions) == 4  # the bad batch comes in each epoch
     assert trainer.global_step == 96 // accumulate == seen.watching.record.step
     assert seen.stopped is None
     x, y = rows()
@@ -176,7 +176,7 @@ def test_a_second_writer_of_the_rate_is_honored(tmp_path: Path) -> None:
     fit(module_of(scheduler=plateau), seen, folder=tmp_path, max_epochs=3, validated=True)
     rates = seen.watching.record.recent("lr/0").values
     assert rates == pytest.approx(LR * 0.1 ** (np.arange(72) // 24))
-    assert seen.acts == ()
+    assert seen.actions == ()
 
 
 def test_groups_that_are_added_in_the_middle(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_groups_that_are_added_in_the_middle(tmp_path: Path) -> None:
     seen = callback(guard=True, every=5, retries=9)
     trainer = fit(module, Unfreeze(), seen, folder=tmp_path, max_epochs=3, data=spoiled_rows(1))
     assert not seen.watching.broken
-    assert seen.acts[0].kind == "rollback"
+    assert seen.actions[0].kind == "rollback"
     assert len(trainer.optimizers[0].param_groups) == 2
     assert seen.watching.record.last("lr/1") > 0
     assert any("net.0" in layer for layer in seen.watching.record.layers())

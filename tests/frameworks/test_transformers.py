@@ -137,9 +137,9 @@ def test_validation_and_the_store(tmp_path: Path) -> None:
     assert seen.watching.record.recent("val_loss").steps.tolist() == [23, 47, 71]
     assert (seen.watching.record.step, seen.watching.record.skipped) == (72, 0)
     with stepsize.Store.open(tmp_path / "runs.db") as store:
-        from stepsize.monitor.stored import read_watched
+        from stepsize.monitor.saved_runs import read_run
 
-        assert read_watched(store, "net").head.status == "done"
+        assert read_run(store, "net").head.status == "done"
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -152,7 +152,7 @@ def test_guard_goes_back_across_epochs_and_the_training_ends_well(accumulate: in
         gradient_accumulation_steps=accumulate,
         num_train_epochs=4,
     )
-    assert [act.kind for act in seen.acts] == ["rollback"] * 4  # the bad batch comes in each epoch
+    assert [act.kind for act in seen.actions] == ["rollback"] * 4  # the bad batch comes in each epoch
     assert trainer.state.global_step == 96 // accumulate == seen.watching.record.step
     x, y = rows()
     with torch.no_grad():

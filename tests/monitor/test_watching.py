@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import stepsize
 from stepsize import schedules
 from stepsize.errors import InputError
-from stepsize.monitor import Watch, watch
+from stepsize.monitor import Finding, Watch, watch
 from stepsize.training.digest import digest
 
 
@@ -112,7 +112,7 @@ def test_watching_changes_nothing() -> None:
             two.zero_grad()
             torch.autograd.backward(loss)
             two.step()
-            watching.step(loss, again=partial(_mse, watched, x, y))
+            watching.step(loss, closure=partial(_mse, watched, x, y))
     assert not watching.broken
     assert len(watching.record.recent("headroom")) > 20
     assert len(watching.record.recent("val_loss")) == 8
@@ -131,7 +131,7 @@ def test_the_critical_rate_of_a_parabola() -> None:
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-            watching.step(loss, again=lambda: net.weight.square().sum() / 2)
+            watching.step(loss, closure=lambda: net.weight.square().sum() / 2)
     assert watching.record.median("headroom") == pytest.approx(20, rel=0.2)
 
 
@@ -149,22 +149,6 @@ def test_alpha_of_a_parabola() -> None:
     from stepsize.monitor.readings import alpha
 
     assert alpha(watching.record).mean == pytest.approx(-0.75, abs=1e-4)
-
-
-def test_noise_scale_from_micro_batches() -> None:
-    torch.manual_seed(0)
-    net = nn.Linear(50, 1, bias=False)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
-    truth = torch.ones(1, 50)
-    with watch(net, optimizer) as watching:
-        for _ in range(300):
-            optimizer.zero_grad()
-            for _ in range(4):  # gradients: 1 + noise of deviation 2 in each coordinate
-                torch.autograd.backward((net.weight * (truth + 2 * torch.randn(1, 50))).sum())
-            optimizer.step()
-            watching.step(0.0)
-    # the sum of 4 has |G|² = 50 · 16 against a variance of 50 · 4 · 4: a ratio of 1
-    assert watching.record.median("noise", 200) == pytest.approx(1.0, rel=0.2)
 
 
 def test_skipped_updates_and_several_optimizers() -> None:
@@ -197,7 +181,7 @@ def test_models_that_average_and_drop(dropout: float) -> None:
             one.zero_grad()
             torch.autograd.backward(loss)
             one.step()
-            watching.step(loss, again=partial(_mse, net, x, y))
+            watching.step(loss, closure=partial(_mse, net, x, y))
     torch.manual_seed(5)
     _train(twin, two, _batches(20))
     assert digest(dict(net.state_dict())) == digest(dict(twin.state_dict()))
@@ -240,8 +224,27 @@ def test_an_error_of_its_own_ends_the_watching_not_the_training(caplog: pytest.L
         _train(net, optimizer, _batches(20), watching=watching)
     assert watching.broken == "RuntimeError: no such data"
     assert len(caplog.records) == 1
-    assert "stopped watching, the training goes on" in caplog.text
+    assert "stopped watching; training continues" in caplog.text
     assert str(watching.report())
+
+
+def test_a_callback_that_raises_is_logged_once_and_watching_continues(caplog: pytest.LogCaptureFixture) -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=50.0)
+    calls = []
+
+    def failing(finding: Finding) -> None:
+        calls.append(finding.code)
+        raise ValueError("no network")
+
+    logged = caplog.at_level(logging.WARNING, logger="stepsize")
+    with logged, watch(net, optimizer, steps=200, on_finding=failing) as watching:
+        _train(net, optimizer, _batches(60), watching=watching)
+    assert not watching.broken
+    assert calls == [one.code for one in watching.findings]
+    assert len(calls) > 1
+    message = "stepsize.watch: on_finding raised an error; watching continues: ValueError: no network"
+    assert [one.getMessage() for one in caplog.records] == [message]
 
 
 def test_nan_from_the_first_step_is_the_data_not_the_rate() -> None:
@@ -251,7 +254,7 @@ def test_nan_from_the_first_step_is_the_data_not_the_rate() -> None:
         _train(net, optimizer, [(x * torch.nan, y) for x, y in _batches(5)], watching=watching)
     (finding,) = [one for one in watching.findings if one.code == "diverging"]
     assert finding.factor is None
-    assert "no rate can mend this" in finding.remedy
+    assert "No learning rate can fix this" in finding.remedy
 
 
 def test_a_rate_that_is_far_too_low_and_one_that_diverges() -> None:

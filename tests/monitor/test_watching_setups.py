@@ -126,8 +126,8 @@ def test_parameters_that_are_replaced_are_told_once_and_the_training_goes_on(cap
             optimizer.step()
             watching.step(loss)
     assert [one.getMessage() for one in caplog.records] == [
-        "stepsize.watch stopped watching, the training goes on: RuntimeError: parameters of the optimizer were "
-        "replaced since it is watched; watch it anew"
+        "stepsize.watch stopped watching; training continues: RuntimeError: parameters of the optimizer were "
+        "replaced while it was watched; start a new watch"
     ]
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_post_hooks

@@ -34,10 +34,9 @@ class Listed:
         told = {run.key for run in runs}
         self._waiting = [job for job in self._waiting if job.key not in told]
 
-    def remaining(self) -> tuple[int, float]:
-        """Return how many jobs are left, and their shares."""
-        left = [*self._waiting, *self._running.values()]
-        return len(left), float(sum(job.share for job in left))
+    def remaining(self) -> int:
+        """Return how many jobs are left."""
+        return len(self._waiting) + len(self._running)
 
     @property
     def done(self) -> bool:

@@ -535,7 +535,7 @@ def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
                 again.add(next_job.key)
             assert {job.key for job in running} <= again  # before anything new
     assert plan.done
-    assert plan.remaining() == (0, 0.0)
+    assert plan.remaining() == 0
     assert plan.runs == tuple(outcomes)
     assert {outcome.trial.number for outcome in outcomes} == set(trials) == set(range(len(plan.trials)))
 
@@ -604,16 +604,16 @@ def test_what_remains_is_foreseen_exactly_where_nothing_unforeseen_happens(name:
     for job in in_turns(plan, inside):
         jobs.append(job)
         assert plan.remaining() == foreseen[-1]  # a job that runs is still to come
-        foreseen.append((foreseen[-1][0] - 1, foreseen[-1][1] - job.share))
-    assert plan.remaining() == foreseen[-1] == (0, 0.0)
-    assert foreseen[0] == (len(jobs), sum(job.share for job in jobs))
+        foreseen.append(foreseen[-1] - 1)
+    assert plan.remaining() == foreseen[-1] == 0
+    assert foreseen[0] == len(jobs)
 
 
 def test_asha_never_foresees_less_than_nothing_and_ends_with_nothing_to_come() -> None:
     plan = plan_of(Mindful(), trials=40, rungs=Rungs.asha(1 / 16, 4), widen=0)
     for _ in in_turns(plan, lambda job: -job.trial.number):  # each newcomer is the best so far
-        assert all(part > 0 for part in plan.remaining())
-    assert plan.remaining() == (0, 0.0)
+        assert plan.remaining() > 0
+    assert plan.remaining() == 0
 
 
 class Watched(Listed):

@@ -589,3 +589,13 @@ def test_the_judge_picks_by_the_metric_of_the_task() -> None:
 
     assert good.value < bad.value
     assert good.value == good.objective("r2", maximize=True) == -good.evaluations[-1].metrics["r2"]
+
+
+def test_a_run_that_ends_above_its_start_says_so() -> None:
+    setting = Setting(0.1, 0, 40)
+    falling, rising = np.linspace(2.0, 1.0, 40), np.linspace(2.0, 2.6, 40)
+    assert Run(setting=setting, losses=falling).status == "Trained for 40 steps."
+    assert Run(setting=setting, losses=rising).status == (
+        "Trained for 40 steps. The training loss ended above its start: 2.58, 2.03 at the start."
+    )
+    assert Run(setting=setting, losses=rising[:9]).status == "Trained for 9 steps."  # too few to compare

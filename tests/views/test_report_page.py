@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from stepsize.errors import InputError
-from stepsize.views.report import FindingView, ReportView, _rows_of, report_info, report_page
+from stepsize.monitor import Finding
+from stepsize.views.report import ReportView, _rows_of, report_info, report_page
 
 STEPS = np.arange(100)
 
 
-def view(*at: int, panels: tuple[str, ...] = ("loss", "cosine"), **more: object) -> ReportView:
-    found = [FindingView("spike", "warning", step, f"It jumped at <{step}>.", "Lower it & see.") for step in at]
-    series = {"training": (STEPS, np.cos(STEPS / 9))}
-    return ReportView("net <1>", "ok", "fine", "so", found, dict.fromkeys(panels, series), **more)  # type: ignore[arg-type]
+def view(*at: int, signals: tuple[str, ...] = ("loss", "cosine"), **more: object) -> ReportView:
+    found = [Finding("spike", "warning", step, f"It jumped at <{step}>.", remedy="Lower it & see.") for step in at]
+    series = (STEPS, np.cos(STEPS / 9))
+    return ReportView("net <1>", "ok", "fine", "so", found, dict.fromkeys(signals, series), **more)  # type: ignore[arg-type]
 
 
 def test_findings_are_marked_where_they_happened_in_every_panel() -> None:
@@ -26,16 +27,16 @@ def test_findings_are_marked_where_they_happened_in_every_panel() -> None:
 
 
 def test_numbers_that_would_collide_stand_in_rows() -> None:
-    [info] = report_info(view(3, 5, 7, 60, panels=("loss",)))
+    [info] = report_info(view(3, 5, 7, 60, signals=("loss",)))
     places = _rows_of(info)
     assert len(set(places[:3])) == 3
     assert places[3] == places[0]
-    [crowded] = report_info(view(*range(20), panels=("loss",)))
+    [crowded] = report_info(view(*range(20), signals=("loss",)))
     assert max(_rows_of(crowded)) < 60  # of a panel of 140
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:
-    page = report_page(view(3, facts=[("status", "done & over")], acts=["step 4: cut"])).decode()
+    page = report_page(view(3, facts=[("status", "done & over")], actions=["step 4: cut"])).decode()
     assert page.count("<svg") == 2
     assert set(re.findall(r"https?://[^\"' )]+", page)) <= {
         "http://www.w3.org/2000/svg",
@@ -53,6 +54,6 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:
 
 
 def test_a_page_without_signals_says_so_and_uneven_series_are_refused() -> None:
-    assert "No signal was kept." in report_page(view(panels=())).decode()
+    assert "No signals were saved." in report_page(view(signals=())).decode()
     with pytest.raises(InputError, match="must have one value for each step"):
-        ReportView("net", "", "", "", [], {"loss": {"training": (STEPS, np.ones(3))}})
+        ReportView("net", "", "", "", [], {"loss": (STEPS, np.ones(3))})

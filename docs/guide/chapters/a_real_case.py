@@ -22,7 +22,6 @@ _TOP = 0.1  # of the visits: those rated most likely
 _SCHEDULE = "cosine warmup=5%"  # the built-in task's own, settled anew
 _BUDGETS = (1.0, 3.0)
 _KEPT_BACK = 0.2  # of the training rows
-_VERDICTS = {"cannot tell": "inconclusive"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +118,7 @@ def measure(effort: Effort) -> Measured:
             ),
             "watched": "On the first seed, `watch` reported: "
             + "; ".join(
-                f"{name}: learning rate {_VERDICTS.get(one.report.verdict.code, one.report.verdict.code)}, "
-                f"{_findings(one)}"
+                f"{name}: learning rate {one.report.verdict.code}, {_findings(one)}"
                 for name, one in zip(("first guess", "with a schedule"), watched, strict=True)
             )
             + ".",

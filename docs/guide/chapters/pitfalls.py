@@ -32,8 +32,7 @@ from stepsize.views import number_text
 _RANGE = (0.001, 1)
 _MULTIPLES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FINE = 0.1  # excess up to which a rate is fine
-_SIDES = ("too low", "fine", "too high", "cannot tell")
-_WORDS = {"cannot tell": "inconclusive"}
+_SIDES = ("too low", "fine", "too high", "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def measure(effort: Effort) -> Measured:
     clean = [one for case in cases if not case.wanted for one in seen[case.what]]
     alarms = sum(any(found.severity != "info" for found in one.report.findings) for one in clean)
     judged = _judged(best, steps, effort)
-    told = [(label, verdict) for label, verdict in judged if verdict != "cannot tell"]
+    told = [(label, verdict) for label, verdict in judged if verdict != "inconclusive"]
     right = sum(label == verdict for label, verdict in told)
     overfit = seen["trained for far too long"]
     return Measured(
@@ -92,7 +91,7 @@ def measure(effort: Effort) -> Measured:
             + f"\n\nThe fault was named in {caught} of {len(faulty) * len(seeds)} faulty runs. {_missed(faulty, seen)} "
             f"Of the {len(clean)} healthy runs, {alarms} had an alarm (a finding above the level *info*).",
             "verdicts": table(
-                ("ground truth", *(f"verdict: {_WORDS.get(side, side)}" for side in _SIDES)),
+                ("ground truth", *(f"verdict: {side}" for side in _SIDES)),
                 [(label, *(sum(pair == (label, side) for pair in judged) for side in _SIDES)) for label in _SIDES[:3]],
             )
             + f"\n\nA verdict was given in {len(told)} of {len(judged)} runs, and {right} of these were right. "
@@ -171,7 +170,7 @@ def _found(runs: list[WatchedRun]) -> str:
 
 def _verdicts(runs: list[WatchedRun]) -> str:
     counts = Counter(one.report.verdict.code for one in runs)
-    return ", ".join(f"{_WORDS.get(code, code)} ({count})" for code, count in counts.most_common())
+    return ", ".join(f"{code} ({count})" for code, count in counts.most_common())
 
 
 def _loss(runs: list[WatchedRun]) -> str:

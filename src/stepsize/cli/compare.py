@@ -22,7 +22,7 @@ from stepsize.cli.options import (
     TaskArgument,
     TaskOptions,
 )
-from stepsize.cli.output import facts, hint, print_json, save_plot, show, verdict_text
+from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered
 from stepsize.cli.resolve import opened_task
 from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption, kept_in
@@ -93,10 +93,7 @@ def command(
     Each run is saved as it ends: the same command continues where it was stopped.
     """
     with reporting_failures():
-        if plot is not None:
-            from stepsize.views import check_plot_path
-
-            plot = check_plot_path(plot)
+        plot = plot_path(plot)
         from stepsize.study import CLASSICS, compare
 
         names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
@@ -197,7 +194,7 @@ def _table(result: BatchSizeResult, objective: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
     headings = ("lr", short[0], "std over seeds", *short[1:], f"steps to {number_text(result.target)}")
-    for heading in (*headings, "as good (×)", "diverges at", "tuning cost (full runs)"):
+    for heading in (*headings, "as good (×)", "diverges at", "tuning (full runs)"):
         table.add_column(heading, justify="right")
     for place, one in enumerate(result.contenders):
         style = "bold cyan" if one.name in result.tied_with_best else ""

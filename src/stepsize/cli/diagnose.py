@@ -1,4 +1,4 @@
-"""``stepsize diagnose``: what a log of any tool says about the rate."""
+"""``stepsize diagnose``: what a log of any tool says about the learning rate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import JsonOption
 from stepsize.cli.output import print_json, show
 
-__all__ = ["EXAMPLE", "NAME", "command"]
-
 NAME = "diagnose"
 EXAMPLE = "stepsize diagnose log.csv --steps 2000"
 
@@ -22,15 +20,17 @@ def command(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="A CSV or TensorBoard event file, or its folder.")],
     *,
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="How many steps the training was to have.")
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Number of planned training steps.")
     ] = None,
     loss: Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Column of the training loss.")] = None,
     lr: Annotated[str | None, typer.Option("--lr", metavar="NAME", help="Column of the learning rate.")] = None,
     val: Annotated[str | None, typer.Option("--val", metavar="NAME", help="Column of the validation loss.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write the report as one page.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PATH", help="Write the report as an HTML page.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with a training from its log of losses and rates."""
+    """Diagnose a run from its log of losses and learning rates."""
     with reporting_failures():
         from stepsize.monitor import diagnose
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, STOPPED, reporting_failures
@@ -21,7 +20,7 @@ from stepsize.cli.options import (
     fraction,
     typed,
 )
-from stepsize.cli.output import facts, hint, plot_path, print_json, rate_lines, save_plot, show, verdict_text
+from stepsize.cli.output import answer_of, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.progress import find_watcher, metered
 from stepsize.cli.resolve import opened_task
 
@@ -100,38 +99,14 @@ def command(
         if as_json:
             print_json({**found.to_json(), "next": again})
         else:
-            show(render(found, str(limit)))
+            differ = Text("no: random generators or data positions differ from before", style="red")
+            rows = [] if found.restored else [("restored", differ)]
+            show(answer_of(found, rows, limit=f" (budget {limit})"))
         if path is not None and found.runs:
             save_plot(found.plot(), path)
         elif path is not None:
             hint("No chart: no run has ended.")
         _conclude(found, again, quiet=as_json)
-
-
-def render(found: Found, budget: str) -> RenderableType:
-    """Return the rate on a line of its own, the range that is as good, the verdict, and small facts."""
-    from stepsize.curves.numerals import number_text
-
-    cost = found.cost
-    rows: list[tuple[str, RenderableType]] = [
-        ("valid for", str(found.conditions)),
-        (
-            "cost",
-            f"{number_text(cost.full_runs)} full run{'s' * (cost.full_runs != 1)} in {cost.runs} "
-            f"run{'s' * (cost.runs != 1)}, {_duration(cost.seconds)} (budget {budget})",
-        ),
-    ]
-    if found.where is not None:
-        rows.append(("saved as", f"{found.name} in {found.where}"))
-    rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
-    if not found.restored:
-        rows.append(("restored", Text("no: random generators or data positions differ from before", style="red")))
-    return Group(
-        Text(found.conditions.task, style="bold underline"),
-        *rate_lines(found.lr, found.as_good),
-        verdict_text(found.verdict, found.answer.reason),
-        facts(rows),
-    )
 
 
 def next_command(
@@ -185,9 +160,3 @@ def _conclude(found: Found, again: str, *, quiet: bool) -> None:
         hint(f"{'Train with it' if found.answer.decided else 'Next'}: {again}")
     if found.lr is None:
         raise typer.Exit(NO_ANSWER)
-
-
-def _duration(seconds: float) -> str:
-    from stepsize.curves.numerals import number_text
-
-    return f"{number_text(seconds)} s" if seconds < 100 else f"{seconds / 60:.1f} min"

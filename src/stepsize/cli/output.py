@@ -8,14 +8,18 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from stepsize.study import Found, SweepResult
     from stepsize.views import Chart
+
+Rows: TypeAlias = "Iterable[tuple[str, RenderableType]]"
+"""Names and what is shown for them."""
 
 _COLORS = {"settled": "green", "flat": "green", "distinguishable": "green", "alone": "green", "no answer": "red"}
 _FILE_WIDTH = 120  # columns where the output is no terminal: few lines need to be broken
@@ -77,7 +81,7 @@ def hint(text: str) -> None:
     messages().print(Text(text, style="dim"), soft_wrap=True)
 
 
-def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+def facts(rows: Rows) -> Table:
     """Return a quiet two-column table of names and values."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -100,6 +104,30 @@ def rate_lines(lr: float | None, as_good: tuple[float, float] | None) -> list[Re
 def verdict_text(verdict: str, reason: str) -> Text:
     """Return a verdict as a colored word and its reason, between empty lines; what more runs may change is yellow."""
     return Text.assemble("\n", (f"{verdict.capitalize()}. ", f"bold {_COLORS.get(verdict, 'yellow')}"), reason, "\n")
+
+
+def answer_of(found: Found | SweepResult, first: Rows = (), limit: str = "") -> RenderableType:
+    """Return an answer: the rate on a line of its own, the range that is as good, the verdict, and facts."""
+    from stepsize.curves.numerals import number_text
+
+    cost = found.cost
+    counts = ((cost.full_runs, "full run"), (cost.runs, "run"))
+    full, some = (f"{number_text(count)} {kind}{'s' * (count != 1)}" for count, kind in counts)
+    took = f"{number_text(cost.seconds)} s" if cost.seconds < 100 else f"{cost.seconds / 60:.1f} min"
+    rows: list[tuple[str, RenderableType]] = [
+        *first,
+        ("valid for", str(found.conditions)),
+        ("cost", f"{full} in {some}, {took}{limit}"),
+    ]
+    if found.where is not None:
+        rows.append(("saved as", f"{found.name} in {found.where}"))
+    rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
+    return Group(
+        Text(found.conditions.task, style="bold underline"),
+        *rate_lines(found.lr, found.as_good),
+        verdict_text(found.answer.verdict, found.answer.reason),
+        facts(rows),
+    )
 
 
 def _console(*, stderr: bool) -> Console:

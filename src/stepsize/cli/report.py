@@ -1,4 +1,4 @@
-"""``stepsize report``: what was seen of a watched run, in the terminal and as one page."""
+"""``stepsize report``: a watched run, in the terminal and as one page."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.kept import RunArgument, RunStoreOption, opened_store, run_name, status_text, steps_text
 from stepsize.cli.options import JsonOption
 from stepsize.cli.output import facts, print_json, show
+from stepsize.cli.saved import RunArgument, RunStoreOption, opened_run, status_text, steps_text
 from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
-    from stepsize.monitor.stored import StoredWatch
-
-__all__ = ["EXAMPLE", "NAME", "command", "head_rows"]
+    from stepsize.monitor.saved_runs import SavedRun
 
 NAME = "report"
 EXAMPLE = "stepsize report --html report.html"
@@ -28,40 +25,36 @@ EXAMPLE = "stepsize report --html report.html"
 def command(
     run: RunArgument = None,
     *,
-    html: Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write the report as one page.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PATH", help="Write the report as an HTML page.")
+    ] = None,
     store: RunStoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what was seen of a watched run: the rate, findings, and what a guard did."""
+    """Show a watched run: the learning rate, findings, and the actions of a guard."""
     with reporting_failures():
         path = None if html is None else check_page_path(html)
-        from stepsize.monitor.stored import read_watched
+        from stepsize.monitor.saved_runs import read_run
 
-        with opened_store(store) as opened:
-            name = run_name(opened, run)
-            assert opened is not None  # or there was no name
-            kept = read_watched(opened, name)
+        with opened_run(store, run) as (opened, name):
+            saved = read_run(opened, name)
             where = opened.where
         if as_json:
-            print_json({"store": where, **kept.to_json()})
+            print_json({"store": where, **saved.to_json()})
         else:
-            show(_render(kept))
+            show(Text(saved.head.name, style="bold underline"))
+            show(facts(_head_rows(saved)))
+            show(findings_text(saved.report, saved.actions))
         if path is not None:
-            told = [(title, str(value)) for title, value in head_rows(kept)]
-            save_page(kept.report, path, kept.head.name, facts=told, acts=kept.acts)
+            rows = [(title, str(value)) for title, value in _head_rows(saved)]
+            save_page(saved.report, path, saved.head.name, facts=rows, actions=saved.actions)
 
 
-def head_rows(kept: StoredWatch) -> list[tuple[str, str | Text]]:
-    """Return what is said of a watched run before what was seen of it."""
-    head = kept.head
+def _head_rows(saved: SavedRun) -> list[tuple[str, str | Text]]:
+    head = saved.head
     return [
-        ("of", f"{head.what}, {head.optimizer}"),
+        ("model", f"{head.what}, {head.optimizer}"),
         ("status", status_text(head)),
         ("steps", steps_text(head)),
-        ("begun", f"{head.begun:%Y-%m-%d %H:%M} UTC"),
+        ("started", f"{head.begun:%Y-%m-%d %H:%M} UTC"),
     ]
-
-
-def _render(kept: StoredWatch) -> RenderableType:
-    title = Text(kept.head.name, style="bold underline")
-    return Group(title, facts(head_rows(kept)), findings_text(kept.report, kept.acts))

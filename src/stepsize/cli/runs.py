@@ -9,58 +9,58 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.kept import BEGIN, RunStoreOption, again, opened_store, status_text, steps_text, verdict_style
 from stepsize.cli.options import JsonOption
 from stepsize.cli.output import answers, hint, print_json, show
+from stepsize.cli.saved import BEGIN, RunStoreOption, again, opened_store, status_text, steps_text, verdict_style
 from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
-    from stepsize.monitor.stored import WatchHead
-
-__all__ = ["EXAMPLE", "NAME", "command"]
+    from stepsize.monitor.saved_runs import RunSummary
 
 NAME = "runs"
 EXAMPLE = "stepsize runs"
-_ROOM = {"what": 110, "begun (UTC)": 84}  # columns of a terminal from which on there is room for these
+_LEAST = {"model": 110, "started (UTC)": 84}  # columns of the terminal that these need
 
 
 def command(*, store: RunStoreOption = STORE, as_json: JsonOption = False) -> None:
     """List the watched runs of a store, the newest last."""
     with reporting_failures():
-        from stepsize.monitor.stored import list_watched
+        from stepsize.monitor.saved_runs import list_runs
 
         with opened_store(store) as opened:
-            heads = [] if opened is None else list_watched(opened)
+            heads = [] if opened is None else list_runs(opened)
             where = STORE if opened is None else opened.where
         if as_json:
             print_json({"store": where, "runs": [head.to_json() for head in heads]})
         elif not heads:
-            hint(f"No watched run is kept in {where}. Begin one with: {BEGIN}")
+            hint(f"No watched run is saved in {where}. Start one with: {BEGIN}")
         else:
             show(_table(heads, where))
-            going = [head.name for head in heads if not head.over]
-            last = again("watch", going[-1], store) if going else again("report", heads[-1].name, store)
-            hint(f"{'Follow it' if going else 'One in full'}: {last}")
+            running = [head.name for head in heads if not head.over]
+            last = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
+            hint(f"{'Follow it' if running else 'Full report'}: {last}")
 
 
-def _table(heads: list[WatchHead], where: str) -> Table:
-    room = answers().width
-    columns = ["name", "what", "status", "steps", "the rate", "findings", "begun (UTC)"]
-    shown = [one for one in columns if room >= _ROOM.get(one, 0)]
+def _table(heads: list[RunSummary], where: str) -> Table:
     table = Table(title=f"Watched runs in {where}", title_justify="left")
+    rows = [_cells(head) for head in heads]
+    shown = [column for column in rows[0] if answers().width >= _LEAST.get(column, 0)]
     for column in shown:
         least = max(len(head.name) for head in heads) if column == "name" else None  # what is to be typed stays whole
         right = column in ("steps", "findings")
         table.add_column(column, justify="right" if right else "left", min_width=least, overflow="fold")
-    for head in heads:
-        cells: dict[str, RenderableType] = {
-            "name": head.name,
-            "what": f"{head.what}, {head.optimizer}",
-            "status": status_text(head),
-            "steps": steps_text(head),
-            "the rate": Text(head.verdict.code, style=verdict_style(head.verdict.code)),
-            "findings": str(head.findings),
-            "begun (UTC)": f"{head.begun:%Y-%m-%d %H:%M}",
-        }
+    for cells in rows:
         table.add_row(*(cells[column] for column in shown))
     return table
+
+
+def _cells(head: RunSummary) -> dict[str, RenderableType]:
+    return {
+        "name": head.name,
+        "model": f"{head.what}, {head.optimizer}",
+        "status": status_text(head),
+        "steps": steps_text(head),
+        "learning rate": Text(head.verdict.code, style=verdict_style(head.verdict.code)),
+        "findings": str(head.findings),
+        "started (UTC)": f"{head.begun:%Y-%m-%d %H:%M}",
+    }

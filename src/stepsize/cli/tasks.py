@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -15,7 +15,8 @@ from stepsize.cli.options import DataOption, JsonOption
 from stepsize.cli.output import hint, print_json, show
 from stepsize.errors import DataUnavailableError
 
-__all__ = ["EXAMPLE", "NAME", "Listed", "command", "listed", "render"]
+if TYPE_CHECKING:
+    from stepsize.tasks import TaskEntry
 
 NAME = "tasks"
 EXAMPLE = "stepsize tasks"
@@ -23,39 +24,23 @@ EXAMPLE = "stepsize tasks"
 
 @dataclass(frozen=True)
 class Listed:
-    """A built-in task as it can be had here.
+    """A built-in task, and whether its data files are there."""
 
-    Attributes:
-        name: What it is called.
-        title: What is learned.
-        source: Where the data come from.
-        steps: Its horizon.
-        batch_size: Examples a batch.
-        optimizer: Its default optimizer.
-        files: What it needs from the data folder.
-        ready: Whether these files are there.
-    """
-
-    name: str
-    title: str
-    source: str
-    steps: int
-    batch_size: int
-    optimizer: str
-    files: tuple[str, ...]
+    entry: TaskEntry
     ready: bool
 
     @property
     def data(self) -> str:
         """Whether it can be trained here, in a word."""
-        if not self.files:
+        if not self.entry.files:
             return "included"
         return "found" if self.ready else "missing"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
-        fields = ("name", "title", "source", "steps", "batch_size", "optimizer", "ready")
-        return {**{field: getattr(self, field) for field in fields}, "files": list(self.files)}
+        fields = ("name", "title", "source", "steps", "batch_size", "optimizer")
+        values = {field: getattr(self.entry, field) for field in fields}
+        return {**values, "ready": self.ready, "files": list(self.entry.files)}
 
 
 def command(*, data: DataOption = None, as_json: JsonOption = False) -> None:
@@ -71,42 +56,21 @@ def command(*, data: DataOption = None, as_json: JsonOption = False) -> None:
 
 
 def listed(data: Path | None = None) -> tuple[Listed, ...]:
-    """Return the built-in tasks, with whether their data are there.
-
-    Args:
-        data: The data folder; None asks ``$STEPSIZE_DATA``.
-
-    Returns:
-        One entry a task, in the order of the catalog.
-
-    Raises:
-        DataUnavailableError: If ``data`` is no folder.
+    """Return the built-in tasks, with whether their data are in ``data`` (default ``$STEPSIZE_DATA``).
 
     Example:
-        >>> listed()[0].name, listed()[0].data
+        >>> listed()[0].entry.name, listed()[0].data
         ('digits-mlp', 'included')
     """
     from stepsize.tasks import TASKS, data_folder
 
     if data is not None:
         data_folder(data)
-    return tuple(
-        Listed(
-            entry.name,
-            entry.title,
-            entry.source,
-            entry.steps,
-            entry.batch_size,
-            entry.optimizer,
-            entry.files,
-            _ready(entry.files, data),
-        )
-        for entry in TASKS.values()
-    )
+    return tuple(Listed(entry, _ready(entry.files, data)) for entry in TASKS.values())
 
 
 def render(tasks: tuple[Listed, ...]) -> RenderableType:
-    """Return the list as something that rich can show."""
+    """Return the list as a table, for rich."""
     table = Table("name", "what is learned", box=None, padding=(0, 2, 1, 0), header_style="bold")
     table.columns[0].no_wrap = True
     for name in ("steps", "batch"):
@@ -115,9 +79,12 @@ def render(tasks: tuple[Listed, ...]) -> RenderableType:
     table.add_column("data")
     colors = {"included": "green", "found": "green", "missing": "yellow"}
     for task in tasks:
-        title = Text.assemble(task.title, "\n", (task.source, "dim"))
+        entry = task.entry
+        title = Text.assemble(entry.title, "\n", (entry.source, "dim"))
         data = Text(task.data, style=colors[task.data])
-        table.add_row(Text(task.name, style="cyan"), title, f"{task.steps}", f"{task.batch_size}", task.optimizer, data)
+        table.add_row(
+            Text(entry.name, style="cyan"), title, f"{entry.steps}", f"{entry.batch_size}", entry.optimizer, data
+        )
     return table
 
 

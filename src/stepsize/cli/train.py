@@ -12,11 +12,11 @@ from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.kept import again
 from stepsize.cli.options import JsonOption, PlotOption, ScheduleOptions, SeedOption, TaskOptions, number
 from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import opened_task
+from stepsize.cli.saved import again
 from stepsize.cli.sweep.run import STORE, kept_in
 from stepsize.errors import InputError
 
@@ -119,11 +119,11 @@ def command(
         else:
             show(render(run, opened, followed))
             if watched is not None:
-                show(findings_text(watched.report, watched.acts))
+                show(findings_text(watched.report, watched.actions))
             if forked is not None:
                 show(Text(f"\n{forked.status}"))
         if html is not None and watched is not None:
-            save_page(watched.report, html, opened.name, acts=watched.acts)
+            save_page(watched.report, html, opened.name, actions=watched.actions)
         if path is not None:
             save_plot(run_chart(run_info(**charted(run, opened, followed))), path)
         if watched is not None and watched.name is not None:

@@ -1,4 +1,4 @@
-"""``stepsize watch``: a run that is trained elsewhere, live in the terminal."""
+"""``stepsize watch``: a run that another process trains, live in the terminal."""
 
 from __future__ import annotations
 
@@ -16,43 +16,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.diagnosis import SEVERITY_COLOURS
+from stepsize.cli.diagnosis import finding_text, verdict_text
 from stepsize.cli.failures import STOPPED, reporting_failures
-from stepsize.cli.kept import (
-    RunArgument,
-    RunStoreOption,
-    again,
-    opened_store,
-    run_name,
-    status_text,
-    steps_text,
-    verdict_style,
-)
 from stepsize.cli.options import JsonOption
 from stepsize.cli.output import answers, hint, print_json, show
+from stepsize.cli.saved import RunArgument, RunStoreOption, again, opened_run, status_text, steps_text
 from stepsize.cli.sparks import spark
 from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
-    from stepsize.monitor.stored import Follower, StoredWatch, WatchHead
-
-__all__ = ["EXAMPLE", "NAME", "command", "frame"]
+    from stepsize.monitor.saved_runs import RunReader, RunSummary, SavedRun
 
 NAME = "watch"
 EXAMPLE = "stepsize watch"
-_EVERY = 0.5  # seconds between two looks
+_EVERY = 0.5  # seconds between two reads
 _BAR = 24  # columns
 _NARROWEST, _WIDEST = 10, 60  # columns of a curve
-_BESIDE = 40  # columns that stand beside it
+_BESIDE = 40  # columns for the text next to it
 _MOST_FINDINGS = 6
 _SIGNALS = {
     "loss": "training loss",
-    "val_loss": "loss on unseen data",
+    "val_loss": "validation loss",
     "lr/0": "learning rate",
     "update_ratio": "update / weight",
     "cosine": "cosine of gradients",
     "grad_norm": "gradient norm",
-    "headroom": "critical rate / rate",
+    "headroom": "critical LR / LR",
 }
 
 
@@ -60,112 +49,95 @@ def command(
     run: RunArgument = None,
     *,
     store: RunStoreOption = STORE,
-    once: Annotated[bool, typer.Option("--once", help="Show how it stands now, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the current state once and exit.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a watched run that another process trains, until it ends; Ctrl-C leaves, and the training goes on."""
+    """Follow a watched run of another process until it ends; Ctrl-C stops following, and training continues."""
     with reporting_failures():
-        from stepsize.monitor.stored import Follower
+        from stepsize.monitor.saved_runs import RunReader
 
-        with opened_store(store) as opened:
-            name = run_name(opened, run)
-            assert opened is not None  # or there was no name
-            follower = Follower(opened, name)
+        with opened_run(store, run) as (opened, name):
+            reader = RunReader(opened, name)
             if as_json:
-                print_json({"store": opened.where, **_values(follower.look())})
+                print_json({"store": opened.where, **_values(reader.read())})
             elif once or not answers().is_terminal:
-                show(frame(follower.look(), answers().width))
+                show(frame(reader.read(), answers().width))
             else:
-                _follow(follower, store)
+                _follow(reader, store)
 
 
-def frame(kept: StoredWatch, width: int) -> RenderableType:
-    """Return how a watched run stands: progress, signals as small curves, the verdict, findings.
-
-    Args:
-        kept: The run, as far as it was written down.
-        width: Of the terminal, in columns.
-
-    Returns:
-        What a rich console prints.
-    """
-    verdict = kept.head.verdict
-    style = f"bold {verdict_style(verdict.code)}"
-    below = [
-        Text(f"{kept.head.what}, {kept.head.optimizer}\n", style="dim"),
-        _curves(kept, width),
-        Text.assemble("\nThe rate: ", (f"{verdict.code}. ", style), verdict.reason),
-        *_findings(kept),
+def frame(saved: SavedRun, width: int) -> RenderableType:
+    """Return the state of a watched run, for a terminal of that width."""
+    parts = [
+        Text(f"{saved.head.what}, {saved.head.optimizer}\n", style="dim"),
+        _curves(saved, width),
+        verdict_text(saved.head.verdict),
+        *_findings(saved),
     ]
-    return Group(_top(kept.head, width), Padding(Group(*below), (0, 0, 0, 2)))
+    return Group(_top(saved.head, width), Padding(Group(*parts), (0, 0, 0, 2)))
 
 
-def _follow(follower: Follower, store: str) -> None:
+def _follow(reader: RunReader, store: str) -> None:
     console = answers()
-    kept = follower.look()
+    saved = reader.read()
     try:
-        with Live(frame(kept, console.width), console=console, auto_refresh=False) as live:
-            while not kept.head.over:
+        with Live(frame(saved, console.width), console=console, auto_refresh=False) as live:
+            while not saved.head.over:
                 time.sleep(_EVERY)
-                kept = follower.look()
-                live.update(frame(kept, console.width), refresh=True)
+                saved = reader.read()
+                live.update(frame(saved, console.width), refresh=True)
     except KeyboardInterrupt:
-        hint("Left; the training goes on.")
+        hint("Stopped following; training continues.")
         raise typer.Exit(STOPPED) from None
-    hint(f"In full: {again('report', kept.head.name, store)}")
+    hint(f"Full report: {again('report', saved.head.name, store)}")
 
 
-def _values(kept: StoredWatch) -> dict[str, Any]:
-    told = kept.to_json()
-    signals = told.pop("signals")
-    last = {name: one["values"][-1] if one["values"] else None for name, one in signals.items()}
-    return {**told, "last": last}
+def _values(saved: SavedRun) -> dict[str, Any]:
+    values = saved.to_json()
+    signals = values.pop("signals")
+    return {**values, "last": {name: one["values"][-1] if one["values"] else None for name, one in signals.items()}}
 
 
-def _top(head: WatchHead, width: int) -> RenderableType:
-    share = head.steps / head.planned if head.planned else 0.0
+def _top(head: RunSummary, width: int) -> RenderableType:
+    done = head.steps / head.planned if head.planned else 0.0
     columns = min(_BAR, max(_NARROWEST, width - _BESIDE))
-    bar = ProgressBar(total=1.0, completed=min(1.0, share), width=columns, complete_style="cyan", finished_style="cyan")
-    took = None if head.updated is None else head.updated - head.begun
-    told = Text(f"{steps_text(head)} steps")
-    if took is not None:
-        told.append(f"  {_duration(took)}")
-    if took is not None and head.planned and head.steps and not head.over:
-        told.append(f"  about {_duration(took * (head.planned / head.steps - 1))} left", style="dim")
+    bar = ProgressBar(total=1.0, completed=min(1.0, done), width=columns, complete_style="cyan", finished_style="cyan")
+    text = Text(f"{steps_text(head)} steps")
+    if head.updated is not None:
+        took = head.updated - head.begun
+        text.append(f"  {_duration(took)}")
+        if head.planned and head.steps and not head.over:
+            text.append(f"  about {_duration(took * (head.planned / head.steps - 1))} left", style="dim")
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(*([bar, told] if head.planned else [told]))
+    grid.add_row(*([bar, text] if head.planned else [text]))
     return Group(Text.assemble((head.name, "bold"), "  ", status_text(head)), grid)
 
 
-def _curves(kept: StoredWatch, width: int) -> RenderableType:
+def _curves(saved: SavedRun, width: int) -> RenderableType:
     from stepsize.curves.numerals import number_text
 
     grid = Table.grid(padding=(0, 1))
     columns = min(_WIDEST, max(_NARROWEST, width - _BESIDE))
     for name, title in _SIGNALS.items():
-        signal = kept.report.signals.get(name)
+        signal = saved.report.signals.get(name)
         values = [] if signal is None else signal.values.tolist()
         finite = [value for value in values if math.isfinite(value)]
         if finite:
             shown = Text(spark(values, columns), style="cyan", no_wrap=True)
             grid.add_row(Text(title, style="bold"), Text(number_text(finite[-1], 4), justify="right"), shown)
-    return grid if grid.row_count else Text("no signal yet", style="dim")
+    return grid if grid.row_count else Text("no signals yet", style="dim")
 
 
-def _findings(kept: StoredWatch) -> Iterator[RenderableType]:
-    found = kept.report.findings
+def _findings(saved: SavedRun) -> Iterator[RenderableType]:
+    found = saved.report.findings
     if len(found) > _MOST_FINDINGS:
         yield Text(f"\n{len(found) - _MOST_FINDINGS} earlier findings", style="dim")
-    for one in found[-_MOST_FINDINGS:]:
-        head = (f"\n{one.code}", f"bold {SEVERITY_COLOURS[one.severity]}"), (f"  step {one.step:,}", "dim")
-        yield Text.assemble(*head, f"\n{one.message}")
-        if one.remedy:
-            yield Text(one.remedy, style="bold")
-    if kept.acts:
-        yield Text("\nWhat the guard did", style="bold")
-        yield from (Text(str(act)) for act in kept.acts[-_MOST_FINDINGS:])
+    yield from map(finding_text, found[-_MOST_FINDINGS:])
+    if saved.actions:
+        yield Text("\nActions of the guard", style="bold")
+        yield from (Text(str(one)) for one in saved.actions[-_MOST_FINDINGS:])
     if not found:
-        yield Text("\nNothing was found so far.", style="dim")
+        yield Text("\nNo findings so far.", style="dim")
 
 
 def _duration(time_taken: timedelta) -> str:

@@ -1,8 +1,8 @@
-"""Keras on torch: a callback that watches and guards what ``model.fit`` trains."""
+"""Keras on torch: a callback that watches and guards the runs of ``model.fit``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
@@ -16,10 +16,8 @@ try:
     import keras
 except ModuleNotFoundError as error:
     if error.name != "keras":
-        raise  # Keras is there, and its backend is not
+        raise  # Keras is installed, but its backend is not
     raise MissingExtraError("keras", "keras") from None
-
-__all__ = ["Stepsize"]
 
 _PATCHED = ("_backend_apply_gradients", "_clip_gradients", "_backend_update_step")
 
@@ -27,17 +25,17 @@ _PATCHED = ("_backend_apply_gradients", "_clip_gradients", "_backend_update_step
 class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
     """Watch, and guard, every update of ``model.fit`` of Keras on torch: ``fit(callbacks=[Stepsize()])``.
 
-    Gradients are measured before the weights change, whatever the clipping and accumulation; losses are those of the
+    Gradients are measured before the weights change, with any clipping and accumulation; losses are those of the
     batches, not the running means of the logs.
 
     Args:
-        guard: Whether trouble is acted on: weights and optimizer go back to a good state, and the training goes on
-            with the batches that follow, at a lower rate for a while; see :func:`stepsize.guard`.
-        options: Those of :func:`stepsize.watch`, with ``guard=True`` also those of :func:`stepsize.guard`. The
-            horizon and the schedule are those of ``fit`` unless given.
+        guard: Whether the run is rolled back on a fault: weights and optimizer are restored, and training continues
+            with the next batches, at a lower learning rate for a while; see :func:`stepsize.guard`.
+        options: Arguments of :func:`stepsize.watch`, with ``guard=True`` also of :func:`stepsize.guard`. Steps and
+            schedule default to those of ``fit``.
 
     Raises:
-        InputError: If there is no such option.
+        InputError: If an option does not exist.
         MissingExtraError: On import, if Keras is not installed.
 
     Example:
@@ -64,17 +62,17 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         variables: Any = model.trainable_variables
         self._updates = _Updates(model.optimizer, [variable.value for variable in variables])
         batches, epochs = self.params.get("steps"), self.params.get("epochs")
-        told: dict[str, Any] = {"schedule": self._updates.schedule}
+        known: dict[str, Any] = {"schedule": self._updates.schedule}
         if batches and epochs:
-            told["steps"] = max(1, batches * epochs // self._updates.parts)
+            known["steps"] = max(1, batches * epochs // self._updates.parts)
         if self._guarded:
             own = self._options.get("others", ())
-            told["others"] = [_Slots(self._updates.inner), *own]
+            known["others"] = [_Slots(self._updates.inner), *own]
             self._options.pop("others", None)
-        self._begin(model, self._updates.optimizer, **told)
+        self._begin(model, self._updates.optimizer, **known)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Take the loss of a batch, and of an update the mean over its batches."""
+        """Take the loss of a batch, and the mean of an update over its batches."""
         updates = self._updates
         if updates is None or (updates.parts > 1 and not updates.made):
             return
@@ -85,45 +83,40 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
             model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Take the loss on validation data."""
+        """Take the validation loss."""
         if logs and "val_loss" in logs:
             self._step(None, float(logs["val_loss"]))
 
     def on_train_end(self, logs: Any = None) -> None:
-        """End, and let go of the optimizer."""
+        """End, and release the optimizer."""
         if self._updates is not None:
             self._updates.release()
             self._updates = None
         self._end()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its state as plain values; ``fit`` has no checkpoint that it could go into by itself."""
+        """Return its state as plain values; ``fit`` has no checkpoint that would include it."""
         return self._state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on, in the next ``fit``, from what :meth:`state_dict` returned."""
+        """Continue, in the next ``fit``, from what :meth:`state_dict` returned."""
         self._resume(state)
 
 
 class _Facade(Optimizer):
-    """The parameters and the rate of an optimizer of Keras, with torch's hooks around its updates.
+    """Parameters and learning rate of a Keras optimizer, with torch's hooks around its updates.
 
-    Its gradients are told by who makes the updates: those of ``backward`` lack the accumulation of Keras.
+    Its gradients are reported with the updates: those of ``backward`` lack the accumulation of Keras.
     """
 
-    tells_backward = True
+    reports_backward = True
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         raise NotImplementedError("Keras makes the updates")
 
 
 class _Updates:
-    """Takes part in the updates of one optimizer of Keras.
-
-    Args:
-        optimizer: Of a compiled model.
-        parameters: What it trains.
-    """
+    """Takes part in the updates of the optimizer of a compiled model that trains these parameters."""
 
     def __init__(self, optimizer: Any, parameters: Sequence[Tensor]) -> None:
         self.inner = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
@@ -141,7 +134,7 @@ class _Updates:
 
     @property
     def schedule(self) -> Any:
-        """The schedule of stepsize that the rate follows; None of others."""
+        """The stepsize schedule that sets the learning rate, or None."""
         made_of = getattr(self.inner._learning_rate, "_made_of", None)
         return made_of[0] if made_of else None
 
@@ -163,7 +156,7 @@ class _Updates:
         return self._originals["_backend_apply_gradients"](gradients, variables)
 
     def _clip_gradients(self, gradients: Any) -> Any:
-        """Clip, and let be measured what comes out of it: behind it, weight decay changes the weights."""
+        """Clip, and measure the result before weight decay changes the weights."""
         clipped = self._originals["_clip_gradients"](gradients)
         parameters = [variable.value for variable in self._variables]
         self._held = [(parameter, parameter.grad) for parameter in parameters]
@@ -179,7 +172,7 @@ class _Updates:
         return clipped
 
     def _backend_update_step(self, gradients: Any, variables: Any, rate: Any) -> None:
-        """Update, at the rate that the hooks left."""
+        """Update, at the learning rate that the hooks left."""
         allowed = float(self.optimizer.param_groups[0]["lr"])
         if allowed != self._rate():
             rate = torch.tensor(allowed, device=variables[0].value.device)
@@ -192,21 +185,21 @@ class _Updates:
 
 
 class _Slots:
-    """What an optimizer of Keras keeps beside its clock and its rate, for a snapshot."""
+    """The variables of a Keras optimizer except its step counter and learning rate, for a snapshot."""
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return its variables by place."""
+        """Return the variables by place."""
         return {str(place): variable.value for place, variable in enumerate(self._kept())}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Put them back."""
+        """Restore them."""
         with torch.no_grad():
             for place, variable in enumerate(self._kept()):
                 variable.value.copy_(state[str(place)])
 
     def _kept(self) -> list[Any]:
-        clocks: tuple[Callable[..., Any] | Any, ...] = (self._optimizer._iterations, self._optimizer._learning_rate)
-        return [one for one in self._optimizer.variables if not any(one is clock for clock in clocks)]
+        left_out = (self._optimizer._iterations, self._optimizer._learning_rate)
+        return [one for one in self._optimizer.variables if not any(one is other for other in left_out)]

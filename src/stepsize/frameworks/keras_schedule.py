@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from stepsize.checks import check_whole
 from stepsize.errors import InputError, MissingExtraError
 from stepsize.frameworks.table import rate_table
 from stepsize.schedules import parse, write
@@ -13,25 +14,23 @@ from stepsize.schedules import parse, write
 if TYPE_CHECKING:
     from stepsize.schedules import Schedule
 
-__all__ = ["keras_schedule", "to_keras"]
-
 _FIELDS = ("schedule", "lr", "steps", "accumulate")
 
 
 def to_keras(schedule: Schedule, lr: float, steps: int | None = None, *, accumulate: int = 1) -> Any:
     """Return ``schedule`` as a ``keras.optimizers.schedules.LearningRateSchedule``.
 
-    Keras asks its schedules with a counter of micro-batches: under ``gradient_accumulation_steps=k`` every schedule of
-    its own runs k times too fast, and it does not tell them k. Say it here, ``accumulate=k``, and the schedule counts
-    updates. It looks up a table that is made in float64 and rounded once to ``keras.config.floatx()``.
+    Keras calls its schedules with a counter of micro-batches: under ``gradient_accumulation_steps=k`` its own schedules
+    run k times too fast. Pass ``accumulate=k``, and the schedule counts updates. It reads a table that is computed in
+    float64 and rounded once to ``keras.config.floatx()``.
 
-    It is saved with a model as the JSON of the schedule. To load such a model in a new process, call
-    :func:`keras_schedule` before, which makes the class known to Keras.
+    It is saved with a model as the written form of the schedule. To load such a model in a new process, first call
+    :func:`keras_schedule`, which registers the class with Keras.
 
     Args:
-        schedule: A resolved schedule; to be saved it must not contain a function (``.tabulated()`` is the way out).
-        lr: The peak rate, where the factor is 1.
-        steps: How many updates the table holds; default the schedule's length. Behind it the rate stays.
+        schedule: A resolved schedule; to be saved it must not contain a function (use ``.tabulated()``).
+        lr: Peak learning rate (factor 1).
+        steps: Number of updates in the table. Defaults to the schedule's length; after it the learning rate is held.
         accumulate: The optimizer's ``gradient_accumulation_steps``.
 
     Returns:
@@ -47,15 +46,14 @@ def to_keras(schedule: Schedule, lr: float, steps: int | None = None, *, accumul
         optimizer = keras.optimizers.AdamW(rate, gradient_accumulation_steps=4)
         ```
     """
-    rate_table(schedule, lr, steps)  # what can be wrong with it is said before Keras is loaded, which takes a while
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise InputError("accumulate", accumulate, "must be a whole number of micro-batches, at least 1")
+    rate_table(schedule, lr, steps)  # errors are raised before Keras is loaded, which takes a while
+    check_whole("accumulate", accumulate, unit="micro-batches")
     return keras_schedule()(schedule, lr, steps, accumulate)
 
 
 @functools.cache
 def keras_schedule() -> Callable[[Schedule, float, int | None, int], Any]:
-    """Return the class of what :func:`to_keras` returns, and make it known to Keras as ``stepsize>Scheduled``.
+    """Return the class of what :func:`to_keras` returns, and register it with Keras as ``stepsize>Scheduled``.
 
     Returns:
         A subclass of ``keras.optimizers.schedules.LearningRateSchedule``.
@@ -67,13 +65,13 @@ def keras_schedule() -> Callable[[Schedule, float, int | None, int], Any]:
         import keras
     except ModuleNotFoundError as error:
         if error.name != "keras":
-            raise  # Keras is there, and its backend is not
+            raise  # Keras is installed, but its backend is not
         raise MissingExtraError("keras", "keras") from None
 
-    # Made here, for its base is not to be had before Keras is loaded.
+    # Defined here, since its base class exists only after Keras is loaded.
     @keras.saving.register_keras_serializable(package="stepsize")
     class Scheduled(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc,unused-ignore]
-        """The table of a schedule, asked for micro-batches."""
+        """The table of a schedule, called with micro-batches."""
 
         def __init__(self, schedule: Schedule, lr: float, steps: int | None, accumulate: int) -> None:
             rates = rate_table(schedule, lr, steps)

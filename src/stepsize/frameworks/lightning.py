@@ -1,4 +1,4 @@
-"""Lightning: a callback that watches and guards what a Trainer trains."""
+"""Lightning: a callback that watches and guards the runs of a Trainer."""
 
 from __future__ import annotations
 
@@ -21,28 +21,26 @@ except ModuleNotFoundError as error:
     except ModuleNotFoundError:
         raise MissingExtraError("lightning", "lightning") from None
 
-__all__ = ["Stepsize"]
-
 _VAL = ("val_loss", "val/loss", "validation_loss", "validation/loss", "valid_loss", "valid/loss", "eval_loss")
 
 
 class Stepsize(Session, Callback):
     """Watch, and guard, every update of a Lightning ``Trainer``: ``Trainer(callbacks=[Stepsize()])``.
 
-    Gradients are measured right before the weights change, whatever the precision, clipping and accumulation; losses
-    are those of ``training_step``, a mean over the batches of an update. The state goes into the trainer's checkpoints
-    and comes back with them.
+    Gradients are measured right before the weights change, with any precision, clipping and accumulation; losses are
+    those of ``training_step``, averaged over the batches of an update. The state is saved in the trainer's checkpoints
+    and restored with them.
 
     Args:
-        guard: Whether trouble is acted on: weights and optimizers go back to a good state, and the trainer goes on
-            with the batches that follow, at a lower rate for a while; see :func:`stepsize.guard`.
-        monitor: The logged metric that is the loss on validation data; default the first of ``val_loss``,
-            ``val/loss`` and the like.
-        options: Those of :func:`stepsize.watch`, with ``guard=True`` also those of :func:`stepsize.guard`. The
-            horizon, the schedule and the gradient scaler are the trainer's unless given.
+        guard: Whether the run is rolled back on a fault: weights and optimizer are restored, and training continues
+            with the next batches, at a lower learning rate for a while; see :func:`stepsize.guard`.
+        monitor: Logged metric with the validation loss. Defaults to the first of ``val_loss``, ``val/loss`` and
+            similar names.
+        options: Arguments of :func:`stepsize.watch`, with ``guard=True`` also of :func:`stepsize.guard`. Steps,
+            schedule and gradient scaler default to the trainer's.
 
     Raises:
-        InputError: If there is no such option.
+        InputError: If an option does not exist.
         MissingExtraError: On import, if Lightning is not installed.
 
     Example:
@@ -72,7 +70,7 @@ class Stepsize(Session, Callback):
         )
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Take the loss of a batch; whether it made an update, the optimizer tells."""
+        """Take the loss of a batch; the optimizer shows whether it made an update."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor) and loss.numel() == 1:
             parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
@@ -83,7 +81,7 @@ class Stepsize(Session, Callback):
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Take the loss on validation data, where one was logged."""
+        """Take the validation loss, if one was logged."""
         metrics = trainer.callback_metrics
         name = self._monitor or next((one for one in _VAL if one in metrics), None)
         if name in metrics and not trainer.sanity_checking:
@@ -94,7 +92,7 @@ class Stepsize(Session, Callback):
         self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """End, and say that it failed."""
+        """End as failed."""
         self._end(exception)
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,5 +100,5 @@ class Stepsize(Session, Callback):
         return self._state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take what a checkpoint holds."""
+        """Take the state of a checkpoint."""
         self._resume(state_dict)

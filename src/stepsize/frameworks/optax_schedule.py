@@ -14,20 +14,18 @@ if TYPE_CHECKING:
 
     from stepsize.schedules import Schedule
 
-__all__ = ["to_optax"]
-
 
 def to_optax(schedule: Schedule, lr: float, steps: int | None = None) -> Callable[[ArrayLike], Array]:
     """Return ``schedule`` as an optax schedule: from the count of updates, starting with 0, to the learning rate.
 
-    It looks up a table of all updates, so it compiles, vectorises and differentiates through like a constant. The table
-    is made in float64 and rounded once to JAX's precision of the moment: with ``jax_enable_x64`` the rates are
+    It reads a table of all updates, so it compiles, vectorizes and differentiates like a constant. The table is
+    computed in float64 and rounded once to JAX's present precision: with ``jax_enable_x64`` the learning rates are
     exactly those of a bound schedule, without it the nearest float32 numbers.
 
     Args:
         schedule: A resolved schedule.
-        lr: The peak rate, where the factor is 1.
-        steps: How many updates the table holds; default the schedule's length. Behind it the rate stays.
+        lr: Peak learning rate (factor 1).
+        steps: Number of updates in the table. Defaults to the schedule's length; after it the learning rate is held.
 
     Returns:
         A function of a whole number or an array of them.
@@ -46,7 +44,7 @@ def to_optax(schedule: Schedule, lr: float, steps: int | None = None) -> Callabl
         import jax
     except ModuleNotFoundError as error:
         if error.name != "jax":
-            raise  # jax is there, and what it needs is not
+            raise  # jax is installed, but something that it needs is not
         raise MissingExtraError("jax", "jax") from None
     table = jax.numpy.asarray(rates)
 

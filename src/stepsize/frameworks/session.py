@@ -1,4 +1,4 @@
-"""What the callbacks of all trainers share: watching or guarding a training whose loop is theirs."""
+"""What the callbacks of all trainers share: watching or guarding a run whose loop is theirs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stepsize.errors import InputError
-from stepsize.monitor import Entry, Finding, Guard, RateVerdict, Report, Watch
-from stepsize.monitor.guarding.guard import OnPlateau, begin_guarding
-from stepsize.monitor.watching import begin_watching
-
-__all__ = ["Options", "Session"]
+from stepsize.monitor import Finding, Guard, GuardAction, RateVerdict, Report, Watch, guard, watch
 
 
-class Options(TypedDict, total=False):
-    """The arguments of :func:`stepsize.watch`, and with ``guard=True`` of :func:`stepsize.guard`."""
+class WatchOptions(TypedDict, total=False):
+    """The arguments of :func:`stepsize.watch`."""
 
     schedule: Any
     steps: int | None
@@ -28,35 +24,35 @@ class Options(TypedDict, total=False):
     on_finding: Callable[[Finding], object] | None
     store: str | Path | None
     name: str | None
+
+
+class Options(WatchOptions, total=False):
+    """The arguments of :func:`stepsize.watch`, and with ``guard=True`` of :func:`stepsize.guard`."""
+
     others: Iterable[Any]
     every: int | None
     keep: int
     cut: float
     rewarm: int | None
     retries: int
-    on_plateau: OnPlateau | None
     dry_run: bool
-    journal: str | Path | None
     checkpoint: str | Path | None
 
 
-_WATCH = ("schedule", "steps", "validate", "validate_every", "on_finding", "store", "name")
-
-
 class Session:
-    """A training of a trainer while it is watched, or guarded too; what its callback is made of.
+    """A run of a trainer while it is watched, or also guarded; the base of its callback.
 
     Args:
-        guard: Whether trouble is acted on, as :func:`stepsize.guard` does: weights and optimizers go back to a good
-            state, and the trainer goes on with the batches that follow.
-        options: Those of :func:`stepsize.watch` and :func:`stepsize.guard`; what the trainer knows need not be given.
+        guard: Whether the run is rolled back on a fault, as by :func:`stepsize.guard`: weights and optimizers are
+            restored, and the trainer continues with the next batches.
+        options: Arguments of :func:`stepsize.watch` and :func:`stepsize.guard`; the trainer provides what it knows.
 
     Raises:
-        InputError: If there is no such option.
+        InputError: If an option does not exist.
     """
 
     def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
-        known = get_type_hints(Options) if guard else dict.fromkeys(_WATCH)
+        known = get_type_hints(Options if guard else WatchOptions)
         for name in options:
             if name not in known:
                 remedy = "Pass guard=True with it" if name in get_type_hints(Options) else ""
@@ -67,36 +63,36 @@ class Session:
 
     @property
     def watching(self) -> Watch:
-        """What watches the training.
+        """The watch of the run.
 
         Raises:
-            InputError: If the training has not begun.
+            InputError: If training has not begun.
         """
         live = self._begun()
         return live.watching if isinstance(live, Guard) else live
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found, the earliest first."""
+        """Findings so far, the earliest first."""
         return () if self._live is None else self._live.findings
 
     @property
     def verdict(self) -> RateVerdict:
-        """Whether the rate is too high, too low or fine, as far as can be told by now."""
+        """Whether the learning rate is too high, too low or fine, as far as the signals show."""
         return self._begun().verdict
 
     @property
-    def acts(self) -> tuple[Entry, ...]:
-        """What the guard did, in order; empty without one."""
-        return self._live.acts if isinstance(self._live, Guard) else ()
+    def actions(self) -> tuple[GuardAction, ...]:
+        """Actions of the guard, in order; empty without one."""
+        return self._live.actions if isinstance(self._live, Guard) else ()
 
     @property
     def stopped(self) -> str | None:
-        """Why the guard stopped the training; None where it did not."""
+        """Reason why the guard stopped the run, or None."""
         return self._live.stopped if isinstance(self._live, Guard) else None
 
     def report(self) -> Report:
-        """Return everything that is known by now."""
+        """Return everything that is known so far."""
         return self._begun().report()
 
     def _begun(self) -> Watch | Guard:
@@ -106,21 +102,20 @@ class Session:
 
     # ------------------------------------------------------- for the callbacks
 
-    def _begin(self, model: Any, optimizer: Any, **told: Any) -> None:
-        """Begin with what the trainer knows; the user's own options come first."""
+    def _begin(self, model: Any, optimizer: Any, **known: Any) -> None:
+        """Begin with what the trainer knows; the user's own options take precedence."""
         self._end()
-        given = {**told, **{name: value for name, value in self._options.items() if value is not None}}
-        given["together"] = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        if given["together"] and dist.get_rank():
+        given = {**known, **{name: value for name, value in self._options.items() if value is not None}}
+        given["distributed"] = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if given["distributed"] and dist.get_rank():
             given.update(store=None, name=None)  # one process writes
-        make: Any = begin_guarding if self._guarded else begin_watching
+        start: Any = guard if self._guarded else watch
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a trainer's own objects say of being looked at
-            self._live = make(model, optimizer, **given)
-        if self._resumed is not None:
+            warnings.simplefilter("ignore")  # a trainer's own objects may warn when they are read
+            self._live = start(model, optimizer, **given)
+        if self._resumed is not None and self._live is not None:
             resumed, self._resumed = self._resumed, None
-            if self._live is not None:
-                self._live.load_state_dict(_fitting(resumed, self._live))
+            self._live.load_state_dict(_fitting(resumed, self._live))
 
     def _step(self, loss: Tensor | float | None, val_loss: float | None = None) -> None:
         if self._live is not None:
@@ -136,20 +131,19 @@ class Session:
         return self._live.state_dict()
 
     def _resume(self, state: Mapping[str, Any]) -> None:
-        """Take the state of a checkpoint, for when the training begins."""
+        """Take the state of a checkpoint, for when training begins."""
         self._resumed = state or None
 
 
 def _fitting(state: Mapping[str, Any], live: Watch | Guard) -> Mapping[str, Any]:
-    """Return a state for a guard or for a watch, whichever it was of."""
+    """Return a state for a guard or for a watch, whichever it came from."""
     of_guard = "watch" in state
     if isinstance(live, Guard) and not of_guard:
-        step = state["record"]["step"]
-        return {"watch": state, "step": step, "position": 0, "level": 1.0, "factors": [1.0] * step, "acts": []}
+        return {"watch": state, "step": state["record"]["step"], "position": 0, "level": 1.0, "actions": []}
     return state["watch"] if of_guard and isinstance(live, Watch) else state
 
 
 def finite_steps(steps: Any) -> int | None:
-    """Return a trainer's number of updates; None where it is unknown or without an end."""
+    """Return a trainer's number of steps; None if it is unknown or infinite."""
     known = isinstance(steps, int | float) and 0 < steps < float("inf")
     return int(steps) if known else None

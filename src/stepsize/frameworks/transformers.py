@@ -1,4 +1,4 @@
-"""Transformers: a callback that watches and guards what a Trainer trains."""
+"""Transformers: a callback that watches and guards the runs of a Trainer."""
 
 from __future__ import annotations
 
@@ -19,24 +19,22 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("transformers", "transformers") from None
 
-__all__ = ["Stepsize"]
-
 
 class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,unused-ignore]
     """Watch, and guard, every update of the ``Trainer`` of transformers: ``Trainer(callbacks=[Stepsize()])``.
 
-    Gradients are measured right before the weights change, whatever the precision, clipping and accumulation, and
-    whatever ``logging_steps`` is. Losses are those that the model returns, or, where it returns none (a loss of your
-    own, label smoothing), those that the trainer logs. The state goes into the trainer's checkpoints and comes back.
+    Gradients are measured right before the weights change, with any precision, clipping, accumulation and
+    ``logging_steps``. Losses are those that the model returns or, if it returns none (your own loss function, label
+    smoothing), those that the trainer logs. The state is saved in the trainer's checkpoints and restored with them.
 
     Args:
-        guard: Whether trouble is acted on: weights and optimizer go back to a good state, and the trainer goes on with
-            the batches that follow, at a lower rate for a while; see :func:`stepsize.guard`.
-        options: Those of :func:`stepsize.watch`, with ``guard=True`` also those of :func:`stepsize.guard`. The
-            horizon, the schedule and the gradient scaler are the trainer's unless given.
+        guard: Whether the run is rolled back on a fault: weights and optimizer are restored, and training continues
+            with the next batches, at a lower learning rate for a while; see :func:`stepsize.guard`.
+        options: Arguments of :func:`stepsize.watch`, with ``guard=True`` also of :func:`stepsize.guard`. Steps,
+            schedule and gradient scaler default to the trainer's.
 
     Raises:
-        InputError: If there is no such option.
+        InputError: If an option does not exist.
         MissingExtraError: On import, if transformers is not installed.
 
     Example:
@@ -71,7 +69,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
             scaler=getattr(optimizer, "scaler", None),
         )
         self._losses, self._whole, self._returned = [], False, False
-        self._hook = kwargs["model"].register_forward_hook(self._look, with_kwargs=True)
+        self._hook = kwargs["model"].register_forward_hook(self._take_loss, with_kwargs=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Take the loss of an update."""
@@ -83,12 +81,12 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Take the logged loss, where the model returns none."""
+        """Take the logged loss, if the model returns none."""
         if self._hook is not None and logs and "loss" in logs and not self._returned:
             self._step(float(logs["loss"]))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        """Take the loss on validation data."""
+        """Take the validation loss."""
         if self._hook is not None and metrics and "eval_loss" in metrics:
             self._step(None, float(metrics["eval_loss"]))
 
@@ -105,8 +103,8 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
         paths = {name: str(value) for name, value in self._options.items() if isinstance(value, Path)}
         return {"args": {"guard": self._guarded, **plain, **paths}, "attributes": {"resumed": self._state()}}
 
-    def _look(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        """Take the loss of a batch from what the model returns."""
+    def _take_loss(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        """Take the loss of a batch from the output of the model."""
         if not model.training:
             return
         loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)

@@ -1,52 +1,44 @@
-"""What is wrong with a training, or only worth knowing: as one object for people and machines."""
+"""What is wrong with a run, or worth knowing: one object for people and machines, and the rules that make it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.record import Record
 
-__all__ = ["SEVERITIES", "Finding", "Rule", "Seen", "Severity", "times_text"]
-
 Severity: TypeAlias = Literal["info", "warning", "critical"]
-SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a rule saw.
-
-    Attributes:
-        message: What is the case, as a sentence with its numbers.
-        evidence: The numbers, by name.
-        remedy: What to do, as a sentence; empty where there is nothing to do.
-        factor: By what to multiply the rate; None where the rate should stay, or nobody knows.
-        severity: Where it differs from the rule's own.
-    """
+    """What a rule saw: a message with its numbers as evidence, a remedy, and by what to multiply the learning rate."""
 
     message: str
     evidence: Mapping[str, float | str]
     remedy: str = ""
     factor: float | None = None
-    severity: Severity | None = None
+    severity: Severity | None = None  # if it differs from the rule's own
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A pitfall that can be told from the signals.
+    """A pitfall that the signals show.
 
     Args:
-        code: Stable, in lower case with hyphens.
-        title: In a few words.
+        code: Stable code in lower case with hyphens.
+        title: A few words.
         severity: How bad it is.
-        meaning: What it means, in a few sentences.
-        signals: What it looks at; without them it is silent.
-        reference: Where it comes from.
-        would_change: What would change its mind.
-        look: From a record to what it saw; None where there is nothing.
+        meaning: Explanation in a few sentences.
+        signals: Signals that it needs; without them it reports nothing.
+        reference: Source.
+        how_to_check: What would confirm it or rule it out.
+        check: Function from a record to what it saw, or None.
+        urgent: Whether it is checked at every step.
+        twice: Whether it must hold at two checks in a row.
+        holds: Whether it is withdrawn if it does not hold at the end of a log.
     """
 
     code: str
@@ -55,12 +47,15 @@ class Rule:
     meaning: str
     signals: tuple[str, ...]
     reference: str
-    would_change: str
-    look: Callable[[Record], Seen | None]
+    how_to_check: str
+    check: Callable[[Record], Seen | None]
+    urgent: bool = False
+    twice: bool = False
+    holds: bool = False
 
-    def judge(self, record: Record) -> Finding | None:
-        """Return the finding at this moment of a training; None where the rule is silent."""
-        seen = self.look(record)
+    def find(self, record: Record) -> Finding | None:
+        """Return the finding at this moment of a run, or None."""
+        seen = self.check(record)
         if seen is None:
             return None
         return Finding(
@@ -72,7 +67,7 @@ class Rule:
             remedy=seen.remedy,
             factor=seen.factor,
             reference=self.reference,
-            would_change=self.would_change,
+            how_to_check=self.how_to_check,
         )
 
 
@@ -81,15 +76,15 @@ class Finding:
     """A diagnosis.
 
     Attributes:
-        code: Of the rule that made it, such as ``"too-high"``.
+        code: Code of the rule that made it, such as ``"too-high"``.
         severity: ``"info"``, ``"warning"`` or ``"critical"``.
-        step: At which it was first made, from 0.
-        message: What is the case, as a sentence with its numbers.
-        evidence: The numbers, by name.
-        remedy: What to do, as a sentence; empty where there is nothing to do.
-        factor: By what to multiply the rate; None where it should stay, or nobody knows.
-        reference: Where the rule comes from.
-        would_change: What would change its mind.
+        step: Step of the first detection, from 0.
+        message: Statement with its numbers.
+        evidence: The numbers by name.
+        remedy: Suggested fix; empty if there is nothing to do.
+        factor: Suggested multiplier of the learning rate; None if it should not change or the factor is unknown.
+        reference: Source of the rule.
+        how_to_check: What would confirm the finding or rule it out.
     """
 
     code: str
@@ -100,7 +95,7 @@ class Finding:
     remedy: str = ""
     factor: float | None = None
     reference: str = ""
-    would_change: str = ""
+    how_to_check: str = ""
 
     def __str__(self) -> str:
         remedy = f" {self.remedy}" if self.remedy else ""
@@ -108,25 +103,15 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "step": self.step,
-            "message": self.message,
-            "evidence": dict(self.evidence),
-            "remedy": self.remedy,
-            "factor": self.factor,
-            "reference": self.reference,
-            "would_change": self.would_change,
-        }
+        return asdict(self)
 
 
-def times_text(factor: float) -> str:
-    """Return a factor of the rate as advice.
+def advice(factor: float) -> str:
+    """Return a factor of the learning rate as a suggestion.
 
     Example:
-        >>> times_text(3.0), times_text(0.5)
-        ('Raise the rate by about 3×', 'Lower the rate by about 2×')
+        >>> advice(3.0), advice(0.5)
+        ('Raise the learning rate by about 3×', 'Lower the learning rate by about 2×')
     """
-    way, size = ("Raise", factor) if factor >= 1 else ("Lower", 1 / factor)
-    return f"{way} the rate by about {number_text(round(size, 1) if size < 10 else round(size))}×"
+    verb, size = ("Raise", factor) if factor >= 1 else ("Lower", 1 / factor)
+    return f"{verb} the learning rate by about {number_text(round(size, 1) if size < 10 else round(size))}×"

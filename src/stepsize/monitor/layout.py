@@ -1,4 +1,4 @@
-"""Which parameters are looked at together."""
+"""Which parameters are measured together."""
 
 from __future__ import annotations
 
@@ -8,33 +8,20 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["Layout", "lay_out"]
-
-_MOST = 32  # layer groups; deeper parts are told apart only where this allows it
+_MOST = 32  # layer groups
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The trainable parameters of one optimizer.
-
-    Attributes:
-        parameters: All of them.
-        places: The number of the layer group that each belongs to.
-        labels: The names of the layer groups.
-        rate_groups: The number of the optimizer's group that the parameters of each layer group have their rate from.
-    """
+    """The trainable parameters of one optimizer, the number of the layer group of each, and the groups' names."""
 
     parameters: tuple[Tensor, ...]
     places: tuple[int, ...]
     labels: tuple[str, ...]
-    rate_groups: tuple[int, ...]
 
 
 def lay_out(optimizer: Optimizer, models: Iterable[nn.Module]) -> Layout:
-    """Return the layer groups of an optimizer: parameters of one part of the model and of one group of the optimizer.
-
-    Parts are told apart as deeply as 32 groups allow.
-    """
+    """Return the layer groups: one part of the model within one group of the optimizer, as fine as 32 groups allow."""
     names = {id(p): name for model in models for name, p in model.named_parameters()}
     owned = [
         (p, names.get(id(p), f"parameter {place}"), number)
@@ -52,12 +39,7 @@ def lay_out(optimizer: Optimizer, models: Iterable[nn.Module]) -> Layout:
     order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     several = len(optimizer.param_groups) > 1
     labels = tuple(_label(part, number, several) for part, number in order)
-    return Layout(
-        tuple(p for p, _, _ in owned),
-        tuple(order[key] for key in keys),
-        labels,
-        tuple(number for _, number in order),
-    )
+    return Layout(tuple(p for p, _, _ in owned), tuple(order[key] for key in keys), labels)
 
 
 def _label(part: str, number: int, several: bool) -> str:

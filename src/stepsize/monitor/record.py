@@ -1,4 +1,4 @@
-"""What is known of a training: the signals so far, and what was said about it. Rules read nothing else."""
+"""What is known of a run: its signals so far, and facts about it. Rules read nothing else."""
 
 from __future__ import annotations
 
@@ -12,69 +12,62 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from stepsize.curves.divergence import DivergenceRule
+from stepsize.errors import InputError
 from stepsize.monitor.trace import Points, Trace
 
-__all__ = ["GLOBAL", "Facts", "Point", "Record"]
-
 Point: TypeAlias = tuple[str, int, float]
-"""Of which signal, at which step, how much."""
+"""Name of a signal, step, value."""
 
-GLOBAL = {
+SIGNALS = {
     "loss": "training loss of each step",
-    "grad_norm": "length of the gradient before clipping, estimated on a sample of coordinates",
-    "clipped": "by which factor clipping shortened the gradient; 1 where it did not",
+    "grad_norm": "gradient norm before clipping, estimated on a sample of coordinates",
+    "clipped": "gradient norm after clipping over that before; 1 without clipping",
     "cosine": "cosine between this gradient and the last one",
     "slope_then": "slope of the loss along the last step, at its beginning",
     "slope_now": "slope of the loss along the last step, at its end, on the next batch",
-    "update_ratio": "length of the last step over the length of the weights",
-    "equilibrium": "update_ratio that weight decay leads to in layers whose scale does not matter",
-    "straightness": "cosine between the ways of the second and of the last quarter of the steps so far",
-    "distance": "largest distance of a tensor from its start, over its length at the start",
-    "noise": "gradient noise scale over the batch size, from micro-batches",
-    "headroom": "critical learning rate along the update over the rate in use",
-    "val_loss": "loss on unseen data",
-    "sharpness": "largest eigenvalue of the Hessian, where it was asked for",
+    "update_ratio": "norm of the last step over the norm of the weights",
+    "straightness": "cosine between the weight changes of the second and of the last quarter of the steps so far",
+    "distance": "largest distance of a tensor from its initialization, over its norm at initialization",
+    "headroom": "critical learning rate along the update over the learning rate in use",
+    "val_loss": "validation loss",
 }
-"""The signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
+"""Signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
 _FIRST = 12  # losses from which the start is read
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is said about a training rather than measured.
+    """What is stated about a run rather than measured.
 
     Attributes:
-        steps: The horizon in updates; None where unknown.
-        optimizer: The class of the optimizer, or of several, joined by ``+``.
-        momentum: Of the SGD family; the first beta of Adam and its kin.
-        weight_decay: The largest of the groups.
-        learning_rate_free: Whether the optimizer finds its rate by itself.
-        schedule: The factors of the whole schedule on up to 1,000 steps where it can be looked at ahead; else empty.
-        scheduler: Of torch schedulers: name, and how often it was stepped at the first and the last look.
+        steps: Number of training steps (horizon); None if unknown.
+        optimizer: Class of the optimizer; several are joined by ``+``.
+        learning_rate_free: Whether the optimizer estimates its own learning rate.
+        schedule: Factors of the whole schedule at up to 1,000 steps, if they are known in advance.
+        scheduler: For torch schedulers: name, and number of calls and updates.
     """
 
     steps: int | None = None
     optimizer: str = ""
-    momentum: float = 0.0
-    weight_decay: float = 0.0
     learning_rate_free: bool = False
     schedule: tuple[float, ...] = ()
     scheduler: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Record:
-    """The signals of one training.
+    """The signals of one run.
 
     Attributes:
-        facts: What was said about it.
-        traces: By name: those of :data:`GLOBAL`, ``lr/N`` and ``update_ratio/NAME``.
-        step: How many steps were made.
-        skipped: How many of them made no update.
-        lost: Since which step and why the training counts as diverged; None where it does not.
-        told: Where every point is told too, for who keeps them; None where nobody does.
-        first: The first finite losses.
-        divergence: Says when the training is lost.
+        facts: What is stated about the run.
+        traces: Signals by name: those of :data:`SIGNALS`, ``lr/N`` and ``update_ratio/NAME``.
+        step: Number of steps made.
+        skipped: Number of steps without an update.
+        diverged: Step and reason of the divergence, or None.
+        outbox: Queue that also receives every point, for a recorder; None without one.
+        first: First finite losses.
+        divergence: Rule that detects a divergence.
     """
 
     def __init__(self, facts: Facts | None = None) -> None:
@@ -82,80 +75,80 @@ class Record:
         self.traces: dict[str, Trace] = {}
         self.step = 0
         self.skipped = 0
-        self.lost: tuple[int, str] | None = None
-        self.told: deque[Point] | None = None
+        self.diverged: tuple[int, str] | None = None
+        self.outbox: deque[Point] | None = None
         self.first: list[float] = []
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
         self.divergence = DivergenceRule(self.facts.steps)
 
-    def add_loss(self, step: int, loss: float) -> None:
-        """Take the training loss of a step."""
-        self.add("loss", step, loss)
-        self._judge(step, loss)
+    def add(self, name: str, step: int, value: float) -> None:
+        """Take one value of a signal."""
+        self._trace(name).add(step, value)
+        outbox = self.outbox  # read once: the recorder may stop at any moment, in its own thread
+        if outbox is not None:
+            outbox.append((name, step, value))
+
+    def extend(self, name: str, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Take several values of a signal."""
+        self._trace(name).extend(steps, values)
+        outbox = self.outbox
+        if outbox is not None:
+            outbox.extend((name, step, value) for step, value in zip(steps, values, strict=True))
 
     def add_losses(self, steps: Sequence[int], losses: Sequence[float]) -> None:
         """Take the training losses of several steps."""
         self.extend("loss", steps, losses)
         for step, loss in zip(steps, losses, strict=True):
-            self._judge(step, loss)
+            self._check(step, loss)
 
-    def _judge(self, step: int, loss: float) -> None:
+    def add_loss(self, step: int, loss: float) -> None:
+        """Take the training loss of a step."""
+        self.add("loss", step, loss)
+        self._check(step, loss)
+
+    def _check(self, step: int, loss: float) -> None:
         if len(self.first) < _FIRST and math.isfinite(loss):
             self.first.append(loss)
-        if self.lost is None and (reason := self.divergence.update(loss)):
-            self.lost = (step, reason)
+        if self.diverged is None and (reason := self.divergence.update(loss)):
+            self.diverged = (step, reason)
 
-    def extend(self, name: str, steps: Sequence[int], values: Sequence[float]) -> None:
-        """Take several values of a signal."""
+    def _trace(self, name: str) -> Trace:
         trace = self.traces.get(name)
         if trace is None:
             trace = self.traces[name] = Trace()
-        trace.extend(steps, values)
-        told = self.told
-        if told is not None:
-            told.extend((name, step, value) for step, value in zip(steps, values, strict=True))
+        return trace
 
     def mark(self) -> Any:
-        """Return what :meth:`go_back` needs to take a divergence back."""
+        """Return what :meth:`roll_back` needs to take a divergence back."""
         return copy.deepcopy(self.divergence)
 
-    def go_back(self, mark: Any) -> None:
-        """Forget that the training diverged: it went back to where ``mark`` was taken. Its signals stay."""
-        self.lost = None
+    def roll_back(self, mark: Any) -> None:
+        """Forget that the run diverged: it was rolled back to where ``mark`` was taken. Its signals stay."""
+        self.diverged = None
         self.divergence = copy.deepcopy(mark)
-
-    def add(self, name: str, step: int, value: float) -> None:
-        """Take one value of a signal."""
-        trace = self.traces.get(name)
-        if trace is None:
-            trace = self.traces[name] = Trace()
-        trace.add(step, value)
-        told = self.told  # looked at once: who keeps the points may stop at any moment, in its own thread
-        if told is not None:
-            told.append((name, step, value))
 
     def __contains__(self, name: str) -> bool:
         return name in self.traces
 
     def recent(self, name: str, most: int = 512) -> Points:
-        """Return the last values of a signal; none where there is no such signal."""
+        """Return the last values of a signal; none of an unknown one."""
         return self.traces[name].recent(most) if name in self.traces else Trace().recent()
 
     def history(self, name: str) -> Points:
-        """Return a signal from the beginning, in blocks where it is long."""
+        """Return a whole signal, in blocks if it is long."""
         return self.traces[name].history() if name in self.traces else Trace().recent()
 
     def last(self, name: str) -> float:
-        """Return the last value of a signal; NaN where there is none."""
+        """Return the last value of a signal; NaN of an unknown one."""
         return self.traces[name].last if name in self.traces else math.nan
 
     def median(self, name: str, most: int = 64) -> float:
-        """Return the median of the last finite values; NaN where there are none."""
+        """Return the median of the last finite values; NaN if there are none."""
         values = self.recent(name, most).finite().values
         return float(np.median(values)) if values.size else math.nan
 
     def rates(self) -> list[str]:
-        """Return the names of the rates of all groups."""
+        """Return the names of the learning rates of all groups."""
         return sorted((name for name in self.traces if name.startswith("lr/")), key=lambda name: int(name[3:]))
 
     def layers(self) -> list[str]:
@@ -164,12 +157,12 @@ class Record:
 
     @property
     def start(self) -> float:
-        """The median of the first five finite losses; NaN before the first."""
+        """Median of the first five finite losses; NaN before the first."""
         return self._beginning()[0]
 
     @property
     def start_noise(self) -> float:
-        """The spread of the first losses, from their differences; 0 of fewer than three."""
+        """Spread of the first losses, from their differences; 0 of fewer than three."""
         return self._beginning()[1]
 
     def _beginning(self) -> tuple[float, float]:
@@ -184,16 +177,50 @@ class Record:
 
     @property
     def lr(self) -> float:
-        """The largest rate of the groups at the last update; NaN before the first."""
+        """Largest learning rate of the groups at the last update; NaN before the first."""
         rates = [self.last(name) for name in self.rates()]
         return max(rates) if rates else math.nan
 
     @property
     def peak_lr(self) -> float:
-        """The largest rate so far."""
+        """Largest learning rate so far; NaN before the first update."""
         return max((self.traces[name].peak for name in self.rates()), default=math.nan)
 
     @property
     def progress(self) -> float:
-        """The share of the horizon that is done; NaN where the horizon is unknown."""
+        """Fraction of the horizon that is done; NaN without a horizon."""
         return self.step / self.facts.steps if self.facts.steps else math.nan
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all signals as values that JSON and ``torch.load(weights_only=True)`` accept."""
+        rule = vars(self.divergence).items()
+        return {
+            "schema": _SCHEMA,
+            "step": self.step,
+            "skipped": self.skipped,
+            "diverged": self.diverged,
+            "first": list(self.first),
+            "divergence": {name: list(value) if isinstance(value, deque) else value for name, value in rule},
+            "traces": {name: trace.state_dict() for name, trace in self.traces.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the signals that :meth:`state_dict` returned.
+
+        Raises:
+            InputError: If ``state`` is something else; then nothing is changed.
+        """
+        try:
+            if state["schema"] != _SCHEMA:
+                raise KeyError(state["schema"])
+            traces = {name: Trace.from_state(values) for name, values in state["traces"].items()}
+            step, skipped, diverged = int(state["step"]), int(state["skipped"]), state["diverged"]
+            first, rule = [float(one) for one in state["first"]], dict(state["divergence"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("state", sorted(state), "must be what the state_dict of a watch returned") from error
+        self.traces, self.step, self.skipped = traces, step, skipped
+        self.diverged = None if diverged is None else (int(diverged[0]), str(diverged[1]))
+        self.first[:] = first
+        for name, value in rule.items():
+            now = getattr(self.divergence, name)
+            setattr(self.divergence, name, deque(value, maxlen=now.maxlen) if isinstance(now, deque) else value)

@@ -1,4 +1,4 @@
-"""A few thousand coordinates of gradient and weights, from which lengths and angles of the whole are estimated."""
+"""A few thousand coordinates of gradient and weights, from which norms and angles of the whole are estimated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-__all__ = ["Sketch"]
 
 _BUDGET = 16_384  # coordinates in all
 _LEAST, _MOST = 64, 2_048  # of one tensor
@@ -19,16 +17,14 @@ _SLOTS = 5
 class Sketch:
     """Inner products between this update's gradient, the last one's, and the step between the two.
 
-    Of each tensor every k-th coordinate is looked at, k odd and without a common divisor with the last dimension, so
-    that no column is preferred; a tensor's products count k-fold, which makes every sum an unbiased estimate over
-    coordinates. Tensors below 64 … 2,048 coordinates are taken whole, and the products are exact.
-
-    Only the moment before an update is looked at: the step d of the last update is the difference of the weights
-    then and now.
+    Of each tensor every k-th coordinate is sampled, with k odd and coprime to the last dimension, so that no column
+    is preferred. A tensor's products count k-fold, so every sum is an unbiased estimate over coordinates; small
+    tensors are taken whole, and exact. Only the moment before an update is sampled: the step d of the last update is
+    the difference of the weights then and now.
 
     Args:
-        parameters: The trainable parameters, on one device.
-        groups: The number of the group that each belongs to, from 0.
+        parameters: Trainable parameters, on one device.
+        groups: Number of the group of each, from 0.
     """
 
     def __init__(self, parameters: Sequence[Tensor], groups: Sequence[int]) -> None:
@@ -48,31 +44,26 @@ class Sketch:
         self._now = 0
 
     def part(self, gradient: Tensor) -> Tensor:
-        """Return the coordinates of the first parameter's gradient that are looked at, as a view."""
+        """Return the sampled coordinates of the first parameter's gradient, as a view."""
         return _every(gradient, self._strides[0])
 
     def weights(self) -> Tensor:
-        """Return the weights that are looked at, each times the root of how many coordinates it stands for.
+        """Return the sampled weights, each times the root of the number of coordinates that it represents.
 
-        Returns:
-            Shape ``(tensors, coordinates)``, filled up with zeros, on the device.
+        The shape is ``(tensors, coordinates)``, padded with zeros, on the device.
         """
         kept = torch.zeros_like(self._held[:, _W])
         rows = [row[: len(part)] for row, part in zip(kept, self._rows[_W], strict=True)]
         with torch.no_grad():
-            views = [_every(p.detach(), stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
-            torch._foreach_copy_(rows, views)
+            torch._foreach_copy_(rows, self._sampled())
             return kept * self._roots
 
     def take(self, scale: Tensor | None = None) -> Tensor:
-        """Look at weights and gradients right before an update.
-
-        Args:
-            scale: What the gradients are still multiplied by.
+        """Sample weights and gradients right before an update; ``scale`` is what gradients are still multiplied by.
 
         Returns:
-            The products of each group, shape ``(groups, 6)``: |g|², ⟨g, g'⟩, ⟨g, d⟩, ⟨g', d⟩, |d|², |w|², with g' and d
-            of the last update; on the device, without a look at them. A parameter without a gradient counts as 0.
+            Products of each group, shape ``(groups, 6)``: |g|², ⟨g, g'⟩, ⟨g, d⟩, ⟨g', d⟩, |d|², |w|², with g' and d
+            of the last update, on the device. A parameter without a gradient counts as 0.
         """
         self._now ^= 1
         now, then = self._now, self._now ^ 1
@@ -89,22 +80,15 @@ class Sketch:
                 torch._foreach_copy_([row for row, _ in pairs], [view for _, view in pairs])
             if scale is not None:
                 self._held[:, _G + now].div_(scale.to(self._held.device))
-            views = [_every(p.detach(), stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
-            torch._foreach_copy_(self._rows[_W + now], views)
+            torch._foreach_copy_(self._rows[_W + now], self._sampled())
             torch.sub(self._held[:, _W + now], self._held[:, _W + then], out=self._held[:, _D])
             gram = torch.bmm(self._held, self._held.transpose(1, 2))
-            chosen = torch.stack(
-                [
-                    gram[:, _G + now, _G + now],
-                    gram[:, _G + now, _G + then],
-                    gram[:, _G + now, _D],
-                    gram[:, _G + then, _D],
-                    gram[:, _D, _D],
-                    gram[:, _W + now, _W + now],
-                ],
-                dim=1,
-            )
-            return self._sums @ chosen
+            g, before, w = _G + now, _G + then, _W + now
+            pairs_of = ((g, g), (g, before), (g, _D), (before, _D), (_D, _D), (w, w))
+            return self._sums @ torch.stack([gram[:, one, two] for one, two in pairs_of], dim=1)
+
+    def _sampled(self) -> list[Tensor]:
+        return [_every(p.detach(), stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
 
 
 def _stride(parameter: Tensor, most: int) -> int:

@@ -1,33 +1,27 @@
-"""A signal over the steps of a training of any length, in memory that does not grow."""
+"""A signal over the steps of a run of any length, in memory that does not grow."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepsize.monitor.blocks import Blocks
-
-__all__ = ["Points", "Trace"]
-
+Whole = NDArray[np.int64]
 Array = NDArray[np.float64]
 
 _RECENT = 512  # values that are kept one by one
+_BLOCKS = 1024  # twice as many are merged in pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Values and the steps that they belong to.
+    """Values and the steps that they belong to, in rising order."""
 
-    Attributes:
-        steps: int64, shape ``(points,)``, rising.
-        values: float64, of the same shape.
-    """
-
-    steps: NDArray[np.int64]
+    steps: Whole
     values: Array
 
     def __len__(self) -> int:
@@ -35,33 +29,109 @@ class Points:
 
     def finite(self) -> Points:
         """Return those that are finite: one NaN in a window must not poison its mean."""
-        keep = np.isfinite(self.values)
-        return Points(self.steps[keep], self.values[keep])
+        return self._only(np.isfinite(self.values))
 
     def since(self, step: int) -> Points:
         """Return those of ``step`` and later."""
-        keep = self.steps >= step
-        return Points(self.steps[keep], self.values[keep])
+        return self._only(self.steps >= step)
 
     def until(self, step: int) -> Points:
         """Return those before ``step``."""
-        keep = self.steps < step
+        return self._only(self.steps < step)
+
+    def _only(self, keep: NDArray[np.bool_]) -> Points:
         return Points(self.steps[keep], self.values[keep])
 
 
-class Trace:
-    """Values told one after the other: the last 512 as they are, all of them as means of equally long blocks.
+class Blocks:
+    """Sums of a signal over blocks of 1, 2, 4, … values, at most 2,048 of them.
 
-    Of n values at most 2,048 blocks are kept; when there would be more, neighbours are merged, so a block stands for
-    1, 2, 4, … values. Values that are not finite are counted and left out of the means.
+    Values that are not finite count in the width of a block but not in its mean.
+
+    Example:
+        >>> blocks = Blocks()
+        >>> blocks.extend(np.arange(5_000), np.ones(5_000))
+        >>> history = blocks.history()
+        >>> len(history), float(history.values.max())
+        (1250, 1.0)
+    """
+
+    def __init__(self) -> None:
+        self._width = 1  # values per block
+        self._blocks: list[tuple[int, float, int]] = []  # first step, sum of the finite values, number of them
+        self._open: tuple[int, float, int] = (0, 0.0, 0)
+        self._filled = 0  # values in the open block, finite or not
+
+    def extend(self, steps: Whole, values: Array) -> None:
+        """Take values; bitwise the same however they are divided."""
+        at = 0
+        while at < len(values):
+            whole = 0 if self._filled else min((len(values) - at) // self._width, 2 * _BLOCKS - len(self._blocks))
+            took = whole * self._width if whole else min(self._width - self._filled, len(values) - at)
+            part = slice(at, at + took)
+            if whole:
+                self._append(steps[part], values[part])
+            else:
+                self._fill(steps[part], values[part])
+            at += took
+
+    def history(self) -> Points:
+        """Return the first step and the mean of each block, the open one included; NaN if nothing is finite."""
+        blocks = [*self._blocks, self._open] if self._filled else self._blocks
+        means = [total / finite if finite else math.nan for _, total, finite in blocks]
+        return Points(np.array([first for first, _, _ in blocks], dtype=np.int64), np.array(means, dtype=np.float64))
+
+    def to_arrays(self) -> tuple[Whole, Array, Whole, Whole]:
+        """Return the whole state: first steps, sums and counts of all blocks and the open one; width and filling."""
+        every = [*self._blocks, self._open if self._filled else (0, 0.0, 0)]
+        firsts, sums, counts = zip(*every, strict=True)
+        state = np.array([self._width, self._filled], dtype=np.int64)
+        return np.array(firsts, dtype=np.int64), np.array(sums), np.array(counts, dtype=np.int64), state
+
+    @classmethod
+    def from_arrays(cls, firsts: Whole, sums: Array, counts: Whole, state: Whole) -> Blocks:
+        """Return the blocks whose state :meth:`to_arrays` gave."""
+        made = cls()
+        made._width, made._filled = (int(one) for one in state)
+        *made._blocks, made._open = zip(firsts.tolist(), sums.tolist(), counts.tolist(), strict=True)
+        return made
+
+    def _append(self, steps: Whole, values: Array) -> None:
+        """Take values that fill whole blocks."""
+        rows = values.reshape(-1, self._width)
+        good = np.isfinite(rows)
+        sums = np.add.accumulate(np.where(good, rows, 0.0), axis=1)[:, -1]  # in order, as one by one: no pairwise sum
+        self._blocks += zip(steps[:: self._width].tolist(), sums.tolist(), good.sum(axis=1).tolist(), strict=True)
+        self._merge()
+
+    def _fill(self, steps: Whole, values: Array) -> None:
+        """Take values that lie within the open block."""
+        first, total, finite = self._open if self._filled else (int(steps[0]), 0.0, 0)
+        good = values[np.isfinite(values)]
+        total = float(np.add.accumulate([total, *good])[-1])
+        self._open = (first, total, finite + len(good))
+        self._filled += len(values)
+        if self._filled == self._width:
+            self._close()
+
+    def _close(self) -> None:
+        self._blocks.append(self._open)
+        self._filled = 0
+        self._merge()
+
+    def _merge(self) -> None:
+        if len(self._blocks) < 2 * _BLOCKS:
+            return
+        pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
+        self._blocks = [(one[0], one[1] + two[1], one[2] + two[2]) for one, two in pairs]
+        self._width *= 2
+
+
+class Trace:
+    """A signal: its last 512 values one by one, and all of them as means of equally long blocks.
 
     Attributes:
-        count: How many values were told.
-        bad: How many of them were not finite.
-        first_bad: The step of the first of these; None where there is none.
-        peak: The largest finite value.
-        low: The smallest.
-        blocks: The means of all values.
+        peak: Largest finite value.
 
     Example:
         >>> trace = Trace()
@@ -72,39 +142,37 @@ class Trace:
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self.bad = 0
-        self.first_bad: int | None = None
         self.peak = -math.inf
-        self.low = math.inf
         self._steps = np.empty(2 * _RECENT, dtype=np.int64)
         self._values = np.empty(2 * _RECENT)
-        self._end = 0  # of the recent ones within these
-        self.blocks = Blocks()
+        self._end = 0  # of the recent values within these
+        self._kept = 0  # of those that are in the blocks already
+        self._blocks = Blocks()
 
     def add(self, step: int, value: float) -> None:
         """Take the value of ``step``, which must not lie before the last one."""
-        self._keep(step, value)
-        self.count += 1
-        if not math.isfinite(value):
-            self.bad += 1
-            self.first_bad = step if self.first_bad is None else self.first_bad
-        else:
-            self.peak, self.low = max(self.peak, value), min(self.low, value)
-        self.blocks.add(step, value)
+        if self._end == len(self._values):
+            self._make_room()
+        self._steps[self._end], self._values[self._end] = step, value
+        self._end += 1
+        if math.isfinite(value):
+            self.peak = max(self.peak, value)
 
     def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
-        """Take several values at once; the same as one after the other."""
-        if self._end + len(values) > len(self._values) or not all(map(math.isfinite, values)):
-            for step, value in zip(steps, values, strict=True):
-                self.add(step, value)
-            return
-        part = slice(self._end, self._end + len(values))
-        self._steps[part], self._values[part] = steps, values
-        self._end = part.stop
-        self.count += len(values)
-        self.peak, self.low = max(self.peak, *values), min(self.low, *values)
-        self.blocks.extend(self._steps[part], self._values[part])
+        """Take several values; the same as one after the other."""
+        for step, value in zip(steps, values, strict=True):
+            self.add(step, value)
+
+    def _make_room(self) -> None:
+        self._fill_blocks()
+        for kept in (self._steps, self._values):
+            kept[:_RECENT] = kept[_RECENT:]
+        self._end = self._kept = _RECENT
+
+    def _fill_blocks(self) -> None:
+        new = slice(self._kept, self._end)
+        self._blocks.extend(self._steps[new], self._values[new])
+        self._kept = self._end
 
     @property
     def last(self) -> float:
@@ -112,18 +180,34 @@ class Trace:
         return float(self._values[self._end - 1]) if self._end else math.nan
 
     def recent(self, most: int = _RECENT) -> Points:
-        """Return the last values, ``most`` of them at the most, as they were told."""
+        """Return the last values, at most ``most`` of them."""
         part = slice(max(0, self._end - min(most, _RECENT)), self._end)
         return Points(self._steps[part].copy(), self._values[part].copy())
 
     def history(self) -> Points:
-        """Return the means of all blocks, the open one included; those without a finite value are NaN."""
-        return Points(*self.blocks.history())
+        """Return the means of all blocks, the open one included."""
+        self._fill_blocks()
+        return self._blocks.history()
 
-    def _keep(self, step: int, value: float) -> None:
-        if self._end == len(self._values):
-            for kept in (self._steps, self._values):
-                kept[:_RECENT] = kept[_RECENT:]
-            self._end = _RECENT
-        self._steps[self._end], self._values[self._end] = step, value
-        self._end += 1
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        self._fill_blocks()
+        recent = self.recent()
+        return {
+            "peak": self.peak,
+            "steps": recent.steps.tolist(),
+            "values": recent.values.tolist(),
+            "blocks": [part.tolist() for part in self._blocks.to_arrays()],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Trace:
+        """Return the trace that :meth:`state_dict` described."""
+        made = cls()
+        made._end = made._kept = len(state["steps"])
+        made._steps[: made._end], made._values[: made._end] = state["steps"], state["values"]
+        made.peak = float(state["peak"])
+        firsts, sums, counts, filled = state["blocks"]
+        whole = [np.array(part, dtype=np.int64) for part in (firsts, counts, filled)]
+        made._blocks = Blocks.from_arrays(whole[0], np.array(sums, dtype=np.float64), whole[1], whole[2])
+        return made

@@ -1,4 +1,4 @@
-"""``watch``: hooks on anyone's training that measure it, and findings on what they measure."""
+"""``watch``: hooks on any training loop that measure it, and findings on what they measure."""
 
 from __future__ import annotations
 
@@ -17,38 +17,32 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepsize.checks import check_whole
 from stepsize.errors import InputError
-from stepsize.monitor.attached import Attempts, Called, equilibrium, facts_of, free_estimate, what_of
+from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
 from stepsize.monitor.budget import Budget
 from stepsize.monitor.finding import Finding
-from stepsize.monitor.guarding.journal import Entry
-from stepsize.monitor.judging import Judge
-from stepsize.monitor.keeping import Keeper, begin_keeping
-from stepsize.monitor.measures import write_down
+from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.meter import Meter
-from stepsize.monitor.probe import Along, headroom, still
+from stepsize.monitor.probe import Along, undisturbed_models
 from stepsize.monitor.record import Record
-from stepsize.monitor.reporting import Report, report_of
-from stepsize.monitor.sharpness import Sharpness, measure_sharpness
-from stepsize.monitor.state import load_record, record_state
-from stepsize.monitor.team import Team, team_of, trains_together
+from stepsize.monitor.recorder import RunRecorder, start_recorder
+from stepsize.monitor.report import Report, report_of
+from stepsize.monitor.team import EXCHANGE, Team, trains_together
+from stepsize.monitor.tracking import FindingTracker
+from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.monitor.way import Way
 from stepsize.training.wrapped import bare_optimizers
 
-__all__ = ["Watch", "begin_watching", "watch"]
-
 _LOG = logging.getLogger("stepsize")
-_UNTOLD = 50  # updates without a word on the loss before that is told
-_ALARM = 4.0  # noises above the start from which on a loss is read at once
-_WORSE = 16  # losses, all of which the last one exceeds where it gets worse
-_EVERY = 8  # updates between two looks of the urgent rules
-_LATE = 0.2  # seconds that a loss may wait to be written down
-_LEAN = 64  # updates at the most that are only counted, one after the other
-_PROBES = 64  # at so many places of a training the critical rate is looked for
-_PROBE_EVERY = 100  # steps, where the horizon is unknown
-_EXCHANGE = 16  # updates between two exchanges of several processes
-_TOLD_ALONE = ("val_loss",)  # what one process may know and others not
+_UNTOLD = 50  # updates without a loss before that is logged
+_ALARM = 4.0  # noises above the start: a loss beyond is checked immediately
+_WORSE = 16  # losses, all of which the last one exceeds if the loss rises
+_EVERY = 8  # updates between two checks of the urgent rules
+_LATE = 0.2  # seconds that a loss can wait to be recorded
+_LEAN = 64  # updates at most that are only counted, one after the other
+_PROBES = 64  # measurements of the critical rate in a run
+_PROBE_EVERY = 100  # steps, if the horizon is unknown
 
 
 def watch(
@@ -60,38 +54,41 @@ def watch(
     validate: Callable[[], Tensor | float] | None = None,
     validate_every: int | None = None,
     scaler: Any = None,
+    distributed: bool | None = None,
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
 ) -> Watch:
-    """Watch a training: two lines in its loop, and its learning rate is measured while it works.
+    """Watch a training loop: two lines in it measure the learning rate during training.
 
-    What is measured takes at most 3% of the training's time, beside the first 64 updates, which are all measured: on
-    small models fewer updates are. Trained by several processes (DDP) and watched in each, losses are averaged over
-    them and findings are the same in all; watched in one, its own losses count.
+    Watching takes at most 3% of the training time, except for the first 64 steps, which are all measured; on small
+    models fewer steps are measured. If several processes train together (DDP) and each watches, losses are averaged
+    over them and findings are the same in all; if only one watches, its own losses count.
 
     Args:
-        model: What is trained, one or several; wrapped, compiled and distributed ones too.
-        optimizer: What updates it, one or several; also within the wrappers of Accelerate, Fabric and the like.
-        schedule: What sets the rate, for findings on it: a ``Schedule``, what ``bind`` returned, or a torch scheduler.
-        steps: How many updates the training is to have; findings on the end of the schedule need it.
-        validate: Returns the loss on unseen data at the present weights; called without gradients, and nothing that
-            it draws or counts (dropout, BatchNorm) changes the training.
-        validate_every: Steps between two calls; default a thirty-second of ``steps``, or 500.
-        scaler: The ``torch.amp.GradScaler``, where losses are scaled.
-        on_finding: Called with each new finding.
-        store: Where signals, findings and verdict are kept while it is trained, about once a second and in a thread of
-            its own: a path of an SQLite file, or a PostgreSQL URL. A process that is killed loses the last second. A
-            store that fails is told once to the logger ``stepsize``, and training and watching go on. Of several
-            processes that train together, give it in one. Default: nothing is kept.
-        name: Of the training in the store, with a number behind it where the name is taken; default the time.
+        model: Model or models.
+        optimizer: Optimizer or optimizers, also within the wrappers of Accelerate, Fabric and others.
+        schedule: What sets the learning rate, for findings on it: a ``Schedule``, a bound scheduler, or a torch
+            scheduler.
+        steps: Number of training steps (horizon). Findings on the end of the schedule need it.
+        validate: Returns the validation loss at the present weights. It is called without gradients, and its random
+            numbers and BatchNorm statistics do not affect the run.
+        validate_every: Steps between two calls of ``validate``. Defaults to 1/32 of ``steps``, or 500.
+        scaler: The ``torch.amp.GradScaler``, if losses are scaled.
+        distributed: Whether several processes train the model together. Defaults to whether it is wrapped in DDP.
+        on_finding: Called with each new finding. If it raises, that is logged once, and training continues.
+        store: Where signals, findings and verdict are saved during training, about once per second and in a separate
+            thread: the path of an SQLite file, or a PostgreSQL URL. A process that is killed loses the last second. A
+            store that fails is reported once to the logger ``stepsize``, and training and watching continue. If
+            several processes train together, pass it in one of them. By default nothing is saved.
+        name: Name of the run in the store. Defaults to the current time; a number is appended if the name is taken.
 
     Returns:
-        A :class:`Watch`, a context manager; call its ``step(loss)`` after each update.
+        A :class:`Watch`, a context manager; call its ``step(loss)`` after each optimizer step.
 
     Raises:
-        InputError: If an argument is not of these kinds, or an optimizer holds no parameter of a model.
-        DataUnavailableError: If there is no folder for the store.
+        InputError: If an argument is not as described, or an optimizer holds no parameter of a model.
+        DataUnavailableError: If the folder of the store does not exist.
         MissingExtraError: If the store is PostgreSQL and psycopg is not installed.
 
     Example:
@@ -106,109 +103,80 @@ def watch(
         >>> watching.verdict.code
         'too low'
     """
-    return begin_watching(
-        model,
-        optimizer,
-        schedule=schedule,
-        steps=steps,
-        validate=validate,
-        validate_every=validate_every,
-        scaler=scaler,
-        on_finding=on_finding,
-        store=store,
-        name=name,
-    )
-
-
-def begin_watching(
-    model: Any,
-    optimizer: Any,
-    *,
-    schedule: Any = None,
-    steps: int | None = None,
-    validate: Callable[[], Tensor | float] | None = None,
-    validate_every: int | None = None,
-    scaler: Any = None,
-    on_finding: Callable[[Finding], object] | None = None,
-    store: str | Path | None = None,
-    name: str | None = None,
-    together: bool | None = None,
-) -> Watch:
-    """Do what :func:`watch` does, told whether several processes train together; None reads it from the model."""
-    models = [model] if isinstance(model, nn.Module) else list(model)
-    if not models or not all(isinstance(one, nn.Module) for one in models):
-        raise InputError("model", models, "must be a torch.nn.Module, or several")
-    optimizers = bare_optimizers("optimizer", optimizer)
-    _check(models, optimizers, steps, validate, validate_every)
+    models, optimizers = as_models(model), bare_optimizers("optimizer", optimizer)
+    for argument, value in (("steps", steps), ("validate_every", validate_every)):
+        if value is not None:
+            check_whole(argument, value)
+    if validate is not None and not callable(validate):
+        raise InputError("validate", validate, "must be callable, and return the validation loss")
+    check_owned(models, optimizers)
+    what = describe(models)
+    team = Team(what) if (trains_together(models) if distributed is None else distributed) else None
+    record = Record(facts_of(optimizers, schedule, steps))
+    recorder = start_recorder(store, name, what, record.facts)
     every = validate_every or max(1, (steps or 16_000) // 32)
-    team = team_of(what_of(models), together=trains_together(models) if together is None else together)
-    kept = begin_keeping(store, name, what_of(models), facts_of(optimizers, schedule, steps))
-    return Watch(models, optimizers, schedule, steps, validate, every, scaler, on_finding, kept, team)
+    return Watch(models, optimizers, record, schedule, validate, every, scaler, on_finding, recorder, team)
 
 
 @final
 class Watch:
-    """A training that is watched; made by :func:`watch`.
+    """A run that is watched; made by :func:`watch`.
 
     Attributes:
-        record: All signals so far.
-        findings: What was found, the earliest first; each code once.
-        verdict: Whether the rate is too high, too low or fine, as far as can be told by now.
+        record: Signals so far.
+        findings: Findings so far, the earliest first; each code once.
+        verdict: Whether the learning rate is too high, too low or fine, as far as the signals show.
+        broken: Error of its own that ended the watching; empty while it works.
     """
 
     def __init__(
         self,
         models: Sequence[nn.Module],
         optimizers: Sequence[Optimizer],
+        record: Record,
         schedule: Any,
-        steps: int | None,
         validate: Callable[[], Tensor | float] | None,
         validate_every: int,
         scaler: Any,
         on_finding: Callable[[Finding], object] | None,
-        kept: Keeper | None,
-        team: Team | None = None,
+        recorder: RunRecorder | None,
+        team: Team | None,
     ) -> None:
         distributed = team is not None or any(isinstance(one, nn.parallel.DistributedDataParallel) for one in models)
-        self._models = list(models)
-        self._optimizers = list(optimizers)
-        self._validate = validate
-        self._validate_every = validate_every
-        self._on_finding = on_finding
-        self._called = Called(schedule)
-        self.record = Record(facts_of(optimizers, schedule, steps))
-        self._judge = Judge()
-        self._kept = kept
-        if kept is not None:
-            kept.record, self.record.told = self.record, kept.points
+        self.record = record
+        self.broken = ""
+        self._models, self._optimizers = list(models), list(optimizers)
+        self._validate, self._validate_every = validate, validate_every
+        self._scheduler = SchedulerCalls(schedule)
+        self._tracker = FindingTracker(on_finding)
+        self._recorder = recorder
+        if recorder is not None:
+            recorder.record, record.outbox = record, recorder.points
         self._ended = ""
         self._meter: Callable[[Optimizer], Meter] = partial(
             Meter, models=models, scaler=scaler, distributed=distributed
         )
         self._meters = [self._meter(one) for one in optimizers]
-        self._way = Way(self._meters[0].weights, steps)
+        steps = record.facts.steps
+        self._trajectory = WeightTrajectory(self._meters[0].weights, steps)
         self._offsets = self._group_numbers()
         self._along: Along | None = None
-        self._arming = False
         self._every = max(1, steps // _PROBES) if steps else _PROBE_EVERY
         self._budget = Budget(steps)
-        self._aside = 0.0  # seconds of the user's own functions, which are no cost of watching
+        self._aside = 0.0  # seconds of the user's own functions, which are not a cost of watching
         self._attempts = Attempts(scaler, optimizers)
         self._may_be_lean = scaler is None and len(self._meters) == 1 and self._meters[0].prompt
-        self._next_look = 0
+        self._next_check = 0
         self._lean_until = 0  # updates before this one are only counted
-        self._later: list[tuple[float, tuple[float, ...]]] = []  # their losses and rates
-        self._alarm = math.inf  # a loss above it is read at once
-        self._parts: list[Tensor | float] = []  # losses of the batches of the update that comes
-        self._pending = False  # whether batches were told of behind which there was no update
+        self._later: list[tuple[float, tuple[float, ...]]] = []  # their losses and learning rates
+        self._alarm = math.inf  # a loss above it is checked immediately
+        self._parts: list[Tensor | float] = []  # losses of the batches of the next update
+        self._pending = False  # whether batches were reported after which there was no update
         self._last: deque[float] = deque(maxlen=_WORSE)
         self._team = team
-        self._shared = False  # whether the team is complete: numbers are then exchanged
-        self._exchange_every = _EXCHANGE
-        self._alone: list[tuple[int, Tensor | float | None]] = []  # steps and losses of this process alone
-        self._heard: dict[str, list[float]] = {}  # other values of this process alone
-        self._failing = ""  # what went wrong here, and is still to be told to the others
-        self._broken = ""
+        self._shared = False  # whether the team is complete: then numbers are exchanged
+        self._exchange_every = EXCHANGE
+        self._failing = ""  # what went wrong here, and is still to be reported to the other processes
         self._trouble: Exception | None = None
         self._hooks: list[Any] = []
         self._untold: Any = optimizers[0].register_step_post_hook(self._warn_untold)
@@ -220,150 +188,119 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Read what is left, judge once more, and take the hooks off."""
+        """Read what is left, check once more, and take the hooks off."""
         if kind is not None:
             self._ended = "failed" if issubclass(kind, Exception) else "interrupted"
         self.close()
 
     @property
-    def broken(self) -> str:
-        """Why it stopped watching, where it met an error of its own; empty while it works."""
-        return self._broken
-
-    @property
     def name(self) -> str | None:
-        """Its name in the store; None where nothing is kept."""
-        return None if self._kept is None else self._kept.name
+        """Name in the store; None if nothing is saved."""
+        return None if self._recorder is None else self._recorder.name
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found, the earliest first."""
-        return self._judge.findings
+        """Findings so far, the earliest first."""
+        return self._tracker.findings
 
     @property
     def verdict(self) -> RateVerdict:
-        """Whether the rate is too high, too low or fine, as far as can be told by now."""
-        return self._judge.verdict(self.record)
+        """Whether the learning rate is too high, too low or fine, as far as the signals show."""
+        return self._tracker.verdict(self.record)
 
     def step(
         self,
         loss: Tensor | float | None = None,
         *,
-        again: Callable[[], Tensor] | None = None,
+        closure: Callable[[], Tensor] | None = None,
         val_loss: float | None = None,
     ) -> None:
-        """Say that an update was made, or skipped by the scaler; never raises and never waits for the device.
+        """Report that an update was made, or skipped by the scaler; never raises and never synchronizes the device.
 
         Args:
-            loss: The training loss of the update, a scalar tensor or a number.
-            again: Returns the loss of the update's own batch at the present weights; where given, the critical
-                rate along the update is measured at intervals, by about ten of these calls without gradients.
-            val_loss: The loss on unseen data, where it was just measured.
+            loss: Training loss of the update, a scalar tensor or a number.
+            closure: Returns the loss of the update's own batch at the present weights (forward only). With it, the
+                critical learning rate along the update is measured at intervals, by about ten calls without gradients.
+            val_loss: Validation loss, if it was just measured.
         """
-        if self._broken or (self._lean_until > self.record.step and self._count_lean(loss, again, val_loss)):
+        if self.broken or (self._lean_until > self.record.step and self._count_lean(loss, closure, val_loss)):
             return
         began, self._aside = perf_counter(), 0.0
         measured, counted = self._meters[0].active, 1 + len(self._later)
         self._budget.begin(self.record.step, counted, sum(meter.spent for meter in self._meters))
-        try:
-            if not self._failing:
-                self._raise_troubles()
-        except Exception as error:  # noqa: BLE001
-            self._give_up(error)
-        try:
-            self._step(loss, again, val_loss)
-        except Exception as error:  # noqa: BLE001 - watching must not break what it watches
-            self._give_up(error)
+        if not self._failing:
+            self._safely(self._raise_troubles)
+        self._safely(lambda: self._step(loss, closure, val_loss))
         self._budget.spend(perf_counter() - began - self._aside, counted, measured=measured)
 
     def report(self) -> Report:
-        """Return everything that is known by now, for people and machines."""
-        if not self._broken and not self._shared:  # one process must not know more than the others
-            try:
-                self._tell(self._look(thorough=True))
-            except Exception as error:  # noqa: BLE001
-                self._give_up(error)
-        return report_of(self.record, self._judge)
-
-    def sharpness(self, again: Callable[[], Tensor]) -> Sharpness:
-        """Measure the largest curvature that the first optimizer's steps see, beside the limit of its rate.
-
-        Some tens of backward passes: nothing to be done at each step. The training is left as it is.
-
-        Args:
-            again: Returns the loss of a batch at the present weights; the larger the batch, the better.
-
-        Returns:
-            A :class:`~stepsize.monitor.Sharpness`; its value is kept as the signal ``sharpness``, too.
-
-        Raises:
-            InputError: If the loss does not depend on the parameters, or cannot be differentiated twice.
-        """
-        seen = measure_sharpness(self._models, self._optimizers[0], again)
-        self.record.add("sharpness", max(0, self.record.step - 1), seen.value)
-        return seen
+        """Return everything that is known so far, for people and machines."""
+        if not self.broken and not self._shared:  # one process must not know more than the others
+            self._safely(lambda: self._check_rules(thorough=True))
+        return report_of(self.record, self._tracker)
 
     def be_prompt(self) -> None:
-        """Write numbers down at each update where that costs no wait, as a guard needs them."""
+        """Record numbers at each update if that needs no synchronization, as a guard requires."""
         self._may_be_lean = False
         if all(meter.prompt for meter in self._meters):
             self._exchange_every = 1
 
-    def go_back(self, mark: Any) -> None:
-        """Say that the training went back to the state in which ``record.mark()`` was taken."""
+    def roll_back(self, mark: Any) -> None:
+        """Note that the run was rolled back to the state in which ``record.mark()`` was taken."""
         self._read(wait=True)
-        self.record.go_back(mark)
-        self._along = None
-        for meter in self._meters:
-            meter.go_back()
+        self.record.roll_back(mark)
+        self._forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the signals so far and what was found, as plain values: for the checkpoint of a trainer."""
-        return {"record": record_state(self.record), "findings": [one.to_json() for one in self.findings]}
+        """Return signals and findings so far as plain values, for the checkpoint of a trainer."""
+        return {"record": self.record.state_dict(), "findings": [one.to_json() for one in self.findings]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned, after weights and optimizers were put back.
+        """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
 
         Raises:
-            InputError: If it is no such state.
+            InputError: If ``state`` is something else.
         """
         if not {"record", "findings"} <= set(state):
             raise InputError("state", sorted(state), "must be what the state_dict of a watch returned")
-        load_record(self.record, state["record"])
-        self._judge.load(Finding(**one) for one in state["findings"])
+        self.record.load_state_dict(state["record"])
+        self._tracker.load(Finding(**one) for one in state["findings"])
         self._last.extend(self.record.recent("loss", _WORSE).values.tolist())
+        self._forget()
+
+    def _forget(self) -> None:
         self._along = None
         for meter in self._meters:
-            meter.go_back()
+            meter.roll_back()
 
-    def tell_acts(self, acts: Iterable[Entry], *, stopped: bool) -> None:
-        """Say what a guard did by now, and whether it ended the training."""
+    def note_actions(self, actions: Iterable[GuardAction], *, stopped: bool) -> None:
+        """Take what a guard did so far, and whether it stopped the run."""
         self._ended = "stopped" if stopped else self._ended
-        if self._kept is not None:
-            self._kept.acts = tuple(acts)
+        if self._recorder is not None:
+            self._recorder.actions = tuple(actions)
 
     def close(self) -> None:
-        """Read what is left, judge once more, and take the hooks off; doing so twice does no harm."""
-        try:
-            self._raise_troubles()
-            self._tell(self._look(thorough=True))
-        except Exception as error:  # noqa: BLE001
-            self._give_up(error)
+        """Read what is left, check once more, and take the hooks off; closing twice is harmless."""
+        self._safely(self._finish)
         self._remove()
-        if self._kept is not None:
-            how = "broken" if self._broken else "done" if self.record.lost is None else "diverged"
-            self._kept.close(self._ended or how)
+        if self._recorder is not None:
+            how = "broken" if self.broken else "done" if self.record.diverged is None else "diverged"
+            self._recorder.close(self._ended or how)
+
+    def _finish(self) -> None:
+        self._raise_troubles()
+        self._check_rules(thorough=True)
 
     def _count_lean(
-        self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None
+        self, loss: Tensor | float | None, closure: Callable[[], Tensor] | None, val_loss: float | None
     ) -> bool:
-        """Count an update of which only loss and rates are wanted; return whether nothing else is to be done."""
-        if loss is None or again is not None or val_loss is not None:
+        """Count an update of which only loss and learning rates are needed; return whether that is all to do."""
+        if loss is None or closure is not None or val_loss is not None:
             return False
         try:
             value = loss.item() if isinstance(loss, Tensor) else float(loss)
         except (RuntimeError, TypeError, ValueError):
-            return False  # told where errors are
+            return False  # the full path reports errors
         if not value <= self._alarm or (rates := self._meters[0].count()) is None:
             return False
         self._later.append((value, rates))
@@ -371,14 +308,14 @@ class Watch:
         return True
 
     def _plan_lean(self) -> None:
-        """Say up to which update the next ones are only counted: until something is due, or soon."""
+        """Set until which update the next ones are only counted: until something is due, or soon."""
         step = self.record.step
         self._alarm = self.record.start + _ALARM * self.record.start_noise
         if not self._may_be_lean or self._team is not None or self._meters[0].active or len(self._last) < _WORSE:
             self._lean_until = 0
             return
-        at_once = min(_LEAN, int(_LATE / max(self._budget.pace(step), 1e-9)))
-        ends = [step + at_once, self._way.next(step) - 1]
+        in_time = min(_LEAN, int(_LATE / max(self._budget.pace(step), 1e-9)))
+        ends = [step + in_time, self._trajectory.next(step) - 1]
         if self._budget.due > step:
             ends.append(self._budget.due - 1)
         if self._validate is not None:
@@ -386,29 +323,28 @@ class Watch:
         self._lean_until = min(ends)
 
     def _write_later(self) -> None:
-        """Write down the updates that were only counted."""
+        """Record the updates that were only counted."""
         if not self._later:
             return
         later, self._later = self._later, []
-        end = self.record.step
-        steps = range(end - len(later), end)
+        steps = range(self.record.step - len(later), self.record.step)
         losses = [loss for loss, _ in later]
         self.record.add_losses(steps, losses)
         self._last.extend(losses[-_WORSE:])
         for number, rates in enumerate(zip(*(rates for _, rates in later), strict=True)):
             self.record.extend(f"lr/{number}", steps, rates)
 
-    def _step(self, loss: Tensor | float | None, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
+    def _step(self, loss: Tensor | float | None, closure: Callable[[], Tensor] | None, val_loss: float | None) -> None:
         self._write_later()
         first = self._meters[0]
-        updated = first.updated or any(meter.updated for meter in self._meters)
+        updated = any(meter.updated for meter in self._meters)
         if not updated and loss is None and val_loss is not None:
-            return self._hear("val_loss", max(0, self.record.step - 1), float(val_loss))
+            return self._add_val_loss(max(0, self.record.step - 1), float(val_loss))
         attempted = self._attempts.made()
         if self._pending and first.abandoned():
-            self._leave_out()
+            self._skip()
         if not updated and attempted:
-            return self._leave_out()
+            return self._skip()
         if loss is not None:
             self._stop_warning()
             self._parts.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
@@ -417,20 +353,19 @@ class Watch:
             return first.pending()
         shares = self._shares()
         step = self._count(self._update_loss())
-        self._observe(step, again, val_loss)
+        if not self._failing:  # an error here must not keep other processes waiting
+            self._safely(lambda: self._observe(step, closure, val_loss))
         if not shares:
             if self._read(wait=False):
-                self._look_often()
+                self._check_often()
         elif (step + 1) % self._exchange_every == 0 or step + 1 == self.record.facts.steps:
             self._exchange()
         if any(meter.outdated for meter in self._meters):
             self._renew()
-        worse = self._worse()
-        on = self._budget.measures(step + 1, worse=worse)
+        on = self._budget.measures(step + 1, worse=self._worse())
         for meter in self._meters:
             meter.active = on
-        self._plan_lean()
-        return None
+        return self._plan_lean()
 
     def _group_numbers(self) -> list[int]:
         """Return the number of each optimizer's first group among the groups of all."""
@@ -438,7 +373,7 @@ class Watch:
         return [sum(counts[:number]) for number in range(len(counts))]
 
     def _renew(self) -> None:
-        """Measure also the groups that an optimizer was given since the last update."""
+        """Also measure the groups that an optimizer was given since the last update."""
         for number, meter in enumerate(self._meters):
             if meter.outdated:
                 self._read(wait=True)
@@ -446,18 +381,18 @@ class Watch:
                 self._meters[number] = self._meter(meter.optimizer)
                 self._meters[number].updates = meter.updates
                 if not number:
-                    self._way = Way(self._meters[0].weights, self.record.facts.steps)
+                    self._trajectory = WeightTrajectory(self._meters[0].weights, self.record.facts.steps)
         self._offsets = self._group_numbers()
 
     def _update_loss(self) -> Tensor | float | None:
-        """Return the loss of an update: the mean over the batches that were told of since the last one."""
+        """Return the loss of an update: the mean over the batches that were reported since the last one."""
         parts, self._parts, self._pending = self._parts, [], False
         if len(parts) < 2:
             return parts[0] if parts else None
         return torch.stack([torch.as_tensor(one, device=self._meters[0].device) for one in parts]).mean()
 
-    def _leave_out(self) -> None:
-        """Count an update that was left out, by a gradient scaler or by the training itself."""
+    def _skip(self) -> None:
+        """Count an update that was skipped, by a gradient scaler or by the training loop itself."""
         self.record.skipped += 1
         self.record.step += 1
         self._parts, self._pending = [], False
@@ -465,46 +400,43 @@ class Watch:
     def _count(self, loss: Tensor | float | None) -> int:
         """Count an update, and return its number."""
         step = self.record.step
-        shared = self._shared
+        team = self._team if self._shared else None
         for number, meter in enumerate(self._meters):
-            meter.tell(step, loss if number == 0 and not shared else None)
-        if shared:
-            self._alone.append((step, loss))
+            meter.tell(step, loss if number == 0 and not self._shared else None)
+        if team is not None and loss is not None:
+            team.losses.append((step, loss))
         self.record.step = step + 1
         return step
 
-    def _observe(self, step: int, again: Callable[[], Tensor] | None, val_loss: float | None) -> None:
-        """Look at what surrounds an update; an error here must not keep others waiting."""
-        if self._failing:
-            return
-        try:
-            self._spend_hooks()
-            self._called.look(self._meters[0].updates)
-            self._way.look(step + 1)
-            if self.record.facts.learning_rate_free and (estimate := free_estimate(self._optimizers[0])) is not None:
-                self.record.add("estimate", step, estimate)
-            self._probe(step, again)
-            if val_loss is not None:
-                self._hear("val_loss", step, float(val_loss))
-            elif self._validate is not None and (step + 1) % self._validate_every == 0:
-                began = perf_counter()
-                with still(self._models, lambda: torch.as_tensor(self._validate())) as same:  # type: ignore[misc]
-                    self._hear("val_loss", step, float(same()))
-                self._aside += perf_counter() - began
-        except Exception as error:  # noqa: BLE001
-            self._give_up(error)
-
-    def _spend_hooks(self) -> None:
+    def _observe(self, step: int, closure: Callable[[], Tensor] | None, val_loss: float | None) -> None:
+        """Measure what surrounds an update."""
         for meter in self._meters:
             self._budget.spent += meter.spent
             meter.spent = 0.0
+        self._scheduler.note(self._meters[0].updates)
+        self._trajectory.note(step + 1)
+        estimate = self._optimizers[0].param_groups[0].get("d") if self.record.facts.learning_rate_free else None
+        if isinstance(estimate, int | float):
+            self.record.add("estimate", step, float(estimate))
+        self._probe(step, closure)
+        if val_loss is not None:
+            self._add_val_loss(step, float(val_loss))
+        elif self._validate is not None and (step + 1) % self._validate_every == 0:
+            self._add_val_loss(step, self._validated(self._validate))
 
-    def _hear(self, name: str, step: int, value: float) -> None:
-        """Take a value that other processes may not have."""
-        if self._shared:
-            self._heard.setdefault(name, []).append(value)
-        else:
-            self.record.add(name, step, value)
+    def _validated(self, validate: Callable[[], Tensor | float]) -> float:
+        began = perf_counter()
+        with undisturbed_models(self._models, lambda: torch.as_tensor(validate())) as same:
+            value = float(same())
+        self._aside += perf_counter() - began
+        return value
+
+    def _add_val_loss(self, step: int, value: float) -> None:
+        """Take a validation loss, which other processes may not have."""
+        if not self._shared:
+            self.record.add("val_loss", step, value)
+        elif self._team is not None:
+            self._team.val_losses.append(value)
 
     def _shares(self) -> bool:
         """Return whether numbers are exchanged with other processes; known at the first update."""
@@ -516,98 +448,78 @@ class Watch:
         return self._shared
 
     def _exchange(self) -> None:
-        """Make what this process alone knows the same in all; each of them comes here at the same step."""
+        """Make what this process alone knows the same in all; each of them gets here at the same step."""
         assert self._team is not None
-        told = [(step, loss) for step, loss in self._alone if loss is not None]
-        room = [loss for _, loss in told] + [0.0] * (_EXCHANGE - len(told))
-        heard = [part for name in _TOLD_ALONE for part in _sum_and_count(self._heard.get(name, []))]
-        ours = [*room, *heard, *self._budget.times(), float(len(told)), float(bool(self._failing))]
         try:
-            sums = self._team.sum(ours, self._meters[0].device)
-        except Exception as error:
+            shared = self._team.exchange(self._budget.times(), self._failing, self._meters[0].device)
+        except RuntimeError:
             self._team, self._failing = None, ""
-            raise RuntimeError(f"the processes could not exchange what they measured: {error}") from error
-        self._alone, self._heard = [], {}
-        size = self._team.size
-        *parts, spent, trained, count, failed = sums
-        if failed or count != size * len(told):
-            reason = self._failing or "another process stopped watching"
-            self._team, self._failing = None, ""
-            raise RuntimeError(reason)
-        self._budget.agreed = spent / size, trained / size
+            raise
+        self._budget.agreed = shared.times
         self._read(wait=True)
-        for (step, _), total in zip(told, parts, strict=False):
-            self._add_loss(step, total / size)
-        last = max(0, self.record.step - 1)
-        for place, name in enumerate(_TOLD_ALONE):
-            total, many = parts[_EXCHANGE + 2 * place : _EXCHANGE + 2 * place + 2]
-            if many:
-                self.record.add(name, last, total / many)
-        self._look_often()
+        for step, loss in shared.losses:
+            self._add_loss(step, loss)
+        if shared.val_loss is not None:
+            self.record.add("val_loss", max(0, self.record.step - 1), shared.val_loss)
+        self._check_often()
 
     def _add_loss(self, step: int, loss: float) -> None:
         self.record.add_loss(step, loss)
         self._last.append(loss)
 
-    def _look_often(self) -> None:
-        """Ask the urgent rules where it may be urgent, or it is time."""
+    def _check_often(self) -> None:
+        """Check the urgent rules if it may be urgent, or it is time."""
         step = self.record.step
-        dense = self._budget.dense(step)
         alarmed = bool(self._last) and not self._last[-1] <= self._alarm
-        if dense or alarmed or (step >= self._next_look and self._budget.allows(step)):
-            self._next_look = step + _EVERY
-            self._tell(self._look())
+        if self._budget.dense(step) or alarmed or (step >= self._next_check and self._budget.allows(step)):
+            self._next_check = step + _EVERY
+            self._check_rules()
 
     def _worse(self) -> bool:
-        """Return whether the last loss exceeds all before it that are near."""
+        """Return whether the last loss exceeds all recent ones."""
         last = self._last
         return len(last) < 2 or not last[-1] < max(last) or math.isnan(sum(last))
 
     def _raise_troubles(self) -> None:
-        """Raise what went wrong within a hook: there it must not, since that is the user's own step."""
+        """Raise what went wrong within a hook, where it must not be raised: that is the user's own step."""
         for error in (self._trouble, *(meter.trouble for meter in self._meters)):
             if error is not None:
                 raise error
 
-    def _look(self, *, thorough: bool = False) -> list[Finding]:
+    def _check_rules(self, *, thorough: bool = False) -> None:
         if thorough:
             self._read(wait=True)
-        due = thorough or (self._judge.due(self.record) and self._budget.allows(self.record.step))
+        due = thorough or (self._tracker.due(self.record) and self._budget.allows(self.record.step))
         if due:
-            self._read_way()
-            self.record.facts = dataclasses.replace(self.record.facts, scheduler=self._called.told())
-        new = self._judge.look(self.record, due=due, thorough=thorough)
-        if self._kept is not None:
-            self._kept.found(new)
-            self._kept.verdict = self._judge.latest
-        return new
+            self._read_trajectory()
+            self.record.facts = dataclasses.replace(self.record.facts, scheduler=self._scheduler.facts())
+        new = self._tracker.check(self.record, due=due, thorough=thorough)
+        if self._recorder is not None:
+            self._recorder.found(new)
+            self._recorder.verdict = self._tracker.latest
 
-    def _read_way(self) -> None:
+    def _read_trajectory(self) -> None:
         step = max(0, self.record.step - 1)
         known = self.record.recent("straightness", 1).steps
-        reading = None if step in known else self._way.reading()
+        reading = None if step in known else self._trajectory.reading()
         if reading is not None:
-            settled = equilibrium(self._optimizers[0])
             for name, value in zip(("straightness", "distance"), reading, strict=True):
                 self.record.add(name, step, value)
-            if not math.isnan(settled):
-                self.record.add("equilibrium", step, settled)
 
-    def _probe(self, step: int, again: Callable[[], Tensor] | None) -> None:
-        """Measure the critical rate along the update just made, where the weights before it were kept."""
-        if self._along is not None and again is not None:
-            found, _ = self._along.tried(again, self._agreed)
-            value = headroom(found)
+    def _probe(self, step: int, closure: Callable[[], Tensor] | None) -> None:
+        """Measure the critical rate along the update just made, if the weights before it were kept."""
+        if self._along is not None and closure is not None:
+            value = self._along.headroom(closure, self._agreed)
             if not math.isnan(value):
                 self.record.add("headroom", step, value)
         self._along = None
-        if again is not None and (step + 1) % self._every == 0 and self._budget.allows(step + 1):
+        if closure is not None and (step + 1) % self._every == 0 and self._budget.allows(step + 1):
             self._hooks = [self._optimizers[0].register_step_pre_hook(self._arm)]
 
     def _agreed(self, loss: float) -> float:
-        """Return the mean of a loss over the processes, so that all of them go on alike."""
-        shares = self._shared and self._team is not None
-        return self._team.mean(loss, self._meters[0].device) if shares and self._team is not None else loss
+        """Return the mean of a loss over the processes, so that all of them continue alike."""
+        team = self._team if self._shared else None
+        return loss if team is None else team.mean(loss, self._meters[0].device)
 
     def _arm(self, *_: Any) -> None:
         """Keep the weights before an update that is to be probed; runs within the user's own step."""
@@ -622,7 +534,7 @@ class Watch:
         self._budget.spent += perf_counter() - began
 
     def _read(self, *, wait: bool) -> bool:
-        """Write down what has come over from the device; return whether anything has."""
+        """Record what has been copied from the device; return whether anything was."""
         self._write_later()
         came = False
         for meter, offset in zip(self._meters, self._offsets, strict=True):
@@ -633,13 +545,8 @@ class Watch:
                     continue
                 if measured.loss is not None:
                     self._add_loss(measured.step, measured.loss)
-                write_down(self.record, measured, meter.layout, offset)
+                measured.write(self.record, meter.layout, offset)
         return came
-
-    def _tell(self, new: Iterable[Finding]) -> None:
-        for finding in new:
-            if self._on_finding is not None:
-                self._on_finding(finding)
 
     def _warn_untold(self, *_: Any) -> None:
         if self._meters[0].updates == _UNTOLD:
@@ -654,15 +561,22 @@ class Watch:
             self._untold.remove()
             self._untold = None
 
+    def _safely(self, do: Callable[[], object]) -> None:
+        """Do something; an error ends the watching, and not what is watched."""
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+
     def _give_up(self, error: Exception) -> None:
-        if self._broken or self._failing:
+        if self.broken or self._failing:
             return
         reason = f"{type(error).__name__}: {error}"
         if self._shared and self._team is not None:
-            self._failing = reason  # until the others know: they would wait for this process
+            self._failing = reason  # until the other processes know: they would wait for this one
             return
-        self._broken = reason
-        _LOG.warning("stepsize.watch stopped watching, the training goes on: %s", self._broken)
+        self.broken = reason
+        _LOG.warning("stepsize.watch stopped watching; training continues: %s", reason)
         self._remove()
 
     def _remove(self) -> None:
@@ -672,25 +586,3 @@ class Watch:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-
-
-def _check(models: Sequence[Any], optimizers: Sequence[Any], steps: Any, validate: Any, validate_every: Any) -> None:
-    for name, value in (("steps", steps), ("validate_every", validate_every)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(name, value, "must be a whole number, at least 1")
-    if validate is not None and not callable(validate):
-        raise InputError("validate", validate, "must be callable, and return the loss on unseen data")
-    owned = {id(p) for model in models for p in model.parameters()}
-    for one in optimizers:
-        held = [p for group in one.param_groups for p in group["params"]]
-        if not any(id(p) in owned and p.requires_grad for p in held):
-            raise InputError(
-                "optimizer",
-                type(one).__name__,
-                "must hold trainable parameters of the model, but holds only others",
-                "Was the model copied, moved or wrapped after the optimizer was made? Make the optimizer from it anew",
-            )
-
-
-def _sum_and_count(values: Sequence[float]) -> tuple[float, float]:
-    return math.fsum(values), float(len(values))

@@ -16,6 +16,7 @@ from stepsize.curves.critical import Critical
 from stepsize.errors import InputError
 from stepsize.probe.critical import probe_update
 from stepsize.training.batches import Stream
+from stepsize.training.group_values import write_value
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 
@@ -90,11 +91,7 @@ class Rates:
 
     def _write(self) -> None:
         for group, base in zip(self._groups, self._base, strict=True):
-            lr = self._lr * base / self.reference
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
+            write_value(group, "lr", self._lr * base / self.reference)
 
 
 class ControlledStep:

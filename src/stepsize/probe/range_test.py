@@ -97,15 +97,10 @@ class RangeTest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a loss that is not finite becomes None."""
+        plain = ("lr", "multiplier", "low", "high", "diverged_at", "verdict", "reason", "restored")
         return {
-            "lr": self.lr,
-            "multiplier": self.multiplier,
-            "low": self.low,
-            "high": self.high,
-            "diverged_at": self.diverged_at,
+            **{name: getattr(self, name) for name in plain},
             "interval": None if self.interval is None else list(self.interval),
-            "verdict": self.verdict,
-            "reason": self.reason,
             "critical": self.critical.lr,
             "cost": {"calls": self.calls, "seconds": self.seconds, "snapshot_bytes": self.snapshot_bytes},
             "curve": {
@@ -113,7 +108,6 @@ class RangeTest:
                 "loss": [loss if math.isfinite(loss) else None for loss in self.losses.tolist()],
                 "ramp": self.ramp.tolist(),
             },
-            "restored": self.restored,
             "differences": list(self.differences),
         }
 

@@ -136,20 +136,17 @@ class Plan:
         del self._running[key]
         self._record(run)
 
-    def remaining(self) -> tuple[int, float]:
-        """Return how many jobs have no run yet, and their cost in full runs, as far as known.
+    def remaining(self) -> int:
+        """Return how many jobs have no run yet, as far as known.
 
         Counts jobs that run, the trials to come, their promotions and repeats, without a wider range and divergence.
         """
         coming = [self._turns.count(bracket) for bracket in range(len(self._ladders))]
-        left = [pair for ladder, n in zip(self._ladders, coming, strict=True) for pair in ladder.remaining(n)]
+        left = sum(ladder.remaining(n) for ladder, n in zip(self._ladders, coming, strict=True))
         if self._repeating:
-            again = sum(job.seed != self._seeds[0] for job in (*self._queue, *self._running.values()))
-        else:
-            finishing = sum(ladder.finishing(n) for ladder, n in zip(self._ladders, coming, strict=True))
-            again = min(self._repeats, finishing) * (len(self._seeds) - 1)
-        left.append((again, 1.0))
-        return sum(jobs for jobs, _ in left), sum(jobs * share for jobs, share in left)
+            return left + sum(job.seed != self._seeds[0] for job in (*self._queue, *self._running.values()))
+        finishing = sum(ladder.finishing(n) for ladder, n in zip(self._ladders, coming, strict=True))
+        return left + min(self._repeats, finishing) * (len(self._seeds) - 1)
 
     def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
         """Continue a plan that was killed, made with the same arguments; ``runs`` are in the order of telling.

@@ -91,10 +91,9 @@ class Ladder:
         """Return (value, trial number) of those with a finite value on the last rung, best first."""
         return [(value, number) for failed, value, number in self._rungs[-1].ranked if not failed]
 
-    def remaining(self, coming: int) -> list[tuple[int, float]]:
-        """Return (jobs without run, share) of each rung if ``coming`` more trials enter and none diverges."""
-        expected = self._expected(coming)
-        return [(count - rung.told, rung.share) for count, rung in zip(expected, self._rungs, strict=True)]
+    def remaining(self, coming: int) -> int:
+        """Return how many jobs are without run if ``coming`` more trials enter and none diverges."""
+        return sum(count - rung.told for count, rung in zip(self._expected(coming), self._rungs, strict=True))
 
     def finishing(self, coming: int) -> int:
         """Return how many reach the last rung if ``coming`` more trials enter and none diverges."""

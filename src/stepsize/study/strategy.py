@@ -65,8 +65,8 @@ class Strategy(Protocol):
         Called once, before anything is asked for. Jobs that were asked for and not told are asked for again.
         """
 
-    def remaining(self) -> tuple[int, float]:
-        """Return how many runs are still to come and their cost in full runs, as far as known."""
+    def remaining(self) -> int:
+        """Return how many runs are still to come, as far as known."""
 
     @property
     def done(self) -> bool:

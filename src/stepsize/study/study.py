@@ -42,7 +42,6 @@ class StudyProgress:
         done: Number of runs that ended.
         remaining: Number of runs to come, as far as known.
         spent: Cost so far in full runs.
-        to_spend: Cost to come in full runs, as far as known.
         seconds: Wall time of this call.
         resumed: How many of the runs are from earlier calls.
         diverged: Number of runs that diverged.
@@ -57,7 +56,6 @@ class StudyProgress:
     done: int
     remaining: int
     spent: float
-    to_spend: float
     seconds: float
     resumed: int
     diverged: int
@@ -334,14 +332,12 @@ class Study:
             self._top = sorted(ranked, key=lambda seen: seen.value)[:_SHOWN]
 
     def _progress(self, run: Run | None = None, running: Progress | None = None) -> StudyProgress:
-        jobs, cost = self._strategy.remaining()
         return StudyProgress(
             name=self.name,
             objective=self._objective,
             done=len(self._runs),
-            remaining=jobs,
+            remaining=self._strategy.remaining(),
             spent=self._spent,
-            to_spend=cost,
             seconds=time.perf_counter() - self._began,
             resumed=self._resumed,
             diverged=self._diverged,

@@ -168,10 +168,9 @@ class UntilSure:
         for run in known.values():
             self.tell(run)
 
-    def remaining(self) -> tuple[int, float]:
+    def remaining(self) -> int:
         """Return the runs under way: how many are needed beyond them is not known."""
-        left = [*self._queue, *self._running.values()]
-        return len(left), math.fsum(job.share for job in left)
+        return len(self._queue) + len(self._running)
 
     @property
     def done(self) -> bool:

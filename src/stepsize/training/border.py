@@ -19,8 +19,8 @@ from stepsize.training.batches import Stream, holds_non_finite, length_of, nan_i
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.losses import LossFormError
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import isolated_rng, seed_everything
+from stepsize.training.position import preserved
+from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper, build_model, check_first_loss
 from stepsize.training.task import Task
@@ -48,13 +48,8 @@ def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[N
     """
     if not inspected:
         inspect_task(task)
-    positions = [DataPosition.take(source) for source in (task.train, task.val) if source is not None]
-    try:
-        with isolated_rng(seed):
-            yield
-    finally:
-        for position in positions:
-            position.restore()
+    with preserved(task.train, task.val, seed=seed):
+        yield
 
 
 def inspect_task(task: Task) -> Inspection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from stepsize.errors import TaskError
 from stepsize.training.batches import count_examples, length_of, part_of, to_device
 from stepsize.training.losses import LossFormError
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import RngState
+from stepsize.training.position import preserved
 from stepsize.training.runs import Evaluation
 from stepsize.training.task import Task
 from stepsize.training.unlearnable import left_out
@@ -38,6 +37,18 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
         return nullcontext()
     dtype = torch.bfloat16 if task.precision == "bf16" else torch.float16
     return torch.autocast(torch.device(task.device or "cpu").type, dtype=dtype)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` into eval mode for the block; each part gets its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
@@ -75,19 +86,10 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
         TaskError: If ``val`` yields no batch, or does not end.
     """
     assert task.val is not None
-    modes = {module: module.training for module in model.modules()}
-    randomness, position = RngState.take(), DataPosition.take(task.val)
-    model.eval()
-    try:
-        with torch.no_grad(), autocast(task):
-            sums = _pass_over(task, model, examples)
-            if math.isnan(float(sums.totals.get("loss", 0.0))) and sums.has_loss:
-                sums = _pass_over(task, model, examples, without_unlearnable=True)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        position.restore()
-        randomness.restore()
+    with preserved(task.val), eval_mode(model), torch.no_grad(), autocast(task):
+        sums = _pass_over(task, model, examples)
+        if math.isnan(float(sums.totals.get("loss", 0.0))) and sums.has_loss:
+            sums = _pass_over(task, model, examples, without_unlearnable=True)
     if not sums.seen:
         raise TaskError("val", type(task.val).__name__, "must yield at least one batch")
     means = {name: float(total) / max(1, sums.counted) for name, total in sums.totals.items()}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.evaluate import Evaluated, evaluate
+from stepsize.training.position import preserved
 from stepsize.training.rng import RngState
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
@@ -116,12 +117,10 @@ def cooled_down(
 
     Random generators are put back, so that it leaves no trace.
     """
-    randomness = RngState.take()
-    copies = runs.forked(range(runs.size))
-    losses = updated(copies, batches, levels, peaks)
-    values = [
-        objective(task, copies, place, len(levels)) if np.isfinite(losses[:, place]).all() else np.inf
-        for place in range(copies.size)
-    ]
-    randomness.restore()
-    return values
+    with preserved():
+        copies = runs.forked(range(runs.size))
+        losses = updated(copies, batches, levels, peaks)
+        return [
+            objective(task, copies, place, len(levels)) if np.isfinite(losses[:, place]).all() else np.inf
+            for place in range(copies.size)
+        ]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from stepsize.training.rng import RngState, seed_everything
 
 _PARTS = ("sampler", "batch_sampler", "dataset")
 
@@ -41,6 +45,24 @@ class DataPosition:
         """Return the position as named plain values and tensors, for a digest."""
         named: dict[str, Any] = {f"data.generator.{i}": state for i, (_, state) in enumerate(self.generators)}
         return named | ({"data.state": self.state} if self.loader is not None else {})
+
+
+@contextmanager
+def preserved(*sources: Any, seed: int | None = None) -> Iterator[None]:
+    """Put the random generators and the positions of ``sources`` (None: no source) back after the block.
+
+    With ``seed`` the generators are seeded for the block.
+    """
+    randomness = RngState.take()
+    positions = [DataPosition.take(source) for source in sources if source is not None]
+    try:
+        if seed is not None:
+            seed_everything(seed)
+        yield
+    finally:
+        for position in positions:
+            position.restore()
+        randomness.restore()
 
 
 def _generators(source: Any) -> list[torch.Generator]:

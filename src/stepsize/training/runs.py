@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Value: TypeAlias = float | int | str
+_START = 5  # losses whose median is the start
 _UNREAD = float("nan")  # this very object, unlike a NaN that was given
 
 
@@ -223,7 +224,11 @@ class Run:
         """How it ended, as a sentence."""
         if self.divergence is not None:
             return f"Diverged at step {self.divergence.step}: {self.divergence.reason}."
-        return f"Trained for {int(self.steps[-1]) + 1 if len(self.steps) else self.setting.steps} steps."
+        trained = f"Trained for {int(self.steps[-1]) + 1 if len(self.steps) else self.setting.steps} steps."
+        start = float(np.median(self.losses[:_START])) if len(self.losses) >= 2 * _START else math.inf
+        if not self.train_loss > start:
+            return trained
+        return f"{trained} The training loss ended above its start: {self.train_loss:.3g}, {start:.3g} at the start."
 
     def objective(self, name: str, *, maximize: bool = False) -> float:
         """Return the objective ``name``, signed so that lower is better; infinite if it diverged.

@@ -18,8 +18,9 @@ from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream, count_examples, to_device
 from stepsize.training.calling import Call, tell_training
 from stepsize.training.copies import deepcopied
-from stepsize.training.evaluate import autocast
-from stepsize.training.position import DataPosition
+from stepsize.training.evaluate import autocast, eval_mode
+from stepsize.training.group_values import write_value
+from stepsize.training.position import preserved
 from stepsize.training.rng import RngState
 from stepsize.training.task import Task
 
@@ -81,10 +82,7 @@ class Stepper:
     def scale(self, factor: float) -> None:
         """Set the groups' rates to ``factor`` times their peaks."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            if isinstance(group["lr"], Tensor):  # which compiled and captured code holds on to
-                group["lr"].fill_(peak * factor)
-            else:
-                group["lr"] = peak * factor
+            write_value(group, "lr", peak * factor)
 
     def forked(self) -> Stepper:
         """Return one that goes on from here with copies of model and optimizer; the data are shared."""
@@ -227,16 +225,10 @@ def _materialize(task: Task, model: nn.Module) -> None:
         for tensor in (*model.parameters(), *model.buffers())
     ):
         return
-    randomness, position = RngState.take(), DataPosition.take(task.train)
-    batch = next(Stream(task.train))
-    position.restore()
-    randomness.restore()
-    modes = {module: module.training for module in model.modules()}
-    model.eval()  # BatchNorm must not count it
-    with torch.no_grad(), autocast(task):
+    with preserved(task.train):
+        batch = next(Stream(task.train))
+    with eval_mode(model), torch.no_grad(), autocast(task):  # BatchNorm must not count it
         task.compute_loss(model, to_device(batch, torch.device(task.device or "cpu")))
-    for module, mode in modes.items():
-        module.training = mode
 
 
 def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:

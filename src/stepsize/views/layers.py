@@ -29,7 +29,7 @@ CROSS = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1
 _EDGES = {ABOVE: "triangle-up", BELOW: "triangle-down"}
 _EXTENT = [0.0, 0.93]  # of viridis; the lightest yellow is lost on white
 _CHARACTER = 6.5  # pixels, of the legend's font
-# d3 writes 0.0001 and 1e+4, with a minus sign of its own; charts write 1e-4 and 1e4 as the text below them does
+# d3 writes 0.0001 and 1e+4, with a minus sign of its own; charts write 1e-4 and 1e4, like number_text
 _NUMBER = "replace(replace(format({0}, '.3~e'), '+', ''), '−', '-')"
 _TEXT = f"{{0}} && (abs({{0}}) < 1e-3 || abs({{0}}) >= 1e4) ? {_NUMBER} : format({{0}}, '~r')"
 

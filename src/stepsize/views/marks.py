@@ -19,7 +19,7 @@ BELOW = "below"
 NOT_FINITE = "not finite"
 DIVERGED = "diverged"
 
-_EDGE = 0.03  # of the axis: so far within it is what stands for values beyond it
+_EDGE = 0.03  # of the axis: marks for values beyond it are drawn this far inside it
 _CHARACTER = 6.9  # pixels, of the flags' font; a little more than the mean, so that the estimate is safe
 
 

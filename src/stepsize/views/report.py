@@ -1,4 +1,4 @@
-"""The page of a watched training: one file, legible on a phone, without a network."""
+"""The page of a watched run: one file, legible on a phone, without a network."""
 
 from __future__ import annotations
 
@@ -22,85 +22,76 @@ from stepsize.views.theme import INK, MUTED, SERIES, WARNING, header, themed
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["FindingView", "PanelInfo", "ReportView", "report_info", "report_page"]
-
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
 _EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
 _NUMBER = 16, 13  # pixels that the number of a finding takes, and from row to row
 _ROWS = 4
 Severity: TypeAlias = Literal["info", "warning", "critical"]
-_COLOURS = {"info": MUTED, "warning": SERIES[1], "critical": WARNING}
-_INKS = {**_COLOURS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to be read as text on white
+_COLORS = {"info": MUTED, "warning": SERIES[1], "critical": WARNING}
+_INKS = {**_COLORS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to be read as text on white
 
 
-@dataclass(frozen=True)
-class FindingView:
-    """A finding as the page shows it.
+Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Steps and values."""
 
-    Args:
-        code: Of its rule.
-        severity: ``"info"``, ``"warning"`` or ``"critical"``.
-        step: Where it is marked.
-        message: What is the case.
-        remedy: What to do; may be empty.
-        reference: Where the rule comes from.
-        would_change: What would change its mind.
-    """
-
-    code: str
-    severity: Severity
-    step: int
-    message: str
-    remedy: str = ""
-    reference: str = ""
-    would_change: str = ""
+_PANELS = {
+    "loss": ("loss", "val_loss"),
+    "learning rate": ("lr/0", "lr/1", "lr/2"),
+    "update / weight": ("update_ratio",),
+    "cosine of successive gradients": ("cosine",),
+    "gradient norm": ("grad_norm",),
+    "critical learning rate / learning rate": ("headroom",),
+    "gradient norm after / before clipping": ("clipped",),
+}
+_NAMES = {"loss": "training", "val_loss": "validation"}
+_MOST_POINTS = 400
+_CLIPPED = 0.999
 
 
 @dataclass(frozen=True, eq=False)
 class ReportView:
-    """What the page of a watched training shows.
+    """What the page of a watched run shows.
 
     Args:
-        title: What was trained.
-        status: How it went, as a sentence.
-        verdict: On the rate, in a word or two.
-        reason: Why, with numbers.
-        findings: The earliest first.
-        panels: Of each panel its title and its series: steps and values by name; steps rising.
-        facts: What else is known of the training, as names and texts.
-        acts: What was done about it, as sentences.
+        title: Name of the run.
+        status: Summary.
+        verdict: Verdict on the learning rate in a word or two.
+        reason: Explanation with numbers.
+        findings: Findings with code, severity, step, message, remedy, reference and how_to_check, the earliest first.
+        signals: Steps (rising) and values by name.
+        facts: Further facts about the run: names and texts.
+        actions: Actions of a guard.
 
     Raises:
-        InputError: If a series has other steps than values.
+        InputError: If a signal does not have one value for each step.
     """
 
     title: str
     status: str
     verdict: str
     reason: str
-    findings: Sequence[FindingView]
-    panels: Mapping[str, Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]]
+    findings: Sequence[Any]
+    signals: Mapping[str, Series]
     facts: Sequence[tuple[str, str]] = ()
-    acts: Sequence[str] = ()
+    actions: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for panel in self.panels.values():
-            for name, (steps, values) in panel.items():
-                if len(steps) != len(values):
-                    raise InputError(name, (len(steps), len(values)), "must have one value for each step")
+        for name, (steps, values) in self.signals.items():
+            if len(steps) != len(values):
+                raise InputError(name, (len(steps), len(values)), "must have one value for each step")
 
 
 @dataclass(frozen=True)
 class PanelInfo:
-    """One panel at its place.
+    """One panel.
 
     Attributes:
-        title: What it shows.
-        x: The axis of steps, shared by all panels.
-        y: The axis of values, logarithmic where they span decades.
-        lines: Of each series.
-        names: Of the series.
-        marks: The number, step and severity of each finding.
+        title: Title.
+        x: Axis of steps, shared by all panels.
+        y: Axis of values, logarithmic if they span decades.
+        lines: Line of each series.
+        names: Names of the series.
+        marks: Number, step and severity of each finding.
     """
 
     title: str
@@ -116,22 +107,19 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
 
     Example:
         >>> steps = np.arange(3)
-        >>> found = FindingView("diverging", "critical", 2, "It diverged.")
-        >>> view = ReportView("net", "", "", "", [found], {"loss": {"training": (steps, np.array([2.0, 1.0, 9.0]))}})
+        >>> view = ReportView("net", "", "", "", [], {"loss": (steps, np.array([2.0, 1.0, 9.0]))})
         >>> [info] = report_info(view)
-        >>> info.title, info.names, info.marks
-        ('loss', ('training',), ((1, 2, 'critical'),))
+        >>> info.title, info.names
+        ('loss', ('training',))
     """
-    last = max(
-        (int(steps[-1]) for panel in view.panels.values() for steps, _ in panel.values() if len(steps)), default=1
-    )
+    panels = {title: _series(view, names) for title, names in _PANELS.items()}
+    last = max((int(steps[-1]) for panel in panels.values() for steps, _ in panel.values()), default=1)
     x = step_axis(last)
     marks = tuple((number, one.step, one.severity) for number, one in enumerate(view.findings, start=1))
     infos = []
-    for title, panel in view.panels.items():
-        values = np.concatenate([values for _, values in panel.values()])
-        finite = values[np.isfinite(values)]
-        if not finite.size:
+    for title, panel in panels.items():
+        values = np.concatenate([np.empty(0), *(values for _, values in panel.values())])
+        if not np.isfinite(values).any():
             continue
         y = value_axis(values, "", may_log=True, keep=_begins(panel))
         drawn = tuple(line for name, (s, v) in panel.items() for line in line_through(name, s, v, y))
@@ -139,51 +127,59 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
     return tuple(infos)
 
 
-def _begins(panel: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]) -> list[float]:
-    """Return where each series begins: a training's start is no outlier."""
+def _series(view: ReportView, names: Sequence[str]) -> dict[str, Series]:
+    """Return the series of a panel, thinned; of clipping only if anything was clipped."""
+    shown = {}
+    for name in names:
+        steps, values = view.signals.get(name, (np.empty(0, np.int64), np.empty(0)))
+        if len(steps) and (name != "clipped" or np.nanmin(values, initial=1.0) < _CLIPPED):
+            parts = np.array_split(np.arange(len(steps)), min(_MOST_POINTS, len(steps)))
+            means = np.array([_mean(values[part]) for part in parts])
+            shown[_NAMES.get(name, name.replace("lr/", "group "))] = (steps[[part[0] for part in parts]], means)
+    return shown
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan
+
+
+def _begins(panel: Mapping[str, Series]) -> list[float]:
+    """Return the first value of each series: the start of a run is not an outlier."""
     return [float(values[np.isfinite(values)][0]) for _, values in panel.values() if np.isfinite(values).any()]
 
 
 def report_page(view: ReportView) -> bytes:
-    """Return the page: HTML with its pictures in it.
-
-    Args:
-        view: Plain data.
-
-    Returns:
-        One self-contained file; nothing in it is loaded from elsewhere, and nothing is run.
-    """
-    told = "".join(_told(number, one) for number, one in enumerate(view.findings, start=1))
+    """Return the page: one self-contained HTML file that loads nothing and runs nothing."""
+    found = "".join(_section(number, one) for number, one in enumerate(view.findings, start=1))
     pictures = "".join(f"<figure>{_svg(info, place)}</figure>" for place, info in enumerate(report_info(view)))
     known = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in view.facts)
-    acts = "".join(f"<li>{html.escape(act)}</li>" for act in view.acts)
+    actions = "".join(f"<li>{html.escape(one)}</li>" for one in view.actions)
     body = _PAGE.format(
         title=html.escape(view.title),
         status=html.escape(view.status),
         verdict=html.escape(view.verdict),
         reason=html.escape(view.reason),
-        findings=told or "<p>Nothing was found.</p>",
-        pictures=pictures or "<p>No signal was kept.</p>",
+        findings=found or "<p>No findings.</p>",
+        pictures=pictures or "<p>No signals were saved.</p>",
         facts=f"<dl>{known}</dl>" if known else "",
-        acts=f"<h2>What was done</h2><ul>{acts}</ul>" if acts else "",
+        actions=f"<h2>Actions of the guard</h2><ul>{actions}</ul>" if actions else "",
         ink=INK,
         muted=MUTED,
     )
     return body.encode("utf-8")
 
 
-def _told(number: int, one: FindingView) -> str:
+def _section(number: int, one: Any) -> str:
     parts = [
         f'<p><b style="color:{_INKS[one.severity]}">{number}. {html.escape(one.code)}</b> '
         f'<span class="quiet">{one.severity}, step {one.step:,}</span><br>{html.escape(one.message)}</p>'
     ]
     if one.remedy:
-        parts.append(f"<p><b>Do:</b> {html.escape(one.remedy)}</p>")
-    quiet = [
-        text for text in (one.would_change and f"Would change its mind: {one.would_change}", one.reference) if text
-    ]
+        parts.append(f"<p><b>Suggested fix:</b> {html.escape(one.remedy)}</p>")
+    quiet = [text for text in (one.how_to_check and f"How to check: {one.how_to_check}", one.reference) if text]
     parts += [f'<p class="quiet">{html.escape(text)}</p>' for text in quiet]
-    return f'<section style="border-left-color:{_COLOURS[one.severity]}">{"".join(parts)}</section>'
+    return f'<section style="border-left-color:{_COLORS[one.severity]}">{"".join(parts)}</section>'
 
 
 def _svg(info: PanelInfo, place: int) -> str:
@@ -203,7 +199,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     legend = None if len(info.names) == 1 else alt.Legend(orient="top", title=None)
     colour = alt.Color("series:N", scale=scale, legend=legend)
     marks = [
-        {"x": step, "y": row, "number": str(number), "line": _COLOURS[severity], "ink": _INKS[severity]}
+        {"x": step, "y": row, "number": str(number), "line": _COLORS[severity], "ink": _INKS[severity]}
         for (number, step, severity), row in zip(info.marks, _rows_of(info), strict=True)
     ]
     base = alt.Chart(rows(marks)).encode(x=x_encoding(info.x))
@@ -243,8 +239,8 @@ dt {{ color: {muted}; }} dd {{ margin: 0; }} .quiet {{ color: {muted}; font-size
 figure {{ margin: 0; }} svg {{ height: auto; display: block; }}
 </style></head><body>
 <h1>{title}</h1><p>{status}</p>{facts}
-<h2>The rate: {verdict}</h2><p>{reason}</p>
-<h2>Findings</h2>{findings}{acts}
+<h2>Learning rate: {verdict}</h2><p>{reason}</p>
+<h2>Findings</h2>{findings}{actions}
 <h2>Signals</h2><div class="signals">{pictures}</div>
 </body></html>
 """

@@ -13,7 +13,7 @@ WIDTH = 640
 HEIGHT = 320
 LINE_HEIGHT = 16  # of a row of flags, in pixels
 
-# Okabe and Ito, "Color Universal Design", 2008: told apart under every common color blindness.
+# Okabe and Ito, "Color Universal Design", 2008: distinguishable under every common color blindness.
 _ORANGE, _SKY, _BLUE = "#E69F00", "#56B4E9", "#0072B2"
 _VERMILLION, _PURPLE = "#D55E00", "#CC79A7"
 INK = "#1B1F24"
@@ -26,8 +26,8 @@ SERIES = (_BLUE, _ORANGE, _PURPLE, _SKY, MUTED)
 # For charts on which no answer and no warning stands, so that their colors are free for more series.
 COLORS = (*SERIES[:4], ANSWER, WARNING, INK, MUTED)
 DASHES: tuple[list[float], ...] = ([], [8, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 2], [1, 3], [10, 3, 2, 3, 2, 3])
-_LIGHTEST = 0.68  # how far the lightest shade lies from the darkest towards white
-SHAPES = ("circle", "square", "diamond", "triangle-right", "stroke")  # none that stands for an edge
+_LIGHTEST = 0.68  # of the way from the darkest shade to white: the lightest one
+SHAPES = ("circle", "square", "diamond", "triangle-right", "stroke")  # none that marks an edge
 ROLE_COLORS = {"low": MUTED, "lr": ANSWER, "high": MUTED, "diverged": WARNING, "optimum": MUTED}
 ROLE_DASHES: dict[str, list[float]] = {"low": [6, 3], "lr": [], "high": [6, 3], "diverged": [2, 2], "optimum": [6, 4]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import InputError
 from stepsize.monitor import Guard, guard, watch_task
-from stepsize.schedules import constant
 from stepsize.tasks import build_task
 from stepsize.training.digest import digest
 
@@ -69,7 +67,7 @@ def test_a_state_that_is_lost_already_is_never_kept() -> None:
                 with torch.no_grad():
                     net.weight.fill_(math.nan)  # unseen by any loss before the next snapshot is due
             guarding.step_number = number + 1
-        assert [kept.step for kept in guarding._ring._kept] == [0]
+        assert [kept.step for kept in guarding._buffer._saved] == [0]
 
 
 def test_without_trouble_nothing_is_changed() -> None:
@@ -82,23 +80,9 @@ def test_without_trouble_nothing_is_changed() -> None:
         bare.zero_grad()
         torch.autograd.backward(loss)
         bare.step()
-    assert guarding.acts == ()
+    assert guarding.actions == ()
     assert digest(dict(net.state_dict())) == digest(dict(plain.state_dict()))
-    assert guarding.schedule().factors(120).tolist() == [1.0] * 120
     assert not optimizer._optimizer_step_pre_hooks
-
-
-def test_what_it_did_can_be_replayed_as_a_schedule() -> None:
-    net = _net()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-    with guard(net, optimizer, steps=120) as guarding:
-        _run(guarding, net, optimizer, bad=frozenset({35}))
-    assert [one.kind for one in guarding.acts] == ["replay"]
-    factors = guarding.schedule().times(constant()).factors(120)
-    assert factors[29] == 1
-    assert factors[33] == 0.5
-    assert 0.5 < factors[40] < 1
-    assert factors[60] == 1
 
 
 def test_a_dry_run_only_writes_down() -> None:
@@ -106,17 +90,16 @@ def test_a_dry_run_only_writes_down() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with guard(net, optimizer, steps=120, dry_run=True) as guarding:
         _run(guarding, net, optimizer, bad=frozenset({35}))
-    assert guarding.acts
-    assert not guarding.acts[0].done
-    assert guarding.acts[0].back_to is None
+    assert guarding.actions
+    assert not guarding.actions[0].done
+    assert guarding.actions[0].back_to is None
     assert bool(net.weight.isnan().all())
 
 
-def test_trouble_without_end_stops_and_leaves_the_last_good_state(tmp_path: Path) -> None:
+def test_trouble_without_end_stops_and_leaves_the_last_good_state() -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-    journal = tmp_path / "acts.json"
-    with guard(net, optimizer, steps=120, retries=2, journal=journal) as guarding:
+    with guard(net, optimizer, steps=120, retries=2) as guarding:
         for number, x in enumerate(guarding.batches(_data())):
             loss = (net(x) - x.sum(1, keepdim=True)).square().mean() * (math.nan if number >= 40 else 1.0)
             optimizer.zero_grad()
@@ -124,11 +107,10 @@ def test_trouble_without_end_stops_and_leaves_the_last_good_state(tmp_path: Path
             optimizer.step()
             guarding.step(loss)
     assert guarding.stopped is not None
-    assert "after 2 attempts to mend it" in guarding.stopped
+    assert "giving up after 2 recovery attempts" in guarding.stopped
     assert bool(net.weight.isfinite().all())
-    kept = json.loads(journal.read_text())["acts"]
-    assert [one["kind"] for one in kept][-1] == "stop"
-    assert all(one["done"] for one in kept)
+    assert guarding.actions[-1].kind == "stop"
+    assert all(one.done for one in guarding.actions)
 
 
 def test_snapshots_are_bounded() -> None:
@@ -142,9 +124,9 @@ def test_snapshots_are_bounded() -> None:
             torch.autograd.backward(loss)
             optimizer.step()
             guarding.step(loss)
-            sizes.append(guarding.nbytes)
+            sizes.append(sum(one.snapshot.nbytes for one in guarding._buffer._saved))
     assert max(sizes[20:]) == min(sizes[20:])
-    assert len(guarding._ring) == 2
+    assert len(guarding._buffer) == 2
 
 
 def test_a_checkpoint_goes_on_after_a_kill(tmp_path: Path) -> None:
@@ -189,7 +171,7 @@ def test_a_checkpoint_of_another_training_changes_nothing(tmp_path: Path) -> Non
     other = nn.Linear(5, 1)
     before = digest(dict(other.state_dict()))
     guarding = guard(other, torch.optim.SGD(other.parameters(), lr=0.05), checkpoint=path)
-    with guarding, pytest.raises(InputError, match="checkpoint must be of this model, but weight differs"):
+    with guarding, pytest.raises(InputError, match=r"cannot be loaded: .*size mismatch for weight"):
         guarding.resume()
     assert digest(dict(other.state_dict())) == before
 
@@ -198,9 +180,8 @@ def test_bad_arguments() -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     for changes, message in (
-        ({"cut": 1.5}, "cut must lie between 0 and 1; got 1.5"),
+        ({"cut": 1.5}, "cut must be a finite number, above 0, below 1; got 1.5"),
         ({"keep": 1}, "keep must be a whole number, at least 2; got 1"),
-        ({"on_plateau": "panic"}, "on_plateau must be 'reduce', 'stop' or None; got 'panic'"),
     ):
         with pytest.raises(InputError, match=message):
             guard(net, optimizer, **changes)
@@ -212,7 +193,7 @@ def test_a_rate_that_is_much_too_high_is_cut_or_the_training_stops_early_and_say
     """It blows up slowly, over twenty steps, and then stays where an untrained model is."""
     done = watch_task(build_task("digits-mlp", steps=steps), lr, guarded=True)
 
-    assert done.acts[0].step < 30
+    assert done.actions[0].step < 30
     if done.stopped is None:
         assert done.run.evaluations[-1].metrics["accuracy"] > 0.88
     else:
@@ -230,12 +211,12 @@ def test_a_training_that_stays_dead_after_an_act_is_stopped_with_the_reason() ->
             guarding.step(loss)
 
     assert guarding.stopped is not None
-    assert "no lower than at the start; lower rates have not helped" in guarding.stopped
+    assert "no lower than at the start; lower learning rates did not help" in guarding.stopped
     assert guarding.step_number < 250
 
 
 def test_a_rate_that_is_fine_is_left_alone() -> None:
-    assert watch_task(build_task("digits-mlp", steps=200), 0.01, guarded=True).acts == ()
+    assert watch_task(build_task("digits-mlp", steps=200), 0.01, guarded=True).actions == ()
 
 
 def noisy(count: int) -> Iterator[float]:
@@ -273,7 +254,7 @@ def test_another_trainings_checkpoint_changes_nothing(tmp_path: Path) -> None:
         before = digest([other.state_dict(), wrong.state_dict(), torch.get_rng_state()])
         with (
             guard(other, wrong, steps=30, every=10, checkpoint=path) as guarding,
-            pytest.raises(InputError, match="checkpoint must be of this training"),
+            pytest.raises(InputError, match="checkpoint must be of this run"),
         ):
             guarding.resume()
         assert digest([other.state_dict(), wrong.state_dict(), torch.get_rng_state()]) == before
@@ -311,6 +292,6 @@ def test_a_rate_in_a_tensor_stays_that_tensor_under_a_guard() -> None:
     with guard(net, optimizer, steps=100, every=10) as guarding:
         _run(guarding, net, optimizer, bad=frozenset({40}))
 
-    assert guarding.acts
+    assert guarding.actions
     assert optimizer.param_groups[0]["lr"] is rate
     assert float(rate) == pytest.approx(0.05)

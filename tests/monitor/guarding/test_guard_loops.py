@@ -47,7 +47,7 @@ def test_batches_are_guarded_across_epochs() -> None:
                 optimizer.step()
                 seen.append(float(x.sum()))
                 guarding.step(loss)
-    (act,) = guarding.acts
+    (act,) = guarding.actions
     assert (act.kind, act.step, act.back_to) == ("replay", 41, 30)
     assert seen[42:54] == seen[30:42]  # the second epoch's end again, and then the third
     assert seen[54] == seen[2]  # whose third batch comes then
@@ -76,7 +76,7 @@ def test_accumulation_goes_back_to_the_start_of_an_update() -> None:
                 optimizer.step()
                 optimizer.zero_grad()
                 guarding.step(loss.detach() * 4)
-    (act,) = guarding.acts
+    (act,) = guarding.actions
     assert (act.step, act.back_to) == (24, 20)
     assert drawn[100:120] == drawn[80:100]
     assert all(begins)
@@ -96,7 +96,7 @@ def test_micro_batches_that_are_told_are_no_updates() -> None:
             guarding.step(loss.detach() * 4)
             guarding.step(val_loss=0.3)
     assert guarding.step_number == guarding.watching.record.step == 40
-    assert guarding.acts == ()
+    assert guarding.actions == ()
 
 
 @pytest.mark.parametrize("kind", ["nan", "spike"])
@@ -115,10 +115,10 @@ def test_without_batches_of_its_own_weights_go_back_and_the_training_goes_on(kin
             scheduler.step()
             rates.append(guarding._rates.last[0])
             guarding.step(loss)
-    (act,) = guarding.acts
+    (act,) = guarding.actions
     assert act.kind == "rollback"
     assert act.back_to == 40
-    assert "goes on with the batches that follow" in act.why
+    assert "continuing with the next batches" in act.why
     planned = [0.05 * (1 + math.cos(math.pi * n / 120)) / 2 for n in range(120)]
     assert rates[:47] == pytest.approx(planned[:47])
     assert rates[act.step + 1] == pytest.approx(0.5 * planned[act.step + 1])
@@ -151,7 +151,7 @@ def test_its_state_goes_on_in_another_process() -> None:
     whole, _, _ = train(0, 120, None, None)
     _, state, weights = train(0, 60, None, None)
     resumed, _, _ = train(60, 120, state, weights)  # type: ignore[arg-type]
-    assert [entry.kind for entry in resumed.acts] == [entry.kind for entry in whole.acts] == ["rollback"]  # type: ignore[attr-defined]
+    assert [entry.kind for entry in resumed.actions] == [entry.kind for entry in whole.actions] == ["rollback"]  # type: ignore[attr-defined]
     one, two = (each.watching.record for each in (whole, resumed))  # type: ignore[attr-defined]
     assert one.step == two.step == 120
     assert two.history("loss").values == pytest.approx(one.history("loss").values, nan_ok=True)
@@ -191,7 +191,7 @@ with stepsize.guard(net, optimizer, steps=100, every=10) as guarding, stepsize.w
         w.step(told, val_loss=0.5 if rank == 0 and guarding.step_number % 20 == 0 else None)
         guarding.step(told)
 json.dump({
-    "acts": [[one.kind, one.step, one.back_to] for one in guarding.acts],
+    "actions": [[one.kind, one.step, one.back_to] for one in guarding.actions],
     "broken": [guarding.watching.broken, w.broken],
     "losses": guarding.watching.record.recent("loss").values.tolist(), "steps": guarding.step_number,
     "findings": [[one.code, one.step] for one in guarding.findings], "weights": net.module.weight.tolist(),
@@ -214,7 +214,7 @@ def test_two_processes_decide_alike_about_a_bad_batch_of_one(tmp_path: Path) -> 
     assert [rank.wait(timeout=110) for rank in ranks] == [0, 0]
     one, two = (json.loads(out.read_text()) for out in outs)
     assert one["broken"] == two["broken"] == ["", ""]
-    assert [kind for kind, _, _ in one["acts"]] == ["replay", "replay"]
+    assert [kind for kind, _, _ in one["actions"]] == ["replay", "replay"]
     assert str(one) == str(two)  # NaN equals itself only in writing
     assert len(one["losses"]) > 100
     assert one["val"]
@@ -232,6 +232,6 @@ def test_a_snapshot_between_updates_is_what_is_restored() -> None:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             guarding.step(loss)
-            if guarding.acts:
+            if guarding.actions:
                 break
     assert digest(dict(net.state_dict())) == weights[20]

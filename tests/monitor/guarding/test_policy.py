@@ -6,49 +6,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepsize.monitor.guarding.batches import Replayable
-from stepsize.monitor.guarding.policy import Policy, State, Trouble, decide, multiplier
+from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier
 
 POLICY = Policy(cut=0.5, rewarm=10, retries=3, settled=40)
 
 
-def _trouble(step: int, batch: int | None = None, excess: float = 1.0) -> Trouble:
-    return Trouble(step, step if batch is None else batch, "the loss is not finite", excess)
+def _fault(step: int, batch: int | None = None, excess: float = 1.0) -> Fault:
+    return Fault(step, step if batch is None else batch, "the loss is not finite", excess)
 
 
 def test_first_a_replay_at_the_cut_rate_that_comes_back() -> None:
-    act, state = decide(POLICY, State(), _trouble(30), 20)
+    act, state = decide(POLICY, State(), _fault(30), 20)
     assert act.kind == "replay"
     # cut from 20 until behind step 30, then back over 10 steps
     assert [multiplier(POLICY, state, step) for step in (19, 20, 30, 31, 36, 41, 99)] == [1, 0.5, 0.5, 0.5, 0.75, 1, 1]
 
 
 def test_the_same_batch_again_is_the_data() -> None:
-    _, state = decide(POLICY, State(), _trouble(30), 20)
-    act, state = decide(POLICY, state, _trouble(30), 20)
+    _, state = decide(POLICY, State(), _fault(30), 20)
+    act, state = decide(POLICY, state, _fault(30), 20)
     assert act.kind == "skip"
     assert act.skipped == (29, 30)
-    assert "it is the data" in act.why
+    assert "caused by the data" in act.why
     assert multiplier(POLICY, state, 25) == 1
 
 
 def test_without_skipping_the_same_batch_again_cuts_the_rate() -> None:
     policy = Policy(cut=0.5, rewarm=10, retries=3, settled=40, skip=False)
-    _, state = decide(policy, State(), _trouble(30), 20)
-    act, state = decide(policy, state, _trouble(30), 20)
+    _, state = decide(policy, State(), _fault(30), 20)
+    act, state = decide(policy, state, _fault(30), 20)
     assert (act.kind, act.skipped) == ("cut", ())
-    assert act.why == "the loss is not finite, again at the same batch"
+    assert act.why == "the loss is not finite, again at the same batch: the learning rate is cut to 0.5×"
     assert multiplier(policy, state, 500) == 0.5
 
 
 def test_another_batch_is_the_rate_whose_cut_stays() -> None:
-    _, state = decide(POLICY, State(), _trouble(30), 20)
-    act, state = decide(POLICY, state, _trouble(36), 20)
+    _, state = decide(POLICY, State(), _fault(30), 20)
+    act, state = decide(POLICY, state, _fault(36), 20)
     assert act.kind == "cut"
     assert multiplier(POLICY, state, 500) == 0.5
 
 
 def test_a_rate_beyond_what_was_expected_is_capped() -> None:
-    act, state = decide(POLICY, State(), _trouble(30, excess=30.0), 20)
+    act, state = decide(POLICY, State(), _fault(30, excess=30.0), 20)
     assert act.kind == "cap"
     assert state.capped
     assert multiplier(POLICY, state, 40) == 1
@@ -58,7 +58,7 @@ def test_a_rate_beyond_what_was_expected_is_capped() -> None:
 def test_it_stops_after_its_retries_whatever_happens(steps: list[int]) -> None:
     state, kinds = State(), []
     for step in steps:
-        act, state = decide(POLICY, state, _trouble(step), max(0, step - 5))
+        act, state = decide(POLICY, state, _fault(step), max(0, step - 5))
         kinds.append(act.kind)
     assert kinds[POLICY.retries] == "stop"
     assert "stop" not in kinds[: POLICY.retries]

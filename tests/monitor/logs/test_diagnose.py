@@ -80,7 +80,7 @@ def test_tensorboard_events(tmp_path: Path, as_tensor: bool) -> None:
 
 def test_bad_logs_are_told(tmp_path: Path) -> None:
     nothing = tmp_path / "none.csv"
-    with pytest.raises(InputError, match="log must be there"):
+    with pytest.raises(InputError, match="log must be an existing file or folder"):
         diagnose(nothing)
     short = _csv(tmp_path / "short.csv", ["step,loss", "0,1.0"])
     with pytest.raises(InputError, match=r"log must hold at least 16; got .1 losses.\. Log"):

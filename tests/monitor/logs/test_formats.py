@@ -52,7 +52,7 @@ def test_formats(name: str, tmp_path: Path) -> None:
     assert values.steps[:3].tolist() == [0, 10, 20]
     assert values.values.tolist() == pytest.approx([loss(n) for n in ROWS], abs=1e-5)
     assert report.signals["lr/0"].values[0] == pytest.approx(1e-3)
-    assert name in report.read
+    assert name in report.source
     assert "200 losses, steps 0 to 1,990; loss from '" in str(report).splitlines()[0]
 
 
@@ -92,7 +92,7 @@ def test_losses_that_are_none_at_the_end_are_not_finite(tmp_path: Path) -> None:
 def test_the_dense_loss_is_read(tmp_path: Path) -> None:
     rows = [f"{n},{loss(n)},{7.0 if n % 100 == 0 else ''}" for n in range(1_000)]
     report = read(tmp_path, "\n".join(["step,train/loss,loss", *rows]))
-    assert "loss from 'train/loss'" in report.read
+    assert "loss from 'train/loss'" in report.source
 
 
 def test_overfitting_that_the_rest_of_the_log_refutes_is_left_out(tmp_path: Path) -> None:

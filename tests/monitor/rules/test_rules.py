@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from stepsize.monitor.finding import SEVERITIES, Finding
+from stepsize.monitor.finding import Finding, Severity
 from stepsize.monitor.record import Facts, Record
 from stepsize.monitor.rules.catalog import RULES
 
@@ -41,7 +42,7 @@ def _falling(step: int) -> float:
 
 
 def _judged(code: str, record: Record) -> Finding | None:
-    return _RULES[code].judge(record)
+    return _RULES[code].find(record)
 
 
 @pytest.mark.parametrize("code", sorted(_RULES))
@@ -82,7 +83,7 @@ CASES: dict[str, Callable[[], Record]] = {
     "spike": lambda: _record(lambda step: 1.0 if step < 150 else 9.0, made=151),
     "clipping": lambda: _record(_falling, clipped=lambda step: 0.3),
     "schedule-end": lambda: _record(_falling, facts=Facts(steps=STEPS, schedule=(1.0,) * 50 + (0.0,) * 50)),
-    "short-warm-up": lambda: _record(
+    "short-warmup": lambda: _record(
         lambda step: 2.0 if step < 20 else 12.0 if step < 30 else 1.5, made=100, lr=lambda step: min(0.1, 0.005 * step)
     ),
     "dead-group": lambda: _record(_falling, update_ratio__body=lambda step: 1e-3, update_ratio__head=lambda step: 0.0),
@@ -120,7 +121,7 @@ def test_a_rule_speaks_with_evidence(code: str) -> None:
     finding = _judged(code, CASES[code]())
     assert finding is not None
     assert finding.code == code
-    assert finding.severity in SEVERITIES
+    assert finding.severity in get_args(Severity)
     assert finding.evidence
     assert finding.message.endswith(".")
     assert finding.remedy or finding.severity == "info"
@@ -131,7 +132,7 @@ def test_a_rule_speaks_with_evidence(code: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 def test_a_rule_is_documented(rule: object) -> None:
-    for name in ("title", "meaning", "reference", "would_change"):
+    for name in ("title", "meaning", "reference", "how_to_check"):
         assert getattr(rule, name)
 
 
@@ -141,7 +142,7 @@ def test_a_spike_that_gradients_announced_speaks_for_the_rate() -> None:
     )
     finding = _judged("spike", record)
     assert finding is not None
-    assert "more likely the rate than the data" in finding.remedy
+    assert "more likely the learning rate than the data" in finding.remedy
 
 
 def test_what_gains_on_within_its_noise_is_no_plateau() -> None:

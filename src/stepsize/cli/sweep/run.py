@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Group, RenderableType
-from rich.text import Text
+from rich.console import RenderableType
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
 from stepsize.cli.options import (
@@ -22,7 +21,7 @@ from stepsize.cli.options import (
     TaskArgument,
     TaskOptions,
 )
-from stepsize.cli.output import facts, hint, print_json, rate_lines, save_plot, show, verdict_text
+from stepsize.cli.output import answer_of, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.resolve import opened_task
 from stepsize.errors import InputError
 
@@ -162,10 +161,7 @@ class Outlet:
 
     def check(self) -> None:
         """Raise InputError if a chart cannot be saved there: before anything is trained."""
-        if self.plot is not None:
-            from stepsize.views import check_plot_path
-
-            check_plot_path(self.plot)
+        plot_path(self.plot)
 
     def give(self, found: SweepResult) -> None:
         """Print the answer, draw it, and exit with the code for no answer if there is none."""
@@ -263,7 +259,7 @@ def render(found: SweepResult) -> RenderableType:
     from stepsize.curves.numerals import number_text
     from stepsize.study.result import named
 
-    answer, summary, cost = found.answer, found.summary, found.cost
+    summary = found.summary
     rows: list[tuple[str, RenderableType]] = []
     if found.best is not None:
         over = f"{number_text(summary.value, 4)} over {summary.seeds} seed{'s' * (summary.seeds != 1)}"
@@ -276,16 +272,4 @@ def render(found: SweepResult) -> RenderableType:
         rows.append(("by training loss", f"lr {number_text(summary.train_optimum.lr)}"))
     if found.sensitivity is not None:
         rows.append(("sensitivity", f"{number_text(found.sensitivity.value)} mean excess loss over three decades"))
-    rows += [
-        ("valid for", str(found.conditions)),
-        ("cost", f"{number_text(cost.full_runs)} full runs in {cost.runs} runs, {number_text(cost.seconds)} s"),
-    ]
-    if found.where is not None:
-        rows.append(("saved as", f"{found.name} in {found.where}"))
-    rows += [("note" if not index else "", note) for index, note in enumerate(found.notes)]
-    return Group(
-        Text(found.conditions.task, style="bold underline"),
-        *rate_lines(answer.lr, answer.as_good),
-        verdict_text(answer.verdict, answer.reason),
-        facts(rows),
-    )
+    return answer_of(found, rows)

@@ -1,4 +1,4 @@
-"""Batches that can be drawn again: what a rollback needs of any source."""
+"""Batches that can be drawn again, from any source."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["Replayable"]
-
 
 class Replayable:
-    """An iterator over ``source`` that can go back to any batch that is still kept.
-
-    Args:
-        source: Any iterable.
-        begin: The number of its first batch.
-
-    Attributes:
-        position: The number of the batch that comes next.
+    """An iterator over ``source`` that can go back to any batch that is still kept; the first is number ``begin``.
 
     Example:
         >>> batches = Replayable("abcd")
@@ -32,12 +23,12 @@ class Replayable:
     def __init__(self, source: Iterable[Any] = (), begin: int = 0) -> None:
         self._source = iter(source)
         self._kept: deque[Any] = deque()
-        self._first = begin  # the number of the first one kept
+        self._first = begin  # number of the first one kept
         self._skipped: set[int] = set()
-        self.position = begin
+        self.position = begin  # number of the next batch
 
     def extend(self, source: Iterable[Any]) -> None:
-        """Go on with the batches of another epoch; the numbers go on, too."""
+        """Continue with the batches of another epoch; the numbers continue, too."""
         self._source = iter(source)
 
     def __iter__(self) -> Iterator[Any]:
@@ -45,7 +36,7 @@ class Replayable:
         return self
 
     def __next__(self) -> Any:
-        """Return the next batch that is not to be skipped."""
+        """Return the next batch that is not skipped."""
         while True:
             place = self.position - self._first
             if place == len(self._kept):
@@ -65,7 +56,7 @@ class Replayable:
         self._skipped.update(numbers)
 
     def forget(self, before: int) -> None:
-        """Keep no batch before that number any more."""
+        """Drop the batches before that number."""
         while self._first < before and self._kept:
             self._kept.popleft()
             self._first += 1

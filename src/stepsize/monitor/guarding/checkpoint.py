@@ -1,4 +1,4 @@
-"""A training's state in a file: whole or not at all, and nothing in it is run when it is read."""
+"""The state of a guarded run in a file: whole or absent, and reading it runs no code from it."""
 
 from __future__ import annotations
 
@@ -8,79 +8,46 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
 from stepsize.training.snapshot import Snapshot
 
-__all__ = ["load", "save"]
 
-
-def save(
-    path: Path,
-    models: Sequence[nn.Module],
-    optimizers: Sequence[Optimizer],
-    others: Sequence[Any],
-    held: dict[str, Any],
-) -> None:
-    """Write a training's state, and plain values beside it."""
-    state = {
-        "models": [one.state_dict() for one in models],
-        "optimizers": [one.state_dict() for one in optimizers],
-        "others": [one.state_dict() for one in others],
-        "kinds": _kinds(optimizers, others),
-        "random": torch.get_rng_state(),
-        "held": held,
-    }
+def save(path: Path, live: Sequence[Any], progress: dict[str, Any]) -> None:
+    """Write the states of models, optimizers and other objects, and plain values with them."""
     content = io.BytesIO()
-    torch.save(state, content)
+    states = [one.state_dict() for one in live]
+    torch.save(
+        {"kinds": _kinds(live), "states": states, "random": torch.get_rng_state(), "progress": progress}, content
+    )
     write_whole(path, content.getvalue())
 
 
-def load(
-    path: Path, models: Sequence[nn.Module], optimizers: Sequence[Optimizer], others: Sequence[Any]
-) -> dict[str, Any]:
-    """Put a state that :func:`save` wrote back, and return the plain values.
+def load(path: Path, live: Sequence[Any], before: Snapshot) -> dict[str, Any]:
+    """Restore the states that :func:`save` wrote, and return the plain values.
 
     Raises:
-        InputError: If the file is none, or is of another training; nothing was changed then.
+        InputError: If it is not such a file, or of another run; then everything is as ``before``.
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        counts = [len(state[name]) for name in ("models", "optimizers", "others")]
-        held: dict[str, Any] = state["held"]
+        kinds, states, progress = list(state["kinds"]), list(state["states"]), dict(state["progress"])
     except Exception as error:
         raise InputError("checkpoint", str(path), "must be a checkpoint of a guard") from error
-    if counts != [len(models), len(optimizers), len(others)]:
-        raise InputError("checkpoint", str(path), "must be of this training, but has other models or optimizers")
-    kinds = _kinds(optimizers, others)
-    if state.get("kinds", kinds) != kinds:
-        there, here = (", ".join(each) for each in (state["kinds"], kinds))
-        raise InputError("checkpoint", str(path), f"must be of this training; it is of {there}, not {here}")
-    for one, kept in zip(models, state["models"], strict=True):
-        _same(path, one, kept)
-    before = Snapshot(modules=models, optimizers=optimizers, others=others, offload=True)
+    if kinds != _kinds(live):
+        there, here = ", ".join(kinds), ", ".join(_kinds(live))
+        raise InputError("checkpoint", str(path), f"must be of this run; it is of {there}, not {here}")
     try:
-        for live, kepts in ((models, state["models"]), (optimizers, state["optimizers"]), (others, state["others"])):
-            for one, kept in zip(live, kepts, strict=True):
-                one.load_state_dict(kept)
+        for one, saved in zip(live, states, strict=True):
+            one.load_state_dict(saved)
         torch.set_rng_state(state["random"])
     except Exception as error:
         before.restore()
-        told = f"must be of this training, but cannot be loaded: {error}"
-        raise InputError("checkpoint", str(path), told, "Nothing was changed") from error
-    return held
+        rule = f"must be of this run, but cannot be loaded: {' '.join(str(error).split())}"
+        raise InputError("checkpoint", str(path), rule, "Nothing was changed") from error
+    return progress
 
 
-def _kinds(optimizers: Sequence[Optimizer], others: Sequence[Any]) -> list[str]:
-    return [type(one).__name__ for one in (*optimizers, *others)]
-
-
-def _same(path: Path, model: nn.Module, kept: dict[str, Any]) -> None:
-    now = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    then = {name: tuple(value.shape) for name, value in kept.items()}
-    if now != then:
-        differs = sorted(set(now.items()) ^ set(then.items()))[0][0]
-        raise InputError("checkpoint", str(path), f"must be of this model, but {differs} differs")
+def _kinds(live: Sequence[Any]) -> list[str]:
+    return [type(one).__name__ for one in live]

@@ -1,44 +1,40 @@
-"""``guard``: a watched training that goes back when it is lost, and never silently."""
+"""``guard``: a watched run that is rolled back when something goes wrong, and says so."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepsize.checks import check_number, check_whole
 from stepsize.errors import InputError
+from stepsize.monitor.attached import as_models
 from stepsize.monitor.finding import Finding
+from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.batches import Replayable
+from stepsize.monitor.guarding.buffer import SnapshotBuffer
 from stepsize.monitor.guarding.checkpoint import load, save
-from stepsize.monitor.guarding.expected import Expected
-from stepsize.monitor.guarding.journal import Entry, Journal
-from stepsize.monitor.guarding.policy import Policy, State, Trouble, decide, multiplier
-from stepsize.monitor.guarding.rates import Rates
-from stepsize.monitor.guarding.ring import Ring
-from stepsize.monitor.guarding.steps import Steps
-from stepsize.monitor.guarding.trouble import nothing_learned, trouble_of
-from stepsize.monitor.reporting import Report
+from stepsize.monitor.guarding.expected import ExpectedRates
+from stepsize.monitor.guarding.faults import find_fault, nothing_learned
+from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
+from stepsize.monitor.guarding.rates import RateLimiter
+from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.monitor.watching import Watch, begin_watching
-from stepsize.schedules import Schedule, points
+from stepsize.monitor.watching import Watch, watch
 from stepsize.training.rng import RngState
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import bare_optimizers
 
-__all__ = ["Guard", "begin_guarding", "guard"]
-
 _LOG = logging.getLogger("stepsize")
-OnPlateau: TypeAlias = Literal["reduce", "stop"]
-_REDUCTION = 0.3
-_PLANNED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
+_SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 def guard(
@@ -55,57 +51,58 @@ def guard(
     rewarm: int | None = None,
     retries: int = 5,
     skip: bool = True,
-    on_plateau: OnPlateau | None = None,
     dry_run: bool = False,
-    journal: str | Path | None = None,
     checkpoint: str | Path | None = None,
     validate: Callable[[], Tensor | float] | None = None,
+    validate_every: int | None = None,
+    distributed: bool | None = None,
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
 ) -> Guard:
-    """Guard a training: when it is lost, it goes back to a good state, at a lower rate or without the batches at fault.
+    """Guard a run: when it fails, roll back to a good state and lower the learning rate or skip the batches at fault.
 
-    Take batches from its ``batches(source)``, once or once for each epoch, and call ``step(loss)`` after each update.
-    On trouble (a loss or gradient that is not finite, a loss far above what it was, a divergence) models, optimizers,
-    scheduler, scaler, others, random generators and the position in the data go back to a snapshot in host memory,
-    which was taken between two updates. The same batches are replayed at ``cut`` times the rate; if trouble comes
-    again at the same batch it was the data, which are left out; if it comes elsewhere it is the rate, which stays cut;
-    else the rate comes back over ``rewarm`` steps.
+    Take batches from its ``batches(source)``, once or once per epoch, and call ``step(loss)`` after each optimizer
+    step. If something goes wrong (a loss or gradient that is not finite, a loss jump, a divergence), models,
+    optimizers, scheduler, scaler, others, random generators and the position in the data are restored from a snapshot
+    in host memory. The same batches are replayed at ``cut`` times the learning rate. A second fault at the same batch
+    points to the data: those batches are skipped. A fault elsewhere points to the learning rate: it stays reduced.
+    Otherwise the learning rate recovers over ``rewarm`` steps.
 
-    Where batches come from elsewhere (the loop of a trainer), weights, optimizers, scaler and others go back, and the
-    training goes on with the batches that follow, at ``cut`` times the rate for ``rewarm`` steps; clocks and schedules
-    run on.
+    If batches come from elsewhere (the loop of a trainer), weights, optimizers, scaler and others are restored, and
+    training continues with the next batches, at ``cut`` times the learning rate for ``rewarm`` steps; step counters
+    and schedules continue.
 
     Args:
-        model: What is trained, one or several.
-        optimizer: What updates it, one or several.
-        schedule: What sets the rate; its state goes back too.
-        steps: How many updates the training is to have.
-        scaler: The ``torch.amp.GradScaler``, where losses are scaled.
-        others: Whatever else goes back: averaged weights, metrics, with ``state_dict`` and ``load_state_dict``.
-        every: Steps between two snapshots; default a fiftieth of ``steps``, at least 10.
-        keep: How many snapshots are kept, at least 2.
-        cut: By what the rate is multiplied, in (0, 1).
-        rewarm: Over how many steps a rate cut for a replay comes back; default ``every``.
-        retries: How many acts it may take in one incident before it stops.
-        skip: Whether batches found at fault are left out; if not, the rate stays cut instead.
-        on_plateau: ``"reduce"`` multiplies the rate by 0.3 at a plateau, ``"stop"`` ends there; None only reports it.
-        dry_run: Whether it only writes down what it would do.
-        journal: A JSON file of all acts.
-        checkpoint: A file that each snapshot is also written to, whole or not at all; :meth:`Guard.resume` reads it.
-        validate: Returns the loss on unseen data, as for :func:`stepsize.watch`.
+        model: Model or models.
+        optimizer: Optimizer or optimizers.
+        schedule: What sets the learning rate; its state is restored, too.
+        steps: Number of training steps.
+        scaler: The ``torch.amp.GradScaler``, if losses are scaled.
+        others: Further objects to restore, such as averaged weights or metrics, with ``state_dict`` and
+            ``load_state_dict``.
+        every: Steps between two snapshots. Defaults to 1/50 of ``steps``, at least 10.
+        keep: Number of snapshots, at least 2.
+        cut: Multiplier of the learning rate, in (0, 1).
+        rewarm: Number of steps over which a learning rate that was cut for a replay recovers. Defaults to ``every``.
+        retries: Number of actions in one incident before it stops.
+        skip: Whether batches that cause a fault are left out; if not, the learning rate stays cut.
+        dry_run: Whether it only logs what it would do.
+        checkpoint: File to which each snapshot is also written, whole or not at all; :meth:`Guard.resume` reads it.
+        validate: Returns the validation loss, as for :func:`stepsize.watch`.
+        validate_every: Steps between two calls of ``validate``, as for :func:`stepsize.watch`.
+        distributed: Whether several processes train together, as for :func:`stepsize.watch`.
         on_finding: Called with each new finding.
-        store: Where all of it is kept, its acts too, as for :func:`stepsize.watch`. Steps are counted as they were
-            made: where the training went back, the same part of it is there again, behind what was lost.
-        name: Of the training in the store, as for :func:`stepsize.watch`. One that is resumed in another process is
-            kept as a training of its own.
+        store: Where the run and the actions are saved, as for :func:`stepsize.watch`. Steps are counted as they were
+            made: after a rollback, the same part of the run is there again.
+        name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
+            saved as a new run.
 
     Returns:
         A :class:`Guard`, a context manager.
 
     Raises:
-        InputError: If an argument is not of these kinds.
+        InputError: If an argument is not as described.
 
     Example:
         >>> import torch
@@ -119,110 +116,52 @@ def guard(
         ...             _ = net.weight.grad.fill_(float("nan"))
         ...         _ = optimizer.step()
         ...         guarding.step(loss)
-        >>> [entry.kind for entry in guarding.acts], bool(net.weight.isfinite().all())
+        >>> [action.kind for action in guarding.actions], bool(net.weight.isfinite().all())
         (['replay'], True)
     """
-    return begin_guarding(
-        model,
-        optimizer,
-        schedule=schedule,
-        steps=steps,
-        scaler=scaler,
-        others=others,
-        every=every,
-        keep=keep,
-        cut=cut,
-        rewarm=rewarm,
-        retries=retries,
-        skip=skip,
-        on_plateau=on_plateau,
-        dry_run=dry_run,
-        journal=journal,
-        checkpoint=checkpoint,
-        validate=validate,
-        on_finding=on_finding,
-        store=store,
-        name=name,
-    )
-
-
-def begin_guarding(
-    model: Any,
-    optimizer: Any,
-    *,
-    schedule: Any = None,
-    steps: int | None = None,
-    scaler: Any = None,
-    others: Iterable[Any] = (),
-    every: int | None = None,
-    keep: int = 3,
-    cut: float = 0.5,
-    rewarm: int | None = None,
-    retries: int = 5,
-    skip: bool = True,
-    on_plateau: OnPlateau | None = None,
-    dry_run: bool = False,
-    journal: str | Path | None = None,
-    checkpoint: str | Path | None = None,
-    validate: Callable[[], Tensor | float] | None = None,
-    validate_every: int | None = None,
-    on_finding: Callable[[Finding], object] | None = None,
-    store: str | Path | None = None,
-    name: str | None = None,
-    together: bool | None = None,
-) -> Guard:
-    """Do what :func:`guard` does, told whether several processes train together; None reads it from the model."""
     for what, value, least in (("every", every, 1), ("keep", keep, 2), ("rewarm", rewarm, 0), ("retries", retries, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(what, value, f"must be a whole number, at least {least}")
-    if not 0 < cut < 1:
-        raise InputError("cut", cut, "must lie between 0 and 1")
-    if on_plateau not in (None, "reduce", "stop"):
-        raise InputError("on_plateau", on_plateau, "must be 'reduce', 'stop' or None")
-    watching = begin_watching(
-        model,
-        optimizer,
+        if value is not None:
+            check_whole(what, value, least)
+    check_number("cut", cut, above=0, below=1)
+    models, optimizers = as_models(model), bare_optimizers("optimizer", optimizer)
+    watching = watch(
+        models,
+        optimizers,
         schedule=schedule,
         steps=steps,
         scaler=scaler,
         validate=validate,
         validate_every=validate_every,
+        distributed=distributed,
         on_finding=on_finding,
         store=store,
         name=name,
-        together=together,
     )
-    models = [model] if isinstance(model, nn.Module) else list(model)
-    optimizers = bare_optimizers("optimizer", optimizer)
     between = every or max(10, (steps or 2_000) // 50)
-    stateful = [one for one in (scaler,) if hasattr(one, "load_state_dict")]
     back = between if rewarm is None else rewarm
-    policy = Policy(cut, back, retries, settled=max(3, between // 2), skip=skip, replays=False)
     return Guard(
         watching,
         models,
         optimizers,
         schedule,
-        [*stateful, *others],
-        policy,
+        [*(one for one in (scaler,) if hasattr(one, "load_state_dict")), *others],
+        Policy(cut, back, retries, settled=max(3, between // 2), skip=skip, replays=False),
         steps=steps,
         every=between,
         keep=keep,
-        on_plateau=on_plateau,
         dry_run=dry_run,
-        journal=None if journal is None else Path(journal),
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
 
 
 @final
 class Guard:
-    """A training that is guarded; made by :func:`guard`.
+    """A run that is guarded; made by :func:`guard`.
 
     Attributes:
-        watching: What watches it.
-        stopped: Why it was stopped, as a sentence; None while it goes on.
-        step_number: The update that comes next; where batches are replayed, it goes back with the training.
+        watching: The watch of the run.
+        stopped: Reason why the run was stopped, or None.
+        step_number: Number of the next update; if batches are replayed, a rollback lowers it.
     """
 
     def __init__(
@@ -237,9 +176,7 @@ class Guard:
         steps: int | None,
         every: int,
         keep: int,
-        on_plateau: OnPlateau | None,
         dry_run: bool,
-        journal: Path | None,
         checkpoint: Path | None,
     ) -> None:
         self.watching = watching
@@ -250,23 +187,21 @@ class Guard:
         self._schedule = [schedule] if hasattr(schedule, "load_state_dict") else []
         self._policy, self._state = policy, State()
         self._steps, self._every, self._dry = steps, every, dry_run
-        self._on_plateau = on_plateau
-        self._journal = Journal(journal, self._tell)
+        self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
-        self._ring = Ring(self._snapshot, keep)
-        self._rates = Rates(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
+        self._buffer = SnapshotBuffer(self._snapshot, keep)
+        self._rates = RateLimiter(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
         self._batches: Replayable | None = None
         self._between = True  # whether no update is under way
-        self._at = 0  # the batch that the last update ended behind
+        self._at = 0  # number of the batch after the last update
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
-        self._factors = Steps()
         self._resumed = 0
         self._marks: dict[int, Any] = {}
-        self._expected = Expected(schedule, watching.record)
-        self._looked = 0
-        self._went_back = 0
-        self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open: their losses are no measure
-        self._keep(write=False)
+        self._expected = ExpectedRates(schedule, watching.record)
+        self._since = 0  # watched step from which losses count
+        self._rolled_back_to = 0
+        self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open, that were rolled back
+        self._save(write=False)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -277,50 +212,47 @@ class Guard:
     ) -> None:
         """Take all hooks off."""
         self._rates.remove()
-        self._tell()
+        self._note_actions()
         self.watching.__exit__(kind, error, trace)
 
     @property
-    def acts(self) -> tuple[Entry, ...]:
-        """What it did, in order."""
-        return tuple(self._journal.entries)
+    def actions(self) -> tuple[GuardAction, ...]:
+        """Actions so far, in order."""
+        return tuple(self._actions)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found, the earliest first."""
+        """Findings so far, the earliest first."""
         return self.watching.findings
 
     @property
     def verdict(self) -> RateVerdict:
-        """Whether the rate is too high, too low or fine."""
+        """Whether the learning rate is too high, too low or fine."""
         return self.watching.verdict
 
     @property
     def position(self) -> int:
-        """The number of the batch that comes next, as drawn from the source."""
+        """Number of the next batch, as drawn from the source."""
         return 0 if self._batches is None else self._batches.position
 
-    @property
-    def nbytes(self) -> int:
-        """The host memory that the snapshots take, in bytes."""
-        return self._ring.nbytes
-
     def report(self) -> Report:
-        """Return everything that is known by now."""
+        """Return everything that is known so far."""
         return self.watching.report()
 
     def batches(self, source: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches of ``source``, going back where the training does, until it or the steps end.
+        """Yield the batches of ``source``, again after a rollback, until it or the steps end.
 
-        Call it again for each epoch; the training may go back into the one before.
+        Call it again for each epoch; a rollback can return into the previous one.
         """
         if self._batches is None:
-            self._begin_replays()
-        assert self._batches is not None
+            self._batches, self._at = Replayable(begin=self._resumed), self._resumed
+            self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
+            self._others += self._schedule  # is restored, too
+            self._forget_states()
         self._batches.extend(self._left_of(source))
         while self.stopped is None and (self._steps is None or self.step_number < self._steps):
             if self._between and self.step_number % self._every == 0:
-                self._keep()
+                self._save()
             try:
                 batch = next(self._batches)
             except StopIteration:
@@ -332,20 +264,20 @@ class Guard:
         self,
         loss: Tensor | float | None = None,
         *,
-        again: Callable[[], Tensor] | None = None,
+        closure: Callable[[], Tensor] | None = None,
         val_loss: float | None = None,
     ) -> None:
-        """Say that an update was made; on trouble, everything goes back before this returns.
+        """Report that an update was made; after a fault, everything is restored before this returns.
 
-        A call behind which no update was made (a batch of several, a loss on unseen data) is counted as none.
+        A call without an update before it (one of several batches, a validation loss) is not counted.
 
         Args:
-            loss: The training loss of the update.
-            again: As for :meth:`stepsize.Watch.step`.
-            val_loss: The loss on unseen data, where it was just measured.
+            loss: Training loss of the update.
+            closure: As for :meth:`stepsize.Watch.step`.
+            val_loss: Validation loss, if it was just measured.
         """
         before = self.watching.record.step
-        self.watching.step(loss, again=again, val_loss=val_loss)
+        self.watching.step(loss, closure=closure, val_loss=val_loss)
         made = self.watching.record.step - before
         if not made:
             return
@@ -355,75 +287,61 @@ class Guard:
             batch = self._batches.position - 1 if self._batches is not None else self.step_number
             width, self._at = max(1, batch + 1 - self._at), batch + 1
             self._numbers.append((watched, self.step_number, batch))
-            self._factors.add(self.step_number, multiplier(self._policy, self._state, self.step_number))
             self.step_number += 1
-        trouble = trouble_of(
-            self.watching.record, list(self._numbers), self._looked, self._expected, list(self._undone)
-        )
-        if trouble is not None:
-            self._act(replace(trouble, width=width))
+        fault = find_fault(self.watching.record, list(self._numbers), self._since, self._expected, list(self._undone))
+        if fault is not None:
+            self._act(replace(fault, width=width))
             return
-        self._settle()
-        self._plateau()
+        last = self._state.incident
+        if last is not None and self.step_number > last.step + self._policy.settled:
+            self._state = replace(self._state, incident=None, actions=0)
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
-            self._keep()
-
-    def schedule(self) -> Schedule:
-        """Return what it made of the rate as a schedule of multipliers, to be multiplied onto the one it guarded."""
-        return points(self._factors.corners(self.step_number))
+            self._save()
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, before ``batches``; return whether there was one."""
+        """Continue from the checkpoint, before ``batches``; return whether there was one."""
         if self._checkpoint is None or not self._checkpoint.exists():
             return False
-        held = load(self._checkpoint, self._models, self._optimizers, [*self._others, *self._schedule])
-        self._resumed = held["position"]
-        self._go_on(held["step"], State(level=held["level"]), held["factors"])
+        others = [*self._others, *self._schedule]
+        before = Snapshot(modules=self._models, optimizers=self._optimizers, others=others, offload=True)
+        self._go_on(load(self._checkpoint, [*self._models, *self._optimizers, *others], before))
         self.watching.record.step = self.step_number
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it knows as plain values: for the checkpoint of a trainer, beside the weights."""
-        return {
-            "watch": self.watching.state_dict(),
-            "step": self.step_number,
-            "position": self.position,
-            "level": self._state.level,
-            "factors": self._factors.changes,
-            "acts": self._journal.to_json(),
-        }
+        """Return its state as plain values, for the checkpoint of a trainer."""
+        return {"watch": self.watching.state_dict(), **self._progress()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned, after weights and optimizers were put back.
+        """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
 
         Raises:
-            InputError: If it is no such state.
+            InputError: If ``state`` is something else.
         """
-        if not {"watch", "step", "position", "level", "factors", "acts"} <= set(state):
+        if not {"watch", "step", "position", "level", "actions"} <= set(state):
             raise InputError("state", sorted(state), "must be what the state_dict of a guard returned")
         self.watching.load_state_dict(state["watch"])
-        self._resumed = int(state["position"])
-        self._journal.load(state["acts"])
-        self._go_on(int(state["step"]), State(level=float(state["level"])), state["factors"])
-        self._looked = self.watching.record.step
-        self._keep()
+        self._go_on(state)
+        self._since = self.watching.record.step
+        self._save()
 
-    def _go_on(self, step: int, state: State, factors: Iterable[tuple[int, float]]) -> None:
-        self.step_number, self._state, self._factors = step, state, Steps(factors)
-        self._ring.clear()
-        self._marks.clear()
+    def _progress(self) -> dict[str, Any]:
+        actions = [asdict(one) for one in self._actions]
+        return {"step": self.step_number, "position": self.position, "level": self._state.level, "actions": actions}
 
-    def _begin_replays(self) -> None:
-        """Take batches from here on from a source that can be drawn again."""
-        self._batches, self._at = Replayable(begin=self._resumed), self._resumed
-        self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
-        self._others += self._schedule  # goes back, too
-        self._ring.clear()
+    def _go_on(self, progress: Mapping[str, Any]) -> None:
+        self.step_number, self._resumed = int(progress["step"]), int(progress["position"])
+        self._state = State(level=float(progress["level"]))
+        self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
+        self._forget_states()
+
+    def _forget_states(self) -> None:
+        self._buffer.clear()
         self._marks.clear()
 
     def _left_of(self, source: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches of a source behind those of the training that is resumed."""
+        """Yield the batches of a source after those of the run that is resumed."""
         for batch in source:
             if self._resumed > 0:
                 self._resumed -= 1
@@ -431,76 +349,74 @@ class Guard:
             yield batch
 
     def close(self) -> None:
-        """Take all hooks off; doing so twice does no harm."""
-        self._rates.remove()
-        self._tell()
-        self.watching.close()
+        """Take all hooks off; closing twice is harmless."""
+        self.__exit__(None, None, None)
 
-    def _tell(self) -> None:
-        self.watching.tell_acts(self._journal.entries, stopped=self.stopped is not None)
+    def _note_actions(self) -> None:
+        self.watching.note_actions(self._actions, stopped=self.stopped is not None)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(modules=self._models, optimizers=self._optimizers, others=self._others, offload=True)
 
-    def _keep(self, *, write: bool = True) -> None:
-        if len(self._ring) and self._state.incident is not None:
-            return  # what is kept while an incident is open may hold its cause, and would push out what does not
-        if not _sound(self._models):
+    def _save(self, *, write: bool = True) -> None:
+        if len(self._buffer) and self._state.incident is not None:
+            return  # a state saved during an incident can contain its cause, and would replace one that does not
+        with torch.no_grad():
+            finite = [torch.isfinite(p).all().cpu() for model in self._models for p in model.parameters()]
+        if not all(map(bool, finite)):
             return
-        position = self.position
-        self._ring.keep(self.step_number, position, self._rates.last)
+        self._buffer.save(self.step_number, self.position, self._rates.last)
         self._marks[self.step_number] = self.watching.record.mark()
-        self._marks = {step: mark for step, mark in self._marks.items() if step >= self._ring.oldest.step}
+        self._marks = {step: mark for step, mark in self._marks.items() if step >= self._buffer.oldest.step}
         if self._batches is not None:
-            self._batches.forget(self._ring.oldest.position)
+            self._batches.forget(self._buffer.oldest.position)
         if write and self._checkpoint is not None:
             others = self._others if self._policy.replays else [*self._others, *self._schedule]
-            held = {"step": self.step_number, "position": position, "level": self._state.level}
-            held_all = {**held, "factors": self._factors.changes}
-            save(self._checkpoint, self._models, self._optimizers, others, held_all)
+            save(self._checkpoint, [*self._models, *self._optimizers, *others], self._progress())
 
-    def _act(self, trouble: Trouble) -> None:
-        self._looked = self.watching.record.step
-        if not len(self._ring):
-            return self._stop(trouble, "there is no state to go back to: it was lost before the first update")
+    def _act(self, fault: Fault) -> None:
+        self._since = self.watching.record.step
+        if not len(self._buffer):
+            return self._stop(fault, "there is no state to restore: it failed before the first update")
         if self._dry:
-            act, _ = decide(self._policy, State(), trouble, trouble.step)
-            entry = Entry(act.kind, trouble.step, None, self._state.level, None, act.skipped, act.why, done=False)
-            self._journal.add(entry)
-            return None
-        open_since = trouble if self._state.incident is None else self._state.incident
-        latest = min(trouble.step, open_since.step) - 2
-        act, _ = decide(self._policy, self._state, trouble, latest)
-        if act.kind == "cut":  # the rate has harmed the weights before trouble was seen: further back each time
-            latest = min(latest, self._went_back - 1)
-        kept = self._ring.before(latest)
-        self._went_back = kept.step
-        act, state = decide(self._policy, self._state, trouble, kept.step)
-        low = state.low_until if state.low_from is not None else None
-        self._journal.add(Entry(act.kind, trouble.step, kept.step, state.level, low, act.skipped, act.why, done=False))
-        _LOG.warning("stepsize.guard: %s", self._journal.entries[-1])
-        self._restore(kept.snapshot)
+            decision, _ = decide(self._policy, State(), fault, fault.step)
+            return self._log(decision, fault.step, None, self._state, done=False)
+        incident = self._state.incident or fault
+        latest = min(fault.step, incident.step) - 2
+        decision, _ = decide(self._policy, self._state, fault, latest)
+        if decision.kind == "cut":  # the weights were harmed before the fault was detected: further back each time
+            latest = min(latest, self._rolled_back_to - 1)
+        saved = self._buffer.before(latest)
+        self._rolled_back_to = saved.step
+        decision, state = decide(self._policy, self._state, fault, saved.step)
+        self._restore(saved.snapshot)
         self._state = state
-        if act.kind == "cap":
-            self._rates.cap(kept.rates)
-        self._undo(kept.step)
+        if decision.kind == "cap":
+            self._rates.cap(saved.rates)
+        self._note_undone(saved.step)
         if self._batches is not None:
-            self._batches.go_back(kept.position)
-            self._batches.skip(act.skipped)
-            self.step_number, self._at = kept.step, kept.position
-        self.watching.go_back(self._marks[kept.step])
-        self._journal.done()
-        if act.kind == "stop":
-            self.stopped = act.why
-        return None
+            self._batches.go_back(saved.position)
+            self._batches.skip(decision.skipped)
+            self.step_number, self._at = saved.step, saved.position
+        self.watching.roll_back(self._marks[saved.step])
+        if decision.kind == "stop":
+            self.stopped = decision.why
+        return self._log(decision, fault.step, saved.step, state, done=True)
+
+    def _log(self, decision: Decision, step: int, back_to: int | None, state: State, *, done: bool) -> None:
+        low = state.low_until if state.low_from is not None and done else None
+        action = GuardAction(decision.kind, step, back_to, state.level, low, decision.skipped, decision.why, done)
+        self._actions.append(action)
+        _LOG.warning("stepsize.guard: %s", action)
+        self._note_actions()
 
     def _restore(self, snapshot: Snapshot) -> None:
-        """Put a state back; where batches are not replayed, the rates that are planned and randomness go on.
+        """Restore a state; if batches are not replayed, scheduled values and random generators continue.
 
         Groups that the optimizers were given since then stay.
         """
         groups = [list(one.param_groups) for one in self._optimizers]
-        planned = [(group, _planned(group)) for several in groups for group in several]
+        scheduled = [(group, _scheduled(group)) for several in groups for group in several]
         randomness = RngState.take()
         snapshot.restore()
         for optimizer, several in zip(self._optimizers, groups, strict=True):
@@ -508,15 +424,15 @@ class Guard:
         if self._policy.replays:
             return
         randomness.restore()
-        for group, values in planned:
+        for group, values in scheduled:
             for key, value in values.items():
                 if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
                     group[key].copy_(value)
                 else:
                     group[key] = value
 
-    def _undo(self, step: int) -> None:
-        """Note which watched steps are undone when the training goes back to ``step``."""
+    def _note_undone(self, step: int) -> None:
+        """Note which watched steps are undone by the rollback to ``step``."""
         now = self.watching.record.step
         first = now
         for watched, guarded, _ in reversed(self._numbers):
@@ -525,52 +441,22 @@ class Guard:
             first = watched
         self._undone.append((first, now))
 
-    def _stop(self, trouble: Trouble, why: str) -> None:
+    def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:
-            self.stopped = f"{trouble.reason}; {why}"
-            _LOG.warning("stepsize.guard: stopped at step %d: %s", trouble.step, self.stopped)
-            self._journal.add(Entry("stop", trouble.step, None, self._state.level, None, (), self.stopped, done=True))
-
-    def _settle(self) -> None:
-        """Close an incident that is far enough behind."""
-        last = self._state.incident
-        if last is not None and self.step_number > last.step + self._policy.settled:
-            self._state = replace(self._state, incident=None, acts=0)
+            self.stopped = f"{fault.reason}; {why}"
+            self._log(Decision("stop", self.stopped), fault.step, None, State(level=self._state.level), done=True)
 
     def _stop_if_dead(self) -> None:
-        if self._dry or self.stopped is not None or not self._journal.entries:
+        if self._dry or self.stopped is not None or not self._actions:
             return
         progress = self.step_number / self._steps if self._steps else 1.0
-        why = nothing_learned(self.watching.record, self._looked, progress)
+        why = nothing_learned(self.watching.record, self._since, progress)
         if why is not None:
-            trouble = Trouble(self.step_number - 1, self.position - 1, why)
-            self._stop(trouble, "lower rates have not helped: begin anew at a tenth of the rate")
-
-    def _plateau(self) -> None:
-        if self._on_plateau is None or not any(one.code == "plateau" for one in self.findings):
-            return
-        reduce = self._on_plateau == "reduce"
-        level = self._state.level * (_REDUCTION if reduce else 1.0)
-        why = "the training loss is on a plateau"
-        self._journal.add(
-            Entry("reduce" if reduce else "stop", self.step_number, None, level, None, (), why, not self._dry)
-        )
-        self._on_plateau = None
-        if self._dry:
-            return
-        self._state = State(level=level, capped=self._state.capped)
-        if not reduce:
-            self.stopped = why
+            fault = Fault(self.step_number - 1, self.position - 1, why)
+            self._stop(fault, "lower learning rates did not help: start again at a tenth of the learning rate")
 
 
-def _planned(group: Mapping[str, Any]) -> dict[str, Any]:
+def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of the values of a parameter group that a schedule sets."""
-    values = {key: value for key, value in group.items() if key in _PLANNED or key.startswith("initial_")}
+    values = {key: value for key, value in group.items() if key in _SCHEDULED or key.startswith("initial_")}
     return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}
-
-
-def _sound(models: Iterable[nn.Module]) -> bool:
-    """Return whether all weights are finite: a state that is lost already is none to go back to."""
-    with torch.no_grad():
-        finite = [torch.isfinite(p).all().cpu() for model in models for p in model.parameters()]
-    return all(map(bool, finite))

@@ -1,89 +1,56 @@
-"""What to do about trouble: a pure function of what happened so far."""
+"""What to do about a fault: a pure function of what happened so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-__all__ = ["Act", "Policy", "State", "Trouble", "decide", "multiplier"]
-
 Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What went wrong.
+class Fault:
+    """What went wrong."""
 
-    Attributes:
-        step: At which effective step it was seen, from 0.
-        batch: The number of the batch, as drawn from the source.
-        reason: As a sentence without a full stop.
-        excess: The rate in use over the one to be expected, where that is what is wrong; else 1.
-        lasting: Whether it lasts for many steps, so that no single batch is at fault.
-        width: The number of batches of the update; ``batch`` is the last of them.
-    """
-
-    step: int
-    batch: int
-    reason: str
-    excess: float = 1.0
-    lasting: bool = False
-    width: int = 1
+    step: int  # at which it was detected, from 0
+    batch: int  # number of the batch, as drawn from the source
+    reason: str  # without a full stop
+    excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
+    lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
+    width: int = 1  # number of batches of the update; ``batch`` is the last of them
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How a guard acts.
+    """How a guard acts."""
 
-    Attributes:
-        cut: By what the rate is multiplied, in (0, 1).
-        rewarm: Over how many steps a rate that was cut for a replay comes back.
-        retries: After how many acts without ``settled`` good steps it stops.
-        settled: How many good steps close an incident.
-        skip: Whether batches that are found at fault are left out; else the rate stays cut.
-        replays: Whether batches can be drawn again; if not, the training goes on with those that follow.
-    """
-
-    cut: float
-    rewarm: int
-    retries: int
-    settled: int
-    skip: bool = True
-    replays: bool = True
+    cut: float  # multiplier of the learning rate, in (0, 1)
+    rewarm: int  # steps over which a learning rate that was cut for a replay recovers
+    retries: int  # actions in one incident after which it stops
+    settled: int  # good steps that close an incident
+    skip: bool = True  # whether batches that cause a fault are left out; if not, the learning rate stays cut
+    replays: bool = True  # whether batches can be drawn again; if not, training continues with those that follow
 
 
 @dataclass(frozen=True)
 class State:
-    """What a guard remembers.
+    """What a guard remembers."""
 
-    Attributes:
-        level: The lasting multiplier of the rate.
-        low_from: The step from which a replay runs at the cut rate; None outside of one.
-        low_until: The step at which the rate begins to come back.
-        incident: The trouble of the open incident; None where there is none.
-        acts: How many acts it took so far.
-        capped: Whether the rate may not rise above that of the good steps any more.
-    """
-
-    level: float = 1.0
-    low_from: int | None = None
-    low_until: int = 0
-    incident: Trouble | None = None
-    acts: int = 0
-    capped: bool = False
+    level: float = 1.0  # lasting multiplier of the learning rate
+    low_from: int | None = None  # step from which a replay runs at the cut learning rate
+    low_until: int = 0  # step at which the learning rate begins to recover
+    incident: Fault | None = None  # fault of the open incident
+    actions: int = 0  # in it
+    capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
 
 
 @dataclass(frozen=True)
-class Act:
-    """What is done.
+class Decision:
+    """What is done after the rollback, why, and which batches are left out.
 
-    Attributes:
-        kind: ``"replay"``: back, and the same batches at the cut rate; ``"rollback"``: back, and on with the batches
-            that follow, at the cut rate; ``"skip"``: back, and on without the batches at
-            fault; ``"cut"``: back, at a rate that stays cut; ``"cap"``: back, and never again above the rate before;
-            ``"stop"``: back, and the end.
-        why: As a sentence.
-        skipped: The batches that are left out, by number.
+    ``"replay"`` repeats the same batches at the cut learning rate, ``"rollback"`` continues with the batches that
+    follow, at the cut learning rate; ``"skip"`` leaves out the batches that cause the fault; ``"cut"`` keeps the
+    learning rate cut; ``"cap"`` never exceeds the learning rate before; ``"stop"`` ends the run.
     """
 
     kind: Kind
@@ -91,53 +58,50 @@ class Act:
     skipped: tuple[int, ...] = ()
 
 
-def decide(policy: Policy, state: State, trouble: Trouble, back_to: int) -> tuple[Act, State]:
-    """Return what to do about ``trouble`` when going back to step ``back_to``, and what to remember.
+def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Decision, State]:
+    """Return what to do about ``fault`` when rolling back to step ``back_to``, and what to remember.
 
-    The first time, the same batches are replayed at the cut rate: that answers whether it was the rate or the data.
-    Trouble at the same batch again blames the data, which are then skipped; trouble elsewhere blames the rate, whose
-    cut then stays. Trouble that lasts blames the rate at once, which is cut twice. What passes was chance or a rate
-    just too high for a moment, and the rate comes back.
+    The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
+    data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
+    points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
+    cut twice. If the replay passes, the learning rate recovers.
     """
     last = state.incident
-    acts = state.acts + 1
-    if acts > policy.retries:
-        why = f"{trouble.reason}, after {policy.retries} attempts to mend it"
-        return Act("stop", why), replace(state, incident=trouble, acts=acts)
-    if trouble.excess > 1:
-        return Act("cap", f"{trouble.reason}: a mistake"), replace(state, capped=True, incident=trouble, acts=acts)
-    if trouble.lasting:  # a rate that is a little too high does not do that
+    state = replace(state, incident=fault, actions=state.actions + 1)
+    if state.actions > policy.retries:
+        return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
+    if fault.excess > 1:
+        why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
+        return Decision("cap", why), replace(state, capped=True)
+    if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
-        cut = replace(state, incident=trouble, acts=acts, level=level, low_from=None)
-        return Act("cut", f"{trouble.reason}, and that lasts: it is the rate"), cut
-    low = replace(state, incident=trouble, acts=acts, low_from=back_to, low_until=trouble.step + 1)
+        why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
+        return Decision("cut", why), replace(state, level=level, low_from=None)
+    again = last is not None and state.actions > 1
+    level = state.level * policy.cut
+    elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
-        return _decide_onward(policy, state, trouble, acts)
-    if last is None or state.acts == 0:
-        why = f"{trouble.reason}; the same batches are replayed at {policy.cut:g}× the rate"
-        return Act("replay", why), low
-    same = abs(trouble.batch - last.batch) <= trouble.width
+        low = replace(state, low_from=fault.step + 1, low_until=fault.step + 1)
+        if again:
+            return Decision("cut", elsewhere), replace(low, level=level, low_from=None)
+        why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
+        return Decision("rollback", why), low
+    low = replace(state, low_from=back_to, low_until=fault.step + 1)
+    if last is None or not again:
+        why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
+        return Decision("replay", why), low
+    same = abs(fault.batch - last.batch) <= fault.width
     if same and policy.skip:
-        low_end, high_end = sorted((last.batch, trouble.batch))
-        batches = tuple(range(max(0, low_end - trouble.width), high_end + 1))
-        why = f"{trouble.reason}, again at the same batch at {policy.cut:g}× the rate: it is the data"
-        return Act("skip", why, batches), replace(low, low_from=None)
-    why = f"{trouble.reason}, again " + ("at the same batch" if same else "on other batches: it is the rate")
-    return Act("cut", why), replace(low, level=state.level * policy.cut, low_from=None)
-
-
-def _decide_onward(policy: Policy, state: State, trouble: Trouble, acts: int) -> tuple[Act, State]:
-    """Return what to do where batches cannot be replayed: the rate is cut for a while, the second time for good."""
-    cut = replace(state, incident=trouble, acts=acts, low_from=trouble.step + 1, low_until=trouble.step + 1)
-    if state.incident is None or state.acts == 0:
-        why = f"{trouble.reason}; it goes on with the batches that follow, at {policy.cut:g}× the rate"
-        return Act("rollback", why), cut
-    why = f"{trouble.reason}, again on other batches: it is the rate"
-    return Act("cut", why), replace(cut, level=state.level * policy.cut, low_from=None)
+        first, end = sorted((last.batch, fault.batch))
+        batches = tuple(range(max(0, first - fault.width), end + 1))
+        why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
+        return Decision("skip", why, batches), replace(low, low_from=None)
+    why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
+    return Decision("cut", why), replace(low, level=level, low_from=None)
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:
-    """Return by what the rate of ``step`` is multiplied.
+    """Return the multiplier of the learning rate of ``step``.
 
     Example:
         >>> policy = Policy(cut=0.5, rewarm=4, retries=3, settled=50)

@@ -1,4 +1,4 @@
-"""The rates that a guard lets through: cut or capped for the moment of the update, and put back behind it."""
+"""The learning rates that a guard allows: cut or capped for the moment of the update, and restored after it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["Rates"]
 
-
-class Rates:
-    """Hooks that change the rate of each update and leave what schedulers see as it is.
+class RateLimiter:
+    """Hooks that change the learning rate of each update, and leave what schedulers see as it is.
 
     Args:
-        optimizers: Whose groups.
-        multiplier: Returns by what the rates of the next update are multiplied.
+        optimizers: Optimizers whose groups are changed.
+        multiplier: Returns the multiplier of the learning rates of the next update.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], multiplier: Callable[[], float]) -> None:
@@ -33,11 +31,11 @@ class Rates:
 
     @property
     def last(self) -> tuple[float, ...]:
-        """The rates of the last update, of all groups in order."""
+        """Learning rates of the last update, of all groups in order."""
         return tuple(rate for one in self._optimizers for rate in self._applied[id(one)])
 
     def cap(self, rates: Sequence[float]) -> None:
-        """Let no rate rise above these any more."""
+        """Let no learning rate exceed these any more."""
         left = list(rates)
         for one in self._optimizers:
             count = len(one.param_groups)
@@ -51,7 +49,8 @@ class Rates:
 
     def _before(self, optimizer: Optimizer, *_: Any) -> None:
         times, caps = self._multiplier(), self._caps.get(id(optimizer))
-        self._held[id(optimizer)] = [_value(group["lr"]) for group in optimizer.param_groups]
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self._held[id(optimizer)] = [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
         if times == 1 and caps is None:
             return
         for number, group in enumerate(optimizer.param_groups):
@@ -64,13 +63,8 @@ class Rates:
             _put(group, rate)
 
 
-def _value(rate: Any) -> Any:
-    """Return a rate to be put back: a copy, where it is a tensor that is filled in place."""
-    return rate.clone() if isinstance(rate, Tensor) else rate
-
-
 def _put(group: dict[str, Any], rate: Any) -> None:
-    """Set the rate of a group; a tensor stays that tensor, since compiled and captured code holds on to it."""
+    """Set the learning rate of a group; a tensor stays that tensor, since compiled and captured code refers to it."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)
     else:

@@ -1,1 +1,1 @@
-"""Logs that other tools wrote."""
+"""Logs of other tools."""

@@ -1,4 +1,4 @@
-"""Training logs of many tools as rows of numbers, and the step that each row belongs to."""
+"""Training logs of many tools as rows of numbers, and the step of each row."""
 
 from __future__ import annotations
 
@@ -7,25 +7,42 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from stepsize.errors import InputError
 
-__all__ = ["COUNTERS", "plain_name", "read_rows", "steps_of"]
-
 Row = dict[str, float]
+Columns = dict[str, list[tuple[int, float]]]
+"""Steps and values by name."""
 
-COUNTERS = ("step", "global step", "train global step", "iteration", "iter", "it", "batch", "epoch")
-"""Names of counters, as :func:`plain_name` writes them; the first one that is there counts."""
-
-_WORDS = ("nan", "none", "inf", "-inf", "infinity", "-infinity")
+_COUNTERS = ("step", "global step", "train global step", "iteration", "iter", "it", "batch", "epoch")
 _PAIR = re.compile(
     r"([A-Za-z_][\w/ .-]*?)\s*[:=]\s*([-+]?(?:\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf))(?![\w.])"
 )
 _SPACED = re.compile(r"([A-Za-z_][\w/.-]*)\s+([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))(?![\w.])")
+
+
+def read_table(path: Path) -> Columns:
+    """Return the columns of a text log: CSV with any delimiter, JSON lines, ``trainer_state.json``, or named numbers.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    rows = read_rows(path)
+    steps, counter = steps_of(rows)
+    columns: Columns = {}
+    for step, row in zip(steps, rows, strict=True):
+        if step is None:
+            continue
+        if abs(step) >= 2**53:
+            raise InputError("log", step, "must count steps below 2**53, which numbers hold exactly")
+        for name, value in row.items():
+            if name != counter:
+                columns.setdefault(name, []).append((step, value))
+    return columns
 
 
 def plain_name(name: str) -> str:
@@ -39,11 +56,7 @@ def plain_name(name: str) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a log: CSV with any delimiter, JSON lines, ``trainer_state.json``, or text with names.
-
-    Raises:
-        InputError: If it is none of these.
-    """
+    """Return the rows of a text log."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,22 +68,21 @@ def read_rows(path: Path) -> list[Row]:
     header, _, rest = text.partition("\n")
     if rest.strip() and (any(sign in header for sign in ",;\t") or header.strip().isidentifier()):
         return [{}]  # a table without numbers
-    remedy = "For example: step,loss,lr; JSON lines, trainer_state.json and lines like 'step 3: loss 2.1' are read too"
+    remedy = "For example: step,loss,lr; JSON lines, trainer_state.json and lines like 'step 3: loss 2.1' also work"
     raise InputError("log", str(path), "must hold a header and rows", remedy)
 
 
 def steps_of(rows: list[Row]) -> tuple[list[int | None], str | None]:
-    """Return the step of each row, None of those that a resumed training overwrote, and the counter's column.
+    """Return the step of each row, None of those that a resumed run overwrote, and the counter's column.
 
-    A counter that is not whole, repeats or begins anew (an epoch, a batch within it) is no step: rows are then
-    counted. One that goes back and then on is a training that was resumed, and its later rows count.
+    A counter that is not whole, repeats or starts again (an epoch, a batch within it) is not a step: then rows are
+    counted. One that goes back and then on is a run that was resumed, and its later rows count.
     """
     names = {plain_name(name): name for row in rows for name in row}
-    counter = next((names[usual] for usual in COUNTERS if usual in names), None)
+    counter = next((names[usual] for usual in _COUNTERS if usual in names), None)
     if counter is None:
         return list(range(len(rows))), None
-    told = [(place, row[counter]) for place, row in enumerate(rows) if counter in row and math.isfinite(row[counter])]
-    values = [value for _, value in told]
+    values = [row[counter] for row in rows if counter in row and math.isfinite(row[counter])]
     backs = sum(after < before for before, after in pairwise(values))
     repeats = sum(after == before for before, after in pairwise(values))
     whole = all(value == int(value) for value in values)
@@ -119,7 +131,7 @@ def _json_rows(text: str) -> list[Row]:
 
 
 def _line_rows(text: str) -> list[Row]:
-    """Read lines that each are an object of JSON or a printed dict."""
+    """Read lines that each are a JSON object or a printed dict."""
     rows = []
     for line in text.splitlines():
         begin, end = line.find("{"), line.rfind("}")
@@ -155,10 +167,8 @@ def _delimited_rows(text: str) -> list[Row]:
 
 def _text_rows(text: str) -> list[Row]:
     """Read lines of ``name: value`` or ``name value``, such as ``iter 10: loss 2.31, lr 0.001``."""
-    rows = [_pairs(line) for line in text.splitlines()]
+    rows = []
+    for line in text.splitlines():
+        pairs = [*_SPACED.findall(line), *_PAIR.findall(line)]
+        rows.append({plain_name(name.rpartition(",")[2]): float(value.replace("_", "")) for name, value in pairs})
     return [row for row in rows if any("loss" in name.lower() for name in row)]
-
-
-def _pairs(line: str) -> Row:
-    found: Iterable[tuple[str, str]] = [*_SPACED.findall(line), *_PAIR.findall(line)]
-    return {plain_name(name.rpartition(",")[2]): float(value.replace("_", "")) for name, value in found}

@@ -1,1 +1,1 @@
-"""One file a rule; the catalog enrols them."""
+"""One file per rule; the catalog lists them."""

@@ -1,4 +1,4 @@
-"""All rules: one entry enrols one everywhere."""
+"""All rules: an entry here puts a rule into the watch, the documentation and the tests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,10 @@ from stepsize.monitor.rules import (
     zero_rate,
 )
 
-__all__ = ["RULES", "URGENT"]
-
-URGENT: tuple[Rule, ...] = (diverging.RULE, about_to_diverge.RULE, spike.RULE)
-"""Judged at every step."""
-
 RULES: tuple[Rule, ...] = (
-    *URGENT,
+    diverging.RULE,
+    about_to_diverge.RULE,
+    spike.RULE,
     rate.TOO_HIGH,
     rate.TOO_LOW,
     oscillating.RULE,

@@ -1,54 +1,50 @@
-"""Clipping hides a high rate."""
+"""Clipping hides a learning rate that is too high."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stepsize.curves.numerals import number_text
-from stepsize.monitor.finding import Rule, Seen, times_text
+from stepsize.monitor.finding import Rule, Seen, advice
 from stepsize.monitor.readings import alpha, window
 from stepsize.monitor.record import Record
-
-__all__ = ["RULE"]
 
 _MOST = 0.5
 
 
-def _look(record: Record) -> Seen | None:
+def _check(record: Record) -> Seen | None:
     ratios = record.recent("clipped", window(record)).finite().values
     if ratios.size < 20:
         return None
-    share = float(np.mean(ratios < 0.999))
-    if share <= _MOST:
+    fraction = float(np.mean(ratios < 0.999))
+    if fraction <= _MOST:
         return None
     typical = float(np.median(ratios[ratios < 0.999]))
     place = alpha(record)
-    evidence = {"share": share, "shortened_to": typical, "alpha": place.mean, "lr": record.lr}
-    told = (
-        f"{share:.0%} of the last {ratios.size} updates were clipped, to {number_text(typical)} of their "
-        f"length as a rule."
+    evidence = {"fraction": fraction, "clipped_to": typical, "alpha": place.mean, "lr": record.lr}
+    message = (
+        f"In {fraction:.0%} of the last {ratios.size} steps the gradient was clipped, typically to "
+        f"{number_text(typical)} of its norm."
     )
     if place.above(0.0):
-        return Seen(told, evidence, f"The steps still overshoot. {times_text(0.5)}, rather than clip.", 0.5)
-    return Seen(
-        told,
-        evidence,
-        "The clip sets the length of the steps, not the rate: raise the limit to the 90th percentile of the gradient's "
-        "length and find the rate anew.",
+        return Seen(message, evidence, f"The steps still overshoot. {advice(0.5)} instead of clipping.", 0.5)
+    remedy = (
+        "The clipping threshold, not the learning rate, sets the step size: raise the threshold to the 90th "
+        "percentile of the gradient norm and search for the learning rate again."
     )
+    return Seen(message, evidence, remedy)
 
 
 RULE = Rule(
     code="clipping",
-    title="Clipping hides the rate",
+    title="Clipping hides the learning rate",
     severity="warning",
     meaning=(
-        "Most updates are shortened before they are made, so the length of the step is the clip's limit times "
-        "the rate; "
-        "a rate that is too high does not show in the loss."
+        "Most gradients are clipped, so the step size is the clipping threshold times the learning rate. A learning "
+        "rate that is too high does not show in the loss."
     ),
     signals=("clipped",),
     reference="Godbole et al., Deep learning tuning playbook, 2023",
-    would_change="Less than half of the updates being clipped.",
-    look=_look,
+    how_to_check="Ruled out if fewer than half of the gradients are clipped.",
+    check=_check,
 )

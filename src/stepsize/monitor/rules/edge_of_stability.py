@@ -1,4 +1,4 @@
-"""Sharpness hovers where the rate lets it: normal."""
+"""The sharpness is as high as the learning rate allows: normal."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.readings import alpha, slope_of, window
 from stepsize.monitor.record import Record
 
-__all__ = ["RULE"]
-
 _BAND = (0.6, 3.0)
 
 
-def _look(record: Record) -> Seen | None:
+def _check(record: Record) -> Seen | None:
     headroom = record.median("headroom", 5)
     if not _BAND[0] <= headroom <= _BAND[1] or len(record.recent("headroom")) < 3:
         return None
     slope = slope_of(record.recent("loss", 2 * window(record)))
-    if slope is None or slope.rises or record.lost is not None:
+    if slope is None or slope.rises or record.diverged is not None:
         return None
-    place = alpha(record)
-    evidence = {"headroom": headroom, "alpha": place.mean, "lr": record.lr}
-    told = f"The rate works at the edge: the loss of a batch would rise at {number_text(headroom)}× the step made."
-    return Seen(told, evidence)
+    message = f"At the edge of stability: a step {number_text(headroom)}× as large would raise the loss of its batch."
+    return Seen(message, {"headroom": headroom, "alpha": alpha(record).mean, "lr": record.lr})
 
 
 RULE = Rule(
@@ -30,11 +26,11 @@ RULE = Rule(
     title="At the edge of stability",
     severity="info",
     meaning=(
-        "The critical rate along the update is about the rate in use, and the loss still falls over time. Curvature "
-        "grows until the rate just lets it: this is how good trainings look, and no reason for alarm."
+        "The critical learning rate along the update is about the one in use, and the loss still falls over time. "
+        "Curvature grows until the learning rate only just allows it: good runs look like this; no action is needed."
     ),
     signals=("headroom", "loss"),
     reference="Cohen et al., 2021; Kalra et al., A scalable measure of loss landscape curvature, 2026",
-    would_change="The loss rising over a window: then the edge is behind.",
-    look=_look,
+    how_to_check="Ruled out if the loss rises over a window: then the run is beyond the edge.",
+    check=_check,
 )

@@ -1,58 +1,55 @@
-"""The rate is too high, or could be higher: the verdict as findings."""
+"""The learning rate is too high, or could be higher: the verdict as findings."""
 
 from __future__ import annotations
 
-from stepsize.monitor.finding import Rule, Seen, times_text
+from functools import partial
+from typing import Literal
+
+from stepsize.monitor.finding import Rule, Seen, advice
 from stepsize.monitor.record import Record
-from stepsize.monitor.verdict import judge_rate
-
-__all__ = ["TOO_HIGH", "TOO_LOW"]
+from stepsize.monitor.verdict import rate_verdict
 
 
-def _high(record: Record) -> Seen | None:
-    return _seen(record, "too high")
-
-
-def _low(record: Record) -> Seen | None:
-    return _seen(record, "too low")
-
-
-def _seen(record: Record, code: str) -> Seen | None:
-    verdict = judge_rate(record)
+def _check(code: Literal["too high", "too low"], record: Record) -> Seen | None:
+    verdict = rate_verdict(record)
     if verdict.code != code or verdict.factor is None:
         return None
     evidence: dict[str, float | str] = {**verdict.signals, "confidence": verdict.confidence, "lr": record.peak_lr}
-    return Seen(verdict.reason, evidence, f"{times_text(verdict.factor)}.", verdict.factor)
+    message = f"The learning rate is {code}. {verdict.reason.partition(' Compared by:')[0]}"  # the rest is evidence
+    return Seen(message, evidence, f"{advice(verdict.factor)}.", verdict.factor)
 
 
 _SIGNALS = ("straightness", "distance", "loss", "val_loss")
 _REFERENCE = "Wu et al., Understanding short-horizon bias in stochastic meta-optimization, 2018"
+_FORK = "the learning rate, decayed to zero on the same batches, is no better."
 
 TOO_HIGH = Rule(
     code="too-high",
-    title="The rate is too high",
+    title="The learning rate is too high",
     severity="warning",
     meaning=(
-        "Nearly all trainings on record that looked like this one at a quarter of their steps ended better at a lower "
-        "rate: their weights wandered far instead of going on, and the loss gained little beyond its noise."
+        "Nearly all similar reference runs, compared at a quarter of their steps, ended better at a lower learning "
+        "rate: the weights moved far without a consistent direction, and the loss fell by little more than its noise."
     ),
     signals=_SIGNALS,
     reference=_REFERENCE,
-    would_change="A fork at half the rate, cooled down on the same batches, that is no better.",
-    look=_high,
+    how_to_check=f"Ruled out if a fork at half {_FORK}",
+    check=partial(_check, "too high"),
+    twice=True,
 )
 
 TOO_LOW = Rule(
     code="too-low",
-    title="The rate could be higher",
+    title="The learning rate could be higher",
     severity="warning",
     meaning=(
-        "Nearly all trainings on record that looked like this one at a quarter of their steps ended better at a higher "
-        "rate: their weights went straight on and not far, and much of the gain came late. What a single step would "
-        "like best plays no part in it."
+        "Nearly all similar reference runs, compared at a quarter of their steps, ended better at a higher learning "
+        "rate: the weights moved straight but not far, and much of the loss decrease came late. The best learning rate "
+        "for a single step is not considered."
     ),
     signals=_SIGNALS,
     reference=_REFERENCE,
-    would_change="A fork at twice the rate, cooled down on the same batches, that is no better.",
-    look=_low,
+    how_to_check=f"Ruled out if a fork at twice {_FORK}",
+    check=partial(_check, "too low"),
+    twice=True,
 )

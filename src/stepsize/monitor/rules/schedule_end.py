@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.record import Record
-
-__all__ = ["RULE"]
 
 _OVER = 1e-3
 _EARLY = 0.85
 _UNDECAYED = 0.5
 
 
-def _look(record: Record) -> Seen | None:
+def _check(record: Record) -> Seen | None:
     steps = record.facts.steps
-    if not steps or not record.rates() or record.facts.learning_rate_free or record.lost is not None:
+    if not steps or not record.rates() or record.facts.learning_rate_free or record.diverged is not None:
         return None
     factors = np.asarray(record.facts.schedule)
     if factors.size > 1 and factors.max() > 0:
@@ -26,30 +23,29 @@ def _look(record: Record) -> Seen | None:
         end = (int(over[-1]) + 1) / factors.size if over.size else 0.0
         if end < _EARLY:
             return _early(end, steps)
-        if relative[-1] > _UNDECAYED and relative[-1] >= relative[factors.size // 2]:
-            return _never(float(relative[-1]), ahead=True)
-        return None
+        undecayed = relative[-1] > _UNDECAYED and relative[-1] >= relative[factors.size // 2]
+        return _never("will end", float(relative[-1])) if undecayed else None
     rates = record.history(record.rates()[0]).finite().values
     if not rates.size or rates.max() <= 0:
         return None
     if rates[-1] <= _OVER * rates.max() and record.step < _EARLY * steps:
         return _early(record.step / steps, steps)
     if record.progress >= 0.95 and rates[-1] > _UNDECAYED * rates.max():
-        return _never(float(rates[-1] / rates.max()), ahead=False)
+        return _never("ends", float(rates[-1] / rates.max()))
     return None
 
 
 def _early(end: float, steps: int) -> Seen:
-    told = f"The rate is down to nothing after {end:.0%} of the {steps:,} steps: the rest changes no weight."
-    return Seen(told, {"end": end, "steps": float(steps)}, f"Give the schedule all {steps:,} steps, or stop there.")
-
-
-def _never(level: float, *, ahead: bool) -> Seen:
-    when = "will end" if ahead else "ends"
-    told = f"The rate {when} at {number_text(100 * level)} % of its peak: the schedule never decays."
+    message = f"The learning rate is zero after {end:.0%} of the {steps:,} steps; the rest changes no weights."
     return Seen(
-        told, {"last_over_peak": level}, "Let it fall to zero over the last 20 % or more of the steps.", severity="info"
+        message, {"end": end, "steps": float(steps)}, f"Stretch the schedule over all {steps:,} steps, or stop there."
     )
+
+
+def _never(verb: str, level: float) -> Seen:
+    message = f"The schedule never decays: the learning rate {verb} at {level:.0%} of its peak."
+    remedy = "Decay it to zero over the last 20% or more of the steps."
+    return Seen(message, {"last_over_peak": level}, remedy, severity="info")
 
 
 RULE = Rule(
@@ -57,12 +53,11 @@ RULE = Rule(
     title="The schedule ends too early, or never decays",
     severity="warning",
     meaning=(
-        "Steps at a rate of nothing are wasted, and a training that ends at a high rate leaves the noise of its "
-        "last steps "
-        "in the weights: both happen when the schedule was made for another number of steps."
+        "Steps at a learning rate of zero are wasted, and a run that ends at a high learning rate leaves the noise of "
+        "its last steps in the weights. Both happen if the schedule was made for a different number of steps."
     ),
     signals=("lr",),
     reference="Hägele et al., Scaling laws and compute-optimal training beyond fixed training durations, 2024",
-    would_change="Another horizon than the one that was told.",
-    look=_look,
+    how_to_check="Ruled out if the run has a different number of steps than was reported.",
+    check=_check,
 )

@@ -5,38 +5,28 @@ from __future__ import annotations
 from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.record import Record
 
-__all__ = ["RULE"]
-
 _ENOUGH = 50
 
 
-def _look(record: Record) -> Seen | None:
-    told = record.facts.scheduler
-    if not told:
+def _check(record: Record) -> Seen | None:
+    known = record.facts.scheduler
+    if not known:
         return None
-    name, calls, updates = str(told["name"]), int(told["calls"]), int(told["updates"])
+    name, calls, updates = str(known["name"]), int(known["calls"]), int(known["updates"])
     evidence: dict[str, float | str] = {"scheduler": name, "calls": float(calls), "updates": float(updates)}
-    if told.get("early"):
-        return Seen(
-            f"{name} was stepped before the first update: the first value of the schedule is skipped.",
-            evidence,
-            "Call optimizer.step() first, then scheduler.step().",
-        )
-    if updates < _ENOUGH:
-        return None
-    if calls == 0 and told.get("by_step"):
-        return Seen(
-            f"{name} was not stepped in {updates:,} updates: the rate stays where it began.",
-            evidence,
-            "Call scheduler.step() after each optimizer.step().",
-        )
-    if calls >= 2 * updates:
+    if known.get("early"):
+        message = f"{name} was stepped before the first optimizer step: the first value of the schedule is skipped."
+        return Seen(message, evidence, "Call optimizer.step() first, then scheduler.step().")
+    if updates >= _ENOUGH and calls == 0 and known.get("by_step"):
+        message = f"{name} was not stepped in {updates:,} steps: the learning rate stays at its first value."
+        return Seen(message, evidence, "Call scheduler.step() after each optimizer.step().")
+    if updates >= _ENOUGH and calls >= 2 * updates:
         times = f"{calls / updates:.0f}"
-        return Seen(
-            f"{name} was stepped {calls:,} times in {updates:,} updates: the schedule runs at {times}× its speed.",
-            evidence,
-            "Step it once an update; with several processes or with accumulation, only where the optimizer steps.",
+        message = f"{name} was stepped {calls:,} times in {updates:,} steps: the schedule runs {times}× too fast."
+        remedy = (
+            "Step it once per optimizer step; with several processes or accumulation, only when the optimizer does."
         )
+        return Seen(message, evidence, remedy)
     return None
 
 
@@ -44,11 +34,9 @@ RULE = Rule(
     code="scheduler-calls",
     title="A scheduler never stepped, stepped twice, or out of order",
     severity="warning",
-    meaning=(
-        "The rates that were applied are not the ones that the schedule was written for, because of how it is called."
-    ),
+    meaning="The learning rates in use differ from the schedule because of the way the scheduler is called.",
     signals=("lr",),
     reference="PyTorch's documentation on how to adjust the learning rate",
-    would_change="A scheduler that counts epochs, when it was told to count steps.",
-    look=_look,
+    how_to_check="Ruled out if the scheduler counts epochs on purpose.",
+    check=_check,
 )

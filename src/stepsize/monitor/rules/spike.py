@@ -1,4 +1,4 @@
-"""One loss far above its neighbours."""
+"""One loss far above its neighbors."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.record import Record
 
-__all__ = ["RULE"]
-
-_WIDTHS = 10.0
+_WIDTHS = 10.0  # standard deviations
 _WINDOW = 128
 _LEAST = 32
 
 
-def _look(record: Record) -> Seen | None:
+def _check(record: Record) -> Seen | None:
     nearest = record.recent("loss", 8).values
     if nearest.size and nearest[-1] < nearest.max():
-        return None  # most steps need no more than this look
+        return None  # most steps need no more than this
     points = record.recent("loss", _WINDOW)
-    if len(points) < _LEAST or record.lost is not None:
+    if len(points) < _LEAST or record.diverged is not None:
         return None
     values = points.values
     before, last = values[:-1][np.isfinite(values[:-1])], float(values[-1])
@@ -36,18 +34,17 @@ def _look(record: Record) -> Seen | None:
     evidence = {
         "loss": last,
         "level": level,
-        "widths": (last - level) / spread if spread > 0 else float("inf"),
+        "standard_deviations": (last - level) / spread if spread > 0 else float("inf"),
         "gradient_before": before_it,
         "lr": record.lr,
     }
-    early = before_it > 3
-    told = f"The loss jumped to {number_text(last)} from {number_text(level)}."
     why = (
-        "The gradient had grown on the batch before: more likely the rate than the data."
-        if early
-        else "Nothing announced it: it may be this batch. Replay it at half the rate to know, as guard does."
+        "The gradient norm had grown on the batch before: more likely the learning rate than the data."
+        if before_it > 3
+        else "No warning sign before it, so this batch may be the cause. Replay it at half the learning rate to find "
+        "out, as guard does."
     )
-    return Seen(told, evidence, why)
+    return Seen(f"The loss jumped to {number_text(last)} from {number_text(level)}.", evidence, why)
 
 
 RULE = Rule(
@@ -55,12 +52,13 @@ RULE = Rule(
     title="Spike",
     severity="warning",
     meaning=(
-        "One loss lies ten widths of the noise above the last ones. It may be the rate or the batch: a spike "
-        "that comes "
-        "again on other batches, or that gradients announce, speaks for the rate."
+        "One loss is more than ten robust standard deviations above the recent median. The cause may be the learning "
+        "rate or the batch: a spike that recurs on other batches, or follows growing gradients, points to the learning "
+        "rate."
     ),
     signals=("loss",),
     reference="Chowdhery et al., PaLM, 2022; OLMo 2, 2024",
-    would_change="Replaying the same batches at half the rate: if it comes again, it is the data.",
-    look=_look,
+    how_to_check="Replay the same batches at half the learning rate: if the spike recurs, the data is the cause.",
+    check=_check,
+    urgent=True,
 )

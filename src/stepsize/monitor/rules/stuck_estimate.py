@@ -1,4 +1,4 @@
-"""A method without a rate is stuck at its start value."""
+"""A learning-rate-free optimizer is stuck at its initial estimate."""
 
 from __future__ import annotations
 
@@ -8,38 +8,36 @@ from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.record import Record
 
-__all__ = ["RULE"]
-
 _ENOUGH = 100
 _MOVED = 2.0
 
 
-def _look(record: Record) -> Seen | None:
+def _check(record: Record) -> Seen | None:
     estimates = record.history("estimate").finite().values
     if not record.facts.learning_rate_free or estimates.size < _ENOUGH or estimates[0] <= 0:
         return None
-    grown = float(np.max(estimates) / estimates[0])
+    first, last = float(estimates[0]), float(estimates[-1])
+    grown = float(np.max(estimates) / first)
     if grown >= _MOVED:
         return None
-    evidence = {"first": float(estimates[0]), "last": float(estimates[-1]), "updates": float(estimates.size)}
-    return Seen(
-        f"The estimate of the distance still is {number_text(float(estimates[-1]))}, {number_text(grown)}× its "
-        f"start value "
-        f"after {estimates.size:,} updates.",
-        evidence,
-        "Raise its start value (d0) a thousandfold, and leave the rate at 1.",
+    message = (
+        f"The distance estimate has not grown: it is {number_text(last)} after {estimates.size:,} steps, "
+        f"{number_text(grown)}× its initial value."
     )
+    remedy = "Raise its initial value (d0) a thousandfold, and leave the learning rate at 1."
+    return Seen(message, {"first": first, "last": last, "updates": float(estimates.size)}, remedy)
 
 
 RULE = Rule(
     code="stuck-estimate",
-    title="A learning-rate-free method stuck at its start",
+    title="A learning-rate-free optimizer stuck at its initial estimate",
     severity="warning",
     meaning=(
-        "The distance that D-Adaptation and its kin estimate has not grown from its tiny start: steps stay tiny too."
+        "The distance that D-Adaptation and similar methods estimate has not grown from its tiny initial value, so the "
+        "steps stay tiny, too."
     ),
     signals=("estimate",),
     reference="Defazio and Mishchenko, Learning-rate-free learning by D-Adaptation, 2023",
-    would_change="The estimate doubling.",
-    look=_look,
+    how_to_check="Ruled out if the estimate doubles.",
+    check=_check,
 )

@@ -1,4 +1,4 @@
-"""The training ends before it has learned what it could."""
+"""The run ends before it has learned what it could."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
 
-__all__ = ["RULE"]
-
 _FROM = 0.6
-_LEFT = 0.15  # of all that was gained so far, still being gained in the last quarter of the steps made
+_LEFT = 0.15  # of the whole decrease so far, in the last quarter of the steps made
 
 
-def _look(record: Record) -> Seen | None:
-    if not record.progress >= _FROM or record.lost is not None:
+def _check(record: Record) -> Seen | None:
+    if not record.progress >= _FROM or record.diverged is not None:
         return None
-    blocks = record.history("loss").finite()
-    late = blocks.since(int(0.75 * record.step))
-    slope = slope_of(late)
+    slope = slope_of(record.history("loss").finite().since(int(0.75 * record.step)))
     if slope is None or not slope.falls:
         return None
-    gained = record.start - record.median("loss", 16)
-    gain = -slope.slope * slope.span
+    whole = record.start - record.median("loss", 16)
+    late = -slope.slope * slope.span
     gap = record.last("val_loss") - record.median("loss")
-    if gained <= 0 or gain < _LEFT * gained or (gap == gap and gap > gain):
+    if whole <= 0 or late < _LEFT * whole or (gap == gap and gap > late):
         return None
-    evidence = {"gained": gained, "gained_lately": gain, "gap": gap}
-    told = (
-        f"The training loss still falls steeply near the end: {gain / gained:.0%} of the whole gain, "
-        f"{number_text(gain)}, came in the last quarter of the steps."
+    message = (
+        f"The training loss still falls steeply near the end: {late / whole:.0%} of the total decrease "
+        f"({number_text(late)}) came in the last quarter of the steps."
     )
-    return Seen(told, evidence, "Train longer, or raise the rate if it was found too low.")
+    evidence = {"decrease": whole, "late_decrease": late, "gap": gap}
+    return Seen(message, evidence, "Train longer, or raise the learning rate if it was found too low.")
 
 
 RULE = Rule(
@@ -39,11 +35,13 @@ RULE = Rule(
     title="Underfitting",
     severity="warning",
     meaning=(
-        "Late in the training, the training loss falls as if it had just begun, and unseen data do about as well: the "
-        "steps are too few, or too short."
+        "Late in the run the training loss falls as if it had just begun, and the validation loss does about as well. "
+        "The run needs more steps, or larger ones."
     ),
     signals=("loss", "steps"),
     reference="Godbole et al., Deep learning tuning playbook, 2023",
-    would_change="The last decay of the schedule doing this alone: some gain at the very end is what decays are for.",
-    look=_look,
+    how_to_check="Ruled out if only the final decay does this: some decrease at the very end is what decays are for.",
+    check=_check,
+    twice=True,
+    holds=True,
 )

@@ -1,4 +1,4 @@
-"""The rate is zero."""
+"""The learning rate is zero."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import numpy as np
 from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.record import Record
 
-__all__ = ["RULE"]
-
 _WINDOW = 20
 
 
-def _look(record: Record) -> Seen | None:
+def _check(record: Record) -> Seen | None:
     if record.facts.steps and record.progress > 0.95:
         return None
     still = []
@@ -24,20 +22,20 @@ def _look(record: Record) -> Seen | None:
         return None
     which = "all groups" if len(still) == len(record.rates()) else f"group {', '.join(map(str, still))}"
     return Seen(
-        f"The rate of {which} was 0 in the last {_WINDOW} updates: nothing is learned there.",
+        f"The learning rate of {which} was 0 in the last {_WINDOW} steps: nothing is learned there.",
         {"groups": which, "step": float(record.step)},
-        "Look at the schedule's end, at the warm-up's first value and at the groups' own rates.",
+        "Check the end of the schedule, the first value of the warmup and the learning rates of the groups.",
         severity="critical" if which == "all groups" else "warning",
     )
 
 
 RULE = Rule(
     code="zero-rate",
-    title="The rate is zero",
+    title="The learning rate is zero",
     severity="critical",
-    meaning="The optimizer is called with a rate of exactly zero.",
+    meaning="The optimizer is called with a learning rate of exactly zero.",
     signals=("lr",),
     reference="PyTorch's schedulers hold their last factor, which is often 0",
-    would_change="A single update at another rate.",
-    look=_look,
+    how_to_check="Ruled out if a single update uses another learning rate.",
+    check=_check,
 )

@@ -24,8 +24,8 @@ from stepsize.probe.profiling.readings import read
 from stepsize.probe.profiling.result import Facts, Moment, Profile, ProfileCost, WarmUp
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
 from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
+from stepsize.training.border import undisturbed
 from stepsize.training.cost import CostModel, update_passes
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.task import Task
@@ -82,10 +82,8 @@ def profile(
     began = time.perf_counter()
     world = Snapshot(data=[source for source in (task.train, task.val) if source is not None])
     look = _Look(task, seed, batches, on_progress)
-    try:
+    with undisturbed(task, seed, inspected=True):  # what an inspection refuses is to be measured here
         facts = look.facts()
-    finally:
-        world.restore()
     costs = CostModel(task.horizon, task.accumulate, facts.batch_size, 0)
     return Profile(
         facts=facts,
@@ -117,19 +115,18 @@ class _Look:
         return self._sampled + self._prober.passes
 
     def facts(self) -> Facts:
-        with isolated_rng(self._seed):
-            self._prober = Prober(self._task, self._seed)
-            self._batches = list(itertools.islice(self._task.train, self._wanted))
-            if not self._batches:
-                raise TaskError("train", type(self._task.train).__name__, "must yield at least one batch")
-            facts = self._of_data(self._bare())
-            try:
-                return replace(self._of_training(facts), unavailable=self._unavailable)
-            except TaskError:
-                if not any(holds_non_finite(batch) for batch in self._batches):
-                    raise
-                self._unavailable["gradients"] = "the loss is not finite, because the data hold NaN or infinity"
-                return replace(facts, unavailable=self._unavailable)
+        self._prober = Prober(self._task, self._seed)
+        self._batches = list(itertools.islice(self._task.train, self._wanted))
+        if not self._batches:
+            raise TaskError("train", type(self._task.train).__name__, "must yield at least one batch")
+        facts = self._of_data(self._bare())
+        try:
+            return replace(self._of_training(facts), unavailable=self._unavailable)
+        except TaskError:
+            if not any(holds_non_finite(batch) for batch in self._batches):
+                raise
+            self._unavailable["gradients"] = "the loss is not finite, because the data hold NaN or infinity"
+            return replace(facts, unavailable=self._unavailable)
 
     def _bare(self) -> Facts:
         task, optimizer = self._task, self._prober.optimizer

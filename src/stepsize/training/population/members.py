@@ -17,6 +17,7 @@ from stepsize.errors import NotStackableError
 from stepsize.training.batches import to_device
 from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import autocast
+from stepsize.training.position import preserved
 from stepsize.training.rng import RngState
 from stepsize.training.stepping import check_first_loss
 from stepsize.training.task import Task
@@ -187,9 +188,9 @@ class Members:
 
         vmap itself says what it cannot take. If dropout draws other numbers in stacks, the losses differ by that.
         """
-        randomness, kept = RngState.take(), {name: buffer.clone() for name, buffer in self.buffers.items()}
+        kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
-            with warnings.catch_warnings():
+            with preserved(), warnings.catch_warnings():
                 warnings.filterwarnings("error", "There is a performance drop")  # an operation without a batching rule
                 losses, gradients = self.gradients([batch])
         except (RuntimeError, ValueError, TypeError, NotImplementedError, UserWarning) as error:
@@ -197,7 +198,6 @@ class Members:
                 raise
             raise NotStackableError(_first_line(error)) from error
         finally:
-            randomness.restore()
             for name, buffer in kept.items():
                 self.buffers[name].copy_(buffer)
         if losses.shape != (self.size,):

@@ -19,7 +19,7 @@ import pytest
 from tests.cli.conftest import Invoke, WriteTask
 from tests.cli.test_process import environment
 
-from stepsize.monitor.stored import read_watched
+from stepsize.monitor.saved_runs import read_run
 from stepsize.store import Store
 
 _TRAIN = ("train", "mine.py:task", "--lr", "0.01", "--watch")
@@ -46,13 +46,13 @@ def trained(invoke: Invoke, write_task: WriteTask) -> Invoke:
 def test_a_watched_training_is_kept_and_says_how_to_see_it_again(invoke: Invoke, write_task: WriteTask) -> None:
     write_task()
     first, second = invoke(*_TRAIN), invoke(*_TRAIN, "--json", "--store", "other.db")
-    assert first.stderr.splitlines()[-1] == "Kept. See it again: stepsize report small"
+    assert first.stderr.splitlines()[-1] == "Run saved. Show it with: stepsize report small"
     assert json.loads(second.stdout)["name"] == "small"
-    assert second.stderr.splitlines()[-1] == "Kept. See it again: stepsize report small --store other.db"
+    assert second.stderr.splitlines()[-1] == "Run saved. Show it with: stepsize report small --store other.db"
     assert invoke("report", "small", "--store", "other.db").exit_code == 0
     named = invoke(*_TRAIN, "--json", "--name", "mine")
     assert json.loads(named.stdout)["name"] == "mine"
-    assert named.stderr.splitlines()[-1] == "Kept. See it again: stepsize report mine"
+    assert named.stderr.splitlines()[-1] == "Run saved. Show it with: stepsize report mine"
 
 
 def test_nothing_is_kept_with_store_none_or_without_watching(
@@ -61,7 +61,7 @@ def test_nothing_is_kept_with_store_none_or_without_watching(
     write_task()
     told = invoke(*_TRAIN, "--store", "none", "--json")
     assert json.loads(told.stdout)["name"] is None
-    assert "Kept" not in told.stderr
+    assert "Run saved" not in told.stderr
     assert invoke("train", "mine.py:task", "--lr", "0.01").exit_code == 0
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == []
 
@@ -73,8 +73,8 @@ def test_a_store_that_cannot_be_written_does_not_stop_the_training(
     (tmp_path / "stepsize.db").write_text("notes of somebody, long enough to be taken for no database " * 20)
     done = invoke(*_TRAIN)
     assert done.exit_code == 0
-    assert "Kept" not in done.stderr
-    assert "keeps nothing of this training: stepsize.db is damaged or no SQLite database" in caplog.text
+    assert "Run saved" not in done.stderr
+    assert "does not save this run: stepsize.db is damaged or no SQLite database" in caplog.text
 
 
 def test_runs_lists_what_is_kept_the_newest_last(trained: Invoke) -> None:
@@ -88,7 +88,7 @@ def test_runs_lists_what_is_kept_the_newest_last(trained: Invoke) -> None:
     shown = trained("runs")
     assert shown.exit_code == 0
     assert re.search(r"small .*Linear, 4 parameters, SGD.* done .*300 of 300.* too low", shown.stdout)
-    assert shown.stderr == "One in full: stepsize report small-2\n"
+    assert shown.stderr == "Full report: stepsize report small-2\n"
 
 
 def test_names_stay_whole_where_there_is_little_room(trained: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_report_is_that_of_the_newest_or_of_the_named(trained: Invoke) -> None
     assert len(named["signals"]["loss"]["values"]) == 300
     shown = " ".join(trained("report", "small").stdout.split())
     assert "status done steps 300 of 300" in shown
-    assert "The rate: too low." in shown
+    assert "Learning rate: too low." in shown
     assert finding["message"] in shown
 
 
@@ -127,7 +127,7 @@ def test_watch_shows_one_frame_where_it_is_asked_to_or_there_is_no_terminal(trai
     frame, once = trained("watch", "small"), trained("watch", "small", "--once")
     assert frame.exit_code == once.exit_code == 0
     assert frame.stdout == once.stdout
-    for text in ("small", "done", "300 of 300 steps", "training loss", "▁", "learning rate", "The rate: too low."):
+    for text in ("small", "done", "300 of 300 steps", "training loss", "▁", "learning rate", "Learning rate: too low."):
         assert text in frame.stdout
     told = json.loads(trained("watch", "small", "--json").stdout)
     assert told["last"]["lr/0"] == pytest.approx(1e-5)
@@ -143,13 +143,13 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(trained: Invoke, c
 
 
 def test_where_nothing_is_kept_it_is_said_how_to_begin(invoke: Invoke, tmp_path: Path) -> None:
-    hint = "Begin one with: stepsize train digits-mlp --lr 0.01 --watch"
+    hint = "Start one with: stepsize train digits-mlp --lr 0.01 --watch"
     for there in (False, True):
         if there:
             Store.open(tmp_path / "stepsize.db").close()
         shown = invoke("runs")
         assert (shown.exit_code, shown.stdout) == (0, "")
-        assert f"No watched run is kept in stepsize.db. {hint}" in shown.stderr
+        assert f"No watched run is saved in stepsize.db. {hint}" in shown.stderr
         assert json.loads(invoke("runs", "--json").stdout) == {"store": "stepsize.db", "runs": []}
         for command in ("watch", "report"):
             done = invoke(command)
@@ -167,9 +167,9 @@ def test_a_study_that_is_no_watched_run_is_refused(invoke: Invoke, tmp_path: Pat
     assert "run must be a watched run, not a sweep; got 'digits'. stepsize runs lists them" in done.stderr
     begun = invoke("watch", "net")  # that was killed before its first write
     assert begun.exit_code == 0
-    assert "no signal yet" in begun.stdout
+    assert "no signals yet" in begun.stdout
     assert invoke("report", "net", "--html", "r.html").exit_code == 0
-    assert "No signal was kept." in (tmp_path / "r.html").read_text()
+    assert "No signals were saved." in (tmp_path / "r.html").read_text()
 
 
 class Terminal:
@@ -253,7 +253,7 @@ def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(write_task
         leaving.until(r"running")
         leaving.process.send_signal(signal.SIGINT)
         assert leaving.ended() == 130
-        assert "Left; the training goes on." in leaving.text
+        assert "Stopped following; training continues." in leaving.text
         assert "Traceback" not in leaving.text
         following.until(r"(?s)([0-9]+) of 100,000 steps.*(?!\1)[0-9]+ of 100,000 steps")  # it is drawn anew
         assert training.poll() is None
@@ -262,11 +262,11 @@ def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(write_task
         training.communicate(timeout=60)
         assert training.returncode == 130
     assert "interrupted" in following.text
-    assert "In full: stepsize report small" in following.text
+    assert "Full report: stepsize report small" in following.text
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", following.text)  # no colour
     assert re.search(r"\x1b\[[0-9;]*3[0-9]m", leaving.text)
 
 
 def _steps(folder: Path) -> int:
     with Store.open(folder / "stepsize.db") as store:
-        return read_watched(store, "small").head.steps if store.studies() else 0
+        return read_run(store, "small").head.steps if store.studies() else 0

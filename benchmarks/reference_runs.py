@@ -1,4 +1,4 @@
-"""The trainings that verdicts compare with: watched for a quarter, with the truth of how their rate ended.
+"""The reference runs that verdicts compare with: watched for a quarter, with the outcome of their learning rate.
 
 They are the six design tasks, and seven tiny ones in several variants: other optimizers, longer, with a fifth of the
 labels drawn at random, with four times the batch. None of them is a task on which verdicts are judged.
@@ -22,12 +22,12 @@ from benchmarks.small import small_tasks
 from benchmarks.verdicts import Label, label_of, labels, spread_out, watched_quarter
 from benchmarks.workers import each_done
 from stepsize import Task
-from stepsize.monitor.precedents import PRECEDENTS_FILE, SIDES, SIGNALS, UNSEEN, compare, signals_of
+from stepsize.monitor.reference_runs import FEATURES, REFERENCE_FILE, SIDES, VALIDATION, features_of, vote
 from stepsize.training import train
 
-__all__ = ["TRUTH_FILE", "compute_precedents", "compute_small_truth", "variants"]
+__all__ = ["TRUTH_FILE", "compute_reference_runs", "compute_small_truth", "variants"]
 
-TRUTH_FILE = RECORDS_FOLDER / "precedents_truth.json"
+TRUTH_FILE = RECORDS_FOLDER / "reference_runs_truth.json"
 _RATES = [rounded(10 ** (-5 + k / 3)) for k in range(19)]
 _SEEDS = (0, 1)
 _WATCHED_SEED = 100
@@ -74,7 +74,7 @@ def compute_small_truth(workers: int = 2, path: Path = TRUTH_FILE) -> None:
         if isinstance(done, Exception):
             raise done
         rows.append({"task": name, "runs": done})
-        write_record(path, header("precedents"), rows)
+        write_record(path, header("reference-runs"), rows)
         print(f"{name}: {len(rows)} done", flush=True)
 
 
@@ -87,7 +87,7 @@ def _truth(name: str) -> list[tuple[float, int, float | None]]:
     ]
 
 
-def compute_precedents(workers: int = 2, path: Path = PRECEDENTS_FILE) -> None:
+def compute_reference_runs(workers: int = 2, path: Path = REFERENCE_FILE) -> None:
     """Watch all of them at rates from far too low to far too high, and write what verdicts compare with."""
     design = [combo for combo in all_combos() if not combo.held_out]
     small = [row["task"] for row in read_rows(TRUTH_FILE)]
@@ -99,8 +99,8 @@ def compute_precedents(workers: int = 2, path: Path = PRECEDENTS_FILE) -> None:
         print(job, len(done), flush=True)
     rows.sort(key=lambda row: (row["task"], row["optimizer"], row["times"]))
     told = {
-        "made by": "python -m benchmarks precedents",
-        "columns": ["task", "optimizer", "times", "ended", *SIGNALS, UNSEEN],
+        "made by": "python -m benchmarks reference-runs",
+        "columns": ["task", "optimizer", "times", "ended", *FEATURES, VALIDATION],
         "rows": [[row["task"], row["optimizer"], row["times"], row["ended"], *row["signals"]] for row in rows],
     }
     lines = ",\n ".join(json.dumps(row) for row in told.pop("rows"))  # type: ignore[attr-defined]
@@ -118,12 +118,12 @@ def _watched(job: Any) -> list[dict[str, Any]]:
     rows = []
     for lr, (times, label, _) in truth.items():
         watching, _ = watched_quarter(task, lr, _WATCHED_SEED)
-        if watching.record.lost is not None:
+        if watching.record.diverged is not None:
             continue  # what diverges needs no comparison
-        seen = signals_of(watching.record)
-        if seen is None or UNSEEN not in seen:
+        seen = features_of(watching.record)
+        if seen is None or VALIDATION not in seen:
             continue
-        signals = [round(seen[signal], 4) for signal in (*SIGNALS, UNSEEN)]
+        signals = [round(seen[signal], 4) for signal in (*FEATURES, VALIDATION)]
         found = {"task": name, "optimizer": optimizer, "times": round(times, 4), "ended": label, "signals": signals}
         rows.append(found)
     return rows
@@ -140,10 +140,10 @@ def _labels(runs: Sequence[tuple[float, int, float | None]]) -> Mapping[float, t
     return {lr: (lr / best, label_of(lr, best, medians), math.isinf(medians[lr])) for lr in spread_out(medians, best)}
 
 
-def by_itself(path: Path = PRECEDENTS_FILE) -> str:
+def by_itself(path: Path = REFERENCE_FILE) -> str:
     """Return how the record judges its own trainings, each task left out in turn: what the thresholds rest on."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    lines = ["| least share | told | right, of those told | good ones accused |", "|---|---|---|---|"]
+    lines = ["| threshold of the vote | verdicts given | right, of these | false alarms on healthy runs |", "|---|---|---|---|"]
     answers = [_answer(row) for row in rows]
     for least in (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95):
         told = [(row[3], side) for row, (side, share) in zip(rows, answers, strict=True) if share >= least]
@@ -157,7 +157,7 @@ def by_itself(path: Path = PRECEDENTS_FILE) -> str:
 
 
 def _answer(row: Sequence[Any]) -> tuple[str, float]:
-    found = compare(dict(zip((*SIGNALS, UNSEEN), row[4:], strict=True)), without=row[0].split()[0])
+    found = vote(dict(zip((*FEATURES, VALIDATION), row[4:], strict=True)), without=row[0].split()[0])
     if found is None:
         return "", -1.0
     return SIDES[int(np.argmax(found.shares))], max(found.shares)

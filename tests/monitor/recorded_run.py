@@ -1,4 +1,4 @@
-"""A process that trains, watched, until it ends or is killed: ``kept_training.py STORE NAME STEPS [ROOM]``."""
+"""A process that trains, watched, until it ends or is killed: ``recorded_run.py STORE NAME STEPS [ROOM]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watched runs in a store: which one is meant, and what to say where there is none."""
+"""Watched runs in a store: which one is meant, and how it is shown."""
 
 from __future__ import annotations
 
@@ -14,33 +14,23 @@ from stepsize.cli.sweep.run import STORE
 from stepsize.errors import DataUnavailableError, InputError
 
 if TYPE_CHECKING:
-    from stepsize.monitor.stored import WatchHead
+    from stepsize.monitor.saved_runs import RunSummary
     from stepsize.store import Store
 
-__all__ = [
-    "BEGIN",
-    "RunArgument",
-    "RunStoreOption",
-    "again",
-    "opened_store",
-    "run_name",
-    "status_text",
-    "steps_text",
-    "verdict_style",
-]
-
 BEGIN = "stepsize train digits-mlp --lr 0.01 --watch"
-"""What begins a watched run."""
+"""A command that watches a run."""
 
 RunStoreOption = Annotated[
-    str, typer.Option("--store", metavar="WHERE", help="Where watched runs are kept: a path or a PostgreSQL URL.")
+    str, typer.Option("--store", metavar="WHERE", help="Store of watched runs: a path or a PostgreSQL URL.")
 ]
 RunArgument = Annotated[
     str | None,
-    typer.Argument(metavar="RUN", help="Its name (stepsize runs lists them). Default: the newest.", show_default=False),
+    typer.Argument(
+        metavar="RUN", help="Name of the run (stepsize runs lists them). Default: the newest.", show_default=False
+    ),
 ]
 _STATUSES = {"running": "cyan", "done": "green", "diverged": "red", "failed": "red", "broken": "red"}
-_VERDICTS = {"fine": "green", "cannot tell": "dim"}
+_VERDICTS = {"fine": "green", "inconclusive": "dim"}
 
 
 def again(command: str, name: str, store: str) -> str:
@@ -58,7 +48,7 @@ def again(command: str, name: str, store: str) -> str:
 
 @contextmanager
 def opened_store(where: str) -> Iterator[Store | None]:
-    """Open a store for reading; None where none was asked for by name and there is none yet."""
+    """Open a store for reading; None if it is the default store and does not exist yet."""
     from stepsize.store import Store
 
     try:
@@ -72,33 +62,35 @@ def opened_store(where: str) -> Iterator[Store | None]:
         yield store
 
 
-def run_name(store: Store | None, run: str | None) -> str:
-    """Return the run that is meant: the newest where none is named.
+@contextmanager
+def opened_run(where: str, run: str | None) -> Iterator[tuple[Store, str]]:
+    """Open a store, and find the run: the newest if none is named.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the store holds no watched run.
     """
-    from stepsize.monitor.keeping import KIND
+    from stepsize.monitor.recorder import KIND
 
-    kept = [] if store is None else [study.name for study in store.studies() if study.kind == KIND]
-    if store is None or not kept:
-        where = STORE if store is None else store.where
-        raise InputError("store", where, "must hold a watched run", f"Begin one with: {BEGIN}")
-    return kept[-1] if run is None else run
+    with opened_store(where) as store:
+        names = [] if store is None else [study.name for study in store.studies() if study.kind == KIND]
+        if store is None or not names:
+            received = STORE if store is None else store.where
+            raise InputError("store", received, "must hold a watched run", f"Start one with: {BEGIN}")
+        yield store, names[-1] if run is None else run
 
 
-def status_text(head: WatchHead) -> Text:
-    """Return how a run stands, in its colour."""
+def status_text(head: RunSummary) -> Text:
+    """Return the status of a run, in its color."""
     return Text(head.status, style=_STATUSES.get(head.status, "yellow"))
 
 
 def verdict_style(code: str) -> str:
-    """Return the colour of a verdict."""
+    """Return the color of a verdict."""
     return _VERDICTS.get(code, "red")
 
 
-def steps_text(head: WatchHead) -> str:
-    """Return how many steps of a run were made, and of how many; a guard that goes back makes more than planned."""
+def steps_text(head: RunSummary) -> str:
+    """Return how many steps were made, and of how many; a guard that rolls back makes more than planned."""
     if head.planned is None:
         return f"{head.steps:,}"
-    return f"{head.steps:,} {'of' if head.steps <= head.planned else 'for'} {head.planned:,}"
+    return f"{head.steps:,} {'of' if head.steps <= head.planned else 'made for'} {head.planned:,}"

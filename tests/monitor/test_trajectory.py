@@ -1,4 +1,4 @@
-"""The way of the weights: its straightness and distance equal those by hand, in memory that does not grow."""
+"""The trajectory of the weights: its straightness and distance equal those by hand, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stepsize.monitor import watch
-from stepsize.monitor.way import Way
+from stepsize.monitor.trajectory import WeightTrajectory
 
 
 class _Moving:
@@ -23,12 +23,12 @@ class _Moving:
         return self.places[self.now].clone()
 
 
-def _walked(places: Tensor, steps: int | None) -> Way:
+def _walked(places: Tensor, steps: int | None) -> WeightTrajectory:
     moving = _Moving(places)
-    way = Way(moving, steps)
+    way = WeightTrajectory(moving, steps)
     for step in range(1, len(places)):
         moving.now = step
-        way.look(step)
+        way.note(step)
     return way
 
 
@@ -63,9 +63,9 @@ def test_tensors_that_begin_at_zero_have_no_distance() -> None:
 
 @pytest.mark.parametrize("steps", [None, 100_000])
 def test_memory_does_not_grow(steps: int | None) -> None:
-    way = Way(lambda: torch.ones(1, 1), steps)
+    way = WeightTrajectory(lambda: torch.ones(1, 1), steps)
     for step in range(1, 150_001):
-        way.look(step)
+        way.note(step)
         assert len(way._kept) <= 129
     assert way._kept[-1][0] >= 145_000
 

@@ -21,17 +21,17 @@ import pytest
 import torch
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
-from tests.monitor import kept_training
+from tests.monitor import recorded_run
 from tests.store.conftest import postgres as postgres  # a server, where one is given
 from tests.store.conftest import without_power as without_power
 from torch import Tensor, nn
 
 import stepsize
 from stepsize.errors import DataUnavailableError, InputError
-from stepsize.monitor import Record, Report, Watch, guard, keeping, watch
-from stepsize.monitor.keeping import Keeper, begin_keeping
+from stepsize.monitor import Record, Report, Watch, guard, recorder, watch
 from stepsize.monitor.record import Facts
-from stepsize.monitor.stored import list_watched, read_watched
+from stepsize.monitor.recorder import RunRecorder, start_recorder
+from stepsize.monitor.saved_runs import list_runs, read_run
 from stepsize.store import Store
 
 
@@ -80,7 +80,7 @@ def test_what_is_read_back_is_what_was_seen(where: str, steps: int, lr: float) -
     watching = _watched(where, steps, lr)
     assert watching.name is not None
     with Store.open(where) as store:
-        kept = read_watched(store, watching.name)
+        kept = read_run(store, watching.name)
     _same(kept.report, watching.report())
     assert kept.head.status == ("done" if lr < 1 else "diverged")
     assert kept.head.findings == len(watching.findings) > 0
@@ -88,23 +88,23 @@ def test_what_is_read_back_is_what_was_seen(where: str, steps: int, lr: float) -
 
 
 def test_replacing_points_by_blocks_changes_nothing(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "_EVERY", 0.01)
-    monkeypatch.setattr(keeping, "_MOST_WRITES", 3)
+    monkeypatch.setattr(recorder, "_EVERY", 0.01)
+    monkeypatch.setattr(recorder, "_MOST_WRITES", 3)
     watching = _watched(where, 400, each=lambda step: time.sleep(0.002 if step % 4 == 0 else 0))
     assert watching.name is not None
     with Store.open(where) as store:
         parts = store.signals(watching.name)
-        assert parts[0].kind == keeping.BLOCKS
+        assert parts[0].kind == recorder.BLOCKS
         assert len(parts) <= 4
-        _same(read_watched(store, watching.name).report, watching.report())
+        _same(read_run(store, watching.name).report, watching.report())
 
 
 def test_a_run_of_any_length_is_of_bounded_size(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "_EVERY", 0.01)
-    kept = begin_keeping(where, "long", "net", Facts(steps=1_000_000))
+    monkeypatch.setattr(recorder, "_EVERY", 0.01)
+    kept = start_recorder(where, "long", "net", Facts(steps=1_000_000))
     assert kept is not None
     record = kept.record = Record()
-    record.told = kept.points
+    record.outbox = kept.points
     noise = np.random.default_rng(0).normal(size=1_000_000).tolist()
     sizes = []
     for step, value in enumerate(noise):
@@ -118,7 +118,7 @@ def test_a_run_of_any_length_is_of_bounded_size(where: str, monkeypatch: pytest.
     assert max(sizes) < 24_000_000  # the log of SQLite is at most 16 MB of it,
     assert Path(where).stat().st_size < 8_000_000  # and is gone at the end; eight bytes a point alone would be 8 MB
     with Store.open(where) as store:
-        signal = read_watched(store, "long").report.signals["loss"]
+        signal = read_run(store, "long").report.signals["loss"]
     np.testing.assert_array_equal(signal.values, record.history("loss").values)
 
 
@@ -131,7 +131,7 @@ def test_a_name_that_is_taken_gets_a_number(where: str) -> None:
         names.append(watching.name)
     assert names == ["net", "net-2", "net-3"]
     with Store.open(where) as store:
-        assert [(one.name, one.steps) for one in list_watched(store)] == [("net", 1), ("net-2", 1), ("net-3", 1)]
+        assert [(one.name, one.steps) for one in list_runs(store)] == [("net", 1), ("net-2", 1), ("net-3", 1)]
 
 
 def test_a_guard_keeps_its_acts(where: str) -> None:
@@ -146,9 +146,9 @@ def test_a_guard_keeps_its_acts(where: str) -> None:
             optimizer.step()
             guarding.step(loss)
     with Store.open(where) as store:
-        kept = read_watched(store, "net")
-    assert guarding.acts
-    assert kept.acts == guarding.acts
+        kept = read_run(store, "net")
+    assert guarding.actions
+    assert kept.actions == guarding.actions
     assert kept.report.steps > 60  # steps are counted as they were made: what was replayed is there twice
     assert kept.head.status == "done"
     _same(kept.report, guarding.report())
@@ -168,7 +168,7 @@ def test_how_it_ended_is_kept(where: str, error: BaseException | None, status: s
         with pytest.raises(type(error)):
             _watched(where, each=each)
     with Store.open(where) as store:
-        [head] = list_watched(store)
+        [head] = list_runs(store)
     assert (head.status, head.steps) == (status, 60 if error is None else 21)
 
 
@@ -179,7 +179,7 @@ def test_a_guard_that_stops_is_kept_as_such(where: str) -> None:
             guarding.step(_update(net, optimizer, batch) * math.nan)
     assert guarding.stopped is not None
     with Store.open(where) as store:
-        assert read_watched(store, "net").head.status == "stopped"
+        assert read_run(store, "net").head.status == "stopped"
 
 
 def test_a_task_is_kept_under_its_name(where: str) -> None:
@@ -198,7 +198,7 @@ def test_a_task_is_kept_under_its_name(where: str) -> None:
     assert (done.name, again.name) == ("line", None)
     np.testing.assert_array_equal(done.run.losses, again.run.losses)
     with Store.open(where) as store:
-        _same(read_watched(store, "line").report, done.report)
+        _same(read_run(store, "line").report, done.report)
 
 
 def test_nothing_is_kept_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_nothing_is_kept_unless_asked(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("store", "name", "message"),
     [
-        (None, "net", "name names a training in a store, and none was given; got 'net'. Give store= too"),
+        (None, "net", "name names a run in a store, and no store was given; got 'net'. Pass store= too"),
         ("runs.db", "a\nb", "name must be printable text of 1 to 200 characters"),
         ("mysql://host/lab", None, "where must be SQLite or PostgreSQL"),
     ],
@@ -229,9 +229,9 @@ def test_bad_input_is_an_error_before_anything_is_hooked(
 
 def _begun(where: str, *more: str, steps: int = 100_000) -> subprocess.Popen[str]:
     """Return a process that trains and has begun."""
-    assert kept_training.__file__ is not None
+    assert recorded_run.__file__ is not None
     process = subprocess.Popen(
-        [sys.executable, kept_training.__file__, where, "net", str(steps), *more],
+        [sys.executable, recorded_run.__file__, where, "net", str(steps), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -262,7 +262,7 @@ def _killed(where: str, seconds: float) -> tuple[float, list[tuple[int, float]]]
 
 def _check_killed(where: str, name: str, end: float, told: list[tuple[int, float]], slack: float = 1.0) -> None:
     with Store.open(where) as store:
-        kept = read_watched(store, name)
+        kept = read_run(store, name)
         assert not store.being_written(name)
     assert kept.head.status == "interrupted"
     due = sum(when < end - 1.0 - slack for _, when in told)
@@ -280,8 +280,8 @@ def test_a_killed_training_is_there_but_for_its_last_second(where: str) -> None:
         end, told = _killed(where, moment)
         _check_killed(where, "net" if number == 1 else f"net-{number}", end, told)
     with Store.open(where) as store:
-        assert len(list_watched(store)) == 4
-        assert list_watched(store)[-1].steps > 100
+        assert len(list_runs(store)) == 4
+        assert list_runs(store)[-1].steps > 100
 
 
 @pytest.mark.slow
@@ -305,18 +305,18 @@ def test_a_disk_that_is_full_ends_the_keeping_and_not_the_training(where: str, t
     plain, _ = _ended(_begun(str(elsewhere / "runs.db"), steps=20_000))
     full, err = _ended(_begun(where, "0", steps=20_000))
     assert full == plain  # all steps made and watched, and the same weights
-    assert err.count("stepsize.watch keeps nothing more of 'net', the training and the watching go on: ") == 1
+    assert err.count("stepsize.watch stopped saving 'net'; training and watching continue: ") == 1
     assert len(err.strip().splitlines()) == 1
     assert "runs.db cannot be written or read: the disk failed, is full, or a limit on files was met" in err
     with Store.open(where) as store:  # what was kept before is there
-        assert read_watched(store, "net").head.status == "interrupted"
+        assert read_run(store, "net").head.status == "interrupted"
 
 
 def test_a_store_that_others_lock_never_makes_the_training_wait(
     where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keeping, "_EVERY", 0.01)
-    monkeypatch.setattr(keeping, "_WAIT", 1.5)
+    monkeypatch.setattr(recorder, "_EVERY", 0.01)
+    monkeypatch.setattr(recorder, "_WAIT", 1.5)
     net, optimizer, x = _parts()
     with (
         caplog.at_level(logging.WARNING, "stepsize"),
@@ -336,11 +336,11 @@ def test_a_store_that_others_lock_never_makes_the_training_wait(
         watching.step(_update(net, optimizer, x))
         other.execute("ROLLBACK")
     assert len(caplog.messages) == 1
-    assert "keeps nothing more of 'net', the training and the watching go on: " in caplog.text
+    assert "stopped saving 'net'; training and watching continue: " in caplog.text
     assert "is locked by another program" in caplog.text
     assert watching.broken == ""
     assert watching.report().steps == 201
-    assert watching.record.told is None
+    assert watching.record.outbox is None
 
 
 def test_a_store_that_may_not_be_written_is_told_and_watching_goes_on(
@@ -354,13 +354,13 @@ def test_a_store_that_may_not_be_written_is_told_and_watching_goes_on(
         watching = _watched(str(file))
     assert (watching.name, watching.report().steps) == (None, 60)
     assert [message for message in caplog.messages if "may not be written" in message] == caplog.messages
-    assert "stepsize.watch keeps nothing of this training" in caplog.text
+    assert "stepsize.watch does not save this run" in caplog.text
 
 
 def test_a_server_that_goes_away_is_told_and_watching_goes_on(
     postgres: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keeping, "_EVERY", 0.01)
+    monkeypatch.setattr(recorder, "_EVERY", 0.01)
 
     def end_it(step: int) -> None:
         time.sleep(0.01)
@@ -384,42 +384,42 @@ def test_a_server_that_goes_away_is_told_and_watching_goes_on(
     assert len(caplog.messages) == 1
     assert watching.name is not None
     with Store.open(postgres) as store:
-        assert read_watched(store, watching.name).head.status == "interrupted"
+        assert read_run(store, watching.name).head.status == "interrupted"
 
 
 def test_a_server_holds_what_a_file_holds(postgres: str) -> None:
     watching = _watched(postgres, 200, 1e-4)
     assert watching.name is not None
     with Store.open(postgres) as store:
-        kept = read_watched(store, watching.name)
+        kept = read_run(store, watching.name)
     _same(kept.report, watching.report())
     assert kept.head.status == "done"
 
 
 @pytest.fixture
-def slow_keeper(where: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keeper]:
+def slow_recorder(where: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunRecorder]:
     """One that writes only at its end, and lets few points wait."""
-    monkeypatch.setattr(keeping, "_EVERY", 100.0)
-    monkeypatch.setattr(keeping, "_WAITING", 50)
-    kept = begin_keeping(where, "net", "net", Facts())
+    monkeypatch.setattr(recorder, "_EVERY", 100.0)
+    monkeypatch.setattr(recorder, "_WAITING", 50)
+    kept = start_recorder(where, "net", "net", Facts())
     assert kept is not None
     yield kept
     kept.close("done")
 
 
 def test_points_that_wait_are_bounded_and_losing_some_is_told(
-    where: str, slow_keeper: Keeper, caplog: pytest.LogCaptureFixture
+    where: str, slow_recorder: RunRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record = slow_keeper.record = Record()
-    record.told = slow_keeper.points
+    record = slow_recorder.record = Record()
+    record.outbox = slow_recorder.points
     for step in range(200):
         record.add("loss", step, 1.0)
-    assert len(slow_keeper.points) == 50
+    assert len(slow_recorder.points) == 50
     with caplog.at_level(logging.WARNING, "stepsize"):
-        slow_keeper.close("done")
-    assert "runs.db is slower than the training; points of 'net' are lost" in caplog.text
+        slow_recorder.close("done")
+    assert "runs.db is slower than the training; points of 'net' are dropped" in caplog.text
     with Store.open(where) as store:
-        assert read_watched(store, "net").report.signals["loss"].steps[0] == 150
+        assert read_run(store, "net").report.signals["loss"].steps[0] == 150
 
 
 _FORKED = """
@@ -441,7 +441,7 @@ with stepsize.watch(net, optimizer, store=sys.argv[1], name="net") as watching:
 def test_a_fork_of_a_watched_training_leaves_the_store_alone(where: str) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKED, where], check=True, timeout=100)
     with Store.open(where) as store:
-        kept = read_watched(store, "net")
+        kept = read_run(store, "net")
     assert (kept.head.status, kept.head.steps) == ("done", 20)
     assert len(kept.report.signals["loss"].values) == 20
     with closing(sqlite3.connect(where)) as connection:
@@ -461,5 +461,5 @@ for _ in range(int(sys.argv[2])):
 def test_a_watch_that_nobody_closed_is_kept_where_the_process_ends(where: str, steps: int, status: str) -> None:
     subprocess.run([sys.executable, "-c", _LEFT, where, str(steps)], check=True, timeout=100)
     with Store.open(where) as store:
-        head = read_watched(store, "net").head
+        head = read_run(store, "net").head
     assert (head.status, head.steps) == (status, steps)

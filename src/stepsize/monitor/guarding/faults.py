@@ -1,0 +1,146 @@
+"""Whether something is wrong with a run, by its signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepsize.curves.numerals import number_text
+from stepsize.monitor.guarding.expected import ExpectedRates
+from stepsize.monitor.guarding.policy import Fault
+from stepsize.monitor.record import Record
+from stepsize.monitor.trace import Points
+
+Where: TypeAlias = Mapping[int, tuple[int, int]]
+"""Step and batch as the guard counts them, by watched step."""
+
+_WINDOW = 64
+_LEAST = 12
+_ALONE = 25.0  # robust standard deviations: one such loss is a fault
+_LASTING = 8.0  # three of the last four
+_OF_FOUR = 3
+_MISTAKE = 4.0
+_HALF_WINDOW = 8  # losses, whose median no single batch moves
+_MEDIAN = 5  # losses, to find the best level so far
+_LONG = 0.1  # an update so long compared with the weights leaves the region where gradients say anything
+_LOST = 0.9  # of the progress
+_EARLY = 0.25  # of the steps, before which many runs have learned nothing yet
+_PROGRESS = 4.0  # noises of the last losses
+
+
+def find_fault(
+    record: Record,
+    numbers: Sequence[tuple[int, int, int]],
+    since: int,
+    expected: ExpectedRates,
+    undone: Sequence[tuple[int, int]] = (),
+) -> Fault | None:
+    """Return what is wrong with the last losses, gradients and learning rates, or None.
+
+    Args:
+        record: Signals.
+        numbers: Numbers of the last steps: as watched, as guarded, and of their batch.
+        since: Watched step from which losses count: earlier ones belong to what was rolled back.
+        expected: Expected learning rates.
+        undone: Ranges of watched steps that were rolled back. Their losses are no reference for others: else the
+            first bad loss would hide the second.
+    """
+    step, batch = numbers[-1][1:]
+    excess = expected.excess(record, step)
+    if excess >= _MISTAKE:
+        return Fault(step, batch, f"the learning rate is {number_text(excess)}× the expected one", excess)
+    at = {watched: (step, batch) for watched, step, batch in numbers}
+    losses, norms = _valid(record.recent("loss"), undone), record.recent("grad_norm", 16).since(since)
+    new = losses.since(since)
+    for points, what in ((new, "loss"), (norms, "gradient")):
+        bad = np.nonzero(~np.isfinite(points.values))[0]
+        if bad.size and (where := at.get(int(points.steps[bad[0]]))) is not None:
+            return Fault(*where, f"the {what} is not finite")
+    if record.diverged is not None and record.diverged[0] >= since and (where := at.get(record.diverged[0])):
+        return Fault(*where, record.diverged[1])
+    return (
+        _far_above_the_start(record, new, at)
+        or _lost_progress(record, losses, new, at)
+        or _outlier(record, losses.finite().values, new.finite().values, new.steps.tolist(), at)
+    )
+
+
+def nothing_learned(record: Record, since: int, progress: float) -> str | None:
+    """Return that the loss is where it began long after an action, or None: such weights do not recover.
+
+    Args:
+        record: Signals.
+        since: Watched step after the last action.
+        progress: Fraction of the run that is done; NaN if unknown.
+    """
+    new = record.recent("loss", 2 * _WINDOW).finite().since(since)
+    if len(new) < 2 * _WINDOW or not record.first or progress < _EARLY:
+        return None
+    now, initial = float(np.median(new.values)), record.first[0]
+    if now < initial - 0.1 * abs(initial):
+        return None
+    return f"the loss is {number_text(now)}, no lower than at the start"
+
+
+def _valid(losses: Points, undone: Sequence[tuple[int, int]]) -> Points:
+    """Return the last losses of steps that were not rolled back."""
+    keep = np.ones(len(losses), dtype=bool)
+    for first, end in undone:
+        keep &= (losses.steps < first) | (losses.steps >= end)
+    return Points(losses.steps[keep][-_WINDOW:], losses.values[keep][-_WINDOW:])
+
+
+def _far_above_the_start(record: Record, new: Points, at: Where) -> Fault | None:
+    """Return the fault of losses far above the first two, while updates are long compared with the weights.
+
+    It develops over many steps if the learning rate is much too high: none of them stands out from those before.
+    """
+    if len(new) < _HALF_WINDOW or len(record.first) < _HALF_WINDOW:
+        return None
+    initial = max(record.first[:2])
+    now = float(np.median(new.values[-_HALF_WINDOW:]))
+    ratios = record.recent("update_ratio", 2 * _HALF_WINDOW).finite().values
+    if now <= initial + 0.5 * abs(initial) or not ratios.size or ratios.max() <= _LONG:
+        return None
+    where = at.get(int(new.steps[-_HALF_WINDOW]))
+    reason = f"the loss is {number_text(now)}, far above the initial {number_text(record.first[0])}"
+    return None if where is None else Fault(*where, reason, lasting=True)
+
+
+def _lost_progress(record: Record, valid: Points, new: Points, at: Where) -> Fault | None:
+    """Return the fault of a loss that is back where it began, for longer than chance explains."""
+    width = 2 * _HALF_WINDOW
+    if len(new) < width or len(valid) <= width:
+        return None
+    last, initial = new.values[-width:], record.first[0]
+    now = float(np.median(last))
+    best = float(np.min(np.median(np.lib.stride_tricks.sliding_window_view(valid.values, _MEDIAN), axis=1)))
+    noise = 1.05 * float(np.median(np.abs(np.diff(last))))
+    progress = initial - best
+    if progress < max(_PROGRESS * noise, 0.05 * abs(initial)) or now < best + _LOST * progress:
+        return None
+    where = at.get(int(new.steps[-width]))
+    reason = f"the loss is back at {number_text(now)}, where it began, after it had fallen to {number_text(best)}"
+    return None if where is None else Fault(*where, reason, lasting=True)
+
+
+def _outlier(
+    record: Record, window: NDArray[np.float64], new: NDArray[np.float64], steps: list[int], at: Where
+) -> Fault | None:
+    if not new.size or window.size < _LEAST or steps[-1] not in at:
+        return None
+    before = window[:-4] if window.size > _LEAST + 4 else window[:-1]
+    level = float(np.median(before[-_LEAST * 2 :]))
+    spread = 1.4826 * float(np.median(np.abs(before[-_LEAST * 2 :] - level)))
+    reach = max(float(np.max(before)) - level, 0.02 * abs(record.start - level))
+    alone = level + max(_ALONE * spread, 3 * reach)
+    lasting = level + max(_LASTING * spread, 1.5 * reach)
+    last = new[-4:]
+    if last[-1] <= alone and int(np.sum(last > lasting)) < _OF_FOUR:
+        return None
+    first = steps[-len(last) :][int(np.argmax(last > lasting))]
+    step, batch = at.get(first, at[steps[-1]])
+    return Fault(step, batch, f"the loss rose to {number_text(float(last[-1]))} from {number_text(level)}")

@@ -1,0 +1,98 @@
+"""When each rule is checked, and which findings were reported already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from stepsize.monitor.finding import Finding
+from stepsize.monitor.record import Record
+from stepsize.monitor.rules.catalog import RULES
+from stepsize.monitor.verdict import RateVerdict, rate_verdict
+
+_LOG = logging.getLogger("stepsize")
+_CHECKS = 64  # checks of all rules over a run of known length
+_EVERY = 50  # steps between them if it is unknown
+_URGENT = tuple(rule for rule in RULES if rule.urgent)
+
+
+class FindingTracker:
+    """Checks the rules and collects their findings: each code once, when it is first seen.
+
+    Args:
+        on_finding: Called with each new finding; the first error that it raises is logged.
+
+    Attributes:
+        latest: Verdict at the last check of all rules; None before the first.
+    """
+
+    def __init__(self, on_finding: Callable[[Finding], object] | None = None) -> None:
+        self._on_finding, self._failed = on_finding, False
+        self._found: dict[str, Finding] = {}
+        self._before: set[str] = set()
+        self._next = 0
+        self._verdict: RateVerdict | None = None
+        self.latest: RateVerdict | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Findings so far, the earliest first."""
+        return tuple(self._found.values())
+
+    def load(self, findings: Iterable[Finding]) -> None:
+        """Replace the findings so far."""
+        self._found = {one.code: one for one in findings}
+
+    def verdict(self, record: Record) -> RateVerdict:
+        """Return whether the learning rate is too high, too low or fine."""
+        return self._held(rate_verdict(record))
+
+    def due(self, record: Record) -> bool:
+        """Return whether it is time to check all rules."""
+        return record.step >= self._next
+
+    def check(self, record: Record, *, due: bool, thorough: bool = False) -> list[Finding]:
+        """Check the urgent rules, or all of them if that is ``due``; return the new findings."""
+        if due:
+            self._next = record.step + (max(8, record.facts.steps // _CHECKS) if record.facts.steps else _EVERY)
+            now = rate_verdict(record)
+            self._verdict = now if now.signals else self._verdict
+            self.latest = self._held(now)
+        new, seen = [], set()
+        for rule in RULES if due else _URGENT:
+            if rule.code in self._found:
+                continue
+            finding = rule.find(record)
+            if finding is None:
+                continue
+            seen.add(rule.code)
+            if rule.twice and rule.code not in self._before and not thorough:
+                continue
+            self._found[rule.code] = finding
+            new.append(finding)
+            self._publish(finding)
+        if due:
+            self._before = seen
+        return new
+
+    def withdraw(self, record: Record) -> None:
+        """Withdraw the findings that the end of a log refutes."""
+        for rule in RULES:
+            if rule.holds and rule.code in self._found and rule.find(record) is None:
+                del self._found[rule.code]
+
+    def _publish(self, finding: Finding) -> None:
+        if self._on_finding is None:
+            return
+        try:
+            self._on_finding(finding)
+        except Exception as error:  # noqa: BLE001 - the user's function must not break the watching
+            if not self._failed:
+                why = f"{type(error).__name__}: {error}"
+                _LOG.warning("stepsize.watch: on_finding raised an error; watching continues: %s", why)
+            self._failed = True
+
+    def _held(self, now: RateVerdict) -> RateVerdict:
+        if now.signals or now.code == "diverged" or self._verdict is None:
+            return now
+        return self._verdict  # the rate has decayed: the verdict at its peak still holds
