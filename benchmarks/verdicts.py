@@ -230,7 +230,10 @@ def _figures(rows: Sequence[Watched]) -> list[str]:
     figures: Iterable[tuple[str, Any]] = (
         ("a verdict was given", _share(len(told), len(rows))),
         ("right, among those given", _share(sum(_right(row, row.verdict) for row in told), len(told))),
-        ("right, if the strongest side were always reported", _share(sum(_right(r, r.leaning) for r in rows), len(rows))),
+        (
+            "right, if the strongest side were always reported",
+            _share(sum(_right(row, row.leaning) for row in rows), len(rows)),
+        ),
         ("wrong verdicts on healthy runs", _share(len(wrong), len(good))),
         ("any alarm on the rate on healthy runs, at any time", _share(len(alarmed), len(good))),
         ("diverging runs whose loss doubled by a quarter: reported no later", _share(len(flagged), len(lost))),
