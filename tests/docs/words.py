@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _TRAINING = "run|loss|data|set|row|step|batch|curve|label|example|code|loop"  # what can be a training …
 
@@ -72,7 +74,7 @@ WORDS: dict[str, str] = {
     r"(?:within|beyond the|out of) reach": "state that the step can change",
     r"(?:told|tells|untold)": "logged, reported, says",
     r"verbs?": "function, command",
-    r"rooms?": "package",
+    r"(?<!has )(?<!makes )(?<!is )(?<!with )rooms?": "package",
     r"seams?": "extension point",
     r"twins?": "reference implementation",
     r"peers": "other libraries",
@@ -81,9 +83,9 @@ WORDS: dict[str, str] = {
     # small words that give a translation away
     r"(?:dear|anew|alike)": "expensive; again; equally",
     r"besides": "also; in addition to",
-    r"as a rule|for instance|in life|some hundreds?": "typically; for example; in practice; several hundred",
+    r"as a rule(?! of thumb| that)|for instance|in life|some hundreds?": "typically; for example; in practice",
     r"(?:anybody|anyone|nobody)(?:'s)?": "any; unknown",
-    r"by itself|of its own(?! [a-z])": "automatically; separate, its own",
+    r"by itself": "automatically",
     r"speaks? for|flatters": "points to; looks better than it is",
     r"brings?": "what do you gain",
     r"\w+s an? (?:seed|decade|step|second|trial|pass|update|training)(?= *[,.;:)|]|$)": "per seed",
@@ -94,7 +96,7 @@ WORDS: dict[str, str] = {
     r"\w{3,}(?:al|ar|ogn|im|abil)is(?:e|es|ed|ing|ation)": "American spelling: -ize",
 }
 _PATTERN = re.compile(
-    "|".join(rf"(?P<w{n}>(?<![\w-])(?:{word})(?![\w-]))" for n, word in enumerate(WORDS)), re.IGNORECASE
+    "|".join(rf"(?P<w{n}>(?<![\w-])(?:{word})(?![\w-]))" for n, word in enumerate(WORDS)), flags=re.IGNORECASE
 )
 _INSTEAD = list(WORDS.values())
 _FINE = re.compile(r"(?i)otherwise|advis\w+|revis\w+|precis\w+|exercis\w+|realis(?:m|tic)|minimis\b")
@@ -142,42 +144,39 @@ def prose(path: Path, where: str, *, generated: bool = True) -> Text:
     return Text(where, text)
 
 
-def texts_of(path: Path, where: str) -> Iterator[Text]:
-    """Yield the sentences in a module: docstrings of public names, and strings with a space, as messages have."""
+def messages_of(path: Path, where: str) -> Iterator[Text]:
+    """Yield the sentences among the strings of a module: those with a space, except docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(doc) for doc in _docstrings(tree)}
-    public = {id(doc) for doc in _docstrings(tree, only_public=True)}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in docstrings:
             continue
-        if id(node) in public or (id(node) not in docstrings and " " in node.value.strip()):
-            text = node.value
-            for pattern in _NOT_PROSE[2:]:
-                text = pattern.sub(" ", text)
-            yield Text(f"{where}:{node.lineno}", text)
+        if " " in node.value.strip():
+            yield Text(f"{where}:{node.lineno}", _without_code(node.value))
 
 
-def _docstrings(tree: ast.Module, *, only_public: bool = False) -> Iterator[ast.Constant]:
-    for node in _named(tree, only_public=only_public):
-        if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
-            yield node.body[0].value
+def docstring_text(thing: Any, name: str) -> Text:
+    """Return what the docstring of a public name says, without its example and the names of its fields."""
+    text = inspect.getdoc(thing) or ""
+    return Text(name, _without_code(_NAMES.sub(": ", _EXAMPLE.sub("", text))))
 
 
-def _named(
-    node: ast.AST, *, only_public: bool
-) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Module]:
-    """Yield the module, its classes and functions, and those inside of classes."""
-    if isinstance(node, ast.Module) and not only_public:
-        yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if only_public and child.name.startswith("_"):
-                continue
-            yield child
-            if isinstance(child, ast.ClassDef) or not only_public:
-                yield from _named(child, only_public=only_public)
-        elif not only_public:
-            yield from _named(child, only_public=only_public)
+_EXAMPLE = re.compile(r"^ *Example:$.*?(?=^ *[A-Z]\w+:$|\Z)", flags=re.MULTILINE | re.DOTALL)
+_NAMES = re.compile(r"^ +\*{0,2}\w+:\s", flags=re.MULTILINE)
+
+
+def _without_code(text: str) -> str:
+    for pattern in _NOT_PROSE[2:]:
+        text = pattern.sub(" ", text)
+    return text
+
+
+def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                yield first.value
 
 
 def classes_of(path: Path) -> Iterator[str]:
@@ -207,13 +206,10 @@ _BARE = {
 }
 
 
-def bare_fields(path: Path, where: str) -> Iterator[str]:
-    """Yield the fields of public docstrings that begin with a preposition, and so say nothing when read alone."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for doc in _docstrings(tree, only_public=True):
-        for name, word in _fields(str(doc.value)):
-            if word.lower() in _BARE:
-                yield f"{where}:{doc.lineno} {name}: {word} …"
+def bare_fields(thing: Any, name: str) -> list[str]:
+    """Return the fields of a docstring that begin with a preposition, and so say nothing when read alone."""
+    fields = _fields(inspect.getdoc(thing) or "")
+    return [f"{name}, {field}: {word} …" for field, word in fields if word.lower() in _BARE]
 
 
 def _fields(doc: str) -> Iterator[tuple[str, str]]:
