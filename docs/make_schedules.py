@@ -33,7 +33,7 @@ from stepsize.schedules import (
 from stepsize.schedules.catalog import CHANGES
 from stepsize.schedules.hyperparameters import DecayRule
 from stepsize.schedules.leaves import Endpoints
-from stepsize.views import ScheduleCurve, ScheduleView, number_text, schedule_chart, schedule_thumbnail
+from stepsize.views import ScheduleCurve, ScheduleInfo, number_text, schedule_chart, schedule_info, schedule_thumbnail
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "schedules.md"
@@ -80,7 +80,7 @@ def pictures() -> dict[str, str]:
         f"{name}.svg": _svg(schedule_thumbnail(range(_UPDATES), entry.typical(_UPDATES).factors()))
         for name, entry in SCHEDULES.items()
     }
-    return {**found, "together.svg": _svg(schedule_chart(_together_view()))}
+    return {**found, "together.svg": _svg(schedule_chart(_together_info()))}
 
 
 def python_form(entry: ScheduleEntry) -> str:
@@ -402,7 +402,7 @@ number of steps over which weights forget; `stepsize schedule` shows it beside l
 """
 
 
-def _together_view() -> ScheduleView:
+def _together_info() -> ScheduleInfo:
     seen = preview(_TOGETHER.over(_UPDATES), _TOGETHER_PEAKS)
     values = seen.values
     assert values.momentum is not None
@@ -411,7 +411,7 @@ def _together_view() -> ScheduleView:
     curve = ScheduleCurve(
         "one cycle", values.lr[:-1], values.momentum[:-1], values.weight_decay[:-1], values.effective_lr[:-1]
     )
-    return ScheduleView(seen.steps[:-1], (curve,), title="One cycle, momentum against it, corrected weight decay")
+    return schedule_info(seen.steps[:-1], [curve], title="One cycle, momentum against it, corrected weight decay")
 
 
 # ------------------------------------------------------------------- details

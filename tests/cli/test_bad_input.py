@@ -31,7 +31,7 @@ BAD_TASKS = {
     "inputs not finite": ("task = make(train=(x / 0, y), val=None)", "train must hold finite numbers"),
     "unseen inputs not finite": ("task = make(train=(x / 0, y), val=(x / 0, y))", "train must hold finite numbers"),
     "optimizer on others": (FOREIGN, "optimizer must hold parameters of the task's model, but holds only others"),
-    "no steps": ("task = make(steps=0)", "steps must be a whole number of updates, at least 1; got 0"),
+    "no steps": ("task = make(steps=0)", "steps must be a whole number of steps, at least 1; got 0"),
 }
 RAISING = """\
 class Net(nn.Module):
@@ -127,7 +127,7 @@ def test_a_bug_of_stepsize_is_not_blamed_on_the_task(
         raise LookupError("a bug")
 
     broken.__code__ = broken.__code__.replace(co_filename=train.__file__)
-    monkeypatch.setattr(train, "_marks", broken)
+    monkeypatch.setattr(train, "_steps", broken)
 
     done = invoke("train", write_task(), "--lr", "0.1")
 
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_with_one_line(invoke: Invoke, write_task: WriteTask, comman
     [
         (("find", "digits-mpl"), "Did you mean 'digits-mlp'?"),
         (("find", "digits-mlp", "--optimizer", "adm"), "Did you mean 'adam'?"),
-        (("find", "digits-mlp", "--steps", "0"), "steps must be a whole number of updates, at least 1; got 0"),
+        (("find", "digits-mlp", "--steps", "0"), "steps must be a whole number of steps, at least 1; got 0"),
         (("find", "digits-mlp", "--seed", "-1"), "Invalid value for '--seed'"),
         (("find", "mnist-cnn"), "No data folder is known: no data was given and $STEPSIZE_DATA is unset."),
         (("find",), "Missing argument 'TASK'"),

@@ -211,7 +211,7 @@ def test_an_exception_in_a_parent_package_is_told(tmp_path: Path) -> None:
 def test_a_task_that_breaks_a_rule_says_in_which_line(write_task: WriteTask) -> None:
     write_task("task = make(steps=0)")
 
-    with pytest.raises(InputError, match="steps must be a whole number of updates, at least 1; got 0") as error:
+    with pytest.raises(InputError, match="steps must be a whole number of steps, at least 1; got 0") as error:
         opened("mine.py")
 
     assert "mine.py, line" in notes_of(error)

@@ -37,7 +37,7 @@ def test_its_json_is_the_preview_of_the_library(invoke: Invoke) -> None:
     told = json.loads(done.stdout, parse_constant=pytest.fail)
     assert done.exit_code == 0
     assert told["schedule"] == "warmup 5%, constant 75%, cooldown 20%"
-    assert parse(told["settled"]) == eta
+    assert parse(told["in_steps"]) == eta
     assert told["steps"] == 10_000
     assert told["effective_steps"] == seen.effective_steps
     assert told["peaks"] == {"lr": 3e-3, "momentum": 0.9, "weight_decay": 0.1}
@@ -57,7 +57,7 @@ def test_people_read_key_points_length_and_the_written_form(invoke: Invoke) -> N
     assert done.exit_code == 0
     assert ["500", "peak", "1", "0.003", "0.1", "3333"] in lines
     assert ["10,000", "after the end", "0", "0", "0.1", "∞"] in lines
-    assert ["length", "10,000 steps, worth 8,417 at the peak rate (Σ factor)"] in lines
+    assert ["length", "10,000 steps, 8,417 effective steps (sum of factors)"] in lines
     assert ["schedule", "warmup 5%, constant 75%, cooldown 20%"] in lines
     assert ["in steps", "warmup 500, constant 7500, cooldown 2000"] in lines
     assert done.stderr == ""
@@ -116,7 +116,7 @@ def test_other_units_go_through_the_clock(invoke: Invoke) -> None:
 
     assert told["steps"] == 3 * 390
     eta = cosine(warmup="1.5M tok").over("3ep", Clock(**clock))
-    assert parse(told["settled"]) == eta
+    assert parse(told["in_steps"]) == eta
 
 
 def test_a_scheduled_momentum_keeps_the_effective_rate_and_lr_at_the_peak(invoke: Invoke) -> None:
@@ -180,7 +180,7 @@ def test_a_mistake_is_shown_under_its_place_with_brackets_and_all(invoke: Invoke
         (("cosine", "--steps", "3ep"), "steps needs steps_per_epoch to be turned into steps; got '3 epochs'. Add --st"),
         (("warmup 2ep, cosine", "--steps", "100"), "Add --steps-per-epoch N"),
         (("cosine", "--steps", "9M tok", "--batch-size", "8"), "Add --sequence-length N"),
-        (("cosine", "--steps", "10", "epochs"), "Without quotes every word is taken for a part of the schedule"),
+        (("cosine", "--steps", "10", "epochs"), "Without quotes every word is part of the schedule"),
         (("cosine 500", "--steps", "1000"), "must last as long as the horizon; got '500 steps of 1,000'. Leave --"),
         (("warmup 500, cosine", "--steps", "100"), "schedule must not be longer than the horizon"),
         (("cosine", "--steps", "1e9"), "steps must be at most 10,000,000"),

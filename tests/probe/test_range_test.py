@@ -62,6 +62,19 @@ def test_the_answer_is_ordered_and_within_the_range() -> None:
     assert 0.01 < found.critical.lr < 1
 
 
+def test_an_optimizer_in_a_wrapper_of_a_trainer_is_taken_out_of_it() -> None:
+    class Wrapper:
+        def __init__(self, optimizer: Optimizer) -> None:
+            self.optimizer = optimizer
+
+        def step(self) -> None:
+            self.optimizer.step()
+
+    loop = linear()
+    wrapped: Any = Wrapper(loop.optimizers[0])
+    assert range_test(loop.step, wrapped, loop.batches, steps=40).lr == test_of(linear(), steps=40).lr
+
+
 def test_raw_losses_and_rates_are_kept_as_they_were() -> None:
     loop, seen, rates = linear(), [], []
 

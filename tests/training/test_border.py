@@ -145,7 +145,7 @@ def ignored(batch: int) -> list[Any]:
 def test_a_batch_of_ignored_labels_alone_does_not_make_every_rate_diverge(batch: int, executor: Any) -> None:
     task = make_task(model=lambda: nn.Linear(3, 2), loss=cross_entropy, train=ignored(batch), val=ignored(batch))
 
-    with pytest.warns(UserWarning, match=f"batch {batch} of .* has no finite loss, with the untrained model neither"):
+    with pytest.warns(UserWarning, match=f"batch {batch} of .* has no finite loss, at initialization neither"):
         runs = executor(task, [Setting(0.5, 0, 20), Setting(0.1, 0, 20)])
 
     for run in runs:

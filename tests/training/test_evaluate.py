@@ -89,7 +89,7 @@ def test_a_batch_without_a_loss_at_any_rate_does_not_count_in_unseen_data() -> N
     parts: dict[str, Any] = {"loss": nn.functional.cross_entropy, "model": lambda: nn.Linear(3, 2), "steps": 2}
     task = make_task(**parts, val=list(zip(torch.split(x, 8), torch.split(y, 8), strict=True)))
 
-    with pytest.warns(UserWarning, match="batch 1 of val has no finite loss, with the untrained model neither"):
+    with pytest.warns(UserWarning, match="batch 1 of val has no finite loss, at initialization neither"):
         done = evaluate(task, model, step=0)
 
     keep = torch.cat([torch.arange(8), torch.arange(16, 32)])

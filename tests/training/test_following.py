@@ -18,7 +18,7 @@ import stepsize
 from stepsize.errors import InputError
 from stepsize.training import Followed, Task, follow
 from stepsize.training.batches import Stream
-from stepsize.training.population.following import _chosen, _lower, _stages
+from stepsize.training.population.following import _chosen, _lower, _reason, _stages
 from stepsize.training.rng import RngState, isolated_rng
 from stepsize.training.stepping import build_model, rung_factors
 
@@ -218,6 +218,16 @@ def test_the_wide_fork_steps_back_from_the_best_but_not_from_the_edge() -> None:
     assert _lower([0.9, 0.5, 0.301, 0.3], before=1.0) == 1  # the third is as good as the fourth
     assert _lower([0.9, 0.8, 0.7, 0.3], before=1.0) == 3
     assert _lower([0.3, 0.8, math.inf, math.inf], before=1.0) == 0
+
+
+def test_the_reason_calls_best_only_what_is() -> None:
+    rates = [0.001, 0.002, 0.004]
+    assert _reason(rates, [0.5, 0.4, 0.45], 1).startswith("lr 0.002 was best after a cooldown, 0.4; the second best")
+    assert _reason(rates, [math.inf, 0.4, math.inf], 1).endswith("0.4; the others diverged.")
+    assert _reason(rates, [0.5, 0.41, 0.4], 1) == (
+        "lr 0.002 was chosen, 0.41 after a cooldown; lr 0.004 reached 0.4, too little to move for."
+    )
+    assert "but so short a fork prefers rates that are too high" in _reason(rates * 2 + [1.0], [5, 4, 1, 2, 3, 4, 5], 1)
 
 
 @pytest.mark.parametrize("steps", [40, 100, 401, 5000])

@@ -236,14 +236,14 @@ def test_what_is_no_number_is_refused_and_changes_nothing(value: Any, message: s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"factor": 1.0}, "factor must lie between 0 and 1; got 1.0. 0.5 halves the rate"),
-        ({"factor": 0}, "factor must lie between 0 and 1"),
-        ({"factor": math.nan}, "factor must lie between 0 and 1"),
-        ({"factor": "half"}, "factor must lie between 0 and 1"),
-        ({"floor": -0.1}, r"floor must lie in \[0, 1\]"),
-        ({"floor": 1.5}, r"floor must lie in \[0, 1\]; got 1.5. It is a multiplier, not a rate"),
-        ({"skip_first": -1}, "skip_first must be a number of observations"),
-        ({"skip_first": 2.0}, "skip_first must be a number of observations"),
+        ({"factor": 1.0}, "factor must be between 0 and 1; got 1.0. 0.5 halves the rate"),
+        ({"factor": 0}, "factor must be between 0 and 1"),
+        ({"factor": math.nan}, "factor must be between 0 and 1"),
+        ({"factor": "half"}, "factor must be between 0 and 1"),
+        ({"floor": -0.1}, r"floor must be in \[0, 1\]"),
+        ({"floor": 1.5}, r"floor must be in \[0, 1\]; got 1.5. It is a multiplier, not a rate"),
+        ({"skip_first": -1}, "skip_first must be a whole number of observations"),
+        ({"skip_first": 2.0}, "skip_first must be a whole number of observations"),
         ({"rule": "mean"}, "rule must be a PlateauRule; got 'mean'"),
         ({"on_change": "restart"}, "on_change must be one of: error, continue; got 'restart'"),
     ],
@@ -261,7 +261,7 @@ def test_a_floor_above_the_multiplier_is_refused() -> None:
     bound = Training.under(constant()).bound
     bound.multiplier = 0.5
 
-    with pytest.raises(InputError, match=r"floor must not lie above the multiplier of the bound, 0.5; got 0.6"):
+    with pytest.raises(InputError, match=r"floor must be at most the multiplier of the bound scheduler, 0.5; got 0.6"):
         Plateau(bound, floor=0.6)
 
 
@@ -269,7 +269,7 @@ def test_a_scheduler_that_is_not_bound_is_refused() -> None:
     optimizer = Training.under(constant()).optimizer
     other: Any = LambdaLR(optimizer, lambda step: 1.0)
 
-    with pytest.raises(InputError, match=r"bound must be a bound schedule; got 'LambdaLR'. Bind a schedule first"):
+    with pytest.raises(InputError, match=r"bound must be a BoundScheduler; got 'LambdaLR'. Bind a schedule first"):
         Plateau(other)
 
 

@@ -207,9 +207,9 @@ def overwritten(optimizer: Optimizer) -> LRScheduler:
 REFUSED: dict[str, tuple[Maker, str]] = {
     "multiplicative": (
         lambda o: lrs.MultiplicativeLR(o, lambda _: 0.9),
-        r"no closed form .*; got 'MultiplicativeLR'\. See what it does with preview_torch\(scheduler, steps\)",
+        r"no known closed form; got 'MultiplicativeLR'\. See its rates with preview_torch\(scheduler, steps\)",
     ),
-    "subclass": (lambda o: Stepping(o, 3), r"no closed form that is known; got 'Stepping'.*schedules.points or funct"),
+    "subclass": (lambda o: Stepping(o, 3), r"no known closed form; got 'Stepping'.*schedules.points or funct"),
     "bound": (
         lambda o: bind(cosine(9), o),
         r"follows a schedule of stepsize; got 'BoundScheduler'.*attribute \.schedule",
@@ -217,7 +217,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "plateau": (lrs.ReduceLROnPlateau, "waits for a metric"),
     "two lambdas": (
         lambda o: lrs.LambdaLR(o, [halved_each_ten, lambda _: 1.0]),
-        "has 2 functions, where a schedule is one for all groups",
+        "has 2 functions, but a schedule is one for all groups",
     ),
     "floor": (
         lambda o: lrs.CosineAnnealingLR(o, 9, eta_min=0.01),
@@ -233,7 +233,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         lambda o: lrs.OneCycleLR(o, 0.1, 9, base_momentum=[0.8, 0.85]),
         r"another base_momentum for each parameter group \(0.8, 0.85\)",
     ),
-    "scale_fn": (lambda o: lrs.CyclicLR(o, 0.01, 0.1, 5, scale_fn=lambda _: 0.5), "has a scale_fn of its own"),
+    "scale_fn": (lambda o: lrs.CyclicLR(o, 0.01, 0.1, 5, scale_fn=lambda _: 0.5), "has its own scale_fn"),
     "no steps": (lambda o: lrs.ConstantLR(o, total_iters=0), r"has total_iters=0, which must be a whole number"),
     "broken steps": (lambda o: lrs.CosineAnnealingLR(o, 10.5), r"has T_max=10.5, which must be a whole"),  # type: ignore[arg-type]
     "nested": (nested, "holds a SequentialLR, in which torch is a step ahead or stops; got 'SequentialLR'"),
@@ -244,7 +244,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "overwritten": (overwritten, "begins at 0.004, 0.004, where its LinearLR was made for 0.1, 0.02"),
     "momentum in a part": (
         lambda o: lrs.SequentialLR(o, [lrs.OneCycleLR(o, 0.1, 5), lrs.StepLR(o, 3)], [5]),
-        "holds a OneCycleLR that moves the momentum in a part of the training only",
+        "holds a OneCycleLR that moves the momentum in a part of the run only",
     ),
     "chain with a lambda": (
         lambda o: lrs.ChainedScheduler([lrs.StepLR(o, 3), lrs.LambdaLR(o, halved_each_ten)]),

@@ -237,7 +237,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "batches of their own": (
         {"train": batches()},
         {"batch_size": 4},
-        "^batch_size cannot be changed where train is a list, which brings its own batches; got 4. Give train as a",
+        "^batch_size cannot be changed where train is a list, which has its own batches; got 4. Give train as a",
     ),
     "a negative warm-up": ({}, {"warmup": -0.1}, "^warmup must be a fraction between 0 and 1, a whole"),
     "a warm-up without a unit": ({}, {"warmup": "5 foxes"}, "^warmup must have one of the units .*, not 'foxes'"),

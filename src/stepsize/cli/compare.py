@@ -13,19 +13,23 @@ from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
 from stepsize.cli.options import (
+    NOWHERE,
+    STORE,
     DataOption,
     DeviceOption,
     JsonOption,
     PlotOption,
     ScheduleOptions,
     StepsOption,
+    StoreOption,
     TaskArgument,
     TaskOptions,
+    WorkersOption,
+    kept_in,
 )
 from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show, verdict_text
 from stepsize.cli.progress import metered
 from stepsize.cli.resolve import opened_task
-from stepsize.cli.sweep.run import NOWHERE, STORE, StoreOption, WorkersOption, kept_in
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:

@@ -98,7 +98,20 @@ SeedOption = Annotated[
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", metavar="PATH", help="Save a chart here: .png, .svg, .html or .pdf.")
 ]
+StoreOption = Annotated[
+    str, typer.Option("--store", metavar="WHERE", help="Where runs are saved: a path, a PostgreSQL URL, or none.")
+]
+WorkersOption = Annotated[
+    str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
+]
+STORE = "stepsize.db"
+NOWHERE = "none"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")]
+
+
+def kept_in(store: str) -> str | None:
+    """Return the argument ``store`` of the library for ``--store``."""
+    return None if store == NOWHERE else store
 
 
 @dataclass(frozen=True)

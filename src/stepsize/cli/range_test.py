@@ -59,7 +59,7 @@ def command(
 
 
 def render(found: RangeTest, task: Task) -> RenderableType:
-    """Return the rate on a line of its own, the verdict, and facts, for rich."""
+    """Return the rate on a separate line, the verdict, and facts, for rich."""
     from stepsize.curves.numerals import number_text, span_text
 
     rates = {

@@ -10,10 +10,9 @@ from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption
+from stepsize.cli.options import STORE, JsonOption
 from stepsize.cli.output import facts, print_json, show
 from stepsize.cli.saved import RunArgument, RunStoreOption, opened_run, status_text, steps_text
-from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
     from stepsize.monitor.saved_runs import SavedRun

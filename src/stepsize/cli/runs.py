@@ -9,10 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption
+from stepsize.cli.options import STORE, JsonOption
 from stepsize.cli.output import answers, hint, print_json, show
 from stepsize.cli.saved import BEGIN, RunStoreOption, again, opened_store, status_text, steps_text, verdict_style
-from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
     from stepsize.monitor.saved_runs import RunSummary

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from stepsize.cli.sweep.run import STORE
+from stepsize.cli.options import STORE
 from stepsize.errors import DataUnavailableError, InputError
 
 if TYPE_CHECKING:

@@ -12,12 +12,20 @@ from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption, ScheduleOptions, SeedOption, TaskOptions, number
+from stepsize.cli.options import (
+    STORE,
+    JsonOption,
+    PlotOption,
+    ScheduleOptions,
+    SeedOption,
+    TaskOptions,
+    kept_in,
+    number,
+)
 from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import opened_task
 from stepsize.cli.saved import again
-from stepsize.cli.sweep.run import STORE, kept_in
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:

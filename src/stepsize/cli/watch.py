@@ -18,11 +18,10 @@ from rich.text import Text
 
 from stepsize.cli.diagnosis import finding_text, verdict_text
 from stepsize.cli.failures import STOPPED, reporting_failures
-from stepsize.cli.options import JsonOption
+from stepsize.cli.options import STORE, JsonOption
 from stepsize.cli.output import answers, hint, print_json, show
 from stepsize.cli.saved import RunArgument, RunStoreOption, again, opened_run, status_text, steps_text
 from stepsize.cli.sparks import spark
-from stepsize.cli.sweep.run import STORE
 
 if TYPE_CHECKING:
     from stepsize.monitor.saved_runs import RunReader, RunSummary, SavedRun

@@ -29,7 +29,7 @@ class OptimizerEntry:
         title: Name in reports.
         make: Builds it for some parameters and a rate.
         default_lr: Usual absolute rate without a search: the default of the constructor, and 0.1 for the SGD family
-            (nobody trains with torch's 1e-3).
+            (torch's 1e-3 is not used in practice).
         lr_range: Absolute rates to search, on a log scale, if nothing else is known.
         range_source: Who searched there.
         momentum: How past gradients enter. ``"heavy-ball"``: v ← m v + g, so a steady gradient moves the weights
@@ -52,7 +52,7 @@ class OptimizerEntry:
 
     @property
     def package(self) -> str:
-        """The package that brings it."""
+        """The package that it comes from."""
         return self.make.package if isinstance(self.make, Packaged) else "torch"
 
     def effective_lr(self, lr: float, momentum: float | None = None) -> float:

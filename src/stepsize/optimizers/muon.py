@@ -24,7 +24,7 @@ class MuonAdamW(Optimizer):
 
     Args:
         params: As for any optimizer. Embeddings and output layers, which Muon's authors leave to AdamW, cannot be
-            told from other matrices here: give them as a group with ``"muon": False``.
+            distinguished from other matrices here: give them as a group with ``"muon": False``.
         lr: Absolute, of both.
         weight_decay: Decoupled, of both.
 

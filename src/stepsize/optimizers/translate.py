@@ -101,7 +101,7 @@ def translate(lr: float, *, from_: Conditions | str, to: Conditions | str) -> Tr
     Factors multiply, and so do the ends of their ranges; what does not change is left out. The factors are
     those of the sources; the widths of the ranges are our judgment, not a measurement.
 
-    - momentum, heavy-ball: lr / (1 − m) is kept;
+    - momentum, heavy-ball: lr / (1 − m) is constant;
     - batch size × k: lr k for SGD (√k is the other rule: the range includes it), lr √k for adaptive optimizers;
     - horizon × k: lr k^−0.25;
     - optimizer: only between variants; there is no rule between Adam and SGD.

@@ -51,7 +51,7 @@ class Batches:
 
 
 class Rates:
-    """The rates of all groups of all optimizers, moved together so that their ratios survive.
+    """The rates of all groups of all optimizers, moved together, which preserves their ratios.
 
     The reference is the group with the highest rate (the first of them): a rate x given to :meth:`set` gives
     group g the rate x * lr_g / lr_reference, where lr_g is what the group had when this was created. The rates
@@ -143,7 +143,7 @@ class ControlledStep:
 
 
 def mean_over_ranks(loss: float) -> float:
-    """Return the mean of ``loss`` over the ranks of the default process group, so that all ranks decide alike.
+    """Return the mean of ``loss`` over the ranks of the default process group, so that all ranks decide the same.
 
     A loss that is not finite on one rank is not finite on any, so a divergence anywhere stops every rank.
     """

@@ -155,7 +155,7 @@ def range_test(
     more reliable and does not move. See :func:`stepsize.suggest` for how the losses are read.
 
     The rates are swept as one multiplier, so the ratios between parameter groups and between optimizers
-    survive. They are written right before each update, so an attached scheduler does not interfere. All state that
+    stay. They are written right before each update, so an attached scheduler does not interfere. All state that
     ``step`` can change is saved first and restored at the end, also after an exception or Ctrl-C: the
     modules around the optimizers' parameters with all buffers, gradients and flags, the optimizers, schedulers,
     scalers, averages and other objects with a ``state_dict`` that the function refers to, the generators of python,

@@ -55,8 +55,7 @@ class Difference:
         times = "" if ratio is None else f", {ratio:.4g} times as many"
         return (
             f"The schedules differ {span}, most at update {step:,} ({a:.4g} and {b:.4g}). "
-            f"They make {self.area[0]:,.6g} and {self.area[1]:,.6g} effective steps{times}"
-            f"{f'; {ends}' if ends else ''}."
+            f"They make {self.area[0]:,.6g} and {self.area[1]:,.6g} effective steps{times}{ends and f'; {ends}'}."
         )
 
     def _ends(self) -> str:

@@ -56,8 +56,8 @@ class Drifting(nn.Module):
 def drifting(task: Task, turns: float = 0.25) -> Task:
     """Return ``task`` with inputs that rotate by ``turns`` full turns during one run.
 
-    A rate, a schedule or an optimizer that only settles falls behind: the model is evaluated at the angle of the last
-    update.
+    A rate, a schedule or an optimizer that only settles does not follow it: the model is evaluated at the angle of
+    the last update.
 
     Args:
         task: Its first input must hold floating-point numbers, shape (batch, ...).

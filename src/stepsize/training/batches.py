@@ -94,7 +94,7 @@ def part_of(source: Any, examples: int) -> Any:
     """Return a random part of ``source`` of at least ``examples``, in whole batches, the same part each time.
 
     Validation data are often sorted, by class or by time, so the first of them are not a sample. If single examples
-    or batches cannot be reached by number (a stream, a loader with a sampler of its own) all of it is returned, and
+    or batches cannot be reached by number (a stream, a loader with its own sampler) all of it is returned, and
     the reader stops early.
     """
     random = torch.Generator().manual_seed(_PART_SEED)

@@ -153,9 +153,7 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
             loss = float(_loss(task, model, batch))
         torch.set_rng_state(randomness)
         if math.isfinite(loss):
-            return batch, [] if not number else [
-                f"the untrained model has no finite loss on batch {number - 1} of train"
-            ]
+            return batch, [] if not number else [f"the initial model has no finite loss on batch {number - 1} of train"]
         if holds_non_finite(batch):
             raise nan_in_data("train", "the first batch" if not number else f"batch {number}")
     rule = "must be finite on the first batch, before any update"

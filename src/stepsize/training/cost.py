@@ -24,13 +24,13 @@ def update_passes(batches: float) -> float:
 
 @dataclass(frozen=True)
 class CostModel:
-    """What runs of a task cost.
+    """Cost of the runs of a task.
 
     Args:
-        horizon: In updates.
-        accumulate: Batches an update.
-        batch_size: Examples a batch of training data.
-        val_examples: How many examples of validation data there are; 0 without any.
+        horizon: Number of steps of a full run.
+        accumulate: Batches per update.
+        batch_size: Examples per batch of training data.
+        val_examples: Number of validation examples; 0 without validation data.
 
     Example:
         >>> costs = CostModel(horizon=1000, accumulate=1, batch_size=32, val_examples=3200)
@@ -61,7 +61,7 @@ class CostModel:
         return self.updates(steps) + self.evaluation(steps)
 
     def evaluation(self, steps: int | None = None) -> float:
-        """Return the cost of evaluating a run of ``steps`` updates (None: the untrained model), in full runs."""
+        """Return the cost of evaluating a run of ``steps`` updates (None: at initialization), in full runs."""
         limit = self.val_limit(steps)
         examples = self.val_examples if limit is None else min(limit, self.val_examples)
         return examples / self.batch_size / self.full_passes
@@ -69,7 +69,7 @@ class CostModel:
     def val_limit(self, steps: int | None) -> int | None:
         """Return how many validation examples a run of ``steps`` updates is evaluated on; None (all) at full horizon.
 
-        Where ``steps`` is None: on how many the untrained model is.
+        ``steps`` None stands for the evaluation at initialization.
         """
         if steps is not None and steps >= self.horizon:
             return None

@@ -19,7 +19,7 @@ def digest(state: Any) -> str:
     """Return the SHA-256 of ``state``: nested mappings and sequences of tensors, arrays and plain values.
 
     Tensors enter with dtype, shape and their exact bytes, so two states share a digest only if they are equal
-    bit for bit (a NaN equals itself here). Mappings enter in their own order.
+    bitwise (a NaN equals itself here). Mappings enter in their own order.
 
     Args:
         state: What to digest.

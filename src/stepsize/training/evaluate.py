@@ -73,7 +73,7 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
     """Return the mean loss and metrics of ``model`` on the task's validation data, weighted by batch length.
 
     What it draws from the random generators and the data is put back, so that an evaluation does not change a run.
-    A batch without a finite loss for the untrained model either (all its labels are ignored, say) does not count.
+    A batch without a finite loss at initialization either (all its labels are ignored, say) does not count.
 
     Args:
         task: Task with ``val``, loss and metrics.

@@ -13,10 +13,10 @@ from stepsize.training.task import Task
 
 
 class Executor(Protocol):
-    """Trains one task with each of several settings.
+    """Trains one task with each of several configurations.
 
     Runs of one seed start from the same weights and see the same batches, a run that diverges does not affect
-    the others, and the runs come back in the order of the settings.
+    the others, and the runs come back in the order of ``settings``.
     """
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]: ...
@@ -28,7 +28,7 @@ class StreamingExecutor(Executor, Protocol):
     def stream(
         self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
-        """Yield (place of the setting in the list, run) as each run ends, in any order."""
+        """Yield (place in ``settings``, run) as each run ends, in any order."""
 
 
 class InOrder:
@@ -38,7 +38,7 @@ class InOrder:
     would be compared from different starts (a factory that returns the same model twice continues training it).
 
     Args:
-        evals: Steps after which to evaluate on validation data, besides the last.
+        evals: Steps after which to evaluate on validation data, in addition to the last.
 
     Raises:
         InputError: If an evaluation step is not a whole number >= 1.
@@ -59,13 +59,13 @@ class InOrder:
         self._initial: WeakKeyDictionary[Task, dict[int, str]] = WeakKeyDictionary()
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]:
-        """Train ``task`` with each setting and return the runs in that order."""
+        """Train ``task`` with each configuration and return the runs in that order."""
         return [run for _, run in self.stream(task, settings, on_progress=on_progress)]
 
     def stream(
         self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
-        """Yield the place of each setting and its run as it ends."""
+        """Yield the place in ``settings`` of each run, and the run, as it ends."""
         for place, setting in enumerate(settings):
             yield place, self._train(task, setting, on_progress)
 

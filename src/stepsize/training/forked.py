@@ -57,7 +57,7 @@ class ForkedRuns(ABC):
 
 @final
 class SequentialRuns(ForkedRuns):
-    """Runs with a model and an optimizer each, updated one after the other."""
+    """Runs with a model and an optimizer each, updated sequentially."""
 
     def __init__(self, steppers: Sequence[Stepper]) -> None:
         self._steppers = list(steppers)

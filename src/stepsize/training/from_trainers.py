@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from stepsize.errors import InputError, TaskError
 from stepsize.schedules import Schedule
 from stepsize.training.binding import BoundScheduler
+from stepsize.training.losses import as_loss
 from stepsize.training.rng import isolated_rng
 from stepsize.training.torch_schedules import from_torch
 from stepsize.training.wrapped import bare_optimizer
@@ -98,7 +99,7 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     task["optimizer"] = _named(optimizer, made)
 
     def loss(model: nn.Module, batch: Any) -> Tensor:
-        return _loss_of(trainer.compute_loss(model, dict(batch)))
+        return as_loss(trainer.compute_loss(model, dict(batch)), training=True)
 
     return {"model": models, "loss": loss, "train": train, "val": val, "loss_takes": "model", **task, **given}
 
@@ -156,18 +157,6 @@ def _at(optimizer: Optimizer, lr: float) -> Optimizer:
     for group, peak in zip(optimizer.param_groups, peaks, strict=True):
         group["lr"] = lr * (peak / highest)
     return optimizer
-
-
-def _loss_of(output: Any) -> Tensor:
-    """Return the loss in what a training step returned: a tensor, a dict with ``"loss"``, or an object with it."""
-    if isinstance(output, Tensor):
-        return output
-    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if found is None and isinstance(output, tuple) and output:
-        found = output[0]
-    if not isinstance(found, Tensor):
-        raise TaskError("loss", type(output).__name__, "must be a tensor, or hold one as 'loss'")
-    return found
 
 
 def _rate_of(scheduler: Any) -> Rate:
@@ -271,7 +260,8 @@ def _silent(*_: Any, **__: Any) -> None:
 
 def _training_step(model: Any, batch: Any) -> Tensor:
     with _quiet():
-        return _loss_of(model.training_step(batch, 0))
+        output = model.training_step(batch, 0)
+    return as_loss(output[0] if isinstance(output, tuple) else output, training=True)
 
 
 def _configured(model: Any) -> tuple[Optimizer, Any]:

@@ -41,7 +41,7 @@ def train(
         lr: Peak learning rate, absolute, > 0.
         seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
         steps: Number of steps; the schedule is stretched onto it. Default: the task's.
-        evals: Steps after which to evaluate on validation data, besides the last.
+        evals: Steps after which to evaluate on validation data, in addition to the last.
         on_progress: Called with a :class:`~stepsize.training.Progress` after each update.
 
     Returns:
@@ -98,13 +98,13 @@ def train_together(
     *,
     keep_model: bool = False,
 ) -> list[Run]:
-    """Train all settings, of one seed and one number of steps, on the same batches; return their runs in that order.
+    """Train all configurations, of one seed and horizon, on the same batches; return their runs in that order.
 
     Args:
-        tasks: One per setting, with its changes; they share model, loss and data.
+        tasks: One task per configuration, with its changes; they share model, loss and data.
         settings: Configurations.
         build: Builds the runs, under the seed.
-        evals: Steps after which to evaluate on validation data, besides the last.
+        evals: Steps after which to evaluate on validation data, in addition to the last.
         on_progress: Called with the progress of each run.
         keep_model: Whether the (single) run gets its trained model.
     """

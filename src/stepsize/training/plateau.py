@@ -1,4 +1,4 @@
-"""Lower the rate when a metric says that waiting no longer pays: the plateau rule at work on a bound schedule."""
+"""Lower the rate of a bound scheduler when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ from typing import Any, Literal, SupportsFloat, final, get_args
 
 from torch import Tensor
 
+from stepsize.checks import is_number, is_whole
 from stepsize.curves import PlateauDecision, PlateauRule
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.binding import BoundScheduler
 
-__all__ = ["Plateau", "PlateauDrop", "PlateauStep"]
-
 _OnChange = Literal["error", "continue"]
-
 _SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class PlateauStep:
-    """What one observation led to.
+    """The result of one observation.
 
     Attributes:
         changed: Whether this observation lowered the rate.
-        multiplier: What multiplies the schedule from now on.
-        decision: What the rule says of the metric so far.
-        status: A sentence: what was done, and why.
+        multiplier: Multiplier of the schedule from now on.
+        decision: Decision of the rule about the metric so far.
+        status: What was done and why, in a sentence.
     """
 
     changed: bool
@@ -39,7 +37,7 @@ class PlateauStep:
     status: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``json.dumps``; a figure that is not known yet becomes None."""
+        """Return plain values for ``json.dumps``; a number that is not known yet becomes None."""
         plain = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in asdict(self.decision).items()
@@ -52,11 +50,11 @@ class PlateauDrop:
     """A drop of the rate.
 
     Attributes:
-        step: How many updates had been made.
-        observation: How many observations had been made, the one that led to the drop among them.
-        old: The multiplier before.
-        new: The multiplier after.
-        reason: What the rule said.
+        step: Number of updates made before it.
+        observation: Number of observations made before it, the one that caused it included.
+        old: Multiplier before.
+        new: Multiplier after.
+        reason: Reason that the rule gave.
     """
 
     step: int
@@ -68,28 +66,28 @@ class PlateauDrop:
 
 @final
 class Plateau:
-    """Lowers the rate of a bound schedule whenever a metric makes no more progress that is worth waiting for.
+    """Lowers the rate of a bound scheduler whenever a metric stops improving.
 
-    With the drops d = 0, 1, 2, … so far and γ = ``factor``, the rate of every parameter group is
+    With d = 0, 1, 2, … drops so far and γ = ``factor``, the rate of every parameter group is
 
         lr(t) = peak · η(t) · m,    m = max(``floor``, γᵈ)
 
-    for any schedule η: warm-up, cosine and all others go on as planned, only lower. What is a plateau, says ``rule``,
-    from the noise of the metric itself: one spike or one lucky value decides nothing, nor do the offset, sign and
-    scale of the metric. After a drop it forgets what it saw and waits for a new window.
+    for any schedule η: warmup, cosine and all others continue as planned, only lower. ``rule`` decides what a plateau
+    is from the noise of the metric: one spike or one lucky value decides nothing, nor do the offset, sign and scale of
+    the metric. After a drop it forgets the values so far and waits for a new window.
 
-    m stands in ``bound.multiplier``, which holds 1 at first; set it by hand, and the next drop starts from there. All
-    else that it remembers are the last ``rule.needs`` values and the drops; save it beside the bound, and load the two
-    in any order. In a distributed training give every process the same value, or their rates part.
+    m is ``bound.multiplier``, 1 at first; if you set it, the next drop starts from there. The rest of the state are the
+    last ``rule.needs`` values and the drops; save it beside the bound scheduler, and load the two in any order. In a
+    distributed run give every process the same value, or their rates differ.
 
     Args:
-        bound: What :func:`stepsize.bind` returned. It takes one controller at a time: :meth:`release` makes room.
-        factor: What a drop multiplies the rate by, in (0, 1).
+        bound: A scheduler from :func:`stepsize.bind`. It takes one controller at a time: :meth:`release` frees it.
+        factor: Multiplier of the rate at each drop, in (0, 1).
         rule: When to drop; None is ``PlateauRule()``, for a metric of which less is better.
-        floor: The smallest multiplier, in [0, 1]; not a rate. Once there, the rate falls no further.
-        skip_first: How many observations at first are not looked at, for instance during a long warm-up, >= 0.
-        on_change: What :meth:`load_state_dict` does where the saved settings are not these: ``"error"``, or
-            ``"continue"`` with these and the saved multiplier, values and drops.
+        floor: The smallest multiplier, in [0, 1]; not a rate.
+        skip_first: Number of observations that are skipped at first, for example during a long warmup, >= 0.
+        on_change: What :meth:`load_state_dict` does if the saved settings are other ones: ``"error"``, or
+            ``"continue"`` with the new ones and the saved multiplier, values and drops.
 
     Raises:
         InputError: If an argument is out of its range, or ``bound`` has a controller already.
@@ -102,7 +100,7 @@ class Plateau:
         >>> bound = bind(schedules.cosine(24), optimizer)
         >>> plateau = Plateau(bound)
         >>> for loss in [1.5, 1.4, 1.6, 1.5, 1.4, 1.5, 1.6, 1.4, 1.5, 1.6, 1.4, 1.5]:
-        ...     optimizer.step()  # in life an epoch of updates, each after a backward pass
+        ...     optimizer.step()  # in practice an epoch of updates, each after a backward pass
         ...     seen = plateau.observe(loss)
         >>> seen.changed, seen.multiplier, [round(lr, 4) for lr in bound.get_lr()]  # 0.1 · η(12) · 0.5
         (True, 0.5, [0.025])
@@ -125,7 +123,9 @@ class Plateau:
         _check_on_change(on_change)
         self._settings = _Settings(factor, floor, skip_first, PlateauRule() if rule is None else rule)
         if bound.multiplier < floor:
-            raise InputError("floor", floor, f"must not lie above the multiplier of the bound, {bound.multiplier:g}")
+            raise InputError(
+                "floor", floor, f"must be at most the multiplier of the bound scheduler, {bound.multiplier:g}"
+            )
         self._on_change: _OnChange = on_change
         self._memory = _Memory()
         self._bound = bound
@@ -142,7 +142,7 @@ class Plateau:
 
     @property
     def multiplier(self) -> float:
-        """What multiplies the schedule: the bound's own ``multiplier``."""
+        """The multiplier of the schedule: that of the bound scheduler."""
         return self._bound.multiplier
 
     @property
@@ -152,12 +152,12 @@ class Plateau:
 
     @property
     def observations(self) -> int:
-        """How many values were observed, those skipped or not finite among them."""
+        """Number of observed values, including those skipped or not finite."""
         return self._memory.observations
 
     @property
     def ignored(self) -> int:
-        """How many observed values were not finite."""
+        """Number of observed values that were not finite."""
         return self._memory.ignored
 
     @property
@@ -166,15 +166,15 @@ class Plateau:
         return self._memory.drops
 
     def observe(self, value: SupportsFloat) -> PlateauStep:
-        """Take in the next value of the metric, and lower the rate if it is time.
+        """Record the next value of the metric, and lower the rate if it is time.
 
-        Call it when a new value is there, for instance after an evaluation, as regularly as you can: the rule counts
-        observations, not updates. (That is why it is not called ``step``.) A value that is not finite is counted and
-        keeps its place in the window, but decides nothing.
+        Call it when there is a new value, for example after an evaluation, as regularly as you can: the rule counts
+        observations, not updates. A value that is not finite is counted and keeps its place in the window, but decides
+        nothing.
 
         Args:
-            value: The metric: a Python or numpy number or a tensor of shape ``()``. A tensor on an accelerator is
-                waited for (one ``float(value)``), so observe means over an epoch rather than each update's loss.
+            value: The metric: a number or a tensor of shape ``()``. A tensor on an accelerator is waited for, so
+                observe means over an epoch instead of each update's loss.
 
         Returns:
             What was decided and done. The new rate holds from the next update on.
@@ -197,7 +197,7 @@ class Plateau:
         return PlateauStep(new < old, new, decision, self._status(number, old, new, decision))
 
     def release(self) -> None:
-        """Let go of the bound, whose multiplier stays as it is; another controller may then take it."""
+        """Let go of the bound scheduler, whose multiplier stays as it is; another controller can then take it."""
         if not self._released:
             del _HOLDERS[self._bound]
             self._released = True
@@ -212,14 +212,14 @@ class Plateau:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: _OnChange | None = None) -> None:
-        """Go on where a state was saved, and set the bound's multiplier; before or after the bound loads its own.
+        """Continue from a saved state, and set the multiplier; before or after the bound scheduler loads its own.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
-            on_change: What to do where it was saved with other settings; default what the constructor was given.
+            on_change: What to do if it was saved with other settings. Default: what the constructor was given.
 
         Raises:
-            InputError: If it is no such state, or was saved with other settings and ``on_change`` is ``"error"``, or
+            InputError: If it is not such a state, or was saved with other settings and ``on_change`` is ``"error"``, or
                 the controller was released. Nothing is changed then.
         """
         self._check_held()
@@ -228,14 +228,14 @@ class Plateau:
         changes = _changes(saved, self._settings.plain())
         if changes and change == "error":
             rule = "must have been saved with the settings of this controller"
-            remedy = "Construct it with the saved ones, or pass on_change='continue' to go on with the new ones"
+            remedy = "Construct it with the saved ones, or pass on_change='continue' to use the new ones"
             raise InputError("state_dict", "; ".join(changes), rule, remedy)
         self._bound.multiplier = multiplier
         self._memory = memory.cut(self.rule.needs)
 
     def _check_held(self) -> None:
         if self._released:
-            remedy = "Make a new Plateau(bound), and load this one's state_dict() to go on from it"
+            remedy = "Make a new Plateau(bound), and load this one's state_dict() to continue from it"
             raise InputError("plateau", self, "must not have been released", remedy)
         if self._bound.released:
             raise InputError("bound", self._bound, "drives no optimizer any more", "Bind the schedule again")
@@ -257,7 +257,7 @@ class Plateau:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What a user chose, and what may not change unseen between saving and loading."""
+    """What a user chose, which must not change unnoticed between saving and loading."""
 
     factor: float
     floor: float
@@ -265,12 +265,12 @@ class _Settings:
     rule: PlateauRule
 
     def __post_init__(self) -> None:
-        if not _is_number(self.factor) or not 0 < self.factor < 1:
-            raise InputError("factor", self.factor, "must lie between 0 and 1", "0.5 halves the rate at every drop")
-        if not _is_number(self.floor) or not 0 <= self.floor <= 1:
-            raise InputError("floor", self.floor, "must lie in [0, 1]", "It is a multiplier, not a rate: lr / peak lr")
-        if not _is_count(self.skip_first):
-            raise InputError("skip_first", self.skip_first, "must be a number of observations, a whole one, >= 0")
+        if not is_number(self.factor) or not 0 < self.factor < 1:
+            raise InputError("factor", self.factor, "must be between 0 and 1", "0.5 halves the rate at every drop")
+        if not is_number(self.floor) or not 0 <= self.floor <= 1:
+            raise InputError("floor", self.floor, "must be in [0, 1]", "It is a multiplier, not a rate: lr / peak lr")
+        if not is_whole(self.skip_first):
+            raise InputError("skip_first", self.skip_first, "must be a whole number of observations, >= 0")
         if not isinstance(self.rule, PlateauRule):
             raise InputError("rule", self.rule, "must be a PlateauRule", "For example PlateauRule(maximize=True)")
 
@@ -278,7 +278,7 @@ class _Settings:
         """Return the settings by name, those of the rule as ``rule.…``."""
         own = {"factor": self.factor, "floor": self.floor, "skip_first": self.skip_first}
         named = own | {f"rule.{key}": value for key, value in asdict(self.rule).items()}
-        # a numpy float passes for a float, but a weights_only load refuses it
+        # a numpy float is a float, but a weights_only load refuses it
         return {key: float(value) if isinstance(value, float) else value for key, value in named.items()}
 
 
@@ -305,31 +305,25 @@ class _Memory:
         return _Memory(self.observations, self.ignored, self.values[-needs:], self.drops)
 
     def plain(self) -> dict[str, Any]:
-        drops = [asdict(drop) for drop in self.drops]
-        return {
-            "observations": self.observations,
-            "ignored": self.ignored,
-            "values": list(self.values),
-            "drops": drops,
-        }
+        return {**asdict(self), "values": list(self.values), "drops": [asdict(drop) for drop in self.drops]}
 
 
 _HOLDERS: weakref.WeakKeyDictionary[BoundScheduler, weakref.ref[Plateau]] = weakref.WeakKeyDictionary()
 
 
 def _take(bound: BoundScheduler, plateau: Plateau) -> None:
-    """Enter ``plateau`` as the one controller of ``bound``; one that nobody holds any more does not count."""
+    """Make ``plateau`` the one controller of ``bound``; one that no longer exists does not count."""
     holder = _HOLDERS.get(bound)
     if holder is not None and holder() is not None:
         remedy = "Two would overwrite each other's multiplier: call release() on the other one first"
-        raise InputError("bound", "a bound that has a Plateau", "must have no other controller", remedy)
+        raise InputError("bound", "one that has a Plateau", "must have no other controller", remedy)
     _HOLDERS[bound] = weakref.ref(plateau)
 
 
 def _check_bound(value: object) -> None:
     if not isinstance(value, BoundScheduler):
         remedy = "Bind a schedule first: bound = stepsize.bind(schedule, optimizer)"
-        raise InputError("bound", type(value).__name__, "must be a bound schedule", remedy)
+        raise InputError("bound", type(value).__name__, "must be a BoundScheduler", remedy)
 
 
 def _number(value: SupportsFloat) -> float:
@@ -337,7 +331,7 @@ def _number(value: SupportsFloat) -> float:
     plain = value.detach() if isinstance(value, Tensor) else value  # a loss with its graph would warn
     shape = tuple(getattr(plain, "shape", ()))
     if shape:
-        remedy = "Give its mean: one number that stands for the model as it is now"
+        remedy = "Give its mean"
         raise InputError("value", f"shape {shape}", "must be one number, of shape ()", remedy)
     try:
         if isinstance(plain, bool | str | bytes):
@@ -351,14 +345,6 @@ def _check_on_change(value: _OnChange) -> _OnChange:
     if value not in get_args(_OnChange):
         raise InputError("on_change", value, f"must be one of: {', '.join(get_args(_OnChange))}")
     return value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _read(state: Mapping[str, Any]) -> tuple[dict[str, Any], float, _Memory]:
@@ -378,7 +364,7 @@ def _read(state: Mapping[str, Any]) -> tuple[dict[str, Any], float, _Memory]:
     except (TypeError, ValueError) as error:
         raise InputError("state_dict", state, "must hold what state_dict() returned") from error
     counts = state["observations"], state["ignored"]
-    if not (all(map(_is_count, counts)) and math.isfinite(multiplier) and multiplier >= 0):
+    if not (all(map(is_whole, counts)) and math.isfinite(multiplier) and multiplier >= 0):
         raise InputError("state_dict", state, "must hold counts and a multiplier, none of them negative")
     return settings, multiplier, _Memory(*counts, values, drops)
 

@@ -19,7 +19,7 @@ from stepsize.training.unlearnable import left_out
 
 
 class Recording:
-    """The record of one run of ``task`` (with the setting's changes applied); :meth:`run` returns the result."""
+    """The record of one run of ``task`` (with the changes of ``setting`` applied); :meth:`run` returns the result."""
 
     def __init__(self, task: Task, setting: Setting) -> None:
         self._task = task

@@ -20,7 +20,7 @@ _UNREAD = float("nan")  # this very object, unlike a NaN that was given
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a run changes of its task besides the rate; None leaves the task's own.
+    """What a run changes of its task in addition to the rate; None leaves the task's own.
 
     Args:
         optimizer: Name in the catalog.
@@ -101,7 +101,7 @@ class Divergence:
 class Progress:
     """The progress of a run.
 
-    ``loss`` is None while it is still on the device. ``stage`` tells runs from the range test before them, whose
+    ``loss`` is None while it is still on the device. ``stage`` separates runs from the range test before them, whose
     ``setting`` holds the present rate.
     """
 

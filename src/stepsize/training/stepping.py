@@ -24,27 +24,11 @@ from stepsize.training.position import preserved
 from stepsize.training.rng import RngState
 from stepsize.training.task import Task
 
-__all__ = [
-    "Stepper",
-    "build_model",
-    "build_optimizer",
-    "check_first_loss",
-    "reading_lag",
-    "rung_factors",
-    "rung_schedule",
-]
-
-_DEVICE_LAG = 16  # updates between two looks at the losses where a look would stall the device
+_DEVICE_LAG = 16  # updates between two reads of the losses if a read would stall the device
 
 
 class Stepper:
-    """Model, optimizer and data of one run; each call of :meth:`step` is one update.
-
-    Args:
-        task: What to train.
-        lr: The peak learning rate, absolute.
-        steps: The horizon in updates that the task's schedule is stretched onto.
-    """
+    """Model, optimizer and data of one run at the peak rate ``lr`` over ``steps``; :meth:`step` makes one update."""
 
     def __init__(self, task: Task, lr: float, steps: int) -> None:
         self._task = task
@@ -71,7 +55,7 @@ class Stepper:
 
     @property
     def stateful(self) -> list[Any]:
-        """What updates change beside model and optimizer."""
+        """What updates change besides model and optimizer."""
         return [] if self._scaler is None else [self._scaler]
 
     def step(self, step: int) -> Tensor:
@@ -85,7 +69,7 @@ class Stepper:
             write_value(group, "lr", peak * factor)
 
     def forked(self) -> Stepper:
-        """Return one that goes on from here with copies of model and optimizer; the data are shared."""
+        """Return one that continues from here with copies of model and optimizer; the data are shared."""
         other = copy.copy(self)
         other.model, other.optimizer, other._scaler = deepcopied(self.model, (self.model, self.optimizer, self._scaler))
         other._call = Call(other.optimizer)
@@ -107,7 +91,7 @@ class Stepper:
         except (AssertionError, ArithmeticError, RuntimeError, ValueError):
             if all(p.grad is None or bool(p.grad.isfinite().all()) for p in self._parameters):
                 raise
-            return loss * math.nan  # some optimizers check what others carry on with: a diverged training, no bug
+            return loss * math.nan  # some optimizers refuse what others accept: the run diverged, it is not a bug
         return loss
 
     def _backward(self, batch: Any) -> Tensor:
@@ -123,7 +107,7 @@ class Stepper:
         return loss.detach()
 
     def _closure(self, batches: Sequence[Any], loss: Tensor, randomness: RngState | None) -> Callable[[], Tensor]:
-        """Return what gives the loss with its gradients again and again: at first that of the update's own pass."""
+        """Return what computes the loss with its gradients; the first call returns that of the update's own pass."""
         asked = False
 
         def closure() -> Tensor:
@@ -149,7 +133,7 @@ class Stepper:
             if randomness is not None:
                 randomness.restore()
             for module in modes:
-                module.track_running_stats = False  # a look is no update: BatchNorm must not count it
+                module.track_running_stats = False  # not an update: BatchNorm must not count it
             with torch.no_grad(), autocast(self._task):
                 losses = [self._task.compute_loss(self.model, to_device(batch, self._device)) for batch in batches]
             return torch.stack(losses).mean()
@@ -171,7 +155,7 @@ class Stepper:
 
 
 def _averaging(model: nn.Module) -> dict[Any, bool]:
-    """Return the parts of ``model`` that average over batches while they train, and whether they do."""
+    """Return the modules of ``model`` that average over batches in training, and whether they do."""
     kinds = nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm
     return {module: module.track_running_stats for module in model.modules() if isinstance(module, kinds)}
 
@@ -179,7 +163,7 @@ def _averaging(model: nn.Module) -> dict[Any, bool]:
 def rung_factors(task: Task, steps: int) -> list[float]:
     """Return the factor of each update of the task's schedule over ``steps`` updates: see :func:`rung_schedule`."""
     if isinstance(task.schedule, Schedule):
-        table = task.schedule.factors().tolist()  # all at once: a call for each update costs as much as a small one
+        table = task.schedule.factors().tolist()  # all at once: a call per update costs as much as a small update
         factor = resampled(table.__getitem__, task.horizon, to=steps) if steps != task.horizon else table.__getitem__
     else:
         factor = rung_schedule(task, steps)
@@ -187,7 +171,7 @@ def rung_factors(task: Task, steps: int) -> list[float]:
 
 
 def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
-    """Return the task's schedule over ``steps`` updates instead of its horizon: a complete decay of its own."""
+    """Return the task's schedule over ``steps`` updates instead of its horizon, with a complete decay."""
     factor = task.factor
     if factor is None:
         return lambda step: 1.0
@@ -197,11 +181,7 @@ def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
 
 
 def build_model(task: Task) -> nn.Module:
-    """Return a new model of the task on its device, in train mode, under the generators' present state.
-
-    Raises:
-        TaskError: If the factory does not return a model that has something to train.
-    """
+    """Return a new model of the task on its device, in train mode, under the generators' present state."""
     model = task.model()
     if not isinstance(model, nn.Module):
         raise TaskError("model", model, "must return a torch.nn.Module")
@@ -214,12 +194,12 @@ def build_model(task: Task) -> nn.Module:
         )
     model = model.to(torch.device(task.device or "cpu"))
     _materialize(task, model)
-    # Within a model in train mode, parts in eval mode are frozen on purpose (BatchNorm in fine-tuning).
+    # Within a model in train mode, modules in eval mode are frozen on purpose (BatchNorm in fine-tuning).
     return model if model.training else model.train()
 
 
 def _materialize(task: Task, model: nn.Module) -> None:
-    """Give lazy layers their shapes by one batch; the generators give them what a first batch would."""
+    """Give lazy layers their shapes with one batch, and the same weights as the first training batch would."""
     if not any(
         isinstance(tensor, UninitializedParameter | UninitializedBuffer)
         for tensor in (*model.parameters(), *model.buffers())
@@ -232,11 +212,7 @@ def _materialize(task: Task, model: nn.Module) -> None:
 
 
 def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
-    """Return the task's optimizer over the trainable parameters of ``model`` at the rate ``lr``.
-
-    Raises:
-        TaskError: If it is no optimizer, holds none of the model's parameters, or ignores ``lr``.
-    """
+    """Return the task's optimizer over the trainable parameters of ``model`` at the rate ``lr``."""
     make = optimizer_factory(task.optimizer)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make(parameters, lr)
@@ -264,12 +240,12 @@ def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
 
 
 def reading_lag(task: Task) -> int:
-    """Return after how many updates the losses are read: at once on the CPU, rarely where a look stalls the device."""
+    """Return after how many updates the losses are read: each one on the CPU, few if a read stalls the device."""
     return 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
 
 
 def check_first_loss(loss: Any) -> None:
-    """Raise TaskError unless ``loss`` of a new model is one that can be trained; that it is finite is seen before."""
+    """Raise TaskError unless ``loss`` of a new model can be trained; whether it is finite is checked before."""
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise TaskError("loss", shape, "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()")

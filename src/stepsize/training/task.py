@@ -143,7 +143,7 @@ class Task:
             changes: Further arguments of the task, such as ``epochs=``, which take precedence.
 
         Returns:
-            A task. The ratios between the rates of parameter groups are kept; a ``ReduceLROnPlateau`` is left out.
+            A task. The ratios between the rates of parameter groups stay; a ``ReduceLROnPlateau`` is left out.
 
         Raises:
             TaskError: If the parts do not fit, or there are several optimizers.
@@ -166,7 +166,7 @@ class Task:
 
         Returns:
             A task with the trainer's loss, optimizer, schedule, clipping, accumulation, precision and horizon. The
-            ratios between the rates of parameter groups are kept.
+            ratios between the rates of parameter groups stay.
 
         Raises:
             TaskError: If the parts do not fit.

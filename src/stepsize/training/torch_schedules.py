@@ -1,4 +1,4 @@
-"""Torch schedulers as values, wherever a closed form says what they do."""
+"""Torch schedulers as schedules, if a closed form describes them."""
 
 from __future__ import annotations
 
@@ -17,63 +17,54 @@ from stepsize.schedules import HyperparameterSchedule, Schedule
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.torch_preview import check_scheduler
 
-__all__ = ["from_torch"]
-
-_LOOK = "See what it does with preview_torch(scheduler, steps); say it with stepsize.schedules.points or function"
+_PREVIEW = "See its rates with preview_torch(scheduler, steps); write them with stepsize.schedules.points or function"
 _CLOSE = 1e-12  # relative; ratios of rates that were computed from one another differ by less
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A scheduler as a value.
-
-    Attributes:
-        rate: Its factors.
-        peaks: The rate of each parameter group where the factor is 1.
-        momentum: What it does to the momentum, if anything.
-        chains: Whether torch multiplies it onto the rate that is there, instead of writing its own.
-    """
+    """A scheduler as a value."""
 
     rate: Schedule
-    peaks: tuple[float, ...]
+    peaks: tuple[float, ...]  # the rate of each parameter group at factor 1
     momentum: Schedule | None = None
-    chains: bool = False
+    chains: bool = False  # whether torch multiplies it onto the present rate instead of writing its own
 
 
 def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
-    """Return ``scheduler`` as a course: its rate, and its momentum where it moves that.
+    """Return ``scheduler`` as a schedule of its rate, and of its momentum if it moves that.
 
-    The course describes the whole training from step 0 on, wherever the scheduler is now; factors refer to the
-    ``initial_lr`` of each parameter group, those of ``OneCycleLR`` and ``CyclicLR`` to ``max_lr``, and those of a
-    ``SequentialLR`` to the highest of its parts: bind it to an optimizer that has this lr. Converted are ``StepLR``,
+    The schedule describes the whole run from step 0, wherever the scheduler is now. Factors refer to the ``initial_lr``
+    of each parameter group, for ``OneCycleLR`` and ``CyclicLR`` to ``max_lr``, and for a ``SequentialLR`` to the
+    highest of its parts: bind it to an optimizer that has this lr. It converts ``StepLR``,
     ``MultiStepLR``, ``ConstantLR``, ``LinearLR``, ``ExponentialLR``, ``PolynomialLR``, ``CosineAnnealingLR``,
     ``CosineAnnealingWarmRestarts``, ``CyclicLR``, ``OneCycleLR``, ``LambdaLR`` with one function, ``SequentialLR`` of
     them, and ``ChainedScheduler`` of those that multiply.
 
-    Two things differ from torch on purpose. Behind ``T_max`` of a ``CosineAnnealingLR`` the rate stays, where torch's
-    rises again; behind the last step of a ``OneCycleLR`` it stays, where torch raises. Polynomials, cosines and one
-    cycle end with their own number of steps; the rest goes on for ever.
+    Two things differ from torch on purpose. After ``T_max`` of a ``CosineAnnealingLR`` the rate stays, while torch's
+    rises again; after the last step of a ``OneCycleLR`` it stays, while torch raises. Polynomials, cosines and one
+    cycle end with their own number of steps; the others never end.
 
     Args:
-        scheduler: A scheduler of torch, made or midway; it is only read.
+        scheduler: A torch scheduler, new or midway; it is only read.
 
     Returns:
-        A course; its ``rate`` is the schedule.
+        A schedule; its ``rate`` is that of the learning rate.
 
     Raises:
-        InputError: If no closed form exists, parameter groups would need different factors, or torch itself departs
-            from the closed form in such a tree; the message names the part and the way out.
+        InputError: If there is no closed form, parameter groups need different factors, or torch itself departs from
+            the closed form in such a tree; the message names the part and the remedy.
 
     Example:
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.8)
-        >>> course = from_torch(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=0.08))
-        >>> str(course.rate), course.rate.length
-        ('cosine to 0.1 over 100 steps', 100)
+        >>> schedule = from_torch(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=0.08))
+        >>> str(schedule.rate), schedule.rate.length
+        ('cosine 100 end=0.1', 100)
     """
     check_scheduler(scheduler)
     if isinstance(scheduler, BoundScheduler):
-        _refuse(scheduler, "is not of torch: it follows a schedule of stepsize", "That is its attribute .schedule")
+        _refuse(scheduler, "is not a torch scheduler: it follows a schedule of stepsize", "Use its attribute .schedule")
     part = _converted(scheduler)
     return HyperparameterSchedule(part.rate, momentum=part.momentum)
 
@@ -81,7 +72,7 @@ def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
 def _converted(scheduler: LRScheduler) -> _Part:
     convert = _CONVERSIONS.get(type(scheduler))  # a subclass may do anything
     if convert is None:
-        _refuse(scheduler, "has no closed form that is known", _LOOK)
+        _refuse(scheduler, "has no known closed form", _PREVIEW)
     return convert(scheduler)
 
 
@@ -135,7 +126,7 @@ def _lambda(scheduler: torch_schedulers.LambdaLR) -> _Part:
     first, *others = scheduler.lr_lambdas
     if any(other is not first and other != first for other in others):
         remedy = "Give each parameter group a schedule of its own: stepsize.schedules.function of each lambda"
-        _refuse(scheduler, f"has {1 + len(others)} functions, where a schedule is one for all groups", remedy)
+        _refuse(scheduler, f"has {1 + len(others)} functions, but a schedule is one for all groups", remedy)
     return _Part(schedules.function(first), _rates(scheduler.base_lrs))
 
 
@@ -150,7 +141,7 @@ def _warm_restarts(scheduler: torch_schedulers.CosineAnnealingWarmRestarts) -> _
 
 def _cyclic(scheduler: torch_schedulers.CyclicLR) -> _Part:
     if scheduler._scale_fn_custom is not None:
-        _refuse(scheduler, "has a scale_fn of its own, which may be anything", _LOOK)
+        _refuse(scheduler, "has its own scale_fn, which may be anything", _PREVIEW)
     up = _near_whole(scheduler, "step_size_up", scheduler.total_size * scheduler.step_ratio)
     down = _near_whole(scheduler, "step_size_down", scheduler.total_size) - up
     per_cycle = 0.5 if scheduler.mode == "triangular2" else 1.0
@@ -171,7 +162,7 @@ def _cyclic(scheduler: torch_schedulers.CyclicLR) -> _Part:
 
 @dataclass(frozen=True)
 class _Against:
-    """``highest`` where the schedule is 0, ``lowest`` where it is 1."""
+    """``highest`` if the schedule is at 0, ``lowest`` if it is at 1."""
 
     schedule: Schedule
     lowest: float
@@ -232,8 +223,8 @@ def _part_of_sequence(scheduler: torch_schedulers.SequentialLR, child: LRSchedul
         _refuse(scheduler, rule, "Make one flat SequentialLR of it, or convert the parts and join them with .then")
     part = _converted(child)
     if part.momentum is not None:
-        rule = f"holds a {type(child).__name__} that moves the momentum in a part of the training only"
-        _refuse(scheduler, rule, f"Give it cycle_momentum=False, or: {_LOOK}")
+        rule = f"holds a {type(child).__name__} that moves the momentum in a part of the run only"
+        _refuse(scheduler, rule, f"Give it cycle_momentum=False, or: {_PREVIEW}")
     bases = _rates(child.base_lrs)
     begins = _rates([group["initial_lr"] for group in scheduler.optimizer.param_groups])
     own = isinstance(child, torch_schedulers.CyclicLR | torch_schedulers.OneCycleLR)
@@ -288,7 +279,7 @@ def _whole(scheduler: LRScheduler, name: str) -> int:
 def _near_whole(scheduler: LRScheduler, name: str, value: float) -> int:
     near = round(value)
     if near < 1 or not math.isclose(value, near, rel_tol=_CLOSE):
-        _refuse(scheduler, f"has {name}={value:g}, which must be a whole number of steps, at least 1", _LOOK)
+        _refuse(scheduler, f"has {name}={value:g}, which must be a whole number of steps, at least 1", _PREVIEW)
     return near
 
 

@@ -17,7 +17,7 @@ _TOLD: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()
 
 
 def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
-    """Return whether ``batch`` has no finite loss for the untrained model either; say so once for each data set.
+    """Return whether ``batch`` has no finite loss at initialization either; say so once for each data set.
 
     Its loss then says nothing about a rate: if all labels of a batch are ignored, the mean of no losses is NaN.
     """
@@ -27,7 +27,7 @@ def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
     if argument not in told:
         told.add(argument)
         warnings.warn(
-            f"batch {number} of {argument} has no finite loss, with the untrained model neither, though its numbers "
+            f"batch {number} of {argument} has no finite loss, at initialization neither, though its numbers "
             "are finite (are all of its labels ignored?): such batches are left out",
             UserWarning,
             stacklevel=2,

@@ -100,7 +100,7 @@ def _rebatched(task: Task, batch_size: int | None) -> tuple[Iterable[Any], int, 
         raise TaskError(
             "batch_size",
             batch_size,
-            f"cannot be changed where train is a {type(task.train).__name__}, which brings its own batches",
+            f"cannot be changed where train is a {type(task.train).__name__}, which has its own batches",
             "Give train as a tuple of tensors, or as TensorBatches",
         )
     train = replace(task.train, batch_size=batch_size)

@@ -32,7 +32,6 @@ from stepsize.views.save import save_chart as save_chart
 from stepsize.views.schedule import ScheduleCurve as ScheduleCurve
 from stepsize.views.schedule import ScheduleInfo as ScheduleInfo
 from stepsize.views.schedule import SchedulePanel as SchedulePanel
-from stepsize.views.schedule import ScheduleView as ScheduleView
 from stepsize.views.schedule import schedule_chart as schedule_chart
 from stepsize.views.schedule import schedule_info as schedule_info
 from stepsize.views.schedule import schedule_thumbnail as schedule_thumbnail

@@ -1,81 +1,98 @@
-"""From what was typed to schedules and courses in steps."""
+"""From what was typed to schedules in steps."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepsize.checks import check_lr
 from stepsize.cli.options import number
-from stepsize.cli.schedule.clock import ClockOptions, told_as_options
 from stepsize.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from stepsize.schedules import Clock, HyperparameterSchedule, Peaks, Schedule
 
-__all__ = [
-    "Coupling", "HorizonOption", "LogOption", "PeakOption", "checked_lr", "course_of", "read", "settled", "steps_text",
-]  # fmt: skip
-
 _MOST_STEPS = 10_000_000  # a table of more, in float64, is no preview
 _RULES = ("follows", "independent", "corrected")  # not imported, so that --help stays fast
+_PANEL = "For epochs, samples and tokens"
+_CLOCK = re.compile(r"Give Clock\((?P<field>\w+)=…\)")  # the library's remedy if a unit lacks something
+_CALL = ".extended(to=…)"  # the library's remedy if a length is not that of the horizon
 
 HorizonOption = Annotated[
     str | None,
     typer.Option(
         "--steps",
         metavar="N",
-        help="The horizon: updates, or '3ep', '2M samples', '10B tokens'. Default: the schedule's own length.",
+        help="Horizon: a number of steps, '3ep', '2M samples' or '10B tokens'. Default: the schedule's own length.",
         show_default=False,
     ),
 ]
 PeakOption = Annotated[
     float | None,
     typer.Option(
-        "--lr",
-        metavar="X",
-        parser=number,
-        help="The peak learning rate. Default: factors are shown.",
-        show_default=False,
+        "--lr", metavar="X", parser=number, help="Peak learning rate. Default: factors are shown.", show_default=False
     ),
 ]
-LogOption = Annotated[bool, typer.Option("--log", help="Draw the rate on a log axis.")]
+LogOption = Annotated[bool, typer.Option("--log", help="Draw the learning rate on a log axis.")]
+
+
+def _count(option: str, text: str) -> Any:
+    return typer.Option(option, metavar="N", help=text, rich_help_panel=_PANEL, show_default=False)
 
 
 @dataclass(frozen=True)
-class Coupling:
-    """What moves beside the rate, as it was typed.
+class ClockOptions:
+    """The fields of a ``Clock`` as they were typed, each an option of its own."""
 
-    Attributes:
-        momentum: A number, or a written schedule of momenta; None where there is none.
-        weight_decay: Its coefficient; None where there is none.
-        rule: How it moves: ``"follows"``, ``"independent"`` or ``"corrected"``.
-        keep_effective: Whether lr / (1 − momentum) follows the schedule instead of lr.
-    """
+    batch_size: Annotated[int | None, _count("--batch-size", "Samples per micro-batch.")] = None
+    accumulate: Annotated[int, _count("--accumulate", "Micro-batches per step. Default: 1")] = 1
+    world_size: Annotated[int, _count("--world-size", "Processes that train together. Default: 1")] = 1
+    sequence_length: Annotated[int | None, _count("--sequence-length", "Tokens per sample.")] = None
+    steps_per_epoch: Annotated[
+        float | None, _count("--steps-per-epoch", "Steps (not micro-batches) per pass over the data.")
+    ] = None
 
-    momentum: str | None
-    weight_decay: float | None
-    rule: str
-    keep_effective: bool
+    def clock(self) -> Clock:
+        from stepsize.schedules import Clock
+
+        return Clock(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True)
+class MovingOptions:
+    """What moves beside the rate, as it was typed."""
+
+    momentum: Annotated[
+        str | None,
+        typer.Option("--momentum", metavar="M", help="Momentum or β₁: a number, or a written schedule of momenta."),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        typer.Option("--weight-decay", metavar="X", parser=number, help="Coefficient of the weight decay."),
+    ] = None
+    decay_rule: Annotated[
+        str,
+        typer.Option(
+            "--decay-rule",
+            metavar="RULE",
+            help="How fast weights shrink: follows (with lr), independent (as at the peak) or corrected (with lr²).",
+        ),
+    ] = "follows"
+    keep_effective: Annotated[
+        bool, typer.Option("--keep-effective", help="Let lr/(1 − momentum) follow the schedule instead of lr.")
+    ] = False
 
 
 def read(text: str, option: str = "") -> Schedule:
-    """Return the schedule that ``text`` is the written form of.
-
-    Args:
-        text: What was typed.
-        option: Where it was typed, for the message; empty for the argument itself.
-
-    Returns:
-        A schedule; its durations may be open.
-
-    Raises:
-        InputError: If it cannot be read; the message points at the fault.
-    """
+    """Return the schedule that ``text`` describes; ``option`` is where it was typed, empty for the argument."""
     from stepsize.schedules import parse
 
     try:
@@ -85,82 +102,54 @@ def read(text: str, option: str = "") -> Schedule:
         raise
 
 
-def settled(schedule: Schedule, steps: str | None, options: ClockOptions) -> Schedule:
-    """Return ``schedule`` over the horizon that was asked for, or over its own length.
-
-    Args:
-        schedule: As it was written.
-        steps: The horizon in any unit; None takes the schedule's own length.
-        options: What turns other units into steps.
-
-    Returns:
-        A schedule in steps, with an end.
-
-    Raises:
-        InputError: If there is no horizon, or the schedule does not fit into it.
+def resolved(schedule: Schedule, steps: str | None, options: ClockOptions) -> Schedule:
+    """Return ``schedule`` over the horizon that was typed, or over its own length.
 
     Example:
         >>> from stepsize.schedules import linear
-        >>> settled(linear(), "2ep", ClockOptions(steps_per_epoch=50)).length
+        >>> resolved(linear(), "2ep", ClockOptions(steps_per_epoch=50)).length
         100
     """
     clock = options.clock()
-    with told_as_options():
+    with remedies_as_options():
         horizon = _own_length(schedule, clock) if steps is None else max(1, clock.steps(steps, "steps"))
         if horizon > _MOST_STEPS:
             raise InputError("steps", horizon, f"must be at most {_MOST_STEPS:,} to be shown one by one")
         return schedule.over(horizon, clock)
 
 
-def course_of(
-    rate: Schedule, lr: float | None, coupling: Coupling, options: ClockOptions
+def with_moving(
+    rate: Schedule, lr: float | None, moving: MovingOptions, options: ClockOptions
 ) -> tuple[HyperparameterSchedule, Peaks]:
-    """Return the course around a settled rate, and the values that it multiplies.
+    """Return a resolved rate with what moves beside it, and the values that both multiply.
 
-    Args:
-        rate: A schedule in steps, with an end.
-        lr: The peak learning rate; None is 1.
-        coupling: What moves beside it.
-        options: What turns other units into steps.
-
-    Returns:
-        A settled course, and peaks. Where the momentum is scheduled its peak is the one at the peak of the rate, so
-        that ``lr`` is the rate there with ``keep_effective`` too.
-
-    Raises:
-        InputError: If a value breaks its rule, or something is asked of a momentum or weight decay that is not given.
+    If the momentum is scheduled, its peak is the one at the peak of the rate, so that ``lr`` is the rate there with
+    ``keep_effective`` too.
     """
     from stepsize.schedules import HyperparameterSchedule, Peaks
 
-    if coupling.rule not in _RULES:
-        raise UnknownNameError("decay_rule", coupling.rule, _RULES)
-    if coupling.weight_decay is None and coupling.rule != "follows":
-        raise InputError("decay_rule", coupling.rule, "needs a weight decay that it moves", "Add --weight-decay X")
-    momentum = _momentum(coupling.momentum)
+    rule: Any = moving.decay_rule
+    if rule not in _RULES:
+        raise UnknownNameError("decay_rule", rule, _RULES)
+    if moving.weight_decay is None and rule != "follows":
+        raise InputError("decay_rule", rule, "needs a weight decay that it moves", "Add --weight-decay X")
+    momentum = _momentum(moving.momentum)
     if momentum is None or isinstance(momentum, float):
-        peaks = Peaks(checked_lr(lr), momentum, coupling.weight_decay)
-        if coupling.keep_effective:
+        if moving.keep_effective:
             remedy = "Write one, for example --momentum 'one-cycle start=0.95 peak=0.85 end=0.95'"
             raise InputError("keep_effective", True, "needs a schedule of the momentum", remedy)
-        return HyperparameterSchedule(rate, weight_decay=coupling.rule), peaks  # type: ignore[arg-type]  # checked by HyperparameterSchedule
-    with told_as_options():
+        peaks = Peaks(peak_lr(lr), momentum, moving.weight_decay)
+        return HyperparameterSchedule(rate, weight_decay=rule), peaks
+    with remedies_as_options():
         over = momentum.over(rate.length or 1, options.clock())
-    course = HyperparameterSchedule(rate, over, coupling.rule, coupling.keep_effective)  # type: ignore[arg-type]
     at_peak = over(int(rate.factors().argmax()))
-    return course, Peaks(checked_lr(lr), at_peak, coupling.weight_decay)
+    schedule = HyperparameterSchedule(rate, over, rule, moving.keep_effective)
+    return schedule, Peaks(peak_lr(lr), at_peak, moving.weight_decay)
 
 
-def checked_lr(lr: float | None) -> float:
-    """Return the peak rate that was typed, 1 where none was.
-
-    Raises:
-        InputError: If it is not a positive number.
-    """
-    if lr is None:
-        return 1.0
-    if not 0 < lr < math.inf:
-        raise InputError("lr", lr, "must be a positive, finite learning rate")
-    return lr
+def peak_lr(lr: float | None) -> float:
+    """Return the peak rate that was typed, 1 if none was."""
+    return 1.0 if lr is None else check_lr("lr", lr)
 
 
 def steps_text(steps: float) -> str:
@@ -173,13 +162,30 @@ def steps_text(steps: float) -> str:
     return f"{steps:,.0f}" if steps >= 1000 else f"{steps:.4g}"
 
 
-def _momentum(typed: str | None) -> float | Schedule | None:
-    if typed is None:
+@contextmanager
+def remedies_as_options() -> Iterator[None]:
+    """Name options and written forms instead of the Python in the remedy of an error that is raised inside."""
+    try:
+        yield
+    except InputError as error:
+        remedy = error.remedy
+        asked = _CLOCK.fullmatch(remedy)
+        if asked is not None:
+            remedy = f"Add {'--steps' if asked['field'] == 'horizon' else '--' + asked['field'].replace('_', '-')} N"
+        elif _CALL in remedy:
+            remedy = "Leave --steps or its length out, add another phase after it, or '| extended N'"
+        if remedy == error.remedy:
+            raise
+        raise InputError(error.argument, error.received, error.rule, remedy) from None
+
+
+def _momentum(text: str | None) -> float | Schedule | None:
+    if text is None:
         return None
     try:
-        return float(typed)
+        return float(text)
     except ValueError:
-        return read(typed, "--momentum")
+        return read(text, "--momentum")
 
 
 def _own_length(schedule: Schedule, clock: Clock) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stepsize.cli.failures import reporting_failures
+from stepsize.cli.options import STORE, StoreOption
 from stepsize.cli.output import hint
-from stepsize.cli.sweep.run import STORE, NameArgument, StoreOption
+from stepsize.cli.sweep.run import NameArgument
 from stepsize.errors import InputError
 from stepsize.files import write_whole
 

@@ -8,18 +8,8 @@ from typing import Annotated
 import typer
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption
-from stepsize.cli.sweep.run import (
-    STORE,
-    Asked,
-    ChartOption,
-    NameArgument,
-    Outlet,
-    StoreOption,
-    WorkersOption,
-    names_code,
-    train,
-)
+from stepsize.cli.options import STORE, JsonOption, PlotOption, StoreOption, WorkersOption
+from stepsize.cli.sweep.run import Asked, ChartOption, NameArgument, Outlet, names_code, train
 from stepsize.errors import InputError
 
 NAME = "resume"

@@ -12,14 +12,19 @@ from rich.console import RenderableType
 
 from stepsize.cli.failures import NO_ANSWER, reporting_failures
 from stepsize.cli.options import (
+    NOWHERE,
+    STORE,
     DataOption,
     DeviceOption,
     JsonOption,
     PlotOption,
     ScheduleOptions,
     StepsOption,
+    StoreOption,
     TaskArgument,
     TaskOptions,
+    WorkersOption,
+    kept_in,
 )
 from stepsize.cli.output import answer_of, hint, plot_path, print_json, save_plot, show
 from stepsize.cli.resolve import opened_task
@@ -33,24 +38,11 @@ EXAMPLE = "stepsize sweep digits-mlp --lr 1e-4:0.1 --plot sweep.png"
 _SPACE = "LOW:HIGH, or comma-separated values"
 Charts = Literal["rates", "map", "curves", "cost"]
 
-StoreOption = Annotated[
-    str, typer.Option("--store", metavar="WHERE", help="Where runs are saved: a path, a PostgreSQL URL, or none.")
-]
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the sweep (stepsize sweep show).", show_default=False)
 ]
 ChartOption = Annotated[Charts, typer.Option("--chart", help="What --plot draws.")]
-WorkersOption = Annotated[
-    str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
-]
-STORE = "stepsize.db"
-NOWHERE = "none"
 _MOST = 100_000  # configurations or seeds: more than any machine can hold
-
-
-def kept_in(store: str) -> str | None:
-    """Return the argument ``store`` of the library for ``--store``."""
-    return None if store == NOWHERE else store
 
 
 def names_code(task: str) -> bool:

@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption
+from stepsize.cli.options import STORE, JsonOption, PlotOption, StoreOption
 from stepsize.cli.output import hint, print_json, show
-from stepsize.cli.sweep.run import STORE, ChartOption, Outlet, StoreOption
+from stepsize.cli.sweep.run import ChartOption, Outlet
 
 if TYPE_CHECKING:
     from stepsize.store import Store

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stepsize.training.group_values import write_value
+
 
 class RateLimiter:
     """Hooks that change the learning rate of each update, and leave what schedulers see as it is.
@@ -55,17 +57,9 @@ class RateLimiter:
             return
         for number, group in enumerate(optimizer.param_groups):
             rate = float(group["lr"]) * times
-            _put(group, rate if caps is None or number >= len(caps) else min(rate, caps[number]))
+            write_value(group, "lr", rate if caps is None or number >= len(caps) else min(rate, caps[number]))
 
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
         self._applied[id(optimizer)] = tuple(float(group["lr"]) for group in optimizer.param_groups)
         for group, rate in zip(optimizer.param_groups, self._held.pop(id(optimizer), ()), strict=False):
-            _put(group, rate)
-
-
-def _put(group: dict[str, Any], rate: Any) -> None:
-    """Set the learning rate of a group; a tensor stays that tensor, since compiled and captured code refers to it."""
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
+            write_value(group, "lr", rate)

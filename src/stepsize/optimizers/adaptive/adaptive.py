@@ -312,7 +312,7 @@ def _check_adaptable(optimizer: Optimizer) -> None:
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         name = type(optimizer).__name__
-        raise InputError("optimizer", name, "must make its update without a closure", f"{name} searches by itself")
+        raise InputError("optimizer", name, "must make its update without a closure", f"{name} has its own search")
     if any(p.is_complex() for group in optimizer.param_groups for p in group["params"]):
         remedy = "Keep it as real numbers: torch.view_as_real"
         raise InputError("optimizer", "complex parameters", "cannot be adapted", remedy)

@@ -24,7 +24,7 @@ class Hypergradient(Rule):
 
         s ← s exp(β c / √(m̂)), m̂ the mean of c² so far with weights 0.99ᵏ,
 
-    AdaGrad's remedy of Chu et al. for an unknown scale of the derivative, on log s. If gradients are mostly noise,
+    as AdaGrad does (Chu et al.) for an unknown scale of the derivative, on log s. If gradients are mostly noise,
     c is small, and this scales it up. If the slope along the last movement has turned round and grown,
     r = −g_t·d / g_{t−1}·d > 1, the weights are further from the lowest point of the parabola through both slopes than
     before: s ← s / (1 + r) goes there.

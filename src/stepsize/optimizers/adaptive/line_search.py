@@ -26,7 +26,7 @@ class LineSearch(Rule):
     forward pass: usually one, two where the rate falls.
 
     Args:
-        c: The share of the promised fall that is asked for, in (0, 1).
+        c: Fraction of the promised decrease that is required, in (0, 1).
         shorten: β, in (0, 1).
         doubling: T, in how many updates s may double, ≥ 1.
         start: s of the first try, > 0: large, since the first update shortens it as often as it takes.
@@ -56,7 +56,7 @@ class LineSearch(Rule):
     def multiplier(self, _now: Now) -> float:
         """Return the last s: the optimizer proposes a movement, which is scaled after it.
 
-        At s = 1 a rate that is far too small would propose one that is lost in the rounding of the weights.
+        At s = 1 a rate that is far too small would propose one that disappears in the rounding of the weights.
         """
         s: float = self.memory["s"]
         return s
@@ -65,7 +65,7 @@ class LineSearch(Rule):
         """Try, and shorten until the loss falls."""
         assert now.loss is not None
         assert now.loss_fn is not None
-        if not now.factor:  # a warm-up that begins at 0
+        if not now.factor:  # a warmup that begins at 0
             return multiplier
         torch._foreach_mul_(moved, 1 / now.factor)  # at the peak rate; the schedule's factor shortens what is found
         torch._foreach_add_(now.parameters, moved, alpha=now.factor - 1)

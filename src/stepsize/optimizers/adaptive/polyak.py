@@ -47,7 +47,7 @@ class Polyak(Rule):
             whose loss lies below it leaves s as it was.
         c: The constant, > 0.
         most: b, the largest multiplier, > 0.
-        doubling: T, in updates, ≥ 1.
+        doubling: T, number of updates in which s may double, ≥ 1.
 
     Raises:
         UnknownNameError: If the form is not known.
@@ -95,7 +95,7 @@ class Polyak(Rule):
     def multiplier(self, now: Now) -> float:
         """Return the last s: the optimizer proposes a movement, which is scaled after it.
 
-        At s = 1 a rate that is far too small would propose one that is lost in the rounding of the weights.
+        At s = 1 a rate that is far too small would propose one that disappears in the rounding of the weights.
         """
         assert now.loss is not None  # needed, so it is there
         if isinstance(self.target, str):

@@ -111,7 +111,7 @@ def _on_batch_size(facts: Facts) -> Iterator[Advice]:
     examples = steps * other / batch
     if other > batch:
         sentence = (
-            f"If the hardware has room, a batch of {other} instead of {batch} needs about {steps:.0%} of the steps "
+            f"If the hardware allows it, a batch of {other} instead of {batch} needs about {steps:.0%} of the steps "
             f"(and {examples:.0%} of the examples); {_scaled_rate(facts, noise, other)}."
         )
     elif other < batch:

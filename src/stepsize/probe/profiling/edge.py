@@ -30,7 +30,7 @@ class Edge:
 
     Attributes:
         step: Number of steps before.
-        lr: Median over the batches of the smallest rate at which one update raises the loss of its own
+        lr: Median over the batches of the smallest rate at which one update raises the loss of the same
             batch, among those that had one.
         interval: The smallest and the largest of them.
         probes: Result on each batch.

@@ -78,7 +78,7 @@ def noise_scale(gram: Array, sizes: Array, *, population: int | None = None, see
 def growth(noise: float, batch: float, to: float, *, exponent: float) -> float:
     """Return the factor of the best rate when the batch size goes from ``batch`` to ``to``.
 
-    eta(B) = eta_max / (1 + B_noise / B)^a, with a = 1 for SGD, 1/2 for Adam-type optimizers as a rule of thumb.
+    eta(B) = eta_max / (1 + B_noise / B)^a, with a = 1 for SGD, roughly 1/2 for Adam-type optimizers.
 
     Example:
         >>> growth(1000.0, 100, 200, exponent=1.0), growth(math.inf, 100, 400, exponent=0.5)

@@ -86,13 +86,13 @@ def _losses(facts: Facts) -> Iterator[Measured]:
     drawn = "the batches that were drawn"
     yield Measured(
         "loss at the start", loss.start, "", (loss.start - margin, loss.start + margin),
-        f"The untrained model on {drawn}, with twice its standard error.", "Where a run begins."
+        f"The initial model on {drawn}, with twice its standard error.", "Where a run begins."
     )  # fmt: skip
     if loss.zero is None or loss.constant is None:
         return
     yield Measured(
         "loss of zero outputs", loss.zero, "", None, f"The task's loss of outputs that are all 0, on {drawn}.",
-        f"The untrained model is {_against(loss.start, loss.zero)}."
+        f"The initial model is {_against(loss.start, loss.zero)}."
     )  # fmt: skip
     yield Measured(
         "loss of the best constant", loss.constant, "", None,

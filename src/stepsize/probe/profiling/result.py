@@ -1,4 +1,4 @@
-"""What `profile` returns: measured quantities, advice, cost, and the plain numbers behind them."""
+"""What `profile` returns: measured quantities, advice, cost, and the plain numbers of both."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Facts:
         exponent: a of eta(B) = eta_max / (1 + B_noise / B)^a: 1 for SGD, 1/2 for Adam-type optimizers, None for others.
         clip: The task's own clipping threshold.
         source: The data that were measured, in words.
-        moments: At the start and after the warmup, as far as it came.
+        moments: Gradients at the start and after the warmup, as far as it came.
         edges: Critical rates at the start, within and after the warmup.
         warmup: The training in between; None if nothing could be trained.
         loss: Loss at initialization; None if it is not finite.
@@ -71,7 +71,7 @@ class Facts:
         features: Each input of the model.
         layers: Each layer of the model, at the start.
         silent: Parameters that get no gradient.
-        unavailable: By subject, why something could not be measured.
+        unavailable: Reasons why something could not be measured, by subject.
     """
 
     task: str
@@ -147,7 +147,7 @@ class Advice:
         about: ``"rate"``, ``"batch size"``, ``"warmup"``, ``"clipping"``, ``"features"``, ``"target"``, ``"start"``,
             ``"classes"``, ``"layers"`` or ``"data"``.
         sentence: What to do.
-        evidence: The measured numbers behind it.
+        evidence: Its measured numbers.
         confirm: An experiment, as code, that would confirm it.
     """
 

@@ -24,12 +24,12 @@ class LossScale:
     """The loss before training, and that of predictions that ignore the input.
 
     Attributes:
-        start: Mean training loss of the untrained model.
+        start: Mean training loss of the initial model.
         error: Its standard error over the batches.
         zero: Loss if every output is 0: log(classes) for cross-entropy, the mean square for a regression.
         constant: Loss of the best output that is the same for every example: the entropy of the classes, or
             the variance of the target.
-        output_std: Standard deviation of the untrained model's outputs over examples.
+        output_std: Standard deviation of the initial model's outputs over examples.
         reason: Why these figures are missing; empty if they are not.
     """
 

@@ -98,7 +98,7 @@ def follow(
     each fork then decays to 0, since a comparison at full rate prefers rates that are too small. The run continues
     from the fork with the best objective, as it was before the decay. The first fork is wide (1/64 to 64 times
     ``lr``), the others try ½, 1 and 2 times; after two wins in the same direction the next fork is wider. If most of
-    what was learned is lost, the run rolls back to the last good weights, at a quarter of the rate. The task's
+    what was learned is undone, the run rolls back to the last good weights, at a quarter of the rate. The task's
     schedule multiplies all of this.
 
     Args:
@@ -191,7 +191,7 @@ class _Following:
         place = _lower(values, self._good.value) if wide else _chosen(values, self._good.value)
         self._write(losses[:, place], rates[place])
         if not values[place] < self._untrained - _FORGOTTEN * (self._untrained - self._good.value):
-            what = "All forks diverged" if math.isinf(values[place]) else "What was learned is mostly lost"
+            what = "All forks diverged" if math.isinf(values[place]) else "What was learned is mostly undone"
             self._roll_back(what, _paired(rates, values))
             return 0
         self._runs, self._peak = forks.forked([place]), peaks[place]
@@ -311,7 +311,14 @@ def _paired(rates: Sequence[float], values: Sequence[float]) -> tuple[tuple[floa
 
 
 def _reason(rates: Sequence[float], values: Sequence[float], place: int) -> str:
-    others = [value for index, value in enumerate(values) if index != place]
-    rival = min(others)
-    how = "the others diverged" if math.isinf(rival) else f"the second best reached {number_text(rival)}"
-    return f"lr {number_text(rates[place])} was best after a cooldown, {number_text(values[place])}; {how}."
+    """Say why ``place`` was chosen: it is the best, or a lower or unchanged rate was preferred to the best."""
+    chosen = f"lr {number_text(rates[place])}"
+    reached, best = number_text(values[place]), values.index(min(values))
+    if values[place] > values[best]:
+        rival = f"lr {number_text(rates[best])} reached {number_text(values[best])}"
+        wide = len(values) == len(_WIDE)
+        why = "but so short a fork prefers rates that are too high" if wide else "too little to move for"
+        return f"{chosen} was chosen, {reached} after a cooldown; {rival}, {why}."
+    second = min(value for index, value in enumerate(values) if index != place)
+    how = "the others diverged" if math.isinf(second) else f"the second best reached {number_text(second)}"
+    return f"{chosen} was best after a cooldown, {reached}; {how}."

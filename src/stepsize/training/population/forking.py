@@ -68,7 +68,7 @@ class Counterfactual:
         cooldown: Steps of each branch, with a linear decay of its rate to zero.
         before: Objective at the fork.
         losses: Training losses before the fork, shape ``(step,)``.
-        branches: From the lowest rate to the highest.
+        branches: Branches, from the lowest rate to the highest.
         cost: Cost in full runs, the steps before the fork included.
     """
 

@@ -37,7 +37,7 @@ class Population:
         chunk: Largest number of members. Default: what a quarter of the free memory holds, at most 128. If that
             is less than two, they are trained sequentially.
         on_message: Called with the reason, one line, if a task cannot be stacked.
-        evals: Steps after which to evaluate on validation data, besides the last.
+        evals: Steps after which to evaluate on validation data, in addition to the last.
 
     Raises:
         InputError: If ``chunk`` or an evaluation step is not a whole number >= 1.
@@ -63,14 +63,14 @@ class Population:
         self.reasons: list[str] = []
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]:
-        """Train ``task`` with each setting and return the runs in that order."""
+        """Train ``task`` with each configuration and return the runs in that order."""
         runs = dict(self.stream(task, settings, on_progress=on_progress))
         return [runs[place] for place in range(len(settings))]
 
     def stream(
         self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
     ) -> Iterator[tuple[int, Run]]:
-        """Yield the place of each setting and its run, chunk by chunk."""
+        """Yield the place in ``settings`` of each run, and the run, chunk by chunk."""
         for places in _grouped(task, settings):
             pending = list(places)
             while pending:
@@ -106,7 +106,7 @@ class Population:
             try:
                 if task.precision == "fp16":
                     raise NotStackableError("fp16 needs a gradient scaler, which skips updates of all members together")
-                known[key] = check_stacking(varied(task, setting.changes), setting, room=_room(task))
+                known[key] = check_stacking(varied(task, setting.changes), setting, memory=_memory(task))
             except NotStackableError as reason:
                 known[key] = str(reason)
                 self._tell(str(reason))
@@ -116,7 +116,7 @@ class Population:
         known = self._info(task, setting)
         if isinstance(known, str):
             return 1  # sequentially: each run is reported as it ends
-        return max(1, min(int(_room(task) // max(1, known.member)), self._chunk or _MOST))
+        return max(1, min(int(_memory(task) // max(1, known.member)), self._chunk or _MOST))
 
     def _tell(self, reason: str) -> None:
         line = f"trained sequentially: {reason}"
@@ -126,7 +126,7 @@ class Population:
                 self._on_message(line)
 
 
-def _room(task: Task) -> float:
+def _memory(task: Task) -> float:
     """Return the bytes that members of ``task`` may take."""
     return _MEMORY_SHARE * free_memory(torch.device(task.device or "cpu"))
 

@@ -30,8 +30,8 @@ class Rule(ABC):
     """How one class of optimizers updates a parameter; weight decay and ``maximize`` are the caller's.
 
     Attributes:
-        numbers: Keys of a group's hyperparameters that may differ between members, besides lr and weight decay.
-        flags: Keys of what all members must agree on, besides ``maximize``.
+        numbers: Keys of a group's hyperparameters that may differ between members, in addition to lr and weight decay.
+        flags: Keys of what all members must agree on, in addition to ``maximize``.
         zeros: Names of the parts of a parameter's state that begin at zero.
         decays: Whether ``update`` multiplies the parameter by ``shrink`` itself, and not the caller before it.
     """

@@ -99,7 +99,7 @@ class StackedOptimizer:
         """Update all members once, in place.
 
         Args:
-            gradients: One per stacked parameter and of its shape; their contents are lost. A parameter
+            gradients: One per stacked parameter and of its shape; they are overwritten. A parameter
                 whose gradient is None keeps its value and its state, as in torch.
             factors: Factor of the peak rates in this update, or one per member, shape (K,).
 
@@ -223,7 +223,7 @@ def _rule(optimizers: Sequence[Optimizer]) -> Rule:
         known = ", ".join(stackable())
         raise NotStackableError(f"{kind.__module__}.{kind.__qualname__} has no stacked form; these do: {known}")
     if any(_stepped(optimizer) for optimizer in optimizers):
-        raise NotStackableError("an optimizer was stepped before, and its state would be lost")
+        raise NotStackableError("an optimizer was stepped before, and its state would be dropped")
     return rule
 
 

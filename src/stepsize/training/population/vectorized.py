@@ -43,13 +43,13 @@ class StackingInfo:
         return _COPIES * self.weight + 2 * self.dry_run.saved
 
 
-def check_stacking(task: Task, setting: Setting, *, room: float = math.inf) -> StackingInfo:
+def check_stacking(task: Task, setting: Setting, *, memory: float = math.inf) -> StackingInfo:
     """Find out with two members whether runs of ``task`` can be stacked; generators and data stay as they were.
 
     Args:
         task: Task to train.
         setting: One of its configurations.
-        room: Bytes that they may take; if two do not fit, nothing is copied.
+        memory: Bytes that they may take; if two do not fit, nothing is copied.
 
     Raises:
         NotStackableError: If they cannot; the message is the reason.
@@ -58,18 +58,18 @@ def check_stacking(task: Task, setting: Setting, *, room: float = math.inf) -> S
     with undisturbed(task, setting.seed, inspected=True):
         model = build_model(task)
         weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-        _check_room(2 * _COPIES * weight, room)
+        _check_memory(2 * _COPIES * weight, memory)
         batch = next(Stream(task.train))
         info = StackingInfo(dry_run(task, model, batch), weight)
-        _check_room(2 * info.member, room)
+        _check_memory(2 * info.member, memory)
         members = Members(task, model, 2, info.dry_run)
         _build_optimizer([task, task], [setting, setting], members)
         members.check(batch, info.dry_run)
     return info
 
 
-def _check_room(needed: float, room: float) -> None:
-    if needed > room:
+def _check_memory(needed: float, memory: float) -> None:
+    if needed > memory:
         raise NotStackableError(f"two at once take {needed / 1e9:.2g} GB, more than a quarter of the free memory")
 
 
@@ -80,7 +80,7 @@ def train_vectorized(
     on_progress: Watcher | None = None,
     evals: frozenset[int] = frozenset(),
 ) -> list[Run]:
-    """Train all settings at once, one task per setting, and return their runs in that order."""
+    """Train all configurations at once, one task for each, and return their runs in that order."""
     return train_together(tasks, settings, lambda: VectorizedRuns.begin(tasks, settings, info), evals, on_progress)
 
 
@@ -104,7 +104,7 @@ class VectorizedRuns(ForkedRuns):
 
     @classmethod
     def begin(cls, tasks: Sequence[Task], settings: Sequence[Setting], info: StackingInfo) -> Self:
-        """Return runs with the same initial weights, each at its setting's rate."""
+        """Return runs with the same initial weights, each at its own rate."""
         members = Members(tasks[0], build_model(tasks[0]), len(settings), info.dry_run)
         return cls(members, _build_optimizer(tasks, settings, members), _clip_limits(tasks, members))
 
