@@ -84,7 +84,7 @@ def test_what_was_said_stands_beside_what_is_true() -> None:
 
 
 def test_a_decided_answer_is_held_against_its_own_tolerance_on_unseen_and_on_all_seeds() -> None:
-    base = {"code": "settled", "tolerance": 0.05}
+    base: dict[str, Any] = {"code": "settled", "tolerance": 0.05}
     said = [
         pick("stepsize find", 0.08, regret_all=0.04, **base),
         pick("stepsize find", 0.01, regret_all=0.01, **base),

@@ -111,7 +111,7 @@ def test_a_count_below_zero_takes_the_first_rate(jax: Any) -> None:
         (inverse_sqrt(9), 0.1, None, "steps must be given for a schedule without an end"),
         (constant(), 0.1, 0, "steps must be a whole number of updates, at least 1; got 0"),
         (constant(), 0.1, 1.5, "steps must be a whole number of updates, at least 1; got 1.5"),
-        (linear(3), -0.1, None, "lr must be a finite learning rate >= 0; got -0.1"),
+        (linear(3), -0.1, None, "lr must be a finite number, at least 0; got -0.1"),
     ],
 )
 def test_bad_input_is_named(schedule: Any, lr: Any, steps: Any, message: str) -> None:

@@ -212,12 +212,12 @@ def test_a_schedule_that_moves_what_is_not_there_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"lr": -0.1}, "^lr must be a finite learning rate >= 0; got -0.1$"),
-        ({"lr": math.nan}, "^lr must be a finite learning rate >= 0; got nan$"),
-        ({"lr": math.inf}, "^lr must be a finite learning rate >= 0; got inf$"),
-        ({"lr": 0.1, "momentum": 1.0}, r"^momentum must be in \[0, 1\); got 1.0$"),
-        ({"lr": 0.1, "momentum": math.nan}, r"^momentum must be in \[0, 1\); got nan$"),
-        ({"lr": 0.1, "weight_decay": -1.0}, "^weight_decay must be a finite number >= 0; got -1.0$"),
+        ({"lr": -0.1}, "^lr must be a finite number, at least 0; got -0.1$"),
+        ({"lr": math.nan}, "^lr must be a finite number, at least 0; got nan$"),
+        ({"lr": math.inf}, "^lr must be a finite number, at least 0; got inf$"),
+        ({"lr": 0.1, "momentum": 1.0}, r"^momentum must be a finite number, at least 0, below 1; got 1.0$"),
+        ({"lr": 0.1, "momentum": math.nan}, r"^momentum must be a finite number, at least 0, below 1; got nan$"),
+        ({"lr": 0.1, "weight_decay": -1.0}, "^weight_decay must be a finite number, at least 0; got -1.0$"),
     ],
 )
 def test_peaks_that_no_optimizer_takes_are_refused(arguments: dict[str, float], message: str) -> None:

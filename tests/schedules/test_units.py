@@ -196,7 +196,9 @@ def test_a_clock_counts_in_whole_numbers(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [0, -2.5, math.nan, math.inf, True, "8"])
 def test_an_epoch_has_a_positive_number_of_steps(value: Any) -> None:
-    with pytest.raises(InputError, match=f"^steps_per_epoch must be a positive number of steps; got {value!r}$"):
+    with pytest.raises(
+        InputError, match=f"^steps_per_epoch must be a positive, finite number of steps; got {value!r}$"
+    ):
         Clock(steps_per_epoch=value)
 
 

@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[Schedule, object, str]] = {
     "more than the stable part has": (wsd(100, warmup=5, cooldown=20), 85, "longer than the horizon|must leave steps"),
     "Noam without": (noam(9), 0, "^warmup cannot be removed from .*, whose decay begins with it"),
     "one cycle in updates": (one_cycle(), 10, "^warmup must be a fraction of the horizon for 'one-cycle"),
-    "one cycle without": (one_cycle(10), 0, "^rise must be a positive number"),
+    "one cycle without": (one_cycle(10), 0, "^rise must be a finite number, above 0"),
     "a change that hides the warmup": (
         cosine(warmup=5).first(100),
         3,

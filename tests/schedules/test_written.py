@@ -191,8 +191,8 @@ FAULTS = (
     told("linear end=5%", "5%", "end must be a number without a unit. Write end=0.5"),
     told("linear end=", "=", "the value of end is missing. Write end=0.5"),
     told("linear =5", "=", "'=' cannot follow a schedule. Separate phases by commas"),
-    told("linear end=-1", "-1", "end must be a finite number >= 0"),
-    told("linear 5 * -1", "-1", "factor must be a finite number >= 0"),
+    told("linear end=-1", "-1", "end must be a finite number, at least 0"),
+    told("linear 5 * -1", "-1", "factor must be a finite number, at least 0"),
     told(
         "linear 5 | 5%", "5 | 5%", "steps must be a duration. Write 500, '5%', '2ep', '100k samples' or '1.5M tokens'"
     ),

@@ -424,7 +424,7 @@ BAD_STATES: dict[str, tuple[Any, str]] = {
     "of torch": (torch_state(), r"state_dict must be what a BoundScheduler saved.*\{\*\*bound.state_dict\(\), 'step'"),
     "no mapping": ([1], "state_dict must be what a BoundScheduler saved"),
     "newer": ({"schema": 3}, "schema must be 2.*Another version"),
-    "negative": ({"step": -1}, "step must be a whole number of updates, >= 0"),
+    "negative": ({"step": -1}, "step must be a whole number of updates, at least 0"),
     "broken": ({"step": 1.5}, "step must be a whole number of updates"),
     "true": ({"step": True}, "step must be a whole number of updates"),
     "strangers": ({"stepped": [1]}, "stepped must contain numbers of the 1 optimizers"),

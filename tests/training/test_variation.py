@@ -244,7 +244,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a warm-up of all": (
         {"schedule": "cosine"},
         {"warmup": 20},
-        "^warmup leaves no way to settle the schedule over 20 updates: .*must leave steps for 'cosine'",
+        "^warmup leaves no way to resolve the schedule over 20 updates: .*must leave steps for 'cosine'",
     ),
     "a warm-up of a function": (
         {"schedule": lambda step: 1.0},
@@ -259,7 +259,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "fewer updates than the warm-up": (
         {"schedule": schedules.warmup(15).then(schedules.cosine()), "batch_size": 8},
         {"batch_size": 16},
-        "^batch_size leaves no way to settle the schedule over 10 updates: .*longer than the horizon",
+        "^batch_size leaves no way to resolve the schedule over 10 updates: .*longer than the horizon",
     ),
     "a schedule as a value": ({}, {"schedule": schedules.cosine()}, "^schedule must be the written form"),
     "an optimizer as a function": ({}, {"optimizer": SGD}, "^optimizer must be a name of the catalog"),

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.checks import is_whole
 from stepsize.errors import InputError
 from stepsize.schedules.leaves import Ramp
 from stepsize.schedules.node import Factor, Length, Node, Positive, plural, whole, written
@@ -282,9 +283,7 @@ class Repeated(Change):
     per_cycle: Positive = 1.0
 
     def __post_init__(self) -> None:
-        if self.times is not None and (
-            isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1
-        ):
+        if self.times is not None and not is_whole(self.times, 1):
             raise InputError("times", self.times, "must be a whole number, at least 1, or None for endless")
         super().__post_init__()
         check_bounded("repeated", self.inner)

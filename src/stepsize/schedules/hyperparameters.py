@@ -9,6 +9,7 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
+from stepsize.checks import check_number
 from stepsize.errors import InputError
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
@@ -32,12 +33,11 @@ class Peaks:
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lr) and self.lr >= 0):
-            raise InputError("lr", self.lr, "must be a finite learning rate >= 0")
-        if self.momentum is not None and not 0 <= self.momentum < 1:
-            raise InputError("momentum", self.momentum, "must be in [0, 1)")
-        if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InputError("weight_decay", self.weight_decay, "must be a finite number >= 0")
+        check_number("lr", self.lr, least=0)
+        if self.momentum is not None:
+            check_number("momentum", self.momentum, least=0, below=1)
+        if self.weight_decay is not None:
+            check_number("weight_decay", self.weight_decay, least=0)
 
 
 @dataclass(frozen=True, eq=False)

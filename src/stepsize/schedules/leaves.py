@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from stepsize.checks import check_number
 from stepsize.errors import InputError
 from stepsize.schedules.node import (
     CheckedShape,
@@ -21,7 +22,6 @@ from stepsize.schedules.node import (
     OptionalLength,
     Positive,
     PositiveFraction,
-    check_number,
     whole,
     written,
 )
@@ -95,7 +95,7 @@ def _milestones(argument: str, value: Any) -> Steps:
 
 
 def _factors(argument: str, value: Any) -> tuple[float, ...]:
-    return tuple(check_number(argument, item) for item in value)
+    return tuple(check_number(argument, item, least=0) for item in value)
 
 
 def _between(_argument: str, value: Any) -> Shape | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,24 +11,9 @@ from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 
-from stepsize.errors import InputError
+from stepsize.checks import check_number
 from stepsize.schedules.shapes import Array, Shape, as_shape
 from stepsize.schedules.units import Clock, Span, as_duration, as_length
-
-
-def check_number(argument: str, value: object, *, most: float = math.inf, positive: bool = False) -> float:
-    """Return ``value`` as a float if it is a finite number in [0, most], or in (0, most]."""
-    try:
-        if isinstance(value, bool | str):
-            raise TypeError
-        number = float(value) + 0.0  # type: ignore[arg-type]  # 0.0 for -0.0, which has another text
-    except (TypeError, ValueError):
-        raise InputError(argument, value, "must be a number") from None
-    if not (math.isfinite(number) and 0 <= number <= most and (number > 0 or not positive)):
-        limit = "" if most == math.inf else f", at most {most:g}"
-        rule = f"must be a positive number{limit}" if positive else f"must be a finite number >= 0{limit}"
-        raise InputError(argument, value, rule)
-    return number
 
 
 def check_shape(_argument: str, value: Any) -> Shape:
@@ -41,10 +25,10 @@ def check_shape(_argument: str, value: Any) -> Shape:
 Length = Annotated[int | Span, as_duration]
 Position = Annotated[int | Span, partial(as_duration, least=0)]
 OptionalLength = Annotated[int | Span | None, as_length]
-Factor = Annotated[float, check_number]
-Fraction = Annotated[float, partial(check_number, most=1.0)]
-Positive = Annotated[float, partial(check_number, positive=True)]
-PositiveFraction = Annotated[float, partial(check_number, most=1.0, positive=True)]
+Factor = Annotated[float, partial(check_number, least=0)]
+Fraction = Annotated[float, partial(check_number, least=0, most=1)]
+Positive = Annotated[float, partial(check_number, above=0)]
+PositiveFraction = Annotated[float, partial(check_number, above=0, most=1)]
 CheckedShape = Annotated[Shape, check_shape]
 
 
@@ -179,7 +163,7 @@ def written(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, float):
-        return repr(value).removesuffix(".0")
+        return repr(value + 0.0).removesuffix(".0")  # 0 for -0.0
     if isinstance(value, tuple):
         return "|".join(map(written, value))
     return f"({value})" if isinstance(value, Node) else str(value)

@@ -5,10 +5,10 @@ Every constructor raises InputError if an argument breaks its rule.
 
 from __future__ import annotations
 
+from stepsize.checks import check_number
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import Then, Within
 from stepsize.schedules.leaves import Endpoints, Ramp
-from stepsize.schedules.node import check_number
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Shape, as_shape
 from stepsize.schedules.units import Duration, Span, as_duration, as_length
@@ -25,7 +25,7 @@ def constant(steps: Duration | None = None, *, factor: float = 1.0) -> Schedule:
         >>> constant()(10**9), constant(100, factor=0.1).length
         (1.0, 100)
     """
-    factor = check_number("factor", factor)
+    factor = check_number("factor", factor, least=0)
     return Schedule(Ramp(factor, factor, steps=as_length("steps", steps)))
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, final, overload
 
 import numpy as np
 
+from stepsize.checks import check_number
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import First, Floored, Repeated, Then, Times, scaled
 from stepsize.schedules.changes import CooledDown, Extended, Switched
 from stepsize.schedules.leaves import Points
-from stepsize.schedules.node import Node, check_number
+from stepsize.schedules.node import Node
 from stepsize.schedules.shapes import Array, Shape, as_shape
 from stepsize.schedules.units import Clock, Duration, as_duration
 
@@ -231,7 +232,7 @@ class Schedule:
             >>> linear(2).scaled(0.5).factors().tolist()
             [0.5, 0.25]
         """
-        return Schedule(scaled(self.node, check_number("by", by, positive=True)))
+        return Schedule(scaled(self.node, check_number("by", by, above=0)))
 
     def floored(self, at: float) -> Schedule:
         """Return the schedule with no factor below a floor: max(factor, ``at``), warmup included.

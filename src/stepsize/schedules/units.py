@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from stepsize.checks import check_positive, check_whole
 from stepsize.errors import InputError
 
 Unit = Literal["share", "epochs", "samples", "tokens"]
@@ -154,14 +155,10 @@ class Clock:
 
     def __post_init__(self) -> None:
         for name in ("horizon", "batch_size", "accumulate", "world_size", "sequence_length"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(name, value, "must be a whole number, at least 1")
-        per_epoch = self.steps_per_epoch
-        if per_epoch is not None and (
-            isinstance(per_epoch, bool) or not isinstance(per_epoch, int | float) or not 0 < per_epoch < math.inf
-        ):
-            raise InputError("steps_per_epoch", per_epoch, "must be a positive number of steps")
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        if self.steps_per_epoch is not None:
+            check_positive("steps_per_epoch", self.steps_per_epoch, "number of steps")
 
     def exact(self, duration: Duration, argument: str = "duration") -> float:
         """Return ``duration`` in steps, not rounded."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from stepsize.checks import check_number, check_positive, check_whole, is_whole
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
 from stepsize.schedules.units import Duration
@@ -220,8 +221,7 @@ class BoundScheduler(LRScheduler):
             >>> bound.base_lrs, bound.get_last_lr()
             ([0.05], [0.05])
         """
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
-            raise InputError("factor", factor, "must be a finite number > 0")
+        check_positive("factor", factor)
         if group is not None:
             _group_number(group, sum(len(optimizer.param_groups) for optimizer in self.optimizers), "group")
         self._values.scale(float(factor), group)
@@ -264,9 +264,7 @@ class BoundScheduler(LRScheduler):
 
     @multiplier.setter
     def multiplier(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise InputError("multiplier", value, "must be a finite number >= 0")
-        self._values.multiplier = float(value)
+        self._values.multiplier = check_number("multiplier", value, least=0)
         if self.counts == "calls":  # there is no hook that would write it
             self._values.write(self._step)
 
@@ -280,7 +278,8 @@ class BoundScheduler(LRScheduler):
             return
         if index in self._stepped:
             self._end_round()
-        self._warn_after_the_end(self._step)
+        if self._step >= self._end:
+            self._warn_after_the_end(self._step)
         self._values.write(self._step)
 
     def _after(self, index: int, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
@@ -543,7 +542,7 @@ def _schedule(argument: str, value: object) -> HyperparameterSchedule:
 
 
 def _group_number(index: object, count: int, argument: str = "groups") -> int:
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+    if not is_whole(index) or index >= count:
         raise InputError(argument, index, f"must have numbers of parameter groups as keys: 0 to {count - 1}")
     return index
 
@@ -563,9 +562,7 @@ def _peaks(lr: object, optimizers: Sequence[Optimizer]) -> list[float]:
 
 
 def _rate(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | Tensor) or not 0 <= float(value) < math.inf:
-        raise InputError("lr", value, "must be a finite learning rate >= 0")
-    return float(value)
+    return check_number("lr", value.item() if isinstance(value, Tensor) else value, least=0)
 
 
 def _checked_state(state: object, optimizers: int) -> tuple[int, set[int]]:
@@ -576,8 +573,7 @@ def _checked_state(state: object, optimizers: int) -> tuple[int, set[int]]:
     if state["schema"] != _SCHEMA:
         raise InputError("schema", state["schema"], f"must be {_SCHEMA}", "Another version of stepsize has written it")
     step, stepped = state["step"], state["stepped"]
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise InputError("step", step, "must be a whole number of updates, >= 0")
+    check_whole("step", step, 0, unit="updates")
     if not isinstance(stepped, list) or not all(index in range(optimizers) for index in stepped):
         raise InputError("stepped", stepped, f"must contain numbers of the {optimizers} optimizers")
     return step, set(stepped)

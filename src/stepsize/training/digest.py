@@ -16,16 +16,10 @@ class _Hash(Protocol):
 
 
 def digest(state: Any) -> str:
-    """Return the SHA-256 of ``state``: nested mappings and sequences of tensors, arrays and plain values.
+    """Return the SHA-256 of ``state``, in hex: nested mappings and sequences of tensors, arrays and plain values.
 
     Tensors enter with dtype, shape and their exact bytes, so two states share a digest only if they are equal
     bitwise (a NaN equals itself here). Mappings enter in their own order.
-
-    Args:
-        state: What to digest.
-
-    Returns:
-        64 hexadecimal characters.
 
     Example:
         >>> one = {"w": torch.tensor([1.0, float("nan")]), "step": 3}

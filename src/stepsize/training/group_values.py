@@ -221,9 +221,14 @@ class _Members:
         for table, indices in self._lanes:
             factor = table.rate(step) * multiplier
             for i in indices:
-                write_value(groups[i], "lr", table.lr(groups[i], step, factor))
+                group = groups[i]
+                simple = table.rate_only and "lr_scale" not in group and type(group["lr"]) is float
+                if simple:  # what nearly everyone has, so without a call
+                    group["lr"] = group["initial_lr"] * factor
+                    continue
+                write_value(group, "lr", table.lr(group, step, factor))
                 if not table.rate_only:
-                    table.write_others(groups[i], step, factor)
+                    table.write_others(group, step, factor)
 
 
 class _Table:
@@ -246,7 +251,9 @@ class _Table:
 
     def rate(self, step: int) -> float:
         """Return the factor of the rate at ``step``."""
-        place = self._place(step)  # which may evaluate another block
+        place = step - self._begin
+        if not 0 <= place < len(self._rates):
+            place = self._place(step)  # which evaluates another block
         return self._rates[place]
 
     def lr(self, group: Mapping[str, Any], step: int, factor: float) -> float:

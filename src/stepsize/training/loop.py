@@ -100,13 +100,8 @@ def train_together(
 ) -> list[Run]:
     """Train all configurations, of one seed and horizon, on the same batches; return their runs in that order.
 
-    Args:
-        tasks: One task per configuration, with its changes; they share model, loss and data.
-        settings: Configurations.
-        build: Builds the runs, under the seed.
-        evals: Steps after which to evaluate on validation data, in addition to the last.
-        on_progress: Called with the progress of each run.
-        keep_model: Whether the (single) run gets its trained model.
+    There is one task per configuration, with its changes; they share model, loss and data. ``build`` builds the runs
+    under the seed. With ``keep_model`` the run gets its trained model.
     """
     with undisturbed(tasks[0], settings[0].seed, inspected=True):
         return _Training(tasks, settings, build, evals, on_progress).run(keep_model=keep_model)

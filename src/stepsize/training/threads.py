@@ -46,12 +46,9 @@ def counted_operations(model: nn.Module) -> Iterator[Operations]:
 
 
 def threads_for(operations: float) -> int | None:
-    """Return how many threads a run should use; None leaves them as they are.
+    """Return the threads that a run of so many multiply-adds per forward pass should use; None leaves them as they are.
 
     It follows from the task alone, never from a measured time, so that the same seed gives the same answer.
-
-    Args:
-        operations: Multiply-adds of a forward pass of one batch; 0 if unknown.
 
     Example:
         >>> threads_for(1e6), threads_for(1e10)

@@ -82,7 +82,7 @@ def _vary(task: Task, changes: Changes) -> Task:
         if error.argument not in ("schedule", "warmup"):
             raise
         given = {name: value for name, value in changes.given().items() if name in _SCHEDULING}
-        rule = f"leaves no way to settle the schedule over {horizon:,} updates: {error}"
+        rule = f"leaves no way to resolve the schedule over {horizon:,} updates: {error}"
         raise TaskError(next(iter(given), "schedule"), given, rule) from error
 
 
@@ -135,7 +135,7 @@ def _schedule(task: Task, changes: Changes, horizon: int) -> Schedule | _Factor 
 
 
 def _fitted(schedule: Schedule | _Factor | None, before: int, horizon: int) -> Schedule | _Factor | None:
-    """Return what settles over ``horizon``, given what settled over ``before``."""
+    """Return what resolves over ``horizon``, given what resolved over ``before``."""
     if schedule is None or before == horizon:
         return schedule
     if isinstance(schedule, Schedule):

@@ -97,11 +97,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 class Members:
     """K members of one model that begin with the same weights; they share what no training changes.
 
-    Args:
-        task: Its loss, precision and ``accumulate`` are used.
-        model: The template, in train mode; its trained parameters are those that every member begins with.
-        size: K.
-        info: Dry run of the template.
+    ``model`` is the template, in train mode, and ``info`` its dry run.
     """
 
     def __init__(self, task: Task, model: nn.Module, size: int, info: DryRun) -> None:

@@ -27,12 +27,7 @@ _CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
 
 @dataclass(frozen=True)
 class StackingInfo:
-    """What is known of a task before runs of it are vectorized: see :func:`check_stacking`.
-
-    Attributes:
-        dry_run: Result of one plain pass.
-        weight: Bytes of the trained parameters of one member.
-    """
+    """What is known of a task before runs of it are vectorized: a dry run, and the bytes of a member's parameters."""
 
     dry_run: DryRun
     weight: int
@@ -46,10 +41,7 @@ class StackingInfo:
 def check_stacking(task: Task, setting: Setting, *, memory: float = math.inf) -> StackingInfo:
     """Find out with two members whether runs of ``task`` can be stacked; generators and data stay as they were.
 
-    Args:
-        task: Task to train.
-        setting: One of its configurations.
-        memory: Bytes that they may take; if two do not fit, nothing is copied.
+    If two do not fit into ``memory`` bytes, nothing is copied.
 
     Raises:
         NotStackableError: If they cannot; the message is the reason.
