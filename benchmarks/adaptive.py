@@ -228,20 +228,20 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     times = [row for row in rows if "overhead" in row]
     seeds = len({row["seed"] for row in runs if row["rule"] != _FOLLOW})
     about = (
-        f"{len({(row['task'], row['optimizer']) for row in runs})} tasks × optimizers, {seeds} seed(s). Share: of the "
-        "gap in unseen loss between the fixed rate and the tuned one that is closed, 100 % = as good as tuned; "
-        "trainings without a gap (below 2 %) are left out. A lost training counts as the untrained model."
+        f"{len({(row['task'], row['optimizer']) for row in runs})} tasks × optimizers, {seeds} seed(s). Fraction: of "
+        "the gap in validation loss between the fixed rate and the tuned one that is closed, 100% = as good as tuned; "
+        "runs without a gap (below 2%) are left out. A diverged run counts with the loss at initialization."
     )
     follow_seeds = len({row["seed"] for row in runs if row["rule"] == _FOLLOW})
     forked = [row["trainings"] for row in runs if row["rule"] == _FOLLOW]
     if forked:
         about += (
-            f" Following ({follow_seeds} seed(s)) forks, so that it does the work of "
-            f"{statistics.median(forked):.1f} trainings (median; {min(forked):.1f} to {max(forked):.1f}), "
-            "and it chooses by every second example of the unseen data: "
-            "its rows are judged by the others, and so are the references beside it. The other rules train once."
+            f" Following ({follow_seeds} seed(s)) forks, at "
+            f"{statistics.median(forked):.1f} times the cost of one run (median; {min(forked):.1f} to "
+            f"{max(forked):.1f}), and it selects on every second validation example: "
+            "its rows are scored on the others, and so are the references next to it. The other rules train once."
         )
-    heads = ["rule", "start", "share: median", "p10", "worst", "≥ 90 %", "lost", "regret: median", "p90"]
+    heads = ["rule", "start", "fraction: median", "p10", "worst", "≥ 90%", "diverged", "regret: median", "p90"]
     lines = [
         _line(rule, start, [r for r in runs if (r["rule"], r["start"]) == (rule, start)])
         for start in STARTS
@@ -264,7 +264,7 @@ def _line(rule: str, start: float, rows: Sequence[dict[str, Any]]) -> list[str]:
     figures = [percent(value) for value in (*quantiles, float(shares.min()))]
     lost = str(sum(row["loss"] is None for row in rows))
     spent = [percent(float(value)) for value in np.quantile(regrets, (0.5, 0.9))]
-    title = "follow unseen data (forks)" if rule == _FOLLOW else RULES[rule].title
+    title = "follow (forks)" if rule == _FOLLOW else RULES[rule].title
     return [title, f"{start:g} ×", *figures, good, lost, *spent]
 
 
@@ -294,4 +294,4 @@ def _mean(values: Iterable[float | None]) -> str:
     if not known:
         return "–"
     numbers = [value for value in known if value is not None]
-    return "lost" if len(numbers) < len(known) else f"{statistics.mean(numbers):.4g}"
+    return "diverged" if len(numbers) < len(known) else f"{statistics.mean(numbers):.4g}"

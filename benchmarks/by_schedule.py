@@ -109,7 +109,7 @@ def schedules_report(path: Path) -> str:
     return "\n\n".join(
         [
             f"Final validation loss, each schedule at its own peak: tuned on a grid {_STEP} decades apart with "
-            f"{len(TUNING_SEEDS)} seeds until the best rate has {_REACH} tried on either side, judged on "
+            f"{len(TUNING_SEEDS)} seeds until the best rate has {_REACH} tried on either side, scored on "
             f"{len(JUDGING_SEEDS)} other seeds; the last column pairs the seeds and gives the mean difference ± its "
             f"standard error. Commit {head['commit']}, {head['date'][:10]}.",
             markdown_table(columns, lines),
@@ -154,7 +154,7 @@ def _summary(losses: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
     own = f"{values.mean():.4f} ± {values.std(ddof=1) / root:.4f}"
     if np.array_equal(paired, np.zeros_like(paired)):
         return own, "–"
-    return own, f"{100 * paired.mean():+.1f} ± {100 * paired.std(ddof=1) / root:.1f} %"
+    return own, f"{100 * paired.mean():+.1f} ± {100 * paired.std(ddof=1) / root:.1f}%"
 
 
 def _missing(combo: Combo, name: str, rows: Mapping[Any, Mapping[str, Any]]) -> list[Trial]:

@@ -191,9 +191,9 @@ def deepobs_report(path: Path = DEEPOBS_FILE) -> str:
             figures = " / ".join(percent(float(value)) for value in (middle, high, regrets.max()))
             cells.append(f"{figures}; {100 * float(np.mean(lost)):.1f}")
         lines.append(cells)
-    heads = ["what picks the rate", *(f"from 1/{round(1 / share)} of the training" for share in SHARES)]
+    heads = ["method", *(f"from 1/{round(1 / share)} of the run" for share in SHARES)]
     about = (
         f"Median / p90 / worst regret of the final test loss over {len(rows) // len(names) // len(SHARES)} problems × "
-        "optimizers, and the test accuracy lost against the best rate (percentage points, mean)."
+        "optimizers, and the test accuracy below that of the best rate (percentage points, mean)."
     )
     return f"{about}\n\n{markdown_table(heads, lines)}"

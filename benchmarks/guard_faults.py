@@ -55,7 +55,7 @@ class Trial:
 
     @property
     def close(self) -> bool:
-        """Whether it ended within 2 % above the undisturbed loss."""
+        """Whether it ended within 2% above the undisturbed loss."""
         return self.loss <= (1 + _CLOSE) * self.undisturbed
 
     @property
@@ -92,7 +92,7 @@ def faults_report(path: Path = FAULTS_FILE) -> str:
     """Return the table of the record, as Markdown."""
     trials = [Trial(**{**row, "acts": tuple(row["acts"])}) for row in read_rows(path)]
     lines = [
-        "| fault | trials | within 2 % of the undisturbed loss | the same without a guard | told or harmless |",
+        "| fault | trials | within 2% of the undisturbed loss | the same without a guard | reported or harmless |",
         "|---|---|---|---|---|",
     ]
     for fault in (*FAULTS, "all"):

@@ -106,7 +106,7 @@ def late_report(path: Path = LATE_FILE) -> str:
     """Return the table of the record, as Markdown."""
     rows = [Late(**row) for row in read_rows(path)]
     lines = [
-        "| tasks | what | so by the curve | found, of these | found, of the others |",
+        "| tasks | what | by the curve | found, of these | found, of the others |",
         "|---|---|---|---|---|",
     ]
     for held_out in (True, False):

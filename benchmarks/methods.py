@@ -247,7 +247,7 @@ def methods_chart(found: Iterable[Reached]) -> alt.VConcatChart:
         for field in ("median", "p90")
     ]
     told = (
-        "Further left and lower is better; less than 0.1 % is drawn at 0.1 %. Every training has the same weight.",
+        "Further left and lower is better; less than 0.1% is drawn at 0.1%. Every training has the same weight.",
         "Searches of full runs are replayed; the others ran for real.",
     )
     title = header("Regret of the rate that is picked, against what it costs", told)

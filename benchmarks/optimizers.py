@@ -134,14 +134,14 @@ def optimizers_report(path: Path = OPTIMIZERS_FILE) -> str:
     rows = [row for row in every if row["study"] == row["task"]]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     about = (
-        f"{len(tasks)} tasks. Loss above the best contender's on the same task, in per cent of it, at the tuned rate, "
+        f"{len(tasks)} tasks. Loss above the best optimizer's on the same task, in percent of it, at the tuned rate, "
         f"means over {len(rows[0]['judged'])} seeds; **bold** where an optimizer is not distinguishable from the best. "
-        "(untuned) is at the optimizer's default rate, at no tuning cost."
+        "(untuned): at the default rate of the optimizer, at no tuning cost."
     )
     parts = [about, _across(rows, tasks)]
     for task in tasks:
         parts += _section(task, [row for row in rows if row["task"] == task])
-    for name, title in (("noise", "batch size"), ("drift", "inputs that turn by 90° during the training")):
+    for name, title in (("noise", "batch size"), ("drift", "inputs that rotate by 90° during training")):
         own = [row for row in every if row["study"] == name]
         for size in dict.fromkeys(row["batch_size"] for row in own):
             what = title if size is None else f"{title} {size}"
@@ -163,11 +163,11 @@ def _across(rows: Sequence[dict[str, Any]], tasks: Sequence[str]) -> str:
         excess = [_value(by[name, task]) / best[task] - 1 for task in tasks]
         cells = [_marked(percent(gap), by[name, task]) for gap, task in zip(excess, tasks, strict=True)]
         lines.append((sum(excess), [name, *cells]))
-    return markdown_table(["contender", *tasks], [line for _, line in sorted(lines, key=lambda pair: pair[0])])
+    return markdown_table(["optimizer", *tasks], [line for _, line in sorted(lines, key=lambda pair: pair[0])])
 
 
 def _marked(text: str, row: dict[str, Any]) -> str:
-    told = "lost" if row["value"] is None else text
+    told = "diverged" if row["value"] is None else text
     return f"**{told}**" if row["leads"] else told
 
 
@@ -181,8 +181,15 @@ def _winner(own: Sequence[dict[str, Any]]) -> str:
 
 
 def _table(own: Sequence[dict[str, Any]]) -> str:
-    heads = ["contender", "lr", "unseen loss", "training loss", f"steps to {own[0]['target']:.3g}", "basin, decades"]
-    heads += ["mean excess over 3 decades", "diverges from", "tuning, trainings"]
+    heads = [
+        "optimizer",
+        "lr",
+        "validation loss",
+        "training loss",
+        f"steps to {own[0]['target']:.3g}",
+        "near-optimal range (decades)",
+    ]
+    heads += ["mean excess over 3 decades", "diverges at", "tuning cost (full runs)"]
     lines = []
     for row in own:
         reached = sorted(step for step in row["target_steps"] if step is not None)

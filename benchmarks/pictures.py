@@ -59,7 +59,7 @@ class Kept:
     Attributes:
         fault: What was done.
         guard: "with a guard" or "without".
-        count: Of those that ended within 2 % above the undisturbed loss.
+        count: Of those that ended within 2% above the undisturbed loss.
         of: All of this fault.
     """
 
@@ -116,7 +116,7 @@ def verdicts_chart(panels: Mapping[str, Sequence[Bar]]) -> alt.VConcatChart:
     ]
     told = (
         f"{sum(bar.count for bar in panels['told'])} watched trainings of tasks left out of the design, by their rate.",
-        "Fine: within 10 % of the best loss at the end of the training.",
+        "Fine: within 10% of the best loss at the end of the training.",
     )
     title = header("What watching says of a rate, and what is so", told)
     return themed(alt.vconcat(*parts, spacing=12).properties(title=title))
@@ -138,7 +138,7 @@ def guard_chart(found: Sequence[Kept]) -> alt.LayerChart:
     text = base.mark_text(align="left", dx=5, color=INK, fontSize=11).encode(**place, text="text:N")
     bars = base.properties(name="bars").mark_bar().encode(**place, color=colour)
     chart = layered(bars, text, height=46 * len({one.fault for one in found}))
-    told = ("Trainings disturbed on purpose that end within 2 % above the loss of the undisturbed one.",)
+    told = ("Trainings disturbed on purpose that end within 2% above the loss of the undisturbed one.",)
     return themed(chart.properties(title=header("Faults, with a guard and without", told)))
 
 

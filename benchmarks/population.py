@@ -67,7 +67,7 @@ def population_report(path: Path) -> str:
     head = json.loads(path.read_text(encoding="utf-8"))["record"]
     names = list(dict.fromkeys(name for row in rows for name in row["seconds"] if name != "plain loops"))
     lines = [_line(row, names) for row in rows]
-    columns = ["task", "weights", "K", "threads", "plain: ms a step", *names, "goal"]
+    columns = ["task", "weights", "K", "threads", "plain: ms per step", *names, "goal"]
     return "\n\n".join(
         [
             f"The time of plain loops of torch.optim over K rates, divided by that of each way for the same rates: "

@@ -142,12 +142,12 @@ def ranges_report(path: Path) -> str:
         "±n: in n cases an answer came or went. Cases: tasks × optimizers × seeds. "
         "Loss × 1000 and + 1000 change what is reported, not the gradients."
     )
-    return f"{legend}\n\n{markdown_table(['what picks the rate', *variants, 'cases'], lines)}"
+    return f"{legend}\n\n{markdown_table(['method', *variants, 'cases'], lines)}"
 
 
 def _cell(moves: Sequence[float], changed: int, none: int) -> str:
     if not moves:
         return f"no answers (±{changed}, none {none})" if changed or none else "–"
     within = sum(move <= _GOAL for move in moves) / len(moves)
-    text = f"{np.median(moves):.2f} / {np.quantile(moves, 0.9):.2f} / {max(moves):.2f} ({100 * within:.0f} %)"
+    text = f"{np.median(moves):.2f} / {np.quantile(moves, 0.9):.2f} / {max(moves):.2f} ({100 * within:.0f}%)"
     return f"{text} ±{changed}" if changed else text

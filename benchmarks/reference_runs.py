@@ -143,7 +143,10 @@ def _labels(runs: Sequence[tuple[float, int, float | None]]) -> Mapping[float, t
 def by_itself(path: Path = REFERENCE_FILE) -> str:
     """Return how the record judges its own trainings, each task left out in turn: what the thresholds rest on."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    lines = ["| least share | told | right, of those told | good ones accused |", "|---|---|---|---|"]
+    lines = [
+        "| threshold of the vote | verdicts given | right, of these | false alarms on healthy runs |",
+        "|---|---|---|---|",
+    ]
     answers = [_answer(row) for row in rows]
     for least in (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95):
         told = [(row[3], side) for row, (side, share) in zip(rows, answers, strict=True) if share >= least]

@@ -116,8 +116,8 @@ _CONTENDERS: dict[str, Callable[[SGD], tuple[SGD, LRScheduler]]] = {
 }
 _EVALUATED = {
     "cosine": cosine(1_000_000),
-    "warm-up, constant, cooldown": warmup(50_000).then(constant(750_000)).then(linear(200_000)),
-    "warm-up, constant, cosine": warmup(50_000).then(constant(50_000)).then(cosine(900_000)),
+    "warmup, constant, cooldown": warmup(50_000).then(constant(750_000)).then(linear(200_000)),
+    "warmup, constant, cosine": warmup(50_000).then(constant(50_000)).then(cosine(900_000)),
 }
 
 

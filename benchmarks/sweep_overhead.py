@@ -81,8 +81,8 @@ def overhead_report(path: Path) -> str:
         for way, value in seconds.items()
     ]
     about = (
-        f"{_TRIALS:,} trials of a task that takes no time, one rate each, one after the other; median of {_ROUNDS} "
-        f"interleaved rounds. A sweep's time includes the fit of its answer; with SQLite each run is kept as it ends. "
+        f"{_TRIALS:,} trials of a task that takes no time, one rate each, sequentially; median of {_ROUNDS} "
+        f"interleaved rounds. A sweep's time includes the fit of its answer; with SQLite each run is saved as it ends. "
         f"Ray Tune's is that of {_TUNED} trials on two cores, carried to as many. Commit {head['commit']}, "
         f"{head['date'][:10]}, optuna {optuna.__version__}."
     )

@@ -23,8 +23,8 @@ def update_page(page: Path, name: str, content: str) -> None:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as people read it, in per cent."""
+    """Return a fraction as a percentage."""
     if math.isnan(fraction):
         return "?"
     value = 100 * fraction
-    return f"{value:,.0f} %" if abs(value) >= 10 else f"{value:.1f} %"
+    return f"{value:,.0f}%" if abs(value) >= 10 else f"{value:.1f}%"

@@ -205,13 +205,13 @@ def verdicts_report(path: Path = VERDICTS_FILE) -> str:
         ("Tasks left out of the design", [row for row in rows if row.held_out]),
         ("Tasks of the design", [row for row in rows if not row.held_out]),
     ):
-        lines += ["", f"**{title}**, {len(kept)} trainings", "", *_confusion(kept), "", *_figures(kept)]
+        lines += ["", f"**{title}**, {len(kept)} runs", "", *_confusion(kept), "", *_figures(kept)]
     return "\n".join(lines[1:])
 
 
 def _confusion(rows: Sequence[Watched]) -> list[str]:
     said = ("too low", "fine", "too high", "diverged", "inconclusive")
-    table = ["| truth | " + " | ".join(said) + " |", "|---|" + "---|" * len(said)]
+    table = ["| ground truth | " + " | ".join(said) + " |", "|---|" + "---|" * len(said)]
     for side in _SIDES:
         counts = [sum(row.label == side and row.verdict == code for row in rows) for code in said]
         table.append(f"| {side} | " + " | ".join(map(str, counts)) + " |")
@@ -230,18 +230,21 @@ def _figures(rows: Sequence[Watched]) -> list[str]:
     figures: Iterable[tuple[str, Any]] = (
         ("a verdict was given", _share(len(told), len(rows))),
         ("right, among those given", _share(sum(_right(row, row.verdict) for row in told), len(told))),
-        ("right, if the strongest side were always told", _share(sum(_right(r, r.leaning) for r in rows), len(rows))),
-        ("wrong verdicts on good runs", _share(len(wrong), len(good))),
-        ("any alarm on the rate on good runs, at any moment", _share(len(alarmed), len(good))),
-        ("diverging runs whose loss doubled by a quarter: flagged no later", _share(len(flagged), len(lost))),
+        (
+            "right, if the strongest side were always reported",
+            _share(sum(_right(row, row.leaning) for row in rows), len(rows)),
+        ),
+        ("wrong verdicts on healthy runs", _share(len(wrong), len(good))),
+        ("any alarm on the rate on healthy runs, at any time", _share(len(alarmed), len(good))),
+        ("diverging runs whose loss doubled by a quarter: reported no later", _share(len(flagged), len(lost))),
         ("baseline, step over weights beyond 10× of 1e-3: right", _share(sum(map(_by_ratio, rows)), len(rows))),
         ("baseline, NaN check: too-high runs seen", _share(sum(row.nan for row in high), len(high))),
         ("baseline, loss ≥ 2× the mean of 100: too-high seen", _share(sum(row.twice for row in high), len(high))),
-        ("the same: good runs accused", _share(sum(row.twice for row in good), len(good))),
+        ("the same: false alarms", _share(sum(row.twice for row in good), len(good))),
         ("watch: too-low runs seen", _share(sum(row.verdict == "too low" for row in low), len(low))),
         ("watch: too-high runs seen", _share(sum(_right(row, row.verdict) for row in high), len(high))),
     )
-    return ["| figure | share |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures)]
+    return ["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures)]
 
 
 def _right(row: Watched, said: str) -> bool:
@@ -254,4 +257,4 @@ def _by_ratio(row: Watched) -> bool:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} % ({part} of {whole})" if whole else "none"
+    return f"{100 * part / whole:.0f}% ({part} of {whole})" if whole else "none"

@@ -161,7 +161,7 @@ def overhead_report(path: Path = OVERHEAD_FILE) -> str:
     rows = [Overhead(**row) for row in read_rows(path)]
     lines += [
         f"| {row.model} | {row.parameters:,} | {row.tensors} | {row.device} | {row.step:.2f} ms | "
-        f"{100 * row.first:+.1f} % | {100 * row.signals:+.1f} % | {100 * row.probes:+.1f} % |"
+        f"{100 * row.first:+.1f}% | {100 * row.signals:+.1f}% | {100 * row.probes:+.1f}% |"
         for row in rows
     ]
     return "\n".join(lines)

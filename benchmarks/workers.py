@@ -74,7 +74,7 @@ class Progress:
             self._last = now
             fraction = min(self._done / self._total, 1.0)
             left = (now - self._began) * (1 - fraction) / max(fraction, 1e-9)
-            self.say(f"{100 * fraction:.1f} % ({self._jobs} jobs), {left / 60:.1f} min left; last: {what}")
+            self.say(f"{100 * fraction:.1f}% ({self._jobs} jobs), {left / 60:.1f} min left; last: {what}")
 
     def say(self, text: str) -> None:
         """Print a line and append it to the file."""

@@ -36,14 +36,13 @@ def optimizers_page() -> str:
     return _page(
         f"""# Optimizers
 
-{len(OPTIMIZERS)} optimizers are known by name, for `Task(optimizer=…)`, `--optimizer`, `compare` and `sweep`. All rates
-are absolute. For an optimizer that estimates the rate itself, it is a factor of that estimate. Those of
-other packages come with `pip install "stepsize[optimizers]"`. Any `f(params, lr)` does as well.
+{len(OPTIMIZERS)} optimizers are known by name, for `Task(optimizer=…)`, `--optimizer`, `compare` and `sweep`. All
+rates are absolute values. An optimizer that estimates its own rate takes a factor of its estimate instead. Optimizers
+from other packages need `pip install "stepsize[optimizers]"`. Any `f(params, lr)` works too.
 
-*Momentum*: heavy-ball, where a steady gradient moves a weight by lr / (1 − m) an update, or averaged, where it moves it
-by lr.""",
+*Momentum*: heavy-ball (a constant gradient moves a weight by lr / (1 − m) per step) or averaged (by lr).""",
         _table(header, rows),
-        "## Where they come from",
+        "## Sources",
         _table(("name", "source", "range of rates from"), sources),
     )
 
@@ -61,8 +60,8 @@ def rules_page() -> str:
         f"""# Adaptive rules
 
 {len(RULES)} rules adapt the learning rate of any optimizer during training: `stepsize.adapt(optimizer, "NAME",
-**options)`, or `stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How far each goes, and where each fails, is
-measured in [Benchmarks](../benchmarks.md#rates-that-adapt-by-themselves-from-a-bad-start).""",
+**options)`, or `stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How much of a bad start each recovers, and
+where each fails, is in [Benchmarks](../benchmarks.md#adaptive-rates-from-a-bad-start).""",
         _table(("name", "rule", "options"), rows),
         *(_class_section(one) for one in classes),
     )
@@ -101,10 +100,10 @@ def tasks_page() -> str:
     return _page(
         f"""# Tasks
 
-{len(TASKS)} small trainings on real data, for trying things out and for the benchmarks: `stepsize find NAME`, or
-`stepsize.build_task("NAME")`. {without} of them need no files. The others look in the folder that `--data` or
+{len(TASKS)} small training runs on real data, to try things out and for the benchmarks: `stepsize find NAME`, or
+`stepsize.build_task("NAME")`. {without} of them need no files. The others read the folder that `--data` or
 `$STEPSIZE_DATA` names, and say which file is missing.""",
-        _table(("name", "what is learned", "steps", "batch", "optimizer", "needs files", "data and licence"), rows),
+        _table(("name", "what is learned", "steps", "batch", "optimizer", "needs files", "data and license"), rows),
     )
 
 
@@ -121,11 +120,11 @@ What `stepsize.sweep(task, sampler=…, rungs=…, workers=…)` and `stepsize s
 
 ## Samplers
 
-Where the next trial lies.""",
+A sampler proposes the next configuration.""",
         _table(("name", "how it chooses", "learns", "source"), samplers),
-        "## Rungs\n\nOn which shortened horizons trials are trained first. Each has a complete decay of its own.",
+        "## Rungs\n\nA rung is a shortened run with its own complete decay. The best trials continue to longer ones.",
         _table(("name", "how", "source"), rungs),
-        "## Workers\n\nWho trains.",
+        "## Workers\n\nWhere and how runs are trained.",
         _table(("name", "how"), workers),
     )
 

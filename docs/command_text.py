@@ -12,9 +12,9 @@ from stepsize.cli.app import app
 
 _HEAD = """# Commands
 
-Every command calls the function of the same name. `TASK` is a built-in name ([Tasks](tasks.md)), `file.py:attribute` or
-`package.module:attribute`. Exit codes: 0 success, 1 error while running, 2 invalid input, 3 no answer or the run
-diverged, 130 interrupted (Ctrl-C). `NO_COLOR=1` turns colors off.
+Every function of the library has a command with the same name. `TASK` is a built-in name ([Tasks](tasks.md)),
+`file.py:attribute` or `package.module:attribute`. Exit codes: 0 success, 1 error while running, 2 invalid input, 3 no
+answer or the run diverged, 130 interrupted (Ctrl-C). `NO_COLOR=1` turns colors off.
 """
 
 

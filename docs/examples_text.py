@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 _HEAD = """# Examples
 
-Whole programs, each under a minute on one core: `python examples/NAME.py` in a checkout. The tests run all of them.
+Complete programs, each under a minute on one core: `python examples/NAME.py` in a checkout. The tests run all of them.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the build of the site adds to the pages that were written: the reference, the changelog, examples, the guide."""
+"""Adds what is generated to the site: the reference, the changelog, the examples, the guide."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ sys.path[:0] = [str(_ROOT)]
 from docs import examples_text, make_reference  # noqa: E402  found by the line above
 
 _LAST_FOUND = ("benchmarks.md", "claims.md", "conformance.md", "changelog.md", "examples.md")
-_LAB, _LAB_TITLE = "guide/interactive/learning_rate.html", "The learning rate at work"  # a page of its own, no Markdown
+_LAB, _LAB_TITLE = "guide/interactive/learning_rate.html", "Interactive page"  # a page of its own, no Markdown
 _GUIDE, _LIBRARY = "Guide", "Library"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the guide's chapters and the library's pages into the menu, whichever there are."""
+    """Add the chapters of the guide and the pages of the library to the menu."""
     docs = Path(config.docs_dir)
     chapters = [str(path.relative_to(docs)) for path in sorted((docs / "guide").glob("*.md"))]
     chapters.sort(key=lambda name: name != "guide/index.md")
@@ -44,14 +44,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  mkdocs asks
-    """Let pages that are mostly tables of figures come last in the search."""
+    """Rank pages that are mostly tables last in the search."""
     if page.file.src_uri in _LAST_FOUND:
         page.meta["search"] = {"boost": 0.2}
     return markdown
 
 
 def _filled(entries: list[Any], found: dict[str, list[Any]]) -> list[Any]:
-    """Return the menu with what was found in the sections that wait for it; without those that stay empty."""
+    """Return the menu with its empty sections filled, or left out if there is nothing for them."""
     made = []
     for entry in entries:
         if not isinstance(entry, dict):

@@ -20,16 +20,16 @@ import stepsize
 from stepsize import errors, schedules
 
 _TITLES = {  # of the rooms that people meet; another one is called by its own name
-    "study": "Finding a rate: find, sweep, compare",
-    "training": "Tasks and trainings",
+    "study": "find, sweep, compare",
+    "training": "Tasks and runs",
     "schedules": "Schedules",
-    "monitor": "Watching and guarding",
+    "monitor": "Watch and guard",
     "probe": "Range test and profile",
-    "optimizers": "Optimizers, adapting rates",
+    "optimizers": "Optimizers and adaptive rates",
     "curves": "Reading curves",
     "store": "The store",
     "tasks": "Built-in tasks",
-    "frameworks": "Other frameworks",
+    "frameworks": "Frameworks",
     "errors": "Errors",
 }
 
@@ -129,7 +129,7 @@ def _ordered(things: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _index(rooms: Mapping[str, Mapping[str, Any]]) -> str:
-    parts = ["# Reference", "All of it is made from the code.", "## Everything that `stepsize` exports"]
+    parts = ["# Reference", "Generated from the code.", "## Everything that `stepsize` exports"]
     rows = ["| name | what it does |", "|---|---|"]
     exported = sorted(
         (
@@ -143,7 +143,7 @@ def _index(rooms: Mapping[str, Mapping[str, Any]]) -> str:
     for name, room, thing in exported:
         summary = linked(read(inspect.getdoc(thing) or "").summary, {}).replace("|", "\\|")
         rows.append(f"| [`{name}`](api/{room}.md#{_last(name)}) | {summary} |")
-    rows.append("| [`stepsize.schedules`](api/schedules.md) | Schedules: pure values from step to factor. |")
+    rows.append("| [`stepsize.schedules`](api/schedules.md) | Schedules: immutable functions from step to factor. |")
     catalogs = [
         "## Catalogs",
         "[Schedules](../schedules.md) · [Optimizers](optimizers.md) · [Adaptive rules](adaptive-rules.md) · "

@@ -67,8 +67,8 @@ def by_hand(path: Path) -> str:
 def page(own_section: str) -> str:
     """Return the whole page, with the section that is written by hand."""
     parts = [
-        _intro(), _contract(), _units(), _algebra(), _written(), _together(),
-        f"## On an optimizer\n\n{BEGIN}\n{own_section}\n{END}", _catalog(), _shapes(),
+        _intro(), _glance(), f"## On an optimizer\n\n{BEGIN}\n{own_section}\n{END}",
+        _written(), _units(), _algebra(), _together(), _contract(), _catalog(), _shapes(),
     ]  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -121,6 +121,24 @@ the number of updates of the run. A *phase* is a part of a schedule with a lengt
 """
 
 
+def _glance() -> str:
+    pictures = [f"[![{name}](images/schedules/{name}.svg) {name}](#{name})" for name in SCHEDULES]
+    return "\n\n".join(["## At a glance", '<div class="thumbs" markdown="1">', *pictures, "</div>"])
+
+
+def _key_points() -> str:
+    heads = ("schedule", "update 0", "first key point", "last key point", "update 999", "step 1,000", "step 5,000")
+    rows = [_contract_row(name, entry.typical(1_000)) for name, entry in SCHEDULES.items()]
+    return f"""Each schedule is its example in the catalog. Key points are the steps where another phase begins or the
+factor jumps, and the peak.
+
+{_table(heads, rows)}"""
+
+
+def _folded(summary: str, text: str) -> str:
+    return f'<details markdown="1">\n<summary>{summary}</summary>\n\n{text}\n\n</details>'
+
+
 def _contract() -> str:
     rises = [
         (
@@ -136,7 +154,6 @@ def _contract() -> str:
     joined = library.warmup(4).then(library.constant(3)).then(library.cooldown(4, shape="linear"))
     owners = ["warmup"] * 4 + ["constant"] * 3 + ["cooldown"] * 4 + ["after the last step"] * 2
     steps = (*range(12), 1000)
-    every = [_contract_row(name, entry.typical(1_000)) for name, entry in SCHEDULES.items()]
     return f"""
 ## The contract
 
@@ -165,10 +182,7 @@ With `endpoints="start"` the last update still learns, and the end value is reac
 gives the last update the end value, as several other libraries do. [conformance.md](conformance.md) compares 127
 schedules of seven other libraries with ours, step by step.
 
-Every schedule of the catalog over 1,000 steps (its example below). Key points are the steps where another phase begins
-or the factor jumps, and the peak:
-
-{_table(("schedule", "update 0", "first key point", "last key point", "update 999", "step 1,000", "step 5,000"), every)}
+{_folded("The key points of every schedule over 1,000 steps", _key_points())}
 """
 
 
@@ -255,9 +269,9 @@ def _entry_section(entry: ScheduleEntry) -> str:
     if entry.source:
         rows.append(("source", entry.source))
     title = f"{entry.title[0].upper()}{entry.title[1:]}."
-    return f"### {entry.name}\n\n{title}\n\n![{entry.name}](images/schedules/{entry.name}.svg)\n\n" + _table(
-        ("", ""), rows
-    )
+    picture = f"![{entry.name}](images/schedules/{entry.name}.svg)"
+    facts = _folded("Formula, written form, Python, arguments, source", _table(("", ""), rows))
+    return f"### {entry.name}\n\n{title}\n\n{picture}\n\n{facts}"
 
 
 def _shapes() -> str:

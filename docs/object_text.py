@@ -23,7 +23,7 @@ def object_text(name: str, thing: Any, links: Mapping[str, str]) -> str:
     """
     doc = read(inspect.getdoc(thing) or "")
     parts = [f"## {name} {{ #{anchor(name)} }}"]
-    # results are made by verbs: their constructors are nobody's business
+    # results are made by functions of stepsize: their constructors are not shown
     if not isinstance(thing, type) or "Args" in doc.sections:
         parts.append(f"```python\n{signature_text(name, thing)}\n```")
     parts += [linked(doc.summary, links), linked(doc.body, links), *sections_text(doc, links)]

@@ -1,8 +1,8 @@
-"""Fine-tuning with layer-wise rates: each layer nearer the input moves less, and one search finds the level of all.
+"""Fine-tuning with layer-wise rates: layers closer to the input have lower rates, and one search finds their level.
 
-A network learns the digits 0 to 4, then its trunk is fine-tuned on 5 to 9 from few examples. The task's optimizer
-gives each layer its share of the rate; `find` sweeps the whole and keeps the ratios. Whether the shares help is
-measured too, each way at its own rate; on this small network they do not.
+A network learns the digits 0 to 4, then its trunk is fine-tuned on 5 to 9 from few examples. The optimizer of the task
+gives each layer a fraction of the rate; `find` searches the level and keeps the ratios. Whether this helps is measured
+too, each variant at its own rate; on this small network it does not.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 import stepsize
 from stepsize import schedules
 
-DECAY = 0.5  # of the rate, a layer
+DECAY = 0.5  # of the rate, per layer
 
 
 def layer_wise(params: Iterable[Any], lr: float) -> torch.optim.Optimizer:
-    """AdamW whose last layer has the rate ``lr`` and each layer before it a share of the next one's."""
+    """AdamW whose last layer has the rate ``lr`` and each layer before it a fraction of the next one's."""
     tensors = list(params)
     layers = [tensors[at : at + 2] for at in range(0, len(tensors), 2)]  # weight and bias
     shares = [DECAY ** (len(layers) - 1 - number) for number in range(len(layers))]
@@ -78,7 +78,7 @@ def main() -> None:
         found = stepsize.find(task, budget=6)
         assert found.lr is not None
         run = stepsize.train(task, found.lr)
-        print(f"{name}: lr {found.lr:.2g} for the head, unseen loss {run.val_loss:.3f}. {found.answer}")
+        print(f"{name}: lr {found.lr:.2g} for the head, validation loss {run.val_loss:.3f}. {found.answer}")
 
 
 if __name__ == "__main__":

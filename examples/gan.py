@@ -1,7 +1,7 @@
 """A GAN on a ring of points: two optimizers, two rates, one range test that sweeps both and keeps their ratio.
 
-The loss of a GAN does not say how good it is, so the range test is read for where training breaks, and the trainings
-below are judged by how far the made points lie from the ring.
+The loss of a GAN does not say how good its samples are. So the range test only shows where training diverges, and the
+runs below are compared by how far the generated points are from the ring.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Gan:
         return loss
 
     def train(self, multiplier: float) -> float:
-        """Train at ``multiplier`` times the rates, linearly decayed; return how far made points lie from the ring."""
+        """Train at ``multiplier`` times the rates, linearly decayed; return how far its points are from the ring."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] *= multiplier
-        bound = stepsize.bind(schedules.linear(), self.optimizers, steps=STEPS)  # one clock for both
+        bound = stepsize.bind(schedules.linear(), self.optimizers, steps=STEPS)  # one step counter for both
         for _ in range(STEPS):
             self.step(ring(BATCH))
             bound.step()
@@ -70,8 +70,8 @@ def main() -> None:
     batches = [ring(BATCH) for _ in range(300)]
     found = stepsize.range_test(gan.step, gan.optimizers, batches)
     print(f"suggested: both rates times {found.multiplier:.0f}. {found.status}")
-    print(f"both networks and optimizers put back: {found.restored}")
-    print("distance of made points from the ring, both rates multiplied:")
+    print(f"both networks and optimizers restored: {found.restored}")
+    print("distance of generated points from the ring, both rates multiplied:")
     for multiplier in (1.0, 10.0, 100.0):
         print(f"  {multiplier:>5g} x  {Gan().train(multiplier):.3f}")
 

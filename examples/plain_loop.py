@@ -1,6 +1,6 @@
-"""A loop of one's own: the range test reads it as it is, then it trains at the rate found, and is watched meanwhile.
+"""Your own loop: a range test of the loop as it is, then a run at the suggested rate, watched during training.
 
-Handwritten digits, a small network, SGD with momentum. Nothing of the loop changes for stepsize.
+Handwritten digits, a small network, SGD with momentum. The loop does not change for stepsize.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def main() -> None:
             watching.step(step(batch))
             bound.step()
     accuracy = (model(unseen_x).argmax(1) == unseen_y).float().mean()
-    print(f"unseen digits read rightly: {accuracy:.1%}")
-    print(f"the rate, judged from within: {watching.verdict.code}")
+    print(f"validation accuracy: {accuracy:.1%}")
+    print(f"learning rate: {watching.verdict.code}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A small transformer on characters: find its peak rate for one training's cost, and see what a schedule makes of it.
+"""A small transformer on characters: find its peak rate, then compare schedules at that rate.
 
-The text is Python's own documentation of its topics, so that nothing is downloaded.
+The text is Python's own documentation of its topics, so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def data() -> tuple[int, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return the size of the alphabet and two sets of (text, text one letter later)."""
+    """Return the size of the alphabet and two sets of (text, text shifted by one letter)."""
     text = "".join(list(pydoc_data.topics.topics.values())[:30])
     alphabet = sorted(set(text))
     codes = torch.tensor([alphabet.index(letter) for letter in text])
@@ -64,7 +64,7 @@ def main() -> None:
     low, high = found.as_good or (found.lr, found.lr)
     print(f"peak rate {found.lr:.2g} ({low:.2g} to {high:.2g}) for {found.cost.full_runs:.2f} full runs")
     print(found.answer)
-    print("unseen loss at that rate:")
+    print("validation loss at that rate:")
     for name, schedule in (("cosine", first.schedule), ("wsd", schedules.wsd(warmup="10%", cooldown="20%"))):
         run = stepsize.train(task(schedule), found.lr)
         print(f"  {name}: {run.val_loss:.3f}")

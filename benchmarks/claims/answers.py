@@ -78,7 +78,7 @@ def answer_of(number: int, material: Material) -> Answer:
 def _two(material: Material, names: Sequence[str]) -> tuple[Part, ...]:
     own = material.study("around")
     return (
-        from_truth.beside_the_best(material.tables, names[0], from_truth.times(10.0), "unseen loss at ten times"),
+        from_truth.beside_the_best(material.tables, names[0], from_truth.times(10.0), "validation loss at ten times"),
         from_runs.against(own, names[1], from_runs.around("ten times", "best"), "overshoot", "above"),
     )
 
@@ -87,7 +87,7 @@ def _three(material: Material, names: Sequence[str]) -> tuple[Part, ...]:
     own, long = material.study("around"), "a tenth, four times the time"
     slow, poor = (from_runs.around(long, other, ("momentum",)) for other in ("a tenth", "best"))
     return (
-        from_truth.beside_the_best(material.tables, names[0], from_truth.times(0.1), "unseen loss at a tenth"),
+        from_truth.beside_the_best(material.tables, names[0], from_truth.times(0.1), "validation loss at a tenth"),
         from_runs.against(own, names[1], slow, "val", "below"),
         from_runs.against(own, names[2], poor, "val", "above"),
     )

@@ -39,8 +39,8 @@ def _way(material: Material) -> list[str]:
     far = {name: 10 ** float(np.median([row["way"] for row in rows if row["optimizer"] == name])) for name in names}
     listed = ", ".join(f"{name} {ratio:.1f} ×" for name, ratio in far.items())
     return [
-        "A whole training is another matter: at ten times the rate the weights end this many times as far from their "
-        f"start after 60 updates (medians): {listed}."
+        "A whole run is different: at ten times the rate the weights end this many times as far from their "
+        f"start after 60 steps (medians): {listed}."
     ]
 
 
@@ -49,7 +49,7 @@ def _adam_deviation(material: Material) -> list[str]:
     if not rows:
         return []
     off = float(np.median([row["off"] for row in rows]))
-    return [f"With Adam the update is not lr · gradient: it differs from it by {off:,.0f} times its length (median)."]
+    return [f"With Adam the step is not lr · gradient: it differs from it by {off:,.0f} times its norm (median)."]
 
 
 def _one(material: Material) -> list[str]:
@@ -61,7 +61,7 @@ def _lost(material: Material) -> list[str]:
     for optimizer in OPTIMIZERS:
         own = [finals for combo, finals in material.tables.items() if combo.optimizer == optimizer]
         shares = [f"{factor} ×: {_diverged(own, float(factor))}" for factor in ("1", "3", "10", "30", "100")]
-        lines.append(f"Trainings that diverged at multiples of the best rate, {optimizer}: {'; '.join(shares)}.")
+        lines.append(f"Runs that diverged at multiples of the best rate, {optimizer}: {'; '.join(shares)}.")
     return lines
 
 
@@ -101,14 +101,14 @@ def _momentum_rates(material: Material) -> list[str]:
 
 
 def _kept_good(material: Material) -> list[str]:
-    """The share of places with a mean regret of at most ten per cent."""
+    """The number of cases with a mean regret of at most 10%."""
     by: dict[str, dict[Any, list[float]]] = {}
     for row in material.picks:
         by.setdefault(row["tool"], {}).setdefault((row["task"], row["optimizer"]), []).append(row["regret"])
     for row in material.searches:
         by.setdefault(f"{row['search']} {row['trials']}", {})[row["task"], row["optimizer"]] = row["regret"]
     texts = [f"{name} {sum(np.mean(v) <= 0.1 for v in of.values())}" for name, of in by.items()]
-    return [f"On how many of the 24 the mean regret is at most 10 %: {', '.join(texts)}."] if texts else []
+    return [f"Number of the 24 cases with a mean regret of at most 10%: {', '.join(texts)}."] if texts else []
 
 
 def _best_rates(material: Material) -> list[str]:
@@ -134,7 +134,7 @@ def _drops(material: Material) -> list[str]:
         }
         if own and all(peaks.values()):
             rates = ", ".join(f"{name} {max(of):.3g}" for name, of in peaks.items())
-            texts.append(f"{task}: {np.mean([row['drops'] for row in own]):.1f} drops a training (peaks: {rates})")
+            texts.append(f"{task}: {np.mean([row['drops'] for row in own]):.1f} drops per run (peaks: {rates})")
     return [f"How often the rate halved, at its tuned peak: {'; '.join(texts)}."] if texts else []
 
 
@@ -148,7 +148,7 @@ def _followed(material: Material) -> list[str]:
                      f"{percent(float(np.median(lost)))} above the tuned rate")  # fmt: skip
     return [
         *_drops(material),
-        "`stepsize.follow`, which forks and so does the work of three trainings, one seed on 24 tasks × optimizers "
+        "`stepsize.follow`, which forks, at three times the cost of one run, one seed on 24 tasks × optimizers "
         f"(record `adaptive`), medians: from {'; from '.join(lines)}.",
     ]
 
@@ -163,9 +163,9 @@ def _drawn_at_random(material: Material) -> list[str]:
     if not shares:
         return []
     return [
-        "A rate drawn at random from 1e-5 to 10 (log-uniform) and kept: "
-        f"{percent(float(np.median(shares)))} of the trainings end at more than twice the best loss, or diverge "
-        "(median over the tasks × optimizers of the truth)."
+        "A rate drawn at random from 1e-5 to 10 (log-uniform) and held: "
+        f"{percent(float(np.median(shares)))} of the runs end at more than twice the best loss, or diverge "
+        "(median over the tasks × optimizers of the ground truth)."
     ]
 
 
@@ -201,7 +201,7 @@ def _good_rates(material: Material) -> list[str]:
             mean = finals.val.mean(axis=0)
             good = finals.lrs[mean <= 1.05 * float(mean[finals.nearest(finals.best())])]
             texts.append(f"{combo.task}, {combo.optimizer} {good.min():.2g} … {good.max():.2g}")
-    return [f"Lowest and highest rate that end within 5 % of the best loss: {'; '.join(texts)}."] if texts else []
+    return [f"Lowest and highest rate that end within 5% of the best loss: {'; '.join(texts)}."] if texts else []
 
 
 def _accuracy(material: Material) -> list[str]:
@@ -220,13 +220,13 @@ def _accuracy(material: Material) -> list[str]:
         for arm in ("best", "default")
         if arm_rows(rows, arm, "shoppers-mlp", optimizer)
     ]
-    told = [f"Visits, share of right predictions: {'; '.join(lines)}."] if lines else []
+    told = [f"Visits, fraction of correct predictions: {'; '.join(lines)}."] if lines else []
     return told + ([f"Visits, area under the ROC curve: {', '.join(areas)}."] if areas else [])
 
 
 def _right(finals: Finals, at: int) -> str:
     lost = int(finals.diverged[:, at].sum())
-    text = f"{100 * np.nanmean(finals.metric[:, at]):.1f} %" if lost < finals.seeds else "–"
+    text = f"{100 * np.nanmean(finals.metric[:, at]):.1f}%" if lost < finals.seeds else "–"
     return f"{text}, {lost} of {finals.seeds} diverged" if lost else text
 
 

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Finals:
-    """What full trainings of one task with one optimizer ended with; a lost one counts as the untrained model.
+    """What full runs of one task with one optimizer ended with; a lost one counts as the untrained model.
 
     Attributes:
         lrs: The rates, rising, shape ``(rates,)``.

@@ -44,7 +44,7 @@ def search_parts(
     for row in searches:
         trials.setdefault((row["search"], row["trials"]), {})[row["task"], row["optimizer"]] = row["regret"]
     for (search, count), regrets in trials.items():
-        replayed[search].append(_unit(f"{search}, {count} trainings", regrets, f"{count} trainings"))
+        replayed[search].append(_unit(f"{search}, {count} runs", regrets, f"{count} runs"))
     automated = [*replayed["optuna TPE"], *(tools[name] for name in _FINDERS if name in tools)]
     units = ([tools[name] for name in RANGE_TESTS if name in tools], replayed["grid"], replayed["random"], automated)
     return tuple(Part(name, tuple(own)) for name, own in zip(names, units, strict=True))

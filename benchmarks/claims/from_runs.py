@@ -25,9 +25,9 @@ _LEAST_SEEDS = 5
 _GRID = 0.3 + 0.01  # decades between two rates that a parabola may span
 PAIRS = (("rmsprop", "sgd"), ("adam", "momentum"))  # adaptive, fixed: like with like
 _NAMES = {  # of figures, as they are read
-    "val": "unseen loss",
+    "val": "validation loss",
     "odd": "loss on the other half",
-    "overshoot": "updates that overshoot",
+    "overshoot": "steps that overshoot",
     "wobble": "wobble",
     "auc": "area under ROC",
     "slope": "d log(length) / d log(rate)",
@@ -109,7 +109,7 @@ def schedules_record(by_task: Sequence[tuple[str, Mapping[str, Sequence[float]]]
             what = f"{way} / constant"
             labels = (*labels_of(task, optimizer), what)
             units.append(
-                Unit(f"{name} (full): {what}", (Check(f"unseen loss, {what}", effect, "below"),), labels, (task,))
+                Unit(f"{name} (full): {what}", (Check(f"validation loss, {what}", effect, "below"),), labels, (task,))
             )
     return tuple(units)
 
@@ -124,7 +124,11 @@ def landscape_part(rows: Rows, part: str) -> Part:
         }
         if len(shares[0.0]) >= _LEAST_SEEDS:
             effect = paired(shares[0.9], shares[0.0])
-            units.append(Unit(name, (Check("starts in the lowest basin", effect, "above", 0.0, "share"),), (), (name,)))
+            units.append(
+                Unit(
+                    name, (Check("starts that end in the lowest minimum", effect, "above", 0.0, "share"),), (), (name,)
+                )
+            )
     return Part(part, tuple(units))
 
 

@@ -92,7 +92,7 @@ def overfitting(tables: Tables, part: str) -> Part:
                 0.0,
                 "share",
             ),
-            Check("unseen loss", _ratio(finals, known, "unseen"), "above"),
+            Check("validation loss", _ratio(finals, known, "unseen"), "above"),
             Check("training loss", _ratio(finals, known, "train"), "not above"),
         )
 
@@ -105,7 +105,7 @@ def underfitting(tables: Tables, part: str) -> Part:
     def tests(finals: Finals, known: Known) -> tuple[Check, ...]:
         return (
             Check("training loss", _ratio(finals, known, "train"), "above"),
-            Check("unseen loss", _ratio(finals, known, "unseen"), "above"),
+            Check("validation loss", _ratio(finals, known, "unseen"), "above"),
         )
 
     return Part(part, _places(tables, times(0.1), tests))
@@ -121,9 +121,9 @@ def _worse_neighbour(finals: Finals, seed: int) -> int | None:
 def unseen(tables: Tables, influences: str, choose: str) -> tuple[Part, Part]:
     """Return the parts of claim 11."""
     return (
-        beside_the_best(tables, influences, _worse_neighbour, "unseen loss, three times away"),
+        beside_the_best(tables, influences, _worse_neighbour, "validation loss, three times away"),
         beside_the_best(
-            tables, choose, lambda f, seed: f.best_for(seed, by="train"), "unseen loss, chosen by training"
+            tables, choose, lambda f, seed: f.best_for(seed, by="train"), "validation loss, chosen by training"
         ),
     )
 
@@ -134,9 +134,9 @@ def predictions(tables: Tables, default: str, tenth: str, ten: str) -> tuple[Par
     units: list[Unit] = []
     for combo, finals in own.items():
         usual = finals.nearest(CATALOG[combo.optimizer].default_lr)
-        units += beside_the_best({combo: finals}, default, _always(usual), "unseen loss at the default").units
+        units += beside_the_best({combo: finals}, default, _always(usual), "validation loss at the default").units
     return (
         Part(default, tuple(units)),
-        beside_the_best(own, tenth, times(0.1), "unseen loss at a tenth"),
-        beside_the_best(own, ten, times(10.0), "unseen loss at ten times"),
+        beside_the_best(own, tenth, times(0.1), "validation loss at a tenth"),
+        beside_the_best(own, ten, times(10.0), "validation loss at ten times"),
     )

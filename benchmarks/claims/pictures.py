@@ -64,7 +64,7 @@ def draw(answer: Answer, folder: Path) -> Path:
     title = alt.TitleParams(
         text=RULES[answer.number].title,
         subtitle=[
-            "Mean and 95 % interval at each place, from the lowest to the highest; dashed: the line of the rule.",
+            "Mean and 95% interval of each case, from the lowest to the highest; dashed: the limit of the rule.",
             "Green circle: agrees. Grey diamond: open. Red square: shows the opposite."
             + (" The interval is that of the first test, the colour that of all." if several else ""),
         ],

@@ -50,9 +50,9 @@ def _about(material: Material, path: Path) -> str:
     trainings = sum("lr" in row and "arm" in row for row in material.rows)
     machine = f"{head['date'][:10]}, {head['machine']['processor']}, torch {head['versions']['torch']}"
     return (
-        f"{trainings:,} trainings were made for this page, {seconds / 60:.0f} minutes on one busy core; the rest is "
+        f"{trainings:,} runs were made for this page, in {seconds / 60:.0f} minutes on one busy core; the rest is "
         "read from the ground truth and from other records. The rules were committed before the first of these "
-        f"trainings, which was made at commit {head['commit']} ({machine})."
+        f"runs, which was made at commit {head['commit']} ({machine})."
     )
 
 
@@ -64,7 +64,7 @@ def _overview(answers: Sequence[Answer]) -> str:
         link = f"[{rule.statement}](#{_anchor(rule)})"
         short = f": {SHORT[answer.number]}" if answer.number in SHORT else ""
         lines.append([str(answer.number), link, f"{_MARKS[answer.verdict]} **{answer.verdict}**{short}", figures])
-    heads = ["", "statement", "verdict", "parts: places that agree, median effect"]
+    heads = ["", "statement", "verdict", "parts: cases that agree, median effect"]
     return markdown_table(heads, lines)
 
 
@@ -80,9 +80,9 @@ def _section(answer: Answer, figures: Sequence[str]) -> list[str]:
         f"> {rule.statement}",
         f"**{answer.verdict.capitalize()}.**" + (f" {told}" if told else ""),
         _parts(answer),
-        f"![Every place with its interval: {rule.title}]({IMAGES}/claim-{answer.number:02d}.svg)",
+        f"![Every case with its interval: {rule.title}]({IMAGES}/claim-{answer.number:02d}.svg)",
         *([" ".join(figures)] if figures else []),
-        f"Measured: {rule.measured} Again: `python -m benchmarks claims --only {rule.number}`.",
+        f"Measured: {rule.measured} Repeat with `python -m benchmarks claims --only {rule.number}`.",
         _details(answer),
     ]
 
@@ -91,29 +91,29 @@ def _parts(answer: Answer) -> str:
     rule = RULES[answer.number]
     lines = []
     for part in answer.parts:
-        decides = rule.parts[part.name].replace("|", "\\|")  # lengths of vectors, not cells of the table
+        decides = rule.parts[part.name].replace("|", "\\|")  # norms of vectors, not cells of the table
         lines.append([part.name, decides, agreement(part), typical(part), _verdict(part)])
-    heads = ["part", "the rule, written before", "agree", "effect: median (least … largest)", "verdict"]
+    heads = ["part", "the rule, written before the runs", "agree", "effect: median (lowest … highest)", "verdict"]
     return markdown_table(heads, lines)
 
 
 def _verdict(part: Part) -> str:
     if part.verdict != PARTLY:
         return f"{_MARKS[part.verdict]} {part.verdict}"
-    return f"{_MARKS[PARTLY]} {PARTLY}: {', '.join(part.conditions) or 'most places, see below'}"
+    return f"{_MARKS[PARTLY]} {PARTLY}: {', '.join(part.conditions) or 'most cases, see below'}"
 
 
 def _details(answer: Answer) -> str:
     lines = []
     for part in answer.parts:
         lines += _places(part)
-    table = markdown_table(["part", "place", "effects with 95 % intervals", "agrees"], lines)
+    table = markdown_table(["part", "case", "effects with 95% intervals", "agrees"], lines)
     split = [
-        f"{part.name}, by what was known before: {text}."
+        f"{part.name}, by properties known before: {text}."
         for part in answer.parts
         if part.verdict != CONFIRMED and (text := conditions_text(part))
     ]
-    return "\n\n".join(['<details markdown="1"><summary>Every place</summary>', *split, table, "</details>"])
+    return "\n\n".join(['<details markdown="1"><summary>Every case</summary>', *split, table, "</details>"])
 
 
 def _places(part: Part) -> list[list[str]]:

@@ -17,19 +17,19 @@ _TIMES = 2.0  # from this ratio on people say "times"
 def value_text(value: float, scale: Scale) -> str:
     """Return one value as people read it.
 
-    Ratios of losses come as natural logarithms: ``log(1.25)`` is ``+25 %``, ``log(3)`` is ``3.0 ×``.
+    Ratios of losses come as natural logarithms: ``log(1.25)`` is ``+25%``, ``log(3)`` is ``3.0×``.
     """
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞"
     if scale == "ratio":
         ratio = math.exp(value)
         if ratio >= _TIMES or ratio <= 1 / _TIMES:
-            return f"{number(ratio)} ×"
-        return f"{_signed(100 * (ratio - 1))} %"
+            return f"{number(ratio)}×"
+        return f"{_signed(100 * (ratio - 1))}%"
     if scale == "share":
         return f"{_signed(100 * value)} points"
     if scale == "percent":
-        return f"{number(100 * value)} %"
+        return f"{number(100 * value)}%"
     if scale == "decades":
         return f"{value:+.2f} decades"
     return f"{value:.3g}" if abs(value) < 0.9 or abs(value) > 1.1 else f"{value:.4f}"

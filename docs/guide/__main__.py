@@ -11,6 +11,7 @@ from docs.guide.catalog import CHAPTERS, Chapter
 from docs.guide.index import write_index
 from docs.guide.measuring import FULL, SHORT
 from docs.guide.pages import write
+from docs.make_faq import write_page as write_faq
 
 from stepsize.errors import DataUnavailableError
 
@@ -29,6 +30,7 @@ def main() -> int:
         _measure(chapter, short=options.short)
     if not options.short:
         write_index()
+        write_faq()
     return 0
 
 

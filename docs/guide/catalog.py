@@ -39,16 +39,17 @@ class Chapter:
 
 CHAPTERS = (
     Chapter("01-the-rate", "What does the learning rate do?"),
-    Chapter("02-too-high-too-low", "What does a rate that is too high or too low look like?"),
-    Chapter("03-noise", "What is stochastic about stochastic gradient descent?"),
-    Chapter("04-fixed-or-adaptive", "Do AdaGrad, RMSprop and Adam spare me the choice?"),
-    Chapter("05-schedules", "What does it bring to let the rate fall?"),
-    Chapter("06-momentum", "How do momentum and rate trade against each other?"),
-    Chapter("07-choosing", "Which way of choosing a rate is worth its cost?"),
+    Chapter("02-too-high-too-low", "What does a run look like if its rate is too high or too low?"),
+    Chapter("03-noise", "What does the noise of mini-batches do?"),
+    Chapter("04-fixed-or-adaptive", "Do AdaGrad, RMSprop and Adam make tuning the rate unnecessary?"),
+    Chapter("05-schedules", "What do you gain from decaying the learning rate?"),
+    Chapter("06-momentum", "How do momentum and learning rate depend on each other?"),
+    Chapter("07-choosing", "Which method of choosing a rate is worth its cost?"),
     Chapter("08-pitfalls", "What goes wrong, and how do I see it?"),
-    Chapter("09-unseen-data", "Does the rate decide how well unseen data are predicted?"),
-    Chapter("10-your-data", "What about my data moves the best rate?"),
-    Chapter("11-following", "What do rates bring that follow progress?"),
-    Chapter("12-a-real-case", "What does all of this bring on a real problem?", ("online_shoppers_intention.csv.gz",)),
-    Chapter("13-questions", "Short questions, short answers."),
+    Chapter("09-validation-data", "Does the rate affect overfitting, and which loss should choose it?"),
+    Chapter("10-your-data", "Which properties of my data move the best rate?"),
+    Chapter("11-following", "What do you gain from adapting the rate during training?"),
+    Chapter(
+        "12-a-real-case", "What do you gain from all of this on a real problem?", ("online_shoppers_intention.csv.gz",)
+    ),
 )

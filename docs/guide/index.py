@@ -19,5 +19,7 @@ def write_index() -> None:
         (number, f"[{one.question}]({one.page}.md)", found.get(one.page, "")) for number, one in enumerate(CHAPTERS, 1)
     ]
     path = FOLDER / "index.md"
-    text = between_markers(path.read_text(encoding="utf-8"), "chapters", table(("", "question", "measured"), rows))
+    text = between_markers(
+        path.read_text(encoding="utf-8"), "chapters", table(("", "question", "answer, as measured"), rows)
+    )
     write_whole(path, text.encode("utf-8"))

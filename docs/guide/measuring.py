@@ -233,12 +233,12 @@ def change_text(difference: Mean) -> str:
 
 
 def per_cent(share: float, *, sign: bool = False) -> str:
-    """Return a share in per cent, with two digits."""
+    """Return a fraction as a percentage with two digits."""
     value = 100 * share
     text = f"{value:+,.1f}" if sign else f"{value:,.1f}"
     if abs(value) >= 9.95:
         text = f"{value:+,.0f}" if sign else f"{value:,.0f}"
-    return f"{text} %"
+    return f"{text}%"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

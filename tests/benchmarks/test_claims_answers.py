@@ -144,7 +144,7 @@ def test_searches_are_units_with_their_trials_as_labels() -> None:
     ]
     found = search_parts(picks, searches, ("range", "grid", "random", "auto"))
     assert [len(part.units) for part in found] == [1, 2, 0, 0]
-    assert found[1].conditions == ("30 trainings",)
+    assert found[1].conditions == ("30 runs",)
     assert (found[0].holding, found[0].opposed) == (0, 1)
 
 

@@ -53,12 +53,12 @@ def test_without_a_record_the_command_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "scale", "text"),
     [
-        (math.log(1.25), "ratio", "+25 %"),
-        (math.log(0.96), "ratio", "-4.0 %"),
-        (math.log(3.0), "ratio", "3 ×"),
-        (math.log(0.25), "ratio", "0.25 ×"),
+        (math.log(1.25), "ratio", "+25%"),
+        (math.log(0.96), "ratio", "-4.0%"),
+        (math.log(3.0), "ratio", "3×"),
+        (math.log(0.25), "ratio", "0.25×"),
         (0.031, "share", "+3.1 points"),
-        (0.12, "percent", "12 %"),
+        (0.12, "percent", "12%"),
         (-0.3, "decades", "-0.30 decades"),
         (1.00002, "number", "1.0000"),
         (math.inf, "ratio", "∞"),
@@ -72,8 +72,8 @@ def test_the_typical_effect_is_the_median_with_its_ends() -> None:
     units = tuple(
         Unit(str(x), (Check("t", Effect(math.log(x), math.log(x), math.log(x), 5), "above"),)) for x in (1.1, 1.2, 4)
     )
-    assert typical(Part("p", units)) == "+20 % (+10 % … 4 ×)"
-    assert effect_text(units[0].checks[0]) == "+10 % (+10 % … +10 %)"
+    assert typical(Part("p", units)) == "+20% (+10% … 4×)"
+    assert effect_text(units[0].checks[0]) == "+10% (+10% … +10%)"
 
 
 def test_what_lies_far_away_stands_on_the_edge_of_the_picture(tmp_path: Path) -> None:

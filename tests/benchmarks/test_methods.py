@@ -61,8 +61,8 @@ def test_the_table_has_a_line_for_each_method_and_cost_and_a_column_for_each_set
     lines = methods_table(reached(REPLAYS, PICKS)).splitlines()
 
     assert lines[0] == "| method | cost in full runs | built-in (2) | unlike, design (1) | no answer |"
-    assert lines[3] == "| grid | 10 | 5.0 % / 5.0 % / 5.0 % (of 1) | – | – |"
-    assert lines[4] == "| torch-lr-finder | 1 | 40 % / 40 % / 40 % (of 1) | – | 1 |"
+    assert lines[3] == "| grid | 10 | 5.0% / 5.0% / 5.0% (of 1) | – | – |"
+    assert lines[4] == "| torch-lr-finder | 1 | 40% / 40% / 40% (of 1) | – | 1 |"
 
 
 def test_what_was_said_stands_beside_what_is_true() -> None:
@@ -74,13 +74,13 @@ def test_what_was_said_stands_beside_what_is_true() -> None:
     ]
     lines = calibration_table(said).splitlines()[2:]
 
-    assert lines[0].startswith("| stepsize find | all (67 % decided) | 3 | 0.97 | 67 % |")
+    assert lines[0].startswith("| stepsize find | all (67% decided) | 3 | 0.97 | 67% |")
     assert [line.split(" | ")[1:3] for line in lines[1:]] == [["open", "1"], ["settled", "2"], ["sure 0.95 to 1", "2"]]
-    assert lines[2].endswith("| 50 % | 1.00 |")
+    assert lines[2].endswith("| 50% | 1.00 |")
     assert lines[1].endswith("| – | – |")
 
     apart = calibration_table([*said, pick("stepsize find", 0.5, set=SETS[2], code="open")]).splitlines()[3:5]
-    assert [line.split(" | ")[1] for line in apart] == ["built-in (67 % decided)", f"{SETS[2]} (0.0 % decided)"]
+    assert [line.split(" | ")[1] for line in apart] == ["built-in (67% decided)", f"{SETS[2]} (0.0% decided)"]
 
 
 def test_a_decided_answer_is_held_against_its_own_tolerance_on_unseen_and_on_all_seeds() -> None:

@@ -32,9 +32,9 @@ def test_the_report_ranks_and_marks_who_leads(tmp_path: Path) -> None:
 
     report = optimizers_report(tmp_path / "record.json")
 
-    assert "| a | **0.0 %** |" in report
-    assert "| b | 10 % |" in report
-    assert "| c | lost |" in report
+    assert "| a | **0.0%** |" in report
+    assert "| b | 10% |" in report
+    assert "| c | diverged |" in report
     assert "#### t: a wins" in report
     assert "#### t, batch size 16: no winner among a, b" in report
     assert "| b | 0.1 (edge) | 1.1 | 0.4 | never | 0.5 | 0.1 | 10 | 9.0 |" in report

@@ -40,7 +40,7 @@ def test_the_report_gives_median_largest_and_the_share_within_the_goal(tmp_path:
     path = tmp_path / "ranges.json"
     write_record(path, {}, [*ROWS, row("as it is", 0.01, tool="stepsize range_test"), row("as it is", 0.1, tool="z")])
     report = ranges_report(path)
-    assert "| t | 0.65 / 0.93 / 1.00 (0 %) ±1 | – | – | – | – | 5 |" in report
+    assert "| t | 0.65 / 0.93 / 1.00 (0%) ±1 | – | – | – | – | 5 |" in report
     assert report.index("| stepsize range_test |") < report.index("| t |")
 
 

@@ -21,5 +21,5 @@ def test_progress_tells_the_fraction_done_and_what_is_left(tmp_path: Path) -> No
     progress.advance(2.5, "the first")
     lines = (tmp_path / "status").read_text(encoding="utf-8").splitlines()
     assert "about 0.1 min with 2 workers" in lines[0]
-    assert "truth: 25.0 % (1 jobs)" in lines[1]
+    assert "truth: 25.0% (1 jobs)" in lines[1]
     assert lines[1].endswith("last: the first")

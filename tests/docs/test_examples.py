@@ -42,7 +42,7 @@ def test_the_table_says_what_it_takes_where_its_data_are_not_there(
     task = runpy.run_path(str(examples_text.EXAMPLES / "tabular.py"))["a_task"]()
 
     assert task.name == "cancer-mlp"
-    assert capsys.readouterr().out.startswith("No shoppers here, tumours instead (There is no data folder")
+    assert capsys.readouterr().out.startswith("No shoppers here, tumors instead (There is no data folder")
 
 
 @pytest.mark.parametrize("path", _NOTEBOOKS)

@@ -207,18 +207,18 @@ def test_noise_is_that_of_its_seed(tab: Tab) -> None:
 @pytest.mark.parametrize(
     ("setting", "kind", "reason"),
     [
-        ("surface=valley&optimizer=sgd&lr=0.25", "Diverges", "lies above 2/L = 0.2"),
+        ("surface=valley&optimizer=sgd&lr=0.25", "Diverges", "is above 2/L = 0.2"),
         ("surface=valley&optimizer=sgd&lr=0.198", "Oscillates", "lands on the other side"),
-        ("surface=valley&optimizer=sgd&lr=0.15", "Good", "less than 1 % of the descent is left"),
-        ("surface=valley&optimizer=sgd&lr=0.004", "Crawls", "every step leaves 0.999 of the distance"),
-        ("surface=valley&optimizer=momentum&lr=0.1&momentum=0.9", "Oscillates", "carries it past the floor"),
-        ("surface=valley&optimizer=adam&lr=0.004", "Crawls", "The minimum is 2.1 away"),
-        ("surface=basins&optimizer=sgd&lr=0.3", "Good", "It rests in the wide minimum"),
-        ("surface=basins&optimizer=sgd&lr=0.02", "Good", "It rests in the sharp minimum"),
-        ("surface=valley&optimizer=sgd&lr=0.05&noise=5", "Oscillates", "The noise holds it at a loss of"),
+        ("surface=valley&optimizer=sgd&lr=0.15", "Good", "less than 1% of the descent is left"),
+        ("surface=valley&optimizer=sgd&lr=0.004", "Slow", "every step leaves 0.999 of the distance"),
+        ("surface=valley&optimizer=momentum&lr=0.1&momentum=0.9", "Oscillates", "carries it past the minimum"),
+        ("surface=valley&optimizer=adam&lr=0.004", "Slow", "The minimum is 2.1 away"),
+        ("surface=basins&optimizer=sgd&lr=0.3", "Good", "It ends in the wide minimum"),
+        ("surface=basins&optimizer=sgd&lr=0.02", "Good", "It ends in the sharp minimum"),
+        ("surface=valley&optimizer=sgd&lr=0.05&noise=5", "Oscillates", "The noise keeps the loss at"),
         ("surface=bend&optimizer=sgd&lr=1", "Diverges", "The path meets curvatures up to λ = 110"),
-        ("surface=valley&optimizer=adagrad&lr=0.03", "Crawls", "100 steps come to 0.6 in each parameter"),
-        ("surface=bend&optimizer=rmsprop&lr=2&momentum=0.9", "Diverges", "That is further than the ground bears"),
+        ("surface=valley&optimizer=adagrad&lr=0.03", "Slow", "100 steps add up to 0.6 in each parameter"),
+        ("surface=bend&optimizer=rmsprop&lr=2&momentum=0.9", "Diverges", "That is too far for this surface"),
     ],
 )
 def test_the_verdict_names_what_happens_and_why(tab: Tab, setting: str, kind: str, reason: str) -> None:

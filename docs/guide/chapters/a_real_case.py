@@ -21,10 +21,6 @@ _GUESS = 1e-3  # AdamW's default in torch
 _TOP = 0.1  # of the visits: those rated most likely
 _SCHEDULE = "cosine warmup=5%"  # the built-in task's own, settled anew
 _BUDGETS = (1.0, 3.0)
-_HEADS = (
-    "training", "peak rate", "cost", "log loss", "against the guess", "against 1e-3 with the schedule",
-    "area under ROC", "purchases in the top tenth",
-)  # fmt: skip
 _KEPT_BACK = 0.2  # of the training rows
 
 
@@ -59,11 +55,11 @@ def measure(effort: Effort) -> Measured:
     seeds = effort.judging
     constant = replace(task, schedule=None, epochs=None)
     guess = _trained("first guess: AdamW, 1e-3, constant", constant, test, [_GUESS] * len(seeds), seeds, 1.0)
-    planned = _trained("with a schedule: warm-up and cosine", task, test, [_GUESS] * len(seeds), seeds, 1.0)
+    planned = _trained("with a schedule: warmup and cosine", task, test, [_GUESS] * len(seeds), seeds, 1.0)
     stages, last = [guess, planned], None
     shorter = replace(task, steps=task.horizon // 4, schedule=_SCHEDULE, epochs=None)
-    searched = [(f"rate found, budget {budget:g}", task, budget) for budget in _BUDGETS] if effort.full else []
-    for name, one, budget in [*searched, ("a quarter of the updates, rate found, budget 3", shorter, 3.0)]:
+    searched = [(f"`find`, budget {budget:g}", task, budget) for budget in _BUDGETS] if effort.full else []
+    for name, one, budget in [*searched, ("a quarter of the steps, `find`, budget 3", shorter, 3.0)]:
         answers = [stepsize.find(one, budget=budget, seed=seed + 100) for seed in seeds]
         lrs = [_GUESS if answer.lr is None else answer.lr for answer in answers]
         share = one.horizon / task.horizon
@@ -77,9 +73,9 @@ def measure(effort: Effort) -> Measured:
     gains = {one.name: pairs(one.losses, guess.losses) for one in stages[1:]}
     final = stages[-1]
     return Measured(
-        gist=f"Against a first guess the log loss on untouched visits ended "
-        f"{difference_text(gains[planned.name], 'the guess')} with a schedule alone, and "
-        f"{difference_text(gains[final.name], 'the guess')} with fewer updates and a found rate on top.",
+        gist="On the test set, the log loss with a schedule ended "
+        f"{difference_text(gains[planned.name], 'the guess')}; with fewer steps and a rate from `find` it ended "
+        f"{difference_text(gains[final.name], 'the guess')}.",
         numbers={
             "base_loss": float(base),
             "base_rate": bought,
@@ -91,21 +87,20 @@ def measure(effort: Effort) -> Measured:
             "final_area": float(final.areas.mean()),
         },
         blocks={
-            "data": f"{_count(task.train):,} visits train, {_count(task.val):,} choose the rate, {len(test[0]):,} "
-            "judge and "
-            f"are touched by nothing else. {per_cent(bought)} of the judging visits end in a purchase; who predicts "
-            "just "
-            f"that for each visit has a log loss of {number_text(float(base))}.",
+            "data": f"{_count(task.train):,} visits are for training, {_count(task.val):,} for validation (the rate is "
+            f"selected on them) and {len(test[0]):,} are the test set, which nothing else uses. {per_cent(bought)} of "
+            "the test visits end in a purchase; predicting just that fraction for every visit has a log loss of "
+            f"{number_text(float(base))}.",
             "stages": table(
                 (
-                    "training",
+                    "run",
                     "peak rate",
-                    "cost",
+                    "cost in full runs",
                     "log loss",
-                    "against the guess",
-                    "against 1e-3 with the schedule",
+                    "relative to the guess",
+                    "relative to 1e-3 with the schedule",
                     "area under ROC",
-                    "purchases in the top tenth",
+                    "purchases in the top 10%",
                 ),
                 [
                     (
@@ -121,14 +116,14 @@ def measure(effort: Effort) -> Measured:
                     for one in stages
                 ],
             ),
-            "watched": "`watch` on the first seed said: "
+            "watched": "On the first seed, `watch` reported: "
             + "; ".join(
-                f"{name}: the rate {one.report.verdict.code}, {_findings(one)}"
+                f"{name}: learning rate {one.report.verdict.code}, {_findings(one)}"
                 for name, one in zip(("first guess", "with a schedule"), watched, strict=True)
             )
             + ".",
-            "found": f"The first answer at the largest budget on all updates: {_answer(last)}. Its own words: "
-            f"\u201c{last.verdict}\u201d",
+            "found": f"The first answer at the largest budget, over all steps: {_answer(last)}. "
+            f"The verdict is *{last.verdict}*.",
         },
         figures={"a-real-case": (_chart(last),)},
     )
@@ -182,7 +177,7 @@ def _answer(found: Any) -> str:
     if found.lr is None or found.as_good is None:
         return "none"
     low, high = found.as_good
-    return f"{number_text(found.lr)}, with the interval {number_text(low)} to {number_text(high)}"
+    return f"{number_text(found.lr)}, with {number_text(low)} to {number_text(high)} as good"
 
 
 def _chart(found: Any) -> Any:
@@ -191,16 +186,16 @@ def _chart(found: Any) -> Any:
         if run.divergence is None:
             by_steps.setdefault(run.setting.steps, []).append((run.setting.lr, run.val_loss))
     series = [
-        Series(f"{steps} updates", [a for a, _ in sorted(runs)], [b for _, b in sorted(runs)], points=True)
+        Series(f"{steps} steps", [a for a, _ in sorted(runs)], [b for _, b in sorted(runs)], points=True)
         for steps, runs in sorted(by_steps.items())
     ]
     lrs = [a for runs in by_steps.values() for a, _ in runs]
     losses = [b for runs in by_steps.values() for _, b in runs]
-    y = plain_axis(losses, "log loss on the choosing visits")
+    y = plain_axis(losses, "log loss on the validation visits")
     return line_chart(
         series,
         log_axis(lrs),
         y,
-        "Visits: what the search saw",
+        "Log loss vs. learning rate, by number of steps",
         uprights=[] if found.lr is None else [Upright(found.lr, "found")],
     )

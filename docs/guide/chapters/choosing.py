@@ -67,29 +67,30 @@ def measure(effort: Effort) -> Measured:
     )
     ten = by_name["random, 10 trials"]
     return Measured(
-        gist=f"On {_TASK}, a default loses {per_cent(by_name['fixed default'].median)} (median of two optimizers), "
-        f"a range test {per_cent(by_name['range test'].median)}, ten random full trainings {per_cent(ten.median)}, "
-        f"`find` at the cost of {number_text(found.cost, 2)} trainings {per_cent(found.median)}.",
+        gist=f"Median regret on {_TASK} with two optimizers: default rate {per_cent(by_name['fixed default'].median)}, "
+        f"range test {per_cent(by_name['range test'].median)}, ten full runs at random rates {per_cent(ten.median)}, "
+        f"`find` at the cost of {number_text(found.cost, 2)} full runs {per_cent(found.median)}.",
         numbers={f"median_{way.name}".replace(" ", "_"): way.median for way in ways}
         | {f"worst_{way.name}".replace(" ", "_"): way.worst for way in ways}
         | {f"cost_{way.name}".replace(" ", "_"): way.cost for way in ways},
         blocks={
             "table": table(
-                ("what chooses", "cost in trainings", "median regret", "worst", "picks"),
+                ("method", "cost in full runs", "median regret", "worst regret", "answers"),
                 [
                     (way.name, number_text(way.cost, 2), per_cent(way.median), per_cent(way.worst), len(way.regrets))
                     for way in ways
                 ],
             ),
-            "truth": "The best rates, each from full trainings with "
+            "truth": "The best rates, from full runs: "
             + " and ".join(
-                f"{curve.seeds} seeds: {number_text(curve.best_lr)} for {OPTIMIZERS[combo.optimizer].title} (within "
-                f"5 % of its loss: {number_text(curve.good(0.05)[0])} to {number_text(curve.good(0.05)[1])})"
+                f"{number_text(curve.best_lr)} for {OPTIMIZERS[combo.optimizer].title} ({curve.seeds} seeds; within 5% "
+                f"of its loss: {number_text(curve.good(0.05)[0])} to {number_text(curve.good(0.05)[1])})"
                 for combo, curve in curves.items()
             )
             + ".",
             "rival": _rival(found, rival),
-            "elsewhere": f"One task is an anecdote. On all twelve, with both optimizers, {_elsewhere()}",
+            "elsewhere": "One task proves little. On all twelve built-in tasks, with both optimizers:\n\n"
+            + _elsewhere(),
         },
         figures={"choosing": (_chart(ways),)},
     )
@@ -100,27 +101,24 @@ def _cost(way: _Way) -> float:
 
 
 def _rival(found: _Way, rival: _Way | None) -> str:
-    head = f"`find` at {number_text(found.cost, 2)} trainings lost {per_cent(found.median)} in the median."
+    head = f"`find` at {number_text(found.cost, 2)} full runs has a median regret of {per_cent(found.median)}."
     if rival is None:
-        return f"{head} No search that was measured here was as good in the median."
-    return (
-        f"{head} The cheapest search as good in the median: {rival.name}, at {rival.cost / found.cost:.0f} × the cost."
-    )
+        return f"{head} No search that was measured here has a median that low."
+    times = number_text(rival.cost / found.cost, 2)
+    return f"{head} The cheapest search with a median that low is {rival.name}, at {times}× the cost."
 
 
 def _elsewhere() -> str:
     rows = [row for row in all_picks() if case_of(row).set == SETS[0]]
-    told = []
+    lines = []
     for tool, name in (
-        ("stepsize find, at most 3", "`find` (three full runs)"),
-        ("stepsize range_test", "the range test"),
-        ("fixed default", "defaults"),
+        ("stepsize find, at most 3", "`find`, three full runs"),
+        ("stepsize range_test", "range test"),
+        ("fixed default", "fixed default"),
     ):
         regrets = [row["regret"] for row in rows if row["tool"] == tool]
-        told.append(
-            f"{name} lost {per_cent(float(np.median(regrets)))} in the median and {per_cent(max(regrets))} at worst"
-        )
-    return "; ".join(told) + "."
+        lines.append((name, per_cent(float(np.median(regrets))), per_cent(max(regrets))))
+    return table(("method", "median regret", "worst regret"), lines)
 
 
 def _default(curves: Mapping[Combo, TruthCurve]) -> _Way:
@@ -171,6 +169,6 @@ def _chart(ways: Sequence[_Way]) -> Any:
         else:
             medians = [max(way.median, floor) for way in own]
             series.append(Series(family, [way.cost for way in own], medians, points=True))
-    y = log_axis([floor, *(way.median for way in ways if way.median > floor)], "median regret (share)")
-    x = log_axis(costs, "cost in trainings")
-    return line_chart(series, x, y, "What choosing costs, and what it loses")
+    y = log_axis([floor, *(way.median for way in ways if way.median > floor)], "median regret (fraction)")
+    x = log_axis(costs, "cost in full runs")
+    return line_chart(series, x, y, "Median regret vs. cost, by method")

@@ -56,11 +56,10 @@ def measure(effort: Effort) -> Measured:
     leads = ", ".join(f"{task}: {difference_text(against[task], 'momentum')}" for task in SMALL)
     worst = max(default, key=lambda task: default[task])
     return Measured(
-        gist=f"Not quite. Across three tasks the best rates of SGD lie {number_text(spread['sgd'], 2)} times apart, "
-        "Adam's "
-        f"{number_text(spread['adam'], 2)} times; at its default, Adam loses up to {per_cent(default[worst])}. Each at "
-        "its "
-        f"own rate, Adam and SGD with momentum differ clearly on {len(clear)} of {len(SMALL)} tasks.",
+        gist=f"No. Across three tasks the best rates of SGD differ by a factor of {number_text(spread['sgd'], 2)}, "
+        f"those of Adam by {number_text(spread['adam'], 2)}. At its default rate, Adam ends up to "
+        f"{per_cent(default[worst])} above its best. Each at its own best rate, Adam and SGD with momentum differ by "
+        f"more than the noise on {len(clear)} of {len(SMALL)} tasks.",
         numbers={
             **{f"spread_{name}": value for name, value in spread.items()},
             **{f"harm_{task}_{name}": value.value for (task, name), value in harm.items()},
@@ -75,7 +74,12 @@ def measure(effort: Effort) -> Measured:
             )
             + f"\n\nAdam against SGD with momentum, seed by seed: {leads}.",
             "rates": table(
-                ("optimizer", *(f"best rate, {task}" for task in SMALL), "highest ÷ lowest", f"width at {_GOOD:.0%}"),
+                (
+                    "optimizer",
+                    *(f"best rate, {task}" for task in SMALL),
+                    "highest ÷ lowest",
+                    f"range within {_GOOD:.0%} of the best",
+                ),
                 [
                     (
                         _title(name),
@@ -86,8 +90,7 @@ def measure(effort: Effort) -> Measured:
                     for name in _RANGES
                 ],
             ),
-            "default": "Adam at its default of "
-            f"{_DEFAULT:g}, against its own best rate: "
+            "default": f"Final loss of Adam at its default rate of {_DEFAULT:g}, relative to its best rate: "
             + ", ".join(f"{task} {per_cent(value, sign=True)}" for task, value in default.items())
             + ".",
             "skewed": table(
@@ -100,8 +103,8 @@ def measure(effort: Effort) -> Measured:
                     for name in _COMPARED
                 ],
             )
-            + f"\n\nThe best rate of SGD moved by up to {number_text(most['sgd'], 2)} times, Adagrad's by up to "
-            f"{number_text(most['adagrad'], 2)}, Adam's by up to {number_text(most['adam'], 2)}.",
+            + f"\n\nThe best rate of SGD moved by a factor of up to {number_text(most['sgd'], 2)}, that of Adagrad by "
+            f"up to {number_text(most['adagrad'], 2)} and that of Adam by up to {number_text(most['adam'], 2)}.",
         },
         figures={"fixed-or-adaptive": (_chart({name: found["digits", name] for name in _RANGES}),)},
     )
@@ -149,6 +152,6 @@ def _chart(found: dict[str, Tuned]) -> Any:
     series = [
         Series(_title(name), one.grid.lrs, one.grid.means() / one.grid.means().min()) for name, one in found.items()
     ]
-    y = plain_axis([1, 3], "loss ÷ its own least", may_log=False)
+    y = plain_axis([1, 3], "loss ÷ lowest loss", may_log=False)
     lrs = [lr for one in found.values() for lr in one.grid.lrs]
-    return line_chart(series, log_axis(lrs), y, "Small digits: each optimizer's own rates")
+    return line_chart(series, log_axis(lrs), y, "Loss vs. learning rate, by optimizer: digits")

@@ -1,4 +1,4 @@
-"""Chapter 11: rates that follow progress, from a start that is far too low, right, or too high, at their cost."""
+"""Chapter 11: rates that are adapted during training, from a start that is too low, right or too high."""
 
 from __future__ import annotations
 
@@ -68,16 +68,15 @@ def measure(effort: Effort) -> Measured:
     cost = {way: float(np.mean([one.cost for start in starts for one in found[way, start]])) for way in ways}
     low = min(starts)
     return Measured(
-        gist=f"From a rate a hundred times too low, a fixed schedule ends {per_cent(median['fixed', low])} above the "
-        "tuned "
-        f"one (median of three tasks), `follow` {per_cent(median['follow', low], sign=True)} at "
-        f"{number_text(cost['follow'], 2)} trainings' cost, a plateau rule {per_cent(median['Plateau', low])}.",
+        gist=f"Started 100 times too low, a fixed schedule ends {per_cent(median['fixed', low])} above the tuned run "
+        f"(median of three tasks), a plateau rule {per_cent(median['Plateau', low])}, and `follow` "
+        f"{per_cent(median['follow', low], sign=True)} at {number_text(cost['follow'], 2)} times the cost of one run.",
         numbers={f"median_{way}_{start:g}": value for (way, start), value in median.items()}
         | {f"worst_{way}_{start:g}": value for (way, start), value in worst.items()}
         | {f"cost_{way}": value for way, value in cost.items()},
         blocks={
             "table": table(
-                ("what sets the rate", "cost", *(f"start {start:g} × best" for start in starts)),
+                ("method", "cost in full runs", *(f"start {start:g} × best" for start in starts)),
                 [
                     (
                         _TITLES.get(way, f"`adapt`, {way}"),
@@ -100,7 +99,7 @@ def measure(effort: Effort) -> Measured:
     )
 
 
-_TITLES = {"fixed": "nothing: cosine as planned", "follow": "`follow`", "Plateau": "`Plateau` on a constant rate"}
+_TITLES = {"fixed": "none: cosine as planned", "follow": "`follow`", "Plateau": "`Plateau` on a constant rate"}
 
 
 def _ways() -> dict[str, _Way]:
@@ -113,9 +112,8 @@ def _at_the_right_rate(ways: dict[str, _Way], median: dict[tuple[str, float], fl
     better = [way for way in ways if way != "fixed" and median[way, 1.0] < -0.02]
     worse = [way for way in ways if way != "fixed" and median[way, 1.0] > 0.02]
     return (
-        "Started at the rate that was tuned for the schedule, "
-        f"{', '.join(better) or 'none'} ended more than 2 % lower than the schedule alone in the median, "
-        f"{', '.join(worse) or 'none'} more than 2 % higher."
+        "Started at the rate that was tuned for the schedule, the median is more than 2% below the schedule alone for "
+        f"{', '.join(better) or 'no method'} and more than 2% above it for {', '.join(worse) or 'no method'}."
     )
 
 
@@ -124,8 +122,8 @@ def _flattered(outcomes: list[_Outcome]) -> str:
         float(np.median(values)) for values in zip(*((o.excess, o.guided) for o in outcomes), strict=True)
     )
     return (
-        f"ended {per_cent(guided, sign=True)} from the tuned training on the half that guided it and "
-        f"{per_cent(judged, sign=True)} on the half that judges (median over all starts)."
+        f"ended {per_cent(guided, sign=True)} from the tuned run on the validation half, which it selects on, and "
+        f"{per_cent(judged, sign=True)} on the test half (median over all starts)."
     )
 
 
@@ -139,9 +137,8 @@ def _steadiest(
     worsts = {way: max(worst[way, start] for start in starts) for way in ways}
     by_median, by_worst = min(ways, key=medians.__getitem__), min(ways, key=worsts.__getitem__)
     return (
-        f"Over all starts, the lowest median is that of {by_median} ({per_cent(medians[by_median], sign=True)} from "
-        "its worst "
-        f"start), the mildest worst case that of {by_worst} ({per_cent(worsts[by_worst], sign=True)})."
+        f"Lowest median over all starts: {by_median} ({per_cent(medians[by_median], sign=True)} from its worst start). "
+        f"Lowest worst case: {by_worst} ({per_cent(worsts[by_worst], sign=True)})."
     )
 
 
@@ -149,9 +146,8 @@ def _overhead() -> str:
     rows = read_rows(RECORDS_FOLDER / "adaptive.json")
     shares = [row["overhead"] for row in rows if "overhead" in row and row["rule"] in _RULES]
     return (
-        "Cost is in trainings, without the looks at unseen data. The adapting rules add "
-        f"{per_cent(min(shares))} to {per_cent(max(shares))} to the time of an update "
-        "([the benchmarks](../benchmarks.md))."
+        "Cost does not include evaluations on validation data. The adaptive rules add "
+        f"{per_cent(min(shares))} to {per_cent(max(shares))} to the time of a step ([benchmarks](../benchmarks.md))."
     )
 
 
@@ -235,11 +231,11 @@ def _plateau(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
 def _path(task: Task, best: float, seed: int) -> Any:
     """Draw the rates of two followed trainings beside the tuned one."""
     series = []
-    for name, times in (("from a hundredth", 0.01), ("from ten times", 10.0)):
+    for name, times in (("started at 0.01 × best", 0.01), ("started at 10 × best", 10.0)):
         lrs = stepsize.follow(task, times * best, seed=seed).lrs
         series.append(Series(name, np.arange(1, len(lrs) + 1), lrs))
     assert callable(task.factor)
     planned = [best * task.factor(step) for step in range(task.horizon)]
     series.append(Series("tuned, as planned", np.arange(1, task.horizon + 1), planned))
     y = log_axis([best / 300, 30 * best])
-    return line_chart(series, plain_axis([0, task.horizon], "update", may_log=False), y, "Small digits: followed rates")
+    return line_chart(series, plain_axis([0, task.horizon], "step", may_log=False), y, "Learning rate vs. step: digits")

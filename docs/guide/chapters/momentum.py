@@ -53,9 +53,9 @@ def measure(effort: Effort) -> Measured:
     long = pairs(heavy[0.99].losses, heavy[0.9].losses)
     valley = {steps: _valley(steps, effort) for steps in (effort(50, 10), effort(200, 20))}
     return Measured(
-        gist=f"The best rate moves by {number_text(spread_lr, 2)} times between momentum 0 and 0.99; rate ÷ (1 − "
-        f"momentum) stays within {number_text(spread_effective, 2)} times up to 0.95. At their own rates, momentum 0.9 "
-        f"ended {difference_text(gain, 'none')}.",
+        gist=f"The best rate changes by a factor of {number_text(spread_lr, 2)} between momentum 0 and 0.99, and rate "
+        f"÷ (1 − momentum) by a factor of {number_text(spread_effective, 2)} between 0 and 0.95. Each at its own best "
+        f"rate, momentum 0.9 ended {difference_text(gain, 'no momentum')}.",
         numbers={
             "spread_lr": spread_lr,
             "spread_effective": spread_effective,
@@ -71,7 +71,14 @@ def measure(effort: Effort) -> Measured:
         },
         blocks={
             "table": table(
-                ("momentum", "best rate", "rate ÷ (1 − m)", "unseen loss", "Nesterov: best rate", "unseen loss"),
+                (
+                    "momentum",
+                    "best rate",
+                    "rate ÷ (1 − m)",
+                    "validation loss",
+                    "Nesterov: best rate",
+                    "validation loss",
+                ),
                 [
                     (
                         number_text(m),
@@ -84,15 +91,16 @@ def measure(effort: Effort) -> Measured:
                     for m in _MOMENTA
                 ],
             ),
-            "rule": f"`stepsize.translate` carries {number_text(heavy[0.0].lr)} at momentum 0 to "
-            f"{number_text(rule.lr)} at 0.9; measured: {number_text(heavy[0.9].lr)}. Who raises momentum from 0 to "
-            f"0.9 and keeps the rate {_kept(moved)}",
-            "gain": f"Each at its own best rate, momentum 0.9 ended {difference_text(gain, 'momentum 0')}, Nesterov's "
-            f"form {difference_text(beats, 'the plain form')}, and momentum 0.99 {difference_text(long, '0.9')}. With "
-            f"all rows in each batch and {effort(100, 10)} updates, where noise plays no part, momentum 0.9 ended "
-            f"{difference_text(whole_gain, 'momentum 0')}.",
+            "rule": f"`stepsize.translate` rescales {number_text(heavy[0.0].lr)} at momentum 0 to "
+            f"{number_text(rule.lr)} at 0.9. The measured best rate is {number_text(heavy[0.9].lr)}. Raising momentum "
+            f"from 0 to 0.9 without changing the rate ends {per_cent(moved)} above the best (a diverged run counts "
+            "with the loss at initialization).",
+            "gain": f"Each at its own best rate: momentum 0.9 ended {difference_text(gain, 'momentum 0')}; Nesterov "
+            f"momentum ended {difference_text(beats, 'plain momentum')}; momentum 0.99 ended "
+            f"{difference_text(long, 'momentum 0.9')}. With all rows in each batch (no noise) and {effort(100, 10)} "
+            f"steps, momentum 0.9 ended {difference_text(whole_gain, 'momentum 0')}.",
             "valley": table(
-                ("updates", "excess without momentum", "with 0.9"),
+                ("steps", "excess without momentum", "excess with 0.9"),
                 [(steps, _excess_text(of[0.0]), _excess_text(of[0.9])) for steps, of in valley.items()],
             ),
         },
@@ -139,15 +147,14 @@ def _kept_rate(heavy: dict[float, Tuned]) -> float:
     return float(grid.losses(near).mean() / grid.losses(heavy[0.9].lr).mean() - 1)
 
 
-def _kept(excess: float) -> str:
-    return f"ends {per_cent(excess)} above the best (a diverged training counts as an untrained one)."
-
-
 def _charts(heavy: dict[float, Tuned]) -> tuple[Any, ...]:
     levels = np.concatenate([one.grid.means() for one in heavy.values()])
-    y = plain_axis([levels.min(), min(levels.max(), 6 * levels.min())], "unseen loss")
+    y = plain_axis([levels.min(), min(levels.max(), 6 * levels.min())], "validation loss")
     charts = []
-    for title, scaled in (("Against the rate", False), ("Against rate ÷ (1 − momentum)", True)):
+    for title, scaled in (
+        ("Loss vs. learning rate, by momentum", False),
+        ("Loss vs. learning rate ÷ (1 − momentum)", True),
+    ):
         series = [
             Series(number_text(m), [lr / (1 - m if scaled else 1) for lr in one.grid.lrs], one.grid.means())
             for m, one in heavy.items()

@@ -56,9 +56,9 @@ def measure(effort: Effort) -> Measured:
     gain = pairs(smallest[2], largest[2])
     told = difference_text(gain, f"batches of {largest[0]}")
     return Measured(
-        gist=f"At the best weights already, noise drives SGD away: by an excess that grows as the rate to the power "
-        f"{number_text(power, 2)} where rows are drawn, {number_text(power_shuffled, 2)} where they are shuffled. For "
-        f"the same number of examples, batches of {smallest[0]} ended {told}.",
+        gist=f"Even from the best weights, noise drives SGD away. The excess loss grows as the rate to the power "
+        f"{number_text(power, 2)} if rows are drawn at random, and {number_text(power_shuffled, 2)} if they are "
+        f"shuffled. For the same number of examples, batches of {smallest[0]} ended {told}.",
         numbers={
             "power_drawn": power,
             "power_shuffled": power_shuffled,
@@ -71,23 +71,23 @@ def measure(effort: Effort) -> Measured:
         },
         blocks={
             "ratio": table(
-                ("batch", "noise ÷ gradient at the start", "after training"),
+                ("batch size", "noise ÷ gradient at the start", "after training"),
                 [(size, before, after) for size, (before, after) in ratios.items()],
             )
-            + f"\n\nThe share of noise grew by {number_text(ratios[8][1] / ratios[8][0], 2)} to "
-            f"{number_text(ratios[128][1] / ratios[128][0], 2)} times: the gradient became small, the noise less so.",
-            "floor": f"With all rows in each batch the excess stayed below {float(still.max()):.0e} at every rate. "
-            f"With batches of 8 rows drawn at random it grew as the rate to the power {number_text(power, 2)}; at "
-            f"the rate {number_text(lrs[middle])}, batches of 128 had {number_text(shrink, 2)} times less of it.",
-            "order": f"Shuffling, as nearly every data loader does, draws each row once a pass, so that the noise of a "
-            f"pass cancels in part. Here it makes the excess grow as the rate to the power "
+            + f"\n\nThe ratio grew by a factor of {number_text(ratios[128][1] / ratios[128][0], 2)} to "
+            f"{number_text(ratios[8][1] / ratios[8][0], 2)}: the gradient shrank more than the noise.",
+            "floor": f"With all rows in each batch the excess loss stayed below {float(still.max()):.0e} at every "
+            f"rate. With batches of 8 rows drawn at random it grew as the rate to the power {number_text(power, 2)}. "
+            f"At rate {number_text(lrs[middle])}, it was {number_text(shrink, 2)} times smaller with batches of 128.",
+            "order": f"Shuffling, as nearly every data loader does, uses each row once per epoch, so part of the noise "
+            f"of an epoch cancels. Here the excess loss then grows as the rate to the power "
             f"{number_text(power_shuffled, 2)}, and at the lowest rate it was {number_text(order, 2)} times smaller "
             "than with rows drawn at random.",
             "digits": table(
-                ("batch", "updates", "best rate", "unseen loss"),
+                ("batch size", "steps", "best rate", "validation loss"),
                 [(size, steps, lr, str(Mean.of(losses))) for size, lr, losses, steps in digits],
             )
-            + f"\n\nBatches of {smallest[0]} ended {told}; of {digits[1][0]}, "
+            + f"\n\nBatches of {smallest[0]} ended {told}; batches of {digits[1][0]}, "
             f"{difference_text(pairs(digits[1][2], digits[2][2]), f'batches of {digits[2][0]}')}.",
         },
         figures={"noise-floor": (_chart(lrs, drawn, shuffled[8]),)},
@@ -193,7 +193,9 @@ def _by_batch(effort: Effort) -> list[tuple[int, float, NDArray[np.float64], int
 
 
 def _chart(lrs: tuple[float, ...], drawn: dict[int, NDArray[np.float64]], shuffled: NDArray[np.float64]) -> Any:
-    series = [Series(f"batches of {size}, drawn", lrs, found.mean(0), points=True) for size, found in drawn.items()]
+    series = [
+        Series(f"batches of {size}, drawn at random", lrs, found.mean(0), points=True) for size, found in drawn.items()
+    ]
     series.append(Series("batches of 8, shuffled", lrs, shuffled.mean(0), points=True))
-    y = log_axis(np.concatenate([np.asarray(one.y) for one in series]), "excess loss ÷ least loss")
-    return line_chart(series, log_axis(lrs), y, "Driven away from the best weights by noise", columns=1)
+    y = log_axis(np.concatenate([np.asarray(one.y) for one in series]), "excess loss ÷ lowest loss")
+    return line_chart(series, log_axis(lrs), y, "Excess loss due to noise vs. learning rate", columns=1)

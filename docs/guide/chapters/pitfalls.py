@@ -68,11 +68,9 @@ def measure(effort: Effort) -> Measured:
     right = sum(label == verdict for label, verdict in told)
     overfit = seen["trained for far too long"]
     return Measured(
-        gist=f"`stepsize.watch` named the fault in {caught} of {len(faulty) * len(seeds)} faulty trainings and raised "
-        "an "
-        f"alarm in {alarms} of {len(clean)} sound ones. Its verdict on the rate was given in {len(told)} of "
-        f"{len(judged)} "
-        f"runs and right in {right} of these.",
+        gist=f"`stepsize.watch` named the fault in {caught} of {len(faulty) * len(seeds)} faulty runs and raised an "
+        f"alarm in {alarms} of {len(clean)} healthy ones. It gave a verdict on the rate in {len(told)} of "
+        f"{len(judged)} runs; {right} of these were right.",
         numbers={
             "caught": caught,
             "faulty": len(faulty) * len(seeds),
@@ -84,20 +82,20 @@ def measure(effort: Effort) -> Measured:
         },
         blocks={
             "faults": table(
-                ("what was done", "unseen loss", "verdict on the rate", "findings (in how many of the runs)"),
+                ("what was changed", "validation loss", "verdict on the rate", "findings (number of runs)"),
                 [
                     (case.what, _loss(seen[case.what]), _verdicts(seen[case.what]), _found(seen[case.what]))
                     for case in cases
                 ],
             )
             + f"\n\nThe fault was named in {caught} of {len(faulty) * len(seeds)} faulty runs. {_missed(faulty, seen)} "
-            f"Of the {len(clean)} sound runs, {alarms} had an alarm (a finding that is more than information).",
+            f"Of the {len(clean)} healthy runs, {alarms} had an alarm (a finding above the level *info*).",
             "verdicts": table(
-                ("truth", *(f"said: {side}" for side in _SIDES)),
+                ("ground truth", *(f"verdict: {side}" for side in _SIDES)),
                 [(label, *(sum(pair == (label, side) for pair in judged) for side in _SIDES)) for label in _SIDES[:3]],
             )
-            + f"\n\nOf {len(judged)} verdicts {len(told)} were given, and {right} of these were right. A verdict "
-            "`diverged` is counted as too high.",
+            + f"\n\nA verdict was given in {len(told)} of {len(judged)} runs, and {right} of these were right. "
+            "`diverged` counts as too high.",
             "overfitting": _turning(overfit),
         },
         figures={"overfitting": (_chart(overfit[0]),)},
@@ -117,11 +115,11 @@ def _cases(best: dict[str, Tuned], steps: int) -> list[_Case]:
         return small_task("digits", optimizer, steps=steps, schedule=schedule, **parts)
 
     held = replace(digits(), optimizer=_first_layer_held, epochs=None)
-    tumours = small_task("cancer", "momentum", steps=steps, schedule=cosine)
+    tumors = small_task("cancer", "momentum", steps=steps, schedule=cosine)
     long = small_task("diabetes", "adam", steps=3 * steps)
     return [
         _Case("nothing: the best rate", digits(), lr, frozenset()),
-        _Case("nothing, on the tumours", tumours, best["cancer"].lr, frozenset()),
+        _Case("nothing, on the tumors", tumors, best["cancer"].lr, frozenset()),
         _Case("the rate ÷ 100", digits(), lr / 100, frozenset({"too-low", "underfitting"})),
         _Case("the rate × 30", digits(), 30 * lr, frozenset({"too-high", "diverging", "about-to-diverge"})),
         _Case("a schedule made for a third of the steps", digits(_ends_at(steps // 3)), lr,
@@ -177,23 +175,22 @@ def _verdicts(runs: list[WatchedRun]) -> str:
 
 def _loss(runs: list[WatchedRun]) -> str:
     losses = [one.run.val_loss for one in runs if one.run.divergence is None]
-    return number_text(float(np.mean(losses))) if losses else "lost"
+    return number_text(float(np.mean(losses))) if losses else "diverged"
 
 
 def _missed(faulty: list[_Case], seen: dict[str, list[WatchedRun]]) -> str:
     missed = [case.what for case in faulty if not all(case.wanted & _codes(one) for one in seen[case.what])]
-    return f"Missed at least once: {'; '.join(missed)}." if missed else "None was missed."
+    return f"Missed at least once: {'; '.join(missed)}." if missed else "No fault was missed."
 
 
 def _turning(runs: list[WatchedRun]) -> str:
     gains = [one.run.evaluations[-1].loss / min(seen.loss for seen in one.run.evaluations) - 1 for one in runs]
     steps = [found.step for one in runs for found in one.report.findings if found.code == "overfitting"]
     lows = [min(one.run.evaluations, key=lambda seen: seen.loss).step for one in runs]
-    said = f"`watch` said so at update {np.mean(steps):.0f}" if steps else "`watch` did not say so"
+    said = f"`watch` reported it at step {np.mean(steps):.0f}" if steps else "`watch` did not report it"
     return (
-        f"The unseen loss was lowest at update {np.mean(lows):.0f} and ended {per_cent(float(np.mean(gains)))} above "
-        "that "
-        f"(means of {len(runs)} seeds); {said}."
+        f"The validation loss was lowest at step {np.mean(lows):.0f} and ended {per_cent(float(np.mean(gains)))} above "
+        f"that (means of {len(runs)} seeds). {said}."
     )
 
 
@@ -205,9 +202,9 @@ def _chart(one: WatchedRun) -> Any:
     unseen = [seen.loss for seen in one.run.evaluations]
     series = (
         Series("training", np.arange(1, len(smooth) + 1) * width, smooth),
-        Series("unseen", [seen.step for seen in one.run.evaluations], unseen, points=True),
+        Series("validation", [seen.step for seen in one.run.evaluations], unseen, points=True),
     )
     flags = [Upright(found.step, found.code) for found in one.report.findings if found.code == "overfitting"]
-    x = plain_axis([0, len(losses)], "update", may_log=False)
+    x = plain_axis([0, len(losses)], "step", may_log=False)
     y = plain_axis([0.0, *smooth[2:], *unseen], "loss", may_log=False)
-    return line_chart(series, x, y, "Trained for far too long", uprights=flags)
+    return line_chart(series, x, y, "Loss vs. step of a run that is far too long", uprights=flags)

@@ -57,11 +57,10 @@ def measure(effort: Effort) -> Measured:
     saved = [task for task, gain in same.items() if gain.clear and gain.value < 0]
     told = ", ".join(f"{task} {number_text(ratio, 2)} ×" for task, ratio in rise.items())
     return Measured(
-        gist=f"On small trainings, each schedule at its own best peak, little: clearly better than constant in "
-        f"{len(better)} of {len(gains)} cases, clearly worse in {len(worse)}. At a peak three times too high a cosine "
-        "was "
-        f"clearly better on {len(saved)} of {len(SMALL)}; on larger trainings, tuned, on "
-        f"{sum(one.clear and one.value < 0 for one in larger.values())} of {len(larger)}.",
+        gist=f"Little on small tasks, with each schedule at its own best peak: significantly better than a constant "
+        f"rate in {len(better)} of {len(gains)} cases, significantly worse in {len(worse)}. At a peak three times too "
+        f"high, a cosine was significantly better on {len(saved)} of {len(SMALL)} tasks. On larger tasks, each tuned, "
+        f"it was on {sum(one.clear and one.value < 0 for one in larger.values())} of {len(larger)}.",
         numbers={
             "better": len(better),
             "worse": len(worse),
@@ -75,10 +74,9 @@ def measure(effort: Effort) -> Measured:
             "saved": len(saved),
         },
         blocks={
-            "drop": f"Both trainings had three times the best constant rate. {_after(effort)} updates after the drop "
-            "to a "
-            f"tenth, the unseen loss was {difference_text(drop, 'in the training without a drop')}; at the end it was "
-            f"{difference_text(end, 'without a drop')} ({len(effort.judging)} seeds).",
+            "drop": f"Both runs started at three times the best constant rate. {_after(effort)} steps after the drop "
+            f"to a tenth, the validation loss was {difference_text(drop, 'the run without a drop')}. At the end it was "
+            f"{difference_text(end, 'the run without a drop')} ({len(effort.judging)} seeds).",
             "tuned": table(
                 ("schedule", *SMALL),
                 [
@@ -92,8 +90,8 @@ def measure(effort: Effort) -> Measured:
                     for name in _SCHEDULES
                 ],
             ),
-            "peaks": f"The best peak of the cosine against the best constant rate: {told}.",
-            "same": "Cosine against constant at the same rate, three times the best constant one: "
+            "peaks": f"Best peak of the cosine ÷ best constant rate: {told}.",
+            "same": "Cosine compared with a constant rate, both at three times the best constant rate: "
             + "; ".join(f"{task}: {_told(gain)}" for task, gain in same.items())
             + ".",
             "larger": "; ".join(
@@ -125,8 +123,8 @@ def _same_peak(task: str, steps: int, effort: Effort, lr: float) -> Mean:
 
 def _told(gain: Mean) -> str:
     if gain.value == gain.half == 0:
-        return "all trainings diverged, with the schedule too"
-    return difference_text(gain, "constant")
+        return "all runs diverged, with the schedule too"
+    return difference_text(gain, "a constant rate")
 
 
 def _larger() -> dict[str, Mean]:
@@ -152,7 +150,7 @@ def _drop(effort: Effort) -> tuple[Mean, Mean, Any]:
             effort.judging,
             evals=marks,
         )
-        for name, schedule in (("constant", "constant"), ("a tenth from the middle on", "step every=50% gamma=0.1"))
+        for name, schedule in (("constant", "constant"), ("a tenth in the second half", "step every=50% gamma=0.1"))
     }
     means = {
         name: np.asarray([[seen.loss for seen in run.evaluations] for run in grid.runs.values()])
@@ -162,8 +160,8 @@ def _drop(effort: Effort) -> tuple[Mean, Mean, Any]:
     kept, dropped = means.values()
     series = [Series(name, [*marks, steps], found.mean(0)) for name, found in means.items()]
     levels = [found.mean(0)[2:] for found in means.values()]
-    y = plain_axis(np.concatenate(levels), "unseen loss")
+    y = plain_axis(np.concatenate(levels), "validation loss")
     chart = line_chart(
-        series, plain_axis([0, steps], "update", may_log=False), y, "Small diabetes: one drop", columns=1
+        series, plain_axis([0, steps], "step", may_log=False), y, "Validation loss vs. step: diabetes", columns=1
     )
     return pairs(dropped[:, at], kept[:, at]), pairs(dropped[:, -1], kept[:, -1]), chart

@@ -49,9 +49,9 @@ def measure(effort: Effort) -> Measured:
     length = max(abs(m / (lr * one.gradient) - 1) for one in updates for lr, m in zip(lrs, one.moved, strict=True))
     louder = {name: _louder(task, name, list(seeds)) for name in ("sgd", "adam")}
     return Measured(
-        gist=f"It scales the step. The first-order promise of the gradient holds up to {number_text(trusted)} here; "
-        f"the rate that lowers the loss most in one update is {number_text(greedy)}, the best one for the whole "
-        f"training {number_text(grid.best())}.",
+        gist=f"It scales the step. The first-order prediction of the gradient holds up to {number_text(trusted)} here. "
+        f"The rate that lowers the loss most in one step is {number_text(greedy)}; the best rate for the whole run is "
+        f"{number_text(grid.best())}.",
         numbers={
             "length_error": length,
             "louder_sgd": louder["sgd"],
@@ -63,23 +63,23 @@ def measure(effort: Effort) -> Measured:
             "greedy_regret": lost.value,
         },
         blocks={
-            "step": f"For SGD, length of the step ÷ (rate × length of the gradient) was 1 at all {len(lrs)} rates and "
-            f"{len(updates)} seeds, to within {length:.0e}. Then the loss was multiplied by {_LOUDER:g}, which changes "
-            f"nothing about the problem: SGD's first step became {number_text(louder['sgd'])} times as long, Adam's "
-            f"{number_text(louder['adam'], 4)} times. Adam divides by the size of the gradient; its rate is roughly "
-            "how far each weight moves.",
+            "step": f"For SGD, the norm of the step ÷ (rate × norm of the gradient) was 1 at all {len(lrs)} rates and "
+            f"{len(updates)} seeds, to within {length:.0e}. Then the loss was multiplied by {_LOUDER:g}, which does "
+            f"not change the problem. SGD's first step became {number_text(louder['sgd'])} times as large, Adam's "
+            f"{number_text(louder['adam'], 4)} times. Adam divides by the size of the gradient, so its learning rate "
+            "is roughly how far each weight moves.",
             "change": table(
-                ("rate of the one update", "what happens to the loss of that batch"),
+                ("learning rate of the single step", "loss of that batch"),
                 (
-                    (f"up to {number_text(trusted)}", f"falls as the gradient promises, to within {_TRUSTED:.0%}"),
+                    (f"up to {number_text(trusted)}", f"falls as the gradient predicts, to within {_TRUSTED:.0%}"),
                     (number_text(greedy), f"falls most: by {number_text(-float(change.min()))}"),
-                    (f"from {number_text(even)}", "is higher than before"),
+                    (f"{number_text(even)} and above", "is higher than before"),
                 ),
             ),
-            "greedy": f"Over {task.horizon} updates the best constant rate was {number_text(grid.best())}, "
-            f"{number_text(grid.best() / greedy)} times the one that is best for a single update. Training with that "
-            f"greedy rate throughout diverged in {at_greedy.diverged(greedy)} of {len(seeds)} trainings and ended "
-            f"{difference_text(lost, 'the best rate')}, a diverged training counting as an untrained one.",
+            "greedy": f"Over {task.horizon} steps the best constant rate was {number_text(grid.best())}, "
+            f"{number_text(grid.best() / greedy)} times the rate that is best for a single step. With that greedy "
+            f"rate, {at_greedy.diverged(greedy)} of {len(seeds)} runs diverged. The mean final loss was "
+            f"{difference_text(lost, 'at the best rate')} (a diverged run counts with the loss at initialization).",
         },
         figures={"one-update": (_chart(lrs, change, predicted, greedy),)},
     )
@@ -119,13 +119,13 @@ def _louder(task: Task, optimizer: str, seeds: list[int]) -> float:
 
 def _chart(lrs: tuple[float, ...], change: NDArray[np.float64], predicted: NDArray[np.float64], greedy: float) -> Any:
     span = -float(change.min())
-    y = plain_axis([-1.6 * span, 1.2 * span], "change of the batch's loss", may_log=False)
-    series = (Series("after one update", lrs, change), Series("promised by the gradient", lrs, predicted))
+    y = plain_axis([-1.6 * span, 1.2 * span], "change of the batch loss", may_log=False)
+    series = (Series("measured after one step", lrs, change), Series("predicted by the gradient", lrs, predicted))
     return line_chart(
         series,
         log_axis(lrs),
         y,
-        "One update of a small digit classifier",
+        "Change of the loss in one step vs. learning rate",
         uprights=[Upright(greedy, "falls most", left=True)],
         columns=1,
     )

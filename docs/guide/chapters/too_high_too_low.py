@@ -31,8 +31,9 @@ def measure(effort: Effort) -> Measured:
     patience = pairs(longer.losses(tenth), grid.losses(best))
     jumpy = [lr for lr in rising if grid.losses(lr).mean() <= 1.1 * grid.losses(best).mean()]
     return Measured(
-        gist=f"The best rate ({number_text(best)}) lies {number_text(lost / best, 2)} times below the one that "
-        f"diverges. A tenth of it costs {per_cent(_excess(grid, tenth))}; ten times the updates make up for that.",
+        gist=f"The best rate ({number_text(best)}) is {number_text(lost / best, 2)} times below the rate that "
+        f"diverges. A tenth of it ends {per_cent(_excess(grid, tenth))} higher; ten times as many steps make up for "
+        "that.",
         numbers={
             "best": best,
             "lost_from": lost,
@@ -44,14 +45,14 @@ def measure(effort: Effort) -> Measured:
             "rises_at_best": rises[best],
         },
         blocks={
-            "table": table(("rate", "of the best", "updates that raised the loss", "unseen loss", "diverged"), shown),
+            "table": table(("rate", "× the best", "steps that raised the loss", "validation loss", "diverged"), shown),
             "low": f"A tenth of the best rate ends {per_cent(_excess(grid, tenth))} higher, a hundredth "
-            f"{per_cent(_excess(grid, hundredth))}. Given ten times as many updates, the tenth ends "
-            f"{difference_text(patience, 'the best rate did')}. Nothing here got stuck: a low rate was slow.",
-            "high": f"From {number_text(lost)} on most trainings diverge. That is only {number_text(lost / best, 2)} "
+            f"{per_cent(_excess(grid, hundredth))}. With ten times as many steps, the tenth ends "
+            f"{difference_text(patience, 'the best rate')}. No run got stuck; a low rate was only slow.",
+            "high": f"At {number_text(lost)} and above, most runs diverge. That is only {number_text(lost / best, 2)} "
             f"times the best rate. {_jumpy(jumpy, best, rises[best])}",
-            "train": f"The training loss alone would have chosen {number_text(grid.best_train())}; unseen data "
-            f"chose {number_text(best)} (chapter 9).",
+            "train": f"The training loss is lowest at {number_text(grid.best_train())}, the validation loss at "
+            f"{number_text(best)} (chapter 9).",
         },
         figures={"too-high-too-low": (_curves(grid, [row[0] for row in shown], steps), _final(grid))},
     )
@@ -82,11 +83,11 @@ def _rises(grid: Grid, lr: float) -> float:
 
 def _jumpy(jumpy: list[float], best: float, at_best: float) -> str:
     if not jumpy:
-        return "No rate whose loss rose in more than one of twenty updates came within a tenth of the best loss."
+        return "No rate at which more than one in twenty steps raised the loss came within 10% of the best loss."
     return (
-        f"A loss that jumps is not a lost training: at {number_text(jumpy[-1])} more than one of twenty updates raised "
-        f"the loss, and it still ended within a tenth of the best. At the best rate, {number_text(best)}, "
-        f"{per_cent(at_best)} did."
+        f"A loss that jumps does not mean divergence: at {number_text(jumpy[-1])} more than one in twenty steps raised "
+        f"the loss, and the run still ended within 10% of the best. At the best rate, {number_text(best)}, "
+        f"{per_cent(at_best)} of the steps did."
     )
 
 
@@ -105,11 +106,13 @@ def _curves(grid: Grid, texts: list[str], steps: int) -> Any:
     series = [Series(number_text(lr), np.arange(1, len(losses) + 1), losses) for lr, losses in found.items()]
     levels = [loss for losses in found.values() for loss in losses if loss < 1.5 * grid.cap]
     y = plain_axis(levels, "training loss")
-    x = plain_axis([0, steps], "update", may_log=False)
-    return line_chart(series, x, y, "Training loss by rate, all rows in each batch", ordered=True, columns=5)
+    x = plain_axis([0, steps], "step", may_log=False)
+    return line_chart(series, x, y, "Training loss vs. step, by learning rate", ordered=True, columns=5)
 
 
 def _final(grid: Grid) -> Any:
     means = [float(grid.losses(lr).mean()) for lr in grid.lrs]
-    y = plain_axis(means, "unseen loss at the end")
-    return line_chart([Series("mean", grid.lrs, means, points=True)], log_axis(grid.lrs), y, "Where each rate ends")
+    y = plain_axis(means, "final validation loss")
+    return line_chart(
+        [Series("mean", grid.lrs, means, points=True)], log_axis(grid.lrs), y, "Final validation loss vs. learning rate"
+    )

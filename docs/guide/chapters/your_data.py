@@ -45,25 +45,24 @@ def measure(effort: Effort) -> Measured:
     }
     powers = {(what, name): _power(found[what][name]) for what in ("scale", "batch") for name in _OPTIMIZERS}
     return Measured(
-        gist=f"All that was changed. Inputs a hundredfold larger moved SGD's best rate by "
-        f"{number_text(moved['scale', 'sgd'], 2)} times and Adam's by {number_text(moved['scale', 'adam'], 2)}; "
-        "batches "
-        f"from 8 to 512 moved them by {number_text(moved['batch', 'sgd'], 2)} and "
-        f"{number_text(moved['batch', 'adam'], 2)}; up to 40 % wrong labels by {number_text(moved['noise', 'sgd'], 2)} "
-        f"and {number_text(moved['noise', 'adam'], 2)}.",
+        gist=f"All that were tried. Inputs 100 times larger moved the best rate by a factor of "
+        f"{number_text(moved['scale', 'sgd'], 2)} for SGD and {number_text(moved['scale', 'adam'], 2)} for Adam; batch "
+        f"sizes from 8 to 512 by {number_text(moved['batch', 'sgd'], 2)} and {number_text(moved['batch', 'adam'], 2)}; "
+        f"up to 40% wrong labels by {number_text(moved['noise', 'sgd'], 2)} and "
+        f"{number_text(moved['noise', 'adam'], 2)}.",
         numbers={f"moved_{what}_{name}": value for (what, name), value in moved.items()}
         | {f"power_{what}_{name}": value.value for (what, name), value in powers.items()},
         blocks={
             "scale": _rows("inputs ×", found["scale"])
-            + f"\n\nAs a power of the scale, the best rate went with {powers['scale', 'sgd']} for SGD "
-            "and "
+            + f"\n\nThe best rate is proportional to the scale to the power {powers['scale', 'sgd']} for SGD and "
             f"{powers['scale', 'adam']} for Adam.",
-            "noise": _rows("wrong labels", found["noise"]) + _fallen("noise", moved, "From no wrong label to most"),
+            "noise": _rows("wrong labels", found["noise"])
+            + _fallen("noise", moved, "From no wrong labels to the most"),
             "batch": _rows("batch size", found["batch"])
-            + f"\n\nAs a power of the batch size, the best rate went with {powers['batch', 'sgd']} for "
-            "SGD "
-            f"and {powers['batch', 'adam']} for Adam. {_rules(found['batch'])}",
-            "rows": _rows("share of the rows", found["rows"]) + _fallen("rows", moved, "From the fewest rows to all"),
+            + f"\n\nThe best rate is proportional to the batch size to the power {powers['batch', 'sgd']} for SGD and "
+            f"{powers['batch', 'adam']} for Adam. {_rules(found['batch'])}",
+            "rows": _rows("fraction of the rows", found["rows"])
+            + _fallen("rows", moved, "From the fewest rows to all rows"),
         },
         figures={"batch-size": (_chart(found["batch"]),)},
     )
@@ -74,29 +73,29 @@ def _few(values: Sequence[float], effort: Effort) -> Sequence[float]:
 
 
 def _scaled(task: Task, factor: float) -> Task:
-    return _changed(task, lambda x, y: (x * factor, y), unseen=True)
+    return _changed(task, lambda x, y: (x * factor, y), validation=True)
 
 
 def _mislabelled(task: Task, share: float) -> Task:
-    """Return ``task`` with a share of its training labels drawn at random; unseen data stay clean."""
+    """Return ``task`` with a share of its training labels drawn at random; validation data stay clean."""
     generator = torch.Generator().manual_seed(0)
 
     def change(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         hit = torch.rand(len(y), generator=generator) < share
         return x, torch.where(hit, torch.randint(0, 10, y.shape, generator=generator), y)
 
-    return _changed(task, change, unseen=False)
+    return _changed(task, change, validation=False)
 
 
 def _fewer(task: Task, share: float) -> Task:
-    return _changed(task, lambda x, y: (x[: round(share * len(x))], y[: round(share * len(y))]), unseen=False)
+    return _changed(task, lambda x, y: (x[: round(share * len(x))], y[: round(share * len(y))]), validation=False)
 
 
-def _changed(task: Task, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], *, unseen: bool) -> Task:
+def _changed(task: Task, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], *, validation: bool) -> Task:
     assert isinstance(task.train, TensorBatches)
     assert isinstance(task.val, TensorBatches)
     train = replace(task.train, tensors=change(*task.train.tensors))
-    val = replace(task.val, tensors=change(*task.val.tensors)) if unseen else task.val
+    val = replace(task.val, tensors=change(*task.val.tensors)) if validation else task.val
     return replace(task, train=train, val=val)
 
 
@@ -118,13 +117,13 @@ def _rows(head: str, by: dict[str, dict[float, Tuned]]) -> str:
         for value in sorted(sgd)
     ]
     edges = [number_text(value) for value in sorted(sgd) if sgd[value].at_edge or adam[value].at_edge]
-    warning = f"\n\nAt {', '.join(edges)} the best rate is the last that was tried." if edges else ""
-    return table((head, "SGD: best rate", "unseen loss", "Adam: best rate", "unseen loss"), lines) + warning
+    warning = f"\n\nAt {', '.join(edges)} the best rate is at the end of the range tried." if edges else ""
+    return table((head, "SGD: best rate", "validation loss", "Adam: best rate", "validation loss"), lines) + warning
 
 
 def _fallen(what: str, moved: dict[tuple[str, str], float], over: str) -> str:
     sgd, adam = (number_text(moved[what, name], 2) for name in _OPTIMIZERS)
-    return f"\n\n{over}, the best rates lie {sgd} times apart for SGD and {adam} times for Adam."
+    return f"\n\n{over}, the best rates differ by a factor of {sgd} for SGD and {adam} for Adam."
 
 
 def _rules(by: dict[str, dict[float, Tuned]]) -> str:
@@ -139,9 +138,10 @@ def _rules(by: dict[str, dict[float, Tuned]]) -> str:
             rule = stepsize.translate(of[_BATCH].lr, from_=before, to=after)
             assert rule.lr is not None
             misses.append(max(rule.lr / one.lr, one.lr / rule.lr))
-        told.append(f"{_TITLES[name]} by at most {number_text(max(misses), 2)} times")
-    return f"The rule of `stepsize.translate`, from {_BATCH}, missed the best rate of {' and of '.join(told)}." * bool(
-        told
+        told.append(f"{_TITLES[name]} by at most a factor of {number_text(max(misses), 2)}")
+    return (
+        f"The rule of `stepsize.translate`, from {_BATCH}, missed the best rate of {' and that of '.join(told)}."
+        * bool(told)
     )
 
 
@@ -155,4 +155,4 @@ def _chart(by: dict[str, dict[float, Tuned]]) -> Any:
         series.append(Series(title, sizes, rates, points=True))
         series.append(Series(rule, sizes, [middle * size**power for size in sizes]))
     y = log_axis(np.concatenate([np.asarray(one.y) for one in series]), "best learning rate")
-    return line_chart(series, log_axis([6, 700], "batch size"), y, "Small digits: best rate by batch size")
+    return line_chart(series, log_axis([6, 700], "batch size"), y, "Best learning rate vs. batch size: digits")

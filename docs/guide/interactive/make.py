@@ -1,7 +1,7 @@
 """Writes the interactive page from its parts and its runs: ``python docs/guide/interactive/make.py``.
 
-``page/`` holds the parts: HTML, CSS and JavaScript, one file a subject. ``runs.json`` holds the trainings that the
-second panel shows; ``runs.py`` makes it, which takes minutes. The page needs nothing beside itself, and no network.
+``page/`` has the parts: HTML, CSS and JavaScript, one file per subject. ``runs.json`` has the runs that the second
+panel shows; ``runs.py`` makes it, which takes minutes. The page is one file and works without a network.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ DARK = {
     "deep": "#0b4468", "high": "#1d2329", "contour": "#5a7f98",
 }  # fmt: skip
 ABOUT = (
-    "A network with two hidden layers of 512 units learns to read 8 × 8 pictures of digits: {total} trainings of 100 "
-    "steps with 128 pictures each, a warm-up of 5 steps and half a cosine down to zero. All begin with the same "
-    "weights and see the same batches; only the setting differs."
+    "A network with two hidden layers of 512 units learns to read 8 × 8 pictures of digits: {total} runs of 100 steps "
+    "with 128 pictures each, a warmup of 5 steps and a cosine decay to zero. All start from the same weights and use "
+    "the same batches; only the configuration differs."
 )
 
 

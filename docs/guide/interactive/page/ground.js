@@ -92,9 +92,9 @@ function drawFall() {
     `<text class="name" x="${box.left - 34}" y="12">loss above the minimum</text>`,
     `<g class="${shown.judged.kind}"><path class="line kind-line" d="${through(pairs, box)}"/>`,
     `<circle class="now kind-fill" cx="${px(box.x(at[0]))}" cy="${px(box.y(at[1]))}" r="6"/></g>`,
-    shown.run.lost === null ? "" : `<text class="of-lost halo" x="${px(box.x(shown.run.lost) + 10)}" y="${box.top + 5}">lost at step ${shown.run.lost}</text>`,
+    shown.run.lost === null ? "" : `<text class="of-lost halo" x="${px(box.x(shown.run.lost) + 10)}" y="${box.top + 5}">diverged at step ${shown.run.lost}</text>`,
   ];
-  show(svg, markup.join(""), `Loss against step: from ${short(losses[0] - least)} to ${short(losses.at(-1) - least)} above the minimum in ${losses.length - 1} steps.`);
+  show(svg, markup.join(""), `Loss vs. step: from ${short(losses[0] - least)} to ${short(losses.at(-1) - least)} above the minimum in ${losses.length - 1} steps.`);
 }
 
 // The slider's band --------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ function tellGround() {
   byId("verdict").parentElement.className = `says ${kind}`;
   byId("verdict").textContent = title;
   byId("reason").textContent = reason;
-  const marks = limits().length > 1 ? " Marks on the slider: the highest rate that each of them holds." : "";
+  const marks = limits().length > 1 ? " Ticks on the slider: the highest rate at which each minimum is stable." : "";
   byId("about").textContent = SURFACES[ground.surface].about + marks;
   byId("rule").innerHTML = `${name}: <b>${rule}</b>`;
   byId("lr-out").textContent = short(ground.lr, 3);
@@ -176,7 +176,7 @@ function tellGround() {
   byId("momentum").setAttribute("aria-valuetext", symbol ? short(ground.momentum, 3) : `${name} has none`);
   const { noise } = setting();
   byId("noise-out").textContent = noise > 0 ? `σ = ${short(noise)}` : "none";
-  byId("noise").setAttribute("aria-valuetext", noise > 0 ? `deviation ${short(noise)}` : "none");
+  byId("noise").setAttribute("aria-valuetext", noise > 0 ? `standard deviation ${short(noise)}` : "none");
   byId("draw").disabled = noise === 0;
   tellStep();
 }

@@ -32,12 +32,12 @@ function judgeReal({ runs, rates }, place) {
   const best = bestPlace({ runs });
   const loss = final(run);
   const least = final(runs[best]);
-  const answer = `The best of these ${runs.length} rates is ${short(rates[best])}: loss ${short(least, 3)}, ${percent(runs[best].right)} of unseen digits right.`;
+  const answer = `The best of these ${runs.length} rates is ${short(rates[best])}: loss ${short(least, 3)}, ${percent(runs[best].right)} of validation digits correct.`;
   if (run.lost !== null) {
-    return { kind: "diverges", title: `Diverged at step ${run.lost}`, reason: `The loss rose far above that of guessing, and training was given up. ${answer}` };
+    return { kind: "diverges", title: `Diverged at step ${run.lost}`, reason: `The loss rose far above that of guessing, and training was stopped. ${answer}` };
   }
-  const facts = `Loss on unseen data ${short(loss, 3)} after ${RUNS.steps} steps, ${percent(run.right)} of unseen digits right.`;
-  if (loss > UNTRAINED * 1.05) return { kind: "diverges", title: "Worse than untrained", reason: `${facts} Guessing gives ${short(UNTRAINED)}. ${answer}` };
+  const facts = `Validation loss ${short(loss, 3)} after ${RUNS.steps} steps, ${percent(run.right)} of validation digits correct.`;
+  if (loss > UNTRAINED * 1.05) return { kind: "diverges", title: "Worse than at the start", reason: `${facts} Guessing gives ${short(UNTRAINED)}. ${answer}` };
   if (place === best) return { kind: "good", title: "The best of these rates", reason: `${facts} ${neighbours({ runs, rates })}` };
   if (loss <= WITHIN * least) return { kind: "good", title: "As good as the best", reason: `${facts} ${answer}` };
   const low = place < best;
@@ -59,12 +59,12 @@ function typicalSpan() {
 /** How wide the good range is, in words. */
 function neighbours(here) {
   const good = goodRates(here, WITHIN);
-  if (good.length < 2) return "No other rate comes within 10 % of it.";
-  return `Rates from ${short(good[0])} to ${short(good.at(-1))} come within 10 % of it.`;
+  if (good.length < 2) return "No other rate comes within 10% of it.";
+  return `Rates from ${short(good[0])} to ${short(good.at(-1))} come within 10% of it.`;
 }
 
 function percent(share) {
-  return `${(100 * share).toFixed(1)}\u00a0%`; // a space that holds
+  return `${(100 * share).toFixed(1)}%`;
 }
 
 // Pictures -----------------------------------------------------------------------------------------------------------
@@ -102,13 +102,13 @@ function drawCurves() {
     `<path class="lost" d="${lostMark(run, box, 6)}"/>`,
     legend(box),
   ];
-  const title = `Loss against step at learning rate ${short(rates[real.place])}, in front of ${others.length} other rates.`;
+  const title = `Loss vs. step at learning rate ${short(rates[real.place])}, in front of ${others.length} other rates.`;
   show(svg, markup.join(""), title);
 }
 
 /** What the lines are, in the head of the chart, where no line goes. */
 function legend(box) {
-  const words = '<tspan class="of-unseen">unseen data</tspan>, <tspan class="of-train">training</tspan>, other rates in grey';
+  const words = '<tspan class="of-unseen">validation</tspan>, <tspan class="of-train">training</tspan>, other rates in gray';
   return `<text class="name" x="${box.left - 34}" y="12">${words}</text>`;
 }
 
@@ -138,9 +138,9 @@ function drawFinals() {
     lost.length ? `<text class="of-lost" x="${box.right}" y="12" text-anchor="end">× diverged</text>` : "",
     `<path class="axis" d="M${x} ${px(box.y(loss))}V${box.bottom}"/>`,
     `<g class="${judgeReal({ runs, rates }, real.place).kind}"><circle class="now kind-fill" cx="${x}" cy="${px(box.y(loss))}" r="7"/></g>`,
-    `<text class="name" x="${box.left - 34}" y="12">final loss on unseen data</text>`,
+    `<text class="name" x="${box.left - 34}" y="12">final validation loss</text>`,
   ];
-  show(svg, markup.join(""), `Final unseen loss against learning rate: least, ${short(final(runs[best]))}, at ${short(rates[best])}; ${lost.length} of ${runs.length} rates diverged.`);
+  show(svg, markup.join(""), `Final validation loss vs. learning rate: lowest, ${short(final(runs[best]))}, at ${short(rates[best])}; ${lost.length} of ${runs.length} rates diverged.`);
 }
 
 // Words --------------------------------------------------------------------------------------------------------------

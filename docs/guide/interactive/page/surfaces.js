@@ -29,7 +29,7 @@ function wells(x, y) {
 const SURFACES = {
   valley: {
     title: "Narrow valley",
-    about: "A quadratic, 40 times steeper across the valley than along it: the case that theory solves.",
+    about: "A quadratic, 40 times steeper across the valley than along it: the case that theory covers exactly.",
     quadratic: [FLAT, STEEP],
     start: [-2.05, 0.42],
     center: [0, 0],
@@ -44,7 +44,7 @@ const SURFACES = {
   },
   bend: {
     title: "Bend",
-    about: "Rosenbrock's valley, flattened: its floor turns, so what was gathered as momentum points the wrong way.",
+    about: "Rosenbrock's valley, flattened: it bends, so the accumulated momentum points the wrong way.",
     start: [-1.5, 1.6],
     center: [0, 0.95],
     reach: 2.3,
@@ -57,8 +57,8 @@ const SURFACES = {
     hessian: (x, y) => [1 - 20 * (y - 3 * x * x), -20 * x, 10],
   },
   basins: {
-    title: "Two basins",
-    about: "A sharp minimum and a wide, deeper one. It starts beside the sharp one.",
+    title: "Two minima",
+    about: "A sharp minimum and a wide, deeper one. It starts next to the sharp one.",
     start: [-1.5, 0.42],
     center: [0.1, 0],
     reach: 2.5,
@@ -86,7 +86,7 @@ const SURFACES = {
   },
   saddle: {
     title: "Saddle",
-    about: "Between two minima the ground is almost level. It starts a hair beside the ridge.",
+    about: "Between two minima the surface is almost flat. It starts very close to the ridge.",
     start: [0.02, 1.45],
     center: [0, 0.1],
     reach: 2.2,

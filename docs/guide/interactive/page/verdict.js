@@ -3,7 +3,7 @@
 const ARRIVED = 0.01; // share of the descent that may be left
 const SOON = 25; // steps: who arrives by then may turn as often as it likes
 const TURNING = 0.3; // share of steps that turn back or climb, from which a path is called an oscillation
-const TITLES = { diverges: "Diverges", oscillates: "Oscillates", crawls: "Crawls", good: "Good" };
+const TITLES = { diverges: "Diverges", oscillates: "Oscillates", crawls: "Slow", good: "Good" };
 const OF_THEORY = ["sgd", "momentum", "nesterov"];
 
 /** The verdict of a setting and its path: kind, title and reason. */
@@ -75,36 +75,36 @@ function onQuadratic(kind, { optimizer, lr, momentum }, curvatures, seen) {
   const across = 1 - lr * Math.max(...curvatures);
   if (kind === "diverges") {
     const grows = optimizer === "sgd" ? short(across) : `up to ${short(left, 3)}`;
-    return `η = ${short(lr, 3)} lies above ${boundText(optimizer, momentum)} = ${short(limit, 3)}: across the valley every step multiplies the distance by ${grows}.`;
+    return `η = ${short(lr, 3)} is above ${boundText(optimizer, momentum)} = ${short(limit, 3)}: across the valley, every step multiplies the distance by ${grows}.`;
   }
   if (kind === "oscillates" && across < 0 && optimizer === "sgd") {
-    return `Across the valley every step multiplies the distance by 1 − ηL = ${short(across)}: it lands on the other side, ${left > 0.8 ? "almost as high up" : "lower each time"}. ${arrivedText(seen)}`;
+    return `Across the valley every step multiplies the distance by 1 − ηL = ${short(across)}: it lands on the other side, ${left > 0.8 ? "almost as high" : "lower each time"}. ${arrivedText(seen)}`;
   }
   if (kind === "oscillates") {
-    return `What was gathered carries it past the floor. A swing is down to half after ${count(Math.log(0.5) / Math.log(left))} steps. ${arrivedText(seen)}`;
+    return `Momentum carries it past the minimum. Oscillations fall to half after ${count(Math.log(0.5) / Math.log(left))} steps. ${arrivedText(seen)}`;
   }
   const best = fastest(optimizer, momentum, curvatures);
   if (kind === "crawls") {
-    return `Along the valley every step leaves ${short(left, 4)} of the distance, so that 1 % of the loss remains after ${count(Math.log(ARRIVED) / 2 / Math.log(left))} steps. At η = ${short(best.lr, 3)} every step would leave ${short(best.left)}.`;
+    return `Along the valley every step leaves ${short(left, 4)} of the distance, so 1% of the loss remains after ${count(Math.log(ARRIVED) / 2 / Math.log(left))} steps. At η = ${short(best.lr, 3)} every step would leave ${short(best.left)}.`;
   }
-  return `${arrivedText(seen)} The slowest direction keeps ${short(left, 3)} of its distance a step; the least that any rate reaches here is ${short(best.left, 3)}, at η = ${short(best.lr, 3)}.`;
+  return `${arrivedText(seen)} In the slowest direction, ${short(left, 3)} of the distance remains after each step; the lowest possible value here is ${short(best.left, 3)}, at η = ${short(best.lr, 3)}.`;
 }
 
 function onBent(kind, { optimizer, lr, momentum, noise }, seen) {
   const limit = (curvature) => short(bound(optimizer, curvature, momentum));
   const symbols = boundText(optimizer, momentum, "λ");
   if (kind === "diverges" && lr <= bound(optimizer, seen.steepest, momentum)) {
-    return "What was gathered throws it out: it ends higher than it began.";
+    return "Momentum makes it diverge: it ends higher than it started.";
   }
   if (kind === "diverges") {
-    return `The path meets curvatures up to λ = ${short(seen.steepest)}, where rates above ${symbols} = ${limit(seen.steepest)} are thrown out; this one is η = ${short(lr)}.`;
+    return `The path meets curvatures up to λ = ${short(seen.steepest)}, where rates above ${symbols} = ${limit(seen.steepest)} diverge; this one is η = ${short(lr)}.`;
   }
   if (kind === "crawls") {
-    return `Not there after ${seen.steps} steps. The largest curvature on the way is λ = ${short(seen.steepest)}, which would bear rates up to ${symbols} = ${limit(seen.steepest)}.`;
+    return `It does not arrive in ${seen.steps} steps. The largest curvature on the way is λ = ${short(seen.steepest)}, which allows rates up to ${symbols} = ${limit(seen.steepest)}.`;
   }
   if (kind === "oscillates") {
-    const cause = noise > 0 ? "The noise throws it about: more than" : "More than";
-    return `${cause} ${Math.floor(seen.turning * 100)} % of its steps turn back or climb. ${arrivedText(seen)}`;
+    const cause = noise > 0 ? "Because of the noise, more than" : "More than";
+    return `${cause} ${Math.floor(seen.turning * 100)}% of its steps turn around or go up. ${arrivedText(seen)}`;
   }
   return arrivedText(seen);
 }
@@ -112,7 +112,7 @@ function onBent(kind, { optimizer, lr, momentum, noise }, seen) {
 function heldUp({ optimizer, lr, momentum, noise }, curvatures, seen) {
   const floor = noiseFloor(optimizer, lr, momentum, curvatures, noise);
   if (floor === null) return arrivedText(seen);
-  return `The noise holds it at a loss of ${short(floor)} on average, however long it goes on. Half the rate would hold it at ${short(noiseFloor(optimizer, lr / 2, momentum, curvatures, noise))}. ${arrivedText(seen)}`;
+  return `The noise keeps the loss at ${short(floor)} on average, with any number of steps. Half the rate would keep it at ${short(noiseFloor(optimizer, lr / 2, momentum, curvatures, noise))}. ${arrivedText(seen)}`;
 }
 
 // AdaGrad, RMSprop and Adam: a step is as long as the rate says, whatever the slope ------------------------------------
@@ -120,14 +120,14 @@ function heldUp({ optimizer, lr, momentum, noise }, curvatures, seen) {
 function byScale(kind, { optimizer, lr, momentum }, seen) {
   if (kind === "good") return arrivedText(seen);
   if (kind === "crawls" && optimizer === "adagrad") {
-    return `On a slope that stays the same its t-th step is η/√t long: ${seen.steps} steps come to ${short(2 * lr * Math.sqrt(seen.steps))} in each parameter, and the minimum is ${short(seen.far)} away.`;
+    return `On a constant slope its t-th step is η/√t long: ${seen.steps} steps add up to ${short(2 * lr * Math.sqrt(seen.steps))} in each parameter, and the minimum is ${short(seen.far)} away.`;
   }
   const reach = optimizer === "rmsprop" && momentum > 0 ? `η/(1 − β) = ${short(lr / (1 - momentum))}` : `η = ${short(lr)}`;
-  const long = optimizer === "adagrad" ? `Its first step is η = ${short(lr)} long in each parameter, however flat the ground.` : `A step is about ${reach} long in each parameter, however steep or flat the ground.`;
-  if (kind === "crawls") return `${long} The minimum is ${short(seen.far)} away, and ${seen.steps} steps do not bring it there.`;
-  if (kind === "diverges") return `${long} That is further than the ground bears: it ends higher than it began.`;
+  const long = optimizer === "adagrad" ? `Its first step is η = ${short(lr)} long in each parameter, on any slope.` : `A step is about ${reach} long in each parameter, on any slope.`;
+  if (kind === "crawls") return `${long} The minimum is ${short(seen.far)} away, and ${seen.steps} steps do not reach it.`;
+  if (kind === "diverges") return `${long} That is too far for this surface: it ends higher than it started.`;
   return seen.arrival === null
-    ? `${long} So it circles the minimum at a distance of ${short(seen.distance)} and does not settle; a rate that falls would.`
+    ? `${long} So it circles the minimum at a distance of ${short(seen.distance)} and does not converge; with a decaying rate it would.`
     : `${long} ${arrivedText(seen)}`;
 }
 
@@ -135,22 +135,22 @@ function byScale(kind, { optimizer, lr, momentum }, seen) {
 
 function arrivedText(seen) {
   return seen.arrival === null
-    ? `After ${seen.steps} steps more than 1 % of the descent is left.`
-    : `From step ${seen.arrival} on less than 1 % of the descent is left.`;
+    ? `After ${seen.steps} steps, more than 1% of the descent is left.`
+    : `At step ${seen.arrival} and later, less than 1% of the descent is left.`;
 }
 
 /** Where it came to rest, on surfaces with several minima; and why it could not stay elsewhere. */
 function where(kind, { surface, optimizer, lr, momentum }, seen) {
   const { names, minima } = SURFACES[surface];
   if (!names || kind === "diverges" || seen.arrival === null) return "";
-  const ended = `It rests in ${names[seen.nearest]}.`;
+  const ended = `It ends in ${names[seen.nearest]}.`;
   if (surface !== "basins") return ended;
   const sharp = sharpness(surface, minima[0]);
   const limit = bound(optimizer, sharp, momentum);
   if (limit === null) return ended;
-  const rule = `The sharp one, of curvature ${short(sharp)}, holds only rates below ${short(limit)}`;
-  if (lr > limit) return `${ended} ${rule}: this one was thrown out of it.`;
-  return seen.nearest === 0 ? `${ended} ${rule}. The wide one lies deeper.` : `${ended} ${rule}.`;
+  const rule = `The sharp one, of curvature ${short(sharp)}, is stable only at rates below ${short(limit)}`;
+  if (lr > limit) return `${ended} ${rule}: this one left it.`;
+  return seen.nearest === 0 ? `${ended} ${rule}. The wide one is deeper.` : `${ended} ${rule}.`;
 }
 
 function mean(values) {

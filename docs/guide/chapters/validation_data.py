@@ -1,4 +1,4 @@
-"""Chapter 9: whether a high rate overfits, whether training loss chooses well, and how far a chosen loss flatters."""
+"""Chapter 9: whether a high rate overfits, which loss should choose it, and how optimistic a chosen loss is."""
 
 from __future__ import annotations
 
@@ -43,11 +43,10 @@ def measure(effort: Effort) -> Measured:
     left = [max(0.0, gain.value) for _, gain in stopped.values()]
     worst = max(cost, key=lambda name: cost[name].value)
     return Measured(
-        gist=f"Yes, and only unseen data tell. Choosing by the training loss picks a rate up to "
-        f"{number_text(max(apart.values()), 2)} times higher than unseen data do, and ends up to "
-        f"{per_cent(cost[worst].value)} worse ({worst}); of that, stopping early would have left {per_cent(min(left))} "
-        "to "
-        f"{per_cent(max(left))}, by the task.",
+        gist=f"Yes, and the training loss does not show it. It selects a rate up to "
+        f"{number_text(max(apart.values()), 2)} times higher than the validation loss does, with a validation loss up "
+        f"to {per_cent(cost[worst].value)} higher ({worst}). With early stopping the difference is "
+        f"{per_cent(min(left))} to {per_cent(max(left))}, depending on the task.",
         numbers={
             **{f"apart_{name}": value for name, value in apart.items()},
             **{f"cost_{name}": value.value for name, value in cost.items()},
@@ -59,9 +58,9 @@ def measure(effort: Effort) -> Measured:
             "chosen": table(
                 (
                     "task",
-                    "best by training loss",
-                    "best by unseen loss",
-                    "unseen loss of the first, against the second",
+                    "selected by training loss",
+                    "selected by validation loss",
+                    "validation loss of the first, relative to the second",
                 ),
                 [
                     (
@@ -73,32 +72,32 @@ def measure(effort: Effort) -> Measured:
                     for name, grid in grids.items()
                 ],
             ),
-            "gap": "Rank correlation between the rate and the gap (unseen − training loss) at the end, over rates at "
-            "which no training diverged: "
+            "gap": "Rank correlation between the rate and the final gap (validation loss − training loss), over rates "
+            "at which no run diverged: "
             + ", ".join(f"{name} {number_text(value, 2)}" for name, value in gaps.items())
             + ". Below the best rate both losses are high and the gap is small: that is underfitting.",
             "stopped": table(
                 (
                     "task",
                     "at the end",
-                    "at its own best moment",
-                    "best moment at the training's choice, of all updates",
+                    "each at its best evaluation",
+                    "best evaluation at the rate that the training loss selected",
                 ),
                 [
                     (
                         name,
                         change_text(cost[name]),
                         change_text(stopped[name][1]),
-                        f"{per_cent(stopped[name][0])} of the updates",
+                        f"after {per_cent(stopped[name][0])} of the steps",
                     )
                     for name in SMALL
                 ],
             ),
-            "optimism": "What the chosen rate lost on the other half, with one seed: "
+            "optimism": "Regret of the selected rate on the other half, with one seed: "
             + ", ".join(f"{name} {per_cent(one.value)} ± {per_cent(one.half)}" for name, one in hope.items())
-            + ". That is how much of a tuned loss is luck of the data that tuned it.",
+            + ". That much of a tuned loss is luck of the data that it was tuned on.",
         },
-        figures={"unseen-data": tuple(_chart(name, grids[name]) for name in ("digits", "diabetes"))},
+        figures={"validation-data": tuple(_chart(name, grids[name]) for name in ("digits", "diabetes"))},
     )
 
 
@@ -152,12 +151,12 @@ def _optimism(name: str, steps: int, effort: Effort) -> Mean:
 def _chart(name: str, grid: Grid) -> Any:
     whole = [lr for lr in grid.lrs if not grid.diverged(lr)]
     train = [float(grid.train_losses(lr).mean()) for lr in whole]
-    unseen = [float(grid.losses(lr).mean()) for lr in whole]
-    y = plain_axis([*train, *unseen], "loss at the end")
+    val = [float(grid.losses(lr).mean()) for lr in whole]
+    y = plain_axis([*train, *val], "final loss")
     return line_chart(
-        (Series("training", whole, train, points=True), Series("unseen", whole, unseen, points=True)),
+        (Series("training", whole, train, points=True), Series("validation", whole, val, points=True)),
         log_axis(whole),
         y,
-        f"Small {name}",
-        uprights=[Upright(grid.best(), "best unseen", left=True), Upright(grid.best_train(), "best training")],
+        f"Final loss vs. learning rate: {name}",
+        uprights=[Upright(grid.best(), "best validation", left=True), Upright(grid.best_train(), "best training")],
     )
