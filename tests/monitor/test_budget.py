@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from stepsize.monitor import budget, watch
-from stepsize.monitor.budget import Budget
+from stepsize.monitor.budget import WatchBudget
 
 
 class _Clock:
@@ -19,11 +19,13 @@ class _Clock:
         return self.now
 
 
-def _spent(monkeypatch: pytest.MonkeyPatch, *, step: float, measured: float, bare: float, steps: int | None) -> Budget:
+def _spent(
+    monkeypatch: pytest.MonkeyPatch, *, step: float, measured: float, bare: float, steps: int | None
+) -> WatchBudget:
     """Play a training through whose updates cost so many seconds, and so many more when measured or counted."""
     clock = _Clock()
     monkeypatch.setattr(budget, "perf_counter", clock)
-    kept = Budget(steps)
+    kept = WatchBudget(steps)
     on, count = True, 0
     for number in range(6_400):
         clock.now += step

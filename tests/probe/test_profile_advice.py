@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 
 from stepsize.probe.profiling.advice import advise
-from stepsize.probe.profiling.edge import Edge
+from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.layers import Layer
 from stepsize.probe.profiling.noise import NoiseScale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Advice, Facts, Moment, WarmUp
+from stepsize.probe.profiling.result import Advice, Moment, ProfileFacts, WarmUp
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
 
-PLAIN = Facts("toy", "SGD", horizon=1000, batch_size=32, population=50_000, momentum=0.0, exponent=1.0, clip=None)
+PLAIN = ProfileFacts(
+    "toy", "SGD", horizon=1000, batch_size=32, population=50_000, momentum=0.0, exponent=1.0, clip=None
+)
 
 
-def edge(step: int, lr: float, spread: float = 1.1) -> Edge:
-    return Edge(step, lr, (lr / spread, lr * spread), ())
+def edge(step: int, lr: float, spread: float = 1.1) -> StabilityEdge:
+    return StabilityEdge(step, lr, (lr / spread, lr * spread), ())
 
 
 def moment(step: int, noise: float, *, low: float = 0.9, high: float = 1.1, norms: Any = (1.0,) * 8) -> Moment:
@@ -77,7 +79,7 @@ def test_a_critical_rate_that_falls_says_that_the_start_is_no_obstacle() -> None
 
 
 @pytest.mark.parametrize("after", [edge(60, 1.3), edge(60, 4.0, spread=5.0), edge(60, 0.25, spread=5.0)])
-def test_a_critical_rate_that_moves_no_more_than_its_updates_differ_settles_nothing(after: Edge) -> None:
+def test_a_critical_rate_that_moves_no_more_than_its_updates_differ_settles_nothing(after: StabilityEdge) -> None:
     assert "Keep the usual short warmup" in one("warmup", edges=(edge(0, 1.0), after)).sentence
 
 

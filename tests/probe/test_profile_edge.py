@@ -11,7 +11,7 @@ from tests.training.small import batches, make_task, network
 from torch import Tensor, nn
 
 from stepsize import Task
-from stepsize.probe.profiling.edge import Edge, Prober, heavy_ball
+from stepsize.probe.profiling.edge import Prober, StabilityEdge, heavy_ball
 from stepsize.training.stepping import build_optimizer
 
 WITHIN = math.log(1.3) / 2 + 1e-6  # half of the bracket at which the search ends
@@ -42,10 +42,10 @@ def bowl(start: Tensor, **changes: Any) -> Task:
     return Task(model=lambda: Point(start), loss=loss, **(parts | changes))
 
 
-def probe(task: Task, *, count: int = 1, start: float = 1e-3) -> tuple[Prober, Edge]:
+def probe(task: Task, *, count: int = 1, start: float = 1e-3) -> tuple[Prober, StabilityEdge]:
     prober = Prober(task, seed=0)
     edge = prober.edge([[batch] for batch in list(task.train)[:count]], step=0, start=start)
-    assert isinstance(edge, Edge)
+    assert isinstance(edge, StabilityEdge)
     return prober, edge
 
 
@@ -73,7 +73,7 @@ def test_momentum_of_past_batches_is_left_out() -> None:
     g = hessian() @ w
     torch.testing.assert_close(prober.direction([torch.ones(1)])["w"], -g, rtol=1e-3, atol=1e-3)
     edge = prober.edge([[torch.ones(1)]], step=3, start=0.1)
-    assert isinstance(edge, Edge)
+    assert isinstance(edge, StabilityEdge)
     assert abs(math.log(edge.lr / float(2 * (g @ g) / (g @ hessian() @ g)))) <= WITHIN
 
 

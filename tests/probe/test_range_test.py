@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 
 from stepsize.errors import InputError
 from stepsize.probe import RangeTest, range_test
-from stepsize.probe.ramp import Ramp
+from stepsize.probe.ramp import RateRamp
 from stepsize.probe.range_test import _as_if_finished
 
 
@@ -488,8 +488,8 @@ def test_the_chart_holds_every_point_the_fit_and_the_rates() -> None:
 
 def test_a_ramp_that_was_lost_early_speaks_for_the_higher_rates_too() -> None:
     rates = np.logspace(-4, 0, 6)
-    short = Ramp(rates[:4], np.array([1.0, 0.5, 3.0, 9.0]), diverged=True)
-    long = Ramp(rates, np.array([1.0, 0.5, 0.4, 0.4, 0.3, 0.2]), diverged=False)
+    short = RateRamp(rates[:4], np.array([1.0, 0.5, 3.0, 9.0]), diverged=True)
+    long = RateRamp(rates, np.array([1.0, 0.5, 0.4, 0.4, 0.3, 0.2]), diverged=False)
     lrs, losses = _as_if_finished([short, long])
 
     assert lrs.tolist() == [*rates, *rates]

@@ -21,7 +21,7 @@ from stepsize.errors import InputError, UnknownNameError
 from stepsize.study.ceiling import Ceiling, learn_ceiling
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.samplers.drawn import lowered
-from stepsize.study.samplers.guided import Point, Told
+from stepsize.study.samplers.guided import Told, UnitPoint
 from stepsize.study.space import Range, Space, as_space
 from stepsize.training.runs import Run, Trial, Value
 
@@ -291,7 +291,7 @@ def test_other_outcomes_are_read_anew() -> None:
     told.take([outcome(0, {"lr": 0.1}, 1.0), outcome(1, {"lr": 0.1}, 1.0)])
     told.take([outcome(0, {"lr": 0.1}, 5.0)])
 
-    assert told.points() == [Point(Trial(0, {"lr": 0.1}), 5.0)]
+    assert told.points() == [UnitPoint(Trial(0, {"lr": 0.1}), 5.0)]
 
 
 # ── the grid ──────────────────────────────────────────────────────────────────────────────────────────────────────────

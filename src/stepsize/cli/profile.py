@@ -17,7 +17,7 @@ from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import opened_task
 
 if TYPE_CHECKING:
-    from stepsize.probe import Advice, Measured, Profile
+    from stepsize.probe import Advice, Profile, ProfileMeasurement
 
 NAME = "profile"
 EXAMPLE = "stepsize profile digits-mlp --plot profile.svg"
@@ -69,7 +69,7 @@ def render(found: Profile) -> RenderableType:
     return Group(*parts)
 
 
-def _measured(measured: tuple[Measured, ...]) -> Table:
+def _measured(measured: tuple[ProfileMeasurement, ...]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(style="cyan", no_wrap=True)
@@ -79,7 +79,7 @@ def _measured(measured: tuple[Measured, ...]) -> Table:
     return table
 
 
-def _value(measured: Measured) -> str:
+def _value(measured: ProfileMeasurement) -> str:
     from stepsize.curves.numerals import span_text
     from stepsize.views import number_text
 

@@ -17,7 +17,7 @@ _BREAK = 8.0  # times the usual pace, beyond which something else than training 
 _AHEAD = 0.5  # of the time that is still to come can be drawn on: the beginning says most
 
 
-class Budget:
+class WatchBudget:
     """Decides what is measured, by what watching took so far.
 
     In runs of more than 1,000 updates, after the first 64, something is measured only while the time spent is at most

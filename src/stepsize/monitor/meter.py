@@ -26,7 +26,7 @@ _LAYERS = 8  # steps between two measurements of single layers
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredStep:
     """The numbers of one update."""
 
     step: int
@@ -83,7 +83,7 @@ class _Unread:
         return flat if self.taken is None else [*flat, self.taken]
 
 
-class Meter:
+class StepMeter:
     """Hooks on an optimizer that measure each of its updates, right before the weights change.
 
     If the backward pass runs within ``optimizer.step(closure)``, it measures after the closure's first call.
@@ -209,11 +209,11 @@ class Meter:
         self._unread.append(_Unread(step, self._rates, loss, self._infinite, self._taken, self._first))
         self._taken = self._infinite = None
 
-    def read(self, *, wait: bool = False) -> list[Measured]:
+    def read(self, *, wait: bool = False) -> list[MeasuredStep]:
         """Return the updates whose numbers have been copied; with ``wait`` all of them."""
         if self._unread and (wait or self.prompt or len(self._unread) >= _LAG):
             self._send()
-        measured: list[Measured] = []
+        measured: list[MeasuredStep] = []
         while self._coming:
             unread, numbers, event = self._coming[0]
             if event is not None and not event.query():
@@ -244,7 +244,7 @@ class Meter:
         event.record(torch.cuda.current_stream(self.device))
         self._coming.append((unread, host, event))
 
-    def _measured(self, one: _Unread, row: list[float], at: int) -> tuple[Measured, int]:
+    def _measured(self, one: _Unread, row: list[float], at: int) -> tuple[MeasuredStep, int]:
         """Return what the numbers from ``at`` say, and where those of the next update begin."""
         loss = None
         if one.loss is not None:
@@ -252,12 +252,12 @@ class Meter:
         skipped = one.infinite is not None and row[at] > 0
         at += one.infinite is not None
         if one.taken is None:
-            return Measured(one.step, loss, one.rates, skipped=skipped), at
+            return MeasuredStep(one.step, loss, one.rates, skipped=skipped), at
         end = at + one.taken.numel()
         if skipped:  # the gradient is not finite, and the next one's products with it mean nothing
             self._last = (1.0, math.nan)
             self._lapsed = True
-            return Measured(one.step, loss, one.rates, skipped=True), end
+            return MeasuredStep(one.step, loss, one.rates, skipped=True), end
         raw, after = row[at : at + 2]
         products = np.array(row[at + 2 : end]).reshape(-1, _FIGURES)
         first, self._lapsed = one.first or self._lapsed, False
@@ -267,7 +267,7 @@ class Meter:
         with np.errstate(all="ignore"):
             products[:, :4] /= (now * now, now * before, now, before)
         self._last = (now, math.fsum(products[:, 0]) if np.isfinite(products[:, 0]).all() else math.nan)
-        return Measured(one.step, loss, one.rates, products, clipped, gradient_before, first), end
+        return MeasuredStep(one.step, loss, one.rates, products, clipped, gradient_before, first), end
 
     def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         """Return a hook that never raises, and is timed: it runs within the user's own backward pass or step."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stepsize.monitor.record import Record
-from stepsize.monitor.trace import Points
+from stepsize.monitor.trace import LossPoints
 
 _BLOCKS = 8  # pieces of a window from which an error is read: neighbors are not independent
 
@@ -57,7 +57,7 @@ def window(record: Record) -> int:
     return int(np.clip((record.facts.steps or record.step) // 8, 24, 256))
 
 
-def mean_of(points: Points) -> Level:
+def mean_of(points: LossPoints) -> Level:
     """Return the mean of the finite values, with an error from the spread of eight pieces."""
     values = points.finite().values
     if values.size < 2:
@@ -66,7 +66,7 @@ def mean_of(points: Points) -> Level:
     return Level(float(values.mean()), float(np.std(pieces, ddof=1) / math.sqrt(len(pieces))), values.size)
 
 
-def slope_of(points: Points) -> Slope | None:
+def slope_of(points: LossPoints) -> Slope | None:
     """Return the robust slope (Theil–Sen) of the finite values; None of fewer than eight."""
     kept = points.finite()
     if len(kept) < _BLOCKS:
@@ -82,7 +82,7 @@ def slope_of(points: Points) -> Slope | None:
     return Slope(slope, error, int(kept.steps[-1] - kept.steps[0]))
 
 
-def loss_noise(points: Points) -> float:
+def loss_noise(points: LossPoints) -> float:
     """Return the standard deviation of single values, from their differences, so that a trend does not count."""
     values = points.finite().values
     if values.size < 3:

@@ -13,7 +13,7 @@ import numpy as np
 
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import InputError
-from stepsize.monitor.trace import Points, Trace
+from stepsize.monitor.trace import LossPoints, Trace
 
 Point: TypeAlias = tuple[str, int, float]
 """Name of a signal, step, value."""
@@ -130,11 +130,11 @@ class Record:
     def __contains__(self, name: str) -> bool:
         return name in self.traces
 
-    def recent(self, name: str, most: int = 512) -> Points:
+    def recent(self, name: str, most: int = 512) -> LossPoints:
         """Return the last values of a signal; none of an unknown one."""
         return self.traces[name].recent(most) if name in self.traces else Trace().recent()
 
-    def history(self, name: str) -> Points:
+    def history(self, name: str) -> LossPoints:
         """Return a whole signal, in blocks if it is long."""
         return self.traces[name].history() if name in self.traces else Trace().recent()
 

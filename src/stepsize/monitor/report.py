@@ -10,7 +10,7 @@ from typing import Any
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
-from stepsize.monitor.trace import Points
+from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.verdict import RateVerdict
 
@@ -34,7 +34,7 @@ class Report:
     optimizer: str
     verdict: RateVerdict
     findings: tuple[Finding, ...]
-    signals: Mapping[str, Points]
+    signals: Mapping[str, LossPoints]
     source: str = ""
 
     @property

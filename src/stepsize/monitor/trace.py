@@ -18,7 +18,7 @@ _BLOCKS = 1024  # twice as many are merged in pairs
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class LossPoints:
     """Values and the steps that they belong to, in rising order."""
 
     steps: Whole
@@ -27,20 +27,20 @@ class Points:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def finite(self) -> Points:
+    def finite(self) -> LossPoints:
         """Return those that are finite: one NaN in a window must not poison its mean."""
         return self._only(np.isfinite(self.values))
 
-    def since(self, step: int) -> Points:
+    def since(self, step: int) -> LossPoints:
         """Return those of ``step`` and later."""
         return self._only(self.steps >= step)
 
-    def until(self, step: int) -> Points:
+    def until(self, step: int) -> LossPoints:
         """Return those before ``step``."""
         return self._only(self.steps < step)
 
-    def _only(self, keep: NDArray[np.bool_]) -> Points:
-        return Points(self.steps[keep], self.values[keep])
+    def _only(self, keep: NDArray[np.bool_]) -> LossPoints:
+        return LossPoints(self.steps[keep], self.values[keep])
 
 
 class Blocks:
@@ -75,11 +75,13 @@ class Blocks:
                 self._fill(steps[part], values[part])
             at += took
 
-    def history(self) -> Points:
+    def history(self) -> LossPoints:
         """Return the first step and the mean of each block, the open one included; NaN if nothing is finite."""
         blocks = [*self._blocks, self._open] if self._filled else self._blocks
         means = [total / finite if finite else math.nan for _, total, finite in blocks]
-        return Points(np.array([first for first, _, _ in blocks], dtype=np.int64), np.array(means, dtype=np.float64))
+        return LossPoints(
+            np.array([first for first, _, _ in blocks], dtype=np.int64), np.array(means, dtype=np.float64)
+        )
 
     def to_arrays(self) -> tuple[Whole, Array, Whole, Whole]:
         """Return the whole state: first steps, sums and counts of all blocks and the open one; width and filling."""
@@ -179,12 +181,12 @@ class Trace:
         """The last value; NaN before the first."""
         return float(self._values[self._end - 1]) if self._end else math.nan
 
-    def recent(self, most: int = _RECENT) -> Points:
+    def recent(self, most: int = _RECENT) -> LossPoints:
         """Return the last values, at most ``most`` of them."""
         part = slice(max(0, self._end - min(most, _RECENT)), self._end)
-        return Points(self._steps[part].copy(), self._values[part].copy())
+        return LossPoints(self._steps[part].copy(), self._values[part].copy())
 
-    def history(self) -> Points:
+    def history(self) -> LossPoints:
         """Return the means of all blocks, the open one included."""
         self._fill_blocks()
         return self._blocks.history()

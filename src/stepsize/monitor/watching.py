@@ -20,10 +20,10 @@ from torch.optim import Optimizer
 from stepsize.checks import check_whole
 from stepsize.errors import InputError
 from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
-from stepsize.monitor.budget import Budget
+from stepsize.monitor.budget import WatchBudget
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
-from stepsize.monitor.meter import Meter
+from stepsize.monitor.meter import StepMeter
 from stepsize.monitor.probe import Along, undisturbed_models
 from stepsize.monitor.record import Record
 from stepsize.monitor.recorder import RunRecorder, start_recorder
@@ -153,8 +153,8 @@ class Watch:
         if recorder is not None:
             recorder.record, record.outbox = record, recorder.points
         self._ended = ""
-        self._meter: Callable[[Optimizer], Meter] = partial(
-            Meter, models=models, scaler=scaler, distributed=distributed
+        self._meter: Callable[[Optimizer], StepMeter] = partial(
+            StepMeter, models=models, scaler=scaler, distributed=distributed
         )
         self._meters = [self._meter(one) for one in optimizers]
         steps = record.facts.steps
@@ -162,7 +162,7 @@ class Watch:
         self._offsets = self._group_numbers()
         self._along: Along | None = None
         self._every = max(1, steps // _PROBES) if steps else _PROBE_EVERY
-        self._budget = Budget(steps)
+        self._budget = WatchBudget(steps)
         self._aside = 0.0  # seconds of the user's own functions, which are not a cost of watching
         self._attempts = Attempts(scaler, optimizers)
         self._may_be_lean = scaler is None and len(self._meters) == 1 and self._meters[0].prompt

@@ -19,7 +19,7 @@ class _Steps(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Ramp:
+class RateRamp:
     """One ramp: rates and raw losses, shape ``(n,)``, and whether it ended in divergence."""
 
     lrs: NDArray[np.float64]
@@ -29,7 +29,7 @@ class Ramp:
 
 def run_ramp(
     step: _Steps, batches: Any, lrs: NDArray[np.float64], on_progress: Callable[[float, float], None] | None = None
-) -> Ramp:
+) -> RateRamp:
     """Make one update at each of ``lrs`` in turn, and stop when all progress is undone.
 
     A ramp has diverged if a loss is not finite, or the running median of five losses has risen from its
@@ -44,7 +44,7 @@ def run_ramp(
         if on_progress is not None:
             on_progress(float(lr), loss)
         if not math.isfinite(loss):
-            return Ramp(lrs[: len(losses)], np.asarray(losses), True)
+            return RateRamp(lrs[: len(losses)], np.asarray(losses), True)
         recent.append(loss)
         if len(losses) < 10:
             continue
@@ -54,5 +54,5 @@ def run_ramp(
         best = min(best, level)
         noise = 1.05 * float(np.median(np.abs(np.diff(losses))))
         if level - best > max(start - best, _LOST_NOISE * noise):
-            return Ramp(lrs[: len(losses)], np.asarray(losses), True)
-    return Ramp(lrs[: len(losses)], np.asarray(losses), False)
+            return RateRamp(lrs[: len(losses)], np.asarray(losses), True)
+    return RateRamp(lrs[: len(losses)], np.asarray(losses), False)

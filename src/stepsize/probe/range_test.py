@@ -22,7 +22,7 @@ from stepsize.curves.range_reading import REFERENCE_SPEED
 from stepsize.errors import InputError, TaskError
 from stepsize.probe.controlled import Batches, ControlledStep
 from stepsize.probe.critical import RANGE
-from stepsize.probe.ramp import Ramp, run_ramp
+from stepsize.probe.ramp import RateRamp, run_ramp
 from stepsize.probe.state import StepState, find_state
 from stepsize.training.binding import other_writer
 from stepsize.training.border import undisturbed
@@ -352,13 +352,13 @@ def _run_ramps(
     lr: tuple[float, float],
     steps: int,
     on_progress: Callable[[float, float], None] | None,
-) -> list[Ramp]:
+) -> list[RateRamp]:
     """Run ramps over the same grid of rates until ``steps`` are spent; at least one is run to its end.
 
     If the first diverges before anything can be read from it, others show no more.
     """
     rates = _grid(critical, lr, steps, controlled.rates.amplification)
-    ramps: list[Ramp] = []
+    ramps: list[RateRamp] = []
     spent = 0
     while not ramps or (len(ramps[0].lrs) >= _FEWEST_STEPS and spent + len(ramps[0].lrs) <= steps):
         controlled.rewind(len(ramps))
@@ -367,7 +367,7 @@ def _run_ramps(
     return ramps
 
 
-def _as_if_finished(ramps: list[Ramp]) -> tuple[Array, Array]:
+def _as_if_finished(ramps: list[RateRamp]) -> tuple[Array, Array]:
     """Return rates and losses of all ramps over the same rates, as if those that diverged had stayed diverged.
 
     Otherwise only the ramps that happened to finish would count at the highest rates.
@@ -393,7 +393,7 @@ def _grid(critical: Critical, lr: tuple[float, float], steps: int, amplification
     return np.asarray(10 ** (start + np.arange(count) / speed))
 
 
-def _about_ramps(reading: RangeReading, lr: tuple[float, float], ramps: list[Ramp]) -> str:
+def _about_ramps(reading: RangeReading, lr: tuple[float, float], ramps: list[RateRamp]) -> str:
     if reading.lr is not None and len(ramps) > 1:
         return f" {len(ramps)} ramps agree in one fit."
     if reading.lr is None and reading.low is not None and ramps[0].lrs[-1] < lr[1] * 0.5:

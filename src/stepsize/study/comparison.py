@@ -15,7 +15,7 @@ from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise
 from stepsize.errors import InputError
 from stepsize.study.outcome import Cost, plain
 from stepsize.study.result import Summary
-from stepsize.training.conditions import Conditions
+from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run
 from stepsize.views import Chart
 
@@ -211,7 +211,7 @@ class Comparison:
     """
 
     name: str
-    conditions: Conditions
+    conditions: RunConditions
     results: tuple[BatchSizeResult, ...]
     trials: int
     seeds: tuple[int, ...]

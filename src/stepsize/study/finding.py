@@ -13,7 +13,7 @@ from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Found
 from stepsize.study.study import StudyProgress, run_study
 from stepsize.study.until_sure import Question, UntilSure
-from stepsize.training.conditions import Conditions
+from stepsize.training.conditions import RunConditions
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.start import Start, look_at_start
 from stepsize.training.task import Task
@@ -140,7 +140,7 @@ def find(
     return Found(
         **vars(outcome),
         answer=strategy.answer,
-        conditions=Conditions.of(task, start.batch_size),
+        conditions=RunConditions.of(task, start.batch_size),
         curve=strategy.model(),
         restored=world.intact(),
     )
@@ -154,7 +154,7 @@ def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, 
             "name": task.name,
             "start": start.fingerprint,
             "untrained": start.judged if math.isfinite(start.judged) else None,
-            "conditions": asdict(Conditions.of(task, start.batch_size)),
+            "conditions": asdict(RunConditions.of(task, start.batch_size)),
         },
         "usual": question.usual,
         "family": question.family,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stepsize.curves.answer import Answer
 from stepsize.curves.lr_model import LrModel
 from stepsize.study.outcome import Answered, StudyOutcome
-from stepsize.training.conditions import Conditions
+from stepsize.training.conditions import RunConditions
 
 if TYPE_CHECKING:
     from stepsize.views import Chart
@@ -26,7 +26,7 @@ class Found(Answered, StudyOutcome):
     """
 
     answer: Answer
-    conditions: Conditions
+    conditions: RunConditions
     curve: LrModel
     restored: bool
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stepsize.curves.lr_model import LrModel
     from stepsize.study.found import Found
     from stepsize.study.result import SweepResult
-    from stepsize.training.conditions import Conditions
+    from stepsize.training.conditions import RunConditions
 
 _ROUNDING = 1e-9  # of a rate, in decades
 
@@ -69,7 +69,7 @@ def _fit(lr: float | None, curve: LrModel | None, tried: Sequence[float]) -> Cur
     return CurveFit(10 ** curve.x[shown], *(curve.loss(quantile)[shown] for quantile in (0.5, 0.1, 0.9)))
 
 
-def _valid_for(conditions: Conditions) -> str:
+def _valid_for(conditions: RunConditions) -> str:
     size = "" if conditions.batch_size is None else f", batch size {conditions.batch_size}"
     return f"Valid for {conditions.optimizer}, {conditions.schedule}, {conditions.horizon:,} steps{size}."
 

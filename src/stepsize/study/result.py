@@ -20,7 +20,7 @@ from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
 from stepsize.study.outcome import Answered, StudyOutcome, plain
 from stepsize.study.space import Space
 from stepsize.study.strategy import others_of, point_of, sharing
-from stepsize.training.conditions import Conditions
+from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run, Trial, Value
 from stepsize.views import Chart
 
@@ -107,7 +107,7 @@ class SweepResult(Answered, StudyOutcome):
         usual: The usual rate of the task's optimizer, and its family.
     """
 
-    conditions: Conditions
+    conditions: RunConditions
     space: Space
     untrained: float
     usual: Usual = UNKNOWN

@@ -16,7 +16,7 @@ from stepsize.errors import InputError
 from stepsize.study.outcome import Stopped, StudyOutcome
 from stepsize.study.strategy import Job, Strategy
 from stepsize.study.workers import WORKERS, Local, Workers, WorkerSpec, workers_for
-from stepsize.training.conditions import Conditions
+from stepsize.training.conditions import RunConditions
 from stepsize.training.executor import StreamingExecutor
 from stepsize.training.runs import Changes, Progress, Run, Setting
 from stepsize.training.start import Start, look_at_start
@@ -182,7 +182,7 @@ class Study:
         self._where: str | None = None
         self._writer: Writer | None = None
         self._task = task
-        self._objective = Conditions.of(task, start.batch_size).objective
+        self._objective = RunConditions.of(task, start.batch_size).objective
         self._strategy = strategy
         self._on_progress = on_progress
         self._limits = limits

@@ -17,7 +17,7 @@ from stepsize.study.samplers.catalog import SAMPLERS
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.study import StudyWatcher, run_study, seeds_of
 from stepsize.study.workers import Workers
-from stepsize.training.conditions import Conditions
+from stepsize.training.conditions import RunConditions
 from stepsize.training.executor import StreamingExecutor
 from stepsize.training.start import look_at_start
 from stepsize.training.task import Task
@@ -123,7 +123,7 @@ def sweep(
     )
     plan = spec.plan()
     start, usual = look_at_start(task, spec.seeds[0]), usual_rate(task.optimizer)
-    conditions = Conditions.of(task, start.batch_size)
+    conditions = RunConditions.of(task, start.batch_size)
     described = {
         "name": task.name,
         "source": source if isinstance(source, str) else None,
@@ -241,7 +241,7 @@ def read_sweep(store: Store, name: str) -> SweepResult:
     return SweepResult(
         name=name,
         where=store.where,
-        conditions=Conditions(**task["conditions"]),
+        conditions=RunConditions(**task["conditions"]),
         space=plan.space,
         notes=tuple(plan.notes),
         runs=runs,

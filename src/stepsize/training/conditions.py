@@ -8,7 +8,7 @@ from stepsize.training.task import Task
 
 
 @dataclass(frozen=True)
-class Conditions:
+class RunConditions:
     """What a recommended rate is valid for; not for another optimizer, schedule, horizon or batch size.
 
     Attributes:
@@ -28,7 +28,7 @@ class Conditions:
     objective: str
 
     @classmethod
-    def of(cls, task: Task, batch_size: int) -> Conditions:
+    def of(cls, task: Task, batch_size: int) -> RunConditions:
         """Return those of ``task``, whose batches hold ``batch_size`` examples."""
         objective = task.objective
         if objective == "loss":

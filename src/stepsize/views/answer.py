@@ -14,9 +14,9 @@ from stepsize.curves.numerals import number_text, wrapped
 from stepsize.views.axes import Axis, lr_axis, value_axis
 from stepsize.views.layers import band, bare, edges, flags, layered, lines, place, points, rows, stacked
 from stepsize.views.marks import (
+    ChartPoint,
     Flag,
     Line,
-    Point,
     checked_arrays,
     checked_rates,
     checked_some,
@@ -66,9 +66,9 @@ class AnswerPanel:
     """Losses against the rate: the axis shows the losses around the best one, what is far above is at its edge."""
 
     y: Axis
-    points: tuple[Point, ...]  # the longest runs
-    shorter: tuple[Point, ...]
-    means: tuple[Point, ...]  # of each rate, if most of its seeds have a value; empty if no rate has several seeds
+    points: tuple[ChartPoint, ...]  # the longest runs
+    shorter: tuple[ChartPoint, ...]
+    means: tuple[ChartPoint, ...]  # of each rate, if most of its seeds have a value; empty if no rate has several seeds
     joined: tuple[Line, ...]  # the means of each length
 
 

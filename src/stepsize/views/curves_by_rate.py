@@ -14,8 +14,8 @@ from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
 from stepsize.views.layers import crosses, edges, gradient, layered, lines, points, stacked
 from stepsize.views.marks import (
     DIVERGED,
+    ChartPoint,
     Line,
-    Point,
     checked_arrays,
     checked_rates,
     checked_some,
@@ -60,8 +60,8 @@ class CurvesByRateInfo:
     y: Axis
     rates: Axis
     curves: tuple[Line, ...]
-    ends: tuple[Point, ...]
-    crosses: tuple[Point, ...]
+    ends: tuple[ChartPoint, ...]
+    crosses: tuple[ChartPoint, ...]
     crowded: bool
 
 
@@ -168,15 +168,15 @@ def _capped(levels: NDArray[np.float64], begin: float) -> NDArray[np.float64]:
     return np.minimum(levels, cap)
 
 
-def _cross(curve: RateCurve, steps: NDArray[np.float64], levels: NDArray[np.float64], y: Axis) -> Point:
+def _cross(curve: RateCurve, steps: NDArray[np.float64], levels: NDArray[np.float64], y: Axis) -> ChartPoint:
     """The last finite level of the curve, or the edge of the plot below or above it."""
     finite = np.flatnonzero(np.isfinite(levels))
     level = float(levels[finite[-1]]) if finite.size else y.high
     text = f"{DIVERGED} at step {curve.diverged_step}"
-    return Point(float(steps[-1]), min(max(level, y.low), y.high), DIVERGED, curve.lr, level, text)
+    return ChartPoint(float(steps[-1]), min(max(level, y.low), y.high), DIVERGED, curve.lr, level, text)
 
 
-def _notes(ends: Sequence[Point], broken: Sequence[Point], runs: int) -> list[str]:
+def _notes(ends: Sequence[ChartPoint], broken: Sequence[ChartPoint], runs: int) -> list[str]:
     notes = ["Lines: smoothed training loss (lighter = higher learning rate)."]
     if ends:
         notes.append("Diamonds: final validation loss.")

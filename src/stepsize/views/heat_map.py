@@ -14,7 +14,7 @@ from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, clip_levels, lr_axis, value_axis
 from stepsize.views.layers import crosses, gradient, layered, lines, place, rows, stacked, x_encoding, y_encoding
-from stepsize.views.marks import DIVERGED, NOT_FINITE, Line, Point, checked_some
+from stepsize.views.marks import DIVERGED, NOT_FINITE, ChartPoint, Line, checked_some
 from stepsize.views.theme import INK
 from stepsize.views.vega import Chart, alt
 
@@ -120,7 +120,7 @@ class HeatMapInfo:
     places: tuple[MapPlace, ...]
     key: Axis | None  # of colors; None if nothing was reached anywhere
     best: MapPlace | None  # the lowest mean of the places where every run reached something
-    crosses: tuple[Point, ...]
+    crosses: tuple[ChartPoint, ...]
     guide: tuple[Line, ...]
     numbered: bool
 
@@ -244,14 +244,14 @@ def _key(losses: Sequence[float], label: str) -> Axis:
     return Axis(float(10**low), float(10**high), True, label) if log else Axis(low, high, False, label)
 
 
-def _cross(one: MapPlace, x: Axis, y: Axis, *, gridded: bool) -> Point:
+def _cross(one: MapPlace, x: Axis, y: Axis, *, gridded: bool) -> ChartPoint:
     """In the middle if no run reached anything, else in the corner of the cell, off its number."""
     at = (one.x, one.y)
     if gridded and one.broken < one.runs:
         corner = replace(x, low=one.x1, high=one.x2), replace(y, low=one.y1, high=one.y2)
         at = (corner[0].at(_CORNER[0]), corner[1].at(_CORNER[1]))
     kind = DIVERGED if one.diverged == one.broken else NOT_FINITE
-    return Point(at[0], at[1], kind, one.name, math.nan, one.text)
+    return ChartPoint(at[0], at[1], kind, one.name, math.nan, one.text)
 
 
 def _guide(effective: float, y: _Ruler) -> Line:

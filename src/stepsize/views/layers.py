@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from stepsize.views.axes import Axis
-from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, Flag, Line, Point
+from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, ChartPoint, Flag, Line
 from stepsize.views.theme import (
     ANSWER,
     COLORS,
@@ -79,7 +79,7 @@ def place(x: Axis, y: Axis) -> dict[str, Any]:
 
 
 def points(
-    marks: Sequence[Point],
+    marks: Sequence[ChartPoint],
     x: Axis,
     y: Axis,
     color: Any,
@@ -98,7 +98,7 @@ def points(
     return encoded
 
 
-def edges(marks: Sequence[Point], x: Axis, y: Axis, color: Any) -> list[alt.Chart]:
+def edges(marks: Sequence[ChartPoint], x: Axis, y: Axis, color: Any) -> list[alt.Chart]:
     """Return the layers of points at the edges: triangles beyond the axis, and crosses for what went wrong."""
     beyond = [mark for mark in marks if mark.kind in (ABOVE, BELOW)]
     wrong = [mark for mark in marks if mark.kind in (NOT_FINITE, DIVERGED)]
@@ -111,7 +111,7 @@ def edges(marks: Sequence[Point], x: Axis, y: Axis, color: Any) -> list[alt.Char
     return [*layers, *crosses(wrong, x, y)]
 
 
-def crosses(marks: Sequence[Point], x: Axis, y: Axis, *, size: float = 90) -> list[alt.Chart]:
+def crosses(marks: Sequence[ChartPoint], x: Axis, y: Axis, *, size: float = 90) -> list[alt.Chart]:
     """Return what went wrong as crosses, with a light rim that separates them from what is below."""
     if not marks:
         return []

@@ -24,7 +24,7 @@ _CHARACTER = 6.9  # pixels, of the flags' font; a little more than the mean, so 
 
 
 @dataclass(frozen=True)
-class Point:
+class ChartPoint:
     """A measured ``value``, drawn at (x, y); ``kind`` says whether it is inside or why it is at the edge."""
 
     x: float
@@ -55,7 +55,7 @@ class Flag:
     side: str
 
 
-def place_point(x: float, value: float, series: str | float, axis: Axis, *, diverged: bool = False) -> Point:
+def place_point(x: float, value: float, series: str | float, axis: Axis, *, diverged: bool = False) -> ChartPoint:
     """Return where ``value`` is drawn along ``axis``: inside, or at the edge that it is beyond."""
     y, kind = value, INSIDE
     if diverged or not math.isfinite(value):
@@ -64,7 +64,7 @@ def place_point(x: float, value: float, series: str | float, axis: Axis, *, dive
         y, kind = axis.at(1 - _EDGE), ABOVE
     elif value < axis.low:
         y, kind = axis.at(_EDGE), BELOW
-    return Point(float(x), float(y), kind, series, float(value), number_text(value, 4))
+    return ChartPoint(float(x), float(y), kind, series, float(value), number_text(value, 4))
 
 
 def place_flags(wanted: Iterable[tuple[float, str, str]], axis: Axis, width: float) -> tuple[Flag, ...]:
@@ -100,7 +100,7 @@ def line_through(series: str | float, x: ArrayLike, y: ArrayLike, axis: Axis) ->
     )
 
 
-def edge_notes(points: Sequence[Point]) -> tuple[str, ...]:
+def edge_notes(points: Sequence[ChartPoint]) -> tuple[str, ...]:
     """Return a sentence for each kind of point at an edge of the plot."""
     above = [point.value for point in points if point.kind == ABOVE]
     below = [point.value for point in points if point.kind == BELOW]

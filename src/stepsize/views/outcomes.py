@@ -14,7 +14,7 @@ from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, value_axis
 from stepsize.views.layers import CROSS, layered, row_encoding, rows, stacked, x_encoding
-from stepsize.views.marks import ABOVE, BELOW, INSIDE, NOT_FINITE, Point, checked_some, place_point
+from stepsize.views.marks import ABOVE, BELOW, INSIDE, NOT_FINITE, ChartPoint, checked_some, place_point
 from stepsize.views.theme import INK, MUTED, SERIES, WARNING, WIDTH
 from stepsize.views.vega import Chart, alt
 
@@ -55,7 +55,7 @@ class OutcomePanel:
 
     task: str
     axis: Axis
-    points: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]
     means: tuple[OutcomeMean, ...]  # one per row, from top to bottom
 
 

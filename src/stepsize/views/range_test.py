@@ -12,9 +12,9 @@ from stepsize.curves.numerals import number_text, span_text, wrapped
 from stepsize.views.axes import Axis, lr_axis, value_axis
 from stepsize.views.layers import band, edges, flags, layered, level, lines, points, stacked
 from stepsize.views.marks import (
+    ChartPoint,
     Flag,
     Line,
-    Point,
     checked_arrays,
     checked_rates,
     checked_some,
@@ -40,7 +40,7 @@ class RangeTestInfo:
     lines: tuple[str, ...]
     x: Axis
     y: Axis  # clipped where losses explode
-    points: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]
     fit: tuple[Line, ...]
     flags: tuple[Flag, ...]
     series: tuple[str, ...]  # names of the ramps; a single one is "loss of each step"

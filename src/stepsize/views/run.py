@@ -13,9 +13,9 @@ from stepsize.curves.numerals import wrapped
 from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import bare, edges, flags, layered, lines, points, stacked
 from stepsize.views.marks import (
+    ChartPoint,
     Flag,
     Line,
-    Point,
     checked_arrays,
     checked_some,
     edge_notes,
@@ -41,8 +41,8 @@ class RunInfo:
     x: Axis  # shared by both panels
     y: Axis  # clipped where losses explode, log where they span decades
     lr_axis: Axis | None
-    points: tuple[Point, ...]  # training losses, thinned where there are very many
-    evals: tuple[Point, ...]  # validation losses
+    points: tuple[ChartPoint, ...]  # training losses, thinned where there are very many
+    evals: tuple[ChartPoint, ...]  # validation losses
     smoothed: tuple[Line, ...]
     val_line: tuple[Line, ...]
     lr_line: tuple[Line, ...]

@@ -14,7 +14,7 @@ from stepsize.curves.numerals import wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
 from stepsize.views.layers import edges, layered, lines, points, series_encodings, stacked
-from stepsize.views.marks import Line, Point, checked_arrays, checked_some, edge_notes, line_through, place_point
+from stepsize.views.marks import ChartPoint, Line, checked_arrays, checked_some, edge_notes, line_through, place_point
 from stepsize.views.theme import COLORS
 from stepsize.views.vega import Chart
 
@@ -47,8 +47,8 @@ class SeriesInfo:
     x: Axis
     y: Axis
     curves: tuple[Line, ...]
-    points: tuple[Point, ...]  # none over steps
-    marked: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]  # none over steps
+    marked: tuple[ChartPoint, ...]
     names: tuple[str, ...]
     stairs: bool  # whether a level holds until the next point
 

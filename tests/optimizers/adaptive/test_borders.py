@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from stepsize import bind
 from stepsize.errors import InputError
-from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Rule
+from stepsize.optimizers.adaptive import Adaptive, AdaptiveRule, Hypergradient, LineSearch
 
 
 def heads(shapes: tuple[int, int]) -> list[nn.Linear]:
@@ -21,7 +21,7 @@ def heads(shapes: tuple[int, int]) -> list[nn.Linear]:
     return [nn.Linear(3, shape) for shape in shapes]
 
 
-def in_turn(rule: Rule, both: list[nn.Linear], count: int = 12) -> Adaptive:
+def in_turn(rule: AdaptiveRule, both: list[nn.Linear], count: int = 12) -> Adaptive:
     optimizer = Adaptive(SGD([p for head in both for p in head.parameters()], lr=0.01), rule)
     x = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
     for step in range(count):
@@ -33,7 +33,7 @@ def in_turn(rule: Rule, both: list[nn.Linear], count: int = 12) -> Adaptive:
 
 @pytest.mark.parametrize("rule", [Hypergradient()])
 @pytest.mark.parametrize("shapes", [(2, 2), (2, 5)])
-def test_heads_that_are_used_in_turn_keep_their_own_memory(rule: Rule, shapes: tuple[int, int]) -> None:
+def test_heads_that_are_used_in_turn_keep_their_own_memory(rule: AdaptiveRule, shapes: tuple[int, int]) -> None:
     both = heads(shapes)
     before = [head.weight.detach().clone() for head in both]
     optimizer = in_turn(copy.deepcopy(rule), both)

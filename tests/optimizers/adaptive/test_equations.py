@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from stepsize.optimizers.adaptive import Adaptive, Hypergradient, LineSearch, Polyak, Rule
+from stepsize.optimizers.adaptive import Adaptive, AdaptiveRule, Hypergradient, LineSearch, Polyak
 from stepsize.optimizers.adaptive.rule import Now
 
 DTYPE = torch.float64
@@ -32,7 +32,9 @@ def centre(t: int) -> np.ndarray[Any, Any]:
     return np.asarray(0.3 * np.sin(np.arange(4) + 1.7 * t))
 
 
-def run(rule: Rule, lr: float, steps: int, momentum: float = 0.0) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+def run(
+    rule: AdaptiveRule, lr: float, steps: int, momentum: float = 0.0
+) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
     """Return the weights after each update, and its effective rates, of SGD with ``rule``."""
     weight = nn.Parameter(torch.tensor(START, dtype=DTYPE))
     optimizer = Adaptive(SGD([weight], lr=lr, momentum=momentum), rule, bounds=(1e-12, 1e12))

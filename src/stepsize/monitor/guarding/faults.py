@@ -12,7 +12,7 @@ from stepsize.curves.numerals import number_text
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.policy import Fault
 from stepsize.monitor.record import Record
-from stepsize.monitor.trace import Points
+from stepsize.monitor.trace import LossPoints
 
 Where: TypeAlias = Mapping[int, tuple[int, int]]
 """Step and batch as the guard counts them, by watched step."""
@@ -85,15 +85,15 @@ def nothing_learned(record: Record, since: int, progress: float) -> str | None:
     return f"the loss is {number_text(now)}, no lower than at the start"
 
 
-def _valid(losses: Points, undone: Sequence[tuple[int, int]]) -> Points:
+def _valid(losses: LossPoints, undone: Sequence[tuple[int, int]]) -> LossPoints:
     """Return the last losses of steps that were not rolled back."""
     keep = np.ones(len(losses), dtype=bool)
     for first, end in undone:
         keep &= (losses.steps < first) | (losses.steps >= end)
-    return Points(losses.steps[keep][-_WINDOW:], losses.values[keep][-_WINDOW:])
+    return LossPoints(losses.steps[keep][-_WINDOW:], losses.values[keep][-_WINDOW:])
 
 
-def _far_above_the_start(record: Record, new: Points, at: Where) -> Fault | None:
+def _far_above_the_start(record: Record, new: LossPoints, at: Where) -> Fault | None:
     """Return the fault of losses far above the first two, while updates are long compared with the weights.
 
     It develops over many steps if the learning rate is much too high: none of them stands out from those before.
@@ -110,7 +110,7 @@ def _far_above_the_start(record: Record, new: Points, at: Where) -> Fault | None
     return None if where is None else Fault(*where, reason, lasting=True)
 
 
-def _lost_progress(record: Record, valid: Points, new: Points, at: Where) -> Fault | None:
+def _lost_progress(record: Record, valid: LossPoints, new: LossPoints, at: Where) -> Fault | None:
     """Return the fault of a loss that is back where it began, for longer than chance explains."""
     width = 2 * _HALF_WINDOW
     if len(new) < width or len(valid) <= width:

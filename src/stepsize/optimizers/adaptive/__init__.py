@@ -9,4 +9,4 @@ from stepsize.optimizers.adaptive.catalog import adapt as adapt
 from stepsize.optimizers.adaptive.hypergradient import Hypergradient as Hypergradient
 from stepsize.optimizers.adaptive.line_search import LineSearch as LineSearch
 from stepsize.optimizers.adaptive.polyak import Polyak as Polyak
-from stepsize.optimizers.adaptive.rule import Rule as Rule
+from stepsize.optimizers.adaptive.rule import AdaptiveRule as AdaptiveRule

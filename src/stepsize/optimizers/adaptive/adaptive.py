@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
 from stepsize.errors import InputError
-from stepsize.optimizers.adaptive.rule import Now, Rule
+from stepsize.optimizers.adaptive.rule import AdaptiveRule, Now
 
 _LOGGER = logging.getLogger("stepsize.adaptive")
 _RECORDED = 2.0  # a change of the multiplier by this factor is written down
@@ -74,12 +74,12 @@ class Adaptive(Optimizer):
         True
     """
 
-    def __init__(self, optimizer: Optimizer, rule: Rule, *, bounds: tuple[float, float] = (1e-6, 1e6)) -> None:
+    def __init__(self, optimizer: Optimizer, rule: AdaptiveRule, *, bounds: tuple[float, float] = (1e-6, 1e6)) -> None:
         if not isinstance(optimizer, Optimizer):
             raise InputError("optimizer", type(optimizer).__name__, "must be a torch.optim.Optimizer")
         if isinstance(optimizer, Adaptive):
             raise InputError("optimizer", "Adaptive", "must not be adapted already", "Give the optimizer within")
-        if not isinstance(rule, Rule):
+        if not isinstance(rule, AdaptiveRule):
             raise InputError("rule", rule, "must be a rule of stepsize.optimizers.adaptive, such as Polyak()")
         low, high = bounds
         if not 0 < low <= 1 <= high < math.inf:

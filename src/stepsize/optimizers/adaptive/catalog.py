@@ -15,7 +15,7 @@ from stepsize.optimizers.adaptive.adaptive import Adaptive
 from stepsize.optimizers.adaptive.hypergradient import Hypergradient
 from stepsize.optimizers.adaptive.line_search import LineSearch
 from stepsize.optimizers.adaptive.polyak import Polyak
-from stepsize.optimizers.adaptive.rule import Rule
+from stepsize.optimizers.adaptive.rule import AdaptiveRule
 from stepsize.optimizers.catalog import optimizer_factory, optimizer_title
 
 
@@ -25,7 +25,7 @@ class RuleEntry:
 
     name: str
     title: str
-    make: Callable[..., Rule]
+    make: Callable[..., AdaptiveRule]
 
 
 RULES: Catalog[RuleEntry] = Catalog(
@@ -41,7 +41,11 @@ RULES: Catalog[RuleEntry] = Catalog(
 
 
 def adapt(
-    optimizer: Optimizer, rule: str | Rule = "polyak", *, bounds: tuple[float, float] = (1e-6, 1e6), **options: Any
+    optimizer: Optimizer,
+    rule: str | AdaptiveRule = "polyak",
+    *,
+    bounds: tuple[float, float] = (1e-6, 1e6),
+    **options: Any,
 ) -> Adaptive:
     """Return ``optimizer`` with an adaptive learning rate: lr_t = s_t · group["lr"], with s_t from the rule.
 
@@ -71,7 +75,7 @@ def adapt(
         >>> loss.item() < 1e-3
         True
     """
-    if isinstance(rule, Rule):
+    if isinstance(rule, AdaptiveRule):
         if options:
             raise InputError("options", sorted(options), "are for a rule that is given by its name")
         return Adaptive(optimizer, rule, bounds=bounds)

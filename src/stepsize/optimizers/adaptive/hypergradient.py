@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from stepsize.checks import check_number
-from stepsize.optimizers.adaptive.rule import Now, Rule, dot, spread
+from stepsize.optimizers.adaptive.rule import AdaptiveRule, Now, dot, spread
 
 _KEEP = 0.99
 
 
 @final
-class Hypergradient(Rule):
+class Hypergradient(AdaptiveRule):
     """Descend the loss along the rate itself.
 
     With θ_t = θ_{t−1} − α u_{t−1}, the derivative of the loss along the rate is ∂f(θ_t)/∂α = −g_t·u_{t−1}. With the

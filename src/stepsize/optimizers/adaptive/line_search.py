@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from stepsize.checks import check_number, check_positive
-from stepsize.optimizers.adaptive.rule import Now, Rule, dot
+from stepsize.optimizers.adaptive.rule import AdaptiveRule, Now, dot
 
 _TRIES = 50
 
 
 @final
-class LineSearch(Rule):
+class LineSearch(AdaptiveRule):
     """Shorten each update until the loss of its batch falls as the gradient promises.
 
     The optimizer proposes the movement d_t, at the scheduled rate. s_t is the first of s, β s, β² s, … at which

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.optimizers.adaptive.rule import Now, Rule, dot
+from stepsize.optimizers.adaptive.rule import AdaptiveRule, Now, dot
 
 Form = Literal["sps-max", "decsps"]
 _FORMS = ("sps-max", "decsps")
@@ -19,7 +19,7 @@ _PATIENCE = 50  # updates without enough progress after which the target is draw
 
 
 @final
-class Polyak(Rule):
+class Polyak(AdaptiveRule):
     """Go as far as a linear model of the loss says that the target lies.
 
     The optimizer proposes the movement d_t, at the scheduled rate lr; after s d_t the loss is f_t − s g_t·d_t to first

@@ -43,7 +43,7 @@ class Now:
         return min(max(multiplier, self.bounds[0]), self.bounds[1])
 
 
-class Rule(ABC):
+class AdaptiveRule(ABC):
     """A rule that adapts the rate.
 
     A rule is created without an optimizer; :class:`Adaptive` asks it for the multiplier of each update. It remembers

@@ -2,5 +2,5 @@
 
 from stepsize.probe.profiling.profile import profile as profile
 from stepsize.probe.profiling.result import Advice as Advice
-from stepsize.probe.profiling.result import Measured as Measured
 from stepsize.probe.profiling.result import Profile as Profile
+from stepsize.probe.profiling.result import ProfileMeasurement as ProfileMeasurement

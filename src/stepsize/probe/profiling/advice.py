@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from stepsize.curves.numerals import number_text, span_text
-from stepsize.probe.profiling.edge import Edge
+from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.experiments import batch_sizes, clips, optimizers, rate_range, search, warmups
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.noise import NoiseScale, growth
-from stepsize.probe.profiling.result import Advice, Facts, when
+from stepsize.probe.profiling.result import Advice, ProfileFacts, when
 
 _MOVED = 1.5  # factor by which the critical rate must move to count, if the batches agree
 _BURSTS = 3.0  # × the median gradient norm
@@ -30,12 +30,12 @@ _COVERAGE = (  # measured against benchmarks/truth
 )
 
 
-def advise(facts: Facts) -> tuple[Advice, ...]:
+def advise(facts: ProfileFacts) -> tuple[Advice, ...]:
     """Return the advice on a task, the most consequential first."""
     return tuple(advice for topic in _TOPICS for advice in topic(facts))
 
 
-def _on_data(facts: Facts) -> Iterator[Advice]:
+def _on_data(facts: ProfileFacts) -> Iterator[Advice]:
     """What no rate can fix: entries that are not finite, parameters without gradient."""
     for seen in facts.features:
         if seen.not_finite:
@@ -52,7 +52,7 @@ def _on_data(facts: Facts) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_rate(facts: Facts) -> Iterator[Advice]:
+def _on_rate(facts: ProfileFacts) -> Iterator[Advice]:
     if not facts.steady:
         return
     low, high = (number_text(end, 2) for end in rate_range(facts))
@@ -66,7 +66,7 @@ def _on_rate(facts: Facts) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-def _on_warmup(facts: Facts) -> Iterator[Advice]:
+def _on_warmup(facts: ProfileFacts) -> Iterator[Advice]:
     edges = facts.edges
     if len(edges) < 2:
         return
@@ -95,14 +95,14 @@ def _on_warmup(facts: Facts) -> Iterator[Advice]:
     yield Advice("warmup", sentence, evidence, warmups(facts))
 
 
-def _risen(edges: Sequence[Edge]) -> int:
+def _risen(edges: Sequence[StabilityEdge]) -> int:
     """Return the step at which the critical rate had done four fifths of its rise, on the log scale."""
     logs = [math.log(edge.lr) for edge in edges]
     enough = logs[0] + 0.8 * (logs[-1] - logs[0])
     return next(edge.step for edge, level in zip(edges, logs, strict=True) if level >= enough)
 
 
-def _on_batch_size(facts: Facts) -> Iterator[Advice]:
+def _on_batch_size(facts: ProfileFacts) -> Iterator[Advice]:
     noise, batch, limit = facts.noise, facts.batch_size, facts.population or math.inf
     if noise is None or batch >= limit:
         return
@@ -156,7 +156,7 @@ def _better_batch(noise: NoiseScale, batch: int, limit: float) -> int:
     return size
 
 
-def _scaled_rate(facts: Facts, noise: NoiseScale, to: int) -> str:
+def _scaled_rate(facts: ProfileFacts, noise: NoiseScale, to: int) -> str:
     batch = facts.batch_size
     if facts.exponent is None:
         low, high = sorted(growth(noise.examples, batch, to, exponent=exponent) for exponent in (0.5, 1.0))
@@ -170,7 +170,7 @@ def _count(examples: float) -> str:
     return "more than can be measured" if math.isinf(examples) else number_text(examples, 2)
 
 
-def _on_clipping(facts: Facts) -> Iterator[Advice]:
+def _on_clipping(facts: ProfileFacts) -> Iterator[Advice]:
     norms = facts.moments[-1].norms if facts.moments else np.empty(0)
     if len(norms) < 4:
         return
@@ -195,7 +195,7 @@ def _on_clipping(facts: Facts) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_features(facts: Facts) -> Iterator[Advice]:
+def _on_features(facts: ProfileFacts) -> Iterator[Advice]:
     for seen in facts.features:
         if seen.kind == "numbers" and seen.low is not None and seen.high is not None:
             yield from _of_numbers(seen, seen.low, seen.high)
@@ -236,7 +236,7 @@ def _of_numbers(seen: Features, low: float, high: float) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_target(facts: Facts) -> Iterator[Advice]:
+def _on_target(facts: ProfileFacts) -> Iterator[Advice]:
     target = facts.target
     if target is None or facts.classes is not None:
         return
@@ -251,7 +251,7 @@ def _on_target(facts: Facts) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-def _on_start(facts: Facts) -> Iterator[Advice]:
+def _on_start(facts: ProfileFacts) -> Iterator[Advice]:
     loss = facts.loss
     if loss is None or loss.zero is None or loss.constant is None:
         return
@@ -272,7 +272,7 @@ def _on_start(facts: Facts) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_classes(facts: Facts) -> Iterator[Advice]:
+def _on_classes(facts: ProfileFacts) -> Iterator[Advice]:
     classes = facts.classes
     if classes is None:
         return
@@ -292,7 +292,7 @@ def _on_classes(facts: Facts) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_layers(facts: Facts) -> Iterator[Advice]:
+def _on_layers(facts: ProfileFacts) -> Iterator[Advice]:
     """Layers that one rate does not suit equally."""
     if facts.extremes is None or facts.extremes[1][0] <= _LAYERS * facts.extremes[0][0]:
         return
@@ -306,7 +306,7 @@ def _on_layers(facts: Facts) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-_TOPICS: tuple[Callable[[Facts], Iterator[Advice]], ...] = (
+_TOPICS: tuple[Callable[[ProfileFacts], Iterator[Advice]], ...] = (
     _on_data, _on_rate, _on_warmup, _on_batch_size, _on_features, _on_target, _on_start, _on_clipping, _on_classes,
     _on_layers,
 )  # fmt: skip

@@ -25,7 +25,7 @@ _BUILT_AT = 1e-3  # the rate that the optimizer is built at; only the ratios of 
 
 
 @dataclass(frozen=True)
-class Edge:
+class StabilityEdge:
     """The critical rate after ``step`` steps of warmup.
 
     Attributes:
@@ -68,7 +68,7 @@ class Prober:
         """Return what restores model, optimizer and generators."""
         return Snapshot(modules=[self.model], optimizers=[self.optimizer])
 
-    def edge(self, updates: Sequence[Sequence[Any]], *, step: int, start: float) -> Edge | str:
+    def edge(self, updates: Sequence[Sequence[Any]], *, step: int, start: float) -> StabilityEdge | str:
         """Probe the critical rate on the batches of each of ``updates``; if there is none, return the reason."""
         probes = []
         for batches in updates:
@@ -78,7 +78,7 @@ class Prober:
         if not found:
             return probes[0].reason
         middle = statistics.median(found)
-        return Edge(step, middle, (min(found), max(found)), tuple(probes))
+        return StabilityEdge(step, middle, (min(found), max(found)), tuple(probes))
 
     def direction(self, batches: Sequence[Any]) -> dict[str, Tensor | None]:
         """Return the update for unit rate on ``batches``, by parameter name; None for what no optimizer holds."""

@@ -15,13 +15,13 @@ import torch
 from stepsize.checks import check_whole
 from stepsize.errors import TaskError
 from stepsize.probe.profiling.advice import advise
-from stepsize.probe.profiling.edge import Edge, Prober, heavy_ball
+from stepsize.probe.profiling.edge import Prober, StabilityEdge, heavy_ball
 from stepsize.probe.profiling.features import features_of, input_data
 from stepsize.probe.profiling.gradients import GradientSample, couples_examples, sample_gradients
 from stepsize.probe.profiling.layers import layers_of, without_gradient
 from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Facts, Moment, Profile, ProfileCost, WarmUp
+from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts, WarmUp
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
 from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
 from stepsize.training.border import undisturbed
@@ -114,7 +114,7 @@ class _Look:
         """Forward passes of one batch; a backward pass counts as two."""
         return self._sampled + self._prober.passes
 
-    def facts(self) -> Facts:
+    def facts(self) -> ProfileFacts:
         self._prober = Prober(self._task, self._seed)
         self._batches = list(itertools.islice(self._task.train, self._wanted))
         if not self._batches:
@@ -128,7 +128,7 @@ class _Look:
             self._unavailable["gradients"] = "the loss is not finite, because the data hold NaN or infinity"
             return replace(facts, unavailable=self._unavailable)
 
-    def _bare(self) -> Facts:
+    def _bare(self) -> ProfileFacts:
         task, optimizer = self._task, self._prober.optimizer
         seen = sum(count_examples(batch) for batch in self._batches)
         population = None
@@ -138,7 +138,7 @@ class _Look:
             population = seen  # a whole pass
         elif isinstance(task.train, Sized):
             population = round(len(task.train) * seen / len(self._batches))
-        return Facts(
+        return ProfileFacts(
             task=task.name,
             optimizer=task.optimizer_name,
             horizon=task.horizon,
@@ -149,7 +149,7 @@ class _Look:
             clip=task.clip,
         )
 
-    def _of_data(self, facts: Facts) -> Facts:
+    def _of_data(self, facts: ProfileFacts) -> ProfileFacts:
         data = input_data(self._task, self._batches)
         if data.reason:
             self._unavailable["features and target"] = data.reason
@@ -164,7 +164,7 @@ class _Look:
             target=None if data.target is None else target_scale(data.target),
         )
 
-    def _of_training(self, facts: Facts) -> Facts:
+    def _of_training(self, facts: ProfileFacts) -> ProfileFacts:
         sample, moment = self._moment(0, facts.population)
         loss = self._loss_scale(sample)
         first = self._updates(1)[0]
@@ -210,7 +210,7 @@ class _Look:
         stream = itertools.cycle(self._batches)
         return [[next(stream) for _ in range(self._task.accumulate)] for _ in range(count)]
 
-    def _warmed_up(self, momentum: float) -> tuple[list[Edge], WarmUp | None]:
+    def _warmed_up(self, momentum: float) -> tuple[list[StabilityEdge], WarmUp | None]:
         """Probe the critical rate at the start, within and after a short warmup that ends well below it."""
         probed = self._updates(_PROBED)
         first = self._prober.edge(probed, step=0, start=_FIRST_START)
@@ -230,10 +230,12 @@ class _Look:
         self._unavailable["anything after a warmup"] = f"it diverged, even at {lr * 4:.2g}"
         return [first], None
 
-    def _train(self, steps: int, lr: float, probed: Sequence[Sequence[Any]], first: Edge) -> list[Edge] | None:
+    def _train(
+        self, steps: int, lr: float, probed: Sequence[Sequence[Any]], first: StabilityEdge
+    ) -> list[StabilityEdge] | None:
         """Raise the rate linearly to ``lr``; return the critical rates on the way, or None if it diverges."""
         stream = Stream(self._task.train)
-        edges: list[Edge] = []
+        edges: list[StabilityEdge] = []
         for step in range(1, steps + 1):
             loss = self._prober.train([next(stream) for _ in range(self._task.accumulate)], lr * step / steps)
             if not math.isfinite(loss):
@@ -242,7 +244,7 @@ class _Look:
                 self._on_progress(Progress(Setting(lr, self._seed, steps), step, loss))
             if step in (max(1, steps // 3), steps):
                 edge = self._prober.edge(probed, step=step, start=(edges or [first])[-1].lr)
-                if isinstance(edge, Edge):
+                if isinstance(edge, StabilityEdge):
                     edges.append(edge)
         return edges
 

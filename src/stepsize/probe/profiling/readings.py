@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from stepsize.curves.numerals import number_text, span_text
-from stepsize.probe.profiling.edge import Edge
+from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.experiments import batch_sizes, clips, search, warmups
 from stepsize.probe.profiling.features import Features
-from stepsize.probe.profiling.result import Facts, Measured, Moment, when
+from stepsize.probe.profiling.result import Moment, ProfileFacts, ProfileMeasurement, when
 
 
-def read(facts: Facts) -> tuple[Measured, ...]:
+def read(facts: ProfileFacts) -> tuple[ProfileMeasurement, ...]:
     """Return everything measured about a task, in order."""
     return (
         *(_noise(facts, moment) for moment in facts.moments if moment.noise is not None),
@@ -27,10 +27,10 @@ def read(facts: Facts) -> tuple[Measured, ...]:
     )
 
 
-def _noise(facts: Facts, moment: Moment) -> Measured:
+def _noise(facts: ProfileFacts, moment: Moment) -> ProfileMeasurement:
     noise = moment.noise
     assert noise is not None
-    return Measured(
+    return ProfileMeasurement(
         f"noise scale {when(moment.step)}", noise.examples, "examples", noise.interval,
         f"Gradients of {noise.pieces} disjoint pieces of about {number_text(noise.piece_size)} examples, each "
         "compared with each; the interval contains 90% of resamplings of the pieces.",
@@ -47,7 +47,7 @@ def _noise_follows(noise: float, batch: int) -> str:
     return f"The batch of {batch} is {place}: twice the batch would save {saved:.0%} of the steps (at most 50%)."
 
 
-def _edge(facts: Facts, edge: Edge) -> Measured:
+def _edge(facts: ProfileFacts, edge: StabilityEdge) -> ProfileMeasurement:
     follows = "A larger first update raises the loss of its own batch."
     if edge.step:
         follows = f"{number_text(edge.lr / facts.edges[0].lr, 2)} times that at the start."
@@ -56,7 +56,7 @@ def _edge(facts: Facts, edge: Edge) -> Measured:
             f" With momentum {number_text(facts.momentum)} steady updates are {number_text(1 / (1 - facts.momentum))} "
             f"times as large: compare the rate with {number_text(edge.lr * (1 - facts.momentum), 2)}."
         )
-    return Measured(
+    return ProfileMeasurement(
         f"critical rate {when(edge.step)}", edge.lr, "", edge.interval,
         "The smallest rate at which one update, without momentum, raises the loss of its own batch: median "
         f"and range over {len(edge.probes)} updates.",
@@ -64,43 +64,43 @@ def _edge(facts: Facts, edge: Edge) -> Measured:
     )  # fmt: skip
 
 
-def _norm(facts: Facts, moment: Moment) -> Measured:
+def _norm(facts: ProfileFacts, moment: Moment) -> ProfileMeasurement:
     low, middle, high = (float(level) for level in np.quantile(moment.norms, (0.1, 0.5, 0.9)))
     follows = confirm = ""
     if facts.clip is not None:
         clipped = float((moment.norms > facts.clip).mean())
         follows = f"Clipping at {number_text(facts.clip)} affects {clipped:.0%} of the gradients here."
         confirm = clips(facts, (facts.clip, high))
-    return Measured(
+    return ProfileMeasurement(
         f"gradient norm {when(moment.step)}", middle, "", (low, high),
         f"The unclipped gradients of {len(moment.norms)} batches: median, and the range of the middle 80%.",
         follows, confirm,
     )  # fmt: skip
 
 
-def _losses(facts: Facts) -> Iterator[Measured]:
+def _losses(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
     loss = facts.loss
     if loss is None:
         return
     margin = 2 * loss.error
     drawn = "the batches that were drawn"
-    yield Measured(
+    yield ProfileMeasurement(
         "loss at the start", loss.start, "", (loss.start - margin, loss.start + margin),
         f"The initial model on {drawn}, with twice its standard error.", "Where a run begins."
     )  # fmt: skip
     if loss.zero is None or loss.constant is None:
         return
-    yield Measured(
+    yield ProfileMeasurement(
         "loss of zero outputs", loss.zero, "", None, f"The task's loss of outputs that are all 0, on {drawn}.",
         f"The initial model is {_against(loss.start, loss.zero)}."
     )  # fmt: skip
-    yield Measured(
+    yield ProfileMeasurement(
         "loss of the best constant", loss.constant, "", None,
         f"The task's loss of the best output that is the same for every example, fitted on {drawn}.",
         "Only a loss below it was learned from the inputs.",
     )  # fmt: skip
     if loss.output_std is not None:
-        yield Measured(
+        yield ProfileMeasurement(
             "spread of outputs at the start", loss.output_std, "", None,
             f"The standard deviation of an output over examples, mean over outputs, on {drawn}.",
             "Near 0 the model begins without preference." if facts.classes
@@ -114,22 +114,22 @@ def _against(start: float, zero: float) -> str:
     return f"{abs(start / zero - 1):.0%} {'worse' if start > zero else 'better'} than that"
 
 
-def _targets(facts: Facts) -> Iterator[Measured]:
+def _targets(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
     classes, target = facts.classes, facts.target
     if classes is not None:
         counted = f"{classes.labels:,} labels of {facts.source}."
-        yield Measured(
+        yield ProfileMeasurement(
             "fraction of the most frequent class", classes.majority, "", None,
             f"Counted over {counted} The rarest of the {classes.count} classes has {classes.rarest:.2g}.",
             f"Always guessing it is right in {classes.majority:.0%} of the cases.",
         )  # fmt: skip
-        yield Measured(
+        yield ProfileMeasurement(
             "entropy of the classes", classes.entropy, "nats", None, f"From the fractions of {counted}",
             f"A cross-entropy of {number_text(classes.entropy, 4)} needs no input at all; "
             f"equal fractions would have {number_text(math.log(classes.count), 4)}.",
         )  # fmt: skip
     elif target is not None:
-        yield Measured(
+        yield ProfileMeasurement(
             "spread of the target", target.high, "", (target.low, target.high),
             f"Standard deviations of its {target.columns} column{'s' * (target.columns > 1)} over {facts.source}: the "
             f"largest, and their range. The largest mean is {number_text(target.offset)}.",
@@ -137,24 +137,24 @@ def _targets(facts: Facts) -> Iterator[Measured]:
         )  # fmt: skip
 
 
-def _features(facts: Facts, seen: Features) -> Iterator[Measured]:
+def _features(facts: ProfileFacts, seen: Features) -> Iterator[ProfileMeasurement]:
     over = f"{seen.rows:,} rows of {facts.source}"
     if seen.kind == "categories":
-        yield Measured(
+        yield ProfileMeasurement(
             f"columns of {seen.name}", float(seen.columns), "", None, f"Whole numbers, over {over}.",
             "Taken for categories: they have no scale."
         )  # fmt: skip
         return
     constant = f"; {seen.constant} more never change" if seen.constant else ""
     if seen.low is not None and seen.high is not None:
-        yield Measured(
+        yield ProfileMeasurement(
             f"scale spread of {seen.name}", seen.high / seen.low, "", None,
             f"Largest over smallest standard deviation of {seen.columns - seen.constant} {seen.unit}s{constant}, "
             f"over {over}: {span_text((seen.low, seen.high))}.",
             "Weights of the widest columns see the largest gradients." if seen.high > 10 * seen.low else "Even scales.",
         )  # fmt: skip
     if seen.condition is not None and seen.top_share is not None:
-        yield Measured(
+        yield ProfileMeasurement(
             f"condition of {seen.name}", seen.condition, "", None,
             f"Largest over smallest eigenvalue of the correlations between columns, over {over}; {seen.directions} "
             f"directions count, the first holds {seen.top_share:.0%}.",
@@ -162,10 +162,10 @@ def _features(facts: Facts, seen: Features) -> Iterator[Measured]:
         )  # fmt: skip
 
 
-def _layers(facts: Facts) -> Iterator[Measured]:
+def _layers(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
     if facts.extremes is not None:
         (least, slow), (most, fast) = facts.extremes
-        yield Measured(
+        yield ProfileMeasurement(
             "spread of layer updates", most / least, "", None,
             f"The first update relative to the weights, |u| / |w|, of {len(facts.matrices)} layers with matrices: "
             f"{fast} moves most, by {number_text(most)} times its size at rate 1, {slow} least, by "
@@ -174,7 +174,7 @@ def _layers(facts: Facts) -> Iterator[Measured]:
         )  # fmt: skip
     if facts.layers:
         names = ", ".join(facts.silent[:5]) + (", …" if len(facts.silent) > 5 else "")
-        yield Measured(
+        yield ProfileMeasurement(
             "parameters without gradient", float(len(facts.silent)), "", None,
             "The mean gradient of the batches that were drawn is missing or zero.",
             f"They are never trained: {names}." if facts.silent else "Every parameter is trained.",

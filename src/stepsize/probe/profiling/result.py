@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepsize.probe.profiling.edge import Edge
+from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.layers import Layer
 from stepsize.probe.profiling.noise import NoiseScale
@@ -49,7 +49,7 @@ class WarmUp:
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class ProfileFacts:
     """Everything that was measured about one task.
 
     Attributes:
@@ -84,7 +84,7 @@ class Facts:
     clip: float | None
     source: str = ""
     moments: tuple[Moment, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    edges: tuple[StabilityEdge, ...] = ()
     warmup: WarmUp | None = None
     loss: LossScale | None = None
     target: TargetScale | None = None
@@ -117,7 +117,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProfileMeasurement:
     """One measured quantity.
 
     Attributes:
@@ -185,8 +185,8 @@ class Profile:
         restored: Whether data and random generators are verified to be where they were.
     """
 
-    facts: Facts
-    measured: tuple[Measured, ...]
+    facts: ProfileFacts
+    measured: tuple[ProfileMeasurement, ...]
     advice: tuple[Advice, ...]
     unavailable: tuple[str, ...]
     cost: ProfileCost
@@ -199,7 +199,7 @@ class Profile:
         missing = f"; {len(self.unavailable)} could not be measured" if self.unavailable else ""
         return f"{known} quantities measured at the cost of {self.cost.full_runs:.2f} full runs{missing}."
 
-    def __getitem__(self, name: str) -> Measured:
+    def __getitem__(self, name: str) -> ProfileMeasurement:
         """Return the measured quantity called ``name``."""
         return {each.name: each for each in self.measured}[name]
 

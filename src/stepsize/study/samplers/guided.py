@@ -26,7 +26,7 @@ _FOLD = 0.1  # what a model proposes above the ceiling is meant to be near it
 _ENOUGH = 10  # trials with a value that a model can be fitted to
 
 
-class Point(NamedTuple):
+class UnitPoint(NamedTuple):
     """A trial and its value, lower is better; None if it diverged."""
 
     trial: Trial
@@ -51,7 +51,7 @@ class Told:
         self._diverged: set[int] = set()
         self._values: dict[float, dict[int, list[float]]] = {}
         self._share: float | None = None
-        self._points: dict[int, Point] = {}
+        self._points: dict[int, UnitPoint] = {}
 
     def take(self, seen: Sequence[Run]) -> None:
         """Read the new runs of ``seen``; all of them, if it is not the list that was read before."""
@@ -62,7 +62,7 @@ class Told:
         self._count = len(seen)
         self._last = seen[-1] if seen else None
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[UnitPoint]:
         """Return the points in the order in which they were found; none while all of them diverged."""
         points = list(self._points.values())
         return [] if len(points) == len(self._diverged) else points
@@ -92,9 +92,9 @@ class Told:
 
     def _settle(self, trial: Trial) -> None:
         if trial.number in self._diverged:
-            self._points[trial.number] = Point(trial, None)
+            self._points[trial.number] = UnitPoint(trial, None)
         elif self._share is not None and (values := self._values[self._share].get(trial.number)):
-            self._points[trial.number] = Point(trial, sum(values) / len(values))
+            self._points[trial.number] = UnitPoint(trial, sum(values) / len(values))
 
 
 class Guided:
@@ -128,7 +128,7 @@ class Guided:
 class _Record:
     """A study of optuna's that holds some points; what runs is put in for one proposal and taken out again."""
 
-    def __init__(self, sampler: str, seed: int, space: Space, points: Sequence[Point]) -> None:
+    def __init__(self, sampler: str, seed: int, space: Space, points: Sequence[UnitPoint]) -> None:
         import optuna
 
         self._sampler = sampler
@@ -136,16 +136,16 @@ class _Record:
         self._space = space
         self._distributions = {one.name: _distribution(one) for one in space.free}
         self._fill = _fill(points)
-        self._told: list[Point] = []
+        self._told: list[UnitPoint] = []
         self._study: Study = optuna.create_study()
         self._trials = 0
 
-    def goes_on(self, space: Space, points: Sequence[Point]) -> bool:
+    def goes_on(self, space: Space, points: Sequence[UnitPoint]) -> bool:
         """Return whether ``points`` continue what was told."""
         told = len(self._told)
         return space == self._space and points[:told] == self._told and _fill(points) == self._fill
 
-    def tell(self, points: Sequence[Point]) -> None:
+    def tell(self, points: Sequence[UnitPoint]) -> None:
         """Tell the points that are new."""
         new = points[len(self._told) :]
         for point in new:
@@ -176,7 +176,7 @@ class _Record:
             return dimension.from_unit(float(params[dimension.name]))
         return dimension.values[int(params.get(dimension.name, 0))]
 
-    def _add(self, point: Point) -> None:
+    def _add(self, point: UnitPoint) -> None:
         from optuna.trial import create_trial
 
         # All or none: a model of the constraint needs its value everywhere, and costs time if all are feasible.
@@ -200,7 +200,7 @@ class _Record:
         }
 
 
-def _fill(points: Sequence[Point]) -> float | None:
+def _fill(points: Sequence[UnitPoint]) -> float | None:
     """Return the value of those that diverged, the worst of the others; None if none diverged.
 
     The models need one beside the constraint, and one far out would flatten everything that matters.

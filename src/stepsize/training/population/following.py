@@ -38,7 +38,7 @@ _FORGOTTEN = 0.5  # fraction of all that was learned; losing it causes a rollbac
 
 
 @dataclass(frozen=True)
-class Decision:
+class ForkDecision:
     """One decision.
 
     Attributes:
@@ -67,7 +67,7 @@ class Followed:
 
     run: Run
     lrs: NDArray[np.float64]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[ForkDecision, ...]
     cost: float
 
     @property
@@ -161,7 +161,7 @@ class _Following:
         self._step = 0
         self._losses: list[float] = []
         self._lrs: list[float] = []
-        self._decisions: list[Decision] = []
+        self._decisions: list[ForkDecision] = []
         self._worked = 0  # updates, of all forks
         self._evaluated = 0  # times
         self._examples = 0  # of the last batch
@@ -197,7 +197,7 @@ class _Following:
         self._runs, self._peak = forks.forked([place]), peaks[place]
         self._good = _Good(self._runs.forked([0]), self._peak, values[place])
         reason = _reason(rates, values, place)
-        self._decisions.append(Decision(self._step, _paired(rates, values), rates[place], reason))
+        self._decisions.append(ForkDecision(self._step, _paired(rates, values), rates[place], reason))
         return 0 if wide else place - len(tried) // 2
 
     def _roll_back(self, what: str, tried: tuple[tuple[float, float], ...]) -> None:
@@ -206,7 +206,7 @@ class _Following:
         self._runs = self._good.runs.forked([0])
         lr = self._setting.lr * self._peak
         reason = f"{what}: rolled back to the last good decision, at lr {number_text(lr)}."
-        self._decisions.append(Decision(self._step, tried, lr, reason))
+        self._decisions.append(ForkDecision(self._step, tried, lr, reason))
 
     def _train(self, runs: ForkedRuns, peaks: Sequence[float], steps: int) -> NDArray[np.float64]:
         """Continue along the schedule; write down what a single run does."""

@@ -26,7 +26,7 @@ State: TypeAlias = dict[str, Tensor]
 Flags: TypeAlias = Mapping[str, Any]
 
 
-class Rule(ABC):
+class StackedRule(ABC):
     """How one class of optimizers updates a parameter; weight decay and ``maximize`` are the caller's.
 
     Attributes:
@@ -73,7 +73,7 @@ class Rule(ABC):
 
 
 @final
-class _SGD(Rule):
+class _SGD(StackedRule):
     numbers = ("momentum", "dampening")
     flags = ("nesterov",)
 
@@ -95,7 +95,7 @@ class _SGD(Rule):
 
 
 @final
-class _Adagrad(Rule):
+class _Adagrad(StackedRule):
     numbers = ("lr_decay", "initial_accumulator_value", "eps")
 
     def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
@@ -112,7 +112,7 @@ class _Adagrad(Rule):
 
 
 @final
-class _RMSprop(Rule):
+class _RMSprop(StackedRule):
     numbers = ("alpha", "eps", "momentum")
     flags = ("centered",)
 
@@ -138,7 +138,7 @@ class _RMSprop(Rule):
 
 
 @final
-class _Adam(Rule):
+class _Adam(StackedRule):
     numbers = ("beta1", "beta2", "eps")
     flags = ("amsgrad", "decoupled_weight_decay")
 
@@ -165,7 +165,7 @@ class _Adam(Rule):
 
 
 @final
-class _Adafactor(Rule):
+class _Adafactor(StackedRule):
     numbers = ("beta2_decay", "eps1", "eps2", "d")
     flags = ("decoupled_weight_decay",)
     decays = True
@@ -214,7 +214,7 @@ def _root_mean_square(whole: Tensor) -> Tensor:
 
 
 @final
-class _Muon(Rule):
+class _Muon(StackedRule):
     numbers = ("momentum", "eps")
     flags = ("nesterov", "ns_coefficients", "ns_steps", "adjust_lr_fn", "decoupled_weight_decay")
     zeros = ("velocity",)
@@ -251,7 +251,7 @@ class _Muon(Rule):
 
 
 @final
-class _Lion(Rule):
+class _Lion(StackedRule):
     numbers = ("beta1", "beta2")
     flags = ("decoupled_weight_decay", "fixed_decay")
     zeros = ("first",)
@@ -277,7 +277,7 @@ class _Lion(Rule):
         parameter.addcmul_(direction, vectors["descent"])
 
 
-RULES: dict[type[Optimizer], Rule] = {
+RULES: dict[type[Optimizer], StackedRule] = {
     SGD: _SGD(),
     Adagrad: _Adagrad(),
     RMSprop: _RMSprop(),
@@ -287,10 +287,12 @@ RULES: dict[type[Optimizer], Rule] = {
 }
 if hasattr(torch.optim, "Muon"):  # since torch 2.9
     RULES[torch.optim.Muon] = _Muon()
-NAMED_RULES: dict[str, Rule] = {"pytorch_optimizer.optimizer.lion.Lion": _Lion()}  # of packages not imported here
+NAMED_RULES: dict[str, StackedRule] = {
+    "pytorch_optimizer.optimizer.lion.Lion": _Lion()
+}  # of packages not imported here
 
 
-def find_rule(kind: type[Optimizer]) -> Rule | None:
+def find_rule(kind: type[Optimizer]) -> StackedRule | None:
     """Return the rule of a class, None if it has none; a subclass may update otherwise, so it has none."""
     return RULES.get(kind) or NAMED_RULES.get(f"{kind.__module__}.{kind.__qualname__}")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from stepsize.errors import InputError, NotStackableError
-from stepsize.training.population.rules import Rule, State, Vectors, find_rule, stackable
+from stepsize.training.population.rules import StackedRule, State, Vectors, find_rule, stackable
 
 
 @dataclass
@@ -82,7 +82,7 @@ def stack_optimizers(
 class StackedOptimizer:
     """Updates the stacked parameters of K members, each by its own hyper-parameters; made by `stack_optimizers`."""
 
-    def __init__(self, rule: Rule, groups: Sequence[_Group], slots: Sequence[_Slot | None], size: int) -> None:
+    def __init__(self, rule: StackedRule, groups: Sequence[_Group], slots: Sequence[_Slot | None], size: int) -> None:
         self._rule = rule
         self._groups = list(groups)
         self._slots = list(slots)
@@ -211,7 +211,7 @@ def _check_shapes(
             raise NotStackableError(f"parameters of {whole.dtype} cannot be stacked, only of float32 and float64")
 
 
-def _rule(optimizers: Sequence[Optimizer]) -> Rule:
+def _rule(optimizers: Sequence[Optimizer]) -> StackedRule:
     kind = type(optimizers[0])
     if any(type(optimizer) is not kind for optimizer in optimizers):
         names = sorted({type(optimizer).__name__ for optimizer in optimizers})
@@ -243,7 +243,7 @@ def _places(optimizer: Optimizer, own: Sequence[Tensor]) -> list[int | None]:
     return places
 
 
-def _group(rule: Rule, optimizers: Sequence[Optimizer], index: int, device: torch.device) -> _Group:
+def _group(rule: StackedRule, optimizers: Sequence[Optimizer], index: int, device: torch.device) -> _Group:
     groups = [rule.read(optimizer.param_groups[index], optimizer) for optimizer in optimizers]
     flags = {name: _agreed(name, groups) for name in (*rule.flags, "maximize")}
     if any(group["differentiable"] for group in groups):
