@@ -1,4 +1,4 @@
-"""LR-sensitivity after its definition, and the width of the basin."""
+"""LR sensitivity as in its definition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from stepsize.curves.sensitivity import basin, excess_unit, lr_sensitivity
+from stepsize.curves.sensitivity import lr_sensitivity
 from stepsize.errors import InputError
 
 INF = math.inf
@@ -90,51 +90,4 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="lrs must all be positive"):
         lr_sensitivity([-1.0], [1.0], untrained=1.0)
     with pytest.raises(InputError, match="values must be as many as lrs, 2"):
-        basin([1e-2, 1e-1], [1.0])
-    with pytest.raises(InputError, match="tolerance must be positive"):
-        basin([1e-2, 1e-1], [1.0, 2.0], tolerance=0)
-
-
-def test_the_basin_ends_where_the_interpolated_mean_leaves_the_tolerance() -> None:
-    found = basin([1e-4, 1e-3, 1e-2, 1e-1], [0.3, 0.2, 0.2, 0.3], tolerance=0.1)
-
-    assert found is not None
-    assert math.log10(found.low) == pytest.approx(-3.2)
-    assert math.log10(found.high) == pytest.approx(-1.8)
-    assert found.decades == pytest.approx(1.4)
-
-
-def test_a_basin_has_no_gap_in_it() -> None:
-    found = basin([1e-4, 1e-3, 1e-2, 1e-1], [0.2, 0.9, 0.19, 0.9], tolerance=0.2)
-
-    assert found is not None
-    assert found.low > 1e-3
-
-
-def test_a_basin_that_reaches_the_last_rate_is_open_and_one_before_a_lost_rate_ends_there() -> None:
-    found = basin([1e-3, 1e-2, 1e-1], [0.2, 0.2, INF], tolerance=0.05)
-
-    assert found is not None
-    assert found.open == (True, False)
-    assert found.high == pytest.approx(1e-2)
-
-
-def test_nothing_that_survived_has_no_basin() -> None:
-    assert basin([1e-2, 1e-1], [INF, INF]) is None
-    assert basin([], []) is None
-
-
-def test_a_negated_metric_has_a_basin_relative_to_what_training_gained() -> None:
-    lrs, values = [1e-3, 1e-2, 1e-1], [-0.8, -0.9, -0.8]
-    known, unknown = (basin(lrs, values, tolerance=0.05, untrained=untrained) for untrained in (-0.1, None))
-
-    assert known is not None
-    assert unknown is not None
-    assert known.decades == pytest.approx(2 * 0.05 * 0.8 / 0.1)
-    assert unknown.decades == pytest.approx(2 * 0.05 * 0.9 / 0.1)
-
-
-def test_a_unit_is_positive_whatever_the_values_are() -> None:
-    assert excess_unit(0.0) == 1.0
-    assert excess_unit(-2.0, -3.0) == 2.0
-    assert excess_unit(0.5, -3.0) == 0.5
+        lr_sensitivity([1e-2, 1e-1], [1.0], untrained=1.0)

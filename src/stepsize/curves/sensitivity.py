@@ -1,4 +1,4 @@
-"""How much the choice of the rate matters: LR sensitivity, and the width of the near-optimal range."""
+"""How much the choice of the rate matters: LR sensitivity."""
 
 from __future__ import annotations
 
@@ -14,18 +14,6 @@ from stepsize.errors import InputError
 Array = NDArray[np.float64]
 
 _DECADES = 3.0  # of the default range: as wide as the one of the paper, 3e-4 … 3e-1
-
-
-def excess_unit(best: float, untrained: float | None = None) -> float:
-    """Return what an excess over the best value is relative to.
-
-    The best value if it is positive; else (a negated metric) the improvement over the value at initialization.
-    """
-    if best > 0:
-        return best
-    if untrained is not None and untrained > best:
-        return untrained - best
-    return abs(best) or 1.0
 
 
 @dataclass(frozen=True)
@@ -98,55 +86,6 @@ def lr_sensitivity(
     return LrSensitivity(mean, lr, (float(10**low), float(10**high)), (float(10**start), float(10**stop)))
 
 
-@dataclass(frozen=True)
-class Basin:
-    """The near-optimal range: rates around the best one that do nearly as well.
-
-    Attributes:
-        low: Lowest of them.
-        high: Highest of them.
-        open: Whether it continues below, and above, the rates that were trained.
-    """
-
-    low: float
-    high: float
-    open: tuple[bool, bool]
-
-    @property
-    def decades(self) -> float:
-        """Its width; a lower bound if it is open."""
-        return math.log10(self.high / self.low)
-
-
-def basin(
-    lrs: Sequence[float], values: Sequence[float], *, tolerance: float = 0.05, untrained: float | None = None
-) -> Basin | None:
-    """Return the range of rates around the best whose mean loss is within a tolerance; None if all diverged.
-
-    Between rates the loss is linear in log lr; toward a rate at which a run diverged, the range ends at the last one
-    before it.
-
-    Args:
-        lrs: Rate of each run, positive; a rate may occur several times (seeds).
-        values: Value of each run, lower is better; infinite if it diverged, NaN if unknown.
-        tolerance: Relative excess that still counts, positive.
-        untrained: Value at initialization; only needed if values are not positive.
-
-    Raises:
-        InputError: If a rate or the tolerance is not positive, or the lengths differ.
-    """
-    if not tolerance > 0:
-        raise InputError("tolerance", tolerance, "must be positive")
-    x, levels, _ = _levels(lrs, values, math.inf)
-    if not np.isfinite(levels).any():
-        return None
-    best = int(np.argmin(levels))
-    limit = float(levels[best]) + tolerance * excess_unit(float(levels[best]), untrained)
-    low, open_low = _crossing(x[best::-1], levels[best::-1], limit)
-    high, open_high = _crossing(x[best:], levels[best:], limit)
-    return Basin(10**low, 10**high, (open_low, open_high))
-
-
 def _levels(lrs: Sequence[float], values: Sequence[float], cap: float) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return the log10 rates, ascending, the mean of min(value, cap) of each, and whether none of its runs diverged."""
     lr, value = np.asarray(lrs, dtype=np.float64), np.asarray(values, dtype=np.float64)
@@ -160,14 +99,3 @@ def _levels(lrs: Sequence[float], values: Sequence[float], cap: float) -> tuple[
     mean = np.bincount(index, np.minimum(value[known], cap), minlength=len(x)) / count
     diverged = np.bincount(index, np.isinf(value[known]), minlength=len(x))
     return x, mean, diverged == 0
-
-
-def _crossing(x: Array, levels: Array, limit: float) -> tuple[float, bool]:
-    """Return where ``levels``, walked from the best one, first exceed ``limit``, and whether they never do."""
-    beyond = np.nonzero(levels > limit)[0]
-    if not len(beyond):
-        return float(x[-1]), True
-    k = int(beyond[0])
-    rise = levels[k] - levels[k - 1]
-    part = (limit - levels[k - 1]) / rise if math.isfinite(rise) else 0.0
-    return float(x[k - 1] + part * (x[k] - x[k - 1])), False

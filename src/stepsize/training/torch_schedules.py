@@ -57,8 +57,8 @@ def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
 
     Example:
         >>> import torch
-        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.8)
-        >>> schedule = from_torch(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=0.08))
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+        >>> schedule = from_torch(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=0.05))
         >>> str(schedule.rate), schedule.rate.length
         ('cosine 100 end=0.1', 100)
     """
