@@ -113,3 +113,13 @@ def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
         RateCurve(0.1, [])
     with pytest.raises(InputError, match="losses must be a flat array"):
         RateCurve(0.1, np.ones((2, 2)))
+
+
+def test_the_legend_is_one_gradient_and_not_a_symbol_for_each_rate(tmp_path: Path) -> None:
+    curves = [falling(lr, steps=50) for lr in (1e-4, 1e-3, 0.01, 0.1, 1.0)]
+
+    save_chart(curves_by_rate_chart(curves_by_rate_info(curves)), tmp_path / "drawn.svg")
+
+    drawn = (tmp_path / "drawn.svg").read_text(encoding="utf-8")
+    assert "role-legend-gradient" in drawn
+    assert "role-legend-symbol" not in drawn

@@ -113,13 +113,14 @@ def curves_by_rate_chart(info: CurvesByRateInfo) -> Chart:
     """Return the chart of training curves: dark for low rates, light for high ones, crosses where runs broke."""
     color = gradient("series", info.rates)
     width, opacity = (1.2, 0.7) if info.crowded else (1.8, 0.9)
+    shape = alt.value("diamond")
     return stacked(
         info.title,
         info.lines,
         layered(
             *lines(info.curves, info.x, info.y, color, name="curves", width=width, opacity=opacity),
-            points(info.ends, info.x, info.y, color, name="ends", shape=alt.value("diamond"), size=70, opacity=1),
-            *edges(info.ends, info.x, info.y, color),
+            points(info.ends, info.x, info.y, color, name="ends", shape=shape, size=60, opacity=1, filled=False),
+            *edges(info.ends, info.x, info.y, color, filled=False),
             *crosses(info.crosses, info.x, info.y),
         ),
     )

@@ -88,24 +88,25 @@ def points(
     shape: Any = None,
     size: float = 30,
     opacity: float = 0.55,
+    filled: bool = True,
 ) -> alt.Chart:
-    """Return the layer of the points that are inside the axes."""
+    """Return the layer of the points inside the axes; outlines can share the legend of lines, filled ones cannot."""
     chart = alt.Chart(rows(asdict(mark) for mark in marks if mark.kind == INSIDE), name=name)
     encodings = {"shape": shape} if shape is not None else {}
-    encoded: alt.Chart = chart.mark_point(filled=True, size=size, opacity=opacity).encode(
+    encoded: alt.Chart = chart.mark_point(filled=filled, size=size, opacity=opacity).encode(
         **place(x, y), color=color, tooltip=_tooltip(x, y), **encodings
     )
     return encoded
 
 
-def edges(marks: Sequence[ChartPoint], x: Axis, y: Axis, color: Any) -> list[alt.Chart]:
+def edges(marks: Sequence[ChartPoint], x: Axis, y: Axis, color: Any, *, filled: bool = True) -> list[alt.Chart]:
     """Return the layers of points at the edges: triangles beyond the axis, and crosses for what went wrong."""
     beyond = [mark for mark in marks if mark.kind in (ABOVE, BELOW)]
     wrong = [mark for mark in marks if mark.kind in (NOT_FINITE, DIVERGED)]
     layers = []
     if beyond:
         chart = alt.Chart(rows(asdict(mark) | {"shape": _EDGES[mark.kind]} for mark in beyond), name="points_beyond")
-        drawn = chart.mark_point(filled=True, size=45, opacity=0.8)
+        drawn = chart.mark_point(filled=filled, size=45, opacity=0.8)
         shape = alt.Shape("shape:N", scale=None)
         layers.append(drawn.encode(**place(x, y), color=color, shape=shape, tooltip=_tooltip(x, y)))
     return [*layers, *crosses(wrong, x, y)]
