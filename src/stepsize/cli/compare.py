@@ -64,7 +64,7 @@ def command(
         ),
     ] = None,
     batch_sizes: Annotated[
-        str | None, typer.Option("--batch-sizes", metavar="NUMBERS", help="Compare anew at each; comma-separated.")
+        str | None, typer.Option("--batch-sizes", metavar="NUMBERS", help="Batch sizes to compare at, comma-separated.")
     ] = None,
     trials: Annotated[
         int, typer.Option("--trials", metavar="N", help="Number of runs that find the rate of each.")

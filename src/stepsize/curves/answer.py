@@ -198,8 +198,8 @@ def _refusal(points: Sequence[Point], untrained: float) -> tuple[str, str] | Non
     if best < untrained - _LEARNED * abs(untrained) or (best < untrained and len(values) < 3):
         return None
     return (
-        f"No rate from {lowest} to {highest} improved on the untrained model ({number_text(untrained, 4)}; best run "
-        f"{number_text(best, 4)}).",
+        f"No rate from {lowest} to {highest} improved on the loss at initialization ({number_text(untrained, 4)}; best "
+        f"run {number_text(best, 4)}).",
         "Train for more steps, or check the data and the loss.",
     )
 

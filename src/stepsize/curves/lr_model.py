@@ -39,7 +39,7 @@ class Point:
         value: Objective value at the end, lower is better; infinite or NaN if there is none.
         share: Length of the run as a fraction of the full horizon, in (0, 1].
         seed: Random seed of the run; runs of one seed and length share a level.
-        diverged: Whether the run diverged; it then counts as no better than the untrained model.
+        diverged: Whether the run diverged; it then counts as no better than the model at initialization.
     """
 
     lr: float
@@ -57,11 +57,11 @@ class LrModel:
         x: log10 of the tabulated rates, ascending, shape ``(g,)``.
         draws: Heights of the drawn curves there, in units of ``depth``, shape ``(draws, g)``; each up to a constant.
         levels: The constant that puts each draw through the points of its length, shape ``(draws,)``.
-        depth: Log ratio of the untrained to the best value; for values that can be negative, their difference.
+        depth: Log ratio of the value at initialization to the best value; their difference if values can be negative.
         noise: Standard deviation of the value of a single run near the optimum over seeds, relative to the best value.
-        untrained: Value of the untrained model.
+        untrained: Value at initialization.
         relative: Whether all values are positive, so that an excess is relative to the best value; otherwise it is
-            relative to the improvement over the untrained model.
+            relative to the improvement over the value at initialization.
         points: The runs that it was fitted to.
     """
 

@@ -78,7 +78,7 @@ def watch(
         distributed: Whether several processes train the model together. Defaults to whether it is wrapped in DDP.
         on_finding: Called with each new finding. If it raises, that is logged once, and training continues.
         store: Where signals, findings and verdict are saved during training, about once per second and in a separate
-            thread: the path of an SQLite file, or a PostgreSQL URL. A process that is killed loses the last second. A
+            thread: the path of an SQLite file, or a PostgreSQL URL. A killed process misses the last second. A
             store that fails is reported once to the logger ``stepsize``, and training and watching continue. If
             several processes train together, pass it in one of them. By default nothing is saved.
         name: Name of the run in the store. Defaults to the current time; a number is appended if the name is taken.

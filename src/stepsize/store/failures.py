@@ -18,9 +18,10 @@ _CORRUPT = (
     "is damaged or no SQLite database, and was left as it is; "
     "give another path, or save what can be saved with `sqlite3 FILE .recover`"
 )
-_FULL = "cannot grow: the disk is full; nothing of what was stored before is lost"
+_FULL = "cannot grow: the disk is full; everything stored before is intact"
 _FAILED = (
-    "cannot be written or read: the disk failed, is full, or a limit on files was met; what was stored before is kept"
+    "cannot be written or read: the disk failed, is full, or a limit on files was met; "
+    "everything stored before is intact"
 )
 _SQLITE = {
     sqlite3.SQLITE_BUSY: (StoreLockedError, _LOCKED),

@@ -43,7 +43,7 @@ _KEY = 0x73746570  # of the advisory lock under which one at a time makes the ta
 class Store:
     """Studies with their trials, runs and findings, in SQLite or PostgreSQL.
 
-    Anyone can read at any time; each study has one writer at a time, from :meth:`begin`. Made by :meth:`open`;
+    It can be read at any time; each study has one writer at a time, from :meth:`begin`. Made by :meth:`open`;
     a context manager.
 
     Attributes:

@@ -75,9 +75,9 @@ def compare(
 ) -> Comparison:
     """Compare optimizers and schedules, each at its own tuned rate, found with an equal budget.
 
-    Each contender is trained at ``trials`` rates on one seed: the first half of them a grid over its range, the rest
+    Each is trained at ``trials`` rates on one seed: the first half of them a grid over its range, the rest
     around the best of that grid, or beyond it at the end of the range. The best rate is then trained on ``seeds`` that
-    tuning has not used, the same for every contender, and the best contender is compared with each other one in
+    tuning has not used, the same for all, and the best configuration is compared with each other one in
     pairs. An optimizer that estimates its rate takes part twice: tuned as all others, and at its default without any
     tuning.
 
@@ -85,9 +85,9 @@ def compare(
         task: What to train; without ``val`` the training loss selects. Its own optimizer does not matter.
         optimizers: Names of :data:`~stepsize.optimizers.OPTIMIZERS`.
         schedules: Schedules as text; each optimizer is tuned with each. Default: the task's own.
-        batch_sizes: Examples per batch; all is compared anew at each, with as many examples seen. Default: the task's.
+        batch_sizes: Examples per batch; all are compared at each, with as many examples seen. Default: the task's.
         ranges: Absolute rates to search, by optimizer; default that of its catalog entry.
-        trials: Number of runs that find the rate of a contender, at least 3.
+        trials: Number of runs that find the rate of a configuration, at least 3.
         seeds: Seeds of the final runs, or how many, counted from the one after the task's.
         target: Training loss for ``steps_to_target``. Default: the median of the final ones.
         workers: A name of :data:`~stepsize.study.WORKERS`, or an executor.

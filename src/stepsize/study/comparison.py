@@ -49,16 +49,16 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class ContenderResult:
-    """What one contender reached.
+    """Result of one configuration (optimizer and schedule).
 
     Attributes:
-        contender: The contender.
+        contender: The configuration.
         lr: Its peak rate in the final runs; None if every rate diverged.
         tuning: What the runs that search the rate say; None if it was not searched.
         tuning_runs: The runs that search the rate.
         final_runs: The final runs, one per seed.
-        steps_to_target: By seed: steps until the training loss reached the target; infinite if it never did.
-        against_best: The best contender against this one; None for the best itself.
+        steps_to_target: Steps until the training loss reached the target, by seed; infinite if it never did.
+        against_best: The best configuration against this one; None for the best itself.
     """
 
     contender: Contender
@@ -161,13 +161,13 @@ class ContenderResult:
 
 @dataclass(frozen=True, eq=False)
 class BatchSizeResult:
-    """Contenders on one batch size: only those are compared with each other.
+    """Results on one batch size: only those are compared with each other.
 
     Attributes:
         batch_size: Examples per batch; None for the task's own.
-        contenders: The results of the contenders, best first.
-        target: The training loss of ``steps_to_target``; NaN if no contender was trained.
-        tied_with_best: Names of the best contender and of all that are not distinguishable from it.
+        contenders: The results, best first.
+        target: The training loss of ``steps_to_target``; NaN if none was trained.
+        tied_with_best: Names of the best configuration and of all that are not distinguishable from it.
         verdict: ``"distinguishable"`` (one is better than all others by more than the noise), ``"not
             distinguishable"``, ``"alone"`` (there is only one), or ``"no answer"`` (none trained the model).
         reason: The verdict as sentences.
@@ -203,9 +203,9 @@ class Comparison:
 
     Attributes:
         name: Name of the comparison; those of its sweeps in the store begin with it.
-        conditions: What it is for; what the contenders vary is as the task has it.
+        conditions: What it is for; what is compared is as the task has it.
         results: The results, one per batch size.
-        trials: Number of rates that each contender was tuned with.
+        trials: Number of rates that each configuration was tuned with.
         seeds: Seeds of the final runs; tuning had another one.
         seconds: Wall time of this call.
     """
@@ -256,8 +256,8 @@ class Comparison:
         """Return a chart.
 
         Args:
-            kind: ``"final"`` shows what each contender reached, a dot per seed; ``"rates"`` the loss over the rate
-                while tuning, a line per contender; ``"steps"`` the training loss over time at the tuned rate.
+            kind: ``"final"`` shows the final losses, a dot per seed; ``"rates"`` the loss over the rate
+                while tuning, a line per configuration; ``"steps"`` the training loss over time at the tuned rate.
 
         Raises:
             InputError: If there is no such chart, or no run to draw.
@@ -377,7 +377,7 @@ def _verdict(compared: Sequence[ContenderResult], tied: tuple[str, ...], untrain
     unsettled = [one.name for one in compared if one.open]
     more = f" The learning rate is not settled for {', '.join(unsettled)}." if unsettled else ""
     if best.value >= untrained:
-        return "no answer", f"No optimizer improved on the untrained model ({number_text(untrained)}): train longer."
+        return "no answer", f"No optimizer improved on the initial loss ({number_text(untrained)}): train longer."
     if len(compared) == 1:
         return "alone", f"{reached}; there is nothing to compare it with.{more}"
     second = next(one for one in compared if one.name == tied[1]) if len(tied) > 1 else compared[1]

@@ -83,7 +83,7 @@ def find(
         on_progress: Called with a :class:`FindProgress` after each run and each step.
 
     Returns:
-        The answer, with the runs and the curve behind it. Ctrl-C stops the search and returns what is known.
+        The answer, with its runs and its curve. Ctrl-C stops the search and returns what is known.
 
     Raises:
         InputError: If ``until`` or ``budget`` is out of range.
@@ -97,7 +97,7 @@ def find(
         (True, True, True)
 
     Reference:
-        Thompson sampling on a model learned from recorded trainings; ``docs/benchmarks.md`` compares it with other
+        Thompson sampling on a model learned from recorded runs; ``docs/benchmarks.md`` compares it with other
         methods.
     """
     if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until < 1:

@@ -131,7 +131,7 @@ class Plan:
         """Take the run of a job that was asked for; raises InputError if its job is not awaited."""
         key = run.key
         if key not in self._running:
-            why = "was told before" if key in self._told else "is of a job that was not asked for"
+            why = "was reported before" if key in self._told else "is of a job that was not asked for"
             raise InputError("run", key, why, "Tell each job that ask returned once")
         del self._running[key]
         self._record(run)

@@ -12,7 +12,7 @@ from stepsize.study.rungs import Bracket, Rungs
 from stepsize.training.runs import Run, Trial
 
 Promotion = tuple[int, float]
-"""The number of a trial, and the rung that it goes on to, as a share of the full horizon."""
+"""The number of a trial, and the rung that it goes on to, as a fraction of the full horizon."""
 
 
 def rank(run: Run) -> tuple[bool, float, int]:

@@ -40,7 +40,7 @@ class Summary:
         value: Its mean over its seeds, lower is better; NaN without one.
         seeds: Number of its seeds.
         answer: The recommended rate with the other values of ``best``, the range that is as good, and how sure that is.
-        curve: The fitted curve of loss against learning rate behind it; None without runs.
+        curve: The fitted curve of loss against learning rate; None without runs.
         sensitivity: How much the rate matters; None if the loss at initialization or the range is unknown.
         train_optimum: The configuration of least training loss; None if it is unknown.
         runner_up: The second best configuration; None if there is none.
@@ -135,7 +135,7 @@ class SweepResult(Answered, StudyOutcome):
 
     @property
     def curve(self) -> LrModel | None:
-        """The fitted curve of loss against learning rate behind the answer; None without runs."""
+        """The fitted curve of loss against learning rate; None without runs."""
         return self.summary.curve
 
     @property

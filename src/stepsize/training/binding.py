@@ -76,7 +76,7 @@ def bind(
             its own, over all optimizers in their order. None keeps the groups' rates.
         groups: Schedules of single groups, by their numbers (counted over all optimizers). Groups that are added later
             follow ``schedule`` from their own ``lr``.
-        steps: The horizon in updates, or in a unit that ``clock`` knows; needed if a duration is relative.
+        steps: The horizon in steps, or in a unit that ``clock`` knows; needed if a duration is relative.
         clock: Converts epochs, samples and tokens.
         on_change: What :meth:`BoundScheduler.load_state_dict` does if the state was saved with another schedule:
             ``"error"`` refuses; ``"continue"`` continues from the saved step along the new one, scaled so that the rate

@@ -86,7 +86,7 @@ class Plateau:
         rule: When to drop; None is ``PlateauRule()``, for a metric of which less is better.
         floor: The smallest multiplier, in [0, 1]; not a rate.
         skip_first: Number of observations that are skipped at first, for example during a long warmup, >= 0.
-        on_change: What :meth:`load_state_dict` does if the saved settings are other ones: ``"error"``, or
+        on_change: What :meth:`load_state_dict` does if it was saved with other arguments: ``"error"``, or
             ``"continue"`` with the new ones and the saved multiplier, values and drops.
 
     Raises:
@@ -216,18 +216,18 @@ class Plateau:
 
         Args:
             state_dict: What :meth:`state_dict` returned.
-            on_change: What to do if it was saved with other settings. Default: what the constructor was given.
+            on_change: What to do if it was saved with other arguments. Default: what the constructor was given.
 
         Raises:
-            InputError: If it is not such a state, or was saved with other settings and ``on_change`` is ``"error"``, or
-                the controller was released. Nothing is changed then.
+            InputError: If it is not such a state, or was saved with other arguments and ``on_change`` is
+                ``"error"``, or the controller was released. Nothing is changed then.
         """
         self._check_held()
         change = _check_on_change(self._on_change if on_change is None else on_change)
         saved, multiplier, memory = _read(state_dict)
         changes = _changes(saved, self._settings.plain())
         if changes and change == "error":
-            rule = "must have been saved with the settings of this controller"
+            rule = "must have been saved with the arguments of this controller"
             remedy = "Construct it with the saved ones, or pass on_change='continue' to use the new ones"
             raise InputError("state_dict", "; ".join(changes), rule, remedy)
         self._bound.multiplier = multiplier

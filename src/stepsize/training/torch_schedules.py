@@ -53,7 +53,7 @@ def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
 
     Raises:
         InputError: If there is no closed form, parameter groups need different factors, or torch itself departs from
-            the closed form in such a tree; the message names the part and the remedy.
+            the closed form in such a tree; the message names the part and the fix.
 
     Example:
         >>> import torch

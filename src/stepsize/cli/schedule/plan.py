@@ -114,7 +114,7 @@ def resolved(schedule: Schedule, steps: str | None, options: ClockOptions) -> Sc
     with remedies_as_options():
         horizon = _own_length(schedule, clock) if steps is None else max(1, clock.steps(steps, "steps"))
         if horizon > _MOST_STEPS:
-            raise InputError("steps", horizon, f"must be at most {_MOST_STEPS:,} to be shown one by one")
+            raise InputError("steps", horizon, f"must be at most {_MOST_STEPS:,} to be shown step by step")
         return schedule.over(horizon, clock)
 
 

@@ -76,7 +76,8 @@ RULE = Rule(
     meaning=(
         "Most signs that precede a divergence are present together and persist: the loss rises more along a step than "
         "it fell before, the gradient norm grows by a factor of four, the update-to-weight ratio is large, the loss is "
-        "above its initial value. Or a single loss is twice its initial value, far beyond the noise."
+        "above its initial value. Or a single loss is twice its initial value, many "
+        "standard deviations above the others."
     ),
     signals=("loss", "slope_now", "grad_norm", "update_ratio"),
     reference="Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, 2021",
