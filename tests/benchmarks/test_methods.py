@@ -92,8 +92,8 @@ def test_a_decided_answer_is_held_against_its_own_tolerance_on_unseen_and_on_all
         pick("torch-lr-finder", 0.01),
     ]
     [line] = promised_table(said).splitlines()[2:]
-    assert line.startswith("| stepsize find | built-in | 4.0 % / ")
-    assert line.endswith(" | 67 % | 50 % | 100 % |")
+    assert line.startswith("| stepsize find | built-in | 4.0% / ")
+    assert line.endswith(" | 67% | 50% | 100% |")
 
 
 def test_the_picture_has_every_point_of_its_panel_and_nothing_below_its_edge() -> None:

@@ -147,10 +147,10 @@ def test_no_rate_below_the_tried_or_above_the_highest_that_worked_is_recommended
         ([Point(lr, math.nan) for lr in (1e-3, 1e-2)], "Every run diverged", "Lower"),
         (
             [Point(lr, 1.999) for lr in (1e-3, 1e-2, 0.1)],
-            "No rate from 0.001 to 0.1 improved on the untrained",
+            "No rate from 0.001 to 0.1 improved on the loss at initialization",
             "steps",
         ),
-        ([Point(1e-3, 2.5)], "improved on the untrained model (2; best run 2.5)", "steps"),
+        ([Point(1e-3, 2.5)], "improved on the loss at initialization (2; best run 2.5)", "steps"),
     ],
 )
 def test_without_a_run_that_learned_there_is_no_answer(points: list[Point], reason: str, todo: str) -> None:
