@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from stepsize.optimizers import Translation
 
-__all__ = ["EXAMPLE", "NAME", "command", "render"]
-
 NAME = "translate"
 EXAMPLE = "stepsize translate 0.1 --from sgd --to momentum --batch-size 64:256"
 _T = TypeVar("_T")

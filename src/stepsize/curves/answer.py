@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from stepsize.curves.lr_model import LrModel, Point
 from stepsize.curves.numerals import number_text, span_text
 
-__all__ = ["NEAR", "SURE", "UNTIL", "Answer", "VerdictCode", "answer_from", "clearly_worse", "no_answer"]
-
 VerdictCode: TypeAlias = Literal["settled", "flat", "open", "no answer"]
 
 UNTIL = 0.02

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from stepsize.curves.numerals import number_text
 
-__all__ = ["Critical", "search_critical"]
-
 _STRIDE = 4.0  # factor between rates while the edge is not bracketed yet
 _PRECISION = 1.3  # ratio of the bracket's ends at which the search ends: a bracket is all that is needed
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from stepsize.curves.lr_prior import Prior, shipped_prior
 from stepsize.errors import InputError
 
-__all__ = ["LrModel", "Point", "fit_lr_model"]
-
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

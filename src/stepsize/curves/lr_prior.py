@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prior", "shipped_prior"]
-
 Array = NDArray[np.float64]
 _FILE = "lr_prior.npz"
 

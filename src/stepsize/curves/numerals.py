@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import textwrap
 
-__all__ = ["number_text", "span_text", "wrapped"]
-
 
 def number_text(value: float, digits: int = 3) -> str:
     """Return ``value`` with at most ``digits`` significant digits and no zeros that say nothing.

@@ -14,8 +14,6 @@ from scipy.special import ndtri, stdtrit
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
-__all__ = ["PlateauDecision", "PlateauRule"]
-
 Array = NDArray[np.float64]
 Code = Literal["plateau", "progress", "worse", "waiting", "undecided"]
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Smooth", "smooth"]
-
 _BISQUARE = 6.0  # medians of residuals beyond which a point is ignored (Cleveland 1979)
 _ROUNDS = 3
 Array = NDArray[np.float64]

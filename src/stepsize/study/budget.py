@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from stepsize.errors import InputError
 
-__all__ = ["Budget", "as_budget"]
-
 _UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _WRITTEN = re.compile(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([a-z]*)\s*")
 _RULE = "must be a positive number of full runs, or a time such as '90s', '10min' or '2h'"

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from stepsize.study.workers import Workers
     from stepsize.training.executor import StreamingExecutor
 
-__all__ = ["FindProgress", "FindWatcher", "find"]
-
 _FORMAT = 1  # of the specification that a store keeps
 
 

@@ -14,9 +14,6 @@ from stepsize.study.strategy import Job, point_of
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Run, Trial
 
-__all__ = ["Question", "Recipe", "UntilSure"]
-
-
 _ROUNDING = 1e-9  # of a budget
 
 

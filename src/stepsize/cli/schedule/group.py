@@ -7,8 +7,6 @@ import typer
 from stepsize.cli.groups import FirstByDefault
 from stepsize.cli.schedule import compare, entries, show
 
-__all__ = ["NAME", "app"]
-
 NAME = "schedule"
 
 
