@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from benchmarks.optimizers import STUDIES, Study, _compared, optimizers_report
 from benchmarks.record import header, write_record
 
@@ -45,6 +46,7 @@ def test_without_a_record_it_says_how_to_make_one(tmp_path: Path) -> None:
     assert optimizers_report(tmp_path / "none.json") == "No record yet: `python -m benchmarks optimizers`."
 
 
+@pytest.mark.slow  # real runs, a minute of them
 def test_a_study_gives_a_row_a_contender_and_round() -> None:
     study = Study("s", "cancer-mlp", ("sgd", "adam"), batch_sizes=(64, 512), drift=0.25)
     rows = _compared((study, 1, 3))
