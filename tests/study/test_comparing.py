@@ -266,7 +266,7 @@ def test_nobody_wins_who_learned_nothing() -> None:
     )
     assert told.verdict == "no answer"
     assert told.best is None
-    assert "improved on the untrained model (0.69)" in told.reason
+    assert "improved on the initial loss (0.69)" in told.reason
 
 
 def test_a_single_seed_tells_no_winner() -> None:

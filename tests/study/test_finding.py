@@ -401,7 +401,7 @@ def test_where_every_rate_diverges_there_is_no_answer() -> None:
 def test_where_nothing_is_learned_there_is_no_answer() -> None:
     found = find(tiny(loss=lambda output, target: 0 * output.sum() + 1), budget=6)
     assert found.verdict == "no answer"
-    assert "improved on the untrained model" in found.answer.reason
+    assert "improved on the loss at initialization" in found.answer.reason
     assert found.lr is None
     json.dumps(found.to_json(), allow_nan=False)
     found.plot().to_dict()

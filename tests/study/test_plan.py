@@ -557,7 +557,7 @@ def test_an_outcome_is_taken_once_and_only_of_what_was_asked_for() -> None:
     job = plan.ask()
     assert job is not None
     plan.tell(outcome_of(job, 1.0))
-    with pytest.raises(InputError, match=r"run was told before; got \(0, 1.0, 0\)"):
+    with pytest.raises(InputError, match=r"run was reported before; got \(0, 1.0, 0\)"):
         plan.tell(outcome_of(job, 1.0))
     with pytest.raises(InputError, match="is of a job that was not asked for"):
         plan.tell(outcome_of(Job(job.trial, 0.5, 0), 1.0))

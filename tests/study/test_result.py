@@ -230,7 +230,7 @@ def test_where_each_setting_diverged_on_a_seed_there_is_no_answer() -> None:
 def test_where_nothing_got_below_the_untrained_value_nothing_was_learned() -> None:
     runs = sweep([2.4, 2.35, 2.31, 2.5, 2.6], noise=0.0)
 
-    assert no_answer(summarize(runs, untrained=2.1), "improved on the untrained model (2.1;")
+    assert no_answer(summarize(runs, untrained=2.1), "improved on the loss at initialization (2.1;")
     assert summarize(runs, untrained=2.6).answer.lr is not None
 
 
