@@ -72,7 +72,7 @@ def test_a_look_is_the_loss_of_the_same_batches_with_the_same_dropout(accumulate
 
     run = stepsize.train(inspected(task(make, accumulate=accumulate), made), 0.05)
 
-    optimizer = made[-1]
+    optimizer = made[0]
     assert optimizer.losses == pytest.approx(run.losses)
     assert optimizer.looks == pytest.approx([loss for loss in run.losses for _ in range(2)])
 
