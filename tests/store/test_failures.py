@@ -191,7 +191,7 @@ def test_a_server_that_goes_away_is_an_error_and_the_study_goes_on_later(postgre
                 )
             with pytest.raises(StoreError, match=r"postgresql://.* failed: "):
                 writer.add_run(a_run(1))
-            with pytest.raises(StoreError, match="lost its connection, and with it its lock; begin it again"):
+            with pytest.raises(StoreError, match="is disconnected and no longer holds its lock; begin it again"):
                 writer.add_run(a_run(1))
         with store.begin("digits", "sweep", {}) as writer:
             writer.add_run(a_run(1))

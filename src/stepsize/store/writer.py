@@ -201,7 +201,7 @@ class Writer:
     def _check(self) -> None:
         # A lost connection would be made anew automatically, but without the lock.
         if self._closed or self._connection.invalidated:
-            why = "is closed" if self._closed else "is disconnected, and with it its lock is gone"
+            why = "is closed" if self._closed else "is disconnected and no longer holds its lock"
             raise StoreError(f"the writer of study '{self.study.name}' of {self._address} {why}; begin it again")
 
     @contextmanager
