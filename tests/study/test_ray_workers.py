@@ -207,8 +207,8 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cpus": 0}, "cpus must be a number of cores, > 0; got 0"),
-        ({"gpus": -1}, "gpus must be a number of GPUs, >= 0; got -1"),
+        ({"cpus": 0}, "cpus must be a positive, finite number of cores; got 0"),
+        ({"gpus": -1}, "gpus must be a finite number, at least 0; got -1"),
         ({"retries": 1.5}, "retries must be a whole number, at least 0"),
     ],
 )
