@@ -2,7 +2,7 @@
 
 Each curve of the record becomes heights over log10(lr / usual rate), for four lengths of training; the sizes of the
 noise and of what a seed does to neighboring rates are read off the three seeds of each. What is not learned here, but
-chosen by regret on the design trainings, are the shifts, the deviations and ``believed_points``.
+chosen by regret on the design trainings, are the shifts, the deviations, ``seed_splits`` and ``believed_points``.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ UNTIL = 0.02
 
 SURE = 0.9  # probability from which an answer counts as sure
 NEAR = 0.25  # decades around the answer within which runs support it
-_SUPPORT = 3  # so many of them
-SEEDS = 2  # of so many random seeds: one seed's luck is no evidence
+_SUPPORT = 3  # full runs that must be that near
+SEEDS = 2  # random seeds that they must have: one seed's luck is no evidence
 _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matters
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
 _FLAT_WITHIN = 0.05  # tolerance up to which a wide range means that the choice hardly matters

@@ -127,7 +127,7 @@ def fit_lr_model(
 
         log(value / untrained) / depth = f_r(x) + l_r + s_rj(x) + e,    f_r(x) = c g_r(x - log10 usual - d) + q_r(x),
 
-    where g is a recorded curve of another training (:class:`~stepsize.curves.lr_prior.Prior`), shifted by d decades
+    where g is a recorded curve of another run (:class:`~stepsize.curves.lr_prior.Prior`), shifted by d decades
     and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l the level of the
     length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height
     above the best run, because a run far above only says that its rate is bad. A diverged run has height 0. Each
@@ -159,7 +159,7 @@ def fit_lr_model(
 
     Reference:
         Wang et al., "Pre-trained Gaussian processes for Bayesian optimization", JMLR 2024, for priors from recorded
-        trainings; the mixture of shifted curves with a residual process is ours.
+        runs; the mixture of shifted curves with a residual process is ours.
     """
     if not 0 < usual < math.inf:
         raise InputError("usual", usual, "must be a positive learning rate")

@@ -16,10 +16,10 @@ _FILE = "lr_prior.npz"
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Recorded curves of other trainings, and the numbers learned from them.
+    """Recorded curves of other training runs, and the numbers that say how new curves differ from them.
 
-    The numbers are learned by ``python -m benchmarks lr-prior`` on the record in ``benchmarks/lr_record``; what each
-    does to the answers is in ``docs/benchmarks.md``.
+    The curves, their movement and the noise are learned by ``python -m benchmarks lr-prior`` on the record in
+    ``benchmarks/lr_record``; the other numbers were chosen by regret on the design set (``docs/benchmarks.md``).
 
     Attributes:
         x: log10(lr / usual rate) of the tabulated heights, evenly spaced, shape ``(g,)``.
@@ -48,7 +48,8 @@ class Prior:
         seed_splits: Equally likely fractions of that variance: (what all rates of a seed share, what neighboring rates
             of a seed share); the rest is each run's own.
         seed_length: Decades over which they do.
-        doubt_above: Standard deviation of a run, as a fraction of its height above the best of its length.
+        doubt_above: Standard deviation of a run, as a fraction of its height above the best of its length, or of its
+            seed if that has at least three runs.
         believed_points: Number of runs from which the evidence for one curve over another is no longer multiplied.
     """
 

@@ -108,7 +108,7 @@ def find(
         usual, family = usual_rate(task.optimizer)
         question = Question(
             usual,
-            start.judged,
+            start.untrained,
             start.costs,
             family,
             start.parameters,
@@ -151,7 +151,7 @@ def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, 
         "task": {
             "name": task.name,
             "start": start.fingerprint,
-            "untrained": start.judged if math.isfinite(start.judged) else None,
+            "untrained": start.untrained if math.isfinite(start.untrained) else None,
             "conditions": asdict(RunConditions.of(task, start.batch_size)),
         },
         "usual": question.usual,

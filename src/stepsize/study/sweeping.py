@@ -128,7 +128,7 @@ def sweep(
         "name": task.name,
         "source": source if isinstance(source, str) else None,
         "start": start.fingerprint,
-        "untrained": start.judged if math.isfinite(start.judged) else None,
+        "untrained": start.untrained if math.isfinite(start.untrained) else None,
         "usual": usual._asdict(),
         "conditions": asdict(conditions),
     }
@@ -148,7 +148,7 @@ def sweep(
         seconds=seconds,
         on_interrupt=on_interrupt,
     )
-    return SweepResult(**vars(found), conditions=conditions, space=plan.space, untrained=start.judged, usual=usual)
+    return SweepResult(**vars(found), conditions=conditions, space=plan.space, untrained=start.untrained, usual=usual)
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ class Start:
     """What is known of a task before training.
 
     Attributes:
-        judged: Objective at initialization, lower is better.
+        untrained: Objective at initialization, lower is better.
         costs: Cost of its runs.
         operations: Multiply-adds of a forward pass of one batch, of the layers that have weights.
         fingerprint: Digest of the initial weights and the first batch, to tell tasks apart.
         parameters: Number of parameters of the model.
     """
 
-    judged: float
+    untrained: float
     costs: CostModel
     operations: float
     fingerprint: str = ""
@@ -58,11 +58,11 @@ def _look(task: Task) -> Start:
     fingerprint = digest({**model.state_dict(), "batch": tensors_in(first)})
     with counted_operations(model) as done:
         if task.val is None:
-            judged, examples = _first_loss(task, model, first), size
+            untrained, examples = _first_loss(task, model, first), size
         else:
             seen = evaluate(task, model, step=0, examples=costs.val_limit(None))
-            judged, examples = seen.evaluation.objective(task.objective, maximize=task.maximize), seen.examples
-    return Start(judged, costs, done.operations * size / max(1, examples), fingerprint, weights)
+            untrained, examples = seen.evaluation.objective(task.objective, maximize=task.maximize), seen.examples
+    return Start(untrained, costs, done.operations * size / max(1, examples), fingerprint, weights)
 
 
 def _count_val(task: Task) -> int:
