@@ -100,9 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     late.set_defaults(run=_late)
 
-    references = commands.add_parser("reference-runs", help="watch the runs that verdicts compare with")
-    references.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
-    references.set_defaults(run=_reference_runs)
+    model = commands.add_parser("verdict-model", help="learn the verdict of watch from the record, for the package")
+    model.set_defaults(run=_verdict_model)
 
     guard = commands.add_parser("guard", help="faults on purpose, with a guard and without")
     guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
@@ -112,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     lr_record.add_argument("--count", type=int, default=1_000, help="of tasks; default 1000; those on file are kept")
     lr_record.add_argument("--seed", type=int, default=0, help="of the draws; default 0")
     lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")
+    lr_record.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     lr_record.set_defaults(run=_lr_record)
 
     lr_prior = commands.add_parser("lr-prior", help="learn the prior of find from that record, for the package")
@@ -289,11 +289,11 @@ def _late(arguments: argparse.Namespace) -> None:
     print(late_report())
 
 
-def _reference_runs(arguments: argparse.Namespace) -> None:
-    from benchmarks.reference_runs import compute_reference_runs, compute_small_truth
+def _verdict_model(arguments: argparse.Namespace) -> None:
+    from benchmarks.verdict_model import learn
 
-    compute_small_truth(arguments.workers)
-    compute_reference_runs(arguments.workers)
+    del arguments
+    print(learn())
 
 
 def _guard(arguments: argparse.Namespace) -> None:
@@ -306,7 +306,7 @@ def _guard(arguments: argparse.Namespace) -> None:
 def _lr_record(arguments: argparse.Namespace) -> None:
     from benchmarks.lr_record.collect import RECORD_FILE, collect
 
-    collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE)
+    collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE, workers=arguments.workers)
 
 
 def _lr_prior(arguments: argparse.Namespace) -> None:
@@ -359,10 +359,10 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
     from benchmarks.ranges import RANGES_FILE, ranges_report
-    from benchmarks.reference_runs import by_itself
     from benchmarks.schedule_cost import COST_FILE, cost_report
     from benchmarks.sweep_overhead import OVERHEAD_FILE, overhead_report
     from benchmarks.tables import update_page
+    from benchmarks.verdict_model import model_report
     from benchmarks.verdicts import VERDICTS_FILE, verdicts_report
     from benchmarks.watch_overhead import overhead_report as watch_report
 
@@ -376,7 +376,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "schedules": schedules_report(BY_SCHEDULE_FILE),
         "schedule-cost": cost_report(COST_FILE),
         "verdicts": verdicts_report(VERDICTS_FILE),
-        "reference_runs": by_itself(),
+        "verdict-model": model_report(),
         "late-findings": late_report(),
         "watch": watch_report(),
         "guard": faults_report(),

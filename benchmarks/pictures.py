@@ -11,7 +11,7 @@ from benchmarks.guard_faults import FAULTS, FAULTS_FILE
 from benchmarks.methods import all_picks, methods_chart, reached
 from benchmarks.record import read_rows
 from benchmarks.regret import SEARCHES_FILE
-from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, nearest
+from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, nearest, said_at_quarter
 from stepsize.views import save_chart
 from stepsize.views.layers import layered, rows
 from stepsize.views.theme import ANSWER, INK, MUTED, SERIES, WARNING, WIDTH, header, themed
@@ -82,13 +82,12 @@ def draw_all(folder: Path = PICTURES_FOLDER) -> list[Path]:
 
 
 def verdicts_info(read: Iterable[Row]) -> dict[str, list[Bar]]:
-    """Return the bars of what was told, and those of what is true, on the tasks that were held out of the design."""
+    """Return the bars of what was said, and those of what is true; none of the trainings is in the record."""
     at: dict[float, list[Row]] = {}
     for row in read:
-        if row["held_out"]:
-            at.setdefault(nearest(row["times"], MULTIPLES), []).append(row)
+        at.setdefault(nearest(row["times"], MULTIPLES), []).append(row)
     return {
-        "told": [bar for times in sorted(at) for bar in _stacked(times, [row["verdict"] for row in at[times]])],
+        "told": [bar for times in sorted(at) for bar in _stacked(times, [said_at_quarter(row) for row in at[times]])],
         "true": [bar for times in sorted(at) for bar in _stacked(times, [row["label"] for row in at[times]])],
     }
 
@@ -115,7 +114,7 @@ def verdicts_chart(panels: Mapping[str, Sequence[Bar]]) -> alt.VConcatChart:
         _bars(panels["true"], "true at the end", height=90, below=below),
     ]
     told = (
-        f"{sum(bar.count for bar in panels['told'])} watched trainings of tasks left out of the design, by their rate.",
+        f"{sum(bar.count for bar in panels['told'])} watched trainings, none of which is in the record, by their rate.",
         "Fine: within 10% of the best loss at the end of the training.",
     )
     title = header("What watching says of a rate, and what is so", told)

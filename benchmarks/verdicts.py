@@ -7,33 +7,39 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
 import stepsize
 from benchmarks.combos import Combo, all_combos, build
+from benchmarks.lr_record.signals import LOOKS as RECORD_LOOKS
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.truth import TRUTH_FOLDER
+from benchmarks.unlike.trainings import TRAININGS
+from benchmarks.unlike.truth import UNLIKE_FOLDER
+from benchmarks.verdict_model import figures
 from benchmarks.workers import each_done
 from stepsize import Task
+from stepsize.monitor.rate_signals import RATE_SIGNALS, rate_signals
+from stepsize.monitor.verdict import LOOKS
+from stepsize.monitor.verdict_model import VerdictModel, verdict_model
 from stepsize.training.evaluate import evaluate
 from stepsize.training.rng import isolated_rng
 from stepsize.training.stepping import Stepper
 
 __all__ = [
-    "MULTIPLES",
     "VERDICTS_FILE",
-    "Label",
+    "Judged",
     "Watched",
     "compute_verdicts",
-    "label_of",
+    "judged",
     "labels",
-    "nearest",
-    "spread_out",
+    "read_watched",
+    "said_at_quarter",
     "verdicts_report",
-    "watched_quarter",
+    "watched_half",
 ]
 
 VERDICTS_FILE = RECORDS_FOLDER / "verdicts.json"
@@ -45,53 +51,65 @@ _SIDES: tuple[Label, ...] = ("too low", "fine", "too high")
 
 @dataclass(frozen=True)
 class Watched:
-    """One training, watched for a quarter of its horizon.
+    """One training, watched for half of its horizon.
 
     Attributes:
+        kind: "built-in", or "unlike" for those of ``benchmarks/unlike``; neither is in the record that verdicts are
+            learned from.
         task: Its name.
         optimizer: Its name.
-        held_out: Whether the task played no part in the design.
         lr: The rate.
         times: Over the best one.
         label: The truth, from the final regret over several seeds.
-        verdict: What was said after a quarter of the steps.
-        leaning: The strongest side of the vote.
-        confidence: Its share.
+        looks: Signals at each look, by its fraction of the horizon.
         alarms: Codes of the warnings and critical findings by then.
         doubled: The step at which the loss (the median of five) was first twice its start, or not finite; None where
             it never was.
         lost: Whether the whole training, by the truth, diverges at this rate.
+        diverged: The step at which the watch said that it diverged.
         flagged: The step of the first critical finding; None without one.
-        ratio: The median length of steps over that of the weights, for the baseline.
         nan: Whether a loss was not finite, for the baseline.
         twice: Whether a loss was twice the mean of the hundred before it, for the baseline.
     """
 
+    kind: str
     task: str
     optimizer: str
-    held_out: bool
     lr: float
     times: float
     label: Label
-    verdict: str
-    leaning: str
-    confidence: float
+    looks: Mapping[str, Mapping[str, float]]
     alarms: tuple[str, ...]
     doubled: int | None
     lost: bool
+    diverged: int | None
     flagged: int | None
-    ratio: float
     nan: bool
     twice: bool
+
+
+class Judged(NamedTuple):
+    """What a model says, a row for each look at a run: see :func:`benchmarks.verdict_model.figures`."""
+
+    looks: Any
+    sides: Any
+    times: Any
+    chances: Any
+    ranges: Any
 
 
 def labels(combo: Combo) -> dict[float, tuple[float, Label, bool]]:
     """Return of each rate of the truth that is watched: its multiple of the best one, the label, and if it diverges."""
     told = json.loads((TRUTH_FOLDER / f"{combo.task}__{combo.optimizer}.json").read_text())
-    rows = [dict(zip(told["columns"], row, strict=True)) for row in told["runs"]]
+    return _labels([dict(zip(told["columns"], row, strict=True)) for row in told["runs"]])
+
+
+def _labels(rows: Iterable[Mapping[str, Any]]) -> dict[float, tuple[float, Label, bool]]:
     values: dict[float, list[float]] = {}
     for row in rows:
-        values.setdefault(row["lr"], []).append(math.inf if row["diverged"] is not None else row["val"])
+        values.setdefault(row["lr"], []).append(
+            math.inf if row["diverged"] is not None or row["val"] is None else row["val"]
+        )
     medians = {lr: float(np.median(seen)) for lr, seen in values.items()}
     best = min(medians, key=medians.__getitem__)
     return {lr: (lr / best, label_of(lr, best, medians), math.isinf(medians[lr])) for lr in spread_out(medians, best)}
@@ -116,71 +134,80 @@ def label_of(lr: float, best: float, medians: Mapping[float, float]) -> Label:
     return "too low" if lr < best else "too high"
 
 
-def compute_verdicts(seeds: Sequence[int], *, workers: int = 2, path: Path = VERDICTS_FILE) -> list[Watched]:
-    """Watch every combo at every rate and keep what was said."""
-    jobs = [(combo, seed) for combo in all_combos() for seed in seeds]
-    rows: list[Watched] = []
+def compute_verdicts(seeds: Sequence[int], *, workers: int = 2, path: Path = VERDICTS_FILE) -> None:
+    """Watch every training at every rate and keep what was seen; goes on where it was stopped."""
+    rows = list(read_rows(path)) if path.exists() else []
+    known = {(row["kind"], row["task"], row["optimizer"]) for row in rows}
+    every = [("unlike", name, one.optimizer) for name, one in TRAININGS.items()]
+    every += [("built-in", combo.task, combo.optimizer) for combo in all_combos()]
+    jobs = [(*one, seed) for one in every for seed in seeds if one not in known]
     for job, done in each_done(_watched, jobs, workers):
         if isinstance(done, Exception):
             raise done
         print(job, len(done), flush=True)
-        rows += done
-    write_record(path, header("verdicts"), [asdict(row) for row in rows])
-    return rows
+        rows += [asdict(row) for row in done]
+        write_record(path, header("verdicts"), rows)
 
 
-def _watched(job: tuple[Combo, int]) -> list[Watched]:
-    combo, seed = job
+def _watched(job: tuple[str, str, str, int]) -> list[Watched]:
+    kind, name, optimizer, seed = job
     torch.set_num_threads(1)
-    return [_watch(combo, seed, lr, *truth) for lr, truth in labels(combo).items()]
+    if kind == "built-in":
+        combo = Combo(name, optimizer)
+        task, truth = build(combo, seed=seed), labels(combo)
+    else:
+        task = TRAININGS[name].task(seed=seed)
+        told = json.loads((UNLIKE_FOLDER / f"{name}.json").read_text())
+        rows = [dict(zip(told["columns"], row, strict=True)) for row in told["runs"]]
+        truth = _labels(row for row in rows if row["steps"] == task.horizon)
+    return [_watch(job, task, lr, *truth[lr]) for lr in truth]
 
 
-def _watch(combo: Combo, seed: int, lr: float, times: float, label: Label, lost: bool) -> Watched:
-    watching, losses = watched_quarter(build(combo, seed=seed), lr, seed)
-    verdict = watching.verdict
+def _watch(job: tuple[str, str, str, int], task: Task, lr: float, times: float, label: Label, lost: bool) -> Watched:
+    watching, losses, looks = watched_half(task, lr, job[3])
     critical = [one.step for one in watching.findings if one.severity == "critical"]
-    ratio = watching.record.median("update_ratio", 256)
     return Watched(
-        task=combo.task,
-        optimizer=combo.optimizer,
-        held_out=combo.held_out,
+        *job[:3],
         lr=lr,
         times=times,
         label=label,
-        verdict=verdict.code,
-        leaning=verdict.leaning,
-        confidence=verdict.confidence,
+        looks=looks,
         alarms=tuple(one.code for one in watching.findings if one.severity != "info"),
         doubled=_doubled(losses),
         lost=lost,
+        diverged=None if watching.record.diverged is None else watching.record.diverged[0],
         flagged=min(critical, default=None),
-        ratio=ratio,
         nan=not all(map(math.isfinite, losses)),
         twice=_twice(losses),
     )
 
 
-def watched_quarter(task: Task, lr: float, seed: int) -> tuple[stepsize.Watch, list[float]]:
-    """Train a quarter of the horizon while it is watched; return the watch and the losses."""
+def watched_half(
+    task: Task, lr: float, seed: int
+) -> tuple[stepsize.Watch, list[float], dict[str, Mapping[str, float]]]:
+    """Train half of the horizon while it is watched; return the watch, the losses, and the signals at each look."""
     losses: list[float] = []
+    looks: dict[str, Mapping[str, float]] = {}
+    at = {max(1, round(task.horizon * look)): look for look in LOOKS}
     with isolated_rng(seed):
         stepper = Stepper(task, lr, task.horizon)
-
-        def again() -> torch.Tensor:
-            return torch.stack([task.compute_loss(stepper.model, batch) for batch in stepper.batches]).mean()
 
         def validate() -> float:
             return evaluate(task, stepper.model, step=0).evaluation.loss
 
         with stepsize.watch(stepper.model, stepper.optimizer, steps=task.horizon, validate=validate) as watching:
-            for step in range(task.horizon // 4):
+            for step in range(max(at)):
                 loss = stepper.step(step)
                 losses.append(float(loss))
-                watching.step(loss, closure=again)
+                watching.step(loss)
                 if not math.isfinite(losses[-1]):
                     break
+                if step + 1 in at and watching.record.diverged is None:
+                    watching.report()  # reads all numbers that are on the way
+                    found = rate_signals(watching.record).items()
+                    looks[f"{at[step + 1]:g}"] = {name: round(v, 4) for name, v in found if not math.isnan(v)}
         assert not watching.broken, watching.broken
-    return watching, losses
+    return watching, losses, looks
 
 
 def _doubled(losses: Sequence[float]) -> int | None:
@@ -197,63 +224,87 @@ def _twice(losses: Sequence[float]) -> bool:
     return any(not values[n] < 2 * values[max(0, n - 100) : n].mean() for n in range(10, len(values)))
 
 
+def judged(rows: Sequence[Watched], model: VerdictModel) -> Judged:
+    """Return what the model says of every run at every look; a run that diverged counts as too high."""
+    known = [(row, look) for row in rows for look in LOOKS if f"{look:g}" in row.looks or _over(row, look)]
+    blank = dict.fromkeys(RATE_SIGNALS, math.nan)
+    values = np.array(
+        [[{**blank, **row.looks.get(f"{look:g}", {})}[name] for name in model.names] for row, look in known]
+    )
+    chances, ranges = model.outputs(model.prepared(values))
+    over = np.array([_over(row, look) for row, look in known])
+    chances[over], ranges[over] = (0.0, 0.0, 1.0), math.nan
+    return Judged(
+        np.array([RECORD_LOOKS.index(look) for _, look in known]),
+        np.array([_SIDES.index(row.label) for row, _ in known]),
+        np.array([-math.log10(row.times) for row, _ in known]),
+        chances,
+        ranges,
+    )
+
+
+def _over(row: Watched, look: float) -> bool:
+    """Return whether a run had diverged by a look."""
+    return f"{look:g}" not in row.looks and row.diverged is not None
+
+
+def read_watched(path: Path = VERDICTS_FILE) -> list[Watched]:
+    """Read the record of watched runs."""
+    return [Watched(**{**row, "alarms": tuple(row["alarms"])}) for row in read_rows(path)]
+
+
 def verdicts_report(path: Path = VERDICTS_FILE) -> str:
     """Return the tables of the record, as Markdown."""
-    rows = [Watched(**{**row, "alarms": tuple(row["alarms"])}) for row in read_rows(path)]
-    lines: list[str] = []
-    for title, kept in (
-        ("Tasks left out of the design", [row for row in rows if row.held_out]),
-        ("Tasks of the design", [row for row in rows if not row.held_out]),
-    ):
-        lines += ["", f"**{title}**, {len(kept)} runs", "", *_confusion(kept), "", *_figures(kept)]
-    return "\n".join(lines[1:])
+    model, rows, lines = verdict_model(), read_watched(path), []
+    for kind, title in (("built-in", "Built-in tasks"), ("unlike", "Sixteen other trainings")):
+        kept = [row for row in rows if row.kind == kind]
+        found = judged(kept, model)
+        lines += [
+            f"**{title}**, {len(kept)} runs",
+            "",
+            *figures(*found, model.least),
+            "",
+            *_confusion(found, model),
+            "",
+        ]
+        lines += [*_divergence(kept), ""]
+    return "\n".join(lines[:-1])
 
 
-def _confusion(rows: Sequence[Watched]) -> list[str]:
-    said = ("too low", "fine", "too high", "diverged", "inconclusive")
-    table = ["| ground truth | " + " | ".join(said) + " |", "|---|" + "---|" * len(said)]
-    for side in _SIDES:
-        counts = [sum(row.label == side and row.verdict == code for row in rows) for code in said]
-        table.append(f"| {side} | " + " | ".join(map(str, counts)) + " |")
-    return table
+def said_at_quarter(row: Mapping[str, Any]) -> str:
+    """Return the code of the verdict at a quarter of the steps, for a row of the record."""
+    if row["diverged"] is not None and "0.25" not in row["looks"]:
+        return "diverged"
+    model = verdict_model()
+    judged = model.judge({**dict.fromkeys(RATE_SIGNALS, math.nan), **row["looks"].get("0.25", {})})
+    place = int(np.argmax(judged.chances))
+    return _SIDES[place] if judged.chances[place] >= model.least[place] else "inconclusive"
 
 
-def _figures(rows: Sequence[Watched]) -> list[str]:
-    told = [row for row in rows if row.verdict != "inconclusive"]
-    good = [row for row in rows if row.label == "fine"]
-    wrong = [row for row in good if row.verdict in ("too low", "too high", "diverged")]
+def _confusion(found: Judged, model: VerdictModel) -> list[str]:
+    quarter = found.looks == RECORD_LOOKS.index(1 / 4)
+    chances, sides = found.chances[quarter], found.sides[quarter]
+    said = np.where(chances.max(axis=1) >= model.least[chances.argmax(axis=1)], chances.argmax(axis=1), 3)
+    lines = ["| ground truth, at a quarter | too low | fine | too high | inconclusive |", "|---|---|---|---|---|"]
+    for number, side in enumerate(_SIDES):
+        counts = np.bincount(said[sides == number], minlength=4)
+        lines.append(f"| {side} | " + " | ".join(map(str, counts)) + " |")
+    return lines
+
+
+def _divergence(rows: Sequence[Watched]) -> list[str]:
+    good, high = ([row for row in rows if row.label == side] for side in ("fine", "too high"))
     alarmed = [row for row in good if {"too-low", "too-high", "diverging", "about-to-diverge"} & set(row.alarms)]
     lost = [row for row in rows if row.doubled is not None and row.lost]
     flagged = [row for row in lost if row.flagged is not None and row.flagged <= (row.doubled or 0)]
-    low = [row for row in rows if row.label == "too low"]
-    high = [row for row in rows if row.label == "too high"]
-    figures: Iterable[tuple[str, Any]] = (
-        ("a verdict was given", _share(len(told), len(rows))),
-        ("right, among those given", _share(sum(_right(row, row.verdict) for row in told), len(told))),
-        (
-            "right, if the strongest side were always reported",
-            _share(sum(_right(row, row.leaning) for row in rows), len(rows)),
-        ),
-        ("wrong verdicts on healthy runs", _share(len(wrong), len(good))),
-        ("any alarm on the rate on healthy runs, at any time", _share(len(alarmed), len(good))),
-        ("diverging runs whose loss doubled by a quarter: reported no later", _share(len(flagged), len(lost))),
-        ("baseline, step over weights beyond 10× of 1e-3: right", _share(sum(map(_by_ratio, rows)), len(rows))),
+    values: Iterable[tuple[str, str]] = (
+        ("any alarm on the rate on fine runs, by half of the steps", _share(len(alarmed), len(good))),
+        ("diverging runs whose loss doubled: reported no later", _share(len(flagged), len(lost))),
         ("baseline, NaN check: too-high runs seen", _share(sum(row.nan for row in high), len(high))),
         ("baseline, loss ≥ 2× the mean of 100: too-high seen", _share(sum(row.twice for row in high), len(high))),
         ("the same: false alarms", _share(sum(row.twice for row in good), len(good))),
-        ("watch: too-low runs seen", _share(sum(row.verdict == "too low" for row in low), len(low))),
-        ("watch: too-high runs seen", _share(sum(_right(row, row.verdict) for row in high), len(high))),
     )
-    return ["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures)]
-
-
-def _right(row: Watched, said: str) -> bool:
-    return row.label == ("too high" if said == "diverged" else said)
-
-
-def _by_ratio(row: Watched) -> bool:
-    said = "too low" if row.ratio < 1e-4 else "too high" if not row.ratio < 1e-2 else "fine"
-    return said == row.label
+    return ["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in values)]
 
 
 def _share(part: int, whole: int) -> str:

@@ -40,7 +40,13 @@ _DECAYS: dict[str, tuple[float, ...]] = {
     "adamw": (0.0, 0.01, 0.01, 0.1, 0.3), "muon": (0.0, 0.1), "lion": (0.0, 0.1, 1.0), "adafactor": (0.0,),
 }  # fmt: skip
 _COUPLED_DECAYS = (0.0, 0.0, 0.0, 1e-4, 5e-4, 5e-3)
+_RECURRENT = ("gru", "lstm")
 _MODELS = {"mlp": 0.62, "autoencoder": 0.06, "char-mlp": 0.08, "gpt": 0.08, "cnn": 0.06, "vit": 0.05, "mixer": 0.05}
+_BROADER_FROM = 600  # the first tasks were drawn before there were recurrent networks, and are mostly MLPs
+_BROADER = {
+    "mlp": 0.36, "autoencoder": 0.06, "char-mlp": 0.08, "gpt": 0.1, "cnn": 0.1, "vit": 0.08, "mixer": 0.06, "gru": 0.08,
+    "lstm": 0.08,
+}  # fmt: skip
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -61,7 +67,7 @@ class Task:
 def draw_task(seed: int, number: int) -> Task:
     """Return task ``number`` of the corpus of ``seed``."""
     rng = default_rng(SeedSequence([seed, number]))
-    model = _pick(rng, _MODELS)
+    model = _pick(rng, _MODELS if number < _BROADER_FROM else _BROADER)
     data, shape = _DRAWS[model](rng)
     fixed: Facts = {
         "number": number, "seed": seed, "data": data.name, "kind": data.kind, "model": model,
@@ -108,13 +114,17 @@ def _for_gpt(rng: Generator) -> tuple[Data, Facts]:
     return draw_sequence(rng, _one(rng, 12, 16, 24), every=True), {}
 
 
+def _for_recurrent(rng: Generator) -> tuple[Data, Facts]:
+    return draw_sequence(rng, _one(rng, 6, 8, 12), every=True), {"embedding": _one(rng, 4, 8, 12)}
+
+
 def _for_images(rng: Generator) -> tuple[Data, Facts]:
     return draw_images(rng), {"patch": _one(rng, 2, 2, 4)}
 
 
 _DRAWS = {
     "mlp": _for_mlp, "autoencoder": _for_autoencoder, "char-mlp": _for_char_mlp, "gpt": _for_gpt, "cnn": _for_images,
-    "vit": _for_images, "mixer": _for_images,
+    "vit": _for_images, "mixer": _for_images, "gru": _for_recurrent, "lstm": _for_recurrent,
 }  # fmt: skip
 
 
@@ -134,6 +144,8 @@ def _draw_size(rng: Generator, model: str) -> Facts:
         facts |= {"depth": _one(rng, *deepest[model]), "width": _one(rng, 8, 16, 24, 32, 48, 64, 96, 128)}
         facts["norm"] = str(rng.choice(["none", "layer", "batch"], p=[0.64, 0.22, 0.14]))
         facts["residual"] = bool(facts["depth"] > 1 and rng.random() < 0.35)
+    elif model in _RECURRENT:
+        facts |= {"depth": _one(rng, 1, 1, 1, 2), "width": _one(rng, 8, 16, 24, 32, 48)}
     elif model == "cnn":
         facts |= {"depth": _one(rng, 1, 2, 2, 3), "width": _one(rng, 4, 6, 8, 12), "norm": _one(rng, "none", "batch")}
     else:
@@ -169,7 +181,10 @@ def _seconds(facts: Facts) -> float:
     """Estimate what the training of all rates, seeds and horizons takes on one core."""
     members, floats = RATES * SEEDS, RATES * SEEDS * facts["parameters"]
     update = floats * (12e-9 if facts["optimizer"] != "muon" else 60e-9)
-    rate = 6e9 if facts["model"] in ("vit", "mixer", "gpt", "cnn") else 12e9
+    rate = 12e9 if facts["model"] in ("mlp", "autoencoder", "char-mlp") else 6e9
+    places = facts["length"] if facts["model"] in _RECURRENT else 0
     arithmetic = 6 * facts["multiplications"] * facts["batch"] * members / rate
     inputs = 2e-9 * members * facts["batch"] * facts["inputs"]
-    return float(sum(facts["horizons"]) * (5e-4 + 3e-4 * facts["depth"] + update + arithmetic + inputs))
+    return float(
+        sum(facts["horizons"]) * (5e-4 + 3e-4 * facts["depth"] * (1 + 6 * places) + update + arithmetic + inputs)
+    )

@@ -29,6 +29,8 @@ def build(facts: Mapping[str, Any]) -> tuple[Net, Layer]:
         "mixer": _patches,
         "char-mlp": _char_mlp,
         "gpt": _gpt,
+        "gru": _recurrent,
+        "lstm": _recurrent,
     }[facts["model"]]
     return net, maker(net, facts)
 
@@ -164,3 +166,14 @@ def _gpt(net: Net, facts: Mapping[str, Any]) -> Layer:
     embed, place = net.embedding(facts["vocabulary"], width), net.positions(length, width)
     blocks, head = _blocks(net, facts, length), net.linear(width, facts["outputs"], "output", uses=length)
     return lambda ids: torch.flatten(head(blocks(place(embed(ids)))), 1, 2)
+
+
+def _recurrent(net: Net, facts: Mapping[str, Any]) -> Layer:
+    length, width, fan_in = facts["length"], facts["width"], facts["embedding"]
+    embed = net.embedding(facts["vocabulary"], fan_in)
+    layers: list[Layer] = []
+    for _ in range(facts["depth"]):
+        layers += [net.recurrent(facts["model"], fan_in, width, length), net.dropout(facts["dropout"])]
+        fan_in = width
+    head = net.linear(width, facts["outputs"], "output", uses=length)
+    return lambda ids: torch.flatten(head(_chain(layers)(embed(ids))), 1, 2)

@@ -115,6 +115,28 @@ class Net:
 
         return layer
 
+    def recurrent(self, kind: str, fan_in: int, width: int, uses: int) -> Layer:
+        """Add a GRU or LSTM as torch's: (K, N, length, fan_in) to all its states, (K, N, length, width)."""
+        gates = {"gru": 3, "lstm": 4}[kind] * width
+        into, back = (self.add_weight(width, (gates, size), "hidden") for size in (fan_in, width))
+        biases = [self.add_bias(width, gates) for _ in range(2)]
+        self.multiplications += uses * gates * (fan_in + width)
+
+        def layer(x: Tensor) -> Tensor:
+            length = x.shape[2]
+            given = torch.baddbmm(
+                self.tensors[biases[0]].unsqueeze(1), x.reshape(len(x), -1, fan_in), self.tensors[into].mT
+            ).view(*x.shape[:3], gates)
+            state = cell = x.new_zeros(*x.shape[:2], width)
+            states = []
+            for place in range(length):
+                own = torch.baddbmm(self.tensors[biases[1]].unsqueeze(1), state, self.tensors[back].mT)
+                state, cell = _gated(kind, given[:, :, place], own, state, cell)
+                states.append(state)
+            return torch.stack(states, dim=2)
+
+        return layer
+
     def embedding(self, count: int, width: int) -> Callable[[Tensor], Tensor]:
         """Add a table of vectors; ids of shape (K, …) give (K, …, width)."""
         scale = 0.02 if self.init == "gpt" else 1.0  # torch's default otherwise
@@ -202,3 +224,15 @@ class Net:
             return F.conv2d(x, kernels, biases, padding=1, groups=len(self.tensors[weight]))
 
         return layer
+
+
+def _gated(kind: str, given: Tensor, own: Tensor, state: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the next state, and cell, of a GRU or LSTM from what inputs and state give its gates."""
+    if kind == "gru":
+        (reset, update, new), (own_reset, own_update, own_new) = given.chunk(3, -1), own.chunk(3, -1)
+        keep = torch.sigmoid(update + own_update)
+        candidate = torch.tanh(new + torch.sigmoid(reset + own_reset) * own_new)
+        return torch.lerp(candidate, state, keep), cell
+    inward, forget, new, outward = (given + own).chunk(4, -1)
+    cell = torch.sigmoid(forget) * cell + torch.sigmoid(inward) * torch.tanh(new)
+    return torch.sigmoid(outward) * torch.tanh(cell), cell

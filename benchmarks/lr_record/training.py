@@ -15,6 +15,8 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task
 from benchmarks.lr_record.models import build
+from benchmarks.lr_record.signals import LOOKS, StackedSignals
+from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.population import stack_optimizers
 
@@ -33,12 +35,14 @@ class Curves:
         train: Mean training loss of the last tenth of the steps (horizon, rate, seed); NaN if the run diverged.
         diverged_at: Fraction of the steps after which the loss was not finite (horizon, rate, seed); NaN if never.
         untrained: Validation loss at initialization (seed,).
+        signals: What a watch would have seen at full length (look, rate, signal), of seed ``rate % SEEDS``.
     """
 
     val: Floats
     train: Floats
     diverged_at: Floats
     untrained: Floats
+    signals: Floats
 
 
 def train_task(task: Task) -> Curves:
@@ -46,7 +50,7 @@ def train_task(task: Task) -> Curves:
     stack = _Stack(task)
     runs = [stack.train(steps) for steps in task.facts["horizons"]]
     val, train, diverged_at = (np.stack(part).astype(np.float32) for part in zip(*runs, strict=True))
-    return Curves(val, train, diverged_at, stack.untrained())
+    return Curves(val, train, diverged_at, stack.untrained(), stack.signals.astype(np.float16).astype(np.float32))
 
 
 def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str = "all") -> Optimizer:
@@ -72,6 +76,8 @@ class _Stack:
         self.lrs = [task.facts["usual_lr"] * 10**x for x in task.rates] * SEEDS
         self.inputs, self.targets = _tensors(task.data.inputs, task.data.targets)
         self.held_out = _tensors(*task.data.validation)
+        self.signals = np.full((len(LOOKS), RATES, len(RATE_SIGNALS)), np.nan, dtype=np.float32)
+        self._looked_at = [place % SEEDS * RATES + place for place in range(RATES)]
 
     def untrained(self) -> Floats:
         """Return the validation loss of the initial weights of each seed."""
@@ -83,6 +89,9 @@ class _Stack:
         net, clip = self.net, self.task.facts["clip"]
         flat, gradients = net.begin(self.seeds, RATES)
         update = self._updates(flat, gradients)
+        seen = (
+            StackedSignals(net, flat, self._looked_at, self.task.facts) if steps == self.task.facts["steps"] else None
+        )
         batches = torch.stack([self._batches(seed, steps) for seed in self.seeds])
         losses = torch.empty(steps, len(flat))
         factors = SCHEDULES[self.task.facts["schedule"]].over(steps).factors()
@@ -92,10 +101,19 @@ class _Stack:
             for slot, gradient in zip(net.gradients, torch.autograd.grad(loss.sum(), net.tensors), strict=True):
                 slot.copy_(gradient)
             losses[step] = loss.detach()
-            if clip:
-                norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-                gradients.mul_((clip / (norm + 1e-6)).clamp_(max=1.0))
+            scale = (clip / (torch.linalg.vector_norm(gradients, dim=1) + 1e-6)).clamp_(max=1.0) if clip else None
+            if seen is not None and step < steps // 2:
+                seen.before_update(step, gradients, scale)
+            if scale is not None:
+                gradients.mul_(scale.unsqueeze(1))
             update(float(factors[step]))
+            if seen is not None and step < steps // 2:
+                seen.after_update(step)
+                if (step + 1) % seen.validate_every == 0:
+                    seen.validated(step, self._validate())
+        if seen is not None:
+            rates = torch.from_numpy(np.asarray(factors))[:, None] * torch.tensor(self.lrs, dtype=torch.float64)
+            self.signals = seen.looks(losses[: steps // 2], rates[: steps // 2])
         finite = torch.isfinite(losses)
         diverged_at = torch.where(finite.all(dim=0), torch.nan, (finite.long().argmin(dim=0) + 1) / steps)
         val = self._validate()

@@ -14,9 +14,13 @@ from benchmarks.lr_record.data import Data, draw_images, draw_sequence
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task, draw_task
 from benchmarks.lr_record.models import build
 from benchmarks.lr_record.net import Net
+from benchmarks.lr_record.signals import LOOKS
 from benchmarks.lr_record.training import member_optimizer, train_task
 from numpy.random import default_rng
 from torch import Tensor, nn
+
+import stepsize
+from stepsize.monitor.rate_signals import RATE_SIGNALS, rate_signals
 
 STEPS = 12
 BASE: dict[str, Any] = {
@@ -124,8 +128,8 @@ def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
 def network(model: str) -> tuple[Net, Any, Tensor]:
     rng = default_rng(1)
     sizes = {"depth": 2, "width": 8, "heads": 2, "norm": "layer", "norm_place": "before", "patch": 4, "embedding": 4}
-    text = model in ("gpt", "char-mlp")
-    data = draw_sequence(rng, 6, every=model == "gpt") if text else draw_images(rng)
+    text = model in ("gpt", "char-mlp", "gru", "lstm")
+    data = draw_sequence(rng, 6, every=model != "char-mlp") if text else draw_images(rng)
     norm = {"norm": "batch"} if model == "cnn" else {}
     net, forward = build({**BASE, **sizes, **data.facts, **norm, "outputs": data.outputs, "model": model})
     net.begin([5, 6], 2)
@@ -135,13 +139,25 @@ def network(model: str) -> tuple[Net, Any, Tensor]:
     return net, forward, torch.from_numpy(data.inputs[:20].copy()).view(4, 5, -1)
 
 
-@pytest.mark.parametrize("model", ["cnn", "vit", "mixer", "gpt", "char-mlp"])
+@pytest.mark.parametrize("model", ["cnn", "vit", "mixer", "gpt", "char-mlp", "gru", "lstm"])
 def test_a_member_does_not_see_the_others(model: str) -> None:
     net, forward, inputs = network(model)
     whole, stacked = forward(inputs), net.tensors
     for member in range(4):
         net.tensors = [tensor[member : member + 1] for tensor in stacked]
         torch.testing.assert_close(forward(inputs[member : member + 1])[0], whole[member], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "plain"), [("gru", nn.GRU), ("lstm", nn.LSTM)])
+def test_a_recurrent_layer_equals_that_of_torch(kind: str, plain: type[nn.GRU | nn.LSTM]) -> None:
+    net = Net()
+    layer = net.recurrent(kind, 4, 6, uses=5)
+    net.begin([3], 1)
+    module, inputs = plain(4, 6, batch_first=True), torch.randn(7, 5, 4)
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), net.tensors, strict=True):
+            parameter.copy_(value[0])
+    torch.testing.assert_close(layer(inputs.unsqueeze(0))[0], module(inputs)[0])
 
 
 def test_a_gpt_does_not_see_what_comes_later() -> None:
@@ -205,3 +221,48 @@ def test_the_kept_record_holds_whole_curves() -> None:
     assert len({(facts["seed"], facts["number"]) for facts in record.facts}) == count
     banned = ("diamonds", "flchain", "Hdma")
     assert not [facts["data"] for facts in record.facts if any(name in facts["data"] for name in banned)]
+
+
+@pytest.mark.parametrize("kind", ["momentum", "AdamW", "SGD, clipped"])
+def test_stacked_signals_are_those_of_a_watch(kind: str) -> None:
+    facts = {**BASE, **KINDS[kind], "steps": 160, "horizons": [160]}
+    facts["parameters"] = sum(one.numel() for one in plain_model(facts).parameters())
+    task = Task(table(), facts)
+    curves, at = train_task(task), 9
+    seed = 1_000 * facts["number"] + at % SEEDS
+    net, _ = build(facts)
+    net.begin([seed], 1)
+    model = plain_model(facts)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), net.tensors, strict=True):
+            parameter.copy_(value[0])
+    lr = facts["usual_lr"] * 10 ** task.rates[at]
+    optimizer = member_optimizer(task, list(model.parameters()), lr)
+    order = torch.cat(
+        [torch.randperm(40, generator=g) for g in [torch.Generator().manual_seed(seed + 500)] for _ in range(40)]
+    )
+    (inputs, targets), (held_out, wanted) = (
+        [torch.from_numpy(part) for part in pair]
+        for pair in ((task.data.inputs, task.data.targets), task.data.validation)
+    )
+
+    def validate() -> Tensor:
+        model.eval()
+        loss = nn.functional.cross_entropy(model(held_out), wanted)
+        model.train()
+        return loss
+
+    with stepsize.watch(model, optimizer, steps=160, validate=validate) as watching:
+        for step, factor in enumerate(SCHEDULES[facts["schedule"]].over(160).factors()[:40]):
+            chosen = order[8 * step : 8 * step + 8]
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen])
+            torch.autograd.backward(loss)
+            if facts["clip"]:
+                nn.utils.clip_grad_norm_(model.parameters(), facts["clip"])
+            optimizer.param_groups[0]["lr"] = lr * factor
+            optimizer.step()
+            watching.step(loss)
+    seen = rate_signals(watching.record)
+    expected = dict(zip(RATE_SIGNALS, curves.signals[LOOKS.index(1 / 4), at].tolist(), strict=True))
+    assert seen == pytest.approx(expected, abs=0.02, rel=0.01, nan_ok=True)

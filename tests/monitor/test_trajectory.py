@@ -32,24 +32,35 @@ def _walked(places: Tensor, steps: int | None) -> WeightTrajectory:
     return way
 
 
-def test_straightness_and_distance_are_those_by_hand() -> None:
+def test_the_reading_is_that_by_hand() -> None:
     generator = torch.Generator().manual_seed(0)
     places = torch.randn(65, 3, 5, generator=generator).cumsum(0)
     reading = _walked(places, 64).reading()
+    assert reading is not None
     early, late = places[32] - places[16], places[64] - places[48]
     cosine = float((early * late).sum() / early.norm() / late.norm())
     distance = max(float((places[64, n] - places[0, n]).norm() / places[0, n].norm()) for n in range(3))
-    assert reading == pytest.approx((cosine, distance))
+    pieces = sum(float((places[8 * n + 8] - places[8 * n]).norm()) for n in range(8))
+    assert reading == pytest.approx({
+        "straightness": cosine,
+        "slowing": float(late.norm() / early.norm()),
+        "efficiency": float((places[64] - places[0]).norm()) / pieces,
+        "growth": float(places[64].norm() / places[0].norm()),
+        "distance": distance,
+    })  # fmt: skip
 
 
 def test_a_straight_way_has_one_and_a_way_back_minus_one() -> None:
     direction = torch.tensor([[1.0, 2.0]])
     on = torch.stack([(1 + step) * direction for step in range(41)])
     back = torch.stack([(41 - abs(step - 20)) * direction for step in range(41)])
-    assert _walked(on, None).reading() == pytest.approx((1.0, 40.0))
-    reading = _walked(back, None).reading()
-    assert reading is not None
-    assert reading[0] == pytest.approx(-1.0)
+    straight, turned = _walked(on, None).reading(), _walked(back, None).reading()
+    assert straight is not None
+    assert turned is not None
+    assert straight == pytest.approx(
+        {"straightness": 1.0, "slowing": 1.0, "efficiency": 1.0, "growth": 41.0, "distance": 40.0}
+    )
+    assert (turned["straightness"], turned["efficiency"]) == pytest.approx((-1.0, 0.0), abs=1e-6)
 
 
 def test_tensors_that_begin_at_zero_have_no_distance() -> None:
@@ -58,7 +69,7 @@ def test_tensors_that_begin_at_zero_have_no_distance() -> None:
     places[:, 1, 0] = 2.0
     reading = _walked(places, None).reading()
     assert reading is not None
-    assert reading[1] == 0.0
+    assert reading["distance"] == 0.0
 
 
 @pytest.mark.parametrize("steps", [None, 100_000])

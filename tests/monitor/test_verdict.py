@@ -1,37 +1,72 @@
-"""The words of a verdict about the learning rate."""
+"""The words of a verdict about the learning rate, and when it is given."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+from tests.monitor.test_rate_signals import FACTS, recorded
 
 from stepsize.monitor.record import Facts, Record
-from stepsize.monitor.reference_runs import NeighborVote
-from stepsize.monitor.verdict import _compared_by, _verdict
+from stepsize.monitor.verdict import _verdict, rate_verdict, verdicts_at_looks
+from stepsize.monitor.verdict_model import Judgment
+
+SIGNALS = {"over usual": -2.0, "late fall": 0.8}
 
 
-def _features(distance: float = 0.5, late: float = 0.5) -> dict[str, float]:
-    return {"straightness": 0.05, "log10 distance": distance, "late decrease": late}
+def judged(*chances: float, between: tuple[float, float, float] = (4.6, 46.5, 100.0)) -> Judgment:
+    low, fine, high = chances
+    return Judgment((low, fine, high), between, (), ("over usual", "late fall"))
 
 
-@pytest.mark.parametrize(("late", "text"), [(-0.001, ", 0% of"), (-0.02, ", -2% of"), (0.304, ", 30% of")])
-def test_a_decrease_of_nearly_nothing_has_no_sign(late: float, text: str) -> None:
-    assert text in _compared_by(_features(late=late))
-
-
-def test_the_text_gives_the_median_and_the_suggestion_is_bounded() -> None:
-    found = NeighborVote((0.97, 0.02, 0.01), factor=46.5, between=(4.6, 100.0), distance=0.1)
-    verdict = _verdict(found, _features(distance=-2.0), Record(Facts(steps=400)))
-    assert str(verdict).startswith(
-        "Too low. Similar reference runs ended better at a higher learning rate, by a median factor of 46.5 (97% of "
-        "their vote). For four out of five of them the best learning rate was 4.6 to 100 times the one used. Compared "
-        "by: straightness"
+def test_a_low_rate_is_told_with_a_bounded_factor_its_range_and_what_speaks_for_it() -> None:
+    verdict = _verdict(judged(0.99, 0.01, 0.0), SIGNALS, Record(Facts(steps=400)))
+    assert str(verdict) == (
+        "Too low. A higher one would end better, by a factor of about 20 (99% sure). The best learning rate is "
+        "probably 4.6 to 100 times the one in use. Main evidence: learning rate over the usual one of the optimizer "
+        "0.01; share of the decrease in the second half of the steps so far 0.8."
     )
     assert verdict.factor == 20.0
+    assert verdict.to_json()["chances"] == [0.99, 0.01, 0.0]
 
 
 @pytest.mark.parametrize(
-    ("log10", "text"),
-    [(-3.0, "initialization less than 0.001,"), (-1.0, "initialization 0.1,"), (1.4772, "more than 30,")],
+    ("chances", "code", "text"),
+    [
+        ((0.0, 0.99, 0.01), "fine", "Another learning rate would hardly end better (99% sure)"),
+        ((0.0, 0.005, 0.995), "too high", "A lower one would end better, by a factor of about 1.5"),
+        (
+            (0.5, 0.49, 0.01),
+            "inconclusive",
+            "Not too high (99% sure), but whether it is too low is not clear yet: 50% ",
+        ),
+        ((0.01, 0.49, 0.5), "inconclusive", "Not too low (99% sure), but whether it is too high is not clear yet: 1% "),
+        ((0.3, 0.4, 0.3), "inconclusive", "Too early to tell: 30% too low, 40% fine, 30% too high"),
+    ],
 )
-def test_a_distance_beyond_the_reference_runs_is_given_as_their_end(log10: float, text: str) -> None:
-    assert text in _compared_by(_features(distance=log10))
+def test_each_side_has_its_words(chances: tuple[float, float, float], code: str, text: str) -> None:
+    verdict = _verdict(judged(*chances, between=(0.5, 1.0, 2.0)), SIGNALS, Record(Facts(steps=400)))
+    assert verdict.code == code
+    assert verdict.reason.startswith(text)
+
+
+def test_too_early_too_late_and_without_weights_there_is_none() -> None:
+    early, late = recorded(), recorded()
+    early.facts, late.facts = dataclasses.replace(FACTS, steps=1_000), dataclasses.replace(FACTS, steps=100)
+    assert rate_verdict(early).reason == "Too early: the learning rate is evaluated after 12.5% of the steps."
+    assert rate_verdict(late).reason == "Too late: the learning rate is evaluated until 60% of the steps."
+    log = Record(Facts(steps=400))
+    log.add_losses(range(100), [1.0] * 100)
+    log.step = 100
+    assert rate_verdict(log).reason == "No weight trajectory: a log does not contain it."
+    assert rate_verdict(recorded()).chances is not None
+
+
+@pytest.mark.parametrize(
+    ("steps", "at", "looks"), [(400, 49, 0), (400, 50, 1), (400, 200, 5), (None, 99, 0), (None, 400, 3)]
+)
+def test_a_run_is_judged_at_few_moments(steps: int | None, at: int, looks: int) -> None:
+    record = recorded(facts=dataclasses.replace(FACTS, steps=steps), steps=at)
+    for _ in range(3):
+        assert len(verdicts_at_looks(record)) == min(looks, 1)
+    assert record.looks == looks

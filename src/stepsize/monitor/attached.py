@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.errors import InputError
 from stepsize.monitor.record import Facts
+from stepsize.optimizers.usual import PLAIN, usual_of
 from stepsize.schedules import Schedule
 from stepsize.training.binding import BoundScheduler
 
@@ -100,6 +101,8 @@ def check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) ->
 
 def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) -> Facts:
     """Return what is known of a run before its first step."""
+    usual = usual_of(optimizers[0])
+    plain = usual.family in PLAIN
     return Facts(
         steps=steps,
         optimizer="+".join(type(one).__name__ for one in optimizers),
@@ -107,6 +110,10 @@ def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) 
             type(one).__name__.startswith(_FREE) and "d" in one.param_groups[0] for one in optimizers
         ),
         schedule=_factors(schedule, steps),
+        usual_lr=usual.lr if usual.family else None,
+        adaptive=not plain if usual.family else None,
+        parameters=sum(p.numel() for one in optimizers for g in one.param_groups for p in g["params"]),
+        momentum=float(optimizers[0].param_groups[0].get("momentum", 0)) if plain else 0.0,
     )
 
 

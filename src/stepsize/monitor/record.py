@@ -27,6 +27,9 @@ SIGNALS = {
     "slope_now": "slope of the loss along the last step, at its end, on the next batch",
     "update_ratio": "norm of the last step over the norm of the weights",
     "straightness": "cosine between the weight changes of the second and of the last quarter of the steps so far",
+    "slowing": "length of the latter over that of the former",
+    "efficiency": "distance of the weights from initialization over the length of the trajectory, in eight pieces",
+    "growth": "norm of the weights over that at initialization",
     "distance": "largest distance of a tensor from its initialization, over its norm at initialization",
     "headroom": "critical learning rate along the update over the learning rate in use",
     "val_loss": "validation loss",
@@ -46,6 +49,10 @@ class Facts:
         optimizer: Class of the optimizer; several are joined by ``+``.
         learning_rate_free: Whether the optimizer estimates its own learning rate.
         schedule: Factors of the whole schedule at up to 1,000 steps, if they are known in advance.
+        usual_lr: Usual absolute rate of the (first) optimizer; None if it is in no table.
+        adaptive: Whether that optimizer scales each coordinate by its gradients; None if it is in no table.
+        parameters: Number of trainable parameters that optimizers hold; 0 if unknown.
+        momentum: Its momentum if that lengthens steps, as in SGD; else 0.
         scheduler: For torch schedulers: name, and number of calls and updates.
     """
 
@@ -53,6 +60,10 @@ class Facts:
     optimizer: str = ""
     learning_rate_free: bool = False
     schedule: tuple[float, ...] = ()
+    usual_lr: float | None = None
+    adaptive: bool | None = None
+    parameters: int = 0
+    momentum: float = 0.0
     scheduler: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -67,6 +78,8 @@ class Record:
         diverged: Step and reason of the divergence, or None.
         outbox: Queue that also receives every point, for a recorder; None without one.
         first: First finite losses.
+        looks: Number of moments at which the learning rate was judged.
+        verdicts: What was said at each of them.
         divergence: Rule that detects a divergence.
     """
 
@@ -78,6 +91,8 @@ class Record:
         self.diverged: tuple[int, str] | None = None
         self.outbox: deque[Point] | None = None
         self.first: list[float] = []
+        self.looks = 0
+        self.verdicts: list[Any] = []
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
         self.divergence = DivergenceRule(self.facts.steps)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
 from stepsize.monitor.rules.catalog import RULES
-from stepsize.monitor.verdict import RateVerdict, rate_verdict
+from stepsize.monitor.verdict import RateVerdict, rate_verdict, verdicts_at_looks
 
 _LOG = logging.getLogger("stepsize")
 _CHECKS = 64  # checks of all rules over a run of known length
@@ -47,6 +47,12 @@ class FindingTracker:
         """Return whether the learning rate is too high, too low or fine."""
         return self._held(rate_verdict(record))
 
+    def _latest(self, record: Record) -> RateVerdict:
+        """Return the verdict at the last look, which costs less than a new one."""
+        seen = verdicts_at_looks(record)
+        now = rate_verdict(record) if not seen or record.diverged is not None else seen[-1]
+        return self._held(now)
+
     def due(self, record: Record) -> bool:
         """Return whether it is time to check all rules."""
         return record.step >= self._next
@@ -55,9 +61,7 @@ class FindingTracker:
         """Check the urgent rules, or all of them if that is ``due``; return the new findings."""
         if due:
             self._next = record.step + (max(8, record.facts.steps // _CHECKS) if record.facts.steps else _EVERY)
-            now = rate_verdict(record)
-            self._verdict = now if now.signals else self._verdict
-            self.latest = self._held(now)
+            self.latest = self._latest(record)
         new, seen = [], set()
         for rule in RULES if due else _URGENT:
             if rule.code in self._found:
@@ -93,6 +97,8 @@ class FindingTracker:
             self._failed = True
 
     def _held(self, now: RateVerdict) -> RateVerdict:
-        if now.signals or now.code == "diverged" or self._verdict is None:
+        if now.chances is not None:
+            self._verdict = now
+        if now.chances is not None or now.code == "diverged" or self._verdict is None:
             return now
         return self._verdict  # the rate has decayed: the verdict at its peak still holds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 _MOST = 64  # points that are kept; twice as many are thinned
@@ -38,23 +39,36 @@ class WeightTrajectory:
             self._kept = self._kept[::2]
             self._every *= 2
 
-    def reading(self) -> tuple[float, float] | None:
-        """Return straightness and distance, with device synchronization; None of fewer than nine points.
+    def reading(self) -> dict[str, float] | None:
+        """Return what the trajectory says so far, with device synchronization; None of fewer than nine points.
 
         With w(s) the weights after a fraction s of the steps so far, straightness is the cosine between
         w(1/2) - w(1/4) and w(1) - w(3/4): near 1 on a straight line, near 0 without a common direction, negative if
-        the weights turn back. Distance is the largest |w(1) - w(0)| / |w(0)| of a tensor that did not begin at zero.
+        the weights turn back. Slowing is the length of the second of them over that of the first. Efficiency is
+        |w(1) - w(0)| over the length of the way in eight pieces: 1 on a straight line. Distance is the largest
+        |w(1) - w(0)| / |w(0)| of a tensor that did not begin at zero; growth is |w(1)| / |w(0)|.
         """
         last = self._kept[-1][0]
         if len(self._kept) <= _FEWEST or last == 0:
             return None
-        nearest = [min(self._kept, key=lambda one, s=part: abs(one[0] - s * last)) for part in (0.25, 0.5, 0.75)]  # type: ignore[misc]
-        begin = self._kept[0][1].double()
-        quarter, half, three, end = (one[1].double() - begin for one in (*nearest, self._kept[-1]))
-        early, late = half - quarter, end - three
-        norms = early.square().sum().sqrt() * late.square().sum().sqrt()
-        cosine = float((early * late).sum() / norms) if float(norms) > 0 else math.nan
-        start = begin.square().sum(dim=1)
-        moved = end.square().sum(dim=1)[start > 0]
-        distance = float((moved / start[start > 0]).max().sqrt()) if moved.numel() else math.nan
-        return cosine, distance
+        points = [min(self._kept, key=lambda one, s=n: abs(one[0] - s / _FEWEST * last))[1] for n in range(_FEWEST + 1)]  # type: ignore[misc]
+        return reading_of(torch.stack(points))
+
+
+def reading_of(way: Tensor) -> dict[str, float]:
+    """Return the reading of nine evenly spaced points of the weights, shape ``(9, tensors, coordinates)``."""
+    way = way.double()
+    quarter, half, three, end = (way[n] for n in (2, 4, 6, 8))
+    early, late, whole = half - quarter, end - three, end - way[0]
+    start, moved = way[0].square().sum(dim=1), whole.square().sum(dim=1)
+    pieces = way.diff(dim=0).square().sum(dim=(1, 2)).sqrt().sum()
+    began = start > 0
+    numbers = torch.stack([
+        (early * late).sum() / (early.norm() * late.norm()),
+        late.norm() / early.norm(),
+        moved.sum().sqrt() / pieces,
+        (end.square().sum() / start.sum()).sqrt(),
+        (moved[began] / start[began]).max().sqrt() if bool(began.any()) else moved.new_tensor(math.nan),
+    ])  # fmt: skip
+    names = ("straightness", "slowing", "efficiency", "growth", "distance")
+    return dict(zip(names, numbers.tolist(), strict=True))

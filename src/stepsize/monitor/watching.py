@@ -503,7 +503,7 @@ class Watch:
         known = self.record.recent("straightness", 1).steps
         reading = None if step in known else self._trajectory.reading()
         if reading is not None:
-            for name, value in zip(("straightness", "distance"), reading, strict=True):
+            for name, value in reading.items():
                 self.record.add(name, step, value)
 
     def _probe(self, step: int, closure: Callable[[], Tensor] | None) -> None:

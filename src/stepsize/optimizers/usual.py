@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch.optim import Optimizer
 
 from stepsize.optimizers.catalog import OPTIMIZERS
 
@@ -16,6 +17,9 @@ class Usual(NamedTuple):
     lr: float
     family: str
 
+
+PLAIN = ("sgd", "momentum", "nesterov")
+"""Families that do not scale coordinates by their gradients."""
 
 UNKNOWN = Usual(1e-3, "")
 """For an optimizer that is in no table."""
@@ -34,10 +38,14 @@ def usual_rate(optimizer: str | Callable[..., Any]) -> Usual:
         return Usual(OPTIMIZERS[optimizer].default_lr, optimizer)
     try:
         built = optimizer([torch.nn.Parameter(torch.zeros(2, 2))], UNKNOWN.lr)
-        group = built.param_groups[0]
+        return usual_of(built)
     except Exception:  # noqa: BLE001  a factory that needs the real parameters is no error: only its name is unknown
         return UNKNOWN
-    kind = type(built).__name__.lower()
+
+
+def usual_of(optimizer: Optimizer) -> Usual:
+    """Return the usual rate and the family of an optimizer that is built."""
+    group, kind = optimizer.param_groups[0], type(optimizer).__name__.lower()
     if kind == "sgd" and group.get("momentum", 0) > 0:
         kind = "nesterov" if group.get("nesterov") else "momentum"
     return Usual(OPTIMIZERS[kind].default_lr, kind) if kind in OPTIMIZERS else UNKNOWN

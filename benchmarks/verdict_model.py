@@ -1,0 +1,353 @@
+"""Learning the verdict: small networks from the signals of recorded runs to what their learning rate turned out to be.
+
+Everything that is chosen here (calibration, the width of the range, from which probability a side is reported) is
+chosen on data sets that were left out of the fit. None of the trainings on which verdicts are judged is in the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.lr_record.collect import RECORD_FILE, read_record
+from benchmarks.lr_record.signals import LOOKS
+from benchmarks.record import RECORDS_FOLDER, header, write_record
+from stepsize.monitor.rate_signals import RATE_SIGNALS
+from stepsize.monitor.verdict_model import MODEL_FILE, SIDES, VerdictModel
+
+__all__ = ["Looks", "figures", "learn", "left_out", "model_report", "read_looks"]
+
+Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Whole = NDArray[np.int64]
+
+MODEL_RECORD = RECORDS_FOLDER / "verdict_model.json"
+FINE = 0.10  # regret
+LEARNED = 0.97  # of the untrained loss: tasks whose best rate ends above it teach nothing
+QUANTILES = (0.1, 0.5, 0.9)
+# Neither tells anything of larger models and longer runs than the record's.
+UNREAD = ("steps", "parameters")
+NAMES = tuple(name for name in RATE_SIGNALS if name not in UNREAD)
+# Signals that are missing together: an optimizer in no table, no validation, no weights, no slopes.
+TOGETHER = (
+    ("over usual", "adaptive", "momentum"),
+    ("val fall", "val trend", "val best", "val rise"),
+    ("straightness", "slowing", "efficiency", "growth", "distance"),
+    ("promise", "promised", "alpha", "alpha early", "cosine", "cosine early", "update", "update change", "updates",
+     "gradient", "clipped"),
+)  # fmt: skip
+_MISSING, _ONE_MISSING = 0.15, 0.03  # chances in the fit
+_FOLDS = 5
+_RIGHT, _ACCUSED, _ONE_SIDED = 0.95, 0.02, 0.96
+_COVERED = 0.8
+_TOLD_AT = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Signals of runs at several looks, and what the rates of the runs turned out to be; a row each.
+
+    Attributes:
+        signals: Values of :data:`NAMES`, (row, signal); NaN if unknown.
+        task: Number of the task.
+        look: Number of the look in ``LOOKS``.
+        side: 0 too low, 1 fine, 2 too high.
+        times: log10 of the best rate over the run's.
+        groups: What is left out together with each task: its data set.
+    """
+
+    signals: Array
+    task: Whole
+    look: Whole
+    side: Whole
+    times: Array
+    groups: tuple[str, ...]
+
+    def only(self, keep: Bools) -> Looks:
+        """Return some of the rows."""
+        rows = (self.signals, self.task, self.look, self.side, self.times)
+        return Looks(*(part[keep] for part in rows), self.groups)
+
+
+def label(means: Array, at: int) -> tuple[int, int]:
+    """Return the side of rate ``at`` by final losses, and the place of the best rate."""
+    best = int(np.argmin(means))
+    regret = (means[at] - means[best]) / abs(means[best])
+    return (1 if regret <= FINE else 0 if at < best else 2), best
+
+
+def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:
+    """Read the looks of the record's tasks at which something was known; tasks that no rate trains are left out."""
+    record = read_record(path)
+    columns = [record.signal_names.index(name) for name in NAMES]
+    rows: list[tuple[Any, ...]] = []
+    named: list[str] = []
+    for number, facts in enumerate(record.facts):
+        means = np.median(np.where(np.isnan(record.val[number, -1]), np.inf, record.val[number, -1]), axis=1)
+        if not means.min() < LEARNED * float(np.median(record.untrained[number])):
+            continue
+        signals = record.signals[number].astype(np.float64)[:, :, columns]
+        for look, at in zip(*np.nonzero(np.isfinite(signals[:, :, NAMES.index("progress")])), strict=True):
+            side, best = label(means, at)
+            times = float(record.x[number, best] - record.x[number, at])
+            rows.append((signals[look, at], len(named), look, side, times))
+        named.append(facts[groups].partition(":")[0])
+    parts = (np.array(part) for part in zip(*rows, strict=True))
+    return Looks(*parts, tuple(named))
+
+
+class _Net(nn.Module):
+    def __init__(self, inputs: int, width: int, drop: float) -> None:
+        super().__init__()
+        self.linear = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 6)])
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.linear[:-1]:
+            x = self.drop(torch.relu(layer(x)))
+        return torch.as_tensor(self.linear[-1](x))
+
+
+def fit(
+    data: Looks, *, members: int = 3, epochs: int = 30, width: int = 64, drop: float = 0.15, decay: float = 0.03
+) -> VerdictModel:
+    """Return networks fitted to the rows, each task with the same weight; not calibrated."""
+    with np.errstate(all="ignore"):
+        middle, spread = np.nanmean(data.signals, axis=0), np.nanstd(data.signals, axis=0) + 1e-6
+        lowest, highest = np.nanquantile(data.signals, (0.001, 0.999), axis=0)
+    room = 0.2 * (highest - lowest) + 1e-6
+    blank = VerdictModel(
+        NAMES, middle, spread, lowest - room, highest + room, (), np.array([1.0, 0, 0, 0]), 1.0, np.ones(4)
+    )
+    inputs = torch.tensor(blank.prepared(data.signals), dtype=torch.float32)
+    counts = np.bincount(data.task, minlength=len(data.groups))
+    weights = torch.tensor(1 / counts[data.task], dtype=torch.float32)
+    targets = torch.tensor(data.side), torch.tensor(data.times, dtype=torch.float32), weights / weights.mean()
+    nets = [
+        _trained(inputs, *targets, seed, epochs, _Net(inputs.shape[1], width, drop), decay) for seed in range(members)
+    ]
+    layers = []
+    for number in range(3):
+        pairs = [net.linear[number] for net in nets]
+        layers.append(
+            (
+                np.stack([pair.weight.detach().numpy().T.astype(np.float64) for pair in pairs]),
+                np.stack([pair.bias.detach().numpy().astype(np.float64) for pair in pairs]),
+            )
+        )
+    return _with(blank, layers=tuple(layers))
+
+
+def _trained(
+    inputs: Tensor, side: Tensor, times: Tensor, weights: Tensor, seed: int, epochs: int, net: _Net, decay: float
+) -> _Net:
+    torch.manual_seed(seed)
+    for layer in net.linear:
+        layer.reset_parameters()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=decay)
+    batches = -(-len(inputs) // 256)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * batches)
+    quantiles = torch.tensor(QUANTILES)
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(inputs)).split(256):
+            out = net(_with_missing(inputs[chosen]))
+            entropy = nn.functional.cross_entropy(out[:, :3], side[chosen], reduction="none")
+            error = times[chosen, None] - out[:, 3:]
+            pinball = torch.maximum(quantiles * error, (quantiles - 1) * error).sum(dim=1)
+            optimizer.zero_grad()
+            torch.autograd.backward((weights[chosen] * (entropy + pinball)).mean())
+            optimizer.step()
+            schedule.step()
+    return net.eval()
+
+
+def _with_missing(inputs: Tensor) -> Tensor:
+    """Return a copy in which some signals are unknown: a user's run may lack them."""
+    size, inputs = len(NAMES), inputs.clone()
+    gone = torch.rand(len(inputs), size) < _ONE_MISSING
+    for group in TOGETHER:
+        gone[:, [NAMES.index(name) for name in group]] |= torch.rand(len(inputs), 1) < _MISSING
+    inputs[:, :size][gone] = 0.0
+    inputs[:, size:][gone] = 1.0
+    return inputs
+
+
+def _with(model: VerdictModel, **changes: Any) -> VerdictModel:
+    return VerdictModel(**{**vars(model), **changes})
+
+
+def left_out(data: Looks, **options: Any) -> tuple[Array, Array]:
+    """Return probabilities and quantiles of every row, by networks that never saw its data set."""
+    names = sorted(set(data.groups))
+    fold = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
+    of = np.array([fold[name] for name in data.groups])[data.task]
+    chances, quantiles = np.zeros((len(data.side), 3)), np.zeros((len(data.side), 3))
+    for number in range(_FOLDS):
+        out = of == number
+        model = fit(data.only(~out), **options)
+        chances[out], quantiles[out] = model.outputs(model.prepared(data.signals[out]))
+    return chances, quantiles
+
+
+def calibrated(model: VerdictModel, data: Looks, chances: Array, quantiles: Array) -> VerdictModel:
+    """Return the model with what is chosen on rows that were left out."""
+    correction = _correction(np.log(chances), data.side)
+    corrected = _corrected(chances, correction)
+    inner = quantiles[:, 1:2]
+    widths = np.linspace(0.8, 3.0, 45)
+
+    def covered(width: float) -> float:
+        ends = inner + width * (quantiles - inner)
+        return float(np.mean((ends[:, 0] <= data.times) & (data.times <= ends[:, 2])))
+
+    widening = float(next((w for w in widths if covered(w) >= _COVERED), widths[-1]))
+    return _with(model, correction=correction, widening=widening, least=_least(data, corrected))
+
+
+def _correction(logits: Array, side: Whole) -> Array:
+    """Return temperature and biases of the lowest cross-entropy."""
+    given, wanted = torch.tensor(logits), torch.tensor(side)
+    free = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=100)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(given / free[0].exp() + free[1:], wanted)
+        torch.autograd.backward(loss)
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    found = free.detach().numpy()
+    return np.array([np.exp(found[0]), *found[1:]])
+
+
+def _corrected(chances: Array, correction: Array) -> Array:
+    logits = np.log(chances) / correction[0] + correction[1:]
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _least(data: Looks, chances: Array) -> Array:
+    """Return the lowest probabilities from which each side, and a one-sided statement, is right often enough."""
+    lean, most = chances.argmax(axis=1), chances.max(axis=1)
+    late = data.look >= LOOKS.index(_TOLD_AT[0])
+    fine = late & (data.side == 1)
+    levels = np.linspace(0.5, 0.995, 100)
+    found = []
+    for side in range(len(SIDES)):
+        mine = late & (lean == side)
+        for level in levels:
+            told = mine & (most >= level)
+            right = np.mean(data.side[told] == side) if told.any() else 1.0
+            accused = np.sum(told & fine) / max(1, fine.sum()) if side != 1 else 0.0
+            if right >= _RIGHT and accused <= _ACCUSED / 2:
+                break
+        found.append(float(level))
+    not_it = np.where(chances[:, 0] < chances[:, 2], 0, 2)
+    sure = 1 - chances[np.arange(len(chances)), not_it]
+    for level in np.linspace(0.9, 0.995, 20):
+        told = late & (sure >= level)
+        if not told.any() or np.mean(data.side[told] != not_it[told]) >= _ONE_SIDED:
+            break
+    return np.array([*found, float(level)])
+
+
+def learn(record: Path = RECORD_FILE, path: Path = MODEL_FILE, kept: Path = MODEL_RECORD, **options: Any) -> str:
+    """Fit, calibrate and write the model; return and keep the figures on data sets that were left out."""
+    data = read_looks(record)
+    chances, quantiles = left_out(data, **options)
+    model = calibrated(fit(data, **options), data, chances, quantiles)
+    model.save(path)
+    rows = [{"case": "all signals", **_at_quarter(data, chances)}]
+    for case, names in _CASES.items():
+        rows.append({"case": case, **_at_quarter(data, left_out(_without(data, names), members=1)[0])})
+    inner = quantiles[:, 1:2]
+    ranges = inner + model.widening * (quantiles - inner)
+    table = figures(data.look, data.side, data.times, _corrected(chances, model.correction), ranges, model.least)
+    facts = {"tasks": len(data.groups), "data sets": len(set(data.groups)), "looks": len(data.side)}
+    least = dict(zip((*SIDES, "one-sided"), model.least.round(3).tolist(), strict=True))
+    facts |= {"least": least, "widening": round(model.widening, 3), "correction": model.correction.round(3).tolist()}
+    write_record(kept, {**header("verdict-model"), **facts, "table": table}, rows)
+    return model_report(kept)
+
+
+_CASES: dict[str, tuple[str, ...]] = {
+    "only the rate over the usual one": tuple(name for name in NAMES if name not in TOGETHER[0]),
+    "without the usual rate": TOGETHER[0],
+    "without validation": TOGETHER[1],
+    "without the trajectory of the weights": TOGETHER[2],
+    "without slopes and gradients": TOGETHER[3],
+}
+
+
+def _without(data: Looks, names: Sequence[str]) -> Looks:
+    signals = data.signals.copy()
+    signals[:, [NAMES.index(name) for name in names]] = np.nan
+    return Looks(signals, data.task, data.look, data.side, data.times, data.groups)
+
+
+def _at_quarter(data: Looks, chances: Array) -> dict[str, float]:
+    keep = data.look == LOOKS.index(1 / 4)
+    p, side = chances[keep], data.side[keep]
+    return {
+        "leaning": round(float(np.mean(p.argmax(axis=1) == side)), 4),
+        "entropy": round(float(-np.log(p[np.arange(len(side)), side]).mean()), 4),
+    }
+
+
+def model_report(kept: Path = MODEL_RECORD) -> str:
+    """Return the figures of the last fit, as Markdown."""
+    read = json.loads(kept.read_text(encoding="utf-8"))
+    told = read["record"]
+    lines = [
+        f"{told['tasks']} tasks with {told['data sets']} data sets, {told['looks']:,} looks at runs.",
+        "",
+        *told["table"],
+    ]
+    lines += ["", "| what it reads, at a quarter | leaning right | cross-entropy |", "|---|---|---|"]
+    lines += [f"| {row['case']} | {row['leaning']:.1%} | {row['entropy']:.3f} |" for row in read["rows"]]
+    return "\n".join(lines)
+
+
+def figures(
+    looks: Whole, sides: Whole, times: Array, chances: Array, ranges: Array, least: Sequence[float] | Array
+) -> list[str]:
+    """Return a table with a row for each look."""
+    titles = (
+        "look", "runs", "leaning right", "given", "right, of these", "*fine* given to fine runs", "fine runs accused",
+        "range of the best rate: width", "holds it", "one-sided given", "right, of these",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for number, look in enumerate(LOOKS):
+        keep = looks == number
+        if not keep.any():
+            continue
+        p, side, ends, best = chances[keep], sides[keep], ranges[keep], times[keep]
+        lean = p.argmax(axis=1)
+        told = p.max(axis=1) >= np.asarray(least)[lean]
+        fine = side == 1
+        not_it = np.where(p[:, 0] < p[:, 2], 0, 2)
+        one = 1 - p[np.arange(len(p)), not_it] >= least[3]
+        shares = [
+            np.mean(lean == side), told.mean(), _mean(lean[told] == side[told]), _mean((told & (lean == 1))[fine]),
+            _mean((told & (lean != 1))[fine]),
+        ]  # fmt: skip
+        known = np.isfinite(ends[:, 0])
+        width = np.median(10 ** (ends[known, 2] - ends[known, 0]))
+        held = np.mean(((ends[:, 0] <= best) & (best <= ends[:, 2]))[known])
+        cells = [f"{look:.3g}", str(int(keep.sum())), *(f"{share:.1%}" for share in shares), f"{width:.1f}×"]
+        cells += [f"{held:.1%}", f"{one.mean():.1%}", f"{_mean(side[one] != not_it[one]):.1%}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _mean(values: Bools) -> float:
+    return float(values.mean()) if len(values) else float("nan")
