@@ -6,9 +6,11 @@ chosen on data sets that were left out of the fit. None of the trainings on whic
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ TOGETHER = (
 )  # fmt: skip
 _MISSING, _ONE_MISSING = 0.15, 0.03  # chances in the fit
 _FOLDS = 5
+_NOISY, _CLEAR = 0.05, 0.8
 _RIGHT, _ACCUSED, _ONE_SIDED = 0.95, 0.02, 0.96
 _COVERED = 0.8
 _TOLD_AT = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2)
@@ -59,29 +62,79 @@ class Looks:
         signals: Values of :data:`NAMES`, (row, signal); NaN if unknown.
         task: Number of the task.
         look: Number of the look in ``LOOKS``.
-        side: 0 too low, 1 fine, 2 too high.
+        sides: Probabilities that the rate is too low, fine and too high.
         times: log10 of the best rate over the run's.
+        weight: How much the task counts: less if its final losses are noisy.
         groups: What is left out together with each task: its data set.
     """
 
     signals: Array
     task: Whole
     look: Whole
-    side: Whole
+    sides: Array
     times: Array
+    weight: Array
     groups: tuple[str, ...]
+
+    @property
+    def side(self) -> Whole:
+        """0 too low, 1 fine, 2 too high: the likeliest."""
+        return np.asarray(self.sides.argmax(axis=1))
+
+    @property
+    def clear(self) -> Bools:
+        """Whether the record is sure of the side, and its losses have little noise."""
+        return np.asarray((self.sides.max(axis=1) >= _CLEAR) & (self.weight >= 0.5))
 
     def only(self, keep: Bools) -> Looks:
         """Return some of the rows."""
-        rows = (self.signals, self.task, self.look, self.side, self.times)
+        rows = (self.signals, self.task, self.look, self.sides, self.times, self.weight)
         return Looks(*(part[keep] for part in rows), self.groups)
 
 
-def label(means: Array, at: int) -> tuple[int, int]:
-    """Return the side of rate ``at`` by final losses, and the place of the best rate."""
-    best = int(np.argmin(means))
-    regret = (means[at] - means[best]) / abs(means[best])
-    return (1 if regret <= FINE else 0 if at < best else 2), best
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the record says of a task's rates: it has three seeds, so some of it is uncertain.
+
+    Attributes:
+        sides: Probabilities that each rate is too low, fine and too high, (rate, 3).
+        best: log10 of the best rate over the usual one.
+        noise: Standard deviation of the final loss at the best rate, over its mean.
+    """
+
+    sides: Array
+    best: float
+    noise: float
+
+
+def truth_of(x: Array, val: Array) -> Truth:
+    """Return the truth of a task from final losses, (rate, seed), over all ways to draw as many seeds again.
+
+    Neighboring rates are averaged with weights 1, 2, 1 in the logarithm: their differences are noise more often than not.
+    """
+    count = val.shape[1]
+    sides, places = np.zeros((len(x), 3)), []
+    rates = np.arange(len(x))
+    for chosen in product(range(count), repeat=count):
+        means = _smoothed(val[:, list(chosen)].mean(axis=1))
+        best = int(np.argmin(means))
+        fine = means <= (1 + FINE) * means[best]
+        sides[rates, np.where(fine, 1, np.where(rates < best, 0, 2))] += 1
+        places.append(float(x[best]))
+    middle = val[int(np.argmin(np.where(np.isfinite(val).all(axis=1), val.mean(axis=1), np.inf)))]
+    noise = float(middle.std() / max(abs(middle.mean()), 1e-12))
+    return Truth(sides / sides.sum(axis=1, keepdims=True), float(np.mean(places)), noise)
+
+
+def _smoothed(means: Array) -> Array:
+    """Return the averages; a rate that diverged has no part in those of its neighbors."""
+    logs = np.log(np.maximum(means, 1e-12))
+    padded = np.concatenate([[np.inf], logs, [np.inf]])
+    near = np.stack([padded[:-2], padded[1:-1], padded[2:]])
+    weights = np.where(np.isfinite(near), np.array([[1.0], [2.0], [1.0]]), 0.0)
+    total = np.where(np.isfinite(near), near, 0.0) * weights
+    averaged = total.sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-12)
+    return np.where(np.isfinite(logs), np.exp(averaged), np.inf)
 
 
 def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:
@@ -91,14 +144,16 @@ def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:
     rows: list[tuple[Any, ...]] = []
     named: list[str] = []
     for number, facts in enumerate(record.facts):
-        means = np.median(np.where(np.isnan(record.val[number, -1]), np.inf, record.val[number, -1]), axis=1)
-        if not means.min() < LEARNED * float(np.median(record.untrained[number])):
+        val = np.where(np.isnan(record.val[number, -1]), np.inf, record.val[number, -1]).astype(np.float64)
+        finite = np.isfinite(val).all(axis=1)
+        if not finite.any() or not val[finite].mean(axis=1).min() < LEARNED * record.untrained[number].mean():
             continue
+        truth = truth_of(record.x[number].astype(np.float64), val)
         signals = record.signals[number].astype(np.float64)[:, :, columns]
+        weight = 1 / (1 + (truth.noise / _NOISY) ** 2)
         for look, at in zip(*np.nonzero(np.isfinite(signals[:, :, NAMES.index("progress")])), strict=True):
-            side, best = label(means, at)
-            times = float(record.x[number, best] - record.x[number, at])
-            rows.append((signals[look, at], len(named), look, side, times))
+            times = truth.best - float(record.x[number, at])
+            rows.append((signals[look, at], len(named), look, truth.sides[at], times, weight))
         named.append(facts[groups].partition(":")[0])
     parts = (np.array(part) for part in zip(*rows, strict=True))
     return Looks(*parts, tuple(named))
@@ -129,8 +184,8 @@ def fit(
     )
     inputs = torch.tensor(blank.prepared(data.signals), dtype=torch.float32)
     counts = np.bincount(data.task, minlength=len(data.groups))
-    weights = torch.tensor(1 / counts[data.task], dtype=torch.float32)
-    targets = torch.tensor(data.side), torch.tensor(data.times, dtype=torch.float32), weights / weights.mean()
+    weights = torch.tensor(data.weight / counts[data.task], dtype=torch.float32)
+    targets = torch.tensor(data.sides, dtype=torch.float32), torch.tensor(data.times, dtype=torch.float32), weights / weights.mean()
     nets = [
         _trained(inputs, *targets, seed, epochs, _Net(inputs.shape[1], width, drop), decay) for seed in range(members)
     ]
@@ -147,7 +202,7 @@ def fit(
 
 
 def _trained(
-    inputs: Tensor, side: Tensor, times: Tensor, weights: Tensor, seed: int, epochs: int, net: _Net, decay: float
+    inputs: Tensor, sides: Tensor, times: Tensor, weights: Tensor, seed: int, epochs: int, net: _Net, decay: float
 ) -> _Net:
     torch.manual_seed(seed)
     for layer in net.linear:
@@ -159,7 +214,7 @@ def _trained(
     for _ in range(epochs):
         for chosen in torch.randperm(len(inputs)).split(256):
             out = net(_with_missing(inputs[chosen]))
-            entropy = nn.functional.cross_entropy(out[:, :3], side[chosen], reduction="none")
+            entropy = nn.functional.cross_entropy(out[:, :3], sides[chosen], reduction="none")
             error = times[chosen, None] - out[:, 3:]
             pinball = torch.maximum(quantiles * error, (quantiles - 1) * error).sum(dim=1)
             optimizer.zero_grad()
@@ -199,6 +254,7 @@ def left_out(data: Looks, **options: Any) -> tuple[Array, Array]:
 
 def calibrated(model: VerdictModel, data: Looks, chances: Array, quantiles: Array) -> VerdictModel:
     """Return the model with what is chosen on rows that were left out."""
+    data, chances, quantiles = data.only(data.clear), chances[data.clear], quantiles[data.clear]
     correction = _correction(np.log(chances), data.side)
     corrected = _corrected(chances, correction)
     inner = quantiles[:, 1:2]
@@ -271,7 +327,8 @@ def learn(record: Path = RECORD_FILE, path: Path = MODEL_FILE, kept: Path = MODE
         rows.append({"case": case, **_at_quarter(data, left_out(_without(data, names), members=1)[0])})
     inner = quantiles[:, 1:2]
     ranges = inner + model.widening * (quantiles - inner)
-    table = figures(data.look, data.side, data.times, _corrected(chances, model.correction), ranges, model.least)
+    judged = data.look, data.side, data.times, _corrected(chances, model.correction), ranges
+    table = figures(*(part[data.clear] for part in judged), model.least)
     facts = {"tasks": len(data.groups), "data sets": len(set(data.groups)), "looks": len(data.side)}
     least = dict(zip((*SIDES, "one-sided"), model.least.round(3).tolist(), strict=True))
     facts |= {"least": least, "widening": round(model.widening, 3), "correction": model.correction.round(3).tolist()}
@@ -291,11 +348,11 @@ _CASES: dict[str, tuple[str, ...]] = {
 def _without(data: Looks, names: Sequence[str]) -> Looks:
     signals = data.signals.copy()
     signals[:, [NAMES.index(name) for name in names]] = np.nan
-    return Looks(signals, data.task, data.look, data.side, data.times, data.groups)
+    return dataclasses.replace(data, signals=signals)
 
 
 def _at_quarter(data: Looks, chances: Array) -> dict[str, float]:
-    keep = data.look == LOOKS.index(1 / 4)
+    keep = (data.look == LOOKS.index(1 / 4)) & data.clear
     p, side = chances[keep], data.side[keep]
     return {
         "leaning": round(float(np.mean(p.argmax(axis=1) == side)), 4),
