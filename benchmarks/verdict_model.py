@@ -1,13 +1,14 @@
 """Learning the verdict: small networks from the signals of recorded runs to what their learning rate turned out to be.
 
-Everything that is chosen here (calibration, the width of the range, from which probability a side is reported) is
-chosen on data sets that were left out of the fit. None of the trainings on which verdicts are judged is in the record.
+Calibration and the width of the range are chosen on data sets that were left out of the fit; from which probability a
+side is reported, on the design trainings. The trainings that are held out are used for nothing but the figures.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -22,10 +23,11 @@ from torch import Tensor, nn
 from benchmarks.lr_record.collect import RECORD_FILE, read_record
 from benchmarks.lr_record.signals import LOOKS
 from benchmarks.record import RECORDS_FOLDER, header, write_record
+from benchmarks.verdicts import VERDICTS_FILE, Judged, figures, held_out, judged, read_watched
 from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.monitor.verdict_model import MODEL_FILE, SIDES, VerdictModel
 
-__all__ = ["Looks", "figures", "learn", "left_out", "model_report", "read_looks"]
+__all__ = ["Looks", "learn", "left_out", "model_report", "read_looks"]
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -49,9 +51,9 @@ TOGETHER = (
 _MISSING, _ONE_MISSING = 0.15, 0.03  # chances in the fit
 _FOLDS = 5
 _NOISY, _CLEAR = 0.05, 0.8
-_RIGHT, _ACCUSED, _ONE_SIDED = 0.95, 0.02, 0.96
+_RIGHT, _ACCUSED, _ONE_SIDED = 0.96, 0.01, 0.97
 _COVERED = 0.8
-_TOLD_AT = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2)
+_AWAY = 1.5  # decades
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,8 @@ class Looks:
         look: Number of the look in ``LOOKS``.
         sides: Probabilities that the rate is too low, fine and too high.
         times: log10 of the best rate over the run's.
-        weight: How much the task counts: less if its final losses are noisy.
+        weight: How much it counts: less if final losses of the task are noisy, or the rate is far off.
+        certain: Whether final losses of the task have little noise.
         groups: What is left out together with each task: its data set.
     """
 
@@ -74,6 +77,7 @@ class Looks:
     sides: Array
     times: Array
     weight: Array
+    certain: Bools
     groups: tuple[str, ...]
 
     @property
@@ -84,11 +88,11 @@ class Looks:
     @property
     def clear(self) -> Bools:
         """Whether the record is sure of the side, and its losses have little noise."""
-        return np.asarray((self.sides.max(axis=1) >= _CLEAR) & (self.weight >= 0.5))
+        return np.asarray((self.sides.max(axis=1) >= _CLEAR) & self.certain)
 
     def only(self, keep: Bools) -> Looks:
         """Return some of the rows."""
-        rows = (self.signals, self.task, self.look, self.sides, self.times, self.weight)
+        rows = (self.signals, self.task, self.look, self.sides, self.times, self.weight, self.certain)
         return Looks(*(part[keep] for part in rows), self.groups)
 
 
@@ -150,10 +154,11 @@ def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:
             continue
         truth = truth_of(record.x[number].astype(np.float64), val)
         signals = record.signals[number].astype(np.float64)[:, :, columns]
-        weight = 1 / (1 + (truth.noise / _NOISY) ** 2)
+        certain = 1 / (1 + (truth.noise / _NOISY) ** 2)
         for look, at in zip(*np.nonzero(np.isfinite(signals[:, :, NAMES.index("progress")])), strict=True):
             times = truth.best - float(record.x[number, at])
-            rows.append((signals[look, at], len(named), look, truth.sides[at], times, weight))
+            weight = certain * math.exp(-abs(times) / _AWAY)  # people's rates are seldom far off
+            rows.append((signals[look, at], len(named), look, truth.sides[at], times, weight, certain >= 0.5))
         named.append(facts[groups].partition(":")[0])
     parts = (np.array(part) for part in zip(*rows, strict=True))
     return Looks(*parts, tuple(named))
@@ -183,9 +188,13 @@ def fit(
         NAMES, middle, spread, lowest - room, highest + room, (), np.array([1.0, 0, 0, 0]), 1.0, np.ones(4)
     )
     inputs = torch.tensor(blank.prepared(data.signals), dtype=torch.float32)
-    counts = np.bincount(data.task, minlength=len(data.groups))
-    weights = torch.tensor(data.weight / counts[data.task], dtype=torch.float32)
-    targets = torch.tensor(data.sides, dtype=torch.float32), torch.tensor(data.times, dtype=torch.float32), weights / weights.mean()
+    sums = np.bincount(data.task, data.weight, minlength=len(data.groups))
+    weights = torch.tensor(data.weight / np.maximum(sums, 1.0)[data.task], dtype=torch.float32)
+    targets = (
+        torch.tensor(data.sides, dtype=torch.float32),
+        torch.tensor(data.times, dtype=torch.float32),
+        weights / weights.mean(),
+    )
     nets = [
         _trained(inputs, *targets, seed, epochs, _Net(inputs.shape[1], width, drop), decay) for seed in range(members)
     ]
@@ -235,6 +244,10 @@ def _with_missing(inputs: Tensor) -> Tensor:
     return inputs
 
 
+def _mean(values: Bools) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
 def _with(model: VerdictModel, **changes: Any) -> VerdictModel:
     return VerdictModel(**{**vars(model), **changes})
 
@@ -255,28 +268,29 @@ def left_out(data: Looks, **options: Any) -> tuple[Array, Array]:
 def calibrated(model: VerdictModel, data: Looks, chances: Array, quantiles: Array) -> VerdictModel:
     """Return the model with what is chosen on rows that were left out."""
     data, chances, quantiles = data.only(data.clear), chances[data.clear], quantiles[data.clear]
-    correction = _correction(np.log(chances), data.side)
-    corrected = _corrected(chances, correction)
+    correction = _correction(np.log(chances), data.side, data.weight)
     inner = quantiles[:, 1:2]
     widths = np.linspace(0.8, 3.0, 45)
 
     def covered(width: float) -> float:
         ends = inner + width * (quantiles - inner)
-        return float(np.mean((ends[:, 0] <= data.times) & (data.times <= ends[:, 2])))
+        held = (ends[:, 0] <= data.times) & (data.times <= ends[:, 2])
+        return float(np.average(held, weights=data.weight))
 
     widening = float(next((w for w in widths if covered(w) >= _COVERED), widths[-1]))
-    return _with(model, correction=correction, widening=widening, least=_least(data, corrected))
+    return _with(model, correction=correction, widening=widening)
 
 
-def _correction(logits: Array, side: Whole) -> Array:
+def _correction(logits: Array, side: Whole, weight: Array) -> Array:
     """Return temperature and biases of the lowest cross-entropy."""
-    given, wanted = torch.tensor(logits), torch.tensor(side)
+    given, wanted, counted = torch.tensor(logits), torch.tensor(side), torch.tensor(weight / weight.mean())
     free = torch.zeros(4, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([free], max_iter=100)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(given / free[0].exp() + free[1:], wanted)
+        each = nn.functional.cross_entropy(given / free[0].exp() + free[1:], wanted, reduction="none")
+        loss = (each * counted).mean()
         torch.autograd.backward(loss)
         return loss
 
@@ -291,44 +305,48 @@ def _corrected(chances: Array, correction: Array) -> Array:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def _least(data: Looks, chances: Array) -> Array:
-    """Return the lowest probabilities from which each side, and a one-sided statement, is right often enough."""
-    lean, most = chances.argmax(axis=1), chances.max(axis=1)
-    late = data.look >= LOOKS.index(_TOLD_AT[0])
-    fine = late & (data.side == 1)
-    levels = np.linspace(0.5, 0.995, 100)
-    found = []
-    for side in range(len(SIDES)):
-        mine = late & (lean == side)
-        for level in levels:
-            told = mine & (most >= level)
-            right = np.mean(data.side[told] == side) if told.any() else 1.0
-            accused = np.sum(told & fine) / max(1, fine.sum()) if side != 1 else 0.0
-            if right >= _RIGHT and accused <= _ACCUSED / 2:
-                break
-        found.append(float(level))
+def _least(found: Judged) -> Array:
+    """Return from which probability each side, and a one-sided statement, is reported, by the design trainings.
+
+    As many verdicts as possible are given, of which enough are right and few accuse a fine run.
+    """
+    chances, side = found.chances, found.sides
+    lean, most, fine = chances.argmax(axis=1), chances.max(axis=1), max(1, int(np.sum(found.sides == 1)))
+    best, told_most = (1.0, 1.0, 1.0), -1
+    for least in product(np.linspace(0.7, 0.98, 15), repeat=len(SIDES)):
+        told = most >= np.array(least)[lean]
+        right, accused = _mean(lean[told] == side[told]), np.sum(told & (side == 1) & (lean != 1)) / fine
+        if told.sum() > told_most and right >= _RIGHT and accused <= _ACCUSED:
+            best, told_most = least, int(told.sum())
     not_it = np.where(chances[:, 0] < chances[:, 2], 0, 2)
     sure = 1 - chances[np.arange(len(chances)), not_it]
-    for level in np.linspace(0.9, 0.995, 20):
-        told = late & (sure >= level)
-        if not told.any() or np.mean(data.side[told] != not_it[told]) >= _ONE_SIDED:
-            break
-    return np.array([*found, float(level)])
+    levels = np.linspace(0.9, 0.995, 20)
+    right_at = (_mean(side[sure >= level] != not_it[sure >= level]) for level in levels)
+    one_sided = next((level for level, right in zip(levels, right_at, strict=True) if right >= _ONE_SIDED), levels[-1])
+    return np.array([*best, one_sided])
 
 
-def learn(record: Path = RECORD_FILE, path: Path = MODEL_FILE, kept: Path = MODEL_RECORD, **options: Any) -> str:
+def learn(
+    record: Path = RECORD_FILE,
+    path: Path = MODEL_FILE,
+    kept: Path = MODEL_RECORD,
+    watched: Path = VERDICTS_FILE,
+    **options: Any,
+) -> str:
     """Fit, calibrate and write the model; return and keep the figures on data sets that were left out."""
     data = read_looks(record)
     chances, quantiles = left_out(data, **options)
     model = calibrated(fit(data, **options), data, chances, quantiles)
+    design = [row for row in read_watched(watched) if not held_out(row)]
+    model = _with(model, least=_least(judged(design, model)))
     model.save(path)
     rows = [{"case": "all signals", **_at_quarter(data, chances)}]
     for case, names in _CASES.items():
         rows.append({"case": case, **_at_quarter(data, left_out(_without(data, names), members=1)[0])})
     inner = quantiles[:, 1:2]
     ranges = inner + model.widening * (quantiles - inner)
-    judged = data.look, data.side, data.times, _corrected(chances, model.correction), ranges
-    table = figures(*(part[data.clear] for part in judged), model.least)
+    said = data.look, data.side, data.times, _corrected(chances, model.correction), ranges
+    table = figures(*(part[data.clear] for part in said), model.least)
     facts = {"tasks": len(data.groups), "data sets": len(set(data.groups)), "looks": len(data.side)}
     least = dict(zip((*SIDES, "one-sided"), model.least.round(3).tolist(), strict=True))
     facts |= {"least": least, "widening": round(model.widening, 3), "correction": model.correction.round(3).tolist()}
@@ -372,39 +390,3 @@ def model_report(kept: Path = MODEL_RECORD) -> str:
     lines += ["", "| what it reads, at a quarter | leaning right | cross-entropy |", "|---|---|---|"]
     lines += [f"| {row['case']} | {row['leaning']:.1%} | {row['entropy']:.3f} |" for row in read["rows"]]
     return "\n".join(lines)
-
-
-def figures(
-    looks: Whole, sides: Whole, times: Array, chances: Array, ranges: Array, least: Sequence[float] | Array
-) -> list[str]:
-    """Return a table with a row for each look."""
-    titles = (
-        "look", "runs", "leaning right", "given", "right, of these", "*fine* given to fine runs", "fine runs accused",
-        "range of the best rate: width", "holds it", "one-sided given", "right, of these",
-    )  # fmt: skip
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for number, look in enumerate(LOOKS):
-        keep = looks == number
-        if not keep.any():
-            continue
-        p, side, ends, best = chances[keep], sides[keep], ranges[keep], times[keep]
-        lean = p.argmax(axis=1)
-        told = p.max(axis=1) >= np.asarray(least)[lean]
-        fine = side == 1
-        not_it = np.where(p[:, 0] < p[:, 2], 0, 2)
-        one = 1 - p[np.arange(len(p)), not_it] >= least[3]
-        shares = [
-            np.mean(lean == side), told.mean(), _mean(lean[told] == side[told]), _mean((told & (lean == 1))[fine]),
-            _mean((told & (lean != 1))[fine]),
-        ]  # fmt: skip
-        known = np.isfinite(ends[:, 0])
-        width = np.median(10 ** (ends[known, 2] - ends[known, 0]))
-        held = np.mean(((ends[:, 0] <= best) & (best <= ends[:, 2]))[known])
-        cells = [f"{look:.3g}", str(int(keep.sum())), *(f"{share:.1%}" for share in shares), f"{width:.1f}×"]
-        cells += [f"{held:.1%}", f"{one.mean():.1%}", f"{_mean(side[one] != not_it[one]):.1%}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def _mean(values: Bools) -> float:
-    return float(values.mean()) if len(values) else float("nan")

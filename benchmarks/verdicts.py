@@ -19,7 +19,6 @@ from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.unlike.trainings import TRAININGS
 from benchmarks.unlike.truth import UNLIKE_FOLDER
-from benchmarks.verdict_model import figures
 from benchmarks.workers import each_done
 from stepsize import Task
 from stepsize.monitor.rate_signals import RATE_SIGNALS, rate_signals
@@ -34,6 +33,8 @@ __all__ = [
     "Judged",
     "Watched",
     "compute_verdicts",
+    "figures",
+    "held_out",
     "judged",
     "labels",
     "read_watched",
@@ -248,6 +249,11 @@ def _over(row: Watched, look: float) -> bool:
     return f"{look:g}" not in row.looks and row.diverged is not None
 
 
+def held_out(row: Watched) -> bool:
+    """Return whether a training is used for nothing but figures."""
+    return TRAININGS[row.task].held_out if row.kind == "unlike" else Combo(row.task, row.optimizer).held_out
+
+
 def read_watched(path: Path = VERDICTS_FILE) -> list[Watched]:
     """Read the record of watched runs."""
     return [Watched(**{**row, "alarms": tuple(row["alarms"])}) for row in read_rows(path)]
@@ -256,8 +262,8 @@ def read_watched(path: Path = VERDICTS_FILE) -> list[Watched]:
 def verdicts_report(path: Path = VERDICTS_FILE) -> str:
     """Return the tables of the record, as Markdown."""
     model, rows, lines = verdict_model(), read_watched(path), []
-    for kind, title in (("built-in", "Built-in tasks"), ("unlike", "Sixteen other trainings")):
-        kept = [row for row in rows if row.kind == kind]
+    for out, title in ((True, "Trainings that are held out"), (False, "Trainings of the design")):
+        kept = [row for row in rows if held_out(row) is out]
         found = judged(kept, model)
         lines += [
             f"**{title}**, {len(kept)} runs",
@@ -309,3 +315,37 @@ def _divergence(rows: Sequence[Watched]) -> list[str]:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f}% ({part} of {whole})" if whole else "none"
+
+
+def figures(looks: Any, sides: Any, times: Any, chances: Any, ranges: Any, least: Any) -> list[str]:
+    """Return a table with a row for each look."""
+    titles = (
+        "look", "runs", "leaning right", "given", "right, of these", "*fine* given to fine runs", "fine runs accused",
+        "range of the best rate: width", "holds it", "one-sided given", "right, of these",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for number, look in enumerate(RECORD_LOOKS):
+        keep = looks == number
+        if not keep.any():
+            continue
+        p, side, ends, best = chances[keep], sides[keep], ranges[keep], times[keep]
+        lean = p.argmax(axis=1)
+        told = p.max(axis=1) >= np.asarray(least)[lean]
+        fine = side == 1
+        not_it = np.where(p[:, 0] < p[:, 2], 0, 2)
+        one = 1 - p[np.arange(len(p)), not_it] >= least[3]
+        shares = [
+            np.mean(lean == side), told.mean(), _mean(lean[told] == side[told]), _mean((told & (lean == 1))[fine]),
+            _mean((told & (lean != 1))[fine]),
+        ]  # fmt: skip
+        known = np.isfinite(ends[:, 0])
+        width = np.median(10 ** (ends[known, 2] - ends[known, 0]))
+        held = np.mean(((ends[:, 0] <= best) & (best <= ends[:, 2]))[known])
+        cells = [f"{look:.3g}", str(int(keep.sum())), *(f"{share:.1%}" for share in shares), f"{width:.1f}×"]
+        cells += [f"{held:.1%}", f"{one.mean():.1%}", f"{_mean(side[one] != not_it[one]):.1%}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _mean(values: Any) -> float:
+    return float(values.mean()) if len(values) else float("nan")

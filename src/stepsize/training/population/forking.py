@@ -47,7 +47,11 @@ class Branch:
 
     def clearly_better(self, least: float) -> bool:
         """Return whether the gain is above ``least`` and two standard errors."""
-        return self.gain > max(least, 0.0 if math.isnan(self.error) else 2 * self.error)
+        return self.gain > self.least(least)
+
+    def least(self, least: float) -> float:
+        """Return the smallest gain that would have counted, at least ``least``."""
+        return max(least, 0.0 if math.isnan(self.error) else 2 * self.error)
 
     def __str__(self) -> str:
         if math.isinf(self.gain):
@@ -101,10 +105,17 @@ class Counterfactual:
         """The result, as sentences."""
         told = "; ".join(f"×{number_text(one.times)} {one}" for one in self.branches if one.times != 1)
         won = self.factor
-        answer = "no other learning rate is better by more than the noise"
-        if won is not None:
-            answer = f"×{number_text(won)} is better"
+        answer = f"×{number_text(won)} is better" if won is not None else self._undecided()
         return f"Forked at step {self.step:,}, decayed to zero over {self.cooldown:,} steps: {told}. Result: {answer}."
+
+    def _undecided(self) -> str:
+        """Return that no branch won, and how small a gain would have shown."""
+        others = [one for one in self.branches if one.times != 1 and math.isfinite(one.gain)]
+        shown = "; ".join(
+            f"×{number_text(one.times)} below {one.least(_LOWER if one.times < 1 else _HIGHER):.1%}" for one in others
+        )
+        limits = f" A smaller gain would not have shown: {shown}." if shown else ""
+        return f"no other learning rate is clearly better in branches this short.{limits} A whole run may still gain"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
