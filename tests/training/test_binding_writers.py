@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, ExponentialLR, ReduceLROnPlateau
 
-from stepsize import bind, range_test
+from stepsize import bind, guard, range_test, watch
 from stepsize.errors import InputError
 from stepsize.schedules import constant, linear
 
@@ -271,3 +271,35 @@ def test_the_state_shows_what_torchs_schedulers_show() -> None:
     fresh = bind(linear(10), sgd(0.4))
     fresh.load_state_dict(older)
     assert fresh.last_epoch == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+@pytest.mark.parametrize("verb", ["bind", "watch", "guard"])
+def test_a_compiled_step_is_compiled_once_and_calls_the_hooks(verb: str) -> None:
+    """Hooks inside the graph were compiled again for each update, up to torch's limit."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    net = nn.Linear(2, 1, bias=False)
+    optimizer = SGD(net.parameters(), lr=torch.tensor(0.4))
+    made: Any = {"bind": lambda: bind(linear(10), optimizer), "watch": lambda: watch(net, optimizer)}.get(
+        verb, lambda: guard(net, optimizer)
+    )()
+    torch.compiler.reset()
+    step = torch.compile(optimizer.step, backend=backend)
+    used = []
+    for _ in range(9):
+        before = net.weight.detach().clone()
+        loss = net(torch.ones(1, 2)).sum()
+        loss.backward()
+        step()
+        used.append(float((before - net.weight.detach())[0, 0]))
+        net.weight.grad = None
+        made.step(*[] if verb == "bind" else [loss])
+
+    assert len(graphs) <= 3
+    assert used == pytest.approx([0.4 * (linear(10)(step) if verb == "bind" else 1) for step in range(9)], rel=1e-5)
+    assert {"bind": lambda: made.last_epoch, "watch": lambda: made.record.step}.get(verb, lambda: 9)() == 9

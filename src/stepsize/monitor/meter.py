@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from stepsize.monitor.layout import Layout, lay_out
 from stepsize.monitor.record import Record
 from stepsize.monitor.sketch import Sketch
+from stepsize.training.wrapped import outside_of_graphs
 
 _LAG = 16  # updates whose numbers are copied from a device together
 _FIGURES = 6
@@ -137,8 +138,8 @@ class StepMeter:
         self._held: Tensor | None = None  # the gradient when pending() was called
         self._dropped = False
         self._hooks: list[Any] = [
-            optimizer.register_step_pre_hook(self._begin),
-            optimizer.register_step_post_hook(self._after),
+            optimizer.register_step_pre_hook(outside_of_graphs(self._begin)),
+            optimizer.register_step_post_hook(outside_of_graphs(self._after)),
         ]
         self._backward_hook: Any = None
         self._listen()

@@ -32,7 +32,7 @@ from stepsize.monitor.team import EXCHANGE, Team, trains_together
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.training.wrapped import bare_optimizers
+from stepsize.training.wrapped import bare_optimizers, outside_of_graphs
 
 _LOG = logging.getLogger("stepsize")
 _UNTOLD = 50  # updates without a loss before that is logged
@@ -179,7 +179,7 @@ class Watch:
         self._failing = ""  # what went wrong here, and is still to be reported to the other processes
         self._trouble: Exception | None = None
         self._hooks: list[Any] = []
-        self._untold: Any = optimizers[0].register_step_post_hook(self._warn_untold)
+        self._untold: Any = optimizers[0].register_step_post_hook(outside_of_graphs(self._warn_untold))
 
     def __enter__(self) -> Self:
         """Return itself; the hooks are on already."""
@@ -514,7 +514,7 @@ class Watch:
                 self.record.add("headroom", step, value)
         self._along = None
         if closure is not None and (step + 1) % self._every == 0 and self._budget.allows(step + 1):
-            self._hooks = [self._optimizers[0].register_step_pre_hook(self._arm)]
+            self._hooks = [self._optimizers[0].register_step_pre_hook(outside_of_graphs(self._arm))]
 
     def _agreed(self, loss: float) -> float:
         """Return the mean of a loss over the processes, so that all of them continue alike."""

@@ -20,6 +20,7 @@ from stepsize.training.batches import Stream
 from stepsize.training.group_values import write_value
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
+from stepsize.training.wrapped import outside_of_graphs
 
 MOST_CALLS = 64  # of ``step`` for one update: batches that are accumulated, or updates that a gradient scaler skips
 MOST_SKIPPED = 8  # batches in a row without a finite loss at the initial weights
@@ -78,7 +79,8 @@ class Rates:
         self.updates = 0
         self.with_gradients = False  # whether a parameter had a gradient when an update began
         self._lr = self.reference
-        self._handles = [optimizer.register_step_pre_hook(self._before_update) for optimizer in optimizers]
+        hook = outside_of_graphs(self._before_update)
+        self._handles = [optimizer.register_step_pre_hook(hook) for optimizer in optimizers]
 
     def set(self, lr: float) -> None:
         """Give the reference group the rate ``lr`` and all others theirs in proportion."""

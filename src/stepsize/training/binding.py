@@ -20,7 +20,7 @@ from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
 from stepsize.schedules.units import Duration
 from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import Added, GroupValues
-from stepsize.training.wrapped import bare_optimizer, runs_step_hooks
+from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
 OnChange = Literal["error", "continue", "restart"]
 Counts = Literal["updates", "calls"]
@@ -432,8 +432,8 @@ class BoundScheduler(LRScheduler):
         for index, optimizer in enumerate(self.optimizers):
             _DRIVEN[optimizer] = ref(self)
             if self.counts == "updates":
-                self._handles.append(optimizer.register_step_pre_hook(partial(self._before, index)))
-                self._handles.append(optimizer.register_step_post_hook(partial(self._after, index)))
+                self._handles.append(optimizer.register_step_pre_hook(outside_of_graphs(partial(self._before, index))))
+                self._handles.append(optimizer.register_step_post_hook(outside_of_graphs(partial(self._after, index))))
             else:
                 self._handles.append(_Adding(optimizer, self))
             # A loaded optimizer shows the rates of its own state.

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
+import torch
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError
 
 _DEEP = 8  # wrappers around wrappers
+StepHook: TypeAlias = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]
+
+
+def outside_of_graphs(hook: Callable[[Any, Any, Any], object]) -> StepHook:
+    """Return a step hook that ``torch.compile(optimizer.step)`` calls instead of tracing it: its numbers change."""
+    eager = torch.compiler.disable(hook)
+
+    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
+
+    return called
 
 
 def runs_step_hooks(optimizer: Any) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stepsize.training.group_values import write_value
+from stepsize.training.wrapped import outside_of_graphs
 
 
 class RateLimiter:
@@ -28,7 +29,10 @@ class RateLimiter:
         self._hooks = [
             hook
             for one in optimizers
-            for hook in (one.register_step_pre_hook(self._before), one.register_step_post_hook(self._after))
+            for hook in (
+                one.register_step_pre_hook(outside_of_graphs(self._before)),
+                one.register_step_post_hook(outside_of_graphs(self._after)),
+            )
         ]
 
     @property
