@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
+import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -145,6 +148,59 @@ def test_suspended_it_neither_writes_nor_counts() -> None:
     assert bound.last_epoch == 2
     assert bound.get_last_lr() == bound.get_lr() == [0.4 * linear(10)(2)]
     updates(optimizer, bound, 1)
+    assert bound.last_epoch == 3
+
+
+@pytest.mark.parametrize(("early", "resumed"), [(True, False), (False, False), (True, True)])
+def test_counting_calls_a_call_before_the_first_update_is_told(early: bool, resumed: bool) -> None:
+    """As torch's schedulers warn; by the weights, since there is no hook in a step that is compiled as a whole."""
+    optimizer = sgd(0.4)
+    bound = bind(linear(10), optimizer, counts="calls")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2 if resumed else 4):
+            for make in (bound.step, lambda: update(optimizer))[:: 1 if early and not resumed else -1]:
+                make()
+        if resumed:
+            again = bind(linear(10), optimizer_of(bound), counts="calls")
+            again.load_state_dict(bound.state_dict())
+            updates(again.optimizer, again, 4)
+    assert [("before the first update" in str(one.message)) for one in told] == [True] * (early and not resumed)
+
+
+def optimizer_of(bound: Any) -> Optimizer:
+    bound.release()
+    return bound.optimizer  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("counts", ["updates", "calls"])
+def test_what_was_released_is_freed_at_once(counts: Any) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            optimizer = sgd(0.4)
+            bound = bind(linear(10), optimizer, counts=counts)
+            updates(optimizer, bound, 2)
+            bound.release()
+            alive = weakref.ref(optimizer)
+            del optimizer, bound
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_warnings_point_at_the_line_of_the_user() -> None:
+    optimizer = sgd(0.4)
+    bound = bind(linear(1), optimizer)
+    optimizer.param_groups[0]["lr"] = 7.0
+    with pytest.warns(UserWarning) as told:
+        for _ in range(3):
+            optimizer.step()
+        other = bind(linear(1), sgd(0.4), counts="calls")
+        other.step()
+        other.step()
+    assert [one.filename == __file__ for one in told] == [True] * 3
     assert bound.last_epoch == 3
 
 
