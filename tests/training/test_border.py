@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +15,16 @@ from tests.training.small import ReIterable, batches, examples, linear, make_tas
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import LBFGS, SGD
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
 from stepsize.probe import range_test_task
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
+from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
+from stepsize.training.population.following import follow
 from stepsize.training.start import look_at_start
 
 VERBS: dict[str, Callable[[Task], Any]] = {
@@ -32,6 +35,8 @@ VERBS: dict[str, Callable[[Task], Any]] = {
     "range test": lambda task: range_test_task(task, steps=20),
     "watch": lambda task: watch_task(task, 0.01),
     "counterfactual": lambda task: counterfactual(task, 0.01),
+    "follow": lambda task: follow(replace(task, steps=40), 0.01),
+    "profile": stepsize.profile,
 }
 
 
@@ -119,6 +124,7 @@ def test_a_loader_over_a_stream_has_no_length_and_trains() -> None:
 
     assert train(make_task(train=loader, val=loader), 0.05).val_loss < 5
     assert look_at_start(make_task(train=loader, val=loader), 0).costs.val_examples == 48
+    assert stepsize.profile(make_task(train=loader)).facts.population in (48, None)
     with pytest.raises(TaskError, match="epochs needs training data with a length"):
         make_task(train=loader, epochs=2)
 
@@ -249,6 +255,27 @@ def test_lazy_layers_get_their_shapes_from_a_batch_and_the_same_weights_each_tim
     assert one.losses.tolist() == other.losses.tolist()
     assert one.initial == other.initial
     assert range_test_task(task, steps=20).restored
+
+
+def normalized() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_single_example_at_the_end_of_a_pass_joins_the_batch_before_it(verb: str) -> None:
+    """fastai#1352: 33 rows in batches of 32 end with a batch of one, on which BatchNorm cannot be trained."""
+    VERBS[verb](make_task(model=normalized, train=examples(33), val=examples(33), batch_size=32))
+    assert [len(x) for x, _ in TensorBatches(examples(65), 32)] == [32, 33]
+    assert [len(x) for x, _ in TensorBatches(examples(65), 32, shuffle=False)] == [32, 32, 1]
+    assert [len(x) for x, _ in TensorBatches(examples(3), 1)] == [1, 1, 1]
+
+
+def test_a_loader_that_ends_with_a_single_example_is_named_if_the_model_cannot_take_it() -> None:
+    loader = DataLoader(TensorDataset(*examples(33)), batch_size=32)
+    with pytest.raises(TaskError, match=r"train ends with a batch of one example, .*Expected more than 1.*drop_last"):
+        inspect_task(make_task(model=normalized, train=loader))
+    inspect_task(make_task(train=loader))
+    inspect_task(make_task(model=normalized, train=DataLoader(TensorDataset(*examples(34)), batch_size=32)))
 
 
 def test_lbfgs_gets_a_closure() -> None:

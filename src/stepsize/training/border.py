@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from stepsize.errors import TaskError
-from stepsize.training.batches import Stream, holds_non_finite, length_of, nan_in_data, to_device
+from stepsize.training.batches import Stream, holds_non_finite, length_of, map_tensors, nan_in_data, to_device
+from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.losses import LossFormError
@@ -92,6 +94,7 @@ def _inspect(task: Task) -> list[str]:
     del owned
     batch, skipped = _first_finite(task, stepper.model)
     notes += skipped
+    _check_last_batch(task, stepper.model, batch)
     notes += _try_update(task, stepper, batch)
     return [*notes, *_look_at_val(task, stepper.model)]
 
@@ -158,6 +161,24 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
             raise nan_in_data("train", "the first batch" if not number else f"batch {number}")
     rule = "must be finite on the first batch, before any update"
     raise TaskError("loss", loss, rule, "No learning rate can fix this")
+
+
+def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
+    """Raise TaskError if a loader ends with a batch of one example and the model cannot be trained on that."""
+    loader = task.train
+    if not isinstance(loader, DataLoader) or not loader.batch_size or loader.drop_last:
+        return
+    examples = length_of(loader.sampler)
+    if examples is None or examples % loader.batch_size != 1 or loader.batch_size == 1:
+        return
+    with preserved():
+        try:
+            _loss(task, deepcopied(model, model), map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor))
+        except ValueError as error:
+            rule = f"ends with a batch of one example, on which the model cannot be trained ({error})"
+            raise TaskError("train", f"{examples} examples", rule, "Pass drop_last=True to the DataLoader") from error
+        except Exception:  # noqa: BLE001
+            return  # batches that cannot be cut
 
 
 def _try_update(task: Task, stepper: Stepper, batch: Any) -> list[str]:

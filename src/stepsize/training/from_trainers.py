@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from stepsize.errors import InputError, TaskError
 from stepsize.schedules import Schedule
+from stepsize.training.batches import length_of
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.losses import as_loss
 from stepsize.training.rng import isolated_rng
@@ -39,7 +40,7 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
     task.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
     if "steps" in task and "epochs" in task:
         task.pop("epochs" if "steps" in given else "steps" if "epochs" in given else "epochs")
-    batches = len(train) if hasattr(train, "__len__") else None
+    batches = length_of(train)
     accumulate = given.get("accumulate", task.get("accumulate", 1))
     horizon = task.get("steps") or (
         round(task["epochs"] * batches / accumulate) if batches and "epochs" in task else None
