@@ -89,7 +89,7 @@ def test_losses_that_are_not_finite_among_finite_ones_are_left_out(repeats: int,
     plain, found = suggest(lrs, losses, repeats=repeats), suggest(lrs, holed, repeats=repeats)
     assert found.lr == pytest.approx(plain.lr, rel=0.03)
     assert found.diverged_at == pytest.approx(plain.diverged_at, rel=0.05)
-    assert found.reason.endswith("left out, since it is isolated." if len(places) == 1 else "since they are isolated.")
+    assert f"Left out, since they are isolated: {len(places)} of the losses" in found.reason
 
 
 @pytest.mark.parametrize("fall", [5, 12, 1_000])
@@ -101,8 +101,8 @@ def test_a_linear_ramp_is_read_by_steps(fall: float) -> None:
     found = suggest(0.00183 * step, losses)
     assert found.verdict == "open"
     assert found.lr
-    assert found.diverged_at == pytest.approx(0.098, rel=0.06)
-    assert 0.015 < found.lr < found.diverged_at
+    assert found.diverged_at == pytest.approx(0.095, rel=0.06)
+    assert 0.015 < found.lr < 0.09
     assert found.fit_lrs[-1] == pytest.approx(0.00183 * 56)
 
 
@@ -146,12 +146,15 @@ def test_a_loss_that_only_rises_has_diverged_at_once(size: float, power: float) 
 
 @pytest.mark.parametrize("copies", [1, 5])
 @pytest.mark.parametrize(("begin", "reason"), [(0, "level before it diverges"), (115, "diverged at once")])
-def test_a_level_that_jumps_up_is_a_fault_of_the_range_only_if_it_is_short(copies: int, begin: int, reason: str) -> None:
+def test_a_level_that_jumps_up_is_a_fault_of_the_range_only_if_it_is_short(
+    copies: int, begin: int, reason: str
+) -> None:
     """Lightning#4846: a model that is trained already is level up to the rate that destroys it."""
     lrs = LRS[begin:]
     found = suggest(np.tile(lrs, copies), np.tile(np.where(lrs > 0.01, 100.0, 2.3), copies), repeats=copies)
     assert_no_answer(found, reason)
     assert found.diverged_at == pytest.approx(0.01, rel=1.0)
+    assert found.diverged_at
     assert number_text(found.diverged_at) in found.reason
 
 

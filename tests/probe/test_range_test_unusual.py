@@ -1,10 +1,11 @@
-"""Training steps of other people: they make no update in each call, have batches without a loss, or a scheduler inside."""
+"""Training steps of other people: without an update in each call, with batches that have no loss, with a scheduler."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, SequentialLR
 
-from stepsize import guard, range_test, watch
+from stepsize import bind, guard, range_test, watch
 from stepsize.errors import InputError
 
 
@@ -24,7 +25,9 @@ def regression(wrap: Callable[[nn.Module, Optimizer], Callable[[Any], Tensor]] =
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
     optimizer = SGD(net.parameters(), lr=0.1)
     x, y = dataset()
-    return Loop(wrap(net, optimizer), [optimizer], list(zip(x.split(16), y.split(16), strict=True)), [net])
+    return Loop(
+        wrap(net, optimizer), [optimizer], list(zip(torch.split(x, 16), torch.split(y, 16), strict=True)), [net]
+    )
 
 
 def accumulating(net: nn.Module, optimizer: Optimizer, every: int) -> Callable[[Any], Tensor]:
@@ -105,7 +108,7 @@ def test_a_loss_of_ignored_labels_is_left_out() -> None:
         optimizer.step()
         return loss
 
-    found = range_test(step, optimizer, list(zip(x.split(16), y.split(16), strict=True)), steps=60)
+    found = range_test(step, optimizer, list(zip(torch.split(x, 16), torch.split(y, 16), strict=True)), steps=60)
     assert found.diverged_at is None
     assert "Left out: " in found.reason
 
@@ -120,7 +123,9 @@ def in_sequence(optimizer: Optimizer) -> LRScheduler:
 
 
 @pytest.mark.parametrize("make", [one_cycle, in_sequence])
-def test_schedulers_do_nothing_during_the_test_and_everything_after_it(make: Callable[[Optimizer], LRScheduler]) -> None:
+def test_schedulers_do_nothing_during_the_test_and_everything_after_it(
+    make: Callable[[Optimizer], LRScheduler],
+) -> None:
     """flair#2954: a scheduler with an end inside the step raised "Tried to step 61 times"."""
 
     def wrap(net: nn.Module, optimizer: Optimizer) -> Callable[[Any], Tensor]:
@@ -157,6 +162,47 @@ def test_state_that_is_not_found_is_told() -> None:
     assert "The same batch" not in range_test(plain.step, plain.optimizer, plain.batches, steps=30).reason
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda loss: {"loss": loss, "logits": None},
+        lambda loss: {"one": loss, "other": 0 * loss},
+        lambda loss: (loss, None),
+        lambda loss: SimpleNamespace(loss=loss),
+        lambda loss: loss.reshape(1),
+        lambda loss: loss.detach().numpy(),
+    ],
+    ids=["a dict", "a dict of losses", "a tuple", "an object", "one element", "an array"],
+)
+def test_a_step_returns_its_loss_in_any_form_that_a_task_takes(form: Callable[[Tensor], Any]) -> None:
+    plain, other = regression(), regression()
+    found = range_test(lambda batch: form(other.step(batch)), other.optimizer, other.batches, steps=30)
+    assert found.losses.tolist() == range_test(plain.step, plain.optimizer, plain.batches, steps=30).losses.tolist()
+    watching = watch(other.modules[0], other.optimizer)
+    watching.step(form(other.step(other.batches[0])))  # type: ignore[index]
+    assert (watching.record.step, watching.broken) == (1, "")
+
+
+def test_a_step_that_changes_its_input_does_not_change_the_batches() -> None:
+    def wrap(net: nn.Module, optimizer: Optimizer) -> Callable[[Any], Tensor]:
+        update = plain_step(net, optimizer)
+        return lambda batch: update((batch[0].mul_(1.1), batch[1]))
+
+    loop = regression(wrap)
+    found = range_test(loop.step, loop.optimizer, loop.batches, steps=60)
+    assert all(torch.equal(x, other) for (x, _), (other, _) in zip(loop.batches, regression().batches, strict=True))
+    assert "The same batch" not in found.reason
+
+
+def test_two_updates_in_a_call_are_no_state_that_is_not_found() -> None:
+    def wrap(net: nn.Module, optimizer: Optimizer) -> Callable[[Any], Tensor]:
+        update = plain_step(net, optimizer)
+        return lambda batch: (update(batch), update(batch))[1]
+
+    loop = regression(wrap)
+    assert "The same batch" not in range_test(loop.step, loop.optimizer, loop.batches, steps=30).reason
+
+
 def test_an_optimizer_of_a_copy_gets_no_gradient() -> None:
     loop, copy = regression(), regression()
     step = plain_step(loop.modules[0], copy.optimizer)
@@ -164,13 +210,31 @@ def test_an_optimizer_of_a_copy_gets_no_gradient() -> None:
         range_test(step, copy.optimizer, loop.batches)
 
 
+def relative() -> Optimizer:
+    optimizer = SGD([nn.Parameter(torch.ones(2))], lr=0.1)
+    optimizer.param_groups[0]["lr"] = None  # as Adafactor of transformers has it
+    return optimizer
+
+
+@pytest.mark.parametrize("verb", [bind, range_test, watch, guard])
+def test_a_group_without_a_rate_is_named(verb: Any) -> None:
+    net, optimizer = nn.Linear(4, 2), relative()
+    given = {bind: ("constant", optimizer), range_test: (print, optimizer, [dataset()])}.get(verb, (net, optimizer))
+    with pytest.raises(InputError, match="optimizer must have a learning rate in each group"):
+        verb(*given)
+
+
 @pytest.mark.parametrize("verb", ["range_test", "watch", "guard"])
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
         (lambda: nn.LazyLinear(2), "must hold parameters with a shape; got 'uninitialized parameters'. Run one batch"),
-        (lambda: nn.Linear(4, 2).requires_grad_(False), "must hold a trainable parameter; got 'frozen parameters only'"),
+        (
+            lambda: nn.Linear(4, 2).requires_grad_(False),
+            "must hold a trainable parameter; got 'frozen parameters only'",
+        ),
     ],
+    ids=["lazy", "frozen"],
 )
 def test_lazy_and_frozen_parameters_are_named(verb: str, make: Callable[[], nn.Module], rule: str) -> None:
     """Lightning#11737, and a model whose layers were all frozen."""

@@ -28,6 +28,11 @@ def halved_each_ten(step: int) -> float:
     return float(0.5 ** (step // 10))
 
 
+def averaging(optimizer: Optimizer, by: float, steps: int, shape: Any = "cos") -> LRScheduler:
+    rates: Any = [group["lr"] * by for group in optimizer.param_groups]
+    return SWALR(optimizer, rates, anneal_epochs=steps, anneal_strategy=shape)
+
+
 def falling(step: int) -> float:
     return 0.9 if step % 3 else 1.05
 
@@ -40,9 +45,9 @@ MAKERS: dict[str, Maker] = {
         o, [lrs.MultiplicativeLR(o, falling), lrs.StepLR(o, 9)], [11]
     ),
     "lambda in a chain": lambda o: lrs.ChainedScheduler([lrs.StepLR(o, 5), lrs.MultiplicativeLR(o, falling)]),
-    "averaging": lambda o: SWALR(o, [0.05, 0.01], anneal_epochs=7),
-    "averaging, linear": lambda o: SWALR(o, [0.2, 0.04], anneal_epochs=12, anneal_strategy="linear"),
-    "averaging at once": lambda o: SWALR(o, [0.05, 0.01], anneal_epochs=0),
+    "averaging": lambda o: averaging(o, 0.5, 7),
+    "averaging, linear": lambda o: averaging(o, 2.0, 12, "linear"),
+    "averaging at once": lambda o: averaging(o, 0.5, 0),
     "step": lambda o: lrs.StepLR(o, 7, gamma=0.3),
     "multi step": lambda o: lrs.MultiStepLR(o, [30, 9, 9]),
     "multi step from 0 on": lambda o: lrs.MultiStepLR(o, [0, 9]),
@@ -170,9 +175,7 @@ def test_cosine_keeps_its_floor_where_torch_rises_again() -> None:
 @pytest.mark.parametrize("momentum", [False, True])
 def test_a_cycle_of_a_few_steps_begins_within_its_fall(steps: int, phases: bool, momentum: bool) -> None:
     rise = 0.15 if steps == 5 else 0.3
-    scheduler = lrs.OneCycleLR(
-        adam(), [0.1, 0.2], steps, pct_start=rise, three_phase=phases, cycle_momentum=momentum
-    )
+    scheduler = lrs.OneCycleLR(adam(), [0.1, 0.2], steps, pct_start=rise, three_phase=phases, cycle_momentum=momentum)
     seen = preview_torch(scheduler, steps)
     course = from_torch(scheduler)
     np.testing.assert_allclose(course.rate.factors(steps)[:, None] * [0.1, 0.2], seen.lrs, rtol=1e-12)

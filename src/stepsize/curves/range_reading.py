@@ -252,46 +252,49 @@ def _first_rise(curve: Smooth, ramp: _Ramp, limits: Array) -> float:
 
 
 def _reason(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at: float) -> str:
-    noise, descent = float(curve.noise[0]), float(marks.descent[0])
+    descent = float(marks.descent[0])
     notes = (
         f" {curve.outliers} {'spike was' if curve.outliers == 1 else 'spikes were'} ignored." if curve.outliers else ""
     )
     if ramp.left_out:
-        was, it = ("loss that was not finite was", "it is") if ramp.left_out == 1 else (
-            "losses that were not finite were", "they are"
-        )
-        notes += f" {ramp.left_out} {was} left out, since {it} isolated."
+        notes += f" Left out, since they are isolated: {ramp.left_out} of the losses, which are not finite."
     if ramp.edge is not None:
         notes += f" The loss is not finite at {number_text(10**ramp.edge)} and above."
     if descent <= limit:
-        doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
-        if diverged_at - ramp.axis.rates[0] >= _LEVEL and not doubtful:
-            at = number_text(10**diverged_at)
-            return (
-                f"The loss does not fall by more than its noise at any rate before it diverges at {at}: the model may be "
-                f"trained already, or it does not learn. {at} is an upper limit of the rate; for a recommendation "
-                f"start from the initial weights."
-            )
-        if not math.isnan(diverged_at) and not doubtful:
-            return (
-                "The loss rises before it has fallen by more than its noise: the range starts too high, or the model "
-                f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps."
-            )
-        if noise > _ROUNDING * abs(ramp.start):
-            return (
-                f"The loss falls by {max(descent, 0):.2g} over the range, and noise alone could explain {limit:.2g}. "
-                "Take more steps, larger batches, or a higher end of the range."
-            )
-        return "The loss does not respond to the learning rate. Check that this optimizer trains the model."
+        return _without_descent(curve, descent, ramp, limit, diverged_at)
     if np.isnan(marks.risen[0]):
+        at = number_text(10 ** ramp.axis.rates[-1])
         return (
-            f"The loss still falls or is flat at the end of the range, {number_text(10 ** ramp.axis.rates[-1])}: the best rate "
-            f"may be higher. Raise the end of the range.{notes}"
+            f"The loss still falls or is flat at the end of the range, {at}: the best rate may be higher. "
+            f"Raise the end of the range.{notes}"
         )
     return (
         f"The loss falls by {descent:.3g} and rises again past its minimum. This is known of the first steps at a "
         f"constant rate only; the best rate of a full run can differ.{notes}"
     )
+
+
+def _without_descent(curve: Smooth, descent: float, ramp: _Ramp, limit: float, diverged_at: float) -> str:
+    noise = float(curve.noise[0])
+    doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
+    if diverged_at - ramp.axis.rates[0] >= _LEVEL and not doubtful:
+        at = number_text(10**diverged_at)
+        return (
+            f"The loss does not fall by more than its noise before it diverges at {at}: the model may be trained "
+            f"already, or it does not learn. {at} is an upper limit of the rate; for a recommendation start from the "
+            "initial weights."
+        )
+    if not math.isnan(diverged_at) and not doubtful:
+        return (
+            "The loss rises before it has fallen by more than its noise: the range starts too high, or the model "
+            f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps."
+        )
+    if noise > _ROUNDING * abs(ramp.start):
+        return (
+            f"The loss falls by {max(descent, 0):.2g} over the range, and noise alone could explain {limit:.2g}. "
+            "Take more steps, larger batches, or a higher end of the range."
+        )
+    return "The loss does not respond to the learning rate. Check that this optimizer trains the model."
 
 
 def _interval(curve: Smooth, ramp: _Ramp, seed: int) -> tuple[float, float] | None:

@@ -32,6 +32,7 @@ from stepsize.monitor.team import EXCHANGE, Team, trains_together
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.training.losses import loss_in
 from stepsize.training.wrapped import bare_optimizers, outside_of_graphs
 
 _LOG = logging.getLogger("stepsize")
@@ -347,7 +348,8 @@ class Watch:
             return self._skip()
         if loss is not None:
             self._stop_warning()
-            self._parts.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
+            found = loss_in(loss)
+            self._parts.append(found.detach() if isinstance(found, Tensor) else float(found))
         if not updated:
             self._pending = True
             return first.pending()

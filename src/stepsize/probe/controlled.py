@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -16,8 +17,9 @@ from torch.optim import Optimizer
 from stepsize.curves.critical import Critical
 from stepsize.errors import InputError
 from stepsize.probe.critical import probe_update
-from stepsize.training.batches import Stream
+from stepsize.training.batches import Stream, copied, tensors_in
 from stepsize.training.group_values import write_value
+from stepsize.training.losses import loss_in
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import outside_of_graphs
@@ -137,6 +139,7 @@ class ControlledStep:
         self.rates = Rates(optimizers)
         self.calls = self.drawn = self.made = self.left_out = 0
         self._since = 0  # the last update, in calls
+        self._changes_input: bool | None = None
 
     def rewind(self, salt: int = 0) -> None:
         """Restore the state and seed the generators again; the position of the data continues."""
@@ -148,15 +151,24 @@ class ControlledStep:
         self.calls += 1
         self.rates.set(lr)
         before = self.rates.updates
-        loss = self._step(batch)
+        loss = self._loss_of(batch)
         self._since = self._since + 1 if self.rates.updates == before else 0
-        if isinstance(loss, Tensor):
-            if loss.numel() != 1:
+        if isinstance(loss, Tensor | np.ndarray):
+            if math.prod(loss.shape) != 1:
                 raise InputError("step", tuple(loss.shape), "must return a scalar loss", "Reduce it, e.g. by .mean()")
             loss = loss.item()
         if isinstance(loss, bool) or not isinstance(loss, numbers.Real):
             raise InputError("step", loss, "must return its loss as a number or a scalar tensor")
         return mean_over_ranks(float(loss))
+
+    def _loss_of(self, batch: Any) -> Any:
+        """Call the step; if it changes its input in place it gets copies, since the user may have no other ones."""
+        if self._changes_input is False:
+            return loss_in(self._step(batch))
+        given = copied(batch)
+        loss = loss_in(self._step(given))
+        self._changes_input = any(tensor._version for tensor in tensors_in(given))
+        return loss
 
     def update(self, lr: float) -> float:
         """Make the next update at the rate ``lr``, on as many batches as it takes, and return their mean loss.

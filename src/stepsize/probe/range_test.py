@@ -169,7 +169,7 @@ def range_test(
 
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
-            that returns its loss as a number or a scalar tensor.
+            that returns its loss: a number, a scalar tensor, or an object, dict or tuple that holds one.
         optimizer: The optimizer, or several that train together.
         batches: Any iterable of batches. With a one-shot iterator, continue with ``result.batches`` afterwards.
         lr: Lowest and highest rate of the reference group to consider, absolute.
@@ -283,9 +283,7 @@ def _sweep(
 ) -> RangeTest:
     began = time.perf_counter()
     feed = Batches(batches)
-    take = partial(
-        Snapshot, modules=state.modules, optimizers=state.optimizers, others=state.others, offload=offload
-    )
+    take = partial(Snapshot, modules=state.modules, optimizers=state.optimizers, others=state.others, offload=offload)
     with other_writer(optimizers), _restoring(take(data=[batches])) as snapshot, _muted(state.others):
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, take, feed, seed)
@@ -353,10 +351,10 @@ def _probe(controlled: ControlledStep, feed: Batches, lr: tuple[float, float]) -
     """Probe the critical rate on the first batch with a finite loss; return it, and what is unusual of ``step``."""
     middle = min(max(1e-3, lr[0]), lr[1])
     between = (min(RANGE[0], lr[0]), max(RANGE[1], lr[1]))
-    for _ in range(MOST_SKIPPED):
+    while True:
         batch = next(feed)
         critical = controlled.critical(batch, start=middle, between=between)
-        if math.isfinite(critical.base_loss):
+        if math.isfinite(critical.base_loss) or controlled.left_out == MOST_SKIPPED:
             break
         controlled.left_out += 1
     if not controlled.rates.updates:
@@ -366,7 +364,7 @@ def _probe(controlled: ControlledStep, feed: Batches, lr: tuple[float, float]) -
         rule = "must give a parameter of the optimizer a gradient"
         remedy = "Was the model copied or moved after the optimizer was made? Make the optimizer again"
         raise InputError("step", "a function that gave none", rule, remedy)
-    again = controlled(batch, 0.0)
+    again = controlled(batch, middle)  # as at first: a step may make several updates
     controlled.complete(batch)
     if not abs(again - critical.base_loss) > _SAME * max(abs(critical.base_loss), 1e-6):  # or one is NaN
         return critical, ""

@@ -146,6 +146,11 @@ def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return tree_map(changed, tree)
 
 
+def copied(batch: Any) -> Any:
+    """Return ``batch`` with copies of its tensors, which a model may change in place."""
+    return map_tensors(batch, lambda tensor: tensor.detach().clone())
+
+
 def tensors_in(tree: Any) -> list[Tensor]:
     """Return the tensors in the tuples, lists and mappings of ``tree``, in order."""
     found: list[Tensor] = []

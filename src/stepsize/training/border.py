@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from stepsize.errors import TaskError
-from stepsize.training.batches import Stream, holds_non_finite, length_of, map_tensors, nan_in_data, to_device
+from stepsize.training.batches import (
+    Stream,
+    copied,
+    holds_non_finite,
+    length_of,
+    map_tensors,
+    nan_in_data,
+    tensors_in,
+    to_device,
+)
 from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
@@ -30,7 +39,13 @@ from stepsize.training.task import Task
 _LOG = logging.getLogger("stepsize")
 _LR = 1e-3  # of the one update that is tried
 _BATCHES = 8  # that are looked through for one with a finite loss
-_OTHER_FORM = (AttributeError, LookupError, TypeError, ValueError)  # what a call with other arguments than meant raises
+_OTHER_FORM = (
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what a call with other arguments than meant raises
 _SAME = 1e-3  # relative difference of two losses that rounding explains, half precision and atomics too
 _KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
 
@@ -123,10 +138,11 @@ def not_fresh(received: str) -> TaskError:
 
 def _settle_form(task: Task, model: nn.Module) -> list[str]:
     """Find out whether the loss takes the output or the model, where what its name suggests does not work."""
-    batch = next(Stream(task.train))
+    batch = copied(next(Stream(task.train)))
     first = task.loss_takes
     try:
         check_first_loss(_loss(task, model, batch))
+        _check_inputs(task, batch)
         return []
     except _OTHER_FORM as error:
         failed = error
@@ -138,6 +154,19 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     except Exception:  # noqa: BLE001
         object.__setattr__(task, "loss_takes", first)
     raise failed
+
+
+def _check_inputs(task: Task, given: Any) -> None:
+    """Raise TaskError if the model changes its input in place and the data are read from the same memory again."""
+    if not any(tensor._version for tensor in tensors_in(given)):
+        return
+    for argument, source in (("train", task.train), ("val", task.val)):
+        one, other = ([] if source is None else tensors_in(next(iter(source), None)) for _ in range(2))
+        if any(a.numel() and a.data_ptr() == b.data_ptr() for a, b in zip(one, other, strict=False)):
+            rule = f"must leave its input as it is: each pass over {argument} would change these data again"
+            raise TaskError(
+                "model", "one that changes its input in place", rule, "Write x = 2 * x instead of x.mul_(2)"
+            )
 
 
 def _loss(task: Task, model: nn.Module, batch: Any) -> Tensor:
@@ -153,7 +182,7 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
         batch = next(stream)
         randomness = torch.get_rng_state()
         with torch.no_grad():
-            loss = float(_loss(task, model, batch))
+            loss = float(_loss(task, model, copied(batch)))
         torch.set_rng_state(randomness)
         if math.isfinite(loss):
             return batch, [] if not number else [f"the initial model has no finite loss on batch {number - 1} of train"]
@@ -173,7 +202,9 @@ def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
         return
     with preserved():
         try:
-            _loss(task, deepcopied(model, model), map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor))
+            _loss(
+                task, deepcopied(model, model), map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor)
+            )
         except ValueError as error:
             rule = f"ends with a batch of one example, on which the model cannot be trained ({error})"
             raise TaskError("train", f"{examples} examples", rule, "Pass drop_last=True to the DataLoader") from error
@@ -183,14 +214,13 @@ def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
 
 def _try_update(task: Task, stepper: Stepper, batch: Any) -> list[str]:
     """Make one update, rewind, and make it again: the loss must be the same."""
-    batches = [batch] * task.accumulate
     snapshot = Snapshot(modules=[stepper.model], optimizers=[stepper.optimizer], others=stepper.stateful)
     seed_everything(task.seed)
-    losses = [float(stepper.update(batches))]
+    losses = [float(stepper.update([copied(batch) for _ in range(task.accumulate)]))]
     without = [name for name, p in stepper.model.named_parameters() if p.requires_grad and p.grad is None]
     snapshot.restore()
     seed_everything(task.seed)
-    losses.append(float(stepper.update(batches)))
+    losses.append(float(stepper.update([copied(batch) for _ in range(task.accumulate)])))
     snapshot.restore()
     if len(without) == len(_trained(stepper.model)):
         raise TaskError("loss", "no gradient", "must give a parameter of the model a gradient", "Is it of this model?")

@@ -27,7 +27,7 @@ def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: 
     ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` exist only if the schedule
     moves them. What the group has under these keys counts, otherwise its present values.
     """
-    if "lr" not in group:
+    if group.get("lr") is None:
         raise InputError("optimizer", f"{where} without lr", "must have a learning rate in each group")
     found = {"initial_lr": float(group.get("initial_lr", group["lr"]))}
     if schedule.momentum is not None:

@@ -233,16 +233,22 @@ def _few_steps(scheduler: torch_schedulers.OneCycleLR, steps: int, peaks: tuple[
     groups, phases = scheduler.optimizer.param_groups, scheduler._schedule_phases
     begins = [0.0, *[float(phase["end_step"]) for phase in phases[:-1]]]
 
+    anneal: Callable[[float, float, float], float] = scheduler._anneal_func
+
     def values(step: int, what: str) -> tuple[float, ...]:
         number = next((i for i, phase in enumerate(phases) if step <= phase["end_step"]), len(phases) - 1)
         phase: Any = phases[number]
         done = (step - begins[number]) / (phase["end_step"] - begins[number])
-        return _rates([scheduler._anneal_func(g[phase[f"start_{what}"]], g[phase[f"end_{what}"]], done) for g in groups])
+        return _rates([anneal(g[phase[f"start_{what}"]], g[phase[f"end_{what}"]], done) for g in groups])
 
-    rates = {step: _one_factor(scheduler, "its rate", values(step, "lr"), peaks) for step in range(steps)}
+    rates: dict[schedules.Duration, float] = {
+        step: _one_factor(scheduler, "its rate", values(step, "lr"), peaks) for step in range(steps)
+    }
     if not scheduler.cycle_momentum:
         return _Part(schedules.points(rates, steps=steps), peaks)
-    momenta = {step: _one_value(scheduler, "momentum", values(step, "momentum")) for step in range(steps)}
+    momenta: dict[schedules.Duration, float] = {
+        step: _one_value(scheduler, "momentum", values(step, "momentum")) for step in range(steps)
+    }
     return _Part(schedules.points(rates, steps=steps), peaks, schedules.points(momenta, steps=steps))
 
 

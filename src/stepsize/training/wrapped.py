@@ -17,7 +17,7 @@ StepHook: TypeAlias = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], Non
 
 def outside_of_graphs(hook: Callable[[Any, Any, Any], object]) -> StepHook:
     """Return a step hook that ``torch.compile(optimizer.step)`` calls instead of tracing it: its numbers change."""
-    eager = torch.compiler.disable(hook)
+    eager: Callable[[Any, Any, Any], object] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
 
     def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
@@ -61,7 +61,10 @@ def bare_optimizers(argument: str, given: Any) -> list[Optimizer]:
 
 
 def _check_parameters(argument: str, optimizers: list[Optimizer]) -> None:
-    parameters = [p for one in optimizers for group in one.param_groups for p in group["params"]]
+    groups = [group for one in optimizers for group in one.param_groups]
+    if any(group.get("lr") is None for group in groups):
+        raise InputError(argument, "a group without lr", "must have a learning rate in each group", "Give it an lr")
+    parameters = [p for group in groups for p in group["params"]]
     if any(isinstance(p, UninitializedParameter) for p in parameters):
         remedy = "Run one batch through the model first: its lazy layers then get their shapes"
         raise InputError(argument, "uninitialized parameters", "must hold parameters with a shape", remedy)
