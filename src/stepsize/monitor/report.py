@@ -43,6 +43,8 @@ class Report:
         count = len([one for one in self.findings if one.severity != "info"])
         attention = f"{count} findings need attention" if count > 1 else "1 finding needs attention"
         warnings = attention if count else "No warnings"
+        if self.source:  # a log gives no verdict
+            return f"{self.steps:,} steps logged. {warnings}."
         return f"{self.steps:,} steps watched. Learning rate: {self.verdict.code}. {warnings}."
 
     def __str__(self) -> str:
@@ -68,10 +70,10 @@ class Report:
         }
 
 
-def report_of(record: Record, tracker: FindingTracker, source: str = "") -> Report:
-    """Return the report of a record and of its findings."""
+def report_of(record: Record, tracker: FindingTracker, source: str = "", verdict: RateVerdict | None = None) -> Report:
+    """Return the report of a record and of its findings; of a log with its own verdict."""
     signals = {name: trace.history() for name, trace in record.traces.items()}
-    facts, verdict = record.facts, tracker.verdict(record)
+    facts, verdict = record.facts, verdict or tracker.verdict(record)
     return Report(record.step, facts.steps, facts.optimizer, verdict, tracker.findings, signals, source)
 
 

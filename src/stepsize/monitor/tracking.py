@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
@@ -37,7 +38,7 @@ class FindingTracker:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Findings so far, the earliest first."""
-        return tuple(self._found.values())
+        return tuple(sorted(self._found.values(), key=lambda one: one.step))
 
     def load(self, findings: Iterable[Finding]) -> None:
         """Replace the findings so far."""
@@ -75,11 +76,13 @@ class FindingTracker:
             self._before = seen
         return new
 
-    def withdraw(self, record: Record) -> None:
-        """Withdraw the findings that the end of a log refutes."""
+    def settle(self, record: Record) -> None:
+        """Withdraw the findings that the log up to here refutes, and bring the others up to date."""
         for rule in RULES:
-            if rule.holds and rule.code in self._found and rule.find(record) is None:
-                del self._found[rule.code]
+            if rule.holds and rule.code in self._found:
+                before, now = self._found.pop(rule.code), rule.find(record)
+                if now is not None:
+                    self._found[rule.code] = replace(now, step=before.step)
 
     def _publish(self, finding: Finding) -> None:
         if self._on_finding is None:
