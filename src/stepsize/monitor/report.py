@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Finding
@@ -13,6 +13,10 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.verdict import RateVerdict
+
+if TYPE_CHECKING:
+    from stepsize.monitor.guarding.action import GuardAction
+    from stepsize.views import Chart, ReportView
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,29 @@ class Report:
         shown = ", ".join(f"{name} {number_text(last[name])}" for name in ("loss", "lr/0", "val_loss") if name in last)
         lines = [self.source, self.status, f"Now: {shown}.", str(self.verdict), *map(str, self.findings)]
         return "\n".join(line for line in lines if line)
+
+    def view(
+        self, title: str, facts: Sequence[tuple[str, str]] = (), actions: Sequence[GuardAction] = ()
+    ) -> ReportView:
+        """Return what a page or a chart of it shows."""
+        from stepsize.views import ReportView
+
+        return ReportView(
+            title=title,
+            status=self.status,
+            verdict=self.verdict.code,
+            reason=self.verdict.reason,
+            findings=self.findings,
+            signals={name: (points.steps, points.values) for name, points in self.signals.items()},
+            facts=facts,
+            actions=[str(one) for one in actions],
+        )
+
+    def plot(self, title: str = "Watched run") -> Chart:
+        """Return the chart of the signals, with the numbers of the findings where they were made."""
+        from stepsize.views import report_chart
+
+        return report_chart(self.view(title))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; numbers that are not finite become None."""

@@ -25,10 +25,12 @@ class FindingTracker:
 
     Attributes:
         latest: Verdict at the last check of all rules; None before the first.
+        pruned: Exception of optuna that ``on_finding`` raised to end the run; None otherwise.
     """
 
     def __init__(self, on_finding: Callable[[Finding], object] | None = None) -> None:
         self._on_finding, self._failed = on_finding, False
+        self.pruned: Exception | None = None
         self._found: dict[str, Finding] = {}
         self._before: set[str] = set()
         self._next = 0
@@ -90,10 +92,12 @@ class FindingTracker:
         try:
             self._on_finding(finding)
         except Exception as error:  # noqa: BLE001 - the user's function must not break the watching
-            if not self._failed:
+            if any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__):
+                self.pruned = error
+            elif not self._failed:
                 why = f"{type(error).__name__}: {error}"
                 _LOG.warning("stepsize.watch: on_finding raised an error; watching continues: %s", why)
-            self._failed = True
+                self._failed = True
 
     def _held(self, now: RateVerdict) -> RateVerdict:
         if now.signals or now.code == "diverged" or self._verdict is None:

@@ -39,7 +39,8 @@ def plain_name(name: str) -> str:
         ('train loss step', 'train loss')
     """
     words = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name.rpartition(" - ")[2])
-    return re.sub(r"[\s/_.-]+", " ", words.strip().lower()).strip()
+    plain = re.sub(r"[\s/_.-]+", " ", words.strip().lower()).strip()
+    return plain.removeprefix("stepsize ")  # of log_to
 
 
 def columns_of(kind: str, counts: Mapping[str, int]) -> tuple[str, ...]:
