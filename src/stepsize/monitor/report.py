@@ -13,14 +13,15 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.views import Pictured
 
 if TYPE_CHECKING:
     from stepsize.monitor.guarding.action import GuardAction
     from stepsize.views import Chart, ReportView
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Pictured):
     """The state of a watched run.
 
     Attributes:

@@ -179,7 +179,8 @@ def report_chart(view: ReportView) -> Chart:
         raise InputError("signals", "none", "must hold at least one value", "Train a step first")
     pairs = [alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in range(0, len(panels), 2)]
     drawn = alt.vconcat(*pairs).resolve_scale(color="independent")
-    return themed(drawn.properties(title=header(view.title, (view.status,))))
+    chart: Chart = themed(drawn.properties(title=header(view.title, (view.status,))))
+    return chart
 
 
 def _section(number: int, one: Any) -> str:
