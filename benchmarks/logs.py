@@ -87,12 +87,20 @@ class Checked:
 
 def compute_logs(workers: int = 2, path: Path = LOGS_FILE) -> None:
     """Check the logs of others, then our own."""
-    rows = [one for log in _of_others() for one in _checked(log)]
-    for _, done in each_done(_own, list(all_combos()), workers):
+    rows: list[Checked] = []
+    jobs: list[Log | Combo] = [*_of_others(), *all_combos()]
+    for number, (_, done) in enumerate(each_done(_job, jobs, workers), start=1):
         if isinstance(done, Exception):
             raise done
         rows += done
+        if number % 100 == 0:
+            print(f"{number} of {len(jobs)}", flush=True)
+    rows.sort(key=lambda one: (one.source, one.log, one.part, one.code))
     write_record(path, header("logs"), [asdict(row) for row in rows])
+
+
+def _job(job: Log | Combo) -> list[Checked]:
+    return _own(job) if isinstance(job, Combo) else _checked(job)
 
 
 def _of_others() -> Iterator[Log]:

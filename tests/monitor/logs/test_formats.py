@@ -232,6 +232,32 @@ def test_a_log_is_judged_at_its_end(name: str, tmp_path: Path) -> None:
     assert report.verdict.code == ("diverged" if "diverging" in expected else "inconclusive")
 
 
+def ramp(x: float) -> float:
+    return 2.3 - 2 / (1 + (0.01 / x) ** 1.5) + x**2
+
+
+RAMPS = {
+    "exponential": [10 ** (-5 + n / 33) for n in range(200)],
+    "linear": [1e-4 + n * 0.005 for n in range(400)],
+}
+
+
+@pytest.mark.parametrize("name", RAMPS)
+@pytest.mark.parametrize("fault", ["", "one NaN", "resumed", "ends in NaN"])
+def test_the_log_of_a_range_test_is_read_as_one(name: str, fault: str, tmp_path: Path) -> None:
+    rows = [f"{n},{ramp(x) + 0.01 * math.sin(n * 12.9898)},{x}" for n, x in enumerate(RAMPS[name])]
+    if fault == "one NaN":
+        rows[len(rows) // 3] = f"{len(rows) // 3},nan,{RAMPS[name][len(rows) // 3]}"
+    elif fault == "resumed":
+        rows = [*rows[:100], *(f"{n},9.9,{RAMPS[name][n]}" for n in range(100, 140)), *rows[100:]]
+    elif fault:
+        rows += [f"{len(rows) + n},nan,{RAMPS[name][-1] * 1.1}" for n in range(3)]
+    report = read(tmp_path, "\n".join(["step,loss,lr", *rows]))
+    assert report.findings == ()
+    assert "The log is a range test" in report.verdict.reason
+    assert 0.01 < report.verdict.signals["suggested_lr"] < 0.5
+
+
 def test_a_constant_epoch_and_loss(tmp_path: Path) -> None:
     assert read(tmp_path, "epoch,loss\n" + "3,2.5\n" * 80).findings == ()
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from stepsize.errors import InputError
-from stepsize.monitor.logs.hindsight import divergence_of, finished, rates_seen
+from stepsize.monitor.logs.hindsight import divergence_of, finished, range_test_of, rates_seen
 from stepsize.monitor.logs.names import COUNTERS, NAMES, columns_of, plain_name
 from stepsize.monitor.logs.sources import read_log
 from stepsize.monitor.logs.steps import steps_of
@@ -45,7 +45,8 @@ def diagnose(
     Returns:
         A report: what was read, and findings from losses, learning rates and gradient norms at the end of the log;
         the rest of a log decides whether an earlier sign meant anything. Instead of a verdict on the learning rate,
-        which needs the weights, its reason says which rates the run survived.
+        which needs the weights, its reason says which rates the run survived. The log of a range test, whose rate only
+        rises, is read as by :func:`stepsize.suggest`.
 
     Raises:
         InputError: If the file or a column does not exist, there are several runs, or fewer than 16 losses.
@@ -77,9 +78,12 @@ def diagnose(
     record = Record(Facts(steps=steps or stated or (last + 1 if finished(rates) else None)))
     points = LossPoints(np.array([step for step, _ in losses]), np.array([value for _, value in losses]))
     diverged, tracker = divergence_of(points), FindingTracker()
+    ramp = range_test_of(points, rates)
     _replay(record, tracker, losses, signals, diverged)
+    if ramp is not None:
+        tracker.load(())  # a range test is meant to diverge
     source = f"Read {path} ({found.form}): {_read(losses, chosen)}{_left_out(found.rows, at, chosen)}."
-    return report_of(record, tracker, source, rates_seen(points, rates, diverged))
+    return report_of(record, tracker, source, ramp or rates_seen(points, rates, diverged))
 
 
 def _replay(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stepsize.curves.divergence import DivergenceRule
 from stepsize.curves.numerals import number_text
+from stepsize.curves.range_reading import suggest
 from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.verdict import RateVerdict
 
@@ -20,6 +21,9 @@ _RECOVERED = 0.5  # of the descent so far: below, what was learned is back
 _LOST = 0.1  # of the descent that is left: what was learned is gone
 _NOISES = 5.0  # standard deviations of a loss that a descent must exceed
 _PIECES = 20
+_RAMP = 20  # learning rates that a range test has at least …
+_DECADES = 100.0  # … and the factor between the first and the last
+_FLAT = 0.2  # of the steps at the highest learning rate: more, and the rise is a warmup
 _NO_WEIGHTS = "A verdict on the learning rate needs the weights, which a log does not contain."
 
 
@@ -81,6 +85,31 @@ def finished(rates: Sequence[tuple[int, float]]) -> bool:
     """Return whether the learning rate has decayed, so that the log is the log of a whole run."""
     values = [value for _, value in rates]
     return bool(values) and values[-1] <= _ENDED * max(values) and max(values) > 0
+
+
+def range_test_of(losses: LossPoints, rates: Sequence[tuple[int, float]]) -> RateVerdict | None:
+    """Return the reading of a log whose learning rate only rises, by a factor of 100 or more; None of any other.
+
+    Losses that are not finite count only at the end: before it they are single bad batches.
+    """
+    steps, values = np.array([step for step, _ in rates]), np.array([value for _, value in rates])
+    if len(values) < _RAMP or values.min() <= 0 or np.any(np.diff(values) < 0) or values[-1] < _DECADES * values[0]:
+        return None
+    if np.mean(values >= 0.999 * values[-1]) > _FLAT:
+        return None  # a warmup
+    lrs = values[np.clip(np.searchsorted(steps, losses.steps, side="right") - 1, 0, len(values) - 1)]
+    known = np.flatnonzero(np.isfinite(losses.values))
+    kept = np.isfinite(losses.values)
+    kept[known[-1] + 1 if known.size else 0 :] = True
+    found = suggest(lrs[kept], losses.values[kept])
+    low, high = number_text(float(values[0])), number_text(float(values[-1]))
+    signals = {"lowest_lr": float(values[0]), "highest_lr": float(values[-1])}
+    rate = ""
+    if found.lr is not None:
+        signals["suggested_lr"] = found.lr
+        rate = f" Suggested for the first steps: {number_text(found.lr)}."
+    reason = f"The log is a range test: the learning rate rises from {low} to {high}.{rate} {found.reason}"
+    return RateVerdict.unknown(reason, signals)
 
 
 def rates_seen(losses: LossPoints, rates: Sequence[tuple[int, float]], diverged: tuple[int, str] | None) -> RateVerdict:
