@@ -139,9 +139,7 @@ def _own(combo: Combo) -> list[Checked]:
     known = labels(combo)
     best = min(known, key=lambda lr: abs(math.log(known[lr][0])))
     return [
-        one
-        for multiple, constant in _RUNS
-        for one in _checked(_trained(combo, best * multiple, constant=constant))
+        one for multiple, constant in _RUNS for one in _checked(_trained(combo, best * multiple, constant=constant))
     ]
 
 

@@ -87,7 +87,8 @@ def watch(
         name: Name of the run in the store. Defaults to the current time; a number is appended if the name is taken.
         log_to: Where signals, findings and, at the end, the chart are also logged: a ``SummaryWriter`` of TensorBoard,
             a run of W&B, ``"mlflow"`` for its active run, a function of a dict and a step, or a list of these. Each
-            signal gets about 500 values. One that fails is reported once, and training continues.
+            signal gets about 500 values. One that fails is reported once, and training continues. If several processes
+            train together, pass it in one of them.
 
     Returns:
         A :class:`Watch`, a context manager; call its ``step(loss)`` after each optimizer step.

@@ -86,6 +86,9 @@ def test_bad_logs_are_told(tmp_path: Path) -> None:
     other = _csv(tmp_path / "other.csv", ["step,score", *(f"{n},1.0" for n in range(20))])
     with pytest.raises(InputError, match=r"log must hold a column of numbers named like loss, .*; got 'score'"):
         diagnose(other)
+    many = _csv(tmp_path / "many.csv", ["step,loss", *(f"{n},1.0" for n in range(20))])
+    with pytest.raises(InputError, match="steps must be at least the 20 steps of the log; got 10"):
+        diagnose(many, steps=10)
     words = _csv(tmp_path / "words.csv", ["loss", *("low" for _ in range(20))])
     with pytest.raises(
         InputError,

@@ -213,7 +213,7 @@ FAULTS = {  # header, rows, findings with their steps, words of the answer
     "a slow blow-up": ("step,loss", [f"{n},{6.9 * 1.0375**n}" for n in range(201)], {"diverging": 3}, ""),
     "back to the start": (
         *("step,loss", [f"{n},{loss(n) if n < 200 else 2.1}" for n in range(300)]),
-        *({"diverging": 200}, "went back to its initial value"),
+        *({"diverging": 200}, "returned to its initial value"),
     ),
     "a blow-up that is taken back": (
         *("step,loss", [f"{n},{loss(n) + (40 if 100 <= n < 140 else 0)}" for n in range(400)]),

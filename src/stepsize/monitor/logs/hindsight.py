@@ -53,7 +53,7 @@ def _blown_up(values: Array) -> tuple[int, str] | None:
 
 
 def _collapsed(values: Array) -> tuple[int, str] | None:
-    """Return where a loss that had fallen went back to its start for good, and the reason."""
+    """Return where a loss that had fallen returned to its start for good, and the reason."""
     start, lowest, level = float(np.median(values[:_FIRST])), _lowest(values), _level(values)
     noise = 1.4826 * float(np.median(np.abs(np.diff(values)))) / math.sqrt(2)
     if start - lowest <= _NOISES * noise or level < start - _LOST * (start - lowest):
@@ -62,7 +62,7 @@ def _collapsed(values: Array) -> tuple[int, str] | None:
     place = int(low[-1]) + 1
     if len(values) - place < _width(values):
         return None
-    reason = f"the loss went back to its initial value ({number_text(level)}; lowest {number_text(lowest)})"
+    reason = f"the loss returned to its initial value ({number_text(level)}; lowest {number_text(lowest)})"
     return place, reason
 
 
@@ -114,17 +114,17 @@ def range_test_of(losses: LossPoints, rates: Sequence[tuple[int, float]]) -> Rat
 
 def rates_seen(losses: LossPoints, rates: Sequence[tuple[int, float]], diverged: tuple[int, str] | None) -> RateVerdict:
     """Return which learning rates a log shows to have worked, in the place of a verdict."""
-    text, signals = _survived(losses, rates, diverged)
+    text, signals = _used_rates(losses, rates, diverged)
     if diverged is not None:
         reason = f"The run diverged at step {diverged[0]:,}: {diverged[1]}. {text}"
         return RateVerdict("diverged", 1.0, "diverged", 1 / 3, reason.strip(), signals=signals)
     return RateVerdict.unknown(f"{_NO_WEIGHTS} {text or 'The log does not contain the learning rate either.'}", signals)
 
 
-def _survived(
+def _used_rates(
     losses: LossPoints, rates: Sequence[tuple[int, float]], diverged: tuple[int, str] | None
 ) -> tuple[str, Mapping[str, float]]:
-    """Return as a sentence and as numbers which learning rates a run survived."""
+    """Return as a sentence and as numbers which learning rates a run used without diverging."""
     if not rates or max(value for _, value in rates) <= 0:
         return "", {}
     steps, values = np.array([step for step, _ in rates]), np.array([value for _, value in rates])
@@ -133,9 +133,9 @@ def _survived(
     low, high, last = float(used[used > 0].min(initial=math.inf)), float(used.max()), float(values[-1] / values.max())
     signals = {"lowest_lr": low, "highest_lr": high, "last_over_peak": last}
     if low >= high:
-        verb = "The run survived" if diverged is None else "That was at"
+        verb = "The run did not diverge at" if diverged is None else "That was at"
         return f"{verb} the learning rate {number_text(high)}, which was constant.", signals
-    text = f"The run survived learning rates from {number_text(low)} to {number_text(high)}."
+    text = f"The run did not diverge at learning rates from {number_text(low)} to {number_text(high)}."
     if diverged is not None:
         used_then = number_text(float(used[-1]))
         text = f"Until then the learning rate was {number_text(low)} to {number_text(high)}, at last {used_then}."

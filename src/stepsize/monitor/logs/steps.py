@@ -19,7 +19,7 @@ def steps_of(rows: Sequence[Row], loss: Sequence[str]) -> tuple[list[int | None]
     """Return the step of each row, None of those that a resumed run replaced, and whether a counter says it.
 
     The rows with a training loss decide. A counter that is not whole, repeats or starts again (an epoch, a batch within
-    it) is not a step: then these rows are counted. One that goes back and then on is a run that was resumed, and its
+    it) is not a step: then these rows are counted. One that returns to an earlier step and continues is a run that was resumed, and its
     later rows count. Other rows lie where they stand among those with a loss.
 
     Raises:
