@@ -45,8 +45,8 @@ def diagnose(
     Returns:
         A report: what was read, and findings from losses, learning rates and gradient norms at the end of the log;
         the rest of a log decides whether an earlier sign meant anything. Instead of a verdict on the learning rate,
-        which needs the weights, its reason says at which rates the run did not diverge. The log of a range test, whose rate only
-        rises, is read as by :func:`stepsize.suggest`.
+        which needs the weights, its reason says at which rates the run did not diverge. The log of a range test, whose
+        rate only rises, is read as by :func:`stepsize.suggest`.
 
     Raises:
         InputError: If the file or a column does not exist, there are several runs or fewer than 16 losses, or the log
@@ -76,7 +76,8 @@ def diagnose(
         raise InputError("log", got, f"must hold at least {_FEWEST}", remedy)
     last = losses[-1][0]
     if steps is not None and steps <= last:
-        raise InputError("steps", steps, f"must be at least the {last + 1:,} steps of the log", "Leave it out if unknown")
+        rule = f"must be at least the {last + 1:,} steps of the log"
+        raise InputError("steps", steps, rule, "Leave it out if unknown")
     stated = found.planned if counted and (found.planned or 0) >= last else None
     record = Record(Facts(steps=steps or stated or (last + 1 if finished(rates) else None)))
     points = LossPoints(np.array([step for step, _ in losses]), np.array([value for _, value in losses]))

@@ -19,8 +19,8 @@ def steps_of(rows: Sequence[Row], loss: Sequence[str]) -> tuple[list[int | None]
     """Return the step of each row, None of those that a resumed run replaced, and whether a counter says it.
 
     The rows with a training loss decide. A counter that is not whole, repeats or starts again (an epoch, a batch within
-    it) is not a step: then these rows are counted. One that returns to an earlier step and continues is a run that was resumed, and its
-    later rows count. Other rows lie where they stand among those with a loss.
+    it) is not a step: then these rows are counted. One that returns to an earlier step and continues is a run that was
+    resumed, and its later rows count. Other rows lie where they stand among those with a loss.
 
     Raises:
         InputError: If a step is too large.
