@@ -33,6 +33,7 @@ LOGS_FILE = RECORDS_FOLDER / "logs.json"
 _CUTS = (0.3, 0.5, 0.75)  # of the rows, for logs of runs that are still going on
 _RUNS = ((1.0, False), (1.0, True), (30.0, True))  # of the best rate, and whether it is constant: our own
 _SEED = 200
+_TASKS = ("cancer-mlp", "diabetes-regression", "digits-autoencoder", "digits-mlp", "docs-chars-mlp", "photos-mlp")
 _FEWEST = 24  # rows
 _FELL = 0.1  # of the loss: a plateau that falls by more was none
 _TAIL = 0.05  # of the rows: the end
@@ -88,15 +89,20 @@ class Checked:
 def compute_logs(workers: int = 2, path: Path = LOGS_FILE) -> None:
     """Check the logs of others, then our own."""
     rows: list[Checked] = []
-    jobs: list[Log | Combo] = [*_of_others(), *all_combos()]
+    jobs: list[Log | Combo] = [*all_combos(_TASKS), *_of_others()]
     for number, (_, done) in enumerate(each_done(_job, jobs, workers), start=1):
         if isinstance(done, Exception):
             raise done
         rows += done
         if number % 100 == 0:
             print(f"{number} of {len(jobs)}", flush=True)
-    rows.sort(key=lambda one: (one.source, one.log, one.part, one.code))
-    write_record(path, header("logs"), [asdict(row) for row in rows])
+            _write(path, rows)
+    _write(path, rows)
+
+
+def _write(path: Path, rows: Iterable[Checked]) -> None:
+    ordered = sorted(rows, key=lambda one: (one.source, one.log, one.part, one.code))
+    write_record(path, header("logs"), [asdict(row) for row in ordered])
 
 
 def _job(job: Log | Combo) -> list[Checked]:
