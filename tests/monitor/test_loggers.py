@@ -42,7 +42,7 @@ def trained(log_to: Any, *, nan_at: int = 150, start: Any = watch, **more: Any) 
         for n in range(STEPS):
             loss = net(torch.ones(2, 4)).square().mean() * (math.nan if n == nan_at else 1)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             watching.step(loss)
     return watching
@@ -101,9 +101,9 @@ def test_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(tmp_path))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(tmp_path))
     watching = trained(writer)
-    writer.close()  # type: ignore[no-untyped-call]
+    writer.close()
     report = diagnose(tmp_path)
     assert report.signals["loss"].values[0] == pytest.approx(watching.record.first[0])
     assert report.signals["lr/0"].values[-1] == pytest.approx(0.01)
