@@ -233,7 +233,7 @@ def test_a_log_is_judged_at_its_end(name: str, tmp_path: Path) -> None:
 
 
 def ramp(x: float) -> float:
-    return 2.3 - 2 / (1 + (0.01 / x) ** 1.5) + x**2
+    return float(2.3 - 2 / (1 + (0.01 / x) ** 1.5) + x**2)
 
 
 RAMPS = {
