@@ -104,7 +104,10 @@ def test_bf16_and_manual_optimization(tmp_path: Path) -> None:
 
 def test_validation_and_findings_and_the_store(tmp_path: Path) -> None:
     found: list[Any] = []
-    seen = callback(store=tmp_path / "runs.db", name="net", on_finding=found.append)
+    logged: list[int] = []
+    seen = callback(
+        store=tmp_path / "runs.db", name="net", on_finding=found.append, log_to=lambda _, step: logged.append(step)
+    )
     fit(module_of(), seen, folder=tmp_path, max_epochs=3, validated=True)
     record = seen.watching.record
     assert record.recent("val_loss").steps.tolist() == [23, 47, 71]
@@ -117,6 +120,7 @@ def test_validation_and_findings_and_the_store(tmp_path: Path) -> None:
     assert [one.code for one in found] == [one.code for one in seen.findings]
     assert seen.verdict.code
     assert seen.report().steps == 72
+    assert {0, 23, 47, 71} <= set(logged)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -24,6 +24,7 @@ class WatchOptions(TypedDict, total=False):
     on_finding: Callable[[Finding], object] | None
     store: str | Path | None
     name: str | None
+    log_to: Any
 
 
 class Options(WatchOptions, total=False):
@@ -108,7 +109,7 @@ class Session:
         given = {**known, **{name: value for name, value in self._options.items() if value is not None}}
         given["distributed"] = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if given["distributed"] and dist.get_rank():
-            given.update(store=None, name=None)  # one process writes
+            given.update(store=None, name=None, log_to=None)  # one process writes
         start: Any = guard if self._guarded else watch
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a trainer's own objects may warn when they are read

@@ -23,6 +23,7 @@ from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check
 from stepsize.monitor.budget import WatchBudget
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
+from stepsize.monitor.loggers import Loggers, LogTo, as_loggers
 from stepsize.monitor.meter import StepMeter
 from stepsize.monitor.probe import Along, undisturbed_models
 from stepsize.monitor.record import Record
@@ -59,6 +60,7 @@ def watch(
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    log_to: LogTo = None,
 ) -> Watch:
     """Watch a training loop: two lines in it measure the learning rate during training.
 
@@ -77,12 +79,17 @@ def watch(
         validate_every: Steps between two calls of ``validate``. Defaults to 1/32 of ``steps``, or 500.
         scaler: The ``torch.amp.GradScaler``, if losses are scaled.
         distributed: Whether several processes train the model together. Defaults to whether it is wrapped in DDP.
-        on_finding: Called with each new finding. If it raises, that is logged once, and training continues.
+        on_finding: Called with each new finding. If it raises, that is logged once, and training continues; only
+            optuna's ``TrialPruned`` is raised by ``step``, so an objective can prune itself.
         store: Where signals, findings and verdict are saved during training, about once per second and in a separate
             thread: the path of an SQLite file, or a PostgreSQL URL. A killed process misses the last second. A
             store that fails is reported once to the logger ``stepsize``, and training and watching continue. If
             several processes train together, pass it in one of them. By default nothing is saved.
         name: Name of the run in the store. Defaults to the current time; a number is appended if the name is taken.
+        log_to: Where signals, findings and, at the end, the chart are also logged: a ``SummaryWriter`` of TensorBoard,
+            a run of W&B, ``"mlflow"`` for its active run, a function of a dict and a step, or a list of these. Each
+            signal gets about 500 values. One that fails is reported once, and training continues. If several processes
+            train together, pass it in one of them.
 
     Returns:
         A :class:`Watch`, a context manager; call its ``step(loss)`` after each optimizer step.
@@ -116,7 +123,8 @@ def watch(
     record = Record(facts_of(optimizers, schedule, steps))
     recorder = start_recorder(store, name, what, record.facts)
     every = validate_every or max(1, (steps or 16_000) // 32)
-    return Watch(models, optimizers, record, schedule, validate, every, scaler, on_finding, recorder, team)
+    loggers = as_loggers(log_to, steps)
+    return Watch(models, optimizers, record, schedule, validate, every, scaler, on_finding, recorder, team, loggers)
 
 
 @final
@@ -142,6 +150,7 @@ class Watch:
         on_finding: Callable[[Finding], object] | None,
         recorder: RunRecorder | None,
         team: Team | None,
+        loggers: Loggers | None,
     ) -> None:
         distributed = team is not None or any(isinstance(one, nn.parallel.DistributedDataParallel) for one in models)
         self.record = record
@@ -150,7 +159,7 @@ class Watch:
         self._validate, self._validate_every = validate, validate_every
         self._scheduler = SchedulerCalls(schedule)
         self._tracker = FindingTracker(on_finding)
-        self._recorder = recorder
+        self._recorder, self._loggers = recorder, loggers
         if recorder is not None:
             recorder.record, record.outbox = record, recorder.points
         self._ended = ""
@@ -216,7 +225,9 @@ class Watch:
         closure: Callable[[], Tensor] | None = None,
         val_loss: float | None = None,
     ) -> None:
-        """Report that an update was made, or skipped by the scaler; never raises and never synchronizes the device.
+        """Report that an update was made, or skipped by the scaler; never synchronizes the device.
+
+        It raises nothing but the ``TrialPruned`` of an ``on_finding``.
 
         Args:
             loss: Training loss of the update, a scalar tensor or a number.
@@ -233,6 +244,9 @@ class Watch:
             self._safely(self._raise_troubles)
         self._safely(lambda: self._step(loss, closure, val_loss))
         self._budget.spend(perf_counter() - began - self._aside, counted, measured=measured)
+        if self._tracker.pruned is not None:
+            pruned, self._tracker.pruned = self._tracker.pruned, None
+            raise pruned
 
     def report(self) -> Report:
         """Return everything that is known so far, for people and machines."""
@@ -499,6 +513,12 @@ class Watch:
         if self._recorder is not None:
             self._recorder.found(new)
             self._recorder.verdict = self._tracker.latest
+        if self._loggers is not None:
+            began = perf_counter()
+            self._loggers.note(self.record, new)
+            if thorough:
+                self._loggers.close(self.record, report_of(self.record, self._tracker))
+            self._aside += perf_counter() - began
 
     def _read_trajectory(self) -> None:
         step = max(0, self.record.step - 1)

@@ -33,7 +33,7 @@ from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 from stepsize.training.wrapped import bare_optimizers
-from stepsize.views import Chart, range_test_chart, range_test_info
+from stepsize.views import Chart, Pictured, range_test_chart, range_test_info
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate at which a ramp begins: nothing is learned there yet
 _SPAN = 3.0  # smallest number of decades of a ramp, if the range allows
@@ -44,8 +44,8 @@ DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class RangeTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class RangeTest(Pictured):
     """What a range test found.
 
     Attributes:

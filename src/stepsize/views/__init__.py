@@ -13,6 +13,8 @@ from stepsize.views.heat_map import MapRun as MapRun
 from stepsize.views.heat_map import Scale as Scale
 from stepsize.views.heat_map import heat_map_chart as heat_map_chart
 from stepsize.views.heat_map import heat_map_info as heat_map_info
+from stepsize.views.notebook import Pictured as Pictured
+from stepsize.views.notebook import progress_bar as progress_bar
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
 from stepsize.views.outcomes import outcomes_chart as outcomes_chart
 from stepsize.views.outcomes import outcomes_info as outcomes_info
@@ -22,6 +24,7 @@ from stepsize.views.profile import profile_info as profile_info
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
 from stepsize.views.report import ReportView as ReportView
+from stepsize.views.report import report_chart as report_chart
 from stepsize.views.report import report_info as report_info
 from stepsize.views.report import report_page as report_page
 from stepsize.views.run import run_chart as run_chart

@@ -26,6 +26,7 @@ from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import find_fault, nothing_learned
 from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
 from stepsize.monitor.guarding.rates import RateLimiter
+from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, watch
@@ -59,6 +60,7 @@ def guard(
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    log_to: LogTo = None,
 ) -> Guard:
     """Guard a run: when it fails, roll back to a good state and lower the learning rate or skip the batches at fault.
 
@@ -97,6 +99,7 @@ def guard(
             made: after a rollback, the same part of the run is there again.
         name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
             saved as a new run.
+        log_to: Where the run is also logged, as for :func:`stepsize.watch`.
 
     Returns:
         A :class:`Guard`, a context manager.
@@ -136,6 +139,7 @@ def guard(
         on_finding=on_finding,
         store=store,
         name=name,
+        log_to=log_to,
     )
     between = every or max(10, (steps or 2_000) // 50)
     back = between if rewarm is None else rewarm
