@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_what_breaks_a_rule_is_not_sent(
 def test_a_training_that_does_not_answer(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steer, "_WAIT", 0.3)
     with Store.open(tmp_path / "stepsize.db") as store, store.begin("net", "watch", {}) as writer:
-        writer.add_signals(WatchRecord(0, stepsize.store.store.datetime.now(stepsize.store.store.UTC), control=True))
+        writer.add_signals(WatchRecord(0, datetime.now(UTC), control=True))
         done = invoke("steer", "--hold")
     assert done.exit_code == 3
     assert "Order 1 was sent; net has not answered within 0 seconds" in done.stderr
