@@ -25,6 +25,7 @@ import stepsize
 from stepsize.errors import InputError
 from stepsize.monitor import Guard, Watch
 from stepsize.monitor.control import ENDED, Control
+from stepsize.monitor.saved_runs import list_runs
 from stepsize.schedules import from_journal
 from stepsize.store import OrderRecord, Store
 
@@ -408,6 +409,7 @@ def test_a_training_in_another_process_takes_orders_within_a_second(place: str) 
         assert (done.state, done.who) == ("applied", "ann")
         assert done.reply == "The learning rate is 0.005 instead of 0.01."
         assert _answered(store, store.send("net", "resume")).state == "refused"
+        assert _answered(store, store.send("net", "extend", {"steps": 500})).state == "applied"
         time.sleep(0.6)
         stopped = _answered(store, store.send("net", "stop"))
         rates = json.loads(process.stdout.readline())
@@ -423,6 +425,7 @@ def test_a_training_in_another_process_takes_orders_within_a_second(place: str) 
         assert rates == [0.01 * factor for factor in replayed(range(len(rates)))]
         assert rates[at] == pytest.approx(rates[at - 1] / 2, rel=1e-3)
         assert rates[:at] == [0.01 * factor for factor in base(range(at))]
+        assert list_runs(store)[0].planned == 100_500
         first = store.orders("net")[0]
         assert first.loss_before is not None
         assert first.loss_after is not None

@@ -11,6 +11,9 @@ from stepsize.errors import InputError, UnknownNameError
 MOST_AT_ONCE = 10.0
 """Factor by which the rate may change at once, up or down, without a confirmation."""
 
+MOST_WAITING = 20
+"""Orders to a run that may wait for an answer: each costs the training a snapshot."""
+
 _MOST_STEPS = 10**9
 _Given = Mapping[str, Any]
 

@@ -149,7 +149,8 @@ class OwnRates:
 
     def saved(self) -> Mapping[str, Any]:
         """Return what :meth:`replay` needs besides the orders."""
-        return {"held": {**self._held}, "ratios": {**self._ratios}}
+        named = (("held", self._held), ("ratios", self._ratios))
+        return {name: {str(group): one for group, one in found.items()} for name, found in named}
 
     def back_to(self, state: Any) -> None:
         """Take the held rates of a state, but not what the groups follow."""
