@@ -298,11 +298,15 @@ def test_a_group_is_known_by_its_name() -> None:
     assert replayed == run.rates[8]
 
 
-def test_a_guard_does_not_take_an_order_for_a_fault() -> None:
-    run = Run(schedule=bound("constant"), live=stepsize.guard).until(30)
-    run.order("scale", factor=8.0)
-    run.until(40)
-    assert run.lr(39) == 0.4
+@pytest.mark.parametrize("text", ["constant", "linear"])
+def test_a_guard_does_not_take_an_order_for_a_fault(text: str) -> None:
+    run = Run(schedule=bound(text), live=stepsize.guard).until(30)
+    if text == "constant":
+        run.order("scale", factor=8.0)
+    else:
+        run.order("hold")
+    run.until(STEPS)
+    assert run.lr(59) == (0.4 if text == "constant" else pytest.approx(0.05 * (1 - 31 / 60)))
     assert run.live.actions == ()  # type: ignore[union-attr]
 
 

@@ -199,7 +199,7 @@ class Guard:
         self._resumed = 0
         self._marks: dict[int, Any] = {}
         self._expected = ExpectedRates(schedule, watching.record)
-        self._undone = 0  # orders to undo that were carried out
+        self._given, self._orders = schedule, (0, 0)
         self._since = 0  # watched step from which losses count
         self._rolled_back_to = 0
         self._rolled_back: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open, that were rolled back
@@ -297,11 +297,8 @@ class Guard:
             width, self._at = max(1, batch + 1 - self._at), batch + 1
             self._numbers.append((watched, self.step_number, batch))
             self.step_number += 1
-        if self._undone != self._control.undone:  # the saved states are of what was undone
-            self._undone, self._since, self._state = self._control.undone, before + made, State(level=self._state.level)
-            self._forget_states()
-            self._save()
-        self._expected.allowed = self._control.raised
+        if self._orders != self._control.orders:
+            self._follow_orders(before + made)
         fault = find_fault(
             self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
         )
@@ -313,6 +310,17 @@ class Guard:
             self._state = replace(self._state, incident=None, actions=0)
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
+            self._save()
+
+    def _follow_orders(self, step: int) -> None:
+        """Expect the rates that orders have set; after an undo, the saved states are of what was undone."""
+        undone = self._orders[1]
+        self._orders = self._control.orders
+        self._expected = ExpectedRates(self._given, self.watching.record)
+        self._expected.allowed = self._control.raised
+        if undone != self._orders[1]:
+            self._since, self._state = step, State(level=self._state.level)
+            self._forget_states()
             self._save()
 
     def resume(self) -> bool:
