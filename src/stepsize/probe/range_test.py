@@ -136,7 +136,7 @@ class RangeTest:
 
 
 def range_test(
-    step: Callable[[Any], Any] | Task | Any,
+    step: Callable[[Any], Any] | Any,
     optimizer: Optimizer | Iterable[Optimizer] | None = None,
     batches: Iterable[Any] | None = None,
     *,

@@ -44,6 +44,9 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
     horizon = task.get("steps") or (
         round(task["epochs"] * batches / accumulate) if batches and "epochs" in task else None
     )
+    if not horizon:
+        remedy = "Pass trainer=, steps= or epochs=, or (module, data, trainer) instead of a task"
+        raise TaskError("steps", None, "must be known: neither the trainer nor an argument says them", remedy)
     models = _Models(lambda: _lightning_model(module, _Standin(trainer, horizon, task.get("epochs"), accumulate)))
 
     def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
@@ -271,9 +274,10 @@ class _Standin:
         self.accumulate_grad_batches = accumulate
         self.model: Any = lambda: None  # a weak reference: the model refers to this
         self._made: list[Any] = []
-        self.lr_scheduler_configs, self.loggers, self.callbacks = [], [], []
+        self.lr_scheduler_configs = self.loggers = self.callbacks = ()
         self.logger = self.datamodule = None
-        self.callback_metrics, self.logged_metrics, self.progress_bar_metrics = {}, {}, {}
+        self.callback_metrics: dict[str, Any] = {}
+        self.logged_metrics = self.progress_bar_metrics = self.callback_metrics
         self.training, self.validating, self.sanity_checking, self.is_global_zero = True, False, False, True
         self.world_size, self.num_nodes, self.num_devices = 1, 1, 1
         self.global_rank = self.local_rank = self.node_rank = 0
