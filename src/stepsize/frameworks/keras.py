@@ -79,6 +79,8 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
             self._options.pop("others", None)
         self._begin(model, self._updates.optimizer, **known)
         self._restored = False
+        if not self._guarded:
+            self.watching.control.others.append(_Slots(self._updates.inner))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Continue from the file, now that other callbacks have restored the optimizer."""

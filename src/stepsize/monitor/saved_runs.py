@@ -27,12 +27,12 @@ class RunSummary:
         name: Name in the store.
         what: Description of the model.
         optimizer: Class of the optimizer.
-        status: ``"running"``, ``"done"``, ``"diverged"``, ``"stopped"`` by a guard, ``"failed"`` with an error,
-            ``"broken"`` if the watch met an error of its own, or ``"interrupted"``: by Ctrl-C, or killed.
+        status: ``"running"``, ``"done"``, ``"diverged"``, ``"stopped"`` by a guard or an order, ``"failed"`` with an
+            error, ``"broken"`` if the watch met an error of its own, or ``"interrupted"``: by Ctrl-C, or killed.
         begun: Start time in UTC.
         updated: Time of the last write in UTC; None before the first.
         steps: Number of steps made.
-        planned: Number of planned steps; None if unknown.
+        planned: Number of planned steps, with those that orders have added; None if unknown.
         verdict: Verdict on the learning rate.
         findings: Number of findings.
     """
@@ -170,6 +170,7 @@ class RunReader:
 
 def _head(store: Store, study: StudyRecord, written: bool) -> RunSummary:
     state = store.watched(study.name)
+    steps = study.spec["steps"]
     killed = study.status == RUNNING and not written
     return RunSummary(
         name=study.name,
@@ -179,10 +180,21 @@ def _head(store: Store, study: StudyRecord, written: bool) -> RunSummary:
         begun=study.created,
         updated=None if state is None else state.updated,
         steps=0 if state is None else state.steps,
-        planned=study.spec["steps"],
+        planned=None if steps is None else steps + (0 if state is None or not state.control else _added(store, study)),
         verdict=_verdict(_numbers(state.verdict) if state is not None else {}),
         findings=len(store.findings(study.name)),
     )
+
+
+def _added(store: Store, study: StudyRecord) -> int:
+    """Return the steps that orders have added to the horizon, without those that were undone."""
+    added = [0]
+    for order in store.orders(study.name):
+        if order.state == "applied" and order.verb == "undo":
+            added.pop()
+        elif order.state == "applied" and order.verb != "stop":
+            added.append(order.arguments["steps"] if order.verb == "extend" else 0)
+    return sum(added)
 
 
 def _verdict(values: dict[str, Any]) -> RateVerdict:
