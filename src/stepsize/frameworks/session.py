@@ -117,9 +117,13 @@ class Session:
             warnings.simplefilter("ignore")  # a trainer's own objects may warn when they are read
             self._live = start(model, optimizer, **given)
         self.watching.control.refusals["extend"] = "is not possible: the trainer sets the number of steps"
-        if self._resumed is not None and self._live is not None:
+        if self._resumed is not None:
             resumed, self._resumed = self._resumed, None
-            self._live.load_state_dict(_fitting(resumed, self._live))
+            self._continue(resumed)
+
+    def _continue(self, state: Mapping[str, Any]) -> None:
+        if self._live is not None:
+            self._live.load_state_dict(_fitting(state, self._live))
 
     def _step(self, loss: Tensor | float | None, val_loss: float | None = None) -> None:
         if self._live is not None:

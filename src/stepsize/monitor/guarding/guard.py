@@ -339,7 +339,9 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state as plain values, for the checkpoint of a trainer."""
-        return {"watch": self.watching.state_dict(), **self._progress()}
+        numbers, undone = list(map(list, self._numbers)), list(map(list, self._undone))
+        seen = {"since": self._since, "numbers": numbers, "undone": undone}
+        return {"watch": self.watching.state_dict(), "seen": seen, **self._progress()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
@@ -351,16 +353,28 @@ class Guard:
             raise InputError("state", sorted(state), "must be what the state_dict of a guard returned")
         self.watching.load_state_dict(state["watch"])
         self._go_on(state)
-        self._since = self.watching.record.step
+        seen = state.get("seen", {})
+        self._since = int(seen.get("since", self.watching.record.step))
+        self._numbers.extend((int(one), int(two), int(three)) for one, two, three in seen.get("numbers", ()))
+        self._undone.extend((int(first), int(end)) for first, end in seen.get("undone", ()))
         self._save()
 
     def _progress(self) -> dict[str, Any]:
-        actions = [asdict(one) for one in self._actions]
-        return {"step": self.step_number, "position": self.position, "level": self._state.level, "actions": actions}
+        return {
+            "step": self.step_number,
+            "position": self.position,
+            "level": self._state.level,
+            "actions": [asdict(one) for one in self._actions],
+            "state": asdict(self._state),
+            "caps": self._rates.caps,
+        }
 
     def _go_on(self, progress: Mapping[str, Any]) -> None:
         self.step_number, self._resumed = int(progress["step"]), int(progress["position"])
-        self._state = State(level=float(progress["level"]))
+        state = dict(progress.get("state") or {"level": float(progress["level"])})
+        incident = state.pop("incident", None)
+        self._state = State(**state, incident=None if incident is None else Fault(**incident))
+        self._rates.cap(progress.get("caps") or ())
         self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
         self._forget_states()
 
