@@ -23,7 +23,7 @@ from stepsize.monitor.guarding.batches import Replayable
 from stepsize.monitor.guarding.buffer import SnapshotBuffer
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
-from stepsize.monitor.guarding.faults import find_fault, nothing_learned
+from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
 from stepsize.monitor.guarding.rates import RateLimiter
 from stepsize.monitor.report import Report
@@ -34,6 +34,8 @@ from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import bare_optimizers
 
 _LOG = logging.getLogger("stepsize")
+_STEPS = 2_000  # if the horizon is unknown
+_EARLY = 8  # 1 over the fraction of the steps in which a run can begin anew
 _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
@@ -137,7 +139,7 @@ def guard(
         store=store,
         name=name,
     )
-    between = every or max(10, (steps or 2_000) // 50)
+    between = every or max(10, (steps or _STEPS) // 50)
     back = between if rewarm is None else rewarm
     return Guard(
         watching,
@@ -189,7 +191,8 @@ class Guard:
         self._steps, self._every, self._dry = steps, every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
-        self._buffer = SnapshotBuffer(self._snapshot, keep)
+        self._early = max(every, (steps or _STEPS) // _EARLY)
+        self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
         self._rates = RateLimiter(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
         self._batches: Replayable | None = None
         self._between = True  # whether no update is under way
@@ -290,7 +293,7 @@ class Guard:
             self.step_number += 1
         fault = find_fault(self.watching.record, list(self._numbers), self._since, self._expected, list(self._undone))
         if fault is not None:
-            self._act(replace(fault, width=width))
+            self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
             return
         last = self._state.incident
         if last is not None and self.step_number > last.step + self._policy.settled:
@@ -383,6 +386,8 @@ class Guard:
             return self._log(decision, fault.step, None, self._state, done=False)
         incident = self._state.incident or fault
         latest = min(fault.step, incident.step) - 2
+        if fault.lasting and self._buffer.oldest.step == 0:
+            latest = 0  # what was learned so far was learned at a learning rate that is too high
         decision, _ = decide(self._policy, self._state, fault, latest)
         if decision.kind == "cut":  # the weights were harmed before the fault was detected: further back each time
             latest = min(latest, self._rolled_back_to - 1)
@@ -447,13 +452,16 @@ class Guard:
             self._log(Decision("stop", self.stopped), fault.step, None, State(level=self._state.level), done=True)
 
     def _stop_if_dead(self) -> None:
-        if self._dry or self.stopped is not None or not self._actions:
+        if self._dry or self.stopped is not None:
             return
         progress = self.step_number / self._steps if self._steps else 1.0
-        why = nothing_learned(self.watching.record, self._since, progress)
+        why = nothing_learned(self.watching.record, self._since, progress) if self._actions else None
+        after = "lower learning rates did not help: start again at a tenth of the learning rate"
+        if why is None and self.step_number % self._every == 0:
+            why = never_as_low(self.watching.record, self._since)
+            after = "such weights rarely recover: start again at a tenth of the learning rate"
         if why is not None:
-            fault = Fault(self.step_number - 1, self.position - 1, why)
-            self._stop(fault, "lower learning rates did not help: start again at a tenth of the learning rate")
+            self._stop(Fault(self.step_number - 1, self.position - 1, why), after)
 
 
 def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
+_RESTART = 1 / 20  # of the rate that failed: in the curves of benchmarks/lr_record, the best is typically 10 to 30 times lower
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -18,6 +20,7 @@ class Fault:
     excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
     lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
     width: int = 1  # number of batches of the update; ``batch`` is the last of them
+    reached: float = 1.0  # learning rate at which it began, over the peak of the schedule
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class State:
     incident: Fault | None = None  # fault of the open incident
     actions: int = 0  # in it
     capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
+    restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
-    cut twice. If the replay passes, the learning rate recovers.
+    cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
+    learning rate recovers.
     """
     last = state.incident
     state = replace(state, incident=fault, actions=state.actions + 1)
@@ -73,6 +78,10 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
         return Decision("cap", why), replace(state, capped=True)
+    if fault.lasting and back_to == 0 and not state.restarted:
+        level = state.level * fault.reached * _RESTART
+        why = f"{fault.reason}, and that persists: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
+        return Decision("cut", why), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
