@@ -79,7 +79,7 @@ def save_plot(chart: Chart, path: Path) -> None:
 
 
 def newest(rows: list[_T], last: int | None, *, as_json: bool) -> list[_T]:
-    """Return the rows to list, the newest last; a table has 100 unless more are asked for, and the rest is hinted at."""
+    """Return the rows to list, the newest last: all, or in a table 100 unless more are asked for."""
     most = last or (len(rows) if as_json else _ROWS)
     if len(rows) > most and not as_json:
         hint(f"The newest {most} of {len(rows):,} are listed. For all: --last {len(rows)}")

@@ -135,9 +135,7 @@ class _Watched:
         options["scaler"] = next(iter(stepper.stateful), None)
         self._guard: Guard | None = guard(stepper.model, stepper.optimizer, **options) if guarded else None
         self._watch: Watch = (
-            self._guard.watching
-            if self._guard is not None
-            else watch(stepper.model, stepper.optimizer, **options)
+            self._guard.watching if self._guard is not None else watch(stepper.model, stepper.optimizer, **options)
         )
 
     def run(self) -> WatchedRun:

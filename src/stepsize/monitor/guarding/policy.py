@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
-_RESTART = 1 / 20  # of the rate that failed: in the curves of benchmarks/lr_record, the best is typically 10 to 30 times lower
+_RESTART = 1 / 20  # of the rate that failed: in benchmarks/lr_record, the best is typically 10 to 30 times lower
+_APART = 8  # updates between two bad batches that have nothing to do with each other
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class State:
     incident: Fault | None = None  # fault of the open incident
     actions: int = 0  # in it
     capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
+    skipped: bool = False  # whether the last action left out a batch
     restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
@@ -72,7 +74,9 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     learning rate recovers.
     """
     last = state.incident
-    state = replace(state, incident=fault, actions=state.actions + 1)
+    if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
+        state, last = replace(state, actions=0), None  # that was the cause; another bad batch is another incident
+    state = replace(state, incident=fault, actions=state.actions + 1, skipped=False)
     if state.actions > policy.retries:
         return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
     if fault.excess > 1:
@@ -104,7 +108,7 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         first, end = sorted((last.batch, fault.batch))
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
-        return Decision("skip", why, batches), replace(low, low_from=None)
+        return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
     return Decision("cut", why), replace(low, level=level, low_from=None)
 
