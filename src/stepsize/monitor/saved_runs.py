@@ -14,6 +14,7 @@ from stepsize.monitor.report import Report
 from stepsize.monitor.trace import Blocks
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.store import Store, StudyRecord
+from stepsize.store.records import WatchRecord
 from stepsize.store.writer import RUNNING
 
 _NOT_FINITE = ("nan", "inf", "-inf")  # as the recorder spells them
@@ -118,8 +119,9 @@ def read_run(store: Store, name: str) -> SavedRun:
 
 def list_runs(store: Store) -> list[RunSummary]:
     """Return all watched runs of a store, the newest last."""
-    written = {one.name: store.being_written(one.name) for one in store.studies()}  # before the status, as below
-    return [_head(store, one, written.get(one.name, True)) for one in store.studies() if one.kind == KIND]
+    written = store.unfinished(KIND)  # before the status, as below
+    rows = store.watches(KIND)
+    return [_head(store, study, state, count, written.get(study.name, True)) for study, state, count in rows]
 
 
 class RunReader:
@@ -156,20 +158,19 @@ class RunReader:
                 continue
             for name, (steps, values) in part.arrays.items():
                 self._blocks.setdefault(name, Blocks()).extend(steps, values)
-        head = _head(self._store, study, written)
+        state = self._store.watched(self._name)
         findings = tuple(
             Finding(one.code, one.severity, evidence=_numbers(one.evidence), **_numbers(one.told))  # type: ignore[arg-type]
             for one in self._store.findings(self._name)
         )
-        state = self._store.watched(self._name)
+        head = _head(self._store, study, state, len(findings), written)
         signals = {name: blocks.history() for name, blocks in self._blocks.items()}
         report = Report(head.steps, head.planned, head.optimizer, head.verdict, findings, signals)
         actions = () if state is None else tuple(GuardAction.from_json(_numbers(one)) for one in state.acts)
         return SavedRun(head, report, actions)
 
 
-def _head(store: Store, study: StudyRecord, written: bool) -> RunSummary:
-    state = store.watched(study.name)
+def _head(store: Store, study: StudyRecord, state: WatchRecord | None, findings: int, written: bool) -> RunSummary:
     steps = study.spec["steps"]
     killed = study.status == RUNNING and not written
     return RunSummary(
@@ -182,7 +183,7 @@ def _head(store: Store, study: StudyRecord, written: bool) -> RunSummary:
         steps=0 if state is None else state.steps,
         planned=None if steps is None else steps + (0 if state is None or not state.control else _added(store, study)),
         verdict=_verdict(_numbers(state.verdict) if state is not None else {}),
-        findings=len(store.findings(study.name)),
+        findings=findings,
     )
 
 

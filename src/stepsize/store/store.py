@@ -146,6 +146,18 @@ class Store:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
             return tuple(record_of(FindingRecord, row) for row in connection.execute(query))
 
+    def watches(self, kind: str) -> list[tuple[StudyRecord, WatchRecord | None, int]]:
+        """Return the studies of a kind, the oldest first, with their states and numbers of findings."""
+        count = select(func.count()).where(FINDINGS.c.study == STUDIES.c.id).scalar_subquery().label("findings")
+        joined = STUDIES.outerjoin(WATCHES, WATCHES.c.study == STUDIES.c.id)
+        query = select(STUDIES, WATCHES, count).select_from(joined).where(STUDIES.c.kind == kind).order_by(STUDIES.c.id)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+            return [
+                (record_of(StudyRecord, row), None if row.steps is None else record_of(WatchRecord, row), row.findings)
+                for row in rows
+            ]
+
     def watched(self, name: str) -> WatchRecord | None:
         """Return the state of a watched run; None before the first write. Raises UnknownStudyError."""
         with self._reading() as connection:
@@ -219,6 +231,12 @@ class Store:
         """
         with self._reading() as connection:
             return stored_orders(connection, self._id(connection, name), after)
+    def unfinished(self, kind: str) -> dict[str, bool]:
+        """Return the studies of a kind that say they are running, and whether a writer is at work on each."""
+        with self._reading() as connection:
+            wanted = STUDIES.c.kind == kind, STUDIES.c.status == RUNNING
+            names = connection.scalars(select(STUDIES.c.name).where(*wanted)).all()
+        return {name: self.being_written(name) for name in names}
 
     def being_written(self, name: str) -> bool:
         """Return whether a writer of the study is at work, here or in another process.
