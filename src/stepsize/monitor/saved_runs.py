@@ -13,7 +13,7 @@ from stepsize.monitor.recorder import BLOCKS, KIND
 from stepsize.monitor.report import Report
 from stepsize.monitor.trace import Blocks
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.store import Store, StudyRecord
+from stepsize.store import Store, StudyRecord, WatchRecord
 from stepsize.store.writer import RUNNING
 
 _NOT_FINITE = ("nan", "inf", "-inf")  # as the recorder spells them
@@ -118,8 +118,22 @@ def read_run(store: Store, name: str) -> SavedRun:
 
 def list_runs(store: Store) -> list[RunSummary]:
     """Return all watched runs of a store, the newest last."""
-    written = {one.name: store.being_written(one.name) for one in store.studies()}  # before the status, as below
-    return [_head(store, one, written.get(one.name, True)) for one in store.studies() if one.kind == KIND]
+    studies = [one for one in store.studies() if one.kind == KIND]
+    states = store.watches()
+    return [summary_of(one, store.status(one), *states.get(one.name, (None, 0))) for one in studies]
+
+
+def read_findings(store: Store, name: str) -> tuple[Finding, ...]:
+    """Return the findings of a watched run, the earliest first."""
+    return tuple(
+        Finding(one.code, one.severity, evidence=_numbers(one.evidence), **_numbers(one.told))  # type: ignore[arg-type]
+        for one in store.findings(name)
+    )
+
+
+def actions_of(state: WatchRecord | None) -> tuple[GuardAction, ...]:
+    """Return the actions of a guard."""
+    return () if state is None else tuple(GuardAction.from_json(_numbers(one)) for one in state.acts)
 
 
 class RunReader:
@@ -146,9 +160,9 @@ class RunReader:
 
     def read(self) -> SavedRun:
         """Return its present state."""
-        written = self._store.being_written(self._name)  # before the status: a writer says that it ends, then releases
         study = self._store.study(self._name)
         assert study is not None  # studies are never deleted
+        status = self._store.status(study)  # before the signals: a run that has ended has written all of them
         for part in self._store.signals(self._name, after=self._position):
             self._position = part.position
             if part.kind == BLOCKS:  # the state of everything up to here
@@ -156,32 +170,27 @@ class RunReader:
                 continue
             for name, (steps, values) in part.arrays.items():
                 self._blocks.setdefault(name, Blocks()).extend(steps, values)
-        head = _head(self._store, study, written)
-        findings = tuple(
-            Finding(one.code, one.severity, evidence=_numbers(one.evidence), **_numbers(one.told))  # type: ignore[arg-type]
-            for one in self._store.findings(self._name)
-        )
+        findings = read_findings(self._store, self._name)
         state = self._store.watched(self._name)
+        head = summary_of(study, status, state, len(findings))
         signals = {name: blocks.history() for name, blocks in self._blocks.items()}
         report = Report(head.steps, head.planned, head.optimizer, head.verdict, findings, signals)
-        actions = () if state is None else tuple(GuardAction.from_json(_numbers(one)) for one in state.acts)
-        return SavedRun(head, report, actions)
+        return SavedRun(head, report, actions_of(state))
 
 
-def _head(store: Store, study: StudyRecord, written: bool) -> RunSummary:
-    state = store.watched(study.name)
-    killed = study.status == RUNNING and not written
+def summary_of(study: StudyRecord, status: str, state: WatchRecord | None, findings: int) -> RunSummary:
+    """Return the line of the list for a watched run."""
     return RunSummary(
         name=study.name,
         what=study.spec["what"],
         optimizer=study.spec["optimizer"],
-        status="interrupted" if killed else study.status,
+        status=status,
         begun=study.created,
         updated=None if state is None else state.updated,
         steps=0 if state is None else state.steps,
         planned=study.spec["steps"],
         verdict=_verdict(_numbers(state.verdict) if state is not None else {}),
-        findings=len(store.findings(study.name)),
+        findings=findings,
     )
 
 

@@ -34,7 +34,7 @@ from stepsize.store.tables import (
     record_of,
     run_of,
 )
-from stepsize.store.writer import Writer, stored_trials
+from stepsize.store.writer import RUNNING, Writer, stored_trials
 from stepsize.training.runs import Run, Trial
 
 _KEY = 0x73746570  # of the advisory lock under which one at a time makes the tables
@@ -148,6 +148,17 @@ class Store:
             row = connection.execute(query).first()
             return None if row is None else record_of(WatchRecord, row)
 
+    def watches(self) -> dict[str, tuple[WatchRecord, int]]:
+        """Return the state of each watched run and the number of its findings, by name."""
+        query = (
+            select(STUDIES.c.name, WATCHES, func.count(FINDINGS.c.id).label("found"))
+            .join(WATCHES, WATCHES.c.study == STUDIES.c.id)
+            .outerjoin(FINDINGS, FINDINGS.c.study == STUDIES.c.id)
+            .group_by(STUDIES.c.name, *WATCHES.c)
+        )
+        with self._reading() as connection:
+            return {row.name: (record_of(WatchRecord, row), row.found) for row in connection.execute(query)}
+
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
         """Return the signals of a watched run in the order of writing; raises UnknownStudyError.
 
@@ -169,6 +180,13 @@ class Store:
             return file_lock_held(self.address, name)
         with self._reading() as connection:
             return server_lock_held(connection, name)
+
+    def status(self, study: StudyRecord) -> str:
+        """Return the status of a study; ``"interrupted"`` if it says that it runs and nobody writes it."""
+        if study.status != RUNNING or self.being_written(study.name):
+            return study.status
+        again = self.study(study.name)  # a writer says that it ends, then lets go
+        return "interrupted" if again is None or again.status == RUNNING else again.status
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.

@@ -6,7 +6,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -34,7 +34,7 @@ _INKS = {**_COLORS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to b
 Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values."""
 
-_PANELS = {
+PANELS = {
     "loss": ("loss", "val_loss"),
     "learning rate": ("lr/0", "lr/1", "lr/2"),
     "update / weight": ("update_ratio",),
@@ -43,7 +43,7 @@ _PANELS = {
     "critical learning rate / learning rate": ("headroom",),
     "gradient norm after / before clipping": ("clipped",),
 }
-_NAMES = {"loss": "training", "val_loss": "validation"}
+NAMES = {"loss": "training", "val_loss": "validation"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 
@@ -112,7 +112,7 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
         >>> info.title, info.names
         ('loss', ('training',))
     """
-    panels = {title: _series(view, names) for title, names in _PANELS.items()}
+    panels = {title: _series(view, names) for title, names in PANELS.items()}
     last = max((int(steps[-1]) for panel in panels.values() for steps, _ in panel.values()), default=1)
     x = step_axis(last)
     marks = tuple((number, one.step, one.severity) for number, one in enumerate(view.findings, start=1))
@@ -121,7 +121,7 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
         values = np.concatenate([np.empty(0), *(values for _, values in panel.values())])
         if not np.isfinite(values).any():
             continue
-        y = value_axis(values, "", may_log=True, keep=_begins(panel))
+        y = value_axis(values, "", may_log=True, keep=first_values(panel.values()))
         drawn = tuple(line for name, (s, v) in panel.items() for line in line_through(name, s, v, y))
         infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
     return tuple(infos)
@@ -132,10 +132,10 @@ def _series(view: ReportView, names: Sequence[str]) -> dict[str, Series]:
     shown = {}
     for name in names:
         steps, values = view.signals.get(name, (np.empty(0, np.int64), np.empty(0)))
-        if len(steps) and (name != "clipped" or np.nanmin(values, initial=1.0) < _CLIPPED):
+        if len(steps) and (name != "clipped" or was_clipped(values)):
             parts = np.array_split(np.arange(len(steps)), min(_MOST_POINTS, len(steps)))
             means = np.array([_mean(values[part]) for part in parts])
-            shown[_NAMES.get(name, name.replace("lr/", "group "))] = (steps[[part[0] for part in parts]], means)
+            shown[NAMES.get(name, name.replace("lr/", "group "))] = (steps[[part[0] for part in parts]], means)
     return shown
 
 
@@ -144,9 +144,14 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(finite.mean()) if finite.size else math.nan
 
 
-def _begins(panel: Mapping[str, Series]) -> list[float]:
-    """Return the first value of each series: the start of a run is not an outlier."""
-    return [float(values[np.isfinite(values)][0]) for _, values in panel.values() if np.isfinite(values).any()]
+def first_values(panel: Iterable[Series]) -> list[float]:
+    """Return the first finite value of each series: the start of a run is not an outlier."""
+    return [float(values[np.isfinite(values)][0]) for _, values in panel if np.isfinite(values).any()]
+
+
+def was_clipped(values: NDArray[np.float64]) -> bool:
+    """Return whether gradients were clipped at all: a panel of ones says nothing."""
+    return bool(np.nanmin(values, initial=1.0) < _CLIPPED)
 
 
 def report_page(view: ReportView) -> bytes:

@@ -57,7 +57,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
-                    "status": _status(store, study.name, study.status),
+                    "status": store.status(study),
                     "trials": tally.trials,
                     "runs": tally.runs,
                     "cost": tally.cost,
@@ -65,11 +65,6 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def _status(store: Store, name: str, status: str) -> str:
-    """Return the status of a sweep: one that is running without a writer was killed."""
-    return "interrupted" if status == "running" and not store.being_written(name) else status
 
 
 def _list(store: Store, *, as_json: bool) -> None:
