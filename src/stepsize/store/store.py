@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, distinct, func, insert, inspect, select, text
 
+from stepsize.checks import check_text
 from stepsize.errors import (
     DataUnavailableError,
     InputError,
@@ -21,9 +23,11 @@ from stepsize.errors import (
 from stepsize.store.address import Address, as_address, engine_for
 from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
-from stepsize.store.records import FindingRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
+from stepsize.store.orders import check_order
+from stepsize.store.records import FindingRecord, OrderRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
 from stepsize.store.tables import (
     FINDINGS,
+    ORDERS,
     RUNS,
     SIGNALS,
     STUDIES,
@@ -32,6 +36,7 @@ from stepsize.store.tables import (
     VERSIONS,
     WATCHES,
     record_of,
+    row_of,
     run_of,
 )
 from stepsize.store.writer import RUNNING, Writer, stored_trials
@@ -170,6 +175,58 @@ class Store:
             wanted = SIGNALS.c.study == self._id(connection, name), SIGNALS.c.position > after
             rows = connection.execute(select(SIGNALS).where(*wanted).order_by(SIGNALS.c.position)).all()
             return tuple(record_of(SignalsRecord, row) for row in rows)
+
+    def send(self, name: str, verb: str, arguments: Mapping[str, Any] | None = None, who: str = "code") -> int:
+        """Send an order to a running training, which applies it before one of its next updates.
+
+        Args:
+            name: Name of the run, started with ``watch(..., control=True)``.
+            verb: ``"scale"`` multiplies the learning rate by ``factor`` (of one ``group``, by its name or number, or
+                of all); beyond a factor of 10 at once it needs ``confirmed=True``. ``"hold"`` keeps the present rate,
+                ``"resume"`` continues along the schedule, ``"cooldown"`` decreases the rate to zero over ``steps`` and
+                then stops, ``"extend"`` adds ``steps`` to the horizon, ``"undo"`` restores the state before the last
+                change, ``"snapshot"`` saves a state for it, ``"stop"`` stops.
+            arguments: Arguments of the verb.
+            who: Who sends it, for the journal.
+
+        Returns:
+            Number of the order; :meth:`orders` has what became of it.
+
+        Raises:
+            InputError: If the verb is not known, an argument breaks its rule, or the run takes no orders; then nothing
+                is sent.
+            UnknownStudyError: If there is no run of that name.
+            StoreError: If the store cannot be written.
+        """
+        given = check_order(verb, {} if arguments is None else arguments)
+        check_text("who", who)
+        state = self.watched(name)  # which raises if there is no such run
+        if state is None or not state.control:
+            raise InputError("name", name, "must be a run that was started with control=True")
+        if self.address.read_only:
+            raise StoreReadOnlyError(f"{self.where} may not be written; give a store where you may write")
+        written = self.being_written(name)
+        with self._writing() as connection:  # two senders at once get numbers one after the other
+            query = select(STUDIES.c.id, STUDIES.c.status).where(STUDIES.c.name == name).with_for_update()
+            study, status = connection.execute(query).one()
+            if not written or status != RUNNING:
+                raise InputError("name", name, "must be a run that is still running; this one has ended")
+            last = connection.scalar(select(func.max(ORDERS.c.number)).where(ORDERS.c.study == study)) or 0
+            order = OrderRecord(last + 1, verb, given, who, datetime.now(UTC))
+            connection.execute(insert(ORDERS), {"study": study, **row_of(order)})
+        return order.number
+
+    def orders(self, name: str, after: int = 0) -> tuple[OrderRecord, ...]:
+        """Return the orders to a run, in the order of sending; raises UnknownStudyError.
+
+        Args:
+            name: Name of the run.
+            after: Only those with a greater number.
+        """
+        with self._reading() as connection:
+            wanted = ORDERS.c.study == self._id(connection, name), ORDERS.c.number > after
+            rows = connection.execute(select(ORDERS).where(*wanted).order_by(ORDERS.c.number)).all()
+            return tuple(record_of(OrderRecord, row) for row in rows)
 
     def being_written(self, name: str) -> bool:
         """Return whether a writer of the study is at work, here or in another process.
