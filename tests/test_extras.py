@@ -73,7 +73,7 @@ def test_a_command_says_in_one_line_which_extra_it_needs_before_anything_is_trai
 def test_the_core_is_small_and_all_holds_what_the_command_line_needs() -> None:
     core = {re.split(r"[>=<]", one)[0] for one in PROJECT["dependencies"]}
     assert core == {"numpy", "scipy", "threadpoolctl", "torch"}
-    assert PROJECT["optional-dependencies"]["all"] == ["stepsize[cli,plot,processes,search,tasks]"]
+    assert PROJECT["optional-dependencies"]["all"] == ["stepsize[cli,live,plot,processes,search,tasks]"]
 
 
 def test_every_extra_that_an_error_names_exists() -> None:

@@ -14,7 +14,7 @@ from stepsize.monitor.recorder import BLOCKS, KIND
 from stepsize.monitor.saved_runs import RunSummary, actions_of, read_findings, summary_of
 from stepsize.monitor.trace import Blocks
 from stepsize.store import Store, StudyRecord, Tally
-from stepsize.views import LivePanel, live_info, thinned
+from stepsize.views import LIVE_SIGNALS, LivePanel, live_info, thinned
 from stepsize.views.report import Series
 
 MOST_RUNS = 60
@@ -54,7 +54,7 @@ class _RunFeed:
                 self._pieces = []
             else:
                 signals = {name: (steps, values) for name, (steps, values) in part.arrays.items()}
-            thin = {name: _thinned(one, _MOST_OF_RUN) for name, one in signals.items()}
+            thin = {name: _thinned(one, _MOST_OF_RUN) for name, one in signals.items() if name in LIVE_SIGNALS}
             self._pieces.append(_Piece(part.position, thin))
             self._whole = {}
 

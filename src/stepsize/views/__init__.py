@@ -13,7 +13,9 @@ from stepsize.views.heat_map import MapRun as MapRun
 from stepsize.views.heat_map import Scale as Scale
 from stepsize.views.heat_map import heat_map_chart as heat_map_chart
 from stepsize.views.heat_map import heat_map_info as heat_map_info
+from stepsize.views.live import LIVE_SIGNALS as LIVE_SIGNALS
 from stepsize.views.live import LivePanel as LivePanel
+from stepsize.views.live import in_dark as in_dark
 from stepsize.views.live import live_chart as live_chart
 from stepsize.views.live import live_info as live_info
 from stepsize.views.live import page_spec as page_spec

@@ -11,13 +11,18 @@ import numpy as np
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import layered, rows, x_encoding, y_encoding
-from stepsize.views.report import NAMES, PANELS, Series, first_values, was_clipped
+from stepsize.views.report import EXTENT, NAMES, PANELS, Series, first_values, was_clipped
 from stepsize.views.theme import COLORS, DARK, DASHES, INK, MUTED, WIDTH, themed
 from stepsize.views.vega import Chart, alt
 
 _HEIGHT = 170
 _TITLE = {"val_loss": "validation loss", "loss": "training loss"}
-_MOST_GROUPS = len(DASHES)
+_GROUPS = tuple(f"lr/{group}" for group in range(len(DASHES)))
+LIVE_SIGNALS = frozenset((*_GROUPS, *(name for names in PANELS.values() for name in names)))
+"""Names of the signals that are shown."""
+
+_PHONE = 480  # pixels: what is narrower
+_NARROW = {"columns": 1, "tickCount": 4}  # … has at most: columns of a legend, ticks
 _BESIDE = 84  # pixels of the numbers and the title beside a plot that cannot measure itself
 
 
@@ -98,7 +103,8 @@ def live_chart(panel: LivePanel) -> Chart:
     axes = {"x_low": panel.x.low, "x_high": panel.x.high, "y_low": panel.y.low, "y_high": panel.y.high}
     moved = [alt.param(name=name, value=value) for name, value in axes.items()]
     layers[0] = layers[0].add_params(brush)
-    return themed(layered(*layers, height=_HEIGHT).add_params(*moved))
+    chart = themed(layered(*layers, height=_HEIGHT).add_params(*moved))
+    return chart.configure_axisY(minExtent=EXTENT, maxExtent=EXTENT)
 
 
 def page_spec(chart: Chart, width: int, *, dark: bool = False) -> dict[str, Any]:
@@ -118,13 +124,17 @@ def page_spec(chart: Chart, width: int, *, dark: bool = False) -> dict[str, Any]
     return found
 
 
+def in_dark(value: Any) -> Any:
+    """Return plain values, such as a panel's, with the colors of a dark page."""
+    return _fitted(value, WIDTH, DARK)
+
+
 def _wanted(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, Sequence[str]]:
     """Return the signals of each panel: of one run together, of several runs one signal a panel."""
     if len(runs) > 1:
         pairs = [(title, name) for title, names in PANELS.items() for name in names]
         return {_TITLE.get(name, title): [name] for title, name in pairs if name[:3] != "lr/" or name == "lr/0"}
-    groups = [f"lr/{group}" for group in range(_MOST_GROUPS)]
-    return {title: groups if "lr/0" in names else names for title, names in PANELS.items()}
+    return {title: _GROUPS if "lr/0" in names else names for title, names in PANELS.items()}
 
 
 def _is_shown(name: str, signals: Mapping[str, Series]) -> bool:
@@ -156,14 +166,17 @@ def _moving(encoding: Any, name: str) -> Any:
 def _fitted(part: Any, width: int, colors: Mapping[str, str]) -> Any:
     """Return a part of a chart with the width of the page instead of the usual one, and other colors."""
     if isinstance(part, dict):
-        return {
-            key: width
-            if key in ("width", "value") and value == WIDTH
-            else value
-            if key == "values"
-            else _fitted(value, width, colors)
-            for key, value in part.items()
-        }
+        return {key: _sized(key, value, width, colors) for key, value in part.items()}
     if isinstance(part, list):
         return [_fitted(one, width, colors) for one in part]
-    return colors.get(part, part) if isinstance(part, str) else part
+    return colors.get(part.upper(), part) if isinstance(part, str) else part
+
+
+def _sized(key: str, value: Any, width: int, colors: Mapping[str, str]) -> Any:
+    if key == "values":  # data
+        return value
+    if key in ("width", "value") and value == WIDTH:
+        return width
+    if key in _NARROW and width < _PHONE and isinstance(value, int):
+        return min(value, _NARROW[key])
+    return _fitted(value, width, colors)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
-_EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
+EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
 _NUMBER = 16, 13  # pixels that the number of a finding takes, and from row to row
 _ROWS = 4
 Severity: TypeAlias = Literal["info", "warning", "critical"]
@@ -188,7 +188,7 @@ def _section(number: int, one: Any) -> str:
 
 
 def _svg(info: PanelInfo, place: int) -> str:
-    chart = themed(_panel(info)).configure_axisY(minExtent=_EXTENT, maxExtent=_EXTENT)
+    chart = themed(_panel(info)).configure_axisY(minExtent=EXTENT, maxExtent=EXTENT)
     text = io.StringIO()
     chart.save(text, format="svg")
     picture = text.getvalue()
