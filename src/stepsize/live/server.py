@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,11 @@ from stepsize.live.studies import StudyReader
 from stepsize.store import Store
 from stepsize.views import in_dark, live_chart, page_spec, vega_script
 
-_FILES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
 _EVERY = 0.4  # seconds between two looks at what is new
 _ALIVE = 15.0  # seconds after which a quiet connection gets a sign of life
 _MOST_PAGES = 64  # connections at once
@@ -39,7 +43,16 @@ class LiveServer:
         url: Address with the token.
     """
 
-    def __init__(self, store: Store, bound: socket.socket, host: str, token: str, tls: tuple[Path, Path] | None, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bound: socket.socket,
+        host: str,
+        token: str,
+        tls: tuple[Path, Path] | None,
+        *,
+        read_only: bool,
+    ) -> None:
         port = bound.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http{'s' * (tls is not None)}://{shown}:{port}/?token={token}"
@@ -65,6 +78,12 @@ class LiveServer:
         """Serve until Ctrl-C."""
         threading.Thread(target=_script, daemon=True).start()  # takes seconds, and the page wants it first
         self._server.run(sockets=[self._socket])
+
+    def close(self) -> None:
+        """Let the address go; ``run``, which another thread may be in, ends."""
+        self._server.should_exit = True
+        if not self._server.started:
+            self._socket.close()
 
 
 def serve(
@@ -108,6 +127,7 @@ def _bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(address)
+        made.listen()  # a browser that is opened before the server runs waits for it
     except OSError as error:
         made.close()
         rule = f"cannot be listened on ({error.strerror})"
@@ -145,7 +165,7 @@ class _Handlers:
         return Response(files("stepsize.live").joinpath("page", name).read_bytes(), media_type=kind)
 
     async def vega(self, request: Request) -> Response:  # noqa: ARG002  the signature of a route
-        return Response(await run_in_threadpool(_script), media_type="text/javascript", headers={"cache-control": "private, max-age=86400"})
+        return Response(await run_in_threadpool(_script), media_type="text/javascript")
 
     async def events(self, request: Request) -> Response:
         names = await run_in_threadpool(self._feed.known, request.query_params.getlist("run"))
@@ -180,7 +200,8 @@ class _Handlers:
             given = json.loads(await request.body())
         except (ValueError, RecursionError):
             raise InputError("body", "other text", "must be JSON") from None
-        if not isinstance(given, dict) or set(given) != {"run", "verb", "arguments"} or not isinstance(given["run"], str):
+        names = {"run", "verb", "arguments"}
+        if not isinstance(given, dict) or set(given) != names or not isinstance(given["run"], str):
             raise InputError("body", given, "must hold run, verb and arguments")
         who = f"page at {request.client.host if request.client else 'unknown'}"
         number = await run_in_threadpool(self._store.send, given["run"], given["verb"], given["arguments"], who)

@@ -217,21 +217,25 @@ const signature = (panels) => JSON.stringify(panels.map(({ title, log, series })
 function dropCharts() {
   loading++;
   for (const panel of state.panels) panel.view?.finalize();
-  state.panels = [];
+  Object.assign(state, { panels: [], wanted: "" });
   $("charts").replaceChildren();
 }
 
+// What the charts depend on beside their points: series, size and colors.
+const looks = () => JSON.stringify([signature(state.axes), $("charts").clientWidth, dark.matches]);
+
 async function loadCharts() {
-  const wanted = signature(state.axes);
-  if (loadCharts.wanted === wanted && loadCharts.busy) return;
+  const wanted = looks();
+  if (state.wanted === wanted) return;
+  state.wanted = wanted;
   const mine = ++loading;
-  Object.assign(loadCharts, { wanted, busy: true });
   try {
     const whole = $("charts").clientWidth, columns = Math.max(1, Math.floor((whole + GAP) / (LEAST + GAP)));
     const width = Math.max(260, Math.floor((whole - GAP * (columns - 1)) / columns) - FRAME);
     const answer = await fetch(`/api/charts?${query({ width, dark: Number(dark.matches) })}`);
-    if (!answer.ok || mine !== loading) return;
+    if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
     const { panels } = await answer.json();
+    if (mine !== loading) return;
     const figures = [];
     for (const panel of panels) {
       const legend = state.shown.length === 1 && panel.series.length > 1 ? panel.series.map((one) => make("span", [swatch(one), one.name])) : [];
@@ -245,10 +249,11 @@ async function loadCharts() {
     for (const panel of state.panels) panel.view?.finalize();
     state.panels = panels;
     $("charts").replaceChildren(...figures);
-  } finally {
-    if (mine === loading) loadCharts.busy = false;
+  } catch (error) {
+    if (mine === loading) state.wanted = ""; // and the next news try again
+    throw error;
   }
-  if (mine === loading) draw();
+  draw();
 }
 
 function watchBrush(panel) {
@@ -292,7 +297,8 @@ function smoothed(values, weight) {
 
 function drawCharts() {
   if (!state.axes.length) return;
-  if (signature(state.axes) !== signature(state.panels)) { loadCharts(); return; }
+  loadCharts();
+  if (signature(state.axes) !== signature(state.panels)) return;
   const one = state.shown.length === 1 ? state.details[state.shown[0]] : null;
   const end = Math.max(1, ...state.shown.map(lastStep));
   const part = $("span").value;
@@ -388,9 +394,9 @@ for (const button of document.querySelectorAll("#controls .row [data-verb]")) {
 $("filter").oninput = drawList;
 $("smoothing").oninput = () => { state.smoothing = $("smoothing").valueAsNumber; say("smoothing-value", String(state.smoothing)); draw(); };
 $("span").onchange = () => { if ($("span").value !== "zoom") { state.zoom = null; $("span").querySelector("[value=zoom]").hidden = true; } draw(); };
-dark.onchange = () => { dropCharts(); draw(); };
+dark.onchange = draw;
 let resized;
-addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { dropCharts(); draw(); }, 250); });
+addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(draw, 250); });
 addEventListener("hashchange", readAddress);
 if (matchMedia("(max-width: 800px)").matches) $("picker").open = false;
 readAddress();
