@@ -115,19 +115,24 @@ class Run:
 
     def __init__(self, writer: Writer, *, control: bool) -> None:
         self._writer, self._control = writer, control
-        self._blocks: dict[str, Blocks] = {}
+        self._written: list[Mapping[str, tuple[Any, Any]]] = []
         self.write({})
 
     def write(self, signals: Mapping[str, tuple[Any, Any]], *, instead: bool = False) -> None:
         """Add signals, or write the blocks of all so far in place of them."""
         arrays = {name: (np.asarray(s, np.int64), np.asarray(v, np.float64)) for name, (s, v) in signals.items()}
-        for name, one in arrays.items():
-            self._blocks.setdefault(name, Blocks()).extend(*one)
+        self._written.append(arrays)
         steps = max((int(steps[-1]) + 1 for steps, _ in arrays.values()), default=0)
         state = WatchRecord(steps, datetime.now(UTC), control=self._control)
-        whole = {name: blocks.to_arrays() for name, blocks in self._blocks.items()}
-        written = (BLOCKS, whole) if instead else (POINTS, arrays) if arrays else None
+        written = (BLOCKS, self._whole()) if instead else (POINTS, arrays) if arrays else None
         self._writer.add_signals(state, written, instead=instead)
+
+    def _whole(self) -> dict[str, Any]:
+        blocks: dict[str, Blocks] = {}
+        for arrays in self._written:
+            for name, one in arrays.items():
+                blocks.setdefault(name, Blocks()).extend(*one)
+        return {name: one.to_arrays() for name, one in blocks.items()}
 
     def end(self) -> None:
         """Say that the run is done."""

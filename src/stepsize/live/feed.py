@@ -40,13 +40,18 @@ class _RunFeed:
     def __init__(self, name: str) -> None:
         self.name = name
         self._pieces: list[_Piece] = []
-        self._whole: dict[int, dict[str, Series]] = {}
+        self._whole: dict[str, Series] = {}
+        self._seen: Any = None
 
     @property
     def position(self) -> int:
         return self._pieces[-1].position if self._pieces else -1
 
-    def read(self, store: Store) -> None:
+    def read(self, store: Store, written: Any) -> None:
+        """Read what is new, if the run was ``written`` since the last time."""
+        if written == self._seen:
+            return
+        self._seen = written
         for part in store.signals(self.name, after=self.position):
             if part.kind == BLOCKS:  # in place of all that was written before
                 found = {name: Blocks.from_arrays(*arrays).history() for name, arrays in part.arrays.items()}
@@ -54,22 +59,21 @@ class _RunFeed:
                 self._pieces = []
             else:
                 signals = {name: (steps, values) for name, (steps, values) in part.arrays.items()}
-            thin = {name: _thinned(one, _MOST_OF_RUN) for name, one in signals.items() if name in LIVE_SIGNALS}
-            self._pieces.append(_Piece(part.position, thin))
+            shown = {name: one for name, one in signals.items() if name in LIVE_SIGNALS}
+            self._pieces.append(_Piece(part.position, _thin(shown, _MOST_OF_RUN)))
             self._whole = {}
 
-    def whole(self, most: int) -> dict[str, Series]:
-        """Return all signals, each thinned to about ``most`` points."""
-        if most not in self._whole:
-            self._whole[most] = _joined(self._pieces, most)
-        return self._whole[most]
+    def whole(self) -> dict[str, Series]:
+        """Return all signals."""
+        self._whole = self._whole or _joined(self._pieces)
+        return self._whole
 
     def since(self, position: int, most: int) -> tuple[bool, dict[str, Series]]:
         """Return the signals after a position, and whether they replace all before."""
         if position < 0 or not self._pieces or self._pieces[0].position > position:
-            return True, self.whole(most)
-        new = [piece for piece in self._pieces if piece.position > position]
-        return False, _joined(new, max(8, most // 16)) if new else {}
+            return True, _thin(self.whole(), most)
+        new = _joined([piece for piece in self._pieces if piece.position > position])
+        return False, _thin(new, max(8, most // 16))
 
 
 class Feed:
@@ -106,26 +110,26 @@ class Feed:
     def panels(self, names: Sequence[str]) -> tuple[LivePanel, ...]:
         """Return the panels of runs on top of each other, with axes for their points so far."""
         with self._lock:
-            runs = {name: self._updated(name).whole(most_of(names)) for name in names}
+            runs = {name: self._updated(name).whole() for name in names}
             return live_info(runs, max((self._heads[name].planned or 0 for name in names), default=0))
 
     def since(self, name: str, position: int, most: int) -> tuple[int, dict[str, Any] | None]:
         """Return the new position of a run and its new points as plain values; None if there are none."""
         with self._lock:
             run = self._updated(name)
-            replaces, signals = run.since(position, most)
-            if position == run.position and position >= 0:
+            if position == run.position:
                 return position, None
+            replaces, signals = run.since(position, most)
             points = {key: [steps.tolist(), _plain(values)] for key, (steps, values) in signals.items()}
             return run.position, {"replaces": replaces, "signals": points}
 
     def detail(self, name: str) -> dict[str, Any]:
         """Return what is known of a run beside its signals: verdict, findings, actions, orders, future."""
         with self._lock:
-            self._refresh()
             head = self._heads[name]
-            orders = self._store.orders(name) if name in self._controls else ()
-            known, detail = self._details.get(name, (None, {}))
+            known, detail = self._details.get(name, ((None, ()), {}))
+            asked = name in self._controls and not (head.over and known[0] == head)
+            orders = self._store.orders(name) if asked else known[1]
             if known != (head, orders):
                 state = self._store.watched(name)
                 detail = {
@@ -142,10 +146,10 @@ class Feed:
     def _refresh(self) -> None:
         if time.monotonic() - self._read < _EVERY:
             return
-        studies = self._store.studies()
+        status = self._store.statuses()  # before the rest: a run that has ended has written all of it
         states, tallies = self._store.watches(), self._store.tallies()
+        studies = [one for one in self._store.studies() if one.name in status]
         self._studies = {one.name: one for one in studies}
-        status = {one.name: self._store.status(one) for one in studies}
         watched = [one for one in studies if one.kind == KIND]
         self._heads = {
             one.name: summary_of(one, status[one.name], *states.get(one.name, (None, 0))) for one in watched
@@ -169,9 +173,8 @@ class Feed:
         return {**head.to_json(), "control": head.name in self._controls and not head.over}
 
     def _updated(self, name: str) -> _RunFeed:
-        self._refresh()
         run = self._runs.setdefault(name, _RunFeed(name))
-        run.read(self._store)
+        run.read(self._store, self._heads[name].updated)
         return run
 
 
@@ -198,6 +201,7 @@ class Page:
     def news(self) -> dict[str, Any]:
         """Return what changed since the last call: the list, and points, axes and details of the runs."""
         news: dict[str, Any] = {}
+        listed = self._feed.listed()
         points, most = {}, most_of(self._names)
         for place, name in enumerate(self._names):
             self._positions[place], new = self._feed.since(name, self._positions[place], most)
@@ -206,7 +210,7 @@ class Page:
         if points:
             news["points"] = points
             news["panels"] = [panel_json(one) for one in self._feed.panels(self._names)]
-        now = {"list": self._feed.listed()} | {f"run {name}": self._feed.detail(name) for name in self._names}
+        now = {"list": listed} | {f"run {name}": self._feed.detail(name) for name in self._names}
         changed = {key: value for key, value in now.items() if self._sent.get(key) != value}
         self._sent.update(changed)
         details = {key.removeprefix("run "): value for key, value in changed.items() if key != "list"}
@@ -226,22 +230,20 @@ def panel_json(panel: LivePanel) -> dict[str, Any]:
 
 
 def _in_order(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    newest = sorted(lines, key=lambda line: str(line["begun"]), reverse=True)
-    return sorted(newest, key=lambda line: line["status"] != "running")
+    return sorted(reversed(lines), key=lambda line: line["status"] != "running")
 
 
-def _thinned(series: Series, most: int) -> Series:
-    steps, values = series
-    kept = thinned(values, most)
-    return steps[kept], values[kept]
+def _thin(signals: Mapping[str, Series], most: int) -> dict[str, Series]:
+    kept = {name: thinned(values, most) for name, (_, values) in signals.items()}
+    return {name: (steps[kept[name]], values[kept[name]]) for name, (steps, values) in signals.items()}
 
 
-def _joined(pieces: Sequence[_Piece], most: int) -> dict[str, Series]:
-    """Return the signals of all pieces, thinned."""
+def _joined(pieces: Sequence[_Piece]) -> dict[str, Series]:
+    """Return the signals of all pieces, one after the other."""
     names = dict.fromkeys(name for piece in pieces for name in piece.signals)
     parts = {name: [piece.signals[name] for piece in pieces if name in piece.signals] for name in names}
     return {
-        name: _thinned((np.concatenate([one[0] for one in some]), np.concatenate([one[1] for one in some])), most)
+        name: (np.concatenate([steps for steps, _ in some]), np.concatenate([values for _, values in some]))
         for name, some in parts.items()
     }
 

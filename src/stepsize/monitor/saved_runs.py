@@ -118,9 +118,9 @@ def read_run(store: Store, name: str) -> SavedRun:
 
 def list_runs(store: Store) -> list[RunSummary]:
     """Return all watched runs of a store, the newest last."""
-    studies = [one for one in store.studies() if one.kind == KIND]
-    states = store.watches()
-    return [summary_of(one, store.status(one), *states.get(one.name, (None, 0))) for one in studies]
+    statuses, states = store.statuses(), store.watches()
+    studies = [one for one in store.studies() if one.kind == KIND and one.name in statuses]
+    return [summary_of(one, statuses[one.name], *states.get(one.name, (None, 0))) for one in studies]
 
 
 def read_findings(store: Store, name: str) -> tuple[Finding, ...]:

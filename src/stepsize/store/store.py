@@ -245,6 +245,14 @@ class Store:
         again = self.study(study.name)  # a writer says that it ends, then lets go
         return "interrupted" if again is None or again.status == RUNNING else again.status
 
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every study, as :meth:`status` does."""
+        studies = self.studies()
+        free = {one.name for one in studies if one.status == RUNNING and not self.being_written(one.name)}
+        again = self.studies() if free else studies
+        killed = {one.name for one in again if one.name in free and one.status == RUNNING}
+        return {one.name: "interrupted" if one.name in killed else one.status for one in again}
+
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.
 

@@ -77,7 +77,7 @@ def live_info(runs: Mapping[str, Mapping[str, Series]], planned: int = 0) -> tup
 def live_chart(panel: LivePanel) -> Chart:
     """Return the chart of a panel without points: they go into ``line``, ``raw``, ``future`` and ``marks``.
 
-    Its parameters ``x_low``, ``x_high``, ``y_low`` and ``y_high`` move the axes; ``brush`` is what was dragged over.
+    Its parameters ``x_low``, ``x_high``, ``y_low`` and ``y_high`` move the axes.
     """
     names = [f"{one.run}\n{one.signal}" for one in panel.series]  # no name of a run holds a line break
     scale = alt.Scale(domain=names, range=[one.color for one in panel.series])
@@ -99,10 +99,8 @@ def live_chart(panel: LivePanel) -> Chart:
         text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", clip=True, **look),
         text.mark_text(color=INK, clip=True, **look),
     ]
-    brush = alt.selection_interval(name="brush", encodings=["x"])
     axes = {"x_low": panel.x.low, "x_high": panel.x.high, "y_low": panel.y.low, "y_high": panel.y.high}
     moved = [alt.param(name=name, value=value) for name, value in axes.items()]
-    layers[0] = layers[0].add_params(brush)
     chart = themed(layered(*layers, height=_HEIGHT).add_params(*moved))
     return chart.configure_axisY(minExtent=EXTENT, maxExtent=EXTENT)
 
@@ -173,7 +171,7 @@ def _fitted(part: Any, width: int, colors: Mapping[str, str]) -> Any:
 
 
 def _sized(key: str, value: Any, width: int, colors: Mapping[str, str]) -> Any:
-    if key == "values":  # data
+    if key in ("values", "datasets"):
         return value
     if key in ("width", "value") and value == WIDTH:
         return width

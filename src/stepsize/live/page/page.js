@@ -244,7 +244,7 @@ async function loadCharts() {
       const { view } = await vegaEmbed(panel.plot, panel.spec, EMBED);
       if (mine !== loading) { view.finalize(); return; }
       panel.view = view;
-      watchBrush(panel);
+      watchDrag(panel);
     }
     for (const panel of state.panels) panel.view?.finalize();
     state.panels = panels;
@@ -256,16 +256,32 @@ async function loadCharts() {
   draw();
 }
 
-function watchBrush(panel) {
-  let dragged = null;
-  panel.view.addSignalListener("brush", (_, value) => { dragged = value?.x ?? null; });
-  panel.plot.addEventListener("pointerup", () => setTimeout(() => {
-    if (!dragged || dragged[1] - dragged[0] < 1e-9) return;
-    zoomTo([...dragged].sort((a, b) => a - b));
-    dragged = null;
-    panel.view.signal("brush_x", [0, 0]).runAsync();
-  }));
-  panel.plot.addEventListener("dblclick", () => zoomTo(null));
+// The charts' own selections need expressions that the page's policy forbids; this one is by mouse, touch scrolls.
+function watchDrag({ plot, view }) {
+  const band = make("div", [], { class: "band", hidden: "" });
+  plot.append(band);
+  let from = null;
+  const at = (event) => Math.min(view.width(), Math.max(0, event.clientX - plot.getBoundingClientRect().left - view.origin()[0]));
+  plot.onpointerdown = (event) => {
+    if (event.pointerType === "touch" || event.button !== 0) return;
+    from = at(event);
+    plot.setPointerCapture(event.pointerId);
+  };
+  plot.onpointermove = (event) => {
+    if (from === null) return;
+    const to = at(event);
+    band.hidden = false;
+    band.style.left = `${view.origin()[0] + Math.min(from, to)}px`;
+    band.style.width = `${Math.abs(to - from)}px`;
+  };
+  plot.onpointerup = (event) => {
+    const ends = from === null ? [] : [from, at(event)].sort((a, b) => a - b);
+    from = null;
+    band.hidden = true;
+    if (ends.length && ends[1] - ends[0] > 4) zoomTo(ends.map((pixel) => view.scale("x").invert(pixel)));
+  };
+  plot.onpointercancel = () => { from = null; band.hidden = true; };
+  plot.ondblclick = () => zoomTo(null);
 }
 
 function zoomTo(steps) {
