@@ -106,7 +106,7 @@ def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) 
         learning_rate_free=any(
             type(one).__name__.startswith(_FREE) and "d" in one.param_groups[0] for one in optimizers
         ),
-        schedule=_factors(schedule, steps),
+        schedule=factors_of(schedule, steps),
     )
 
 
@@ -117,7 +117,7 @@ def describe(models: Sequence[nn.Module]) -> str:
     return f"{classes}, {count:,} parameters"
 
 
-def _factors(schedule: Any, steps: int | None) -> tuple[float, ...]:
+def factors_of(schedule: Any, steps: int | None) -> tuple[float, ...]:
     """Return a schedule's factors over the horizon, thinned; empty if they are not known in advance."""
     bound = schedule.schedule if isinstance(schedule, BoundScheduler) else None
     value = schedule if isinstance(schedule, Schedule) else getattr(bound, "rate", None)

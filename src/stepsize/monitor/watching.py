@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from stepsize.checks import check_whole
 from stepsize.errors import InputError
 from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
 from stepsize.monitor.budget import WatchBudget
+from stepsize.monitor.control import Control, pack, unpack
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.meter import StepMeter
@@ -33,6 +34,9 @@ from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.training.wrapped import bare_optimizers
+
+if TYPE_CHECKING:
+    from stepsize.store import OrderRecord
 
 _LOG = logging.getLogger("stepsize")
 _UNTOLD = 50  # updates without a loss before that is logged
@@ -58,6 +62,7 @@ def watch(
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    control: bool = False,
 ) -> Watch:
     """Watch a training loop: two lines in it measure the learning rate during training.
 
@@ -82,6 +87,8 @@ def watch(
             store that fails is reported once to the logger ``stepsize``, and training and watching continue. If
             several processes train together, pass it in one of them. By default nothing is saved.
         name: Name of the run in the store. Defaults to the current time; a number is appended if the name is taken.
+        control: Whether the run takes orders from the store (``stepsize steer``, :meth:`stepsize.Store.send`): its
+            learning rate can be changed while it trains. Needs ``store``.
 
     Returns:
         A :class:`Watch`, a context manager; call its ``step(loss)`` after each optimizer step.
@@ -109,11 +116,15 @@ def watch(
             check_whole(argument, value)
     if validate is not None and not callable(validate):
         raise InputError("validate", validate, "must be callable, and return the validation loss")
+    if not isinstance(control, bool):
+        raise InputError("control", control, "must be True or False")
     check_owned(models, optimizers)
     what = describe(models)
     team = Team(what) if (trains_together(models) if distributed is None else distributed) else None
     record = Record(facts_of(optimizers, schedule, steps))
-    recorder = start_recorder(store, name, what, record.facts)
+    if control and store is None and team is None:  # several processes have one store
+        raise InputError("control", control, "needs a store, from which orders are taken", "Pass store= too")
+    recorder = start_recorder(store, name, what, record.facts, control=control)
     every = validate_every or max(1, (steps or 16_000) // 32)
     return Watch(models, optimizers, record, schedule, validate, every, scaler, on_finding, recorder, team)
 
@@ -127,6 +138,7 @@ class Watch:
         findings: Findings so far, the earliest first; each code once.
         verdict: Whether the learning rate is too high, too low or fine, as far as the signals show.
         broken: Error of its own that ended the watching; empty while it works.
+        control: What carries out orders to the run.
     """
 
     def __init__(
@@ -149,9 +161,10 @@ class Watch:
         self._validate, self._validate_every = validate, validate_every
         self._scheduler = SchedulerCalls(schedule)
         self._tracker = FindingTracker(on_finding)
+        self.control = Control(models, optimizers, record, [scaler], self.roll_back)
         self._recorder = recorder
         if recorder is not None:
-            recorder.record, record.outbox = record, recorder.points
+            recorder.record, record.outbox, recorder.control = record, recorder.points, self.control
         self._ended = ""
         self._meter: Callable[[Optimizer], StepMeter] = partial(
             StepMeter, models=models, scaler=scaler, distributed=distributed
@@ -199,6 +212,21 @@ class Watch:
         return None if self._recorder is None else self._recorder.name
 
     @property
+    def steps(self) -> int | None:
+        """Number of training steps (horizon), which an order can extend; None if unknown."""
+        return self.record.facts.steps
+
+    @property
+    def stopped(self) -> str | None:
+        """Reason why an order stops the run, or None."""
+        return self.control.stopped
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the loop should end: an order stops the run, or all its steps were made."""
+        return self.stopped is not None or (self.steps is not None and self.record.step >= self.steps)
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """Findings so far, the earliest first."""
         return self._tracker.findings
@@ -223,7 +251,8 @@ class Watch:
                 critical learning rate along the update is measured at intervals, by about ten calls without gradients.
             val_loss: Validation loss, if it was just measured.
         """
-        if self.broken or (self._lean_until > self.record.step and self._count_lean(loss, closure, val_loss)):
+        lean = self._lean_until > self.record.step and self.control.idle
+        if self.broken or (lean and self._count_lean(loss, closure, val_loss)):
             return
         began, self._aside = perf_counter(), 0.0
         measured, counted = self._meters[0].active, 1 + len(self._later)
@@ -282,9 +311,11 @@ class Watch:
     def close(self) -> None:
         """Read what is left, check once more, and take the hooks off; closing twice is harmless."""
         self._safely(self._finish)
+        self.control.close()
         self._remove()
         if self._recorder is not None:
-            how = "broken" if self.broken else "done" if self.record.diverged is None else "diverged"
+            how = "done" if self.record.diverged is None else "diverged"
+            how = "broken" if self.broken else "stopped" if self.stopped is not None else how
             self._recorder.close(self._ended or how)
 
     def _finish(self) -> None:
@@ -358,8 +389,11 @@ class Watch:
         if not shares:
             if self._read(wait=False):
                 self._check_often()
+            self.control.act(self.control.take())
         elif (step + 1) % self._exchange_every == 0 or step + 1 == self.record.facts.steps:
-            self._exchange()
+            self.control.act(self._exchange())
+        else:
+            self.control.act([])
         if any(meter.outdated for meter in self._meters):
             self._renew()
         on = self._budget.measures(step + 1, worse=self._worse())
@@ -445,13 +479,15 @@ class Watch:
                 self._shared = True
             else:
                 self._team = None
+                self.control.refusals[""] = "is not possible: several processes train together, and not all watch"
         return self._shared
 
-    def _exchange(self) -> None:
-        """Make what this process alone knows the same in all; each of them gets here at the same step."""
+    def _exchange(self) -> list[OrderRecord]:
+        """Make what this process alone knows the same in all, at the same step; return the orders to the run."""
         assert self._team is not None
+        orders = pack(self.control.take())
         try:
-            shared = self._team.exchange(self._budget.times(), self._failing, self._meters[0].device)
+            shared = self._team.exchange(self._budget.times(), self._failing, self._meters[0].device, orders)
         except RuntimeError:
             self._team, self._failing = None, ""
             raise
@@ -462,6 +498,7 @@ class Watch:
         if shared.val_loss is not None:
             self.record.add("val_loss", max(0, self.record.step - 1), shared.val_loss)
         self._check_often()
+        return unpack(shared.orders)
 
     def _add_loss(self, step: int, loss: float) -> None:
         self.record.add_loss(step, loss)

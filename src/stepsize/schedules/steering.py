@@ -157,7 +157,7 @@ def from_journal(
     steps: Duration | None = None,
     group: int | None = None,
 ) -> Schedule:
-    """Return the schedule that a steered run has followed, for a second run with the same rates, bit for bit.
+    """Return the schedule that a steered run has followed, for a second run with exactly the same rates (bitwise).
 
     Args:
         orders: The journal of the run: ``Store.orders(name)``. What was not applied is left out.

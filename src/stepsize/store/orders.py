@@ -48,7 +48,7 @@ VERBS: Mapping[str, tuple[Callable[[_Given], dict[str, Any]], tuple[str, ...]]] 
     "snapshot": (_nothing, ()),
     "stop": (_nothing, ()),
 }
-"""Function that checks the arguments of each verb, and their names."""
+"""Function that checks the arguments of each command, and their names."""
 
 
 def check_order(verb: object, arguments: object) -> dict[str, Any]:

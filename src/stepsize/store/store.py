@@ -39,7 +39,7 @@ from stepsize.store.tables import (
     row_of,
     run_of,
 )
-from stepsize.store.writer import RUNNING, Writer, stored_trials
+from stepsize.store.writer import RUNNING, Writer, stored_orders, stored_trials
 from stepsize.training.runs import Run, Trial
 
 _KEY = 0x73746570  # of the advisory lock under which one at a time makes the tables
@@ -224,9 +224,7 @@ class Store:
             after: Only those with a greater number.
         """
         with self._reading() as connection:
-            wanted = ORDERS.c.study == self._id(connection, name), ORDERS.c.number > after
-            rows = connection.execute(select(ORDERS).where(*wanted).order_by(ORDERS.c.number)).all()
-            return tuple(record_of(OrderRecord, row) for row in rows)
+            return stored_orders(connection, self._id(connection, name), after)
 
     def being_written(self, name: str) -> bool:
         """Return whether a writer of the study is at work, here or in another process.

@@ -175,6 +175,16 @@ class Writer:
                 position = 0 if last is None else last + 1
                 connection.execute(insert(SIGNALS), {**self._study, "position": position, **packed})
 
+    def orders(self, after: int = 0) -> tuple[OrderRecord, ...]:
+        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own."""
+        self._check()
+        self._connection.execution_options(writes=False)  # reading waits for nobody
+        try:
+            with guarded(self._address), self._connection.begin():
+                return stored_orders(self._connection, self._study["study"], after)
+        finally:
+            self._connection.execution_options(writes=True)
+
     def answer(self, orders: Sequence[OrderRecord]) -> None:
         """Write what became of orders to the run, in place of what the journal had of them."""
         rows = [row_of(one, "number") for one in orders]
@@ -229,6 +239,13 @@ class Writer:
         if known is not None and (differs := differences(known.values, trial.values)):
             raise InputError("trial", trial.number, f"must have the values that are stored ({differs})")
         return known is None
+
+
+def stored_orders(connection: Connection, study: int, after: int) -> tuple[OrderRecord, ...]:
+    """Return the orders to a run with a greater number."""
+    wanted = ORDERS.c.study == study, ORDERS.c.number > after
+    rows = connection.execute(select(ORDERS).where(*wanted).order_by(ORDERS.c.number)).all()
+    return tuple(record_of(OrderRecord, row) for row in rows)
 
 
 def stored_trials(connection: Connection, study: int) -> dict[int, Trial]:

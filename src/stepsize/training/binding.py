@@ -273,6 +273,23 @@ class BoundScheduler(LRScheduler):
         """What the groups without a schedule of their own follow; after a change, with what was before it."""
         return self._followed.main
 
+    @property
+    def between(self) -> bool:
+        """Whether no round of several optimizers is under way, and the schedule is not suspended."""
+        return not self._stepped and not self._suspended
+
+    @property
+    def followed(self) -> GroupSchedules:
+        """The schedules of all groups, as they were changed since."""
+        return self._followed
+
+    def follow(self, schedules: GroupSchedules) -> None:
+        """Follow other schedules from the next update on, at the same step; for orders to a running training."""
+        self._follow(schedules)
+        self._warned.discard("end")
+        self._values.forget_written()
+        self._values.write(self._step)
+
     def _before(self, index: int, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if self._suspended:
             return
@@ -512,6 +529,13 @@ def _skipped(optimizer: Optimizer) -> bool:
     """Return whether a fused optimizer was called by a GradScaler with gradients that are not finite."""
     found_inf = getattr(optimizer, "found_inf", None)
     return found_inf is not None and bool(found_inf)
+
+
+def driver_of(optimizers: Sequence[Optimizer]) -> BoundScheduler | None:
+    """Return the bound scheduler that drives exactly these optimizers, in any order; None if there is none."""
+    found = _driver(optimizers[0])
+    same = found is not None and {id(one) for one in found.optimizers} == {id(one) for one in optimizers}
+    return found if same else None
 
 
 def _driver(optimizer: Optimizer) -> BoundScheduler | None:

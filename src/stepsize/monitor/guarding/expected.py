@@ -21,6 +21,7 @@ class ExpectedRates:
         factors = np.asarray(record.facts.schedule)
         bound = isinstance(schedule, BoundScheduler)
         self._peaks = [float(peak) for peak in schedule.base_lrs] if bound else []
+        self.allowed = 1.0  # factor by which orders have raised the rates
         self._steps = record.facts.steps or _STEPS
         self._most = np.empty(0)
         if factors.size and self._peaks:
@@ -29,6 +30,9 @@ class ExpectedRates:
 
     def excess(self, record: Record, step: int) -> float:
         """Return the last learning rate over the highest one expected at ``step``; 1 if it is not above."""
+        return max(1.0, self._excess(record, step) / self.allowed)
+
+    def _excess(self, record: Record, step: int) -> float:
         if self._most.size:
             place = round(step / max(1, self._steps - 1) * (len(self._most) - 1))
             most = float(self._most[min(place, len(self._most) - 1)])
