@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,16 +122,12 @@ def test_giant_orders_are_refused_whatever_length_they_announce(page: Asker, pat
 
     assert page.order("net", "stop", {}, Content_Length="4097").status == 413
     assert page.order("net", "stop", {}, Content_Length="-1").status in (400, 413)
-    try:  # the server may hang up before it has heard everything
+    with suppress(OSError):  # the server may hang up before it has heard everything
         assert page.order(giant, "stop", {}).status == 413
-    except OSError:
-        pass
     chunk = b"%x\r\n%s\r\n" % (8_000, b" " * 8_000)
-    try:
+    with suppress(OSError):
         answer = page.ask("/api/orders", "POST", chunk * 100 + b"0\r\n\r\n", Transfer_Encoding="chunked", **sent)
         assert answer.status in (400, 413)
-    except OSError:
-        pass
     assert page.ask(f"/api/events?run={giant[:30_000]}").status == 414
     assert page.ask("/").status == 200
     assert orders(path) == before
@@ -143,7 +140,7 @@ def test_giant_orders_are_refused_whatever_length_they_announce(page: Asker, pat
         b"[]",
         b"{",
         b"[" * 4_000,
-        b'"__import__(\'os\')"',
+        b"\"__import__('os')\"",
         b'{"run": "net", "verb": "stop"}',
         b'{"run": ["net"], "verb": "stop", "arguments": {}}',
         b'{"run": "net", "verb": "stop", "arguments": {}, "who": "somebody else"}',

@@ -52,7 +52,10 @@ def test_a_page_hears_everything_once_and_then_only_what_is_new(path: Path) -> N
         _, first = next(events)
         assert first["page"] == {"store": str(path), "readOnly": False, "shown": ["net"]}
         points = first["points"] if "points" in first else until(events, "points")[1]
-        assert points["net"] == {"replaces": True, "signals": {"loss": [[0, 1, 2], [3.0, None, 2.0]], "lr/0": [[0, 1, 2], [0.1] * 3]}}
+        assert points["net"] == {
+            "replaces": True,
+            "signals": {"loss": [[0, 1, 2], [3.0, None, 2.0]], "lr/0": [[0, 1, 2], [0.1] * 3]},
+        }
 
         written = time.monotonic()
         run.write({"loss": ([3, 4], [1.5, 1.4])})
@@ -181,4 +184,3 @@ def test_a_sweep_is_answered_as_sweep_answers_it_and_a_run_is_no_study(path: Pat
     assert [(one["name"], one["kind"], one["runs"]) for one in listed["studies"]] == [("s", "sweep", 3)]
     with Store.open(path) as store, pytest.raises(InputError, match="must be a search"):
         read_found(store, "s")
-

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,29 +31,52 @@ PATIENCE = 60.0  # seconds on a busy machine
 MARKUP = "net <img src=x onerror=document.title='owned'><b>"
 
 
+class Program:
+    """A program that runs beside the test, and what it has printed."""
+
+    def __init__(self, out: Path, *command: str) -> None:
+        self._out, self._read = out, 0
+        with out.open("w", encoding="utf-8") as file, out.with_suffix(".err").open("w", encoding="utf-8") as errors:
+            self.process = subprocess.Popen([sys.executable, *command], stdout=file, stderr=errors)
+
+    def line(self) -> str:
+        """Return the next line, as soon as it is there."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            rest = self._out.read_text(encoding="utf-8")[self._read :]
+            line, whole, _ = rest.partition("\n")
+            if whole:
+                self._read += len(line) + 1
+                return line
+            assert self.process.poll() is None, self._out.with_suffix(".err").read_text(encoding="utf-8")
+            time.sleep(0.05)
+        raise AssertionError(f"{self._out} has no further line")
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
 @contextmanager
-def process(*command: str) -> Iterator[subprocess.Popen[str]]:
+def program(out: Path, *command: str) -> Iterator[Program]:
     """Start a program and end it afterwards."""
-    started = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
-    )
+    started = Program(out, *command)
     try:
         yield started
     finally:
-        started.kill()
-        started.communicate()
+        started.end()
 
 
 @contextmanager
 def live(path: Path, *options: str) -> Iterator[str]:
     """Start ``stepsize live`` and give the address that it printed."""
-    with process("-c", LIVE, str(path), "--no-open", "--port", "0", *options) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
+    with program(path.with_name("live.out"), "-c", LIVE, str(path), "--no-open", "--port", "0", *options) as server:
+        yield server.line()
 
 
-def training(path: Path, name: str, steps: int = 4_000, pause: float = 0.02) -> Any:
-    return process(str(TRAINING), str(path), name, str(steps), str(pause))
+def training(path: Path, name: str, steps: int = 100_000, pause: float = 0.02) -> AbstractContextManager[Program]:
+    out = path.with_name(f"{name}-{time.monotonic_ns()}.out")
+    return program(out, str(TRAINING), str(path), name, str(steps), str(pause))
 
 
 def shown(tab: Tab, expression: str, fits: Callable[[Any], bool] = bool) -> Any:
@@ -101,6 +123,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 def visit(tab: Tab, address: str, *runs: str, width: int = 1280, scheme: str = "light") -> None:
     """Open the page, wait for its charts, and forget what was reported before."""
+    tab.open("about:blank", width=width)  # what the last page still asks for is not ours
     tab.events.clear()
     tab.open(address, width=width, features={"prefers-color-scheme": scheme})
     if runs:
@@ -112,8 +135,7 @@ def visit(tab: Tab, address: str, *runs: str, width: int = 1280, scheme: str = "
 def test_a_training_of_another_process_is_followed_killed_and_started_again(tab: Tab, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
     with training(store, "net") as first:
-        assert first.stdout is not None
-        first.stdout.readline()
+        first.line()
         with live(store) as url:
             visit(tab, url)
             loss = "document.getElementById('run-facts').textContent.match(/loss ([^ ]+)/)?.[1]"
@@ -123,44 +145,51 @@ def test_a_training_of_another_process_is_followed_killed_and_started_again(tab:
             shown(tab, "document.querySelector('.plot canvas').toDataURL()", lambda value: value != drawn)
             assert text(tab, "run-name") == "net"
             assert text(tab, "link") == "live"
-            first.kill()
+            first.end()
             shown(tab, "document.getElementById('run-facts').textContent", lambda value: "interrupted" in value)
             with training(store, "net"):
-                shown(tab, "[...document.querySelectorAll('#runs li')].map((li) => li.dataset.name).join()", "net-2,net".__eq__)
+                shown(
+                    tab,
+                    "[...document.querySelectorAll('#runs li')].map((li) => li.dataset.name).join()",
+                    "net-2,net".__eq__,
+                )
                 shown(tab, "document.querySelector('#runs small').textContent", lambda value: "running" in value)
             assert tab.complaints() == []
 
 
 def test_the_rate_is_halved_by_a_click_and_the_next_update_uses_it(tab: Tab, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
-    with training(store, "net", steps=100_000) as trained, live(store) as url:
-        assert trained.stdout is not None
-        for _ in range(20):
-            trained.stdout.readline()
-        visit(tab, url)
-        shown(tab, "!document.getElementById('controls').hidden")
-        tab.ask("document.querySelector('[data-factor=\"0.5\"]').click()")
-        shown(tab, "document.getElementById('reply').textContent", lambda value: "Order 1 is sent" in value)
-        shown(tab, "document.getElementById('journal').textContent", lambda value: "applied at step" in value)
-        with Store.open(store) as opened_store:
-            [order] = opened_store.orders("net")
-        assert (order.state, order.arguments["factor"]) == ("applied", 0.5)
-        assert order.step is not None
-        rates = {}
-        while order.step not in rates:
-            step, first, second, _ = trained.stdout.readline().split()
-            rates[int(step)] = (float(first), float(second))
-        before, after = rates[order.step - 1], rates[order.step]
-        assert after == pytest.approx([rate / 2 for rate in before], rel=1e-3)  # beside the schedule's own small step
-        tab.ask("document.getElementById('factor').value = 20")
-        tab.ask("document.querySelector('#scale-form button').click()")
-        shown(tab, "document.getElementById('confirm').open")
-        assert "more than a factor of 10" in text(tab, "confirm-text")
-        tab.ask("document.querySelector('#confirm [value=no]').click()")
-        shown(tab, "!document.getElementById('confirm').open")
-        with Store.open(store) as opened_store:
-            assert len(opened_store.orders("net")) == 1
-        assert tab.complaints() == []
+    with training(store, "net") as trained:
+        trained.line()
+        with live(store) as url:
+            _halve(tab, url, store, trained)
+
+
+def _halve(tab: Tab, url: str, store: Path, trained: Program) -> None:
+    visit(tab, url)
+    shown(tab, "!document.getElementById('controls').hidden")
+    tab.ask("document.querySelector('[data-factor=\"0.5\"]').click()")
+    shown(tab, "document.getElementById('reply').textContent", lambda value: "Order 1 is sent" in value)
+    shown(tab, "document.getElementById('journal').textContent", lambda value: "applied at step" in value)
+    with Store.open(store) as opened_store:
+        [order] = opened_store.orders("net")
+    assert (order.state, order.arguments["factor"]) == ("applied", 0.5)
+    assert order.step is not None
+    rates = {}
+    while order.step not in rates:
+        step, first, second, _ = trained.line().split()
+        rates[int(step)] = (float(first), float(second))
+    before, after = rates[order.step - 1], rates[order.step]
+    assert after == pytest.approx([rate / 2 for rate in before], rel=1e-3)  # beside the schedule's own small step
+    tab.ask("document.getElementById('factor').value = 20")
+    tab.ask("document.querySelector('#scale-form button').click()")
+    shown(tab, "document.getElementById('confirm').open")
+    assert "more than a factor of 10" in text(tab, "confirm-text")
+    tab.ask("document.querySelector('#confirm [value=no]').click()")
+    shown(tab, "!document.getElementById('confirm').open")
+    with Store.open(store) as opened_store:
+        assert len(opened_store.orders("net")) == 1
+    assert tab.complaints() == []
 
 
 def test_names_with_markup_are_text_and_nothing_is_loaded_from_elsewhere(tab: Tab, address: str) -> None:
@@ -169,7 +198,9 @@ def test_names_with_markup_are_text_and_nothing_is_loaded_from_elsewhere(tab: Ta
     shown(tab, "document.getElementById('run-name').textContent", MARKUP.__eq__)
     assert tab.ask("document.querySelectorAll('main img, nav img, nav li b b').length") == 0
     assert tab.ask("document.title") == "stepsize live"
-    assert {urlsplit(asked).netloc for asked in tab.requests() if asked.startswith("http")} == {urlsplit(address).netloc}
+    assert {urlsplit(asked).netloc for asked in tab.requests() if asked.startswith("http")} == {
+        urlsplit(address).netloc
+    }
     assert tab.complaints() == []
     assert "token" not in tab.ask("location.href + document.cookie")
 
@@ -177,7 +208,9 @@ def test_names_with_markup_are_text_and_nothing_is_loaded_from_elsewhere(tab: Ta
 def test_a_script_in_the_page_does_not_run(tab: Tab, address: str) -> None:
     visit(tab, address)
     tab.ask("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=1\">')")
-    tab.ask("document.body.append(Object.assign(document.createElement('script'), {textContent: 'document.title = 2'}))")
+    tab.ask(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'document.title = 2'}))"
+    )
     time.sleep(0.3)
     assert tab.ask("document.title") == "stepsize live"
 
@@ -191,7 +224,8 @@ def test_the_page_fits_and_its_texts_stand_out(tab: Tab, address: str, width: in
     low = tab.ask(_CONTRAST)
     assert low == []
     assert tab.ask("getComputedStyle(document.body).backgroundColor") != "rgba(0, 0, 0, 0)"
-    boxes = tab.ask("[...document.querySelectorAll('.plot canvas')].map((one) => [one.clientWidth, one.parentNode.clientWidth])")
+    widths = "map((one) => [one.clientWidth, one.closest('.plot').clientWidth])"
+    boxes = tab.ask(f"[...document.querySelectorAll('.plot canvas')].{widths}")
     assert all(0.8 * parent <= own <= parent + 1 for own, parent in boxes)
 
 
@@ -221,7 +255,11 @@ def test_runs_are_laid_over_each_other_and_told_apart_by_dashes(tab: Tab, addres
     visit(tab, address, "first")
     tab.ask("document.querySelector('#runs li[data-name=second] input').click()")
 
-    looks = shown(tab, "[...document.querySelectorAll('#compared .swatch line')].map((one) => one.getAttribute('stroke-dasharray'))", lambda value: len(value or []) == 2)
+    looks = shown(
+        tab,
+        "[...document.querySelectorAll('#compared .swatch line')].map((one) => one.getAttribute('stroke-dasharray'))",
+        lambda value: len(value or []) == 2,
+    )
     assert len(set(looks)) == 2
     assert tab.ask("[...document.querySelectorAll('#charts figcaption')].map((one) => one.firstChild.textContent)") == [
         "training loss", "validation loss", "learning rate",
@@ -260,7 +298,7 @@ def test_dragging_zooms_all_charts_hovering_names_a_point_and_smoothing_draws_an
     mouse(tab, "mouseReleased", left + 100, middle)
     assert shown(tab, "document.getElementById('span').value", "zoom".__eq__)
     zoomed = shown(tab, f"{canvas}.toDataURL()", lambda value: value != before)
-    tab.ask("document.getElementById('span').value = '1'; document.getElementById('span').dispatchEvent(new Event('change'))")
+    enter(tab, "span", "change", "1")
     shown(tab, f"{canvas}.toDataURL()", lambda value: value != zoomed)
 
     seen = ""
@@ -272,9 +310,15 @@ def test_dragging_zooms_all_charts_hovering_names_a_point_and_smoothing_draws_an
     assert re.search(r"step \d+loss [\d.]+(training|validation)", seen)
 
     plain = tab.ask(f"{canvas}.toDataURL()")
-    tab.ask("document.getElementById('smoothing').value = 0.9; document.getElementById('smoothing').dispatchEvent(new Event('input'))")
+    enter(tab, "smoothing", "input", "0.9")
     shown(tab, f"{canvas}.toDataURL()", lambda value: value != plain)
     assert tab.complaints() == []
+
+
+def enter(tab: Tab, name: str, event: str, value: str) -> None:
+    tab.ask(
+        f"Object.assign(document.getElementById('{name}'), {{value: '{value}'}}).dispatchEvent(new Event('{event}'))"
+    )
 
 
 def mouse(tab: Tab, kind: str, x: float, y: float, buttons: int = 1) -> None:
@@ -288,7 +332,8 @@ def test_a_page_whose_server_ends_says_so_and_goes_on_with_the_next_one(tab: Tab
         port = str(urlsplit(url).port)
         visit(tab, url)
     shown(tab, "document.getElementById('link').textContent", lambda value: "disconnected" in value)
-    with process("-c", LIVE, str(path), "--no-open", "--port", port, "--token", token):
+    again = "-c", LIVE, str(path), "--no-open", "--port", port, "--token", token
+    with program(path.with_name("again.out"), *again):
         shown(tab, "document.getElementById('link').textContent", "live".__eq__)
 
 
@@ -304,13 +349,18 @@ def test_a_shared_page_has_no_buttons(tab: Tab, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_page_that_stays_open_does_not_grow(tab: Tab, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
-    with training(store, "net", steps=1_000_000, pause=0.001), live(store) as url:
-        time.sleep(3)
-        visit(tab, url)
-        used = []
-        for _ in range(8):
-            time.sleep(10)
-            tab.events.clear()
-            tab.tell("HeapProfiler.collectGarbage")
-            used.append(tab.tell("Runtime.getHeapUsage")["usedSize"] / 1e6)
+    with training(store, "net", steps=10_000_000, pause=0.001) as trained:
+        trained.line()
+        with live(store) as url:
+            _stay(tab, url)
+
+
+def _stay(tab: Tab, url: str) -> None:
+    visit(tab, url)
+    used = []
+    for _ in range(8):
+        time.sleep(10)
+        tab.events.clear()
+        tab.tell("HeapProfiler.collectGarbage")
+        used.append(tab.tell("Runtime.getHeapUsage")["usedSize"] / 1e6)
     assert max(used[4:]) - max(used[:3]) < 8, used  # megabytes; the points between two blocks come and go

@@ -17,7 +17,10 @@ STEPS = np.arange(100)
 
 
 def signals(**values: float) -> dict[str, Series]:
-    return {name.replace("_0", "/0").replace("_1", "/1"): (STEPS, np.linspace(value, value / 2, 100)) for name, value in values.items()}
+    return {
+        name.replace("_0", "/0").replace("_1", "/1"): (STEPS, np.linspace(value, value / 2, 100))
+        for name, value in values.items()
+    }
 
 
 def test_one_run_has_its_series_together_and_several_runs_one_series_a_panel() -> None:

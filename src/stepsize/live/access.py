@@ -102,10 +102,10 @@ class Gate:
         origin = f"{'https' if self.secure else 'http'}://{headers['host']}"
         if headers.get("origin", None if changes else origin) != origin:
             return 403, "Only the page itself may ask."
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            # A link on another site may lead here only with the token, and this is the one page that takes it.
-            if changes or scope["path"] != "/":
-                return 403, "Only the page itself may ask."
+        # A link on another site may lead to the first page, with the token.
+        elsewhere = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if elsewhere and (changes or scope["path"] != "/"):
+            return 403, "Only the page itself may ask."
         if changes and headers.get("content-type", "").partition(";")[0] != "application/json":
             return 415, "An order is JSON."
         if int(size if (size := headers.get("content-length", "0")).isdecimal() else MOST_BYTES + 1) > MOST_BYTES:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from stepsize.live.future import future_of
 from stepsize.monitor.recorder import BLOCKS, KIND
 from stepsize.monitor.saved_runs import RunSummary, actions_of, read_findings, summary_of
 from stepsize.monitor.trace import Blocks
-from stepsize.store import Store, StudyRecord, Tally
+from stepsize.store import OrderRecord, Store, StudyRecord, Tally
 from stepsize.views import LIVE_SIGNALS, LivePanel, live_info, thinned
 from stepsize.views.report import Series
 
@@ -138,10 +139,15 @@ class Feed:
                     "findings": [one.to_json() for one in read_findings(self._store, name)],
                     "actions": [str(one) for one in actions_of(state)],
                     "orders": [{**asdict(one), "sent": one.sent.isoformat(timespec="seconds")} for one in orders],
-                    "schedule": list(self._studies[name].spec.get("schedule", ())),
+                    "future": {} if head.over else self._future(name, orders),
                 }
                 self._details[name] = ((head, orders), detail)
             return detail
+
+    def _future(self, name: str, orders: Sequence[OrderRecord]) -> dict[str, Any]:
+        spec, head = self._studies[name].spec, self._heads[name]
+        groups = [one.removeprefix("lr/") for one in self._updated(name).whole() if one.startswith("lr/")]
+        return future_of(spec.get("written", ""), orders, head.steps, head.planned, groups)
 
     def _refresh(self) -> None:
         if time.monotonic() - self._read < _EVERY:
@@ -151,9 +157,7 @@ class Feed:
         studies = [one for one in self._store.studies() if one.name in status]
         self._studies = {one.name: one for one in studies}
         watched = [one for one in studies if one.kind == KIND]
-        self._heads = {
-            one.name: summary_of(one, status[one.name], *states.get(one.name, (None, 0))) for one in watched
-        }
+        self._heads = {one.name: summary_of(one, status[one.name], *states.get(one.name, (None, 0))) for one in watched}
         self._controls = {name for name, (state, _) in states.items() if state.control}
         self._others = [
             {
@@ -230,7 +234,8 @@ def panel_json(panel: LivePanel) -> dict[str, Any]:
 
 
 def _in_order(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(reversed(lines), key=lambda line: line["status"] != "running")
+    newest = list(lines)[::-1]
+    return sorted(newest, key=lambda line: line["status"] != "running")
 
 
 def _thin(signals: Mapping[str, Series], most: int) -> dict[str, Series]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from stepsize.views import page_spec
 if TYPE_CHECKING:
     from stepsize.study import Found, SweepResult
 
-_READERS = {FIND: read_found, SWEEP: read_sweep}
+_READERS: dict[str, Callable[[Store, str], Found | SweepResult]] = {FIND: read_found, SWEEP: read_sweep}
 _KEPT = 16  # answers
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, step_axis, value_axis
-from stepsize.views.layers import layered, rows, x_encoding, y_encoding
+from stepsize.views.layers import layered, x_encoding, y_encoding
 from stepsize.views.report import EXTENT, NAMES, PANELS, Series, first_values, was_clipped
 from stepsize.views.theme import COLORS, DARK, DASHES, INK, MUTED, WIDTH, themed
 from stepsize.views.vega import Chart, alt
@@ -83,6 +83,7 @@ def live_chart(panel: LivePanel) -> Chart:
     scale = alt.Scale(domain=names, range=[one.color for one in panel.series])
     color = alt.Color("series:N", scale=scale, legend=None)
     dashes = alt.Scale(domain=names, range=[list(one.dash) for one in panel.series])
+    dash = alt.StrokeDash("series:N", scale=dashes, legend=None)
     place = {"x": _moving(x_encoding(panel.x), "x"), "y": _moving(y_encoding(panel.y), "y")}
     base = [alt.Chart(_later(name)).encode(**place, color=color) for name in ("raw", "line", "future")]
     raw, line, future = (one.encode(detail="series:N", order=alt.Order("x:Q")) for one in base)
@@ -93,7 +94,7 @@ def live_chart(panel: LivePanel) -> Chart:
     layers = [
         marks.mark_rule(strokeWidth=1.4, strokeDash=[4, 3], color=MUTED, clip=True),
         raw.mark_line(clip=True, strokeWidth=1, opacity=0.3),
-        line.mark_line(clip=True, strokeWidth=1.8).encode(strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=None)),
+        line.mark_line(clip=True, strokeWidth=1.8).encode(strokeDash=dash),
         future.mark_line(clip=True, strokeWidth=1.4, strokeDash=[3, 4], opacity=0.8),
         base[1].mark_point(opacity=0, size=120, clip=True).encode(tooltip=[*tooltip, alt.Tooltip("name:N", title=" ")]),
         text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", clip=True, **look),
@@ -101,8 +102,9 @@ def live_chart(panel: LivePanel) -> Chart:
     ]
     axes = {"x_low": panel.x.low, "x_high": panel.x.high, "y_low": panel.y.low, "y_high": panel.y.high}
     moved = [alt.param(name=name, value=value) for name, value in axes.items()]
-    chart = themed(layered(*layers, height=_HEIGHT).add_params(*moved))
-    return chart.configure_axisY(minExtent=EXTENT, maxExtent=EXTENT)
+    chart: Chart = themed(layered(*layers, height=_HEIGHT).add_params(*moved))
+    styled: Chart = chart.configure_axisY(minExtent=EXTENT, maxExtent=EXTENT)
+    return styled
 
 
 def page_spec(chart: Chart, width: int, *, dark: bool = False) -> dict[str, Any]:

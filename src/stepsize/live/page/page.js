@@ -345,13 +345,8 @@ function marksOf(run) {
 }
 
 function future(run) {
-  if (!run || run.status !== "running" || !run.planned || run.schedule.length < 2) return [];
-  const step = lastStep(run.name), scale = (run.planned - 1) / (run.schedule.length - 1);
-  const now = run.schedule[Math.min(run.schedule.length - 1, Math.round(step / scale))];
-  if (!(now > 0)) return [];
-  return ratesOf(run).flatMap((signal) => run.schedule
-    .map((factor, index) => ({ x: index * scale, y: last(run.name, signal) * factor / now, series: `${run.name}\n${signal}` }))
-    .filter(({ x }) => x >= step));
+  const lines = run ? Object.entries(run.future).map(([group, [steps, ratios]]) => [`lr/${group}`, steps, ratios]) : [];
+  return lines.flatMap(([signal, steps, ratios]) => steps.map((x, index) => ({ x, y: last(run.name, signal) * ratios[index] || null, series: `${run.name}\n${signal}` })));
 }
 
 // ---------------------------------------------------------------- searches and sweeps
