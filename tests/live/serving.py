@@ -36,8 +36,9 @@ class Answer(NamedTuple):
 class Asker:
     """Asks a server as a browser with the right cookie would, unless headers say otherwise."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.port = port = int(url.split(":")[2].partition("/")[0])
         self.headers = {"Cookie": f"stepsize-live-{port}={TOKEN}", "Host": f"127.0.0.1:{port}"}
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str | None) -> Answer:
@@ -95,7 +96,7 @@ def served(path: Path, **options: Any) -> Iterator[Asker]:
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         try:
-            yield Asker(int(server.url.split(":")[2].partition("/")[0]))
+            yield Asker(server.url)
         finally:
             server.close()
             thread.join(30)

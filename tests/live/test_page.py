@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from tests.docs.chromium import Tab, chromium, opened
-from tests.live.serving import writing
+from tests.live.serving import served, writing
 
 from stepsize.store import Store
 
@@ -68,9 +68,9 @@ def program(out: Path, *command: str) -> Iterator[Program]:
 
 
 @contextmanager
-def live(path: Path, *options: str) -> Iterator[str]:
+def live(path: Path) -> Iterator[str]:
     """Start ``stepsize live`` and give the address that it printed."""
-    with program(path.with_name("live.out"), "-c", LIVE, str(path), "--no-open", "--port", "0", *options) as server:
+    with program(path.with_name("live.out"), "-c", LIVE, str(path), "--no-open", "--port", "0") as server:
         yield server.line()
 
 
@@ -111,8 +111,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(path: Path) -> Iterator[str]:
-    with live(path) as url:
-        yield url
+    with served(path) as page:
+        yield page.url
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,7 @@ def visit(tab: Tab, address: str, *runs: str, width: int = 1280, scheme: str = "
     shown(tab, f"document.querySelectorAll('.plot canvas').length >= 2 && {len(runs) or 1}")
 
 
+@pytest.mark.slow
 def test_a_training_of_another_process_is_followed_killed_and_started_again(tab: Tab, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
     with training(store, "net") as first:
@@ -157,6 +158,7 @@ def test_a_training_of_another_process_is_followed_killed_and_started_again(tab:
             assert tab.complaints() == []
 
 
+@pytest.mark.slow
 def test_the_rate_is_halved_by_a_click_and_the_next_update_uses_it(tab: Tab, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
     with training(store, "net") as trained:
@@ -327,21 +329,18 @@ def mouse(tab: Tab, kind: str, x: float, y: float, buttons: int = 1) -> None:
 
 
 def test_a_page_whose_server_ends_says_so_and_goes_on_with_the_next_one(tab: Tab, path: Path) -> None:
-    token = "a-token_of-the-tests"
-    with live(path, "--token", token) as url:
-        port = str(urlsplit(url).port)
-        visit(tab, url)
+    with served(path) as page:
+        visit(tab, page.url)
     shown(tab, "document.getElementById('link').textContent", lambda value: "disconnected" in value)
-    again = "-c", LIVE, str(path), "--no-open", "--port", port, "--token", token
-    with program(path.with_name("again.out"), *again):
+    with served(path, port=page.port):
         shown(tab, "document.getElementById('link').textContent", "live".__eq__)
 
 
 def test_a_shared_page_has_no_buttons(tab: Tab, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
-    with writing(store) as run, live(store, "--read-only") as url:
+    with writing(store) as run, served(store, read_only=True) as page:
         run.write({"loss": (np.arange(9), np.ones(9)), "lr/0": (np.arange(9), np.ones(9))})
-        visit(tab, url)
+        visit(tab, page.url)
         shown(tab, "!document.getElementById('mode').hidden")
         assert tab.ask("document.getElementById('controls').hidden")
 

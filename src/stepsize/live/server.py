@@ -202,7 +202,7 @@ class _Handlers:
             raise InputError("body", "other text", "must be JSON") from None
         names = {"run", "verb", "arguments"}
         if not isinstance(given, dict) or set(given) != names or not isinstance(given["run"], str):
-            raise InputError("body", given, "must hold run, verb and arguments")
+            raise InputError("body", given, f"must hold {', '.join(sorted(names))} and nothing else")
         who = f"page at {request.client.host if request.client else 'unknown'}"
         number = await run_in_threadpool(self._store.send, given["run"], given["verb"], given["arguments"], who)
         return _json({"number": number})
