@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.frameworks.plain import BATCH, LR, needs, net, plain, quiet, rows, spoiled_rows
+from tests.frameworks.plain import (
+    BATCH,
+    LR,
+    STEERED,
+    needs,
+    net,
+    ordering,
+    plain,
+    quiet,
+    rows,
+    spoiled_rows,
+    steered_well,
+)
 
 import stepsize
 from stepsize.errors import InputError
@@ -138,3 +150,9 @@ def test_its_schedule_and_its_state() -> None:
 def test_a_keras_optimizer_given_to_watch_says_what_to_do() -> None:
     with pytest.raises(InputError, match=r"frameworks\.keras\.Stepsize\(\) in callbacks"):
         stepsize.watch(net(), keras().optimizers.AdamW(0.1))
+
+
+def test_orders_change_the_rate_that_keras_uses_and_stop_fit() -> None:
+    seen = ordering(callback(), dict(STEERED))
+    fit(model_of(), seen, epochs=2)
+    steered_well(seen)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.frameworks.plain import LR, needs, plain, quiet, rows, spoiled_rows
+from tests.frameworks.plain import LR, STEERED, needs, ordering, plain, quiet, rows, spoiled_rows, steered_well
 from tests.frameworks.plain import loader as loader_of
 from tests.frameworks.plain import net as plain_net
 from torch import Tensor, nn
@@ -209,3 +209,12 @@ def test_unknown_options_are_told_before_the_training() -> None:
         callback(stpes=3)
     with pytest.raises(InputError, match="Pass guard=True with it"):
         callback(every=3)
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_orders_change_the_rate_and_stop_the_trainer_well(guard: bool, tmp_path: Path) -> None:
+    seen = ordering(callback(guard=guard), dict(STEERED))
+    trainer = fit(module_of(), seen, folder=tmp_path)
+    steered_well(seen)
+    assert trainer.global_step == 11
+    assert trainer.state.finished

@@ -14,7 +14,9 @@ from stepsize.store import OrderRecord
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def order(verb: str, step: int | None, *, state: Any = "applied", group: str | None = None, **given: Any) -> OrderRecord:
+def order(
+    verb: str, step: int | None, *, state: Any = "applied", group: str | None = None, **given: Any
+) -> OrderRecord:
     arguments = {**given, "group": group} if verb == "scale" else given
     return OrderRecord(1, verb, arguments, "test", WHEN, state, step=step)
 

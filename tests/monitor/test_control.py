@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import stepsize
 from stepsize.errors import InputError
 from stepsize.monitor import Guard, Watch
 from stepsize.monitor.control import ENDED, Control
+from stepsize.monitor.saved_runs import list_runs
 from stepsize.schedules import from_journal
 from stepsize.store import OrderRecord, Store
 
@@ -319,7 +320,7 @@ def test_a_guard_that_rolls_back_keeps_the_orders() -> None:
                 guarding.watching.control.inbox.append(order)
             loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if number == 32:
                 net.weight.grad.fill_(math.nan)  # type: ignore[union-attr]
             optimizer.step()
@@ -344,6 +345,34 @@ def test_the_state_of_a_bound_scheduler_continues_the_steered_schedule() -> None
     assert second.rates == run.rates[30:]
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["watch", "watch and schedule"])
+@pytest.mark.parametrize("schedule", [nothing, exponential, bound("linear")], ids=["nothing", "torch", "bound"])
+def test_a_run_that_is_resumed_is_steered_on(schedule: Any, both: bool) -> None:
+    run = Run(schedule=schedule).until(10)
+    run.order("scale", factor=0.5, group="0")
+    run.until(20).order("hold")
+    run.until(30)
+    watched, own, optimized = run.watching.state_dict(), None, run.optimizer.state_dict()
+    if schedule is not nothing:
+        own = run.schedule.state_dict()
+    assert json.loads(json.dumps(watched["control"])) == watched["control"]
+    second = Run(schedule=schedule)
+    second.optimizer.load_state_dict(optimized)
+    if own is not None and (both or schedule is exponential):
+        second.schedule.load_state_dict(own)
+    second.watching.load_state_dict(watched)
+    if own is not None and not both and schedule is not exponential:  # in the other order
+        second.schedule.load_state_dict(own)
+    run.order("resume")
+    run.until(60)
+    second.sent = run.sent
+    second.order("resume")
+    second.until(30)
+    assert [one.state for one in second.journal.values()] == ["applied"], second.journal
+    assert second.rates[1:] == run.rates[31:]
+    assert second.rates[0] == run.rates[30]
+
+
 # ------------------------------------------------------------------- with the store
 
 
@@ -357,7 +386,7 @@ def _answered(store: Store, number: int) -> OrderRecord:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store on either database; PostgreSQL where a server is given."""
     return str(tmp_path / "runs.db") if request.param == "sqlite" else request.getfixturevalue("postgres")
 
@@ -380,6 +409,7 @@ def test_a_training_in_another_process_takes_orders_within_a_second(place: str) 
         assert (done.state, done.who) == ("applied", "ann")
         assert done.reply == "The learning rate is 0.005 instead of 0.01."
         assert _answered(store, store.send("net", "resume")).state == "refused"
+        assert _answered(store, store.send("net", "extend", {"steps": 500})).state == "applied"
         time.sleep(0.6)
         stopped = _answered(store, store.send("net", "stop"))
         rates = json.loads(process.stdout.readline())
@@ -395,6 +425,7 @@ def test_a_training_in_another_process_takes_orders_within_a_second(place: str) 
         assert rates == [0.01 * factor for factor in replayed(range(len(rates)))]
         assert rates[at] == pytest.approx(rates[at - 1] / 2, rel=1e-3)
         assert rates[:at] == [0.01 * factor for factor in base(range(at))]
+        assert list_runs(store)[0].planned == 100_500
         first = store.orders("net")[0]
         assert first.loss_before is not None
         assert first.loss_after is not None
@@ -431,3 +462,70 @@ def test_a_run_without_control_takes_no_order(where: str) -> None:
         pytest.raises(InputError, match="must be a run that was started with control=True"),
     ):
         store.send("net", "stop")
+
+
+_RANKS = """
+import datetime, json, sys
+import torch
+import torch.distributed as dist
+from torch import nn
+import stepsize
+from stepsize.store import OrderRecord
+
+rank, meeting, out, alone = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "alone"
+torch.set_num_threads(1)
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2,
+                        timeout=datetime.timedelta(seconds=60))
+torch.manual_seed(0)
+net = nn.parallel.DistributedDataParallel(nn.Linear(4, 1))
+optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+bound = stepsize.bind("constant", optimizer, steps=200)
+generator = torch.Generator().manual_seed(10 + rank)
+rates, told = [], {20: ("scale", {"factor": 0.5, "group": None}), 40: ("hold", {}), 60: ("undo", {}), 90: ("stop", {})}
+optimizer.register_step_post_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+watching = None if alone and rank else stepsize.watch(net, optimizer, schedule=bound, steps=200)
+for step in range(200):
+    x = torch.randn(32, 4, generator=generator)
+    loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if watching is not None:
+        if rank == 0 and step in told:  # one of them has the store
+            now = datetime.datetime.now(datetime.UTC)
+            watching.control.inbox.append(OrderRecord(step, *told[step], "ann", now))
+        watching.step(loss)
+        if watching.should_stop:
+            break
+if watching is not None:
+    watching.close()
+json.dump({
+    "rates": rates, "weights": [p.detach().flatten().tolist() for p in net.parameters()],
+    "broken": watching.broken if watching else "",
+    "replies": [*{one.number: one.reply for one in watching.control.outbox}.values()] if watching else [],
+}, open(out, "w"))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("alone", ["together", "alone"])
+def test_all_processes_that_train_together_obey_at_the_same_update(tmp_path: Path, alone: str) -> None:
+    script, meeting = tmp_path / "ranks.py", tmp_path / "meeting"
+    script.write_text(_RANKS)
+    outs = [tmp_path / f"out{rank}.json" for rank in range(2)]
+    ranks = [
+        subprocess.Popen([sys.executable, str(script), str(rank), str(meeting), str(out), alone])
+        for rank, out in enumerate(outs)
+    ]
+    assert [rank.wait(timeout=110) for rank in ranks] == [0, 0]
+    one, two = (json.loads(out.read_text()) for out in outs)
+    assert one["broken"] == two["broken"] == ""
+    assert one["rates"] == two["rates"]
+    assert one["weights"] == two["weights"]
+    if alone == "alone":
+        assert len(one["rates"]) == 200
+        assert len(one["replies"]) == 4
+        assert one["replies"][0] == "scale is not possible: several processes train together, and not all watch."
+        return
+    assert one["rates"] == [0.01] * 32 + [0.005] * 64  # they exchange at every sixteenth step
+    assert [reply.split(" ")[0] for reply in one["replies"]] == ["The", "The", "Weights", "Training"]

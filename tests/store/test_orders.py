@@ -110,6 +110,15 @@ def test_only_a_running_run_that_was_started_with_control_takes_orders(where: st
     assert len(store.orders("net")) == 1
 
 
+def test_orders_that_wait_are_bounded(store: Store, writer: Writer) -> None:
+    for _ in range(20):
+        store.send("net", "hold")
+    with pytest.raises(InputError, match="name must have answered some of the 20 orders that wait"):
+        store.send("net", "hold")
+    writer.answer([replace(store.orders("net")[0], state="refused", reply="no")])
+    assert store.send("net", "hold") == 21
+
+
 def test_a_store_that_cannot_be_written_takes_no_order(without_power: Any) -> None:
     file = without_power / "runs.db"
     with Store.open(file) as store, store.begin("net", "watch", {}) as writer:

@@ -20,6 +20,7 @@ from stepsize.cli import (
     report,
     runs,
     schedule,
+    steer,
     sweep,
     tasks,
     train,
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 
 for _command in (
-    find, range_test, compare, profile, train, watch, live, runs, report, diagnose, translate, tasks, doctor,
+    find, range_test, compare, profile, train, watch, live, steer, runs, report, diagnose, translate, tasks, doctor,
 ):  # fmt: skip
     app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(expanded(_command.command))
 app.add_typer(sweep.app, name=sweep.NAME)

@@ -70,6 +70,8 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
             known["others"] = [_Slots(self._updates.inner), *own]
             self._options.pop("others", None)
         self._begin(model, self._updates.optimizer, **known)
+        if not self._guarded:
+            self.watching.control.others.append(_Slots(self._updates.inner))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Take the loss of a batch, and the mean of an update over its batches."""

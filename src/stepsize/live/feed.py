@@ -92,6 +92,7 @@ class Feed:
         self._heads: dict[str, RunSummary] = {}
         self._others: list[dict[str, Any]] = []
         self._controls: set[str] = set()
+        self._orders: dict[str, tuple[OrderRecord, ...]] = {}
         self._runs: dict[str, _RunFeed] = {}
         self._details: dict[str, tuple[Any, dict[str, Any]]] = {}
 
@@ -128,9 +129,8 @@ class Feed:
         """Return what is known of a run beside its signals: verdict, findings, actions, orders, future."""
         with self._lock:
             head = self._heads[name]
-            known, detail = self._details.get(name, ((None, ()), {}))
-            asked = name in self._controls and not (head.over and known[0] == head)
-            orders = self._store.orders(name) if asked else known[1]
+            orders = self._orders[name]
+            known, detail = self._details.get(name, (None, {}))
             if known != (head, orders):
                 state = self._store.watched(name)
                 detail = {

@@ -21,7 +21,7 @@ from stepsize.monitor.guarding.buffer import go_back
 from stepsize.monitor.guarding.rates import RateLimiter
 from stepsize.training.binding import driver_of
 from stepsize.training.snapshot import Snapshot
-from stepsize.training.steering import BoundRates, OwnRates, group_number
+from stepsize.training.steering import BoundRates, Done, OwnRates, group_number
 
 if TYPE_CHECKING:
     from stepsize.monitor.record import Record
@@ -80,6 +80,7 @@ class Control:
         self._rates: BoundRates | OwnRates | None = None
         self._limiter: RateLimiter | None = None
         self._saved: deque[_Saved] = deque(maxlen=_KEPT)
+        self._applied: list[Done] = []
         self._open: list[tuple[int, OrderRecord]] = []  # those whose loss afterwards is not known yet
 
     @property
@@ -113,6 +114,24 @@ class Control:
         """Follow the orders again, after a guard has restored a scheduler that knew less of them."""
         if self._rates is not None:
             self._rates.set(self._rates.get())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the orders that were carried out, for a checkpoint."""
+        if self._rates is None or not self._applied:
+            return {}
+        orders = [[verb, {**arguments}, step, group] for verb, arguments, step, group in self._applied]
+        steps = self._record.facts.steps
+        return {"orders": orders, "raised": self.raised, "steps": steps, "rates": dict(self._rates.saved())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the orders that :meth:`state_dict` returned."""
+        if not state:
+            return
+        self._applied = [(verb, arguments, int(step), group) for verb, arguments, step, group in state["orders"]]
+        self.raised = float(state["raised"])
+        rates = self._steered()
+        rates.replay(self._applied, state["rates"])
+        self._note_facts(rates, 0, state["steps"])
 
     def close(self) -> None:
         """Answer what is still open, and let go of the optimizers."""
@@ -172,13 +191,15 @@ class Control:
         saved = self._save(order, rates)
         old = self._now(rates)
         given = order.arguments.get("group")
-        rates.order(order.verb, order.arguments, None if given is None else int(given))
+        group, at = None if given is None else int(given), rates.step
+        rates.order(order.verb, order.arguments, group)
         new = self._now(rates)
         for one, other in zip(old, new, strict=True):
             if not np.isfinite(other) or (other <= 0 < one):
                 raise InputError("factor", order.arguments.get("factor"), f"leads to a learning rate of {other:g}")
             self.raised *= max(1.0, other / one) if one > 0 else 1.0
         self._saved.append(saved)
+        self._applied.append((order.verb, order.arguments, at, group))
         self._note_facts(rates, order.arguments.get("steps", 0) if order.verb == "extend" else 0)
         return _told(order, old, new, self._record.facts.steps, saved)
 
@@ -189,8 +210,9 @@ class Control:
     def _undo(self, rates: BoundRates | OwnRates) -> str:
         if not self._saved:
             raise InputError("verb", "undo", f"needs a change before it, one of the last {_KEPT}")
-        saved = self._saved.pop()
+        saved, at = self._saved.pop(), rates.step
         rates.order("undo", {}, None)
+        self._applied.append(("undo", {}, at, None))
         if isinstance(rates, OwnRates):
             rates.back_to(saved.rates)
         go_back(saved.snapshot, self._optimizers)

@@ -148,7 +148,7 @@ class RunRecorder:
         try:
             if self._takes_orders:  # from now on
                 self._write(RUNNING)
-            while not self._ending.wait(_EVERY / 4 if self._takes_orders else _EVERY):
+            while not self._ending.wait(_EVERY / 2 if self._takes_orders else _EVERY):
                 self._pass_orders()
                 if monotonic() >= self._next_write:
                     self._write(RUNNING)

@@ -282,7 +282,8 @@ class Watch:
 
     def state_dict(self) -> dict[str, Any]:
         """Return signals and findings so far as plain values, for the checkpoint of a trainer."""
-        return {"record": self.record.state_dict(), "findings": [one.to_json() for one in self.findings]}
+        findings = [one.to_json() for one in self.findings]
+        return {"record": self.record.state_dict(), "findings": findings, "control": self.control.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
@@ -293,6 +294,7 @@ class Watch:
         if not {"record", "findings"} <= set(state):
             raise InputError("state", sorted(state), "must be what the state_dict of a watch returned")
         self.record.load_state_dict(state["record"])
+        self.control.load_state_dict(state.get("control", {}))
         self._tracker.load(Finding(**one) for one in state["findings"])
         self._last.extend(self.record.recent("loss", _WORSE).values.tolist())
         self._forget()

@@ -11,6 +11,9 @@ from stepsize.errors import InputError, UnknownNameError
 MOST_AT_ONCE = 10.0
 """Factor by which the rate may change at once, up or down, without a confirmation."""
 
+MOST_WAITING = 20
+"""Orders to a run that may wait for an answer: each costs the training a snapshot."""
+
 _MOST_STEPS = 10**9
 _Given = Mapping[str, Any]
 
@@ -34,7 +37,9 @@ def _scale(given: _Given) -> dict[str, Any]:
         raise InputError("confirmed", confirmed, "must be True or False")
     if not 1 / MOST_AT_ONCE <= factor <= MOST_AT_ONCE and not confirmed:
         rule = f"must be between {1 / MOST_AT_ONCE:g} and {MOST_AT_ONCE:g}, unless it is confirmed"
-        raise InputError("factor", factor, rule, "Change the rate in several steps, or send it with confirmed=True")
+        raise InputError(
+            "factor", factor, rule, "Change the rate in several steps, or confirm it (confirmed=True, --yes)"
+        )
     return {"factor": factor, "group": group, "confirmed": confirmed}
 
 

@@ -23,7 +23,7 @@ from stepsize.errors import (
 from stepsize.store.address import Address, as_address, engine_for
 from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
-from stepsize.store.orders import check_order
+from stepsize.store.orders import MOST_WAITING, check_order
 from stepsize.store.records import FindingRecord, OrderRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
 from stepsize.store.tables import (
     FINDINGS,
@@ -212,6 +212,11 @@ class Store:
             if not written or status != RUNNING:
                 raise InputError("name", name, "must be a run that is still running; this one has ended")
             last = connection.scalar(select(func.max(ORDERS.c.number)).where(ORDERS.c.study == study)) or 0
+            waiting = ORDERS.c.study == study, ORDERS.c.state == "sent"
+            if (connection.scalar(select(func.count()).select_from(ORDERS).where(*waiting)) or 0) >= MOST_WAITING:
+                raise InputError(
+                    "name", name, f"must have answered some of the {MOST_WAITING} orders that wait", "Wait"
+                )
             order = OrderRecord(last + 1, verb, given, who, datetime.now(UTC))
             connection.execute(insert(ORDERS), {"study": study, **row_of(order)})
         return order.number

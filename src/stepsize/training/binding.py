@@ -279,6 +279,11 @@ class BoundScheduler(LRScheduler):
         return not self._stepped and not self._suspended
 
     @property
+    def asked(self) -> GroupSchedules:
+        """The schedules that it was bound with."""
+        return self._asked
+
+    @property
     def followed(self) -> GroupSchedules:
         """The schedules of all groups, as they were changed since."""
         return self._followed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, final
 
 from torch.optim import Optimizer
@@ -16,6 +16,8 @@ from stepsize.training.group_schedules import MAIN, GroupSchedules, name_of
 from stepsize.training.group_values import FactorTable
 
 _Groups = Mapping[str, Steered]
+Done = tuple[str, Mapping[str, Any], int, int | None]
+"""An order that was carried out: command, arguments, first update, number of the group."""
 
 
 def _ordered(now: _Groups, verb: str, arguments: Mapping[str, Any], step: int, only: str | None) -> _Groups:
@@ -24,6 +26,12 @@ def _ordered(now: _Groups, verb: str, arguments: Mapping[str, Any], step: int, o
     return {
         name: one.ordered(verb if only in (None, name) else "snapshot", arguments, step) for name, one in given.items()
     }
+
+
+def _replayed(now: _Groups, orders: Iterable[Done], names: Sequence[str]) -> _Groups:
+    for verb, arguments, step, group in orders:
+        now = _ordered(now, verb, arguments, step, None if group is None else names[group])
+    return now
 
 
 @final
@@ -60,14 +68,31 @@ class BoundRates:
         """Return the state, for :meth:`set`."""
         return self._now
 
+    def saved(self) -> Mapping[str, Any]:
+        """Return what :meth:`replay` needs besides the orders."""
+        return {}
+
     def set(self, now: Any) -> None:
         """Follow what the groups follow in a state."""
-        followed = {name: self._with_rate(name, one.schedule) for name, one in now.items()}
-        main = followed.pop(MAIN)
-        schedules = GroupSchedules(main, followed)
+        schedules = self._schedules(now)
         schedules.check()
         self._bound.follow(schedules)
         self._now = now
+
+    def replay(self, orders: Iterable[Done], _: Mapping[str, Any]) -> None:
+        """Continue a run that got these orders before; one whose schedule was changed otherwise begins with that."""
+        begin, self._begin = self._begin, self._bound.asked
+        now = _replayed({name: Steered(one.rate) for name, one in self._begin.all().items()}, orders, self._names)
+        if self._bound.followed is self._bound.asked:  # its own state was not loaded
+            self.set(now)
+        elif self._bound.followed == self._schedules(now):
+            self._now = now
+        else:
+            self._begin = begin
+
+    def _schedules(self, now: _Groups) -> GroupSchedules:
+        followed = {name: self._with_rate(name, one.schedule) for name, one in now.items()}
+        return GroupSchedules(followed.pop(MAIN), followed)
 
     def _with_rate(self, name: str, rate: Schedule) -> HyperparameterSchedule:
         if not holds_function(rate.node):
@@ -115,6 +140,17 @@ class OwnRates:
         """Continue from a state."""
         self._now, self._held, self._ratios = state[0], {**state[1]}, {**state[2]}
         self._tables = {name: FactorTable(HyperparameterSchedule(one.schedule)) for name, one in self._now.items()}
+
+    def replay(self, orders: Iterable[Done], saved: Mapping[str, Any]) -> None:
+        """Continue a run that got these orders before."""
+        held, ratios = ({int(group): float(one) for group, one in saved[name].items()} for name in ("held", "ratios"))
+        names = [str(group) for group in range(1 + max((done[3] or 0 for done in orders), default=0))]
+        self.set((_replayed(self._now, orders, names), held, ratios))
+
+    def saved(self) -> Mapping[str, Any]:
+        """Return what :meth:`replay` needs besides the orders."""
+        named = (("held", self._held), ("ratios", self._ratios))
+        return {name: {str(group): one for group, one in found.items()} for name, found in named}
 
     def back_to(self, state: Any) -> None:
         """Take the held rates of a state, but not what the groups follow."""

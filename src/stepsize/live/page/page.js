@@ -4,8 +4,9 @@ const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const state = { list: { runs: [], studies: [] }, shown: [], study: "", details: {}, points: {}, axes: [], panels: [], readOnly: true, zoom: null, smoothing: 0, known: false };
 const LEAST = 430, GAP = 16, FRAME = 18; // pixels: a column of charts, between columns, and the frame of a chart
+const MOST = 700, MOST_ROWS = 12_000; // points of a line, and of all lines of a chart
 const EMBED = { actions: false, ast: true, defaultStyle: false, tooltip: tip, renderer: "canvas", logLevel: 1 };
-let source = null, loading = 0, drawing = false, studied = "", studyView = null;
+let source = null, loading = 0, drawing = false, rest = 0, studied = "", studyView = null;
 
 function make(tag, content = [], attributes = {}) {
   const made = document.createElement(tag);
@@ -84,17 +85,26 @@ function take(news) {
       else if (search) show([], search.name);
     }
   }
-  if (!drawing) { drawing = true; requestAnimationFrame(() => { drawing = false; draw(); }); }
+  if (drawing) return;
+  drawing = true;
+  // A slow machine draws less often: two thirds of the time are left for everything else.
+  setTimeout(async () => {
+    const begun = performance.now();
+    try { await draw(); } finally {
+      rest = 2 * (performance.now() - begun);
+      drawing = false;
+    }
+  }, rest);
 }
 
-function draw() {
+async function draw() {
   drawList();
   const any = state.shown.length > 0;
   $("nothing").hidden = state.list.runs.length + state.list.studies.length > 0;
   $("run-part").hidden = !any;
   $("study-part").hidden = !state.study;
-  if (any) { drawRuns(); drawCharts(); }
   if (state.study) drawStudy();
+  if (any) { drawRuns(); await drawCharts(); }
 }
 
 // ---------------------------------------------------------------- the list
@@ -311,30 +321,47 @@ function smoothed(values, weight) {
   });
 }
 
-function drawCharts() {
+async function drawCharts() {
   if (!state.axes.length) return;
   loadCharts();
   if (signature(state.axes) !== signature(state.panels)) return;
   const one = state.shown.length === 1 ? state.details[state.shown[0]] : null;
-  const end = Math.max(1, ...state.shown.map(lastStep));
+  const axes = state.axes, end = Math.max(1, ...state.shown.map(lastStep));
   const part = $("span").value;
-  state.panels.forEach((panel, place) => {
-    const { x, y } = state.axes[place];
+  for (const [place, panel] of state.panels.entries()) {
+    const { x, y } = axes[place];
     const [low, high] = state.zoom ?? (part === "1" ? x : [end * (1 - part), end * 1.01]);
     const raw = [], line = [];
+    const most = Math.max(60, Math.min(MOST, MOST_ROWS / panel.series.length));
     for (const { run, signal, name } of panel.series) {
       const [steps, values] = state.points[run]?.[signal] ?? [[], []];
       const soft = state.smoothing && panel.title !== "learning rate" ? smoothed(values, state.smoothing) : null;
-      for (let i = 0; i < steps.length; i++) {
-        if (steps[i] < low - (high - low) || steps[i] > high + (high - low)) continue;
-        if (soft) raw.push({ x: steps[i], y: values[i], series: `${run}\n${signal}` });
-        line.push({ x: steps[i], y: soft ? soft[i] : values[i], series: `${run}\n${signal}`, name });
+      for (const [some, into] of soft ? [[values, raw], [soft, line]] : [[values, line]]) {
+        for (const i of thinned(steps, some, low, high, most)) into.push({ x: steps[i], y: some[i], series: `${run}\n${signal}`, name });
       }
     }
     const view = panel.view.data("line", line).data("raw", raw).data("marks", marksOf(one)).data("future", panel.title === "learning rate" ? future(one) : []);
     for (const [name, value] of Object.entries({ x_low: low, x_high: high, y_low: y[0], y_high: y[1] })) view.signal(name, value);
-    view.runAsync();
-  });
+    await view.runAsync();
+    if (!state.panels.includes(panel)) return; // another selection came in between
+  }
+}
+
+// The places of about `most` values on the axis: of each stretch, the lowest, the highest and the first that is missing.
+function thinned(steps, values, low, high, most) {
+  const from = Math.max(0, steps.findIndex((step) => step >= low) - 1);
+  const beyond = steps.findIndex((step) => step > high), to = beyond < 0 ? steps.length : beyond + 1;
+  const width = Math.ceil((2 * (to - from)) / most) || 1, kept = [];
+  for (let start = from; start < to; start += width) {
+    let least = -1, largest = -1, missing = -1;
+    for (let i = start; i < Math.min(to, start + width); i++) {
+      if (values[i] === null) { if (missing < 0) missing = i; continue; }
+      if (least < 0 || values[i] < values[least]) least = i;
+      if (largest < 0 || values[i] > values[largest]) largest = i;
+    }
+    kept.push(...[...new Set([least, largest, missing])].filter((i) => i >= 0).sort((a, b) => a - b));
+  }
+  return kept;
 }
 
 function marksOf(run) {
