@@ -376,8 +376,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import faults_report
     from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
-    from benchmarks.logs import logs_report
     from benchmarks.lightning_examples import examples_report
+    from benchmarks.logs import logs_report
     from benchmarks.methods import regret_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report

@@ -146,24 +146,23 @@ class Store:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
             return tuple(record_of(FindingRecord, row) for row in connection.execute(query))
 
-    def watches(self, kind: str) -> list[tuple[StudyRecord, WatchRecord | None, int]]:
-        """Return the studies of a kind, the oldest first, with their states and numbers of findings."""
-        count = select(func.count()).where(FINDINGS.c.study == STUDIES.c.id).scalar_subquery().label("findings")
-        joined = STUDIES.outerjoin(WATCHES, WATCHES.c.study == STUDIES.c.id)
-        query = select(STUDIES, WATCHES, count).select_from(joined).where(STUDIES.c.kind == kind).order_by(STUDIES.c.id)
-        with self._reading() as connection:
-            rows = connection.execute(query).all()
-            return [
-                (record_of(StudyRecord, row), None if row.steps is None else record_of(WatchRecord, row), row.findings)
-                for row in rows
-            ]
-
     def watched(self, name: str) -> WatchRecord | None:
         """Return the state of a watched run; None before the first write. Raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(WATCHES).where(WATCHES.c.study == self._id(connection, name))
             row = connection.execute(query).first()
             return None if row is None else record_of(WatchRecord, row)
+
+    def watches(self) -> dict[str, tuple[WatchRecord, int]]:
+        """Return the state of each watched run and the number of its findings, by name."""
+        query = (
+            select(STUDIES.c.name, WATCHES, func.count(FINDINGS.c.id).label("found"))
+            .join(WATCHES, WATCHES.c.study == STUDIES.c.id)
+            .outerjoin(FINDINGS, FINDINGS.c.study == STUDIES.c.id)
+            .group_by(STUDIES.c.name, *WATCHES.c)
+        )
+        with self._reading() as connection:
+            return {row.name: (record_of(WatchRecord, row), row.found) for row in connection.execute(query)}
 
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
         """Return the signals of a watched run in the order of writing; raises UnknownStudyError.
@@ -231,12 +230,6 @@ class Store:
         """
         with self._reading() as connection:
             return stored_orders(connection, self._id(connection, name), after)
-    def unfinished(self, kind: str) -> dict[str, bool]:
-        """Return the studies of a kind that say they are running, and whether a writer is at work on each."""
-        with self._reading() as connection:
-            wanted = STUDIES.c.kind == kind, STUDIES.c.status == RUNNING
-            names = connection.scalars(select(STUDIES.c.name).where(*wanted)).all()
-        return {name: self.being_written(name) for name in names}
 
     def being_written(self, name: str) -> bool:
         """Return whether a writer of the study is at work, here or in another process.
@@ -247,6 +240,21 @@ class Store:
             return file_lock_held(self.address, name)
         with self._reading() as connection:
             return server_lock_held(connection, name)
+
+    def status(self, study: StudyRecord) -> str:
+        """Return the status of a study; ``"interrupted"`` if it says that it runs and nobody writes it."""
+        if study.status != RUNNING or self.being_written(study.name):
+            return study.status
+        again = self.study(study.name)  # a writer says that it ends, then lets go
+        return "interrupted" if again is None or again.status == RUNNING else again.status
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every study, as :meth:`status` does."""
+        studies = self.studies()
+        free = {one.name for one in studies if one.status == RUNNING and not self.being_written(one.name)}
+        again = self.studies() if free else studies
+        killed = {one.name for one in again if one.name in free and one.status == RUNNING}
+        return {one.name: "interrupted" if one.name in killed else one.status for one in again}
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.

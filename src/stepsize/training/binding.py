@@ -596,6 +596,8 @@ def _version(optimizer: Optimizer) -> int:
             if parameter.requires_grad:
                 return int(parameter._version)
     return 0
+
+
 def driver_of(optimizers: Sequence[Optimizer]) -> BoundScheduler | None:
     """Return the bound scheduler that drives exactly these optimizers, in any order; None if there is none."""
     found = _driver(optimizers[0])
