@@ -194,7 +194,7 @@ class Guard:
         self._every, self._dry = every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
-        self._early = max(every, (steps or _STEPS) // _EARLY)
+        self._early = max(every, (watching.steps or _STEPS) // _EARLY)
         self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
         self._control = watching.control
         self._control.others = list(others)
@@ -343,7 +343,7 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state as plain values, for the checkpoint of a trainer."""
-        numbers, undone = list(map(list, self._numbers)), list(map(list, self._undone))
+        numbers, undone = list(map(list, self._numbers)), list(map(list, self._rolled_back))
         seen = {"since": self._since, "numbers": numbers, "undone": undone}
         return {"watch": self.watching.state_dict(), "seen": seen, **self._progress()}
 
@@ -360,7 +360,7 @@ class Guard:
         seen = state.get("seen", {})
         self._since = int(seen.get("since", self.watching.record.step))
         self._numbers.extend((int(one), int(two), int(three)) for one, two, three in seen.get("numbers", ()))
-        self._undone.extend((int(first), int(end)) for first, end in seen.get("undone", ()))
+        self._rolled_back.extend((int(first), int(end)) for first, end in seen.get("undone", ()))
         self._save()
 
     def _progress(self) -> dict[str, Any]:
