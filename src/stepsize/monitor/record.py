@@ -54,6 +54,7 @@ class Facts:
         parameters: Number of trainable parameters that optimizers hold; 0 if unknown.
         momentum: Its momentum if that lengthens steps, as in SGD; else 0.
         scheduler: For torch schedulers: name, and number of calls and updates.
+        written: The schedule as text; empty if it is unknown, or contains a function.
     """
 
     steps: int | None = None
@@ -65,6 +66,7 @@ class Facts:
     parameters: int = 0
     momentum: float = 0.0
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    written: str = ""
 
 
 class Record:
