@@ -11,7 +11,7 @@ from benchmarks.guard_faults import FAULTS, FAULTS_FILE
 from benchmarks.methods import all_picks, methods_chart, reached
 from benchmarks.record import read_rows
 from benchmarks.regret import SEARCHES_FILE
-from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, nearest, said_at_quarter
+from benchmarks.verdicts import MULTIPLES, VERDICTS_FILE, Watched, held_out, nearest, said_at_quarter
 from stepsize.views import save_chart
 from stepsize.views.layers import layered, rows
 from stepsize.views.theme import ANSWER, INK, MUTED, SERIES, WARNING, WIDTH, header, themed
@@ -74,7 +74,7 @@ def draw_all(folder: Path = PICTURES_FOLDER) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures: Iterable[tuple[str, Path, Callable[[Sequence[Row]], alt.LayerChart | alt.VConcatChart]]] = (
         ("regret", SEARCHES_FILE, lambda read: methods_chart(reached(read, all_picks()))),
-        ("verdicts", VERDICTS_FILE, lambda read: verdicts_chart(verdicts_info(read))),
+        ("verdicts", VERDICTS_FILE, lambda read: verdicts_chart(verdicts_info(_said(read)))),
         ("guard", FAULTS_FILE, lambda read: guard_chart(guard_info(read))),
     )
     found = ((name, draw, read_rows(path)) for name, path, draw in pictures)
@@ -82,14 +82,20 @@ def draw_all(folder: Path = PICTURES_FOLDER) -> list[Path]:
 
 
 def verdicts_info(read: Iterable[Row]) -> dict[str, list[Bar]]:
-    """Return the bars of what was said, and those of what is true; none of the trainings is in the record."""
+    """Return the bars of what was said, and those of what is true, from rows with times, label and said."""
     at: dict[float, list[Row]] = {}
     for row in read:
         at.setdefault(nearest(row["times"], MULTIPLES), []).append(row)
     return {
-        "told": [bar for times in sorted(at) for bar in _stacked(times, [said_at_quarter(row) for row in at[times]])],
+        "told": [bar for times in sorted(at) for bar in _stacked(times, [row["said"] for row in at[times]])],
         "true": [bar for times in sorted(at) for bar in _stacked(times, [row["label"] for row in at[times]])],
     }
+
+
+def _said(read: Iterable[Row]) -> list[Row]:
+    """Return what was said of the trainings that are held out."""
+    rows = [Watched(**{**row, "alarms": tuple(row["alarms"])}) for row in read]
+    return [{"times": row.times, "label": row.label, "said": said_at_quarter(row)} for row in rows if held_out(row)]
 
 
 def guard_info(read: Iterable[Row]) -> list[Kept]:
@@ -114,7 +120,7 @@ def verdicts_chart(panels: Mapping[str, Sequence[Bar]]) -> alt.VConcatChart:
         _bars(panels["true"], "true at the end", height=90, below=below),
     ]
     told = (
-        f"{sum(bar.count for bar in panels['told'])} watched trainings, none of which is in the record, by their rate.",
+        f"{sum(bar.count for bar in panels['told'])} watched trainings that are held out, by their rate.",
         "Fine: within 10% of the best loss at the end of the training.",
     )
     title = header("What watching says of a rate, and what is so", told)

@@ -114,7 +114,7 @@ class Truth:
 def truth_of(x: Array, val: Array) -> Truth:
     """Return the truth of a task from final losses, (rate, seed), over all ways to draw as many seeds again.
 
-    Neighboring rates are averaged with weights 1, 2, 1 in the logarithm: their differences are noise more often than not.
+    Neighboring rates are averaged with weights 1, 2, 1 in the logarithm: most of their differences are noise.
     """
     count = val.shape[1]
     sides, places = np.zeros((len(x), 3)), []

@@ -277,14 +277,14 @@ def verdicts_report(path: Path = VERDICTS_FILE) -> str:
     return "\n".join(lines[:-1])
 
 
-def said_at_quarter(row: Mapping[str, Any]) -> str:
-    """Return the code of the verdict at a quarter of the steps, for a row of the record."""
-    if row["diverged"] is not None and "0.25" not in row["looks"]:
+def said_at_quarter(row: Watched) -> str:
+    """Return the code of the verdict at a quarter of the steps."""
+    if _over(row, 1 / 4):
         return "diverged"
     model = verdict_model()
-    judged = model.judge({**dict.fromkeys(RATE_SIGNALS, math.nan), **row["looks"].get("0.25", {})})
-    place = int(np.argmax(judged.chances))
-    return _SIDES[place] if judged.chances[place] >= model.least[place] else "inconclusive"
+    chances = model.judge({**dict.fromkeys(RATE_SIGNALS, math.nan), **row.looks.get("0.25", {})}).chances
+    place = int(np.argmax(chances))
+    return _SIDES[place] if chances[place] >= model.least[place] else "inconclusive"
 
 
 def _confusion(found: Judged, model: VerdictModel) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from stepsize.monitor.finding import Finding, Severity
 from stepsize.monitor.record import Facts, Record
 from stepsize.monitor.rules.catalog import RULES
+from stepsize.monitor.verdict import LOOKS, RateCode, RateVerdict
 
 STEPS = 400
 _RULES = {rule.code: rule for rule in RULES}
@@ -64,6 +65,15 @@ def test_a_good_training_is_left_in_peace(code: str) -> None:
     assert finding is None or finding.severity == "info"
 
 
+def _told(*codes: RateCode) -> Record:
+    """Return a run in which looks said this."""
+    record = _record(_falling, made=100)
+    record.looks = len(LOOKS)
+    factor = 3.0 if codes[-1] == "too low" else 0.3
+    record.verdicts = [RateVerdict(code, 0.97, code, factor, "So it is.", signals={"noise": 0.1}) for code in codes]
+    return record
+
+
 CASES: dict[str, Callable[[], Record]] = {
     "diverging": lambda: _record(lambda step: _falling(step) if step < 200 else 50.0),
     "about-to-diverge": lambda: _record(
@@ -97,10 +107,8 @@ CASES: dict[str, Callable[[], Record]] = {
     ),
     "underfitting": lambda: _record(lambda step: 4.0 - step / 200),
     "not-learning": lambda: _record(lambda step: 2.3),
-    "too-low": lambda: _record(
-        lambda step: 3.0 - step / 100, made=120, straightness=lambda step: 0.97, distance=lambda step: 0.02
-    ),
-    "too-high": lambda: _record(lambda step: 1.0, made=120, straightness=lambda step: 0.0, distance=lambda step: 20.0),
+    "too-low": lambda: _told("too low", "too low"),
+    "too-high": lambda: _told("too high", "too high"),
 }
 
 
@@ -129,6 +137,11 @@ def test_a_rule_speaks_with_evidence(code: str) -> None:
     told = finding.to_json()
     assert told["step"] == finding.step
     assert str(finding).startswith(f"[{finding.severity}] step ")
+
+
+@pytest.mark.parametrize("codes", [("too low",), ("fine", "too low"), ("too low", "fine")])
+def test_one_look_alone_does_not_accuse(codes: tuple[RateCode, ...]) -> None:
+    assert _judged("too-low", _told(*codes)) is None
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
