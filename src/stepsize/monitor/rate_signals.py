@@ -71,7 +71,8 @@ def rate_signals(record: Record) -> dict[str, float]:
     """Return the signals of :data:`RATE_SIGNALS` at the present step of a run; those that are unknown are NaN."""
     facts, step = record.facts, max(1, record.step)
     steps = facts.steps or 4 * step
-    rates = record.history(record.rates()[0]).values if record.rates() else np.zeros(0)
+    parts = _Parts(record)
+    rates = parts(record.rates()[0]) if record.rates() else np.zeros(0)
     found = dict.fromkeys(RATE_SIGNALS, math.nan)
     found |= {
         "over usual": _log10(record.peak_lr / facts.usual_lr) if facts.usual_lr else math.nan,
@@ -83,13 +84,12 @@ def rate_signals(record: Record) -> dict[str, float]:
         "rate now": record.lr / record.peak_lr if record.peak_lr > 0 else math.nan,
         "rate so far": float(rates.mean()) / record.peak_lr if len(rates) and record.peak_lr > 0 else math.nan,
     }
-    return (
-        found | _of_losses(record, step) | _of_steps(record, step, steps) | _of_weights(record) | _of_val(record, step)
-    )
+    found |= _of_losses(record, parts, step) | _of_steps(record, parts, step, steps)
+    return found | _of_weights(record) | _of_val(parts, step)
 
 
-def _of_losses(record: Record, step: int) -> dict[str, float]:
-    quarters = [_part(record, "loss", n / 4, (n + 1) / 4) for n in range(4)]
+def _of_losses(record: Record, parts: _Parts, step: int) -> dict[str, float]:
+    quarters = [parts("loss", n / 4, (n + 1) / 4) for n in range(4)]
     if any(len(one) < _FEWEST for one in quarters) or not math.isfinite(record.start):
         return {}
     begin = record.start
@@ -99,7 +99,7 @@ def _of_losses(record: Record, step: int) -> dict[str, float]:
     error = 1.25 * single * math.sqrt(2 / (step / 4)) + _SMALL * scale
     whole = begin - last
     moved = abs(whole) > 2 * error
-    pieces = [_part(record, "loss", n / 16, (n + 1) / 16) for n in range(16)]
+    pieces = [parts("loss", n / 16, (n + 1) / 16) for n in range(16)]
     means = [float(one.mean()) for one in pieces if len(one)]
     return {
         "fall": float(np.clip(whole / scale, -3, 1)),
@@ -109,29 +109,29 @@ def _of_losses(record: Record, step: int) -> dict[str, float]:
         "late fall": float(np.clip((second - last) / whole, -1, 2)) if moved else 1.0,
         "trend": float(np.clip((third - last) / error, -20, 20)),
         "noise": _log10(single / max(abs(last), _SMALL)),
-        "noise change": _ratio(single, loss_noise(_points(record, "loss", 0, 0.25))),
+        "noise change": _ratio(single, loss_noise(parts.points("loss", 0, 0.25))),
         "worst": _ratio(max(means), begin),
     }
 
 
-def _of_steps(record: Record, step: int, steps: int) -> dict[str, float]:
-    loss = _part(record, "loss", 0.75, 1)
+def _of_steps(record: Record, parts: _Parts, step: int, steps: int) -> dict[str, float]:
+    loss = parts("loss", 0.75, 1)
     level, begin = float(np.median(loss)) if len(loss) else math.nan, record.start
-    slopes = {place: _part(record, "slope_then", *place) for place in ((0.0, 0.25), (0.75, 1.0), (0.0, 1.0))}
+    slopes = {place: parts("slope_then", *place) for place in ((0.0, 0.25), (0.75, 1.0), (0.0, 1.0))}
     late, every = slopes[0.75, 1.0], slopes[0.0, 1.0]
-    update, update_early = (_median(_part(record, "update_ratio", *place)) for place in ((0.75, 1), (0, 0.25)))
+    update, update_early = (_median(parts("update_ratio", *place)) for place in ((0.75, 1), (0, 0.25)))
     return {
         "promise": _log10(-_mean(late) * (steps - step) / max(abs(level), _SMALL)),
         "promised": _log10(-_mean(every) * step / max(abs(begin), _SMALL)),
-        "alpha": _alpha(record, 0.75, 1.0),
-        "alpha early": _alpha(record, 0.0, 0.25),
-        "cosine": _mean(_part(record, "cosine", 0.75, 1)),
-        "cosine early": _mean(_part(record, "cosine", 0, 0.25)),
+        "alpha": _alpha(parts, 0.75, 1.0),
+        "alpha early": _alpha(parts, 0.0, 0.25),
+        "cosine": _mean(parts("cosine", 0.75, 1)),
+        "cosine early": _mean(parts("cosine", 0, 0.25)),
         "update": _log10(update),
         "update change": _ratio(update, update_early),
         "updates": _log10(update * steps),
-        "gradient": _ratio(_median(_part(record, "grad_norm", 0.75, 1)), _median(_part(record, "grad_norm", 0, 0.25))),
-        "clipped": _mean(_part(record, "clipped", 0, 1)),
+        "gradient": _ratio(_median(parts("grad_norm", 0.75, 1)), _median(parts("grad_norm", 0, 0.25))),
+        "clipped": _mean(parts("clipped", 0, 1)),
     }
 
 
@@ -146,8 +146,8 @@ def _of_weights(record: Record) -> dict[str, float]:
     }
 
 
-def _of_val(record: Record, step: int) -> dict[str, float]:
-    seen = record.history("val_loss").finite()
+def _of_val(parts: _Parts, step: int) -> dict[str, float]:
+    seen = parts.points("val_loss")
     if len(seen) < _FEWEST:
         return {}
     before = float(seen.values[int(np.argmin(np.abs(seen.steps - 0.75 * step)))])
@@ -160,18 +160,27 @@ def _of_val(record: Record, step: int) -> dict[str, float]:
     }
 
 
-def _part(record: Record, name: str, begin: float, end: float) -> Array:
-    """Return the finite values of a signal between two fractions of the steps so far."""
-    return _points(record, name, begin, end).values
+class _Parts:
+    """Finite values of signals between two fractions of the steps so far; each signal is read once."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._read: dict[str, LossPoints] = {}
+
+    def points(self, name: str, begin: float = 0.0, end: float = 1.0) -> LossPoints:
+        """Return a part of a signal."""
+        if name not in self._read:
+            self._read[name] = self._record.history(name).finite()
+        found, step = self._read[name], self._record.step
+        first, last = np.searchsorted(found.steps, (int(begin * step), math.ceil(end * step)))
+        return LossPoints(found.steps[first:last], found.values[first:last])
+
+    def __call__(self, name: str, begin: float = 0.0, end: float = 1.0) -> Array:
+        return self.points(name, begin, end).values
 
 
-def _points(record: Record, name: str, begin: float, end: float) -> LossPoints:
-    points = record.history(name).finite()
-    return points.since(int(begin * record.step)).until(math.ceil(end * record.step))
-
-
-def _alpha(record: Record, begin: float, end: float) -> float:
-    then, now = (_part(record, name, begin, end) for name in ("slope_then", "slope_now"))
+def _alpha(parts: _Parts, begin: float, end: float) -> float:
+    then, now = (parts(name, begin, end) for name in ("slope_then", "slope_now"))
     if min(len(then), len(now)) < _FEWEST or then.mean() == 0:
         return math.nan
     return float(np.clip(-now.mean() / then.mean(), -3, 3))
