@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ LOG = Log("own", "falling", STEPS, LOSSES, np.full(N, 0.1), np.full(N, math.nan)
         ("spike", {}, False),
     ],
 )
-def test_the_rest_of_a_log_refutes(code: str, changes: dict[str, np.ndarray], refuted: bool) -> None:
+def test_the_rest_of_a_log_refutes(code: str, changes: dict[str, Any], refuted: bool) -> None:
     log = dataclasses.replace(LOG, **changes)
     assert _refuted(Finding(code, "info", 70, ""), log.cut(100), log) == refuted
 
