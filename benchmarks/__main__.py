@@ -135,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--page", type=Path, help="only write the record's verdicts into this page, and its pictures")
     claims.set_defaults(run=_claims)
 
+    examples = commands.add_parser("lightning-examples", help="Lightning's lr_find beside find, on three examples")
+    examples.set_defaults(run=_lightning_examples)
+
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
     tables.add_argument("--ranges", type=Path, help="the record of ranges; default in benchmarks/records")
@@ -327,6 +330,13 @@ def _lr_prior(arguments: argparse.Namespace) -> None:
     compute_prior()
 
 
+def _lightning_examples(_: argparse.Namespace) -> None:
+    from benchmarks.lightning_examples import compute_examples, examples_report
+
+    compute_examples()
+    print(examples_report())
+
+
 def _watch(arguments: argparse.Namespace) -> None:
     from benchmarks.watch_overhead import compute_overhead, overhead_report
 
@@ -366,6 +376,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import faults_report
     from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
+    from benchmarks.lightning_examples import examples_report
     from benchmarks.logs import logs_report
     from benchmarks.methods import regret_report
     from benchmarks.optimizers import optimizers_report
@@ -391,6 +402,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "reference_runs": by_itself(),
         "late-findings": late_report(),
         "logs": logs_report(),
+        "lightning-examples": examples_report(),
         "watch": watch_report(),
         "guard": faults_report(),
         "population": population_report(POPULATION_FILE),

@@ -25,6 +25,7 @@ from benchmarks.verdicts import labels
 from benchmarks.workers import each_done
 from stepsize.errors import InputError
 from stepsize.monitor import Finding
+from stepsize.training.stepping import rung_factors
 
 __all__ = ["LOGS_FILE", "Checked", "compute_logs", "logs_report"]
 
@@ -153,13 +154,13 @@ def _own(combo: Combo) -> list[Checked]:
 def _trained(combo: Combo, lr: float, *, constant: bool) -> Log:
     task = build(combo, seed=_SEED)
     task = dataclasses.replace(task, schedule=None) if constant else task
-    horizon = task.steps
+    horizon = task.horizon
     run = stepsize.train(task, lr, evals=range(horizon // 32, horizon + 1, max(1, horizon // 32)))
     steps = np.arange(len(run.losses), dtype=np.float64)
     val = np.full(len(steps), math.nan)
     for one in run.evaluations:
         val[min(one.step, len(val)) - 1] = one.loss
-    factors = np.ones(horizon) if constant else task.schedule.over(horizon).factors(horizon)
+    factors = np.asarray(rung_factors(task, horizon))
     name = f"{combo.name} {lr:g} {'constant' if constant else 'decayed'}"
     return Log("own", name, steps, np.asarray(run.losses), lr * factors[: len(steps)], val)
 

@@ -25,6 +25,7 @@ class WatchOptions(TypedDict, total=False):
     store: str | Path | None
     name: str | None
     log_to: Any
+    control: bool
 
 
 class Options(WatchOptions, total=False):
@@ -89,8 +90,9 @@ class Session:
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the guard stopped the run, or None."""
-        return self._live.stopped if isinstance(self._live, Guard) else None
+        """Reason why the guard or an order stops the run, or None."""
+        own = self._live.stopped if isinstance(self._live, Guard) else None
+        return own if own is not None or self._live is None else self.watching.stopped
 
     def report(self) -> Report:
         """Return everything that is known so far."""
@@ -114,9 +116,14 @@ class Session:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a trainer's own objects may warn when they are read
             self._live = start(model, optimizer, **given)
-        if self._resumed is not None and self._live is not None:
+        self.watching.control.refusals["extend"] = "is not possible: the trainer sets the number of steps"
+        if self._resumed is not None:
             resumed, self._resumed = self._resumed, None
-            self._live.load_state_dict(_fitting(resumed, self._live))
+            self._continue(resumed)
+
+    def _continue(self, state: Mapping[str, Any]) -> None:
+        if self._live is not None:
+            self._live.load_state_dict(_fitting(state, self._live))
 
     def _step(self, loss: Tensor | float | None, val_loss: float | None = None) -> None:
         if self._live is not None:

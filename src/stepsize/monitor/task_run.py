@@ -136,13 +136,11 @@ class _Watched:
         self._evaluations: list[Evaluation] = []
         self._every = max(1, setting.steps // _EVALUATIONS)
         self._updates = 0  # including those that were rolled back
-        options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name}
+        options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name, "schedule": task.schedule}
         options["scaler"] = next(iter(stepper.stateful), None)
         self._guard: Guard | None = guard(stepper.model, stepper.optimizer, **options) if guarded else None
         self._watch: Watch = (
-            self._guard.watching
-            if self._guard is not None
-            else watch(stepper.model, stepper.optimizer, schedule=task.schedule, **options)
+            self._guard.watching if self._guard is not None else watch(stepper.model, stepper.optimizer, **options)
         )
 
     def run(self) -> WatchedRun:

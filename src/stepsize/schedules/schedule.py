@@ -11,7 +11,7 @@ import numpy as np
 
 from stepsize.checks import check_number
 from stepsize.errors import InputError
-from stepsize.schedules.algebra import First, Floored, Repeated, Then, Times, scaled
+from stepsize.schedules.algebra import After, First, Floored, Repeated, Then, Times, scaled
 from stepsize.schedules.changes import CooledDown, Extended, Switched
 from stepsize.schedules.leaves import Points
 from stepsize.schedules.node import Node
@@ -286,6 +286,22 @@ class Schedule:
             1000
         """
         return Schedule(First(self.node, as_duration("steps", steps)))
+
+    def after(self, steps: Duration) -> Schedule:
+        """Return the schedule without its beginning.
+
+        Args:
+            steps: Length of the beginning, less than that of the schedule.
+
+        Returns:
+            A schedule of what is left: ``eta.first(n).then(eta.after(n))`` has the factors of ``eta``.
+
+        Example:
+            >>> from stepsize.schedules import linear
+            >>> linear(4).after(2).factors().tolist()
+            [0.5, 0.25]
+        """
+        return Schedule(After(self.node, as_duration("steps", steps)))
 
     def cooled_down(
         self, over: Duration, *, at: Duration | None = None, shape: Shape | str = "1-sqrt", end: float = 0.0

@@ -13,6 +13,13 @@ from stepsize.views.heat_map import MapRun as MapRun
 from stepsize.views.heat_map import Scale as Scale
 from stepsize.views.heat_map import heat_map_chart as heat_map_chart
 from stepsize.views.heat_map import heat_map_info as heat_map_info
+from stepsize.views.live import LIVE_SIGNALS as LIVE_SIGNALS
+from stepsize.views.live import LivePanel as LivePanel
+from stepsize.views.live import in_dark as in_dark
+from stepsize.views.live import live_chart as live_chart
+from stepsize.views.live import live_info as live_info
+from stepsize.views.live import page_spec as page_spec
+from stepsize.views.marks import thinned as thinned
 from stepsize.views.notebook import Pictured as Pictured
 from stepsize.views.notebook import progress_bar as progress_bar
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
@@ -32,6 +39,7 @@ from stepsize.views.run import run_info as run_info
 from stepsize.views.save import PLOT_SUFFIXES as PLOT_SUFFIXES
 from stepsize.views.save import check_plot_path as check_plot_path
 from stepsize.views.save import save_chart as save_chart
+from stepsize.views.save import vega_script as vega_script
 from stepsize.views.schedule import ScheduleCurve as ScheduleCurve
 from stepsize.views.schedule import ScheduleInfo as ScheduleInfo
 from stepsize.views.schedule import SchedulePanel as SchedulePanel
