@@ -265,12 +265,12 @@ def logs_report(path: Path = LOGS_FILE) -> str:
         every = [one for code, right in kept.items() if code not in _EVENTS for one in right]
         lines.append(_line(f"{part} logs", "all but events", every))
     faults = [
-        [name, str(len(kept)), f"{sum(kept)} ({percent(sum(kept) / len(kept))})"]
+        [name, f"{sum(kept)} of {len(kept)}"]
         for name in ("not finite", "blow-up", "one NaN")
         if (kept := [row.right for row in rows if row.part == name])
     ]
     found = markdown_table(("logs", "finding", "count", "refuted by the rest"), lines)
-    return found + "\n\n" + markdown_table(("fault at a known step", "logs", "right"), faults)
+    return found + "\n\n" + markdown_table(("fault at a known step", "found right"), faults)
 
 
 def _codes(rows: Sequence[Checked], part: str) -> list[str]:
