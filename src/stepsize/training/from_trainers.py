@@ -120,7 +120,10 @@ def arguments_of(given: Any) -> dict[str, Any]:
     if _is_trainer(given):
         return trainer_arguments(given, {})
     module, data, trainer, *_ = *(given if isinstance(given, tuple) else (given,)), None, None
-    return lightning_arguments(module, data, None, trainer, {})
+    val = None
+    if isinstance(data, tuple) and len(data) == 2 and not any(hasattr(part, "shape") for part in data):
+        data, val = data
+    return lightning_arguments(module, data, val, trainer, {})
 
 
 def _is_lightning(given: Any) -> bool:
