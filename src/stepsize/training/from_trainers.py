@@ -300,14 +300,14 @@ class _Standin:
         return made
 
     def took(self, optimizer: Optimizer) -> None:
-        """Note the optimizer of the run."""
-        self._made[:] = [optimizer]
+        """Note the optimizer of the run: the first; a second one is only made to compare its rates."""
+        self._made = self._made or [optimizer]
 
     @property
     def optimizers(self) -> list[Any]:
         """The optimizer; a new one if the model is only evaluated."""
         if not self._made and self.model() is not None:
-            self.took(_configured(self.model())[0])
+            return [_configured(self.model())[0]]
         return self._made
 
     @property
