@@ -153,6 +153,17 @@ class Store:
             row = connection.execute(query).first()
             return None if row is None else record_of(WatchRecord, row)
 
+    def watches(self) -> dict[str, tuple[WatchRecord, int]]:
+        """Return the state of each watched run and the number of its findings, by name."""
+        query = (
+            select(STUDIES.c.name, WATCHES, func.count(FINDINGS.c.id).label("found"))
+            .join(WATCHES, WATCHES.c.study == STUDIES.c.id)
+            .outerjoin(FINDINGS, FINDINGS.c.study == STUDIES.c.id)
+            .group_by(STUDIES.c.name, *WATCHES.c)
+        )
+        with self._reading() as connection:
+            return {row.name: (record_of(WatchRecord, row), row.found) for row in connection.execute(query)}
+
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
         """Return the signals of a watched run in the order of writing; raises UnknownStudyError.
 
@@ -229,6 +240,21 @@ class Store:
             return file_lock_held(self.address, name)
         with self._reading() as connection:
             return server_lock_held(connection, name)
+
+    def status(self, study: StudyRecord) -> str:
+        """Return the status of a study; ``"interrupted"`` if it says that it runs and nobody writes it."""
+        if study.status != RUNNING or self.being_written(study.name):
+            return study.status
+        again = self.study(study.name)  # a writer says that it ends, then lets go
+        return "interrupted" if again is None or again.status == RUNNING else again.status
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every study, as :meth:`status` does."""
+        studies = self.studies()
+        free = {one.name for one in studies if one.status == RUNNING and not self.being_written(one.name)}
+        again = self.studies() if free else studies
+        killed = {one.name for one in again if one.name in free and one.status == RUNNING}
+        return {one.name: "interrupted" if one.name in killed else one.status for one in again}
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.
