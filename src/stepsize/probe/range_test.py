@@ -33,7 +33,7 @@ from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 from stepsize.training.wrapped import bare_optimizers
-from stepsize.views import Chart, range_test_chart, range_test_info
+from stepsize.views import Chart, Pictured, range_test_chart, range_test_info
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate at which a ramp begins: nothing is learned there yet
 _SPAN = 3.0  # smallest number of decades of a ramp, if the range allows
@@ -44,8 +44,8 @@ DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class RangeTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class RangeTest(Pictured):
     """What a range test found.
 
     Attributes:
@@ -138,13 +138,13 @@ class RangeTest:
 
 
 def range_test(
-    step: Callable[[Any], Any],
-    optimizer: Optimizer | Iterable[Optimizer],
-    batches: Iterable[Any],
+    step: Callable[[Any], Any] | Any,
+    optimizer: Optimizer | Iterable[Optimizer] | None = None,
+    batches: Iterable[Any] | None = None,
     *,
     lr: tuple[float, float] = DEFAULT_RANGE,
     steps: int = 300,
-    seed: int = 0,
+    seed: int | None = None,
     state: Iterable[Any] = (),
     offload: bool = False,
     on_progress: Callable[[float, float], None] | None = None,
@@ -169,13 +169,15 @@ def range_test(
 
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
-            that returns its loss: a number, a scalar tensor, or an object, dict or tuple that holds one.
+            that returns its loss: a number, a scalar tensor, or an object, dict or tuple that holds one. Or alone: a
+            task, or what :meth:`Task.of` makes one of; then a new model of it is tested.
         optimizer: The optimizer, or several that train together.
         batches: Any iterable of batches. With a one-shot iterator, continue with ``result.batches`` afterwards.
         lr: Lowest and highest rate of the reference group to consider, absolute.
         steps: Steps to spend on ramps, >= 10; about 100 make one ramp over three decades, and three ramps an
             answer that another order of the batches hardly moves.
         seed: Random seed of dropout and everything else that ``step`` draws; the same seed gives the same answer.
+            Default: 0, or the task's.
         state: Further objects to restore (modules, or with ``state_dict``) that ``step`` does not refer to.
         offload: Whether copies are held in host memory.
         on_progress: Called with rate and loss after each step.
@@ -208,10 +210,14 @@ def range_test(
         Smith, "Cyclical learning rates for training neural networks", 2017; Kalra et al., arXiv 2601.16979,
         2026, for the probe.
     """
+    if optimizer is None and batches is None:
+        return range_test_task(Task.of(step), lr=lr, steps=steps, seed=seed, on_progress=on_progress)
+    if batches is None:
+        raise InputError("batches", None, "must be an iterable of batches", "Only a task is tested without")
     optimizers = bare_optimizers("optimizer", optimizer)
     _check(step, lr, steps)
     found = find_state(step, optimizers, state)
-    return _sweep(found, step, optimizers, batches, lr, steps, seed, on_progress, offload=offload)
+    return _sweep(found, step, optimizers, batches, lr, steps, seed or 0, on_progress, offload=offload)
 
 
 def range_test_task(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from stepsize.errors import StoreError
 from stepsize.store.address import Address
@@ -28,6 +30,7 @@ Axis: TypeAlias = tuple[float, float] | Sequence[Value]
 """A tuple is a range (low, high), a list the values to choose from."""
 
 _MARK = "stepsize"  # the attribute of our studies
+_TRIES = 10
 _TRIAL = "trial"  # the attribute that holds our number of a trial
 
 
@@ -122,7 +125,6 @@ def _distribution(tried: Sequence[Value], axis: Axis | None, log: bool) -> BaseD
 def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
     """Open the mirror in optuna's storage, without trials and quietly; studies with trials of others are refused."""
     import optuna
-    from optuna.storages import RDBStorage
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -130,7 +132,7 @@ def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
         with guarded(address):
             # Optuna fills in a template, in which braces are doubled.
             url = address.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-            storage = RDBStorage(url)
+            storage = _opened(url)
             try:
                 if address.path is not None:  # as in our own connections: a commit need not reach the disk to be safe
                     storage.engine.dispose()
@@ -147,6 +149,20 @@ def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
         raise StoreError(f"optuna's tables in {address} failed: {address.hide(str(error))}") from error
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def _opened(url: str) -> RDBStorage:
+    """Open optuna's storage; making its tables fails while another process makes them, and is tried again."""
+    from optuna.storages import RDBStorage
+
+    for left in reversed(range(_TRIES)):
+        try:
+            return RDBStorage(url)
+        except DBAPIError:
+            if not left:
+                raise
+            time.sleep(0.2)
+    raise AssertionError
 
 
 def _relax(connection: sqlite3.Connection, _: object) -> None:

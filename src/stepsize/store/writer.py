@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from stepsize.checks import check_text
 from stepsize.errors import InputError, StoreError
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
 from stepsize.store.locks import FileLock, Lock, ServerLock
-from stepsize.store.records import Arrays, FindingRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.store.records import Arrays, FindingRecord, OrderRecord, SignalsRecord, StudyRecord, WatchRecord
 from stepsize.store.tables import (
     FINDINGS,
+    ORDERS,
     RUNS,
     SIGNALS,
     STUDIES,
@@ -36,6 +39,7 @@ from stepsize.training.runs import Run, Trial
 RUNNING = "running"
 """The status of a study from its first run until its writer says otherwise."""
 
+_CHECKPOINT = 5.0  # seconds
 _SHOWN = 5  # differences of two specifications
 _ABSENT = object()
 
@@ -65,14 +69,14 @@ class Writer:
         driver = connection.connection.driver_connection
         self._raw = driver if isinstance(driver, sqlite3.Connection) else None
         self._add_run = insert(RUNS).compile(dialect=connection.dialect, column_keys=names)
+        self._next_checkpoint = 0.0
         self._closed = False
 
     @classmethod
     def begin(cls, address: Address, engine: Engine, name: str, kind: str, spec: Mapping[str, Any]) -> Self:
         """Lock the study, begin or reopen it, and return its writer; see :meth:`Store.begin`."""
         for argument, value in (("name", name), ("kind", kind)):
-            if not (isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()):
-                raise InputError(argument, value, "must be printable text of 1 to 200 characters")
+            check_text(argument, value)
         if not isinstance(spec, Mapping):
             raise InputError("spec", spec, "must be a mapping of names to plain values")
         wanted = json.loads(as_json("spec", dict(spec)))
@@ -122,10 +126,11 @@ class Writer:
         if self._raw is not None and self._status == RUNNING:
             self._check()
             with guarded(self._address):  # one statement is one transaction, and a tenth of the time
-                self._raw.execute(str(self._add_run), values)
+                self._raw.execute(self._add_run.string, values)
+            self._checkpoint()
         else:
             with self._transaction() as connection:
-                connection.exec_driver_sql(str(self._add_run), values)
+                connection.exec_driver_sql(self._add_run.string, values)
         self._trials[run.trial.number] = run.trial
         self._keys.add(run.key)
 
@@ -174,6 +179,24 @@ class Writer:
                 position = 0 if last is None else last + 1
                 connection.execute(insert(SIGNALS), {**self._study, "position": position, **packed})
 
+    def orders(self, after: int = 0) -> tuple[OrderRecord, ...]:
+        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own."""
+        self._check()
+        self._connection.execution_options(writes=False)  # reading waits for nobody
+        try:
+            with guarded(self._address), self._connection.begin():
+                return stored_orders(self._connection, self._study["study"], after)
+        finally:
+            self._connection.execution_options(writes=True)
+
+    def answer(self, orders: Sequence[OrderRecord]) -> None:
+        """Write what became of orders to the run, in place of what the journal had of them."""
+        rows = [row_of(one, "number") for one in orders]
+        with self._transaction(self._status) as connection:
+            for order, row in zip(orders, rows, strict=True):
+                mine = ORDERS.c.study == self._study["study"], ORDERS.c.number == order.number
+                connection.execute(update(ORDERS).where(*mine).values(row))
+
     def finish(self, status: str) -> None:
         """Set the status of the study, such as ``"done"``; adding to it sets it back to ``"running"``."""
         with self._transaction(status):
@@ -213,6 +236,14 @@ class Writer:
                 self._connection.execute(update(STUDIES).where(STUDIES.c.id == key).values(status=status))
             yield self._connection
         self._status = status
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Bring what the write-ahead log holds into the file itself now and then: some copy the file alone."""
+        if self._raw is not None and time.monotonic() > self._next_checkpoint:
+            with suppress(sqlite3.Error):  # it is all in the log, and that is what was promised
+                self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+            self._next_checkpoint = time.monotonic() + _CHECKPOINT
 
     def _is_new(self, trial: Trial) -> bool:
         """Return whether a trial is not stored; raises InputError if it is stored with other values."""
@@ -220,6 +251,13 @@ class Writer:
         if known is not None and (differs := differences(known.values, trial.values)):
             raise InputError("trial", trial.number, f"must have the values that are stored ({differs})")
         return known is None
+
+
+def stored_orders(connection: Connection, study: int, after: int) -> tuple[OrderRecord, ...]:
+    """Return the orders to a run with a greater number."""
+    wanted = ORDERS.c.study == study, ORDERS.c.number > after
+    rows = connection.execute(select(ORDERS).where(*wanted).order_by(ORDERS.c.number)).all()
+    return tuple(record_of(OrderRecord, row) for row in rows)
 
 
 def stored_trials(connection: Connection, study: int) -> dict[int, Trial]:

@@ -18,6 +18,7 @@ from stepsize.checks import check_number, check_positive, check_whole, is_whole
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
 from stepsize.schedules.units import Duration
+from stepsize.training.batches import length_of
 from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import Added, GroupValues
 from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
@@ -40,6 +41,9 @@ def bind(
     groups: Mapping[int, Schedule | HyperparameterSchedule | str] | None = None,
     steps: Duration | None = None,
     clock: Clock | None = None,
+    epochs: float | None = None,
+    loader: Any = None,
+    accumulate: int = 1,
     on_change: OnChange = "error",
     counts: Counts = "updates",
     added: Added = "peak",
@@ -78,6 +82,9 @@ def bind(
             follow ``schedule`` from their own ``lr``.
         steps: The horizon in steps, or in a unit that ``clock`` knows; needed if a duration is relative.
         clock: Converts epochs, samples and tokens.
+        epochs: The horizon in passes over ``loader``, instead of ``steps``.
+        loader: Training loader of this process: its length converts epochs, also ``"2ep"`` within ``schedule``.
+        accumulate: Batches of the loader per update.
         on_change: What :meth:`BoundScheduler.load_state_dict` does if the state was saved with another schedule:
             ``"error"`` refuses; ``"continue"`` continues from the saved step along the new one, scaled so that the rate
             does not jump; ``"restart"`` begins the new one.
@@ -110,12 +117,34 @@ def bind(
     _check_word("on_change", on_change, OnChange)
     _check_word("counts", counts, Counts)
     _check_word("added", added, Added)
+    steps, clock = _horizon(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
     own = {everyone[_group_number(i, len(everyone))]: _schedule("groups", each) for i, each in (groups or {}).items()}
     schedules = GroupSchedules(_schedule("schedule", schedule), own).resolved(steps, clock)
     schedules.check()
     values = GroupValues(optimizers, schedules, None if lr is None else _peaks(lr, optimizers), added)
     return BoundScheduler(optimizers, schedules, values, on_change, counts)
+
+
+def _horizon(
+    steps: Duration | None, clock: Clock | None, epochs: float | None, loader: Any, accumulate: int
+) -> tuple[Duration | None, Clock | None]:
+    """Return steps and clock that a number of epochs and a loader stand for."""
+    check_whole("accumulate", accumulate, unit="batches")
+    if epochs is None and loader is None:
+        return steps, clock
+    for other, given in (("clock", clock), ("steps", steps if epochs is not None else None)):
+        if given is not None:
+            raise InputError(other, given, "must not be given together with epochs and loader")
+    batches = length_of(loader) if loader is not None else None
+    if batches is None:
+        rule = "must have a length" if loader is not None else "must be given with epochs"
+        raise InputError("loader", type(loader).__name__, rule, "Or give steps=")
+    clock = Clock(accumulate=accumulate, steps_per_epoch=max(1, batches) / accumulate)
+    if epochs is not None:
+        check_positive("epochs", epochs, "number of epochs")
+        steps = max(1, round(epochs * batches / accumulate))
+    return steps, clock
 
 
 @final
@@ -275,6 +304,28 @@ class BoundScheduler(LRScheduler):
     def schedule(self) -> HyperparameterSchedule:
         """What the groups without a schedule of their own follow; after a change, with what was before it."""
         return self._followed.main
+
+    @property
+    def between(self) -> bool:
+        """Whether no round of several optimizers is under way, and the schedule is not suspended."""
+        return not self._stepped and not self._suspended
+
+    @property
+    def asked(self) -> GroupSchedules:
+        """The schedules that it was bound with."""
+        return self._asked
+
+    @property
+    def followed(self) -> GroupSchedules:
+        """The schedules of all groups, as they were changed since."""
+        return self._followed
+
+    def follow(self, schedules: GroupSchedules) -> None:
+        """Follow other schedules from the next update on, at the same step; for orders to a running training."""
+        self._follow(schedules)
+        self._warned.discard("end")
+        self._values.forget_written()
+        self._values.write(self._step)
 
     def _before(self, index: int, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if self._suspended:
@@ -545,6 +596,13 @@ def _version(optimizer: Optimizer) -> int:
             if parameter.requires_grad:
                 return int(parameter._version)
     return 0
+
+
+def driver_of(optimizers: Sequence[Optimizer]) -> BoundScheduler | None:
+    """Return the bound scheduler that drives exactly these optimizers, in any order; None if there is none."""
+    found = _driver(optimizers[0])
+    same = found is not None and {id(one) for one in found.optimizers} == {id(one) for one in optimizers}
+    return found if same else None
 
 
 def _driver(optimizer: Optimizer) -> BoundScheduler | None:

@@ -152,7 +152,7 @@ class _Members:
         self.wrote: list[tuple[Any, float | None]] = []  # the lr of each group, and its value if known
         self.groups: list[Group] | None = None  # the list whose groups have been adopted; never equal to a new one
         self.count = 0
-        self._lanes: list[tuple[_Table, list[int]]] = []
+        self._lanes: list[tuple[FactorTable, list[int]]] = []
 
     def touched(self, groups: list[Group]) -> bool:
         """Return whether a rate is not what was written; cheap, since a float that nobody wrote is the same object."""
@@ -208,16 +208,16 @@ class _Members:
         for group, own in zip(groups, peaks, strict=True):
             group.update(own)
             _restore_unscheduled(group, own)
-        lanes: dict[int, tuple[_Table, list[int]]] = {}
+        lanes: dict[int, tuple[FactorTable, list[int]]] = {}
         for i in range(len(groups)):
             table = self.table(schedules, i)
             lanes.setdefault(id(table.schedule), (table, []))[1].append(i)
         self._lanes = list(lanes.values())
         self.known, self.groups, self.count = [{**own} for own in peaks], groups, len(groups)
 
-    def table(self, schedules: GroupSchedules, group: int) -> _Table:
+    def table(self, schedules: GroupSchedules, group: int) -> FactorTable:
         schedule = schedules.of(name_of(self.index, group))
-        return next((table for table, _ in self._lanes if table.schedule is schedule), None) or _Table(schedule)
+        return next((table for table, _ in self._lanes if table.schedule is schedule), None) or FactorTable(schedule)
 
     def write(self, groups: list[Group], step: int, multiplier: float) -> None:
         for table, indices in self._lanes:
@@ -233,7 +233,7 @@ class _Members:
                     table.write_others(group, step, factor)
 
 
-class _Table:
+class FactorTable:
     """The factors of a schedule, evaluated a block ahead, so that one update costs a look into a list.
 
     Nothing is evaluated after the end: a user's function may not be defined there. The values are those of

@@ -179,6 +179,27 @@ class Task:
         """
         return cls(**_trainers().trainer_arguments(trainer, changes))
 
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """Return the task that ``given`` is or describes; what every function that takes a task calls.
+
+        Args:
+            given: A task; a LightningModule with loaders of its own, or a tuple of one and its data, and optionally its
+                trainer; or a ``Trainer`` of transformers.
+
+        Returns:
+            ``given`` itself if it is a task, or what :meth:`from_lightning` or :meth:`from_trainer` returns.
+
+        Raises:
+            TaskError: If it is something else, or its parts do not fit.
+        """
+        if isinstance(given, cls):
+            return given
+        if not _trainers().is_described(given):
+            rule = "must be a stepsize.Task, a LightningModule, (module, data), or a Trainer of transformers"
+            raise TaskError("task", type(given).__name__, rule)
+        return cls(**_trainers().arguments_of(given))
+
     @property
     def horizon(self) -> int:
         """Number of steps of a full run."""

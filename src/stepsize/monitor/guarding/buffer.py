@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stepsize.training.rng import RngState
 from stepsize.training.snapshot import Snapshot
+
+_SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,17 +26,47 @@ class SavedState:
     snapshot: Snapshot
 
 
+def go_back(snapshot: Snapshot, optimizers: Sequence[Optimizer], *, replays: bool = False) -> None:
+    """Restore a state; if batches are not replayed, scheduled values and random generators continue.
+
+    Groups that the optimizers were given since then stay.
+    """
+    groups = [list(one.param_groups) for one in optimizers]
+    scheduled = [(group, _scheduled(group)) for several in groups for group in several]
+    randomness = RngState.take()
+    snapshot.restore()
+    for optimizer, several in zip(optimizers, groups, strict=True):
+        optimizer.param_groups += several[len(optimizer.param_groups) :]
+    if replays:
+        return
+    randomness.restore()
+    for group, values in scheduled:
+        for key, value in values.items():
+            if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
+                group[key].copy_(value)
+            else:
+                group[key] = value
+
+
+def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the values of a parameter group that a schedule sets."""
+    values = {key: value for key, value in group.items() if key in _SCHEDULED or key.startswith("initial_")}
+    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}
+
+
 class SnapshotBuffer:
-    """At most ``size`` states; a new one replaces the oldest.
+    """At most ``size`` states; a new one replaces the oldest. Until step ``early``, the first one is also kept.
 
     Args:
         take: Takes a snapshot of the present state.
         size: At least 2: the newest may contain a fault that has not been detected yet.
+        early: Last step from which the run can begin anew.
     """
 
-    def __init__(self, take: Callable[[], Snapshot], size: int) -> None:
+    def __init__(self, take: Callable[[], Snapshot], size: int, early: int) -> None:
         self._take = take
-        self._saved: deque[SavedState] = deque(maxlen=size)
+        self._size, self._early = size, early
+        self._saved: deque[SavedState] = deque()
 
     def __len__(self) -> int:
         return len(self._saved)
@@ -48,6 +85,9 @@ class SnapshotBuffer:
         if self._saved and self._saved[-1].step == step:
             self._saved.pop()
         self._saved.append(SavedState(step, position, rates, self._take()))
+        first = self.oldest.step == 0 and step <= self._early
+        while len(self._saved) > self._size + first:
+            del self._saved[int(first)]
 
     def before(self, step: int) -> SavedState:
         """Return the newest state of at most that step, or the oldest; later ones are dropped."""

@@ -42,7 +42,7 @@ _FIRST_START = 1e-3  # where the search of the first critical rate begins
 
 
 def profile(
-    task: Task, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
+    task: Task | Any, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
 ) -> Profile:
     """Measure the properties of data and model that determine the learning rate of ``task``.
 
@@ -53,7 +53,7 @@ def profile(
     measured number and names an experiment that would confirm it.
 
     Args:
-        task: Task to train; its schedule is not used.
+        task: Task to train, as for :func:`stepsize.find`; its schedule is not used.
         seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
         batches: Training batches whose gradients are compared at each moment, >= 2. Default: a 25th of the horizon,
             at least 4 and at most 16.
@@ -76,6 +76,7 @@ def profile(
         McCandlish et al., arXiv 1812.06162, 2018, for the noise scale; Kalra et al., arXiv 2601.16979, 2026, for the
         critical rate.
     """
+    task = Task.of(task)
     seed = task.seed if seed is None else check_whole("seed", seed, 0)
     if batches is not None:
         check_whole("batches", batches, 2)
