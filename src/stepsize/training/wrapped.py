@@ -20,7 +20,7 @@ def outside_of_graphs(hook: Callable[[Any, Any, Any], Any]) -> StepHook:
     eager: Callable[[Any, Any, Any], Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
 
     def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
+        return (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)  # which may change them
 
     return called
 
