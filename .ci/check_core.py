@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-for package in ("altair", "optuna", "rich", "sklearn", "sqlalchemy", "typer"):
+for package in ("altair", "optuna", "rich", "sklearn", "sqlalchemy", "starlette", "typer", "uvicorn"):
     assert importlib.util.find_spec(package) is None, f"{package} is installed: this is not the core alone"
 
 blocks = re.findall(r"```python\n(.*?)```", Path(sys.argv[1]).read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -21,7 +21,8 @@ for code in own:
 [find] = [code for code in blocks if "stepsize.find(" in code]
 exec(compile(find.partition("found.plot()")[0], "README.md", "exec"), {"__name__": "example"})
 
-for code, extra in (("stepsize.Store", "search"), ("stepsize.build_task('digits-mlp')", "tasks")):
+needs = {"stepsize.Store": "search", "stepsize.build_task('digits-mlp')": "tasks", "import stepsize.live": "live"}
+for code, extra in needs.items():
     done = subprocess.run(
         [sys.executable, "-c", f"import stepsize; {code}"], capture_output=True, text=True, check=False
     )

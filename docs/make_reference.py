@@ -28,6 +28,7 @@ _TITLES = {  # of the rooms that people meet; another one is called by its own n
     "optimizers": "Optimizers and adaptive rates",
     "curves": "Reading curves",
     "store": "The store",
+    "live": "The page in the browser",
     "tasks": "Built-in tasks",
     "frameworks": "Frameworks",
     "errors": "Errors",

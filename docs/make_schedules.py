@@ -223,6 +223,7 @@ _OPERATIONS = (
     ("linear(6).floored(at=0.4)", "never below a floor"),
     ("linear(3).repeated(2, per_cycle=0.5)", "again and again, each cycle lower"),
     ("inverse_sqrt(1).first(6)", "the beginning; gives an endless schedule an end"),
+    ("linear(8).after(2)", "what is left after the beginning"),
     ('constant().cooled_down(4, at=2, shape="linear")', "stop at step 2 and decay from the factor there"),
     ("linear(3).extended(6)", "the same shape over another length"),
     ("linear(4).extended(6, at=2)", "another horizon from step 2 on, without a jump"),

@@ -12,7 +12,8 @@ from tests.docs.blocks import ROOT, blocks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = (
-    "PIL", "altair", "cloudpickle", "optuna", "psycopg", "ray", "rich", "sklearn", "sqlalchemy", "typer", "vl_convert",
+    "PIL", "altair", "cloudpickle", "optuna", "psycopg", "ray", "rich", "sklearn", "sqlalchemy", "starlette", "typer",
+    "uvicorn", "vl_convert",
 )  # fmt: skip
 ALONE = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL!r}))\n"
 TASK = """
@@ -47,6 +48,7 @@ def test_a_rate_is_found_with_the_core_alone_and_what_needs_an_extra_says_how_to
         "stepsize.sweep(task, lr=(1e-3, 1.0), trials=4, sampler='tpe')": "search",
         "stepsize.range_test_task(task).plot()": "plot",
         "stepsize.build_task('digits-mlp')": "tasks",
+        "import stepsize.live": "live",
         "stepsize.find(task, budget=4, workers='processes')": "processes",
         "stepsize.find(task, budget=4, workers='ray')": "ray",
     }
@@ -68,12 +70,16 @@ def test_a_command_says_in_one_line_which_extra_it_needs_before_anything_is_trai
     done = alone(f"for name in ('rich', 'typer'): del sys.modules[name]\n{find}", tmp_path)
     assert done.returncode == 2
     assert done.stderr == 'Error: altair is not installed; run: pip install "stepsize[plot]"\n'
+    live = "from stepsize.cli import main; main(['live'])"
+    done = alone(f"for name in ('rich', 'typer', 'sqlalchemy'): del sys.modules[name]\n{live}", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r'Error: \w+ is not installed; run: pip install "stepsize\[live\]"\n', done.stderr)
 
 
 def test_the_core_is_small_and_all_holds_what_the_command_line_needs() -> None:
     core = {re.split(r"[>=<]", one)[0] for one in PROJECT["dependencies"]}
     assert core == {"numpy", "scipy", "threadpoolctl", "torch"}
-    assert PROJECT["optional-dependencies"]["all"] == ["stepsize[cli,plot,processes,search,tasks]"]
+    assert PROJECT["optional-dependencies"]["all"] == ["stepsize[cli,live,plot,processes,search,tasks]"]
 
 
 def test_every_extra_that_an_error_names_exists() -> None:

@@ -15,8 +15,13 @@ def is_whole(value: object, least: int = 0) -> TypeGuard[int]:
 
 
 def is_number(value: object) -> bool:
-    """Return whether ``value`` is a real number (True, False and NaN are not)."""
-    return not isinstance(value, bool) and isinstance(value, Real) and not math.isnan(value)
+    """Return whether ``value`` is a real number that a float can hold (True, False and NaN are not)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        return False
 
 
 def check_whole(
@@ -79,6 +84,13 @@ def check_positive(
     if not (is_number(value) and 0 < value < math.inf):
         raise error(argument, value, f"must be a positive, finite {what}", remedy)
     return float(value)
+
+
+def check_text(argument: str, value: Any, what: str = "printable text", *, most: int = 200) -> str:
+    """Return ``value`` if it is printable text of 1 to ``most`` characters."""
+    if not (isinstance(value, str) and 0 < len(value) <= most and value.isprintable()):
+        raise InputError(argument, value, f"must be {what} of 1 to {most} characters")
+    return value
 
 
 def check_lr(argument: str, lr: Any) -> float:

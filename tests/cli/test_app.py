@@ -20,7 +20,19 @@ def test_help_names_every_command_an_example_and_the_exit_codes(invoke: Invoke, 
     done = invoke(*arguments)
 
     assert done.exit_code == 0
-    for command in ("find", "range-test", "sweep", "profile", "train", "watch", "runs", "report", "tasks", "doctor"):
+    for command in (
+        "find",
+        "range-test",
+        "sweep",
+        "profile",
+        "train",
+        "watch",
+        "steer",
+        "runs",
+        "report",
+        "tasks",
+        "doctor",
+    ):
         assert f" {command} " in done.stdout
     assert "Example: stepsize find digits-mlp" in done.stdout
     assert "3 no answer, or the run diverged" in done.stdout

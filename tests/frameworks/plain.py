@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.monitor import Record
+from stepsize.store import OrderRecord
+from stepsize.store.orders import check_order
 
-__all__ = ["BATCH", "ROWS", "Plain", "loader", "needs", "net", "plain", "quiet", "rows", "spoiled_rows"]
+__all__ = ["BATCH", "ROWS", "Plain", "loader", "needs", "net", "ordering", "plain", "quiet", "rows", "spoiled_rows"]
 
 ROWS, BATCH, LR = 192, 8, 0.05
 
@@ -54,6 +57,40 @@ def spoiled_rows(batch: int) -> tuple[Tensor, Tensor]:
     x = x.clone()
     x[batch * BATCH] = math.nan
     return x, y
+
+
+def ordering(seen: Any, orders: dict[int, tuple[str, dict[str, Any]]]) -> Any:
+    """Return the callback, whose run gets each order after so many steps, as from the store."""
+    take = seen._step
+
+    def step(*given: Any, **more: Any) -> None:
+        for at in [at for at in orders if at <= seen.watching.record.step]:
+            verb, arguments = orders.pop(at)
+            given_to = seen.watching.control
+            given_to.inbox.append(OrderRecord(at, verb, check_order(verb, arguments), "ann", datetime.now(UTC)))
+        take(*given, **more)
+
+    seen._step = step
+    return seen
+
+
+def steered_well(seen: Any) -> None:
+    """Check a run that was ordered to halve its rate after 5 steps, to extend after 6 and to stop after 10."""
+    replies = {one.number: one for one in seen.watching.control.outbox}
+    assert replies[5].state == "applied", replies
+    assert replies[6].reply == "extend is not possible: the trainer sets the number of steps."
+    assert seen.stopped == "ann ordered a stop"
+    assert seen.watching.record.step == 11
+    rates = seen.watching.record.recent("lr/0").values
+    assert rates[:6] == pytest.approx(rates[0])
+    assert rates[6:] == pytest.approx(rates[0] / 2)
+
+
+STEERED: dict[int, tuple[str, dict[str, Any]]] = {
+    5: ("scale", {"factor": 0.5}),
+    6: ("extend", {"steps": 5}),
+    10: ("stop", {}),
+}
 
 
 def loader(data: tuple[Tensor, Tensor] | None = None) -> DataLoader[Any]:

@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from tests.frameworks.plain import BATCH, LR, ROWS, needs, plain, quiet, rows, spoiled_rows
+from tests.frameworks.plain import (
+    BATCH,
+    LR,
+    ROWS,
+    STEERED,
+    needs,
+    ordering,
+    plain,
+    quiet,
+    rows,
+    spoiled_rows,
+    steered_well,
+)
 from tests.frameworks.plain import net as plain_net
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
@@ -188,3 +200,10 @@ def test_its_state_goes_through_the_checkpoints(restore: bool, tmp_path: Path) -
     assert two.history("loss").values == pytest.approx(one.history("loss").values, rel=1e-5)
     assert two.recent("grad_norm").values == pytest.approx(one.recent("grad_norm").values, rel=1e-3)
     assert second.watching.record.facts.steps == 48
+
+
+def test_orders_change_the_rate_and_stop_the_trainer_well(tmp_path: Path) -> None:
+    seen = ordering(callback(), dict(STEERED))
+    trainer = fit(tmp_path, seen)
+    steered_well(seen)
+    assert trainer.state.global_step == 11

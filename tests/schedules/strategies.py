@@ -161,7 +161,7 @@ def _tree(length: int, depth: int, most: int) -> st.SearchStrategy[Schedule]:
     """A settled schedule of ``length`` steps with at most ``depth`` nodes above a leaf."""
     if depth == 0:
         return _leaf(length)
-    ways = [_around, _repeated, _first, _cooled_down, _extended, _switched]
+    ways = [_around, _repeated, _first, _after, _cooled_down, _extended, _switched]
     ways += [_then, _then] if length >= 2 else []
     return st.one_of(_leaf(length), *(way(length, depth - 1, most) for way in ways))
 
@@ -196,6 +196,12 @@ def _repeated(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
 @st.composite
 def _first(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
     return draw(_tree(draw(st.integers(length, max(most, length))), depth, most)).first(length)
+
+
+@st.composite
+def _after(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
+    begin = draw(st.integers(1, max(1, most)))
+    return draw(_tree(length + begin, depth, most)).after(begin)
 
 
 @st.composite
@@ -286,6 +292,7 @@ def _of_a_share(percent: int) -> st.SearchStrategy[Schedule]:
         st.builds(lambda schedule, times: schedule.repeated(times), leaf, st.just(2)),
         st.builds(lambda schedule: schedule.extended(to=own), leaf),
         st.builds(lambda schedule: schedule.first(own), leaf),
+        st.builds(lambda schedule: schedule.then(schedule).after(own), leaf),
         st.builds(lambda schedule: schedule.cooled_down(at=own, over=own), leaf),
         st.builds(lambda schedule: schedule.extended(to=Span(percent / 50, "share"), at="1%"), leaf),
         st.just(decay(own, warmup="1%")),

@@ -131,6 +131,16 @@ def test_first_is_the_beginning(eta: Schedule, data: st.DataObject) -> None:
     compare(eta.first(steps), eta, steps)
 
 
+@given(ended.filter(lambda eta: long(eta) > 1), st.data())
+@few
+def test_after_is_what_is_left_of_the_beginning(eta: Schedule, data: st.DataObject) -> None:
+    steps = data.draw(st.integers(1, long(eta) - 1))
+
+    compare(eta.after(steps), lambda t: eta(t + steps), long(eta) - steps)
+    compare(eta.first(steps).then(eta.after(steps)), eta, long(eta))
+    assert constant().after(steps)(9) == 1
+
+
 def test_first_gives_an_endless_one_an_end() -> None:
     assert triangular(2, low=0.0).first(3).factors().tolist() == [0.0, 0.5, 1.0]
     assert triangular(2, low=0.0).first(3)(99) == 0.5
@@ -341,6 +351,7 @@ def test_durations_in_other_units_settle_with_the_horizon() -> None:
         ("repeated", {"times": True}, "^times must be a whole number, at least 1, or None for endless; got True$"),
         ("repeated", {"times": 2, "per_cycle": 0}, "^per_cycle must be a finite number, above 0; got 0$"),
         ("first", {"steps": 11}, "^steps must not be after the end of the schedule at step 10; got 11$"),
+        ("after", {"steps": 10}, "^steps must leave at least 1 step of the 10 that there are; got 10$"),
         ("first", {"steps": 0}, "^steps must be at least 1 step; got 0"),
         ("extended", {"to": 0}, "^to must be at least 1 step; got 0"),
         ("cooled_down", {"at": 11, "over": 5}, "^at must not be after the end of the schedule at step 10; got 11$"),

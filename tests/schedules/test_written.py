@@ -42,7 +42,7 @@ from stepsize.schedules.units import as_duration
 
 ENTRIES = tuple(SCHEDULES.values())
 KNOWN = ", ".join(SCHEDULES)
-CHANGES = "floored, repeated, first, cooled-down, extended, switched, within"
+CHANGES = "floored, repeated, first, after, cooled-down, extended, switched, within"
 
 MEANINGS: dict[str, Schedule] = {
     "warmup 5% linear, constant 75%, cooldown 20% 1-sqrt": warmup("5%").then(constant("75%")).then(cooldown("20%")),
@@ -281,7 +281,7 @@ def test_grouping_survives_writing(a: Schedule, b: Schedule, c: Schedule) -> Non
 
 WORDS = st.sampled_from([
     *SCHEDULES, "(", ")", ",", "|", "*", "=", ":", "5%", "500", "-1", "0.5", "1e999", "none", "2 epochs",
-    "floored", "first", "repeated", "switched", "cooled-down", "within", "at", "end", "steps", "three_phase",
+    "floored", "first", "after", "repeated", "switched", "cooled-down", "within", "at", "end", "steps", "three_phase",
     "\t", "\n", "é", "@", "1-sqrt", "polynomial(2)", "values", "\ud800",
 ])  # fmt: skip
 

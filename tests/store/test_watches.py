@@ -99,3 +99,23 @@ def test_looking_at_a_lock_does_not_give_it_back(sqlite: str) -> None:
         other = f"from stepsize.store import Store; print(Store.open({sqlite!r}).being_written('digits'))"
         done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True, timeout=60)
         assert done.stdout == "True\n"
+
+
+def test_all_watched_runs_are_read_at_once_and_killed_ones_are_known(store: Store) -> None:
+    with store.begin("killed", "watch", {}) as writer:
+        writer.add_signals(WatchRecord(1, WHEN), findings=[FindingRecord("a", "info"), FindingRecord("b", "info")])
+    with store.begin("ended", "watch", {}) as writer:
+        writer.add_signals(WatchRecord(2, WHEN, {"code": "fine"}, control=True), status="done")
+    with store.begin("before its first write", "watch", {}), store.begin("net", "watch", {}) as writer:
+        writer.add_signals(WatchRecord(3, WHEN))
+        states, statuses = store.watches(), store.statuses()
+        one_by_one = {study.name: store.status(study) for study in store.studies()}
+    assert states == {
+        "killed": (WatchRecord(1, WHEN), 2),
+        "ended": (WatchRecord(2, WHEN, {"code": "fine"}, control=True), 0),
+        "net": (WatchRecord(3, WHEN), 0),
+    }
+    assert statuses == one_by_one
+    assert statuses == {
+        "killed": "interrupted", "ended": "done", "before its first write": "running", "net": "running",
+    }  # fmt: skip

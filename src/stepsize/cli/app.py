@@ -14,11 +14,13 @@ from stepsize.cli import (
     diagnose,
     doctor,
     find,
+    live,
     profile,
     range_test,
     report,
     runs,
     schedule,
+    steer,
     sweep,
     tasks,
     train,
@@ -41,7 +43,7 @@ app = typer.Typer(
 )
 
 for _command in (
-    find, range_test, compare, profile, train, watch, runs, report, diagnose, translate, tasks, doctor,
+    find, range_test, compare, profile, train, watch, live, steer, runs, report, diagnose, translate, tasks, doctor,
 ):  # fmt: skip
     app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(expanded(_command.command))
 app.add_typer(sweep.app, name=sweep.NAME)

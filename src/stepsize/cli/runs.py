@@ -37,8 +37,8 @@ def command(*, store: RunStoreOption = STORE, last: LastOption = None, as_json: 
         else:
             show(_table(heads, where))
             running = [head.name for head in heads if not head.over]
-            last = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
-            hint(f"{'Follow it' if running else 'Full report'}: {last}")
+            command = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
+            hint(f"{'Follow it' if running else 'Full report'}: {command}")
 
 
 def _table(heads: list[RunSummary], where: str) -> Table:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from stepsize.errors import InputError
 from stepsize.monitor.record import Facts
 from stepsize.schedules import Schedule
+from stepsize.schedules.catalog import holds_function
 from stepsize.training.binding import BoundScheduler
 
 _POINTS = 1_000
@@ -106,7 +107,8 @@ def facts_of(optimizers: Sequence[Optimizer], schedule: Any, steps: int | None) 
         learning_rate_free=any(
             type(one).__name__.startswith(_FREE) and "d" in one.param_groups[0] for one in optimizers
         ),
-        schedule=_factors(schedule, steps),
+        schedule=factors_of(schedule, steps),
+        written=_written(schedule, steps),
     )
 
 
@@ -117,12 +119,25 @@ def describe(models: Sequence[nn.Module]) -> str:
     return f"{classes}, {count:,} parameters"
 
 
-def _factors(schedule: Any, steps: int | None) -> tuple[float, ...]:
+def factors_of(schedule: Any, steps: int | None) -> tuple[float, ...]:
     """Return a schedule's factors over the horizon, thinned; empty if they are not known in advance."""
+    value = _resolved(schedule, steps)
+    if value is None or steps is None:
+        return ()
+    factors = value.factors(steps)
+    kept = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).round().astype(int))
+    return tuple(factors[kept].tolist())
+
+
+def _resolved(schedule: Any, steps: int | None) -> Schedule | None:
+    """Return a schedule of the learning rate over the horizon; None if it is not known in advance."""
     bound = schedule.schedule if isinstance(schedule, BoundScheduler) else None
     value = schedule if isinstance(schedule, Schedule) else getattr(bound, "rate", None)
     if not isinstance(value, Schedule) or not steps:
-        return ()
-    factors = (value if value.resolved else value.over(steps)).factors(steps)
-    kept = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).round().astype(int))
-    return tuple(factors[kept].tolist())
+        return None
+    return value if value.resolved else value.over(steps)
+
+
+def _written(schedule: Any, steps: int | None) -> str:
+    value = _resolved(schedule, steps)
+    return "" if value is None or holds_function(value.node) else str(value)

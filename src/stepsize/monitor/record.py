@@ -47,6 +47,7 @@ class Facts:
         learning_rate_free: Whether the optimizer estimates its own learning rate.
         schedule: Factors of the whole schedule at up to 1,000 steps, if they are known in advance.
         scheduler: For torch schedulers: name, and number of calls and updates.
+        written: The schedule as text; empty if it is unknown, or contains a function.
     """
 
     steps: int | None = None
@@ -54,6 +55,7 @@ class Facts:
     learning_rate_free: bool = False
     schedule: tuple[float, ...] = ()
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    written: str = ""
 
 
 class Record:

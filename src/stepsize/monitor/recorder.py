@@ -9,15 +9,17 @@ import threading
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.errors import InputError, StoreError, StoreLockedError
+from stepsize.monitor.control import ENDED, Control
 from stepsize.monitor.trace import Blocks
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ _WAIT = 10.0  # seconds for other writers of the store
 _END = 30.0  # seconds that the end of a run waits for the last write
 
 
-def start_recorder(where: str | Path | None, name: str | None, what: str, facts: Facts) -> RunRecorder | None:
+def start_recorder(
+    where: str | Path | None, name: str | None, what: str, facts: Facts, *, control: bool = False
+) -> RunRecorder | None:
     """Start to save a watched run; None if nothing is saved, or if the store cannot be written, which is logged.
 
     Args:
@@ -53,6 +57,7 @@ def start_recorder(where: str | Path | None, name: str | None, what: str, facts:
         name: Name of the run in the store, to which a number is added if it is taken. Defaults to the time.
         what: Description of the model.
         facts: Facts about the run.
+        control: Whether the run takes orders.
 
     Raises:
         InputError: If ``where`` is not a store address, or ``name`` not a name.
@@ -70,7 +75,8 @@ def start_recorder(where: str | Path | None, name: str | None, what: str, facts:
     spec = {"what": what, **facts_of_run, "mark": uuid.uuid4().hex}
     try:
         store = Store.open(where, wait=_WAIT)
-        return RunRecorder(store, _begin(store, name or f"watch-{datetime.now(UTC):%Y%m%d-%H%M%S}", spec))
+        writer = _begin(store, name or f"watch-{datetime.now(UTC):%Y%m%d-%H%M%S}", spec)
+        return RunRecorder(store, writer, takes_orders=control)
     except StoreError as error:
         _LOG.warning("stepsize.watch does not save this run: %s", error)
         return None
@@ -90,22 +96,26 @@ class RunRecorder:
         record: Record whose steps are counted.
         verdict: Last verdict.
         actions: Actions of a guard.
+        control: What takes orders to the run.
     """
 
-    def __init__(self, store: Store, writer: Writer) -> None:
+    def __init__(self, store: Store, writer: Writer, *, takes_orders: bool = False) -> None:
         self.name = writer.study.name
         self.where = store.where
         self.points: deque[Point] = deque(maxlen=_WAITING)
         self.record: Record | None = None
         self.verdict: RateVerdict | None = None
         self.actions: tuple[GuardAction, ...] = ()
+        self.control: Control | None = None
         self._store, self._writer = store, writer
+        self._takes_orders, self._last_order = takes_orders, 0
         self._found: deque[Finding] = deque()
         self._blocks: defaultdict[str, Blocks] = defaultdict(Blocks)
         self._since = [0, 0]  # writes and points since the last blocks
         self._written: Any = None  # the last steps, verdict and actions
         self._failed = self._lagged = False
         self._status = ""
+        self._next_write = 0.0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="stepsize store", daemon=True)
         self._thread.start()
@@ -136,17 +146,39 @@ class RunRecorder:
         from stepsize.store.writer import RUNNING
 
         try:
-            while not self._ending.wait(_EVERY):
+            if self._takes_orders:  # from now on
                 self._write(RUNNING)
+            while not self._ending.wait(_EVERY / 2 if self._takes_orders else _EVERY):
+                self._pass_orders()
+                if monotonic() >= self._next_write:
+                    self._write(RUNNING)
             self._write(self._status)
+            self._pass_orders(refuse=True)
         except Exception as error:  # noqa: BLE001 - saving must not break what it saves
             self._fail(str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}")
         finally:
             self._release()
 
+    def _pass_orders(self, *, refuse: bool = False) -> None:
+        """Take new orders from the store to the run, or refuse them, and the answers of the run to the store."""
+        if self.control is None or not self._takes_orders:
+            return
+        outbox = self.control.outbox
+        answers = [outbox.popleft() for _ in range(len(outbox))]
+        orders = self._writer.orders(self._last_order)
+        if orders:
+            self._last_order = orders[-1].number
+        if refuse:
+            answers += [replace(one, state="refused", reply=ENDED) for one in orders]
+        else:
+            self.control.inbox.extend(orders)
+        if answers:
+            self._writer.answer(answers)
+
     def _write(self, status: str) -> None:
         from stepsize.store import WatchRecord
 
+        self._next_write = monotonic() + 0.9 * _EVERY
         taken = self._taken()
         found = [finding_record(self._found.popleft()) for _ in range(len(self._found))]
         steps = 0 if self.record is None else self.record.step
@@ -154,7 +186,8 @@ class RunRecorder:
         if not taken and not found and now == self._written:
             return
         verdict = {} if self.verdict is None else spelled(self.verdict.to_json())
-        state = WatchRecord(steps, datetime.now(UTC), verdict, [spelled(asdict(one)) for one in self.actions])
+        actions = [spelled(asdict(one)) for one in self.actions]
+        state = WatchRecord(steps, datetime.now(UTC), verdict, actions, self._takes_orders)
         if self._since[0] >= _MOST_WRITES or self._since[1] >= _MOST_POINTS:
             whole = {name: blocks.to_arrays() for name, blocks in self._blocks.items()}
             self._writer.add_signals(state, (BLOCKS, whole), found, instead=True, status=status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,7 @@ from stepsize.monitor.recorder import BLOCKS, KIND
 from stepsize.monitor.report import Report
 from stepsize.monitor.trace import Blocks
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.store import Store, StudyRecord
-from stepsize.store.records import WatchRecord
+from stepsize.store import OrderRecord, Store, StudyRecord, WatchRecord
 from stepsize.store.writer import RUNNING
 
 _NOT_FINITE = ("nan", "inf", "-inf")  # as the recorder spells them
@@ -28,12 +28,12 @@ class RunSummary:
         name: Name in the store.
         what: Description of the model.
         optimizer: Class of the optimizer.
-        status: ``"running"``, ``"done"``, ``"diverged"``, ``"stopped"`` by a guard, ``"failed"`` with an error,
-            ``"broken"`` if the watch met an error of its own, or ``"interrupted"``: by Ctrl-C, or killed.
+        status: ``"running"``, ``"done"``, ``"diverged"``, ``"stopped"`` by a guard or an order, ``"failed"`` with an
+            error, ``"broken"`` if the watch met an error of its own, or ``"interrupted"``: by Ctrl-C, or killed.
         begun: Start time in UTC.
         updated: Time of the last write in UTC; None before the first.
         steps: Number of steps made.
-        planned: Number of planned steps; None if unknown.
+        planned: Number of planned steps, with those that orders have added; None if unknown.
         verdict: Verdict on the learning rate.
         findings: Number of findings.
     """
@@ -119,9 +119,31 @@ def read_run(store: Store, name: str) -> SavedRun:
 
 def list_runs(store: Store) -> list[RunSummary]:
     """Return all watched runs of a store, the newest last."""
-    written = store.unfinished(KIND)  # before the status, as below
-    rows = store.watches(KIND)
-    return [_head(study, state, count, written.get(study.name, True)) for study, state, count in rows]
+    statuses, states = store.statuses(), store.watches()
+    studies = [one for one in store.studies() if one.kind == KIND and one.name in statuses]
+    unknown: tuple[WatchRecord | None, int] = (None, 0)
+    return [
+        summary_of(one, statuses[one.name], *states.get(one.name, unknown), orders_to(store, one.name, states))
+        for one in studies
+    ]
+
+
+def orders_to(store: Store, name: str, states: Mapping[str, tuple[WatchRecord, int]]) -> tuple[OrderRecord, ...]:
+    """Return the orders to a run, of which ``states`` say whether it takes any."""
+    return store.orders(name) if name in states and states[name][0].control else ()
+
+
+def read_findings(store: Store, name: str) -> tuple[Finding, ...]:
+    """Return the findings of a watched run, the earliest first."""
+    return tuple(
+        Finding(one.code, one.severity, evidence=_numbers(one.evidence), **_numbers(one.told))  # type: ignore[arg-type]
+        for one in store.findings(name)
+    )
+
+
+def actions_of(state: WatchRecord | None) -> tuple[GuardAction, ...]:
+    """Return the actions of a guard."""
+    return () if state is None else tuple(GuardAction.from_json(_numbers(one)) for one in state.acts)
 
 
 class RunReader:
@@ -148,9 +170,9 @@ class RunReader:
 
     def read(self) -> SavedRun:
         """Return its present state."""
-        written = self._store.being_written(self._name)  # before the status: a writer says that it ends, then releases
         study = self._store.study(self._name)
         assert study is not None  # studies are never deleted
+        status = self._store.status(study)  # before the signals: a run that has ended has written all of them
         for part in self._store.signals(self._name, after=self._position):
             self._position = part.position
             if part.kind == BLOCKS:  # the state of everything up to here
@@ -158,32 +180,43 @@ class RunReader:
                 continue
             for name, (steps, values) in part.arrays.items():
                 self._blocks.setdefault(name, Blocks()).extend(steps, values)
+        findings = read_findings(self._store, self._name)
         state = self._store.watched(self._name)
-        findings = tuple(
-            Finding(one.code, one.severity, evidence=_numbers(one.evidence), **_numbers(one.told))  # type: ignore[arg-type]
-            for one in self._store.findings(self._name)
-        )
-        head = _head(study, state, len(findings), written)
+        orders = self._store.orders(self._name) if state is not None and state.control else ()
+        head = summary_of(study, status, state, len(findings), orders)
         signals = {name: blocks.history() for name, blocks in self._blocks.items()}
         report = Report(head.steps, head.planned, head.optimizer, head.verdict, findings, signals)
-        actions = () if state is None else tuple(GuardAction.from_json(_numbers(one)) for one in state.acts)
-        return SavedRun(head, report, actions)
+        return SavedRun(head, report, actions_of(state))
 
 
-def _head(study: StudyRecord, state: WatchRecord | None, findings: int, written: bool) -> RunSummary:
-    killed = study.status == RUNNING and not written
+def summary_of(
+    study: StudyRecord, status: str, state: WatchRecord | None, findings: int, orders: Sequence[OrderRecord]
+) -> RunSummary:
+    """Return the line of the list for a watched run, with the journal of its orders."""
+    steps = study.spec["steps"]
     return RunSummary(
         name=study.name,
         what=study.spec["what"],
         optimizer=study.spec["optimizer"],
-        status="interrupted" if killed else study.status,
+        status=status,
         begun=study.created,
         updated=None if state is None else state.updated,
         steps=0 if state is None else state.steps,
-        planned=study.spec["steps"],
+        planned=None if steps is None else steps + _added(orders),
         verdict=_verdict(_numbers(state.verdict) if state is not None else {}),
         findings=findings,
     )
+
+
+def _added(orders: Sequence[OrderRecord]) -> int:
+    """Return the steps that orders have added to the horizon, without those that were undone."""
+    added = [0]
+    for order in orders:
+        if order.state == "applied" and order.verb == "undo":
+            added.pop()
+        elif order.state == "applied" and order.verb != "stop":
+            added.append(order.arguments["steps"] if order.verb == "extend" else 0)
+    return sum(added)
 
 
 def _verdict(values: dict[str, Any]) -> RateVerdict:

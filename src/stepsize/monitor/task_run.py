@@ -27,12 +27,13 @@ from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
+from stepsize.views import Chart, Pictured
 
 _EVALUATIONS = 16
 
 
-@dataclass(frozen=True, eq=False)
-class WatchedRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class WatchedRun(Pictured):
     """A run that was watched.
 
     Attributes:
@@ -53,6 +54,10 @@ class WatchedRun:
     def status(self) -> str:
         """Outcome in a sentence or two."""
         return f"{self.run.status} {self.report.status}"
+
+    def plot(self, title: str = "Watched run") -> Chart:
+        """Return the chart of its signals, with the findings."""
+        return self.report.plot(title)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""

@@ -20,11 +20,12 @@ _MADE: Counter[str] = Counter()  # watches of each kind of run that this process
 
 @dataclass(frozen=True)
 class Shared:
-    """What all processes know after an exchange: mean seconds of watching and training, losses, validation loss."""
+    """What all know after an exchange: mean seconds of watching and training, losses, validation loss, orders."""
 
     times: tuple[float, float]
     losses: list[tuple[int, float]]
     val_loss: float | None
+    orders: bytes
 
 
 def trains_together(models: Sequence[nn.Module]) -> bool:
@@ -57,8 +58,8 @@ class Team:
         """Return whether every process watches; asked once, after the first update."""
         return int(self._store.add(self._key, 0)) == self._size
 
-    def exchange(self, times: tuple[float, float], failing: str, device: torch.device) -> Shared:
-        """Average what the processes know; each must call it at the same step.
+    def exchange(self, times: tuple[float, float], failing: str, device: torch.device, orders: bytes = b"") -> Shared:
+        """Average what the processes know, and pass on orders, which one of them has; each calls it at the same step.
 
         Raises:
             RuntimeError: If the exchange, or a process before it, failed.
@@ -66,12 +67,15 @@ class Team:
         losses, self.losses = self.losses, []
         seen, self.val_losses = self.val_losses, []
         padded = [loss for _, loss in losses] + [0.0] * (EXCHANGE - len(losses))
-        heads = [*times, math.fsum(seen), float(len(seen)), float(len(losses)), float(bool(failing))]
+        sizes = float(len(orders)), float(bool(orders))
+        heads = [*times, math.fsum(seen), float(len(seen)), float(len(losses)), float(bool(failing)), *sizes]
         try:
             sums = self._sum([*heads, *padded], device)
         except Exception as error:
             raise RuntimeError(f"the processes could not exchange what they measured: {error}") from error
-        spent, trained, total, evaluations, count, failed = sums[: len(heads)]
+        spent, trained, total, evaluations, count, failed, size, senders = sums[: len(heads)]
+        if senders > 1:
+            raise RuntimeError("several processes took orders; pass store= in one of them")
         if failed or count != self._size * len(losses):
             raise RuntimeError(failing or "another process stopped watching")
         means = [loss / self._size for loss in sums[len(heads) :]]
@@ -79,7 +83,14 @@ class Team:
             (spent / self._size, trained / self._size),
             [(step, mean) for (step, _), mean in zip(losses, means, strict=False)],
             total / evaluations if evaluations else None,
+            self._passed_on(orders, int(size), device) if size else b"",
         )
+
+    def _passed_on(self, text: bytes, size: int, device: torch.device) -> bytes:
+        """Return the text that one process has."""
+        held = torch.tensor(list(text) or [0] * size, dtype=torch.int64, device=device)
+        dist.all_reduce(held)
+        return bytes(held.tolist())
 
     def mean(self, value: float, device: torch.device) -> float:
         """Return the mean over all processes; each must call it at the same point."""

@@ -40,6 +40,7 @@ from stepsize.schedules.rung import resampled as resampled
 from stepsize.schedules.schedule import Schedule as Schedule
 from stepsize.schedules.shapes import SHAPES as SHAPES
 from stepsize.schedules.shapes import Shape as Shape
+from stepsize.schedules.steering import from_journal as from_journal
 from stepsize.schedules.units import Clock as Clock
 from stepsize.schedules.units import Duration as Duration
 from stepsize.schedules.units import Span as Span

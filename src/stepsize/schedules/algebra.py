@@ -273,6 +273,45 @@ class First(Change):
 
 
 @dataclass(frozen=True)
+class After(Change):
+    """The inner schedule without its first steps."""
+
+    kind: ClassVar[str] = "after"
+    unnamed: ClassVar[str] = "steps"
+
+    steps: Length
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.relative is None and self.inner.length is not None:
+            left_over(self.inner.length, whole(self.steps), "steps")
+
+    @property
+    def length(self) -> int | None:
+        return None if self.inner.length is None else self.inner.length - whole(self.steps)
+
+    def factors(self, steps: Array) -> Array:
+        return self.inner.factors(steps + whole(self.steps))
+
+    def jumps(self, until: float) -> Iterator[float]:
+        begin = whole(self.steps)
+        yield from (jump - begin for jump in self.inner.jumps(until + begin) if jump > begin)
+
+    def span(self, clock: Clock) -> float | None:
+        inner = self.inner.span(clock)
+        return None if inner is None else inner - clock.exact(self.steps, "steps")
+
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        begin = max(1, clock.steps(self.steps, "steps"))
+        if self.inner.span(clock) is None:
+            return After(self.inner.resolve(clock, None if steps is None else steps + begin), begin)
+        inner = on_its_own(self.inner, clock)
+        if steps is not None and inner.length is not None:
+            begin = left_over(inner.length, steps, "steps")
+        return After(inner, begin)
+
+
+@dataclass(frozen=True)
 class Repeated(Change):
     """The inner schedule again and again, each time ``per_cycle`` times the one before."""
 

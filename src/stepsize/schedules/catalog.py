@@ -201,6 +201,7 @@ CHANGES: Mapping[str, Callable[..., Schedule]] = {
     "floored": Schedule.floored,
     "repeated": Schedule.repeated,
     "first": Schedule.first,
+    "after": Schedule.after,
     "cooled-down": Schedule.cooled_down,
     "extended": Schedule.extended,
     "switched": Schedule.switched,

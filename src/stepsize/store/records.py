@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -69,12 +69,43 @@ class WatchRecord:
         updated: When this was written, in UTC.
         verdict: Verdict on its rate, as plain values; empty before there is one.
         acts: Actions taken, as plain values.
+        control: Whether the run takes orders: whether it was started with ``control=True``.
     """
 
     steps: int
     updated: datetime
     verdict: Mapping[str, Any] = field(default_factory=dict)
     acts: Sequence[Mapping[str, Any]] = ()
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class OrderRecord:
+    """An order to a running training, and what became of it; the orders of a run are its journal.
+
+    Attributes:
+        number: Counts the orders of a run from 1.
+        verb: What to do: a name in ``stepsize.store.orders.VERBS``.
+        arguments: Arguments of the verb, as plain values, complete: defaults are filled in.
+        who: Who sent it.
+        sent: When it was sent, in UTC.
+        state: ``"sent"``, then ``"applied"`` or ``"refused"``.
+        reply: What was done, or why it was refused, in a sentence; empty before.
+        step: Number of the first update made with it, as the schedule counts; None unless it was applied.
+        loss_before: Mean training loss of the updates before it; None if unknown.
+        loss_after: Mean training loss of the first updates with it; None until they were made.
+    """
+
+    number: int
+    verb: str
+    arguments: Mapping[str, Any]
+    who: str
+    sent: datetime
+    state: Literal["sent", "applied", "refused"] = "sent"
+    reply: str = ""
+    step: int | None = None
+    loss_before: float | None = None
+    loss_after: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

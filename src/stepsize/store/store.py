@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, distinct, func, insert, inspect, select, text
 
+from stepsize.checks import check_text
 from stepsize.errors import (
     DataUnavailableError,
     InputError,
@@ -21,9 +23,11 @@ from stepsize.errors import (
 from stepsize.store.address import Address, as_address, engine_for
 from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
-from stepsize.store.records import FindingRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
+from stepsize.store.orders import MOST_WAITING, check_order
+from stepsize.store.records import FindingRecord, OrderRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
 from stepsize.store.tables import (
     FINDINGS,
+    ORDERS,
     RUNS,
     SIGNALS,
     STUDIES,
@@ -32,9 +36,10 @@ from stepsize.store.tables import (
     VERSIONS,
     WATCHES,
     record_of,
+    row_of,
     run_of,
 )
-from stepsize.store.writer import RUNNING, Writer, stored_trials
+from stepsize.store.writer import RUNNING, Writer, stored_orders, stored_trials
 from stepsize.training.runs import Run, Trial
 
 _KEY = 0x73746570  # of the advisory lock under which one at a time makes the tables
@@ -141,24 +146,23 @@ class Store:
             query = select(FINDINGS).where(FINDINGS.c.study == self._id(connection, name)).order_by(FINDINGS.c.id)
             return tuple(record_of(FindingRecord, row) for row in connection.execute(query))
 
-    def watches(self, kind: str) -> list[tuple[StudyRecord, WatchRecord | None, int]]:
-        """Return the studies of a kind, the oldest first, with their states and numbers of findings."""
-        count = select(func.count()).where(FINDINGS.c.study == STUDIES.c.id).scalar_subquery().label("findings")
-        joined = STUDIES.outerjoin(WATCHES, WATCHES.c.study == STUDIES.c.id)
-        query = select(STUDIES, WATCHES, count).select_from(joined).where(STUDIES.c.kind == kind).order_by(STUDIES.c.id)
-        with self._reading() as connection:
-            rows = connection.execute(query).all()
-            return [
-                (record_of(StudyRecord, row), None if row.steps is None else record_of(WatchRecord, row), row.findings)
-                for row in rows
-            ]
-
     def watched(self, name: str) -> WatchRecord | None:
         """Return the state of a watched run; None before the first write. Raises UnknownStudyError."""
         with self._reading() as connection:
             query = select(WATCHES).where(WATCHES.c.study == self._id(connection, name))
             row = connection.execute(query).first()
             return None if row is None else record_of(WatchRecord, row)
+
+    def watches(self) -> dict[str, tuple[WatchRecord, int]]:
+        """Return the state of each watched run and the number of its findings, by name."""
+        query = (
+            select(STUDIES.c.name, WATCHES, func.count(FINDINGS.c.id).label("found"))
+            .join(WATCHES, WATCHES.c.study == STUDIES.c.id)
+            .outerjoin(FINDINGS, FINDINGS.c.study == STUDIES.c.id)
+            .group_by(STUDIES.c.name, *WATCHES.c)
+        )
+        with self._reading() as connection:
+            return {row.name: (record_of(WatchRecord, row), row.found) for row in connection.execute(query)}
 
     def signals(self, name: str, after: int = -1) -> tuple[SignalsRecord, ...]:
         """Return the signals of a watched run in the order of writing; raises UnknownStudyError.
@@ -172,12 +176,60 @@ class Store:
             rows = connection.execute(select(SIGNALS).where(*wanted).order_by(SIGNALS.c.position)).all()
             return tuple(record_of(SignalsRecord, row) for row in rows)
 
-    def unfinished(self, kind: str) -> dict[str, bool]:
-        """Return the studies of a kind that say they are running, and whether a writer is at work on each."""
+    def send(self, name: str, verb: str, arguments: Mapping[str, Any] | None = None, who: str = "code") -> int:
+        """Send an order to a running training, which applies it before one of its next updates.
+
+        Args:
+            name: Name of the run, started with ``watch(..., control=True)``.
+            verb: ``"scale"`` multiplies the learning rate by ``factor`` (of one ``group``, by its name or number, or
+                of all); beyond a factor of 10 at once it needs ``confirmed=True``. ``"hold"`` keeps the present rate,
+                ``"resume"`` continues along the schedule, ``"cooldown"`` decreases the rate to zero over ``steps`` and
+                then stops, ``"extend"`` adds ``steps`` to the horizon, ``"undo"`` restores the state before the last
+                change, ``"snapshot"`` saves a state for it, ``"stop"`` stops.
+            arguments: Arguments of the verb.
+            who: Who sends it, for the journal.
+
+        Returns:
+            Number of the order; :meth:`orders` has what became of it.
+
+        Raises:
+            InputError: If the verb is not known, an argument breaks its rule, or the run takes no orders; then nothing
+                is sent.
+            UnknownStudyError: If there is no run of that name.
+            StoreError: If the store cannot be written.
+        """
+        given = check_order(verb, {} if arguments is None else arguments)
+        check_text("who", who)
+        state = self.watched(name)  # which raises if there is no such run
+        if state is None or not state.control:
+            raise InputError("name", name, "must be a run that was started with control=True")
+        if self.address.read_only:
+            raise StoreReadOnlyError(f"{self.where} may not be written; give a store where you may write")
+        written = self.being_written(name)
+        with self._writing() as connection:  # two senders at once get numbers one after the other
+            query = select(STUDIES.c.id, STUDIES.c.status).where(STUDIES.c.name == name).with_for_update()
+            study, status = connection.execute(query).one()
+            if not written or status != RUNNING:
+                raise InputError("name", name, "must be a run that is still running; this one has ended")
+            last = connection.scalar(select(func.max(ORDERS.c.number)).where(ORDERS.c.study == study)) or 0
+            waiting = ORDERS.c.study == study, ORDERS.c.state == "sent"
+            if (connection.scalar(select(func.count()).select_from(ORDERS).where(*waiting)) or 0) >= MOST_WAITING:
+                raise InputError(
+                    "name", name, f"must have answered some of the {MOST_WAITING} orders that wait", "Wait"
+                )
+            order = OrderRecord(last + 1, verb, given, who, datetime.now(UTC))
+            connection.execute(insert(ORDERS), {"study": study, **row_of(order)})
+        return order.number
+
+    def orders(self, name: str, after: int = 0) -> tuple[OrderRecord, ...]:
+        """Return the orders to a run, in the order of sending; raises UnknownStudyError.
+
+        Args:
+            name: Name of the run.
+            after: Only those with a greater number.
+        """
         with self._reading() as connection:
-            wanted = STUDIES.c.kind == kind, STUDIES.c.status == RUNNING
-            names = connection.scalars(select(STUDIES.c.name).where(*wanted)).all()
-        return {name: self.being_written(name) for name in names}
+            return stored_orders(connection, self._id(connection, name), after)
 
     def being_written(self, name: str) -> bool:
         """Return whether a writer of the study is at work, here or in another process.
@@ -188,6 +240,21 @@ class Store:
             return file_lock_held(self.address, name)
         with self._reading() as connection:
             return server_lock_held(connection, name)
+
+    def status(self, study: StudyRecord) -> str:
+        """Return the status of a study; ``"interrupted"`` if it says that it runs and nobody writes it."""
+        if study.status != RUNNING or self.being_written(study.name):
+            return study.status
+        again = self.study(study.name)  # a writer says that it ends, then lets go
+        return "interrupted" if again is None or again.status == RUNNING else again.status
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every study, as :meth:`status` does."""
+        studies = self.studies()
+        free = {one.name for one in studies if one.status == RUNNING and not self.being_written(one.name)}
+        again = self.studies() if free else studies
+        killed = {one.name for one in again if one.name in free and one.status == RUNNING}
+        return {one.name: "interrupted" if one.name in killed else one.status for one in again}
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from types import SimpleNamespace, UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 
 from stepsize.errors import InputError
 from stepsize.store.packing import pack_arrays, thinned, unpack_arrays
-from stepsize.store.records import Arrays, FindingRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.store.records import Arrays, FindingRecord, OrderRecord, SignalsRecord, StudyRecord, WatchRecord
 from stepsize.training.runs import Run, Trial
 
 T = TypeVar("T")
@@ -38,7 +39,14 @@ _STRICT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _RECORDS = json.JSONEncoder(
     default=vars, separators=(",", ":")
 )  # records within records; NaN and Infinity are read back
-_SQL = {int: BigInteger, float: Double, str: Text, Arrays: LargeBinary, NDArray[np.float64]: LargeBinary}
+_SQL = {
+    bool: Boolean,
+    int: BigInteger,
+    float: Double,
+    str: Text,
+    Arrays: LargeBinary,
+    NDArray[np.float64]: LargeBinary,
+}
 
 
 _KNOWN: dict[Any, dict[str, Any]] = {}
@@ -115,6 +123,13 @@ SIGNALS = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     *_columns(SignalsRecord, "position"),
 )
+ORDERS = Table(
+    "stepsize_orders",
+    TABLES,
+    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    *_columns(OrderRecord, "number"),
+)
 
 
 def row_of(record: Any, *without: str) -> dict[str, Any]:
@@ -189,7 +204,9 @@ def _value(hint: Any, cell: Any) -> Any:
         return math.nan if hint is float else None
     if hint == Arrays:
         return unpack_arrays(cell)
-    if inner in (int, float, str):
+    if get_origin(inner) is Literal:
+        return cell
+    if inner in (bool, int, float, str):
         return cell if isinstance(hint, UnionType) else inner(cell)
     if inner is datetime:
         return datetime.fromisoformat(cell)

@@ -13,13 +13,15 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from stepsize.checks import check_text
 from stepsize.errors import InputError, StoreError
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
 from stepsize.store.locks import FileLock, Lock, ServerLock
-from stepsize.store.records import Arrays, FindingRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.store.records import Arrays, FindingRecord, OrderRecord, SignalsRecord, StudyRecord, WatchRecord
 from stepsize.store.tables import (
     FINDINGS,
+    ORDERS,
     RUNS,
     SIGNALS,
     STUDIES,
@@ -74,8 +76,7 @@ class Writer:
     def begin(cls, address: Address, engine: Engine, name: str, kind: str, spec: Mapping[str, Any]) -> Self:
         """Lock the study, begin or reopen it, and return its writer; see :meth:`Store.begin`."""
         for argument, value in (("name", name), ("kind", kind)):
-            if not (isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()):
-                raise InputError(argument, value, "must be printable text of 1 to 200 characters")
+            check_text(argument, value)
         if not isinstance(spec, Mapping):
             raise InputError("spec", spec, "must be a mapping of names to plain values")
         wanted = json.loads(as_json("spec", dict(spec)))
@@ -178,6 +179,24 @@ class Writer:
                 position = 0 if last is None else last + 1
                 connection.execute(insert(SIGNALS), {**self._study, "position": position, **packed})
 
+    def orders(self, after: int = 0) -> tuple[OrderRecord, ...]:
+        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own."""
+        self._check()
+        self._connection.execution_options(writes=False)  # reading waits for nobody
+        try:
+            with guarded(self._address), self._connection.begin():
+                return stored_orders(self._connection, self._study["study"], after)
+        finally:
+            self._connection.execution_options(writes=True)
+
+    def answer(self, orders: Sequence[OrderRecord]) -> None:
+        """Write what became of orders to the run, in place of what the journal had of them."""
+        rows = [row_of(one, "number") for one in orders]
+        with self._transaction(self._status) as connection:
+            for order, row in zip(orders, rows, strict=True):
+                mine = ORDERS.c.study == self._study["study"], ORDERS.c.number == order.number
+                connection.execute(update(ORDERS).where(*mine).values(row))
+
     def finish(self, status: str) -> None:
         """Set the status of the study, such as ``"done"``; adding to it sets it back to ``"running"``."""
         with self._transaction(status):
@@ -232,6 +251,13 @@ class Writer:
         if known is not None and (differs := differences(known.values, trial.values)):
             raise InputError("trial", trial.number, f"must have the values that are stored ({differs})")
         return known is None
+
+
+def stored_orders(connection: Connection, study: int, after: int) -> tuple[OrderRecord, ...]:
+    """Return the orders to a run with a greater number."""
+    wanted = ORDERS.c.study == study, ORDERS.c.number > after
+    rows = connection.execute(select(ORDERS).where(*wanted).order_by(ORDERS.c.number)).all()
+    return tuple(record_of(OrderRecord, row) for row in rows)
 
 
 def stored_trials(connection: Connection, study: int) -> dict[int, Trial]:

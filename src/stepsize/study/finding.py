@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from stepsize.curves.answer import answer_from
+from stepsize.curves.lr_model import fit_lr_model
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
 from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Found
+from stepsize.study.outcome import StudyOutcome
+from stepsize.study.strategy import point_of
 from stepsize.study.study import StudyProgress, run_study
 from stepsize.study.until_sure import Question, UntilSure
 from stepsize.training.conditions import RunConditions
@@ -20,8 +24,12 @@ from stepsize.training.task import Task
 
 if TYPE_CHECKING:
     from stepsize.curves.answer import Answer
+    from stepsize.store import Store
     from stepsize.study.workers import Workers
     from stepsize.training.executor import StreamingExecutor
+
+FIND = "find"
+"""The kind of the studies of a store that are searches."""
 
 _FORMAT = 1  # of the specification that a store keeps
 
@@ -47,7 +55,7 @@ FindWatcher: TypeAlias = Callable[[FindProgress], None]
 
 
 def find(
-    task: Task,
+    task: Task | Any,
     until: float = 0.02,
     budget: float | str | None = None,
     *,
@@ -66,7 +74,9 @@ def find(
     ``until`` of the best, or within the noise of a single run if that is more (at most 10%), with a probability of 90%.
 
     Args:
-        task: What to train. Without ``val`` the training loss selects, and the answer says so.
+        task: What to train: a task, or what :meth:`Task.of` makes one of, such as ``(module, datamodule)`` of Lightning
+            or a ``Trainer`` of transformers. Without ``val`` the training loss
+            selects, and the answer says so.
         until: Excess of the final loss over the best that counts as equally good, as a fraction. Default 0.02 (2%).
         budget: Full runs as a number, or a time such as ``"10min"``. Default: three full runs or one minute,
             whichever is more. Below 1, shorter runs answer and the verdict stays open.
@@ -100,7 +110,7 @@ def find(
     """
     if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until < 1:
         raise InputError("until", until, "must be a fraction between 0 and 1", "Write 2% as 0.02")
-    limit = as_budget(budget)
+    limit, task = as_budget(budget), Task.of(task)
     first = task.seed if seed is None else seed
     world = Snapshot(data=[data for data in (task.train, task.val) if data is not None])
     try:
@@ -125,7 +135,7 @@ def find(
             source=source,
             store=store,
             name=name,
-            kind="find",
+            kind=FIND,
             spec=_spec(task, start, question, first),
             on_progress=None if on_progress is None else _watching(strategy, limit, on_progress),
             budget=None if limit.either or math.isinf(limit.runs) else limit.runs,
@@ -144,6 +154,37 @@ def find(
     )
 
 
+def read_found(store: Store, name: str) -> Found:
+    """Return the answer of the search ``name`` as far as it came, from the store alone.
+
+    Raises:
+        UnknownStudyError: If the store has no study of that name.
+        InputError: If it is not a search, or no run has ended.
+    """
+    runs = store.runs(name)  # says which names there are
+    study = store.study(name)
+    assert study is not None
+    if study.kind != FIND:
+        raise InputError("name", name, f"must be a search of stepsize find, not a {study.kind}")
+    spec, described = study.spec, study.spec["task"]
+    conditions = RunConditions(**described["conditions"])
+    worst = max((run.value for run in runs if math.isfinite(run.value)), default=1.0)
+    model = fit_lr_model(
+        [point_of(run) for run in runs],
+        usual=spec["usual"],
+        untrained=worst if described["untrained"] is None else described["untrained"],
+        family=spec["family"],
+        size=(conditions.horizon, spec["parameters"]) if spec["parameters"] else None,
+        seed=len(runs),
+    )
+    answer = answer_from(model, until=spec["until"], validated=conditions.objective != "training loss")
+    seconds = sum(run.seconds for run in runs)
+    outcome = StudyOutcome(
+        name=name, where=store.where, runs=runs, notes=(), seconds=seconds, complete=study.status == "done"
+    )
+    return Found(**vars(outcome), answer=answer, conditions=conditions, curve=model, restored=True)
+
+
 def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, Any]:
     """Return what a stored search must share to be continued; the budget is not part of it."""
     return {
@@ -156,6 +197,7 @@ def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, 
         },
         "usual": question.usual,
         "family": question.family,
+        "parameters": question.parameters,
         "until": question.until,
         "seed": seed,
     }

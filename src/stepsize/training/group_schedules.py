@@ -19,7 +19,7 @@ UNIT = Peaks(lr=1.0, momentum=0.0, weight_decay=1.0)
 _PROBES = 65  # steps at which a function is evaluated for a digest
 _FAR = 1e6  # how far if it has no end
 _MOST_CHECKED = 1 << 20  # updates up to which a momentum is checked at each
-_MAIN = "all"
+MAIN = "all"
 _NAME = re.compile(r"all|[0-9]+\.[0-9]+")
 Document = Mapping[str, Any]  # a schedule as plain values
 
@@ -39,7 +39,7 @@ class GroupSchedules:
     @property
     def length(self) -> int | None:
         """The number of updates after which all have ended; None if one has no end."""
-        lengths = [schedule.length for schedule in self._all().values()]
+        lengths = [schedule.length for schedule in self.all().values()]
         return None if None in lengths else max(length for length in lengths if length is not None)
 
     def resolved(self, steps: Any, clock: Clock | None) -> GroupSchedules:
@@ -51,7 +51,7 @@ class GroupSchedules:
 
     def check(self) -> None:
         """Raise InputError if a factor or a momentum breaks its rule, at probes over the whole length."""
-        for schedule in self._all().values():
+        for schedule in self.all().values():
             steps = _probes(schedule)
             if schedule.momentum is not None and schedule.length is not None:
                 steps = np.linspace(0, schedule.length, min(schedule.length, _MOST_CHECKED) + 1).round()
@@ -59,7 +59,7 @@ class GroupSchedules:
 
     def documents(self) -> dict[str, Document]:
         """Return them as plain values; of what contains a function its text and a digest of its factors."""
-        return {name: _document(schedule) for name, schedule in self._all().items()}
+        return {name: _document(schedule) for name, schedule in self.all().items()}
 
     def continued(self, saved: SavedSchedules, step: int) -> GroupSchedules:
         """Return what was ``saved`` up to ``step`` and these from there, without a jump of any group's factor.
@@ -69,15 +69,16 @@ class GroupSchedules:
         """
         names = sorted({*self.by_group, *saved.names()})
         return GroupSchedules(
-            _continued(saved, _MAIN, self.main, step),
+            _continued(saved, MAIN, self.main, step),
             {name: _continued(saved, name, self.of(name), step) for name in names},
         )
 
     def __str__(self) -> str:
-        return "; ".join(_label(name) + str(schedule) for name, schedule in self._all().items())
+        return "; ".join(_label(name) + str(schedule) for name, schedule in self.all().items())
 
-    def _all(self) -> dict[str, HyperparameterSchedule]:
-        return {_MAIN: self.main, **dict(sorted(self.by_group.items()))}
+    def all(self) -> dict[str, HyperparameterSchedule]:
+        """Return them by name."""
+        return {MAIN: self.main, **dict(sorted(self.by_group.items()))}
 
 
 @final
@@ -90,11 +91,11 @@ class SavedSchedules:
 
     def names(self) -> Iterator[str]:
         """Yield which groups have their own."""
-        yield from (name for name in self._followed if name != _MAIN)
+        yield from (name for name in self._followed if name != MAIN)
 
     def asked_for(self, name: str, schedule: HyperparameterSchedule) -> bool:
         """Return whether ``schedule`` is what was asked for then."""
-        document = self._asked.get(name, self._asked[_MAIN])
+        document = self._asked.get(name, self._asked[MAIN])
         if "function" in document or _holds_function(schedule):
             return {**_document(schedule), "function": ""} == {**document, "function": ""}  # names may change
         return _read(document) == schedule
@@ -109,12 +110,12 @@ class SavedSchedules:
         if self._followed == self._asked:
             return schedules
         own = {name: self.one_followed(name, schedules.of(name)) for name in self.names()}
-        return GroupSchedules(self.one_followed(_MAIN, schedules.main), own)
+        return GroupSchedules(self.one_followed(MAIN, schedules.main), own)
 
     def one_followed(self, name: str, asked: HyperparameterSchedule | None = None) -> HyperparameterSchedule:
         """Return what a group followed; ``asked`` is what was asked for, if known. InputError if it was a function."""
-        document = self._followed.get(name, self._followed[_MAIN])
-        if asked is not None and document == self._asked.get(name, self._asked[_MAIN]):
+        document = self._followed.get(name, self._followed[MAIN])
+        if asked is not None and document == self._asked.get(name, self._asked[MAIN]):
             return asked
         if "function" in document:
             rule = f"cannot continue from '{document['function']}': only a digest of a function can be saved"
@@ -204,14 +205,14 @@ def _probes(schedule: HyperparameterSchedule) -> Array:
 
 def _checked(argument: str, documents: object) -> dict[str, Document]:
     found = dict(documents) if isinstance(documents, Mapping) else {}
-    named = _MAIN in found and all(_NAME.fullmatch(str(name)) for name in found)
+    named = MAIN in found and all(_NAME.fullmatch(str(name)) for name in found)
     if not named or not all(isinstance(document, Mapping) for document in found.values()):
         raise InputError(argument, documents, "must be what a BoundScheduler saved in its state")
     return found
 
 
 def _label(name: str) -> str:
-    if name == _MAIN:
+    if name == MAIN:
         return ""
     optimizer, group = name.split(".")
     return f"group {group}: " if optimizer == "0" else f"group {group} of optimizer {optimizer}: "

@@ -13,6 +13,15 @@ from stepsize.views.heat_map import MapRun as MapRun
 from stepsize.views.heat_map import Scale as Scale
 from stepsize.views.heat_map import heat_map_chart as heat_map_chart
 from stepsize.views.heat_map import heat_map_info as heat_map_info
+from stepsize.views.live import LIVE_SIGNALS as LIVE_SIGNALS
+from stepsize.views.live import LivePanel as LivePanel
+from stepsize.views.live import in_dark as in_dark
+from stepsize.views.live import live_chart as live_chart
+from stepsize.views.live import live_info as live_info
+from stepsize.views.live import page_spec as page_spec
+from stepsize.views.marks import thinned as thinned
+from stepsize.views.notebook import Pictured as Pictured
+from stepsize.views.notebook import progress_bar as progress_bar
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
 from stepsize.views.outcomes import outcomes_chart as outcomes_chart
 from stepsize.views.outcomes import outcomes_info as outcomes_info
@@ -22,6 +31,7 @@ from stepsize.views.profile import profile_info as profile_info
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
 from stepsize.views.report import ReportView as ReportView
+from stepsize.views.report import report_chart as report_chart
 from stepsize.views.report import report_info as report_info
 from stepsize.views.report import report_page as report_page
 from stepsize.views.run import run_chart as run_chart
@@ -29,6 +39,7 @@ from stepsize.views.run import run_info as run_info
 from stepsize.views.save import PLOT_SUFFIXES as PLOT_SUFFIXES
 from stepsize.views.save import check_plot_path as check_plot_path
 from stepsize.views.save import save_chart as save_chart
+from stepsize.views.save import vega_script as vega_script
 from stepsize.views.schedule import ScheduleCurve as ScheduleCurve
 from stepsize.views.schedule import ScheduleInfo as ScheduleInfo
 from stepsize.views.schedule import SchedulePanel as SchedulePanel

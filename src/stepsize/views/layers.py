@@ -239,7 +239,8 @@ def bare(axis: Axis) -> Axis:
 def _along(axis: Axis) -> dict[str, Any]:
     kind: Any = "log" if axis.log else "linear"
     turned: Any = axis.complement or alt.Undefined
-    scale = alt.Scale(type=kind, domain=[axis.low, axis.high], nice=False, zero=False, reverse=turned)
+    zero: Any = alt.Undefined if axis.log else False
+    scale = alt.Scale(type=kind, domain=[axis.low, axis.high], nice=False, zero=zero, reverse=turned)
     return {"type": "quantitative", "title": None if axis.bare else axis.title, "scale": scale, "axis": _ticks(axis)}
 
 

@@ -124,15 +124,14 @@ def thinned(values: ArrayLike, most: int) -> NDArray[np.int64]:
     array = np.asarray(values, dtype=np.float64)
     if len(array) <= most:
         return np.arange(len(array), dtype=np.int64)
-    kept: list[int] = []
-    for stretch in np.array_split(np.arange(len(array)), max(1, most // 2)):
-        finite = np.isfinite(array[stretch])
-        if finite.any():
-            good = stretch[finite]
-            kept += [int(good[array[good].argmin()]), int(good[array[good].argmax()])]
-        if not finite.all():
-            kept.append(int(stretch[~finite][0]))
-    return np.unique(np.asarray(kept, dtype=np.int64))
+    width = -(-len(array) // max(1, most // 2))  # values of a stretch
+    rows = np.pad(array, (0, -len(array) % width), constant_values=array[-1]).reshape(-1, width)
+    finite, begins = np.isfinite(rows), np.arange(len(rows)) * width
+    lowest = begins + np.where(finite, rows, np.inf).argmin(axis=1)
+    highest = begins + np.where(finite, rows, -np.inf).argmax(axis=1)
+    wrong = begins + (~finite).argmax(axis=1)
+    kept = np.concatenate([lowest[finite.any(axis=1)], highest[finite.any(axis=1)], wrong[~finite.all(axis=1)]])
+    return np.unique(np.minimum(kept, len(array) - 1))
 
 
 def checked_arrays(**arrays: ArrayLike) -> None:

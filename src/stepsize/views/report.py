@@ -6,9 +6,9 @@ import html
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,10 @@ from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import layered, lines, rows, x_encoding
 from stepsize.views.marks import Line, line_through
 from stepsize.views.theme import INK, MUTED, SERIES, WARNING, header, themed
-
-if TYPE_CHECKING:
-    import altair as alt
+from stepsize.views.vega import Chart, alt
 
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
-_EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
+EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
 _NUMBER = 16, 13  # pixels that the number of a finding takes, and from row to row
 _ROWS = 4
 Severity: TypeAlias = Literal["info", "warning", "critical"]
@@ -34,7 +32,7 @@ _INKS = {**_COLORS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to b
 Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values."""
 
-_PANELS = {
+PANELS = {
     "loss": ("loss", "val_loss"),
     "learning rate": ("lr/0", "lr/1", "lr/2"),
     "update / weight": ("update_ratio",),
@@ -43,7 +41,7 @@ _PANELS = {
     "critical learning rate / learning rate": ("headroom",),
     "gradient norm after / before clipping": ("clipped",),
 }
-_NAMES = {"loss": "training", "val_loss": "validation"}
+NAMES = {"loss": "training", "val_loss": "validation"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 
@@ -112,7 +110,7 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
         >>> info.title, info.names
         ('loss', ('training',))
     """
-    panels = {title: _series(view, names) for title, names in _PANELS.items()}
+    panels = {title: _series(view, names) for title, names in PANELS.items()}
     last = max((int(steps[-1]) for panel in panels.values() for steps, _ in panel.values()), default=1)
     x = step_axis(last)
     marks = tuple((number, one.step, one.severity) for number, one in enumerate(view.findings, start=1))
@@ -121,7 +119,7 @@ def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
         values = np.concatenate([np.empty(0), *(values for _, values in panel.values())])
         if not np.isfinite(values).any():
             continue
-        y = value_axis(values, "", may_log=True, keep=_begins(panel))
+        y = value_axis(values, "", may_log=True, keep=first_values(panel.values()))
         drawn = tuple(line for name, (s, v) in panel.items() for line in line_through(name, s, v, y))
         infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
     return tuple(infos)
@@ -132,10 +130,10 @@ def _series(view: ReportView, names: Sequence[str]) -> dict[str, Series]:
     shown = {}
     for name in names:
         steps, values = view.signals.get(name, (np.empty(0, np.int64), np.empty(0)))
-        if len(steps) and (name != "clipped" or np.nanmin(values, initial=1.0) < _CLIPPED):
+        if len(steps) and (name != "clipped" or was_clipped(values)):
             parts = np.array_split(np.arange(len(steps)), min(_MOST_POINTS, len(steps)))
             means = np.array([_mean(values[part]) for part in parts])
-            shown[_NAMES.get(name, name.replace("lr/", "group "))] = (steps[[part[0] for part in parts]], means)
+            shown[NAMES.get(name, name.replace("lr/", "group "))] = (steps[[part[0] for part in parts]], means)
     return shown
 
 
@@ -144,9 +142,14 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(finite.mean()) if finite.size else math.nan
 
 
-def _begins(panel: Mapping[str, Series]) -> list[float]:
-    """Return the first value of each series: the start of a run is not an outlier."""
-    return [float(values[np.isfinite(values)][0]) for _, values in panel.values() if np.isfinite(values).any()]
+def first_values(panel: Iterable[Series]) -> list[float]:
+    """Return the first finite value of each series: the start of a run is not an outlier."""
+    return [float(values[np.isfinite(values)][0]) for _, values in panel if np.isfinite(values).any()]
+
+
+def was_clipped(values: NDArray[np.float64]) -> bool:
+    """Return whether gradients were clipped at all: a panel of ones says nothing."""
+    return bool(np.nanmin(values, initial=1.0) < _CLIPPED)
 
 
 def report_page(view: ReportView) -> bytes:
@@ -170,6 +173,21 @@ def report_page(view: ReportView) -> bytes:
     return body.encode("utf-8")
 
 
+def report_chart(view: ReportView) -> Chart:
+    """Return the panels as one chart: the loss at the top, two of the others beside each other.
+
+    Raises:
+        InputError: If there are no signals.
+    """
+    panels = [_panel(info) for info in report_info(view)]
+    if not panels:
+        raise InputError("signals", "none", "must hold at least one value", "Train a step first")
+    pairs = [alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in range(0, len(panels), 2)]
+    drawn = alt.vconcat(*pairs).resolve_scale(color="independent")
+    chart: Chart = themed(drawn.properties(title=header(view.title, (view.status,))))
+    return chart
+
+
 def _section(number: int, one: Any) -> str:
     parts = [
         f'<p><b style="color:{_INKS[one.severity]}">{number}. {html.escape(one.code)}</b> '
@@ -183,7 +201,7 @@ def _section(number: int, one: Any) -> str:
 
 
 def _svg(info: PanelInfo, place: int) -> str:
-    chart = themed(_panel(info)).configure_axisY(minExtent=_EXTENT, maxExtent=_EXTENT)
+    chart = themed(_panel(info)).configure_axisY(minExtent=EXTENT, maxExtent=EXTENT)
     text = io.StringIO()
     chart.save(text, format="svg")
     picture = text.getvalue()
@@ -193,8 +211,6 @@ def _svg(info: PanelInfo, place: int) -> str:
 
 
 def _panel(info: PanelInfo) -> alt.LayerChart:
-    import altair as alt
-
     scale = alt.Scale(domain=list(info.names), range=list(SERIES[: len(info.names)]))
     legend = None if len(info.names) == 1 else alt.Legend(orient="top", title=None)
     colour = alt.Color("series:N", scale=scale, legend=legend)
@@ -208,7 +224,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     style: dict[str, Any] = {"dx": 7, "fontSize": 12, "fontWeight": "bold"}
     halo = text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style)
     numbers = text.mark_text(**style).encode(color=alt.Color("ink:N", scale=None))
-    drawn = lines(info.lines, info.x, info.y, colour, name="line", width=1.8)
+    drawn = lines(info.lines, info.x, info.y, colour, name=re.sub(r"\W+", "_", f"line {info.title}"), width=1.8)
     layers = [*drawn, rules, halo, numbers] if marks else [*drawn]
     return layered(*layers, height=_HEIGHT).properties(title=header(info.title, ()), width=_WIDTH)
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stepsize.errors import InputError, MissingExtraError
+from stepsize.errors import InputError, MissingExtraError, needing
 from stepsize.files import write_whole
 from stepsize.views.vega import alt
 
@@ -72,6 +72,18 @@ def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:
     content = _rendered(chart, target.suffix.lower().lstrip("."))
     write_whole(target, content)
     return target
+
+
+def vega_script() -> bytes:
+    """Return the script that draws charts in a page, as ``vegaEmbed``: it comes with vl-convert, without a network.
+
+    Raises:
+        MissingExtraError: If the packages that draw charts are not installed.
+    """
+    with needing("plot"):
+        import vl_convert
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.encode()
 
 
 class _InScript(json.JSONEncoder):

@@ -31,6 +31,19 @@ SHAPES = ("circle", "square", "diamond", "triangle-right", "stroke")  # none tha
 ROLE_COLORS = {"low": MUTED, "lr": ANSWER, "high": MUTED, "diverged": WARNING, "optimum": MUTED}
 ROLE_DASHES: dict[str, list[float]] = {"low": [6, 3], "lr": [], "high": [6, 3], "diverged": [2, 2], "optimum": [6, 4]}
 
+# What each color of a light chart, in capitals, is on a dark page; the others are light enough for both.
+DARK = {
+    INK: "#E3E8EE",
+    MUTED: "#9BA6B2",
+    _GRID: "#262D35",
+    _BLUE: "#4BA3E3",
+    _VERMILLION: "#FF8A4C",
+    ANSWER: "#3DBE96",
+    "WHITE": "#14191F",
+    "#B8BEC6": "#3B444E",
+    "#8A929C": "#66717D",
+}
+
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 CONFIG: dict[str, Any] = {

@@ -50,7 +50,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
     from stepsize.study.sweeping import SWEEP
 
     rows = []
-    written, tallies = store.unfinished(SWEEP), store.tallies()
+    statuses, tallies = store.statuses(), store.tallies()
     for study in store.studies():
         if study.kind == SWEEP:
             tally = tallies.get(study.name, Tally())
@@ -58,7 +58,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
-                    "status": study.status if written.get(study.name, True) else "interrupted",
+                    "status": statuses.get(study.name, study.status),
                     "trials": tally.trials,
                     "runs": tally.runs,
                     "cost": tally.cost,

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stepsize.training.rng import RngState
 from stepsize.training.snapshot import Snapshot
+
+_SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +24,34 @@ class SavedState:
     position: int
     rates: tuple[float, ...]
     snapshot: Snapshot
+
+
+def go_back(snapshot: Snapshot, optimizers: Sequence[Optimizer], *, replays: bool = False) -> None:
+    """Restore a state; if batches are not replayed, scheduled values and random generators continue.
+
+    Groups that the optimizers were given since then stay.
+    """
+    groups = [list(one.param_groups) for one in optimizers]
+    scheduled = [(group, _scheduled(group)) for several in groups for group in several]
+    randomness = RngState.take()
+    snapshot.restore()
+    for optimizer, several in zip(optimizers, groups, strict=True):
+        optimizer.param_groups += several[len(optimizer.param_groups) :]
+    if replays:
+        return
+    randomness.restore()
+    for group, values in scheduled:
+        for key, value in values.items():
+            if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
+                group[key].copy_(value)
+            else:
+                group[key] = value
+
+
+def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the values of a parameter group that a schedule sets."""
+    values = {key: value for key, value in group.items() if key in _SCHEDULED or key.startswith("initial_")}
+    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}
 
 
 class SnapshotBuffer:

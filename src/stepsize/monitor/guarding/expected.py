@@ -22,6 +22,7 @@ class ExpectedRates:
         factors = np.asarray(record.facts.schedule)
         bound = isinstance(schedule, BoundScheduler)
         self._peaks = [float(peak) for peak in schedule.base_lrs] if bound else []
+        self.allowed = 1.0  # factor by which orders have raised the rates
         self._steps = record.facts.steps or _STEPS
         self._factors = factors / factors.max() if factors.size and factors.max() > 0 else np.ones(1)
         self._most = np.empty(0)
@@ -31,6 +32,9 @@ class ExpectedRates:
 
     def excess(self, record: Record, step: int) -> float:
         """Return the last learning rate over the highest one expected at ``step``; 1 if it is not above."""
+        return max(1.0, self._excess(record, step) / self.allowed)
+
+    def _excess(self, record: Record, step: int) -> float:
         if self._most.size:
             most = self._at(self._most, step)
             pairs = zip(record.rates(), self._peaks, strict=False)

@@ -20,16 +20,15 @@ from stepsize.monitor.attached import as_models
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.batches import Replayable
-from stepsize.monitor.guarding.buffer import SnapshotBuffer
+from stepsize.monitor.guarding.buffer import SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
-from stepsize.monitor.guarding.rates import RateLimiter
+from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, watch
-from stepsize.training.rng import RngState
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import bare_optimizers
 
@@ -61,6 +60,8 @@ def guard(
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    log_to: LogTo = None,
+    control: bool = False,
 ) -> Guard:
     """Guard a run: when it fails, roll back to a good state and lower the learning rate or skip the batches at fault.
 
@@ -99,6 +100,8 @@ def guard(
             made: after a rollback, the same part of the run is there again.
         name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
             saved as a new run.
+        log_to: Where the run is also logged, as for :func:`stepsize.watch`.
+        control: Whether the run takes orders, as for :func:`stepsize.watch`.
 
     Returns:
         A :class:`Guard`, a context manager.
@@ -138,6 +141,8 @@ def guard(
         on_finding=on_finding,
         store=store,
         name=name,
+        log_to=log_to,
+        control=control,
     )
     between = every or max(10, (steps or _STEPS) // 50)
     back = between if rewarm is None else rewarm
@@ -148,7 +153,6 @@ def guard(
         schedule,
         [*(one for one in (scaler,) if hasattr(one, "load_state_dict")), *others],
         Policy(cut, back, retries, settled=max(3, between // 2), skip=skip, replays=False),
-        steps=steps,
         every=between,
         keep=keep,
         dry_run=dry_run,
@@ -175,7 +179,6 @@ class Guard:
         others: Sequence[Any],
         policy: Policy,
         *,
-        steps: int | None,
         every: int,
         keep: int,
         dry_run: bool,
@@ -188,12 +191,15 @@ class Guard:
         self._models, self._optimizers, self._others = list(models), list(optimizers), list(others)
         self._schedule = [schedule] if hasattr(schedule, "load_state_dict") else []
         self._policy, self._state = policy, State()
-        self._steps, self._every, self._dry = steps, every, dry_run
+        self._every, self._dry = every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
-        self._early = max(every, (steps or _STEPS) // _EARLY)
+        self._early = max(every, (watching.steps or _STEPS) // _EARLY)
         self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
-        self._rates = RateLimiter(optimizers, lambda: multiplier(self._policy, self._state, self.step_number))
+        self._control = watching.control
+        self._control.others = list(others)
+        self._rates = self._control.limiter()
+        self._rates.multiplier = lambda: multiplier(self._policy, self._state, self.step_number)
         self._batches: Replayable | None = None
         self._between = True  # whether no update is under way
         self._at = 0  # number of the batch after the last update
@@ -201,9 +207,10 @@ class Guard:
         self._resumed = 0
         self._marks: dict[int, Any] = {}
         self._expected = ExpectedRates(schedule, watching.record)
+        self._given, self._orders = schedule, (0, 0)
         self._since = 0  # watched step from which losses count
         self._rolled_back_to = 0
-        self._undone: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open, that were rolled back
+        self._rolled_back: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open, that were rolled back
         self._save(write=False)
 
     def __enter__(self) -> Self:
@@ -234,6 +241,13 @@ class Guard:
         return self.watching.verdict
 
     @property
+    def should_stop(self) -> bool:
+        """Whether the loop should end: the guard or an order stopped the run, or all its steps were made."""
+        steps = self.watching.steps
+        done = steps is not None and self.step_number >= steps
+        return self.stopped is not None or self.watching.stopped is not None or done
+
+    @property
     def position(self) -> int:
         """Number of the next batch, as drawn from the source."""
         return 0 if self._batches is None else self._batches.position
@@ -253,7 +267,7 @@ class Guard:
             self._others += self._schedule  # is restored, too
             self._forget_states()
         self._batches.extend(self._left_of(source))
-        while self.stopped is None and (self._steps is None or self.step_number < self._steps):
+        while not self.should_stop:
             if self._between and self.step_number % self._every == 0:
                 self._save()
             try:
@@ -291,7 +305,11 @@ class Guard:
             width, self._at = max(1, batch + 1 - self._at), batch + 1
             self._numbers.append((watched, self.step_number, batch))
             self.step_number += 1
-        fault = find_fault(self.watching.record, list(self._numbers), self._since, self._expected, list(self._undone))
+        if self._orders != self._control.orders:
+            self._follow_orders(before + made)
+        fault = find_fault(
+            self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
+        )
         if fault is not None:
             self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
             return
@@ -300,6 +318,17 @@ class Guard:
             self._state = replace(self._state, incident=None, actions=0)
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
+            self._save()
+
+    def _follow_orders(self, step: int) -> None:
+        """Expect the rates that orders have set; after an undo, the saved states are of what was undone."""
+        undone = self._orders[1]
+        self._orders = self._control.orders
+        self._expected = ExpectedRates(self._given, self.watching.record)
+        self._expected.allowed = self._control.raised
+        if undone != self._orders[1]:
+            self._since, self._state = step, State(level=self._state.level)
+            self._forget_states()
             self._save()
 
     def resume(self) -> bool:
@@ -314,7 +343,9 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state as plain values, for the checkpoint of a trainer."""
-        return {"watch": self.watching.state_dict(), **self._progress()}
+        numbers, undone = list(map(list, self._numbers)), list(map(list, self._rolled_back))
+        seen = {"since": self._since, "numbers": numbers, "undone": undone}
+        return {"watch": self.watching.state_dict(), "seen": seen, **self._progress()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
@@ -326,16 +357,28 @@ class Guard:
             raise InputError("state", sorted(state), "must be what the state_dict of a guard returned")
         self.watching.load_state_dict(state["watch"])
         self._go_on(state)
-        self._since = self.watching.record.step
+        seen = state.get("seen", {})
+        self._since = int(seen.get("since", self.watching.record.step))
+        self._numbers.extend((int(one), int(two), int(three)) for one, two, three in seen.get("numbers", ()))
+        self._rolled_back.extend((int(first), int(end)) for first, end in seen.get("undone", ()))
         self._save()
 
     def _progress(self) -> dict[str, Any]:
-        actions = [asdict(one) for one in self._actions]
-        return {"step": self.step_number, "position": self.position, "level": self._state.level, "actions": actions}
+        return {
+            "step": self.step_number,
+            "position": self.position,
+            "level": self._state.level,
+            "actions": [asdict(one) for one in self._actions],
+            "state": asdict(self._state),
+            "caps": self._rates.caps,
+        }
 
     def _go_on(self, progress: Mapping[str, Any]) -> None:
         self.step_number, self._resumed = int(progress["step"]), int(progress["position"])
-        self._state = State(level=float(progress["level"]))
+        state = dict(progress.get("state") or {"level": float(progress["level"])})
+        incident = state.pop("incident", None)
+        self._state = State(**state, incident=None if incident is None else Fault(**incident))
+        self._rates.cap(progress.get("caps") or ())
         self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
         self._forget_states()
 
@@ -394,7 +437,8 @@ class Guard:
         saved = self._buffer.before(latest)
         self._rolled_back_to = saved.step
         decision, state = decide(self._policy, self._state, fault, saved.step)
-        self._restore(saved.snapshot)
+        go_back(saved.snapshot, self._optimizers, replays=self._policy.replays)
+        self._control.restored()
         self._state = state
         if decision.kind == "cap":
             self._rates.cap(saved.rates)
@@ -415,27 +459,6 @@ class Guard:
         _LOG.warning("stepsize.guard: %s", action)
         self._note_actions()
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        """Restore a state; if batches are not replayed, scheduled values and random generators continue.
-
-        Groups that the optimizers were given since then stay.
-        """
-        groups = [list(one.param_groups) for one in self._optimizers]
-        scheduled = [(group, _scheduled(group)) for several in groups for group in several]
-        randomness = RngState.take()
-        snapshot.restore()
-        for optimizer, several in zip(self._optimizers, groups, strict=True):
-            optimizer.param_groups += several[len(optimizer.param_groups) :]
-        if self._policy.replays:
-            return
-        randomness.restore()
-        for group, values in scheduled:
-            for key, value in values.items():
-                if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
-                    group[key].copy_(value)
-                else:
-                    group[key] = value
-
     def _note_undone(self, step: int) -> None:
         """Note which watched steps are undone by the rollback to ``step``."""
         now = self.watching.record.step
@@ -444,7 +467,7 @@ class Guard:
             if guarded < step:
                 break
             first = watched
-        self._undone.append((first, now))
+        self._rolled_back.append((first, now))
 
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:
@@ -454,7 +477,7 @@ class Guard:
     def _stop_if_dead(self) -> None:
         if self._dry or self.stopped is not None:
             return
-        progress = self.step_number / self._steps if self._steps else 1.0
+        progress = self.step_number / self.watching.steps if self.watching.steps else 1.0
         why = nothing_learned(self.watching.record, self._since, progress) if self._actions else None
         after = "lower learning rates did not help: start again at a tenth of the learning rate"
         if why is None and self.step_number % self._every == 0:

@@ -1,0 +1,57 @@
+"""Where the learning rate goes from here, if the schedule of a run is known: with the orders that it has followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepsize.errors import StepsizeError
+from stepsize.schedules import Schedule, parse
+from stepsize.schedules.steering import Steered
+from stepsize.store import OrderRecord
+
+_POINTS = 100
+
+
+def future_of(
+    written: str, orders: Iterable[OrderRecord], step: int, planned: int | None, groups: Sequence[str]
+) -> dict[str, list[list[float]]]:
+    """Return later steps, and the rate there in multiples of the present one, of each group; nothing if it is unknown.
+
+    Args:
+        written: Schedule that the run was started with.
+        orders: Its journal.
+        step: Number of steps made.
+        planned: Number of planned steps; an order to extend the horizon adds to it.
+        groups: Numbers of the parameter groups.
+
+    Example:
+        >>> future_of("linear 100", [], 50, 100, ["0"])["0"][1][::33]
+        [1.0, 0.66, 0.34, 0.0]
+    """
+    if not written or not planned:
+        return {}
+    found = {}
+    for group in groups:
+        try:
+            schedule = _followed(written, orders, group)
+            last = (schedule.length or planned) - 1
+            steps = np.unique(np.linspace(min(step, last), last, _POINTS).round())
+            factors = schedule(steps)
+        except StepsizeError:  # a schedule of a newer version, or orders that do not fit it
+            return {}
+        if len(steps) > 1 and factors[0] > 0:
+            ratios = (factors / factors[0]).tolist()
+            found[group] = [steps.tolist(), [round(ratio, 4) for ratio in ratios]]
+    return found
+
+
+def _followed(written: str, orders: Iterable[OrderRecord], group: str) -> Schedule:
+    steered = Steered(parse(written))
+    for order in orders:
+        only: Any = order.arguments.get("group")
+        if order.state == "applied" and order.step is not None and only in (None, group):
+            steered = steered.ordered(order.verb, order.arguments, order.step)
+    return steered.schedule

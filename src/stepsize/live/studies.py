@@ -1,0 +1,76 @@
+"""The present answer of a search or sweep, as the command that runs it would give it, with its chart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stepsize.curves.numerals import number_text, span_text
+from stepsize.errors import InputError
+from stepsize.store import Store
+from stepsize.study.finding import FIND, read_found
+from stepsize.study.sweeping import SWEEP, read_sweep
+from stepsize.views import page_spec
+
+if TYPE_CHECKING:
+    from stepsize.study import Found, SweepResult
+
+_READERS: dict[str, Callable[[Store, str], Found | SweepResult]] = {FIND: read_found, SWEEP: read_sweep}
+_KEPT = 16  # answers
+
+
+@dataclass(frozen=True)
+class _Known:
+    runs: int
+    trials: int
+    found: Found | SweepResult
+    chart: Any
+
+
+class StudyReader:
+    """Reads studies for pages; an answer is computed once for all of them, when a run is new."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._known: dict[str, _Known] = {}
+
+    def read(self, name: str, width: int, *, dark: bool) -> dict[str, Any]:
+        """Return what is known, as plain values; raises UnknownStudyError, or InputError if it has no such answer."""
+        trials = self._store.trials(name)
+        study = self._store.study(name)
+        assert study is not None
+        if study.kind not in _READERS:
+            raise InputError("name", name, f"must be a search or a sweep, not a {study.kind}")
+        with self._lock:
+            runs = self._store.tallies().get(name)
+            count = 0 if runs is None else runs.runs
+            if count == 0:
+                return {"name": name, "kind": study.kind, "runs": 0}
+            known = self._known.get(name)
+            if known is None or (known.runs, known.trials) != (count, len(trials)):
+                found = _READERS[study.kind](self._store, name)
+                known = _Known(count, len(trials), found, found.plot())
+                self._known[name] = known
+                while len(self._known) > _KEPT:
+                    del self._known[next(iter(self._known))]
+            found = known.found
+            trained = {run.trial.number for run in found.runs}
+            tried = [trial.lr for trial in trials if trial.number not in trained]
+            return {
+                "name": name,
+                "kind": study.kind,
+                "runs": count,
+                "lr": None if found.lr is None else number_text(found.lr),
+                "asGood": None if found.as_good is None else span_text(found.as_good),
+                "verdict": found.answer.verdict,
+                "reason": found.answer.reason,
+                "next": found.next,
+                "for": str(found.conditions),
+                "cost": f"{number_text(found.cost.full_runs)} full runs in {count} run{'s' * (count != 1)}",
+                "tried": [number_text(lr) for lr in tried],
+                "notes": list(found.notes),
+                "spec": page_spec(known.chart, width, dark=dark),
+            }

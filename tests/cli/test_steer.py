@@ -1,0 +1,95 @@
+"""`stepsize steer`: an order to a training that runs meanwhile, and its answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from tests.cli.conftest import Invoke
+from torch import nn
+
+import stepsize
+from stepsize.cli import steer
+from stepsize.store import Store, WatchRecord
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[threading.Thread]:
+    """A training that runs until it is told to stop, in the default store."""
+    where, over = tmp_path / "stepsize.db", threading.Event()
+
+    def train() -> None:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        with stepsize.watch(net, optimizer, store=where, name="net", control=True) as watching:
+            while not watching.should_stop and not over.is_set():
+                loss = net(torch.ones(8, 4)).square().mean()
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                watching.step(loss)
+                time.sleep(0.002)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    with Store.open(where) as store:
+        while not store.studies() or store.watched("net") is None:
+            time.sleep(0.02)
+    yield thread
+    over.set()
+    thread.join(30)
+
+
+def test_an_order_is_answered(training: threading.Thread, invoke: Invoke) -> None:
+    done = invoke("steer", "net", "--times", "0.5")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("Applied from step ")
+    assert "The learning rate is 0.005 instead of 0.01." in done.stdout
+    refused = invoke("steer", "--resume", "--json")
+    told = json.loads(refused.stdout)
+    assert refused.exit_code == 1
+    assert (told["run"], told["number"], told["state"]) == ("net", 2, "refused")
+    assert "@" in told["who"]
+    ended = invoke("steer", "net", "--stop")
+    assert "Training stops after this update." in ended.stdout
+    training.join(30)
+    assert not training.is_alive()
+    over = invoke("steer", "net", "--hold")
+    assert over.exit_code == 2
+    assert "must be a run that is still running; this one has ended" in over.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "order must be exactly one of --times, --hold"),
+        (("--hold", "--stop"), "order must be exactly one of --times"),
+        (("--hold", "--group", "0"), "--group and --yes go with --times"),
+        (("--times", "20"), "factor must be between 0.1 and 10, unless it is confirmed; got 20.0"),
+        (("--times", "nan", "--yes"), "factor must be a positive, finite factor; got nan"),
+        (("--times", "-1"), "factor must be a positive, finite factor; got -1.0"),
+        (("--cooldown", "0"), "Invalid value for '--cooldown'"),
+        (("--extend", "1" + "0" * 30), "steps must be a finite number, at most 1e+09"),
+    ],
+)
+def test_what_breaks_a_rule_is_not_sent(
+    training: threading.Thread, invoke: Invoke, arguments: tuple[str, ...], message: str
+) -> None:
+    done = invoke("steer", "net", *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_a_training_that_does_not_answer(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steer, "_WAIT", 0.3)
+    with Store.open(tmp_path / "stepsize.db") as store, store.begin("net", "watch", {}) as writer:
+        writer.add_signals(WatchRecord(0, datetime.now(UTC), control=True))
+        done = invoke("steer", "--hold")
+    assert done.exit_code == 3
+    assert "Order 1 was sent; net has not answered within 0 seconds" in done.stderr

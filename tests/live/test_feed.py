@@ -1,0 +1,186 @@
+"""What a page hears: everything once, then what is new, and never more than it can draw."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.live.serving import served, writing
+
+import stepsize
+from stepsize.errors import InputError
+from stepsize.live.feed import Feed, Page
+from stepsize.store import Store
+from stepsize.study.finding import read_found
+
+LATE = 3.0  # seconds on a busy machine; by design one
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+def until(events: Iterator[tuple[str, dict[str, Any]]], key: str) -> tuple[str, Any]:
+    """Return the mark and the part ``key`` of the next event that has one."""
+    return next((mark, news[key]) for mark, news in events if key in news)
+
+
+def heard(page: Page, key: str) -> Any:
+    """Return the part ``key`` of what is new, as soon as there is one."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if key in (news := page.news()):
+            return news[key]
+        time.sleep(0.1)
+    raise AssertionError(f"no {key} came")
+
+
+def steps_of(points: Any, run: str = "net") -> list[int]:
+    found: list[int] = points[run]["signals"]["loss"][0]
+    return found
+
+
+def test_a_page_hears_everything_once_and_then_only_what_is_new(path: Path) -> None:
+    with writing(path) as run, served(path) as page, page.events("?run=net&run=no-such-run") as events:
+        run.write({"loss": ([0, 1, 2], [3.0, np.nan, 2.0]), "lr/0": ([0, 1, 2], [0.1] * 3)})
+        _, first = next(events)
+        assert first["page"] == {"store": str(path), "readOnly": False, "shown": ["net"]}
+        points = first["points"] if "points" in first else until(events, "points")[1]
+        assert points["net"] == {
+            "replaces": True,
+            "signals": {"loss": [[0, 1, 2], [3.0, None, 2.0]], "lr/0": [[0, 1, 2], [0.1] * 3]},
+        }
+
+        written = time.monotonic()
+        run.write({"loss": ([3, 4], [1.5, 1.4])})
+        mark, points = until(events, "points")
+        assert time.monotonic() - written < LATE
+        assert points == {"net": {"replaces": False, "signals": {"loss": [[3, 4], [1.5, 1.4]]}}}
+
+    with writing(path, "other"), served(path) as page, page.events("?run=net", Last_Event_ID=mark) as events:
+        _, first = next(events)  # connected again, and nothing was written meanwhile
+        assert "points" not in first
+        assert first["runs"]["net"]["steps"] == 5
+    with served(path) as page, page.events("?run=net", Last_Event_ID="0") as events:
+        assert steps_of(until(events, "points")[1]) == [3, 4]
+
+
+def test_blocks_replace_what_a_page_has(path: Path) -> None:
+    with writing(path) as run, Store.open(path) as store:
+        feed = Feed(store)
+        run.write({"loss": (np.arange(10), np.ones(10))})
+        page = Page(feed, ["net"])
+        assert heard(page, "points")["net"]["replaces"]
+        run.write({}, instead=True)
+        points = heard(page, "points")
+        assert (points["net"]["replaces"], steps_of(points)) == (True, list(range(10)))
+        run.write({"loss": ([10], [0.5])})
+        points = heard(page, "points")
+        assert (points["net"]["replaces"], steps_of(points)) == (False, [10])
+        assert page.news() == {}
+
+
+def test_the_end_of_a_run_and_a_killed_one_are_heard(path: Path) -> None:
+    with Store.open(path) as store:
+        with writing(path) as run:
+            page = Page(Feed(store), ["net"])
+            news = page.news()
+            assert (news["list"]["runs"][0]["status"], news["list"]["runs"][0]["control"]) == ("running", True)
+            run.write({"loss": ([0], [1.0])})
+            run.end()
+            assert heard(page, "runs")["net"]["control"] is False
+            assert page.news() == {}
+        with writing(path, "killed"):
+            pass
+        assert [one["status"] for one in Feed(store).listed()["runs"]] == ["interrupted", "done"]
+
+
+def test_orders_and_their_replies_are_heard(path: Path) -> None:
+    with writing(path), served(path) as page, page.events("?run=net") as events:
+        assert until(events, "runs")[1]["net"]["orders"] == []
+        page.order("net", "scale", {"factor": 0.5})
+        [order] = until(events, "runs")[1]["net"]["orders"]
+        assert (order["verb"], order["state"], order["who"]) == ("scale", "sent", "page at 127.0.0.1")
+
+
+def test_sixty_runs_of_a_hundred_thousand_steps_are_thinned_and_spikes_stay(path: Path) -> None:
+    steps, count = np.arange(100_000), 60
+    names = [f"net {index}" for index in range(count)]
+    for index, name in enumerate(names):
+        with writing(path, name) as run:
+            values = np.full(len(steps), 1.0 + index)
+            values[77_777] = 500.0
+            run.write({"loss": (steps, values), "lr/0": (steps, values), "distance": (steps, values)})
+    with Store.open(path) as store:
+        feed = Feed(store)
+        begun = time.perf_counter()
+        news = Page(feed, feed.known(names)).news()
+        took = time.perf_counter() - begun
+        size = len(json.dumps(news))
+        [points] = [one for name, one in news["points"].items() if name == "net 59"]
+        assert max(points["signals"]["loss"][1]) == 500.0
+        assert set(points["signals"]) == {"loss", "lr/0"}  # what is not drawn is not sent
+        assert sum(len(one["signals"]["loss"][0]) for one in news["points"].values()) < 50_000
+        assert size < 6_000_000
+        assert took < 20
+        again = time.perf_counter()
+        assert Page(feed, names, [0] * count).news()["list"]["runs"]
+        assert time.perf_counter() - again < 5
+
+
+def test_a_store_that_fails_is_told_and_asked_again(path: Path) -> None:
+    with writing(path) as run:
+        run.write({"loss": ([0], [1.0])})
+    whole = path.read_bytes()
+    with served(path) as page, page.events("?run=net") as events:
+        next(events)
+        path.write_bytes(b"no database" * 1_000)
+        assert "damaged" in until(events, "trouble")[1]
+        path.write_bytes(whole)
+        assert until(events, "trouble")[1] == ""
+
+
+# ---------------------------------------------------------------- searches and sweeps
+
+
+def test_a_search_is_answered_as_find_answers_it_with_its_chart(path: Path) -> None:
+    task = stepsize.build_task("cancer-mlp", steps=40)
+    found = stepsize.find(task, budget=3, store=path, name="f")
+
+    with served(path) as page:
+        read = page.ask("/api/study?name=f&width=500&dark=1").json
+        assert page.ask("/api/study?name=f&width=9").status == 400
+        assert page.ask("/api/study?name=g").status == 404
+
+    assert found.lr is not None
+    assert (read["verdict"], read["reason"], read["next"]) == (found.verdict, found.answer.reason, found.next)
+    assert float(read["lr"]) == pytest.approx(found.lr, rel=0.02)
+    assert read["runs"] == len(found.runs)
+    spec = json.dumps(read["spec"])
+    assert "title" not in read["spec"]
+    assert '"width": 500' in spec
+    assert '"width": 640' not in spec
+    assert '"white"' not in spec
+    with Store.open(path) as store:
+        again = read_found(store, "f")
+        assert (again.lr, again.as_good, again.verdict) == (found.lr, found.as_good, found.verdict)
+
+
+def test_a_sweep_is_answered_as_sweep_answers_it_and_a_run_is_no_study(path: Path) -> None:
+    task = stepsize.build_task("cancer-mlp", steps=20)
+    found = stepsize.sweep(task, lr=[1e-3, 1e-2, 1e-1], seeds=1, store=path, name="s")
+    with writing(path), served(path) as page:
+        read = page.ask("/api/study?name=s").json
+        with page.events() as events:
+            _, listed = until(events, "list")
+        assert page.ask("/api/study?name=net").json["error"].startswith("name must be a search or a sweep")
+    assert (read["verdict"], read["reason"], read["runs"]) == (found.verdict, found.answer.reason, 3)
+    assert [(one["name"], one["kind"], one["runs"]) for one in listed["studies"]] == [("s", "sweep", 3)]
+    with Store.open(path) as store, pytest.raises(InputError, match="must be a search"):
+        read_found(store, "s")

@@ -1,0 +1,78 @@
+"""Charts of a page that stays open: which panels there are, that runs are told apart, and that the width fits."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from stepsize.errors import InputError
+from stepsize.views import live_chart, live_info, page_spec
+from stepsize.views.answer import CurvePoint, answer_chart, answer_info
+from stepsize.views.report import Series
+from stepsize.views.theme import DARK
+
+STEPS = np.arange(100)
+
+
+def signals(**values: float) -> dict[str, Series]:
+    return {
+        name.replace("_0", "/0").replace("_1", "/1"): (STEPS, np.linspace(value, value / 2, 100))
+        for name, value in values.items()
+    }
+
+
+def test_one_run_has_its_series_together_and_several_runs_one_series_a_panel() -> None:
+    one = signals(loss=2.0, lr_0=0.1, lr_1=0.3) | {"val_loss": (STEPS, np.ones(100))}
+
+    single = {panel.title: [series.name for series in panel.series] for panel in live_info({"a": one}, planned=400)}
+    several = {panel.title: [series.name for series in panel.series] for panel in live_info({"a": one, "b": one})}
+
+    assert single == {"loss": ["training", "validation"], "learning rate": ["group 0", "group 1"]}
+    assert several == {"training loss": ["a", "b"], "validation loss": ["a", "b"], "learning rate": ["a", "b"]}
+
+
+def test_planned_steps_are_on_the_axis_and_an_explosion_does_not_stretch_it() -> None:
+    loss = np.linspace(2.0, 1.0, 100)
+    loss[50] = 1e9
+    [panel] = live_info({"a": {"loss": (STEPS, loss)}}, planned=400)
+    assert panel.x.high >= 400
+    assert panel.y.high < 10
+    assert live_info({"a": {"loss": (STEPS, np.full(100, np.nan))}}) == ()
+    assert live_info({}) == ()
+
+
+def test_sixty_runs_differ_in_color_or_dashes_and_keep_both_in_all_panels() -> None:
+    runs = {f"run {place}": signals(loss=1.0 + place, lr_0=0.1) for place in range(60)}
+    loss, rate = live_info(runs)
+    looks = {(one.color, one.dash) for one in loss.series}
+    assert len(looks) == 60
+    assert [(one.color, one.dash) for one in rate.series] == [(one.color, one.dash) for one in loss.series]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_chart_of_a_page_has_its_width_its_colors_and_places_for_points(dark: bool) -> None:
+    [panel] = live_info({"<b>": signals(loss=1.0)})
+    spec = page_spec(live_chart(panel), 333, dark=dark)
+
+    names = {layer["data"]["name"] for layer in spec["layer"]}
+    assert names == {"line", "raw", "future", "marks"}
+    assert (spec["width"], spec["autosize"]["type"]) == (333, "fit-x")
+    text = json.dumps(spec).upper()
+    assert any(color in text for color in map(str.upper, DARK.values())) is dark
+    assert any(f'"{color}"' in text for color in DARK) is not dark
+
+
+def test_two_panels_of_an_answer_fit_and_data_stay_as_they_are() -> None:
+    runs = [CurvePoint(10**-place, 640.0, 100, train_loss=640.0) for place in range(1, 5)]
+    spec = page_spec(answer_chart(answer_info(runs, 100, lr=0.01)), 300)
+    assert [panel["width"] for panel in spec["vconcat"]] == [216, 216]
+    assert '"value": 640' in json.dumps(spec)  # a loss, and no width
+    assert "title" not in spec
+
+
+def test_a_width_without_room_is_refused() -> None:
+    [panel] = live_info({"a": signals(loss=1.0)})
+    with pytest.raises(InputError, match="width"):
+        page_spec(live_chart(panel), 100)
