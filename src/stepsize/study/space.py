@@ -330,7 +330,7 @@ def _plain(name: str, value: Any) -> Value:
         raise InputError(name, value, f"must be {kind}, a list of them or a range of two numbers")
     if isinstance(value, str):
         return value
-    if abs(value) > sys.float_info.max:
+    if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
         raise InputError(name, value, "must be a finite number")
     return int(value) if isinstance(value, Integral) else float(value)
 

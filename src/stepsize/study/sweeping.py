@@ -232,6 +232,8 @@ def read_sweep(store: Store, name: str) -> SweepResult:
 
     It is the result of :func:`stepsize.sweep`, but its seconds are those of the runs. Raises as :func:`stored_sweep`.
     """
+    from stepsize.store.failures import understood
+
     spec = stored_sweep(store, name)
     study = store.study(name)
     assert study is not None
