@@ -100,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     late.set_defaults(run=_late)
 
+    logs = commands.add_parser("logs", help="what diagnose says of logs, held against the rest of each log")
+    logs.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    logs.set_defaults(run=_logs)
+
     references = commands.add_parser("reference-runs", help="watch the runs that verdicts compare with")
     references.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     references.set_defaults(run=_reference_runs)
@@ -130,6 +134,9 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--workers", type=int, default=1, help="processes with one thread each; default 1")
     claims.add_argument("--page", type=Path, help="only write the record's verdicts into this page, and its pictures")
     claims.set_defaults(run=_claims)
+
+    examples = commands.add_parser("lightning-examples", help="Lightning's lr_find beside find, on three examples")
+    examples.set_defaults(run=_lightning_examples)
 
     tables = commands.add_parser("tables", help="write the tables of the records into a page, or print them")
     tables.add_argument("--page", type=Path, help="for example docs/benchmarks.md; default prints")
@@ -289,6 +296,13 @@ def _late(arguments: argparse.Namespace) -> None:
     print(late_report())
 
 
+def _logs(arguments: argparse.Namespace) -> None:
+    from benchmarks.logs import compute_logs, logs_report
+
+    compute_logs(arguments.workers)
+    print(logs_report())
+
+
 def _reference_runs(arguments: argparse.Namespace) -> None:
     from benchmarks.reference_runs import compute_reference_runs, compute_small_truth
 
@@ -314,6 +328,13 @@ def _lr_prior(arguments: argparse.Namespace) -> None:
 
     del arguments
     compute_prior()
+
+
+def _lightning_examples(_: argparse.Namespace) -> None:
+    from benchmarks.lightning_examples import compute_examples, examples_report
+
+    compute_examples()
+    print(examples_report())
 
 
 def _watch(arguments: argparse.Namespace) -> None:
@@ -355,6 +376,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import faults_report
     from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
+    from benchmarks.lightning_examples import examples_report
+    from benchmarks.logs import logs_report
     from benchmarks.methods import regret_report
     from benchmarks.optimizers import optimizers_report
     from benchmarks.population import POPULATION_FILE, population_report
@@ -378,6 +401,8 @@ def _tables(arguments: argparse.Namespace) -> None:
         "verdicts": verdicts_report(VERDICTS_FILE),
         "reference_runs": by_itself(),
         "late-findings": late_report(),
+        "logs": logs_report(),
+        "lightning-examples": examples_report(),
         "watch": watch_report(),
         "guard": faults_report(),
         "population": population_report(POPULATION_FILE),

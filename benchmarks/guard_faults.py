@@ -28,7 +28,19 @@ FAULTS_FILE = RECORDS_FOLDER / "guard.json"
 
 _STEPS, _BATCH = 400, 64
 _CLOSE = 0.02
-FAULTS = ("nan gradient", "poisoned batch", "rate times 30", "killed while going back")
+_TOO_HIGH = 7 * 0.9  # 0.9 is the highest peak rate at which this network still trains
+_RECURS = 20  # steps after which a bad batch comes back
+_PARTS = 4  # batches that are accumulated
+FAULTS = (
+    "nan gradient",
+    "poisoned batch",
+    "rate times 30",
+    "killed while going back",
+    "7 times the highest stable rate",
+    "poisoned batch every 20 steps",
+    "nan in one of four accumulated batches",
+    "poisoned batch in the second epoch",
+)
 
 
 @dataclass(frozen=True)
@@ -119,18 +131,26 @@ def _attempt(
     x, y, unseen, labels = _data()
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    rate = _TOO_HIGH if fault == "7 times the highest stable rate" else 0.1
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
     bound = stepsize.bind(schedules.cosine(warmup="5%").over(_STEPS), optimizer)
     pending = {fault} if fault else set()
 
     def train_on(rows: Tensor, number: int) -> Tensor:
-        now = fault is not None and number == step
+        again = fault == "poisoned batch every 20 steps" and number % _RECURS == step % _RECURS and number >= 30
+        now = fault is not None and (number == step or again)
         inputs = x[rows]
-        if now and fault == "poisoned batch":  # the data are at fault: each time they come
-            inputs = inputs * 1e4
-        loss = nn.functional.cross_entropy(net(inputs), y[rows])
+        if now and fault is not None and fault.startswith("poisoned"):  # the data are at fault: each time they come
+            inputs = inputs * (-1e4 if fault == "poisoned batch in the second epoch" else 1e4)
+        parts = _PARTS if fault == "nan in one of four accumulated batches" else 1
+        if now and parts > 1:
+            inputs[-1] = math.nan
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        loss = torch.zeros(())
+        for part, labels_of_part in zip(inputs.chunk(parts), y[rows].chunk(parts), strict=True):
+            one = nn.functional.cross_entropy(net(part), labels_of_part) / parts
+            torch.autograd.backward(one)
+            loss = loss + one.detach()
         once = now and fault in pending
         if once and fault in ("nan gradient", "killed while going back"):
             pending.clear()
@@ -155,9 +175,11 @@ def _attempt(
             guarding.resume()
             if fault == "killed while going back":
                 _kill_in_the_middle(guarding)
-            for rows in guarding.batches(_rows(seed, len(x))):
-                number = guarding.position - 1
-                guarding.step(train_on(rows, number).detach())
+            every = list(_rows(seed, len(x)))
+            half = _STEPS // 3 if fault == "poisoned batch in the second epoch" else len(every)
+            for epoch in (every[:half], every[half:]):
+                for rows in guarding.batches(epoch):
+                    guarding.step(train_on(rows, guarding.position - 1))
             acts = tuple(entry.kind for entry in guarding.actions)
     bound.release()
     with torch.no_grad():

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from stepsize.training import from_torch as from_torch
     from stepsize.training import preview_torch as preview_torch
     from stepsize.training import train as train
+    from stepsize.views import progress_bar as progress_bar
 
 _HOMES = {
     "Adapted": "stepsize.optimizers.adaptive",
@@ -70,6 +71,7 @@ _HOMES = {
     "Store": "stepsize.store",
     "preview_torch": "stepsize.training",
     "profile": "stepsize.probe",
+    "progress_bar": "stepsize.views",
     "range_test": "stepsize.probe",
     "range_test_task": "stepsize.probe",
     "schedules": "stepsize",

@@ -27,6 +27,7 @@ def noise(size: float, seed: int = 0, count: int = len(LRS)) -> Array:
 REASONS = {
     "flat": "does not respond to the learning rate",
     "diverged at once": "the range starts too high",
+    "level before it diverges": "may be trained already",
     "no divergence": "still falls or is flat at the end of the range",
     "too noisy": "noise alone could explain",
     "too few steps": "losses are too few",
@@ -77,6 +78,34 @@ def test_what_comes_after_the_first_nan_is_not_believed() -> None:
     assert (cut.lr, cut.verdict, cut.reason) == (wild.lr, wild.verdict, wild.reason)
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("places", [[60], [20, 60, 110], [60, 215]])
+def test_losses_that_are_not_finite_among_finite_ones_are_left_out(repeats: int, places: list[int]) -> None:
+    """fastai#3476: one NaN ended the range at its rate."""
+    lrs = np.tile(LRS, repeats)
+    losses = np.tile(CLEAN, repeats) + noise(0.02, count=len(lrs))
+    holed = losses.copy()
+    holed[places] = math.nan
+    plain, found = suggest(lrs, losses, repeats=repeats), suggest(lrs, holed, repeats=repeats)
+    assert found.lr == pytest.approx(plain.lr, rel=0.03)
+    assert found.diverged_at == pytest.approx(plain.diverged_at, rel=0.05)
+    assert f"Left out, since they are isolated: {len(places)} of the losses" in found.reason
+
+
+@pytest.mark.parametrize("fall", [5, 12, 1_000])
+def test_a_linear_ramp_is_read_by_steps(fall: float) -> None:
+    """Criteo's example: 56 rates from 0.00183 on, of which most lie in the last decade; the last three explode."""
+    step = np.arange(1, 57)
+    losses = (0.15 + 0.56 * np.exp(-step / fall) if fall < 100 else 0.71 - 0.01 * step) + noise(0.01, count=56)
+    losses[-3:] = [0.9, 3.0, 20.0]
+    found = suggest(0.00183 * step, losses)
+    assert found.verdict == "open"
+    assert found.lr
+    assert found.diverged_at == pytest.approx(0.095, rel=0.06)
+    assert 0.015 < found.lr < 0.09
+    assert found.fit_lrs[-1] == pytest.approx(0.00183 * 56)
+
+
 @pytest.mark.parametrize("offset", [-1.0, -2.3, -50.0])
 def test_negative_losses_are_read_like_any(offset: float) -> None:
     losses = CLEAN + noise(0.02)
@@ -116,11 +145,17 @@ def test_a_loss_that_only_rises_has_diverged_at_once(size: float, power: float) 
 
 
 @pytest.mark.parametrize("copies", [1, 5])
-def test_a_level_that_jumps_up_has_diverged_at_once(copies: int) -> None:
-    once = np.where(LRS > 0.01, 100.0, 2.3)
-    found = suggest(np.tile(LRS, copies), np.tile(once, copies), repeats=copies)
-    assert_no_answer(found, "diverged at once")
+@pytest.mark.parametrize(("begin", "reason"), [(0, "level before it diverges"), (115, "diverged at once")])
+def test_a_level_that_jumps_up_is_a_fault_of_the_range_only_if_it_is_short(
+    copies: int, begin: int, reason: str
+) -> None:
+    """Lightning#4846: a model that is trained already is level up to the rate that destroys it."""
+    lrs = LRS[begin:]
+    found = suggest(np.tile(lrs, copies), np.tile(np.where(lrs > 0.01, 100.0, 2.3), copies), repeats=copies)
+    assert_no_answer(found, reason)
     assert found.diverged_at == pytest.approx(0.01, rel=1.0)
+    assert found.diverged_at
+    assert number_text(found.diverged_at) in found.reason
 
 
 @pytest.mark.parametrize("ramps", [1, 5, 16])
@@ -133,7 +168,7 @@ def test_equal_ramps_without_noise_that_only_rise_have_diverged_at_once(ramps: i
 @pytest.mark.parametrize("finite", [0, 1, 9, 10, 40])
 def test_nan_after_a_level_has_diverged_at_once(finite: int) -> None:
     found = suggest(LRS, np.where(np.arange(len(LRS)) < finite, 2.3, math.nan))
-    assert_no_answer(found, "diverged at once")
+    assert_no_answer(found, "level before it diverges" if finite > 32 else "diverged at once")
     assert found.diverged_at == pytest.approx(LRS[finite])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def model_of(optimizer: Any = None, **options: Any) -> Any:
 def fit(model: Any, seen: Any, *, epochs: int = 1, data: Any = None, **options: Any) -> Any:
     x, y = (part.numpy() for part in (data or rows()))
     with quiet():
-        return model.fit(x, y, batch_size=BATCH, shuffle=False, epochs=epochs, verbose=0, callbacks=[seen], **options)
+        return model.fit(x, y, batch_size=BATCH, shuffle=False, epochs=epochs, verbose=0, callbacks=seen, **options)
 
 
 def callback(guard: bool = False, **options: Any) -> Any:
@@ -145,6 +146,23 @@ def test_its_schedule_and_its_state() -> None:
     again.load_state_dict(json.loads(json.dumps(seen.state_dict())))
     fit(model_of(), again)
     assert again.watching.record.step == 72
+
+
+def test_its_state_goes_on_with_what_keras_restores(tmp_path: Path) -> None:
+    def run(epochs: int, name: str) -> Any:
+        seen = callback(guard=True, state=tmp_path / f"{name}.json")
+        backup = keras().callbacks.BackupAndRestore(tmp_path / name, delete_checkpoint=False)
+        fit(model_of(), [backup, seen], epochs=epochs)
+        return seen.watching.record
+
+    whole = run(4, "whole")
+    run(2, "part")
+    resumed = run(4, "part")
+    assert resumed.step == whole.step == 96
+    assert resumed.history("loss").values == pytest.approx(whole.history("loss").values, rel=1e-5)
+    again = callback(guard=True, state=tmp_path / "part.json")
+    fit(model_of(), again)  # another run: nothing was restored
+    assert again.watching.record.step == 24
 
 
 def test_a_keras_optimizer_given_to_watch_says_what_to_do() -> None:

@@ -104,7 +104,10 @@ def test_bf16_and_manual_optimization(tmp_path: Path) -> None:
 
 def test_validation_and_findings_and_the_store(tmp_path: Path) -> None:
     found: list[Any] = []
-    seen = callback(store=tmp_path / "runs.db", name="net", on_finding=found.append)
+    logged: list[int] = []
+    seen = callback(
+        store=tmp_path / "runs.db", name="net", on_finding=found.append, log_to=lambda _, step: logged.append(step)
+    )
     fit(module_of(), seen, folder=tmp_path, max_epochs=3, validated=True)
     record = seen.watching.record
     assert record.recent("val_loss").steps.tolist() == [23, 47, 71]
@@ -117,6 +120,7 @@ def test_validation_and_findings_and_the_store(tmp_path: Path) -> None:
     assert [one.code for one in found] == [one.code for one in seen.findings]
     assert seen.verdict.code
     assert seen.report().steps == 72
+    assert {0, 23, 47, 71} <= set(logged)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -165,6 +169,25 @@ def test_its_state_goes_through_the_checkpoints(tmp_path: Path) -> None:
     assert two.step == one.step == 96
     assert two.history("loss").values == pytest.approx(one.history("loss").values, rel=1e-5)
     assert two.recent("grad_norm").values[:64] == pytest.approx(one.recent("grad_norm").values[:64], rel=1e-3)
+
+
+def test_resumed_right_after_a_rollback_the_rest_is_the_same(tmp_path: Path) -> None:
+    def rates(epochs: int, resume: Any = None) -> tuple[Any, Any]:
+        seen = callback(guard=True, every=5, rewarm=20)
+        trainer = fit(module_of(), seen, folder=tmp_path, data=spoiled_rows(20), max_epochs=epochs, resume=resume)
+        return seen, trainer
+
+    whole, _ = rates(2)
+    first, trainer = rates(1)
+    assert [act.kind for act in first.actions] == ["rollback"]
+    with quiet():
+        trainer.save_checkpoint(tmp_path / "low.ckpt")
+    second, _ = rates(2, tmp_path / "low.ckpt")
+    one, two = whole.watching.record, second.watching.record
+    assert one.recent("lr/0").values[24:41] == pytest.approx(LR * (0.5 + 0.5 * (np.arange(24, 41) - 21) / 20))
+    assert two.recent("lr/0").values == pytest.approx(one.recent("lr/0").values)
+    assert two.recent("loss").values[:44] == pytest.approx(one.recent("loss").values[:44], rel=1e-5, nan_ok=True)
+    assert [act.step for act in second.actions] == [act.step for act in whole.actions]
 
 
 def test_a_second_writer_of_the_rate_is_honored(tmp_path: Path) -> None:

@@ -129,3 +129,13 @@ def test_without_jax_the_command_that_installs_it_is_told(monkeypatch: pytest.Mo
 def test_a_table_that_no_memory_holds_is_refused() -> None:
     with pytest.raises(InputError, match="steps must be at most 50,000,000, which a table holds"):
         to_optax(cosine(10**10), 1.0)
+
+
+def test_steps_settle_relative_durations() -> None:
+    from stepsize.frameworks.table import rate_table
+    from stepsize.schedules import parse
+
+    written = parse("cosine warmup=10%")
+    assert rate_table(written, 0.1, 40).tolist() == rate_table(written.over(40), 0.1, None).tolist()
+    with pytest.raises(InputError, match="must be in steps"):
+        rate_table(written, 0.1, None)

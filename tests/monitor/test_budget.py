@@ -46,10 +46,10 @@ def test_the_share_of_the_time_is_kept(
 ) -> None:
     kept = _spent(monkeypatch, step=1.0, measured=measured, bare=bare, steps=steps)
     spent, trained = kept.times()
-    assert trained == pytest.approx(6_399)
-    unavoidable = 64 * measured + 6_336 * bare
-    assert spent <= max(0.03 * trained, unavoidable) + 8 * measured  # with the run that was begun
-    assert spent >= 0.9 * min(0.03, measured / 8) * trained  # and used
+    assert trained == pytest.approx(6_399, rel=1e-4)  # less what counting takes unseen
+    unavoidable = 64 * measured + 6_336 * bare + 0.06
+    assert spent <= max(0.02 * trained, unavoidable) + 8 * measured  # with the run that was begun
+    assert spent >= 0.9 * min(0.02, measured / 8) * trained  # and used
 
 
 def test_a_cheap_measurement_is_made_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:

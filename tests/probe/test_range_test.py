@@ -278,8 +278,8 @@ def shaped(loop: Loop, shape: Callable[[float, float], float]) -> Callable[[Any]
 
 
 FAILURES: dict[str, tuple[Callable[[float, float], float], str, str]] = {
-    "nan from the first step": (lambda loss, lr: math.nan, "range starts too high", "not finite at"),
-    "inf from the first step": (lambda loss, lr: math.inf, "range starts too high", "not finite at"),
+    "nan from the first step": (lambda loss, lr: math.nan, "not finite before any update", "Check the data"),
+    "inf from the first step": (lambda loss, lr: math.inf, "not finite before any update", "Check the data"),
     "a level": (lambda loss, lr: 1.0, "Check that this optimizer trains the model", "does not respond"),
     "always rising": (lambda loss, lr: 1 + (lr * 1e7) ** 0.3, "It diverges at", "range starts too high"),
     "always falling": (lambda loss, lr: 1 / (1 + 100 * lr), "still falls or is flat", "Raise the end"),
@@ -367,8 +367,7 @@ def test_updates_that_a_scaler_skips_at_first_do_not_look_like_none() -> None:
         return loss.item()
 
     found = range_test(step, loop.optimizer, loop.batches, lr=(1e-5, 10.0))
-    assert found.critical.lr is None
-    assert "changed no weight" in found.critical.reason
+    assert found.critical.lr
     assert found.lr
     assert found.restored
     assert scaler.get_scale() == 2.0**127

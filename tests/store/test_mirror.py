@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import optuna
 import pytest
@@ -125,6 +127,20 @@ def test_a_study_with_trials_of_others_is_refused(store: Store, storage: RDBStor
             mirror(store, "digits")
 
     assert theirs.trials == before
+
+
+def test_each_trial_has_its_own_times(store: Store, opened: Callable[[], optuna.Study]) -> None:
+    with store.begin("digits", "sweep", {}) as writer:
+        for number, seconds in ((0, 10.0), (1, 20.0), (0, 5.0)):
+            writer.add_run(dataclasses.replace(a_run(number, 0.25 if seconds > 5 else 1.0), seconds=seconds))
+        mirror(store, "digits")
+
+    one, other = opened().trials
+    begun = one.datetime_start
+    assert begun is not None
+    assert abs((begun - datetime.now()).total_seconds()) < 60  # noqa: DTZ005 - as optuna's own
+    ends = [one.datetime_complete, other.datetime_start, other.datetime_complete]
+    assert [end and (end - begun).total_seconds() for end in ends] == [35.0, 10.0, 30.0]
 
 
 def test_an_unknown_study_has_no_mirror(store: Store) -> None:

@@ -13,7 +13,8 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize import bind
-from stepsize.schedules import HyperparameterSchedule, constant, function, linear, one_cycle, one_cycle_momentum
+from stepsize.errors import InputError
+from stepsize.schedules import Clock, HyperparameterSchedule, constant, function, linear, one_cycle, one_cycle_momentum
 from stepsize.training import BoundScheduler
 
 ETA = linear(40)
@@ -21,6 +22,34 @@ ETA = linear(40)
 
 def planned(updates: int, peak: float = 0.1) -> list[float]:
     return [peak * factor for factor in ETA.factors()[:updates].tolist()]
+
+
+def test_epochs_of_a_loader_are_a_horizon() -> None:
+    loader = [None] * 10
+    for schedule, options, same in (
+        ("cosine warmup=2ep", {"epochs": 6, "loader": loader}, "cosine 60 warmup=20"),
+        ("cosine warmup=10%", {"epochs": 6, "loader": loader, "accumulate": 4}, "cosine 15 warmup=2"),
+        ("cosine warmup=1ep", {"steps": 25, "loader": loader}, "cosine 25 warmup=10"),
+    ):
+        assert bind(schedule, sgd(), **options).schedule == bind(same, sgd()).schedule  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 3}, "loader must be given with epochs"),
+        ({"epochs": 3, "loader": iter([1])}, "loader must have a length; got 'list_iterator'. Or give steps="),
+        ({"epochs": 3, "steps": 3, "loader": [1]}, "steps must not be given together with epochs"),
+        ({"epochs": 0, "loader": [1]}, "epochs must be"),
+        ({"loader": [1], "clock": Clock(horizon=3)}, "clock must not be given together"),
+    ],
+)
+def test_epochs_that_cannot_be_counted_change_nothing(options: dict[str, Any], message: str) -> None:
+    optimizer = sgd()
+    before = dict(optimizer.param_groups[0])
+    with pytest.raises(InputError, match=message):
+        bind("cosine warmup=10%", optimizer, **options)
+    assert optimizer.param_groups[0] == before
 
 
 CALLS: dict[str, Callable[[int], int]] = {  # of .step() after update number step

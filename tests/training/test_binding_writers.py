@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
+import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, ExponentialLR, ReduceLROnPlateau
 
-from stepsize import bind, range_test
+from stepsize import bind, guard, range_test, watch
 from stepsize.errors import InputError
 from stepsize.schedules import constant, linear
 
@@ -148,6 +151,62 @@ def test_suspended_it_neither_writes_nor_counts() -> None:
     assert bound.last_epoch == 3
 
 
+@pytest.mark.parametrize(("early", "resumed"), [(True, False), (False, False), (True, True)])
+def test_counting_calls_a_call_before_the_first_update_is_told(early: bool, resumed: bool) -> None:
+    """As torch's schedulers warn; by the weights, since there is no hook in a step that is compiled as a whole."""
+    optimizer = sgd(0.4)
+    bound = bind(linear(10), optimizer, counts="calls")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2 if resumed else 4):
+            if early and not resumed:
+                bound.step()
+            update(optimizer)
+            if not early or resumed:
+                bound.step()
+        if resumed:
+            again = bind(linear(10), optimizer_of(bound), counts="calls")
+            again.load_state_dict(bound.state_dict())
+            updates(again.optimizer, again, 4)
+    assert [("before the first update" in str(one.message)) for one in told] == [True] * (early and not resumed)
+
+
+def optimizer_of(bound: Any) -> Optimizer:
+    bound.release()
+    return bound.optimizer  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("counts", ["updates", "calls"])
+def test_what_was_released_is_freed_at_once(counts: Any) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        optimizer = sgd(0.4)
+        bound = bind(linear(10), optimizer, counts=counts)
+        updates(optimizer, bound, 2)
+        bound.release()
+        alive = weakref.ref(optimizer)
+        del optimizer, bound
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_warnings_point_at_the_line_of_the_user() -> None:
+    optimizer = sgd(0.4)
+    bound = bind(linear(1), optimizer)
+    optimizer.param_groups[0]["lr"] = 7.0
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            optimizer.step()
+        other = bind(linear(1), sgd(0.4), counts="calls")
+        other.step()
+        other.step()
+    assert [one.filename == __file__ for one in told] == [True] * 3
+    assert bound.last_epoch == 3
+
+
 class Wrapper(SGD):
     """Updates by methods of its own, as sharpness-aware optimizers do."""
 
@@ -271,3 +330,34 @@ def test_the_state_shows_what_torchs_schedulers_show() -> None:
     fresh = bind(linear(10), sgd(0.4))
     fresh.load_state_dict(older)
     assert fresh.last_epoch == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+@pytest.mark.parametrize("verb", ["bind", "watch", "guard"])
+def test_a_compiled_step_is_compiled_once_and_calls_the_hooks(verb: str) -> None:
+    """Hooks inside the graph were compiled again for each update, up to torch's limit."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    net = nn.Linear(2, 1, bias=False)
+    optimizer = SGD(net.parameters(), lr=torch.tensor(0.4))
+    follow: Any = watch if verb == "watch" else guard
+    made: Any = bind(linear(10), optimizer) if verb == "bind" else follow(net, optimizer)
+    torch.compiler.reset()
+    step = torch.compile(optimizer.step, backend=backend)
+    used = []
+    for _ in range(9):
+        before = net.weight.detach().clone()
+        loss: Any = net(torch.ones(1, 2)).sum()
+        loss.backward()
+        step()
+        used.append(float((before - net.weight.detach())[0, 0]))
+        net.weight.grad = None
+        made.step(*[] if verb == "bind" else [loss])
+
+    assert len(graphs) <= 3
+    assert used == pytest.approx([0.4 * (linear(10)(step) if verb == "bind" else 1) for step in range(9)], rel=1e-5)
+    assert verb == "guard" or (made.last_epoch if verb == "bind" else made.record.step) == 9

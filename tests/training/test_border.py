@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +16,16 @@ from tests.training.small import ReIterable, batches, examples, linear, make_tas
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import LBFGS, SGD
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
 from stepsize.probe import range_test_task
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
+from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
+from stepsize.training.population.following import follow
 from stepsize.training.start import look_at_start
 
 VERBS: dict[str, Callable[[Task], Any]] = {
@@ -32,6 +36,8 @@ VERBS: dict[str, Callable[[Task], Any]] = {
     "range test": lambda task: range_test_task(task, steps=20),
     "watch": lambda task: watch_task(task, 0.01),
     "counterfactual": lambda task: counterfactual(task, 0.01),
+    "follow": lambda task: follow(replace(task, steps=40), 0.01),
+    "profile": stepsize.profile,
 }
 
 
@@ -119,6 +125,7 @@ def test_a_loader_over_a_stream_has_no_length_and_trains() -> None:
 
     assert train(make_task(train=loader, val=loader), 0.05).val_loss < 5
     assert look_at_start(make_task(train=loader, val=loader), 0).costs.val_examples == 48
+    assert stepsize.profile(make_task(train=loader)).facts.population in (48, None)
     with pytest.raises(TaskError, match="epochs needs training data with a length"):
         make_task(train=loader, epochs=2)
 
@@ -208,8 +215,10 @@ def test_a_model_without_a_loss_in_eval_mode_names_val_and_a_metric_judges_it() 
         lambda m, b: mse_loss(m(b[0]), b[1]),
         lambda net_, data: mse_loss(net_(data[0]), data[1]),
         lambda output, target: SimpleNamespace(loss=mse_loss(output, target)),
+        lambda output, target: mse_loss(output, target).reshape(1),
+        lambda m, b: (mse_loss(m(b[0]), b[1]), None),
     ],
-    ids=["an object", "a mapping", "short names", "other names", "an object made of the output"],
+    ids=["an object", "a mapping", "short names", "other names", "made of the output", "one element", "a tuple"],
 )
 def test_losses_are_recognized_by_trying_whatever_their_arguments_are_called(loss: Any) -> None:
     plain = train(make_task(val=examples()), 0.05)
@@ -249,6 +258,27 @@ def test_lazy_layers_get_their_shapes_from_a_batch_and_the_same_weights_each_tim
     assert one.losses.tolist() == other.losses.tolist()
     assert one.initial == other.initial
     assert range_test_task(task, steps=20).restored
+
+
+def normalized() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_single_example_at_the_end_of_a_pass_joins_the_batch_before_it(verb: str) -> None:
+    """fastai#1352: 33 rows in batches of 32 end with a batch of one, on which BatchNorm cannot be trained."""
+    VERBS[verb](make_task(model=normalized, train=examples(33), val=examples(33), batch_size=32))
+    assert [len(x) for x, _ in TensorBatches(examples(65), 32)] == [32, 33]
+    assert [len(x) for x, _ in TensorBatches(examples(65), 32, shuffle=False)] == [32, 32, 1]
+    assert [len(x) for x, _ in TensorBatches(examples(3), 1)] == [1, 1, 1]
+
+
+def test_a_loader_that_ends_with_a_single_example_is_named_if_the_model_cannot_take_it() -> None:
+    loader = DataLoader(TensorDataset(*examples(33)), batch_size=32)
+    with pytest.raises(TaskError, match=r"train ends with a batch of one example, .*Expected more than 1.*drop_last"):
+        inspect_task(make_task(model=normalized, train=loader))
+    inspect_task(make_task(train=loader))
+    inspect_task(make_task(model=normalized, train=DataLoader(TensorDataset(*examples(34)), batch_size=32)))
 
 
 def test_lbfgs_gets_a_closure() -> None:
@@ -325,3 +355,81 @@ def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:
 
     assert run.losses.tolist() == pytest.approx(plain.losses.tolist(), rel=1e-4)
     assert any(float(rate) == pytest.approx(0.05 / 20) for rate in rates)
+
+
+def test_arrays_of_numpy_are_data_and_their_double_precision_is_not_meant() -> None:
+    x, y = (part.double().numpy() for part in examples())
+    assert train(make_task(train=(x, y), val=(x, y)), 0.05).val_loss == train(make_task(val=examples()), 0.05).val_loss
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"x": torch.ones(3), "y": torch.ones(3)}}, r"train must be a re-iterable .* Give \(x, y\)"),
+        ({"train": torch.ones(3).numpy()}, "train must be a re-iterable"),
+        ({"loss": nn.MSELoss}, r"loss must be an instance; got 'MSELoss'. Write MSELoss\(\)"),
+        ({"model": nn.Linear}, r"model must be a function without arguments .*missing a required argument"),
+        ({"optimizer": lambda params: SGD(params, lr=0.1)}, r"optimizer must be a function f\(params, lr\)"),
+        ({"device": "cuda:99"}, "device must exist: torch sees . CUDA devices; got 'cuda:99'"),
+    ],
+    ids=["a dict", "an array", "a class as loss", "a class as model", "an optimizer of one argument", "no device"],
+)
+def test_what_cannot_be_a_part_of_a_task_is_named_when_it_is_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        make_task(**changes)
+
+
+class Doubles(nn.Module):
+    """A model that changes its input in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.mul_(2.0))
+        return out
+
+
+def test_a_model_that_would_change_the_data_is_refused_before_it_does() -> None:
+    listed = batches()
+    for data in ({"train": listed}, {"val": examples()}):
+        with pytest.raises(TaskError, match=r"model must leave its input as it is: each pass over (train|val)"):
+            inspect_task(make_task(model=Doubles, **data))
+    assert all(torch.equal(x, other) for (x, _), (other, _) in zip(listed, batches(), strict=True))
+    assert train(make_task(model=Doubles), 0.01).divergence is None  # each pass cuts new batches
+
+
+def test_a_factory_that_seeds_the_generators_does_not_make_all_seeds_the_same_run() -> None:
+    def model() -> nn.Module:
+        torch.manual_seed(42)
+        return linear()
+
+    one, other, again = InOrder()(make_task(model=model), [Setting(0.05, seed, 20) for seed in (0, 1, 0)])
+    assert one.initial == other.initial
+    assert one.losses.tolist() != other.losses.tolist()
+    assert one.losses.tolist() == again.losses.tolist()
+
+
+def test_a_metric_that_is_not_defined_on_a_batch_is_left_out_of_its_mean() -> None:
+    def error(output: Tensor, target: Tensor) -> Tensor:
+        return (output - target).abs().mean() * (math.nan if target[0, 0] == parts[1][1][0, 0] else 1.0)
+
+    parts = batches()
+    rest = [part for place, part in enumerate(parts) if place != 1]
+    metrics = {"error": stepsize.Metric(error, maximize=False)}
+    with pytest.warns(UserWarning, match="the metric error is NaN on a part of val"):
+        run = train(make_task(val=parts, metrics=metrics, objective="error"), 0.05)
+    assert run.objective("error") == pytest.approx(
+        train(make_task(val=rest, metrics=metrics, objective="error"), 0.05).objective("error")
+    )
+    metrics = {"error": stepsize.Metric(lambda output, target: math.nan, maximize=False)}
+    assert math.isnan(train(make_task(val=parts, metrics=metrics), 0.05).evaluations[-1].metrics["error"])
+
+
+def test_an_optimizer_that_does_not_take_sparse_gradients_says_so_itself() -> None:
+    x, y = torch.arange(48).reshape(-1, 1) % 5, examples()[1]
+    task = make_task(model=lambda: nn.EmbeddingBag(5, 1, sparse=True), train=(x, y))
+    assert train(task, 0.05).divergence is None
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        train(replace(task, optimizer="adamw"), 0.05)

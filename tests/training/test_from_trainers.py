@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import stepsize
 from stepsize import Task
-from stepsize.errors import TaskError
+from stepsize.errors import InputError, TaskError
 from stepsize.training import train
 from stepsize.training.digest import digest
 from stepsize.training.stepping import build_model, build_optimizer
@@ -138,10 +138,80 @@ def test_schedules_by_epochs_data_modules_and_what_is_refused() -> None:
 
 
 @needs("lightning")
-def test_find_takes_a_lightning_module() -> None:
+def test_everything_that_takes_a_task_takes_a_module_with_its_data() -> None:
+    lightning = importlib.import_module("lightning")
+    trainer = lightning.Trainer(max_epochs=8, accelerator="cpu", logger=False, enable_checkpointing=False)
     torch.manual_seed(0)
-    found = stepsize.find(Task.from_lightning(module_of(), val=batches(), epochs=8, device="cpu"), budget=2)
-    assert found.lr is not None
+    given = (module_of(), batches(), trainer)
+    assert stepsize.find(given, budget=2).lr is not None
+    assert len(stepsize.range_test(given, steps=60).losses) >= 10
+    assert stepsize.sweep(given, lr=(1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None
+    assert (stepsize.profile(given)["critical rate at the start"].value or 0) > 0
+    with pytest.raises(TaskError, match=r"task must be a stepsize\.Task, a LightningModule, \(module, data\)"):
+        stepsize.find(nn.Linear(3, 1))
+    with pytest.raises(InputError, match="batches must be an iterable"):
+        stepsize.range_test(lambda _: 0.0, torch.optim.SGD([torch.ones(1, requires_grad=True)]))
+
+
+@needs("lightning")
+def test_the_command_line_takes_a_module_with_its_data(tmp_path: Path) -> None:
+    from stepsize.cli.options import TaskOptions
+    from stepsize.cli.resolve import opened_task
+    from stepsize.study.remote import as_task_source
+
+    (tmp_path / "net.py").write_text(
+        "from tests.training.test_from_trainers import batches, module_of\n"
+        "pair = (module_of(), batches())\nmodule = module_of()\ndef made():\n    return module\n"
+    )
+    for attribute in ("pair", "module", "made"):
+        with (
+            pytest.raises(TaskError, match="steps must be known"),
+            opened_task(TaskOptions(f"{tmp_path}/net.py:{attribute}")),
+        ):
+            pass  # everything but the horizon is known
+    with pytest.raises(TaskError, match="steps must be known"):
+        as_task_source(f"{tmp_path}/net.py:pair").build()
+
+
+@needs("lightning")
+def test_what_a_module_reads_off_its_trainer() -> None:
+    seen: list[tuple[Any, ...]] = []
+    base = type(module_of())
+
+    class Net(base):  # type: ignore[misc, valid-type]
+        def training_step(self, batch: Any, number: int) -> Any:
+            if self.training:
+                (group,) = self.optimizers().param_groups[:1]
+                seen.append((number, self.global_step, self.current_epoch, group["lr"], self.lr_schedulers()))
+            self.log_dict({"epoch": float(self.current_epoch)}, sync_dist=True)
+            return super().training_step(batch, number)
+
+    task = Task.from_lightning(Net, batches(), epochs=3, accumulate=2, device="cpu", schedule=None)
+    train(task, 0.1)
+    distinct = list(dict.fromkeys(one[:3] for one in seen))  # the first batch is tried before the run
+    assert distinct[:3] + distinct[-1:] == [(0, 0, 0), (1, 0, 0), (2, 1, 0), (23, 11, 2)]
+    assert max(one[3] for one in seen) == pytest.approx(0.01)
+    seen.clear()
+    assert stepsize.sweep(task, lr=(1e-3, 1e-1), trials=2, seeds=1, repeats=1).runs  # also in copies of the module
+
+    class Manual(base):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+    with pytest.raises(TaskError, match="module must use automatic optimization; got 'Manual'"):
+        Task.from_lightning(Manual, batches(), epochs=3)
+    with pytest.raises(TaskError, match="data must have a train_dataloader"):
+        Task.from_lightning(lightning_module_without_data(), epochs=3)
+
+
+def lightning_module_without_data() -> Any:
+    lightning = importlib.import_module("lightning")
+
+    class Bare(lightning.LightningModule):  # type: ignore[name-defined, misc]
+        def training_step(self, batch: Any, number: int) -> Any: ...
+
+    return Bare()
 
 
 class Rows(Dataset[dict[str, Tensor]]):
@@ -219,3 +289,32 @@ def test_a_trainer_with_an_optimizer_and_a_bound_schedule_of_its_own(tmp_path: P
     assert task.horizon == 40
     assert str(task.schedule) == str(bound.schedule.rate)
     bound.release()
+
+
+@needs("transformers")
+@needs("peft")
+def test_adapters_are_trained_alone_and_find_answers(tmp_path: Path) -> None:
+    transformers, peft = importlib.import_module("transformers"), importlib.import_module("peft")
+    config = transformers.BertConfig(
+        vocab_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=8, initializer_range=0.5, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    tokens = torch.randint(16, (64, 4))
+    rows = [{"input_ids": one, "labels": (one[0] > 7).long()} for one in tokens]
+    adapters = peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what peft asks transformers for is deprecated there
+        model = peft.get_peft_model(transformers.BertForSequenceClassification(config), adapters)
+    before = digest(dict(model.state_dict()))
+    trainer = trainer_of(
+        tmp_path,
+        max_steps=60,
+        trainer={"model": model, "train_dataset": rows, "eval_dataset": rows},
+    )
+    task = Task.of(trainer)
+    trained = [p for group in build_optimizer(task, build_model(task), 0.1).param_groups for p in group["params"]]
+    assert sum(p.numel() for p in trained) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    found = stepsize.find(trainer, budget=1)
+    assert found.lr is not None
+    assert digest(dict(model.state_dict())) == before

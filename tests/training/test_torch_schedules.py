@@ -14,6 +14,7 @@ import torch
 from torch.optim import lr_scheduler as lrs
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
+from torch.optim.swa_utils import SWALR
 
 from stepsize.errors import InputError
 from stepsize.schedules import cosine, parse
@@ -27,9 +28,26 @@ def halved_each_ten(step: int) -> float:
     return float(0.5 ** (step // 10))
 
 
+def averaging(optimizer: Optimizer, by: float, steps: int, shape: Any = "cos") -> LRScheduler:
+    rates: Any = [group["lr"] * by for group in optimizer.param_groups]
+    return SWALR(optimizer, rates, anneal_epochs=steps, anneal_strategy=shape)
+
+
+def falling(step: int) -> float:
+    return 0.9 if step % 3 else 1.05
+
+
 MAKERS: dict[str, Maker] = {
     "lambda": lambda o: lrs.LambdaLR(o, halved_each_ten),
     "lambda per group": lambda o: lrs.LambdaLR(o, [halved_each_ten, halved_each_ten]),
+    "lambda that multiplies": lambda o: lrs.MultiplicativeLR(o, falling),
+    "lambda that multiplies first": lambda o: lrs.SequentialLR(
+        o, [lrs.MultiplicativeLR(o, falling), lrs.StepLR(o, 9)], [11]
+    ),
+    "lambda in a chain": lambda o: lrs.ChainedScheduler([lrs.StepLR(o, 5), lrs.MultiplicativeLR(o, falling)]),
+    "averaging": lambda o: averaging(o, 0.5, 7),
+    "averaging, linear": lambda o: averaging(o, 2.0, 12, "linear"),
+    "averaging at once": lambda o: averaging(o, 0.5, 0),
     "step": lambda o: lrs.StepLR(o, 7, gamma=0.3),
     "multi step": lambda o: lrs.MultiStepLR(o, [30, 9, 9]),
     "multi step from 0 on": lambda o: lrs.MultiStepLR(o, [0, 9]),
@@ -152,6 +170,20 @@ def test_cosine_keeps_its_floor_where_torch_rises_again() -> None:
     assert rate(40) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("phases", [False, True])
+@pytest.mark.parametrize("momentum", [False, True])
+def test_a_cycle_of_a_few_steps_begins_within_its_fall(steps: int, phases: bool, momentum: bool) -> None:
+    rise = 0.15 if steps == 5 else 0.3
+    scheduler = lrs.OneCycleLR(adam(), [0.1, 0.2], steps, pct_start=rise, three_phase=phases, cycle_momentum=momentum)
+    seen = preview_torch(scheduler, steps)
+    course = from_torch(scheduler)
+    np.testing.assert_allclose(course.rate.factors(steps)[:, None] * [0.1, 0.2], seen.lrs, rtol=1e-12)
+    assert course.rate.length == steps
+    if course.momentum is not None and seen.momenta is not None:
+        np.testing.assert_allclose(course.momentum.factors(steps), seen.momenta[:, 0], rtol=1e-12)
+
+
 def test_one_cycle_keeps_its_end_where_torch_raises() -> None:
     scheduler = lrs.OneCycleLR(adam(), 0.1, 20)
     rate = from_torch(scheduler).rate
@@ -205,11 +237,15 @@ def overwritten(optimizer: Optimizer) -> LRScheduler:
 
 
 REFUSED: dict[str, tuple[Maker, str]] = {
-    "multiplicative": (
-        lambda o: lrs.MultiplicativeLR(o, lambda _: 0.9),
-        r"no known closed form; got 'MultiplicativeLR'\. See its rates with preview_torch\(scheduler, steps\)",
+    "subclass": (
+        lambda o: Stepping(o, 3),
+        r"no known closed form; got 'Stepping'\. See its rates with preview_torch\(scheduler, steps\).*points or funct",
     ),
-    "subclass": (lambda o: Stepping(o, 3), r"no known closed form; got 'Stepping'.*schedules.points or funct"),
+    "averaging at one rate": (lambda o: SWALR(o, 0.01), "swa_lr is not in proportion to the lr"),
+    "a later part that multiplies": (
+        lambda o: lrs.SequentialLR(o, [lrs.StepLR(o, 3), lrs.MultiplicativeLR(o, falling)], [5]),
+        "holds a MultiplicativeLR, which torch begins at whatever rate",
+    ),
     "bound": (
         lambda o: bind(cosine(9), o),
         r"follows a schedule of stepsize; got 'BoundScheduler'.*attribute \.schedule",

@@ -17,7 +17,9 @@ EXAMPLE = "stepsize diagnose log.csv --steps 2000"
 
 
 def command(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="A CSV or TensorBoard event file, or its folder.")],
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="CSV, JSON, text, TensorBoard, W&B or MLflow; or its folder.")
+    ],
     *,
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, help="Number of planned training steps.")

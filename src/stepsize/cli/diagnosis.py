@@ -71,17 +71,8 @@ def save_page(
 ) -> None:
     """Write the report as one page and say so on stderr."""
     from stepsize.files import write_whole
-    from stepsize.views import ReportView, report_page
+    from stepsize.views import report_page
 
-    view = ReportView(
-        title=title,
-        status=report.status,
-        verdict=report.verdict.code,
-        reason=report.verdict.reason,
-        findings=report.findings,
-        signals={name: (points.steps, points.values) for name, points in report.signals.items()},
-        facts=facts,
-        actions=[str(one) for one in actions],
-    )
+    view = report.view(title, facts, actions)
     write_whole(check_page_path(path), report_page(view))
     messages().print(Text(f"Report saved to {path}"), soft_wrap=True)

@@ -104,6 +104,12 @@ StoreOption = Annotated[
 WorkersOption = Annotated[
     str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
 ]
+LastOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, show_default=False, help="Number of the newest to list. Default: 100 in a table, else all."
+    ),
+]
 STORE = "stepsize.db"
 NOWHERE = "none"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")]

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from stepsize.study import Found, SweepResult
     from stepsize.views import Chart
 
+_T = TypeVar("_T")
 Rows: TypeAlias = "Iterable[tuple[str, RenderableType]]"
 """Names and what is shown for them."""
 
 _COLORS = {"settled": "green", "flat": "green", "distinguishable": "green", "alone": "green", "no answer": "red"}
+_ROWS = 100  # of a table: a longer one is slow to draw, and nobody reads it
 _FILE_WIDTH = 120  # columns where the output is no terminal: few lines need to be broken
 
 
@@ -74,6 +76,14 @@ def save_plot(chart: Chart, path: Path) -> None:
 
     saved = save_chart(chart, path)
     messages().print(Text(f"Chart saved to {saved}"), soft_wrap=True)
+
+
+def newest(rows: list[_T], last: int | None, *, as_json: bool) -> list[_T]:
+    """Return the rows to list, the newest last: all, or in a table 100 unless more are asked for."""
+    most = last or (len(rows) if as_json else _ROWS)
+    if len(rows) > most and not as_json:
+        hint(f"The newest {most} of {len(rows):,} are listed. For all: --last {len(rows)}")
+    return rows[-most:]
 
 
 def hint(text: str) -> None:

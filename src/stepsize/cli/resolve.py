@@ -204,6 +204,7 @@ def _add_place(told: Exception, error: Exception) -> None:
 
 def _attribute(module: ModuleType, name: str, spec: str) -> Task:
     from stepsize.training import Task
+    from stepsize.training.from_trainers import is_described
 
     if not hasattr(module, name):
         tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
@@ -213,9 +214,11 @@ def _attribute(module: ModuleType, name: str, spec: str) -> Task:
             remedy = f"There is: {', '.join(f'{place}:{task}' for task in tasks)}"
         raise InputError("task", spec, f"must name an attribute of the module; '{name}' does not exist", remedy)
     value = getattr(module, name)
-    if callable(value) and not isinstance(value, type | Task):
+    if callable(value) and not isinstance(value, type) and not is_described(value):
         _check_no_arguments(value, spec)
         value = _running(value, spec)
+    if is_described(value):
+        value = _running(lambda: Task.of(value), spec)
     if not isinstance(value, Task):
         rule = "must be a stepsize.Task, or a function without arguments that returns one"
         kind = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import STORE, JsonOption
-from stepsize.cli.output import answers, hint, print_json, show
+from stepsize.cli.options import STORE, JsonOption, LastOption
+from stepsize.cli.output import answers, hint, newest, print_json, show
 from stepsize.cli.saved import BEGIN, RunStoreOption, again, opened_store, status_text, steps_text, verdict_style
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EXAMPLE = "stepsize runs"
 _LEAST = {"model": 110, "started (UTC)": 84}  # columns of the terminal that these need
 
 
-def command(*, store: RunStoreOption = STORE, as_json: JsonOption = False) -> None:
+def command(*, store: RunStoreOption = STORE, last: LastOption = None, as_json: JsonOption = False) -> None:
     """List the watched runs of a store, the newest last."""
     with reporting_failures():
         from stepsize.monitor.saved_runs import list_runs
@@ -29,6 +29,7 @@ def command(*, store: RunStoreOption = STORE, as_json: JsonOption = False) -> No
         with opened_store(store) as opened:
             heads = [] if opened is None else list_runs(opened)
             where = STORE if opened is None else opened.where
+        heads = newest(heads, last, as_json=as_json)
         if as_json:
             print_json({"store": where, "runs": [head.to_json() for head in heads]})
         elif not heads:
@@ -36,8 +37,8 @@ def command(*, store: RunStoreOption = STORE, as_json: JsonOption = False) -> No
         else:
             show(_table(heads, where))
             running = [head.name for head in heads if not head.over]
-            last = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
-            hint(f"{'Follow it' if running else 'Full report'}: {last}")
+            command = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
+            hint(f"{'Follow it' if running else 'Full report'}: {command}")
 
 
 def _table(heads: list[RunSummary], where: str) -> Table:

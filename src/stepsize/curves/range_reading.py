@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ _DOUBTFUL = 0.4  # fraction of that above which a descent is not ruled out eithe
 _BESIDE = 0.1  # … unless it is less than this fraction of the rise after it
 _RESAMPLES = 200
 _FEWEST = 10  # points below which there is no answer
+_ISOLATED = 0.3  # fraction of the next ten losses of a ramp below which one that is not finite is no divergence
+_UNEVEN = 3.0  # ratio of the densities of rates in both halves above which a ramp is not logarithmic
+_LEVEL = 1.0  # decades without a change of the loss, after which its rise is no fault of the range
 _ROUNDING = 1e-9  # of a loss; smaller changes count as none
 _HUGE = 1e100  # losses are clipped here; their squares must stay finite
 Array = NDArray[np.float64]
@@ -78,11 +81,13 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
     f D. The suggestion is sqrt(a(1/2) b(1/2)): both ends are crossings of steep slopes, which noise, offset, scale and
     batch order move little, whereas the steepest point or the minimum of a flat valley vary widely. A ramp that is s
     times as slow descends at a rate s times as low, since the sum of the rates counts there; a is therefore rescaled to
-    the reference speed of 32 steps per decade. The rate of divergence does not shift in this way.
+    the reference speed of 32 steps per decade. The rate of divergence does not shift in this way. Rates that are not
+    spaced evenly in their logarithm (a linear ramp) are smoothed over steps, and a is rescaled by the sum of the rates.
+    A loss that is not finite among finite ones is left out; from the rate on where they are many, nothing counts.
 
     Args:
         lrs: Rate of each step, positive, in any order (several ramps can be mixed).
-        losses: Raw loss of each step; NaN and infinity mean divergence.
+        losses: Raw loss of each step; NaN and infinity mean divergence, unless they are isolated.
         repeats: Number of ramps over the same rates that are mixed.
         seed: Random seed of the resampling for the interval.
 
@@ -104,30 +109,71 @@ def suggest(lrs: Iterable[float], losses: Iterable[float], *, repeats: int = 1, 
     """
     x, y = _checked(lrs, losses)
     finite = np.isfinite(y)
-    edge = float(x[~finite].min()) if not finite.all() else None
+    edge = _edge(x, finite, repeats)
     inside = finite & (x <= edge) if edge is not None else finite
     if np.sum(inside) < _FEWEST:
         return _no_answer(x, y, edge)
+    left_out = int(np.sum(~finite & (x < (math.inf if edge is None else edge))))
     x, y = x[inside], np.clip(y[inside], -_HUGE, _HUGE)
-    speed = len(x) / repeats / max(x[-1] - x[0], _GRID)
+    axis = _Axis.of(x, repeats)
+    place = axis.places
     first = y[: max(_FEWEST, len(y) // 10)]
-    start, begin = float(np.median(first)), float(np.median(x[: len(first)]))
-    ramp = _Ramp(x, _cropped(y, first, start), start, len(first), begin, edge, speed)
-    curve = smooth(x, ramp.y, at=np.arange(x[0], x[-1] + 0.5 * _GRID, _GRID), half_width=_HALF_WIDTH)
-    return _reading(curve, ramp, seed)
+    start, begin = float(np.median(first)), float(np.median(place[: len(first)]))
+    ramp = _Ramp(place, _cropped(y, first, start), start, len(first), begin, edge, axis, left_out)
+    curve = smooth(place, ramp.y, at=np.arange(place[0], place[-1] + 0.5 * _GRID, _GRID), half_width=_HALF_WIDTH)
+    risen_at_once = curve.y[0] - start > _significant(curve, ramp)[0]
+    # The first loss is the initial one: if it is clearly above the first losses, those have fallen already.
+    return _reading(curve, replace(ramp, start=float(curve.y[0]), begin=place[0]) if risen_at_once else ramp, seed)
+
+
+def _edge(x: Array, finite: NDArray[np.bool_], repeats: int) -> float | None:
+    """Return the log10 rate of the first loss that is not finite and not isolated."""
+    ahead = 10 * repeats
+    for place in np.nonzero(~finite)[0]:
+        if np.mean(~finite[place : place + ahead]) >= _ISOLATED / repeats:
+            return float(x[place])
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Where the fit sees each loss: at its log10 rate, or by steps if the rates are not evenly spaced in that."""
+
+    places: Array  # shape (n,)
+    rates: Array  # log10 rates, shape (n,)
+    sums: Array  # log10 rates at which a ramp of the reference speed has had the same sum of rates, shape (n,)
+
+    @classmethod
+    def of(cls, x: Array, repeats: int) -> _Axis:
+        """Return the axis of sorted log10 rates, of several ramps together."""
+        above = int(np.sum(x > (x[0] + x[-1]) / 2))
+        if 1 / _UNEVEN < (len(x) - above) / max(above, 1) < _UNEVEN:
+            speed = len(x) / repeats / max(x[-1] - x[0], _GRID)
+            return cls(x, x, x + math.log10(speed / REFERENCE_SPEED))
+        sums = np.log10(np.cumsum(10**x) / repeats * math.log(10) / REFERENCE_SPEED)
+        return cls(np.arange(len(x)) / (repeats * REFERENCE_SPEED), x, sums)
+
+    def rate(self, place: Array) -> Array:
+        """Return the log10 rates at places."""
+        return np.asarray(np.interp(place, self.places, self.rates))
+
+    def at_reference_speed(self, place: Array) -> Array:
+        """Return the log10 rates at which a ramp of the reference speed has had the same sum of rates."""
+        return np.asarray(np.interp(place, self.places, self.sums))
 
 
 @dataclass(frozen=True, eq=False)
 class _Ramp:
     """The points that are used, in the order of their rates, and what is known before any fit."""
 
-    x: Array  # log10 rates, shape (n,)
+    x: Array  # places on the axis, shape (n,)
     y: Array  # losses up to the ceiling, shape (n,)
     start: float  # the level before anything is learned: the median of the first tenth
     firsts: int  # number of these losses
-    begin: float  # log10 of the rate in their middle
-    edge: float | None  # log10 of the first rate whose loss is not finite
-    speed: float  # steps per decade
+    begin: float  # the place in their middle
+    edge: float | None  # log10 of the first rate from which on losses are not finite
+    axis: _Axis
+    left_out: int  # number of isolated losses that are not finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +199,6 @@ def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
     bottom = curves[np.arange(len(curves)), lowest][:, None]
     descent = start - bottom
     before = np.arange(curves.shape[1])[None, :] <= lowest[:, None]
-    shift = math.log10(ramp.speed / REFERENCE_SPEED)
 
     def down(fraction: float) -> Array:
         above = before & (curves > start - fraction * descent)
@@ -162,12 +207,12 @@ def _marks(curves: Array, at: Array, ramp: _Ramp) -> _Marks:
 
     def up(fraction: float) -> Array:
         above = ~before & (curves > bottom + fraction * descent)
-        crossing = np.where(above.any(axis=1), at[np.argmax(above, axis=1)], np.nan)
+        crossing = np.where(above.any(axis=1), ramp.axis.rate(at[np.argmax(above, axis=1)]), np.nan)
         return np.asarray(crossing if edge is None else np.fmin(crossing, edge))
 
     risen = up(_RISEN)
-    fallen = np.fmin(down(_FALLEN) + shift, np.where(np.isnan(risen), np.inf, risen))
-    return _Marks(down(0.1), fallen, up(0.1), risen, descent[:, 0], lowest)
+    fallen = np.fmin(ramp.axis.at_reference_speed(down(_FALLEN)), np.where(np.isnan(risen), np.inf, risen))
+    return _Marks(ramp.axis.rate(down(0.1)), fallen, up(0.1), risen, descent[:, 0], lowest)
 
 
 def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
@@ -185,7 +230,7 @@ def _reading(curve: Smooth, ramp: _Ramp, seed: int) -> RangeReading:
         interval=_interval(curve, ramp, seed) if answered else None,
         verdict="open" if answered else "no answer",
         reason=_reason(curve, marks, ramp, limit, diverged_at),
-        fit_lrs=10**curve.x,
+        fit_lrs=10 ** ramp.axis.rate(curve.x),
         fit_losses=curve.y,
         start_loss=ramp.start,
         noise=float(curve.noise[0]),
@@ -202,39 +247,54 @@ def _significant(curve: Smooth, ramp: _Ramp) -> Array:
 def _first_rise(curve: Smooth, ramp: _Ramp, limits: Array) -> float:
     """Return the log10 rate where a curve that never fell rises or is no longer finite; NaN if it does neither."""
     risen = curve.y > ramp.start + limits
-    rise = float(curve.x[np.argmax(risen)]) if risen.any() else math.nan
+    rise = float(ramp.axis.rate(curve.x[np.argmax(risen)])) if risen.any() else math.nan
     return rise if ramp.edge is None else float(np.fmin(rise, ramp.edge))
 
 
 def _reason(curve: Smooth, marks: _Marks, ramp: _Ramp, limit: float, diverged_at: float) -> str:
-    noise, descent = float(curve.noise[0]), float(marks.descent[0])
+    descent = float(marks.descent[0])
     notes = (
         f" {curve.outliers} {'spike was' if curve.outliers == 1 else 'spikes were'} ignored." if curve.outliers else ""
     )
+    if ramp.left_out:
+        notes += f" Left out, since they are isolated: {ramp.left_out} of the losses, which are not finite."
     if ramp.edge is not None:
         notes += f" The loss is not finite at {number_text(10**ramp.edge)} and above."
     if descent <= limit:
-        doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
-        if not math.isnan(diverged_at) and not doubtful:
-            return (
-                "The loss rises before it has fallen by more than its noise: the range starts too high, or the model "
-                f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps."
-            )
-        if noise > _ROUNDING * abs(ramp.start):
-            return (
-                f"The loss falls by {max(descent, 0):.2g} over the range, and noise alone could explain {limit:.2g}. "
-                "Take more steps, larger batches, or a higher end of the range."
-            )
-        return "The loss does not respond to the learning rate. Check that this optimizer trains the model."
+        return _without_descent(curve, descent, ramp, limit, diverged_at)
     if np.isnan(marks.risen[0]):
+        at = number_text(10 ** ramp.axis.rates[-1])
         return (
-            f"The loss still falls or is flat at the end of the range, {number_text(10 ** curve.x[-1])}: the best rate "
-            f"may be higher. Raise the end of the range.{notes}"
+            f"The loss still falls or is flat at the end of the range, {at}: the best rate may be higher. "
+            f"Raise the end of the range.{notes}"
         )
     return (
         f"The loss falls by {descent:.3g} and rises again past its minimum. This is known of the first steps at a "
         f"constant rate only; the best rate of a full run can differ.{notes}"
     )
+
+
+def _without_descent(curve: Smooth, descent: float, ramp: _Ramp, limit: float, diverged_at: float) -> str:
+    noise = float(curve.noise[0])
+    doubtful = descent > max(_DOUBTFUL * limit, _BESIDE * (float(np.max(curve.y)) - ramp.start))
+    if diverged_at - ramp.axis.rates[0] >= _LEVEL and not doubtful:
+        at = number_text(10**diverged_at)
+        return (
+            f"The loss does not fall by more than its noise before it diverges at {at}: the model may be trained "
+            f"already, or it does not learn. {at} is an upper limit of the rate; for a recommendation start from the "
+            "initial weights."
+        )
+    if not math.isnan(diverged_at) and not doubtful:
+        return (
+            "The loss rises before it has fallen by more than its noise: the range starts too high, or the model "
+            f"does not learn. It diverges at {number_text(10**diverged_at)}. Try a lower range, or more steps."
+        )
+    if noise > _ROUNDING * abs(ramp.start):
+        return (
+            f"The loss falls by {max(descent, 0):.2g} over the range, and noise alone could explain {limit:.2g}. "
+            "Take more steps, larger batches, or a higher end of the range."
+        )
+    return "The loss does not respond to the learning rate. Check that this optimizer trains the model."
 
 
 def _interval(curve: Smooth, ramp: _Ramp, seed: int) -> tuple[float, float] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError, MissingExtraError
+from stepsize.files import write_whole
 from stepsize.frameworks.session import Options, Session
 
 try:
@@ -31,6 +34,8 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
     Args:
         guard: Whether the run is rolled back on a fault: weights and optimizer are restored, and training continues
             with the next batches, at a lower learning rate for a while; see :func:`stepsize.guard`.
+        state: File to which the state is written after each epoch, whole or not at all. A ``fit`` whose optimizer was
+            restored to that step (``BackupAndRestore``, a loaded model) continues from it.
         options: Arguments of :func:`stepsize.watch`, with ``guard=True`` also of :func:`stepsize.guard`. Steps and
             schedule default to those of ``fit``.
 
@@ -48,10 +53,12 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         ```
     """
 
-    def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
+    def __init__(self, guard: bool = False, *, state: str | Path | None = None, **options: Unpack[Options]) -> None:
         keras.callbacks.Callback.__init__(self)
         Session.__init__(self, guard, **options)
         self._updates: _Updates | None = None
+        self._file = None if state is None else Path(state)
+        self._restored = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin: take part in each update of the model's optimizer."""
@@ -60,7 +67,8 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
             remedy = "Set KERAS_BACKEND=torch before Keras is imported"
             raise InputError("backend", keras.backend.backend(), "must be torch", remedy)
         variables: Any = model.trainable_variables
-        self._updates = _Updates(model.optimizer, [variable.value for variable in variables])
+        parameters = [variable.value for variable in variables]
+        self._updates = _Updates(model.optimizer, parameters, self._after_update)
         batches, epochs = self.params.get("steps"), self.params.get("epochs")
         known: dict[str, Any] = {"schedule": self._updates.schedule}
         if batches and epochs:
@@ -70,15 +78,21 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
             known["others"] = [_Slots(self._updates.inner), *own]
             self._options.pop("others", None)
         self._begin(model, self._updates.optimizer, **known)
+        self._restored = False
         if not self._guarded:
             self.watching.control.others.append(_Slots(self._updates.inner))
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Take the loss of a batch, and the mean of an update over its batches."""
-        updates = self._updates
-        if updates is None or (updates.parts > 1 and not updates.made):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Continue from the file, now that other callbacks have restored the optimizer."""
+        if self._restored or self._file is None or self._updates is None or not self._file.exists():
             return
-        losses, updates.losses, updates.made = updates.losses, [], False
+        self._restored = True
+        state = json.loads(self._file.read_text(encoding="utf-8"))
+        if state.get("iterations") == int(self._updates.inner.iterations) > 0:
+            self._continue(state["state"])
+
+    def _after_update(self, losses: list[Tensor]) -> None:
+        """Take an update and the mean loss of its batches; not in a hook of ``fit``, which can come late."""
         self._step(torch.stack(losses).mean() if losses else None)
         if self.stopped is not None:
             model: Any = self.model
@@ -88,6 +102,9 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         """Take the validation loss."""
         if logs and "val_loss" in logs:
             self._step(None, float(logs["val_loss"]))
+        if self._file is not None and self._updates is not None:
+            state = {"iterations": int(self._updates.inner.iterations), "state": self._state()}
+            write_whole(self._file, json.dumps(state).encode())
 
     def on_train_end(self, logs: Any = None) -> None:
         """End, and release the optimizer."""
@@ -97,7 +114,7 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         self._end()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its state as plain values; ``fit`` has no checkpoint that would include it."""
+        """Return its state as plain values; see also the argument ``state``."""
         return self._state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -118,14 +135,17 @@ class _Facade(Optimizer):
 
 
 class _Updates:
-    """Takes part in the updates of the optimizer of a compiled model that trains these parameters."""
+    """Takes part in the updates of the optimizer of a compiled model that trains these parameters.
 
-    def __init__(self, optimizer: Any, parameters: Sequence[Tensor]) -> None:
+    After each of them it calls ``after`` with the losses of its batches.
+    """
+
+    def __init__(self, optimizer: Any, parameters: Sequence[Tensor], after: Callable[[list[Tensor]], object]) -> None:
         self.inner = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
         self._outer = optimizer
         self.parts = int(self.inner.gradient_accumulation_steps or 1)
-        self.losses: list[Tensor] = []
-        self.made = False
+        self._losses: list[Tensor] = []
+        self._after = after
         self.optimizer = _Facade(parameters, {"lr": self._rate()})
         self._variables: Sequence[Any] = ()
         self._held: list[tuple[Tensor, Tensor | None]] = []
@@ -150,7 +170,7 @@ class _Updates:
         return float(self.inner.learning_rate)
 
     def _scale_loss(self, loss: Any) -> Any:
-        self.losses.append(loss.detach().float().reshape(()))
+        self._losses.append(loss.detach().float().reshape(()))
         return self._scale(loss)
 
     def _backend_apply_gradients(self, gradients: Any, variables: Any) -> Any:
@@ -183,7 +203,8 @@ class _Updates:
             hook(self.optimizer, (self.optimizer,), {})
         for parameter, gradient in self._held:
             parameter.grad = gradient
-        self._held, self.made = [], True
+        losses, self._losses, self._held = self._losses, [], []
+        self._after(losses)
 
 
 class _Slots:

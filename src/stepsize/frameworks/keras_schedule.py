@@ -28,7 +28,8 @@ def to_keras(schedule: Schedule, lr: float, steps: int | None = None, *, accumul
     :func:`keras_schedule`, which registers the class with Keras.
 
     Args:
-        schedule: A resolved schedule; to be saved it must not contain a function (use ``.tabulated()``).
+        schedule: A schedule, whose relative durations ``steps`` resolves; to be saved it must not contain a function
+            (use ``.tabulated()``).
         lr: Peak learning rate (factor 1).
         steps: Number of updates in the table. Defaults to the schedule's length; after it the learning rate is held.
         accumulate: The optimizer's ``gradient_accumulation_steps``.

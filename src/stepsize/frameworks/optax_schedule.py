@@ -23,7 +23,7 @@ def to_optax(schedule: Schedule, lr: float, steps: int | None = None) -> Callabl
     exactly those of a bound schedule, without it the nearest float32 numbers.
 
     Args:
-        schedule: A resolved schedule.
+        schedule: A schedule, whose relative durations ``steps`` resolves.
         lr: Peak learning rate (factor 1).
         steps: Number of updates in the table. Defaults to the schedule's length; after it the learning rate is held.
 

@@ -24,6 +24,7 @@ class WatchOptions(TypedDict, total=False):
     on_finding: Callable[[Finding], object] | None
     store: str | Path | None
     name: str | None
+    log_to: Any
     control: bool
 
 
@@ -110,15 +111,19 @@ class Session:
         given = {**known, **{name: value for name, value in self._options.items() if value is not None}}
         given["distributed"] = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if given["distributed"] and dist.get_rank():
-            given.update(store=None, name=None)  # one process writes
+            given.update(store=None, name=None, log_to=None)  # one process writes
         start: Any = guard if self._guarded else watch
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a trainer's own objects may warn when they are read
             self._live = start(model, optimizer, **given)
         self.watching.control.refusals["extend"] = "is not possible: the trainer sets the number of steps"
-        if self._resumed is not None and self._live is not None:
+        if self._resumed is not None:
             resumed, self._resumed = self._resumed, None
-            self._live.load_state_dict(_fitting(resumed, self._live))
+            self._continue(resumed)
+
+    def _continue(self, state: Mapping[str, Any]) -> None:
+        if self._live is not None:
+            self._live.load_state_dict(_fitting(state, self._live))
 
     def _step(self, loss: Tensor | float | None, val_loss: float | None = None) -> None:
         if self._live is not None:

@@ -14,8 +14,8 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     """Return the learning rate of each update, and the one that is held after them: shape ``(steps + 1,)``.
 
     Raises:
-        InputError: If the schedule is not resolved, ``lr`` or ``steps`` breaks its rule, or there is neither
-            ``steps`` nor an end.
+        InputError: If the schedule is not resolved and ``steps`` not given, ``lr`` or ``steps`` breaks its rule, or
+            there is neither ``steps`` nor an end.
     """
     given: object = schedule  # any type at run time
     if not isinstance(given, Schedule):
@@ -24,6 +24,7 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     peak = Peaks(lr).lr
     if steps is not None:
         check_whole("steps", steps, unit="updates")
+        schedule = schedule if schedule.resolved else schedule.over(steps)
     count = schedule.length if steps is None else steps
     if count is None:
         raise InputError("steps", None, "must be given for a schedule without an end")

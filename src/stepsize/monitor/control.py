@@ -58,7 +58,6 @@ class Control:
         refusals: Reason why a command is not possible in this run, by its name; ``""`` stands for all.
         stopped: Reason why the run is to stop, or None.
         raised: Factor by which orders have raised the learning rate.
-        undone: Number of orders to undo that were carried out.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Control:
         self.others = [one for one in others if hasattr(one, "load_state_dict")]
         self.refusals: dict[str, str] = {}
         self.stopped: str | None = None
-        self.raised, self.undone = 1.0, 0
+        self.raised = 1.0
         self._models, self._optimizers, self._record = list(models), list(optimizers), record
         self._roll_back = roll_back
         self._rates: BoundRates | OwnRates | None = None
@@ -87,6 +86,11 @@ class Control:
     def idle(self) -> bool:
         """Whether there is nothing to do between the next updates."""
         return not self.inbox and not self._open and (self._rates is None or self._rates.ends is None)
+
+    @property
+    def orders(self) -> tuple[int, int]:
+        """Number of orders that changed the run, and how many of them were to undo."""
+        return len(self._applied), sum(verb == "undo" for verb, *_ in self._applied)
 
     def limiter(self) -> RateLimiter:
         """Return what changes rates for the moment of an update."""
@@ -218,7 +222,6 @@ class Control:
         go_back(saved.snapshot, self._optimizers)
         rates.set(rates.get())  # the rates were restored, too
         self._roll_back(saved.mark)
-        self.undone += 1
         self.stopped = None
         self._note_facts(rates, 0, saved.steps)
         what = f"Weights and optimizer are those of step {saved.step:,}, before order {saved.order.number}"

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from stepsize.monitor.layout import Layout, lay_out
 from stepsize.monitor.record import Record
 from stepsize.monitor.sketch import Sketch
+from stepsize.training.wrapped import outside_of_graphs
 
 _LAG = 16  # updates whose numbers are copied from a device together
 _FIGURES = 6
@@ -90,6 +91,7 @@ class StepMeter:
 
     Attributes:
         updates: Number of updates made.
+        rates: Learning rates of the last update, of each group.
         trouble: Error within a hook, or None; nothing is measured after it.
         spent: Seconds that the hooks took.
 
@@ -122,7 +124,7 @@ class StepMeter:
             optimizer.backward_hooks = [*getattr(optimizer, "backward_hooks", ()), self.hear_backward]  # type: ignore[attr-defined]
         self._nothing = torch.tensor(math.nan, device=self.device)
         self._raw: Tensor | None = None  # the witness's squared gradient norm after backward, before any clipping
-        self._rates: tuple[float, ...] = ()
+        self.rates: tuple[float, ...] = ()
         self._first = True  # whether the update before was not measured
         self._last = (1.0, math.nan)  # clipping and |g|² of the last update that was read
         self._active = True
@@ -136,10 +138,8 @@ class StepMeter:
         self._infinite: Tensor | None = None
         self._held: Tensor | None = None  # the gradient when pending() was called
         self._dropped = False
-        self._hooks: list[Any] = [
-            optimizer.register_step_pre_hook(self._begin),
-            optimizer.register_step_post_hook(self._after),
-        ]
+        self._hooks: list[Any] = [optimizer.register_step_post_hook(outside_of_graphs(self._after))]
+        self._pre_hook: Any = None  # on while an update is measured or a gradient is held
         self._backward_hook: Any = None
         self._listen()
 
@@ -148,7 +148,7 @@ class StepMeter:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        self._active = False
+        self._active, self._held = False, None
         self._listen()
 
     @property
@@ -181,6 +181,7 @@ class StepMeter:
         """Forget what was measured of weights that were restored since."""
         self._fresh = True
         self._taken = self._held = self._raw = None
+        self._listen()
 
     def abandoned(self) -> bool:
         """Return whether the gradient that was there when :meth:`pending` was called was discarded, not added to."""
@@ -188,16 +189,15 @@ class StepMeter:
         dropped, self._dropped = self._dropped, False
         return dropped
 
-    def count(self) -> tuple[float, ...] | None:
-        """Leave the counting of an update that was not measured to the caller; return its rates, or None of none."""
-        if not self.updated or self._held is not None or self.trouble is not None:
-            return None
-        self.updated = False
-        return self._rates
+    @property
+    def holding(self) -> bool:
+        """Whether the next update also has gradients of batches that were reported before."""
+        return self._held is not None
 
     def pending(self) -> None:
         """Note that no update was made so far: the next batch belongs to this one, or it was skipped."""
         self._held = self._witness.grad
+        self._listen()
 
     def tell(self, step: int, loss: Tensor | float | None) -> None:
         """Number the update just made, and queue its numbers and its loss."""
@@ -206,7 +206,7 @@ class StepMeter:
             return
         self.updated = False
         loss = loss.detach() if isinstance(loss, Tensor) else loss
-        self._unread.append(_Unread(step, self._rates, loss, self._infinite, self._taken, self._first))
+        self._unread.append(_Unread(step, self.rates, loss, self._infinite, self._taken, self._first))
         self._taken = self._infinite = None
 
     def read(self, *, wait: bool = False) -> list[MeasuredStep]:
@@ -287,7 +287,13 @@ class StepMeter:
         return safe
 
     def _listen(self) -> None:
-        """Listen to backward passes while updates are measured."""
+        """Listen to updates and backward passes only while that is needed: a hook costs time."""
+        wanted = self._active or self._held is not None
+        if wanted and self._pre_hook is None:
+            self._pre_hook = self.optimizer.register_step_pre_hook(self._guarded(self._before))
+        elif not wanted and self._pre_hook is not None:
+            self._pre_hook.remove()
+            self._pre_hook = None
         wanted = self._active and not self._deaf
         if wanted and self._backward_hook is None:
             hook = self._guarded(self._backward)
@@ -308,11 +314,6 @@ class StepMeter:
             raw = self._sketch.part(gradient).float().square().sum()
             scale = getattr(self._scaler, "_scale", None)  # get_scale() synchronizes with the device
             self._raw = raw if scale is None else raw / scale.to(raw.device).square()
-
-    def _begin(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not self._active and self._held is None:
-            return None
-        return self._guarded(self._before)(optimizer, args, kwargs)
 
     def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._inside:
@@ -372,10 +373,10 @@ class StepMeter:
         self._inside = False
         try:
             self._raw = None
-            self._infinite = getattr(optimizer, "found_inf", None)
-            if self.updates % _CHECK == 0:
+            self._infinite = optimizer.__dict__.get("found_inf")
+            if not self.updates % _CHECK:
                 self._check_replaced()
-            self._rates = tuple([float(group["lr"]) for group in optimizer.param_groups])
+            self.rates = tuple([float(group["lr"]) for group in optimizer.param_groups])
         except Exception as error:  # noqa: BLE001 - it runs within the user's own step
             self.trouble = self.trouble or error
 

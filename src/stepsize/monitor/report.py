@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Finding
@@ -13,10 +13,15 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.views import Pictured
+
+if TYPE_CHECKING:
+    from stepsize.monitor.guarding.action import GuardAction
+    from stepsize.views import Chart, ReportView
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Pictured):
     """The state of a watched run.
 
     Attributes:
@@ -43,6 +48,8 @@ class Report:
         count = len([one for one in self.findings if one.severity != "info"])
         attention = f"{count} findings need attention" if count > 1 else "1 finding needs attention"
         warnings = attention if count else "No warnings"
+        if self.source:  # a log gives no verdict
+            return f"{self.steps:,} steps logged. {warnings}."
         return f"{self.steps:,} steps watched. Learning rate: {self.verdict.code}. {warnings}."
 
     def __str__(self) -> str:
@@ -50,6 +57,29 @@ class Report:
         shown = ", ".join(f"{name} {number_text(last[name])}" for name in ("loss", "lr/0", "val_loss") if name in last)
         lines = [self.source, self.status, f"Now: {shown}.", str(self.verdict), *map(str, self.findings)]
         return "\n".join(line for line in lines if line)
+
+    def view(
+        self, title: str, facts: Sequence[tuple[str, str]] = (), actions: Sequence[GuardAction] = ()
+    ) -> ReportView:
+        """Return what a page or a chart of it shows."""
+        from stepsize.views import ReportView
+
+        return ReportView(
+            title=title,
+            status=self.status,
+            verdict=self.verdict.code,
+            reason=self.verdict.reason,
+            findings=self.findings,
+            signals={name: (points.steps, points.values) for name, points in self.signals.items()},
+            facts=facts,
+            actions=[str(one) for one in actions],
+        )
+
+    def plot(self, title: str = "Watched run") -> Chart:
+        """Return the chart of the signals, with the numbers of the findings where they were made."""
+        from stepsize.views import report_chart
+
+        return report_chart(self.view(title))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; numbers that are not finite become None."""
@@ -68,10 +98,10 @@ class Report:
         }
 
 
-def report_of(record: Record, tracker: FindingTracker, source: str = "") -> Report:
-    """Return the report of a record and of its findings."""
+def report_of(record: Record, tracker: FindingTracker, source: str = "", verdict: RateVerdict | None = None) -> Report:
+    """Return the report of a record and of its findings; of a log with its own verdict."""
     signals = {name: trace.history() for name, trace in record.traces.items()}
-    facts, verdict = record.facts, tracker.verdict(record)
+    facts, verdict = record.facts, verdict or tracker.verdict(record)
     return Report(record.step, facts.steps, facts.optimizer, verdict, tracker.findings, signals, source)
 
 

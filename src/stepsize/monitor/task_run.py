@@ -27,12 +27,13 @@ from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
+from stepsize.views import Chart, Pictured
 
 _EVALUATIONS = 16
 
 
-@dataclass(frozen=True, eq=False)
-class WatchedRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class WatchedRun(Pictured):
     """A run that was watched.
 
     Attributes:
@@ -53,6 +54,10 @@ class WatchedRun:
     def status(self) -> str:
         """Outcome in a sentence or two."""
         return f"{self.run.status} {self.report.status}"
+
+    def plot(self, title: str = "Watched run") -> Chart:
+        """Return the chart of its signals, with the findings."""
+        return self.report.plot(title)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
@@ -131,13 +136,11 @@ class _Watched:
         self._evaluations: list[Evaluation] = []
         self._every = max(1, setting.steps // _EVALUATIONS)
         self._updates = 0  # including those that were rolled back
-        options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name}
+        options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name, "schedule": task.schedule}
         options["scaler"] = next(iter(stepper.stateful), None)
         self._guard: Guard | None = guard(stepper.model, stepper.optimizer, **options) if guarded else None
         self._watch: Watch = (
-            self._guard.watching
-            if self._guard is not None
-            else watch(stepper.model, stepper.optimizer, schedule=task.schedule, **options)
+            self._guard.watching if self._guard is not None else watch(stepper.model, stepper.optimizer, **options)
         )
 
     def run(self) -> WatchedRun:

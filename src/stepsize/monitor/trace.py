@@ -162,8 +162,16 @@ class Trace:
 
     def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
         """Take several values; the same as one after the other."""
-        for step, value in zip(steps, values, strict=True):
-            self.add(step, value)
+        numbers, points = np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
+        at = 0
+        while at < len(points):
+            if self._end == len(self._values):
+                self._make_room()
+            count = min(len(points) - at, len(self._values) - self._end)
+            taken, room = slice(at, at + count), slice(self._end, self._end + count)
+            self._steps[room], self._values[room] = numbers[taken], points[taken]
+            self._end, at = self._end + count, at + count
+        self.peak = max(self.peak, float(points[np.isfinite(points)].max(initial=-math.inf)))
 
     def _make_room(self) -> None:
         self._fill_blocks()

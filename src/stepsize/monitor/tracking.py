@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Record
@@ -24,10 +25,12 @@ class FindingTracker:
 
     Attributes:
         latest: Verdict at the last check of all rules; None before the first.
+        pruned: Exception of optuna that ``on_finding`` raised to end the run; None otherwise.
     """
 
     def __init__(self, on_finding: Callable[[Finding], object] | None = None) -> None:
         self._on_finding, self._failed = on_finding, False
+        self.pruned: Exception | None = None
         self._found: dict[str, Finding] = {}
         self._before: set[str] = set()
         self._next = 0
@@ -37,7 +40,7 @@ class FindingTracker:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Findings so far, the earliest first."""
-        return tuple(self._found.values())
+        return tuple(sorted(self._found.values(), key=lambda one: one.step))
 
     def load(self, findings: Iterable[Finding]) -> None:
         """Replace the findings so far."""
@@ -75,11 +78,13 @@ class FindingTracker:
             self._before = seen
         return new
 
-    def withdraw(self, record: Record) -> None:
-        """Withdraw the findings that the end of a log refutes."""
+    def settle(self, record: Record) -> None:
+        """Withdraw the findings that the log up to here refutes, and bring the others up to date."""
         for rule in RULES:
-            if rule.holds and rule.code in self._found and rule.find(record) is None:
-                del self._found[rule.code]
+            if rule.holds and rule.code in self._found:
+                before, now = self._found.pop(rule.code), rule.find(record)
+                if now is not None:
+                    self._found[rule.code] = replace(now, step=before.step)
 
     def _publish(self, finding: Finding) -> None:
         if self._on_finding is None:
@@ -87,10 +92,12 @@ class FindingTracker:
         try:
             self._on_finding(finding)
         except Exception as error:  # noqa: BLE001 - the user's function must not break the watching
-            if not self._failed:
+            if any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__):
+                self.pruned = error
+            elif not self._failed:
                 why = f"{type(error).__name__}: {error}"
                 _LOG.warning("stepsize.watch: on_finding raised an error; watching continues: %s", why)
-            self._failed = True
+                self._failed = True
 
     def _held(self, now: RateVerdict) -> RateVerdict:
         if now.signals or now.code == "diverged" or self._verdict is None:

@@ -24,6 +24,7 @@ from stepsize.monitor.budget import WatchBudget
 from stepsize.monitor.control import Control, pack, unpack
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
+from stepsize.monitor.loggers import Loggers, LogTo, as_loggers
 from stepsize.monitor.meter import StepMeter
 from stepsize.monitor.probe import Along, undisturbed_models
 from stepsize.monitor.record import Record
@@ -33,7 +34,8 @@ from stepsize.monitor.team import EXCHANGE, Team, trains_together
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.training.wrapped import bare_optimizers
+from stepsize.training.losses import loss_in
+from stepsize.training.wrapped import bare_optimizers, outside_of_graphs
 
 if TYPE_CHECKING:
     from stepsize.store import OrderRecord
@@ -62,6 +64,7 @@ def watch(
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    log_to: LogTo = None,
     control: bool = False,
 ) -> Watch:
     """Watch a training loop: two lines in it measure the learning rate during training.
@@ -81,12 +84,17 @@ def watch(
         validate_every: Steps between two calls of ``validate``. Defaults to 1/32 of ``steps``, or 500.
         scaler: The ``torch.amp.GradScaler``, if losses are scaled.
         distributed: Whether several processes train the model together. Defaults to whether it is wrapped in DDP.
-        on_finding: Called with each new finding. If it raises, that is logged once, and training continues.
+        on_finding: Called with each new finding. If it raises, that is logged once, and training continues; only
+            optuna's ``TrialPruned`` is raised by ``step``, so an objective can prune itself.
         store: Where signals, findings and verdict are saved during training, about once per second and in a separate
             thread: the path of an SQLite file, or a PostgreSQL URL. A killed process misses the last second. A
             store that fails is reported once to the logger ``stepsize``, and training and watching continue. If
             several processes train together, pass it in one of them. By default nothing is saved.
         name: Name of the run in the store. Defaults to the current time; a number is appended if the name is taken.
+        log_to: Where signals, findings and, at the end, the chart are also logged: a ``SummaryWriter`` of TensorBoard,
+            a run of W&B, ``"mlflow"`` for its active run, a function of a dict and a step, or a list of these. Each
+            signal gets about 500 values. One that fails is reported once, and training continues. If several processes
+            train together, pass it in one of them.
         control: Whether the run takes orders from the store (``stepsize steer``, :meth:`stepsize.Store.send`): its
             learning rate can be changed while it trains. Needs ``store``.
 
@@ -126,7 +134,8 @@ def watch(
         raise InputError("control", control, "needs a store, from which orders are taken", "Pass store= too")
     recorder = start_recorder(store, name, what, record.facts, control=control)
     every = validate_every or max(1, (steps or 16_000) // 32)
-    return Watch(models, optimizers, record, schedule, validate, every, scaler, on_finding, recorder, team)
+    loggers = as_loggers(log_to, steps)
+    return Watch(models, optimizers, record, schedule, validate, every, scaler, on_finding, recorder, team, loggers)
 
 
 @final
@@ -153,6 +162,7 @@ class Watch:
         on_finding: Callable[[Finding], object] | None,
         recorder: RunRecorder | None,
         team: Team | None,
+        loggers: Loggers | None,
     ) -> None:
         distributed = team is not None or any(isinstance(one, nn.parallel.DistributedDataParallel) for one in models)
         self.record = record
@@ -161,8 +171,8 @@ class Watch:
         self._validate, self._validate_every = validate, validate_every
         self._scheduler = SchedulerCalls(schedule)
         self._tracker = FindingTracker(on_finding)
+        self._recorder, self._loggers = recorder, loggers
         self.control = Control(models, optimizers, record, [scaler], self.roll_back)
-        self._recorder = recorder
         if recorder is not None:
             recorder.record, record.outbox, recorder.control = record, recorder.points, self.control
         self._ended = ""
@@ -180,7 +190,7 @@ class Watch:
         self._attempts = Attempts(scaler, optimizers)
         self._may_be_lean = scaler is None and len(self._meters) == 1 and self._meters[0].prompt
         self._next_check = 0
-        self._lean_until = 0  # updates before this one are only counted
+        self._lean: Callable[[Tensor | float | None], bool] | None = None  # counts an update if that is all to do
         self._later: list[tuple[float, tuple[float, ...]]] = []  # their losses and learning rates
         self._alarm = math.inf  # a loss above it is checked immediately
         self._parts: list[Tensor | float] = []  # losses of the batches of the next update
@@ -192,7 +202,7 @@ class Watch:
         self._failing = ""  # what went wrong here, and is still to be reported to the other processes
         self._trouble: Exception | None = None
         self._hooks: list[Any] = []
-        self._untold: Any = optimizers[0].register_step_post_hook(self._warn_untold)
+        self._untold: Any = optimizers[0].register_step_post_hook(outside_of_graphs(self._warn_untold))
 
     def __enter__(self) -> Self:
         """Return itself; the hooks are on already."""
@@ -243,7 +253,9 @@ class Watch:
         closure: Callable[[], Tensor] | None = None,
         val_loss: float | None = None,
     ) -> None:
-        """Report that an update was made, or skipped by the scaler; never raises and never synchronizes the device.
+        """Report that an update was made, or skipped by the scaler; never synchronizes the device.
+
+        It raises nothing but the ``TrialPruned`` of an ``on_finding``.
 
         Args:
             loss: Training loss of the update, a scalar tensor or a number.
@@ -251,16 +263,24 @@ class Watch:
                 critical learning rate along the update is measured at intervals, by about ten calls without gradients.
             val_loss: Validation loss, if it was just measured.
         """
-        lean = self._lean_until > self.record.step and self.control.idle
-        if self.broken or (lean and self._count_lean(loss, closure, val_loss)):
+        lean = self._lean
+        if lean is not None and closure is None and val_loss is None and self.control.idle and lean(loss):
+            return
+        if self.broken:
             return
         began, self._aside = perf_counter(), 0.0
         measured, counted = self._meters[0].active, 1 + len(self._later)
-        self._budget.begin(self.record.step, counted, sum(meter.spent for meter in self._meters))
+        in_hooks = sum(meter.spent for meter in self._meters)
+        self._budget.begin(self.record.step, counted, in_hooks)
+        for meter in self._meters:
+            meter.spent = 0.0
         if not self._failing:
             self._safely(self._raise_troubles)
         self._safely(lambda: self._step(loss, closure, val_loss))
-        self._budget.spend(perf_counter() - began - self._aside, counted, measured=measured)
+        self._budget.spend(perf_counter() - began - self._aside + in_hooks, counted, measured=measured)
+        if self._tracker.pruned is not None:
+            pruned, self._tracker.pruned = self._tracker.pruned, None
+            raise pruned
 
     def report(self) -> Report:
         """Return everything that is known so far, for people and machines."""
@@ -324,28 +344,12 @@ class Watch:
         self._raise_troubles()
         self._check_rules(thorough=True)
 
-    def _count_lean(
-        self, loss: Tensor | float | None, closure: Callable[[], Tensor] | None, val_loss: float | None
-    ) -> bool:
-        """Count an update of which only loss and learning rates are needed; return whether that is all to do."""
-        if loss is None or closure is not None or val_loss is not None:
-            return False
-        try:
-            value = loss.item() if isinstance(loss, Tensor) else float(loss)
-        except (RuntimeError, TypeError, ValueError):
-            return False  # the full path reports errors
-        if not value <= self._alarm or (rates := self._meters[0].count()) is None:
-            return False
-        self._later.append((value, rates))
-        self.record.step += 1
-        return True
-
     def _plan_lean(self) -> None:
-        """Set until which update the next ones are only counted: until something is due, or soon."""
+        """Only count the next updates, until something is due, or soon."""
         step = self.record.step
         self._alarm = self.record.start + _ALARM * self.record.start_noise
+        self._lean = None
         if not self._may_be_lean or self._team is not None or self._meters[0].active or len(self._last) < _WORSE:
-            self._lean_until = 0
             return
         in_time = min(_LEAN, int(_LATE / max(self._budget.pace(step), 1e-9)))
         ends = [step + in_time, self._trajectory.next(step) - 1]
@@ -353,13 +357,15 @@ class Watch:
             ends.append(self._budget.due - 1)
         if self._validate is not None:
             ends.append(step - step % self._validate_every + self._validate_every - 1)
-        self._lean_until = min(ends)
+        if min(ends) > step:
+            self._lean = _counting(self.record, self._meters[0], self._later, min(ends), self._alarm)
 
     def _write_later(self) -> None:
         """Record the updates that were only counted."""
         if not self._later:
             return
-        later, self._later = self._later, []
+        later = list(self._later)
+        self._later.clear()
         steps = range(self.record.step - len(later), self.record.step)
         losses = [loss for loss, _ in later]
         self.record.add_losses(steps, losses)
@@ -380,7 +386,8 @@ class Watch:
             return self._skip()
         if loss is not None:
             self._stop_warning()
-            self._parts.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
+            found = loss_in(loss)
+            self._parts.append(found.detach() if isinstance(found, Tensor) else float(found))
         if not updated:
             self._pending = True
             return first.pending()
@@ -446,9 +453,6 @@ class Watch:
 
     def _observe(self, step: int, closure: Callable[[], Tensor] | None, val_loss: float | None) -> None:
         """Measure what surrounds an update."""
-        for meter in self._meters:
-            self._budget.spent += meter.spent
-            meter.spent = 0.0
         self._scheduler.note(self._meters[0].updates)
         self._trajectory.note(step + 1)
         estimate = self._optimizers[0].param_groups[0].get("d") if self.record.facts.learning_rate_free else None
@@ -536,6 +540,12 @@ class Watch:
         if self._recorder is not None:
             self._recorder.found(new)
             self._recorder.verdict = self._tracker.latest
+        if self._loggers is not None:
+            began = perf_counter()
+            self._loggers.note(self.record, new)
+            if thorough:
+                self._loggers.close(self.record, report_of(self.record, self._tracker))
+            self._aside += perf_counter() - began
 
     def _read_trajectory(self) -> None:
         step = max(0, self.record.step - 1)
@@ -552,8 +562,9 @@ class Watch:
             if not math.isnan(value):
                 self.record.add("headroom", step, value)
         self._along = None
+        self._remove_hooks()
         if closure is not None and (step + 1) % self._every == 0 and self._budget.allows(step + 1):
-            self._hooks = [self._optimizers[0].register_step_pre_hook(self._arm)]
+            self._hooks = [self._optimizers[0].register_step_pre_hook(outside_of_graphs(self._arm))]
 
     def _agreed(self, loss: float) -> float:
         """Return the mean of a loss over the processes, so that all of them continue alike."""
@@ -563,11 +574,8 @@ class Watch:
     def _arm(self, *_: Any) -> None:
         """Keep the weights before an update that is to be probed; runs within the user's own step."""
         began = perf_counter()
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
         try:
-            self._along = Along(self._models)
+            self._along = self._along or Along(self._models)
         except Exception as error:  # noqa: BLE001 - such as no memory for the copy
             self._trouble = error
         self._budget.spent += perf_counter() - began
@@ -614,7 +622,7 @@ class Watch:
         if self._shared and self._team is not None:
             self._failing = reason  # until the other processes know: they would wait for this one
             return
-        self.broken = reason
+        self.broken, self._lean = reason, None
         _LOG.warning("stepsize.watch stopped watching; training continues: %s", reason)
         self._remove()
 
@@ -622,6 +630,29 @@ class Watch:
         self._stop_warning()
         for meter in self._meters:
             meter.remove()
+        self._remove_hooks()
+
+    def _remove_hooks(self) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+
+
+def _counting(
+    record: Record, meter: StepMeter, later: list[tuple[float, tuple[float, ...]]], end: int, alarm: float
+) -> Callable[[Tensor | float | None], bool]:
+    """Return what counts updates before ``end`` of which only loss and learning rates are needed, in the least time."""
+
+    def count(loss: Tensor | float | None) -> bool:
+        try:
+            value: float = loss.item() if isinstance(loss, Tensor) else float(loss)  # type: ignore[arg-type]
+        except (RuntimeError, TypeError, ValueError):
+            return False  # the full path reports errors
+        if not (value <= alarm and meter.updated and record.step < end) or meter.holding or meter.trouble is not None:
+            return False
+        meter.updated = False
+        record.step += 1
+        later.append((value, meter.rates))
+        return True
+
+    return count

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -15,10 +17,15 @@ from torch.optim import Optimizer
 from stepsize.curves.critical import Critical
 from stepsize.errors import InputError
 from stepsize.probe.critical import probe_update
-from stepsize.training.batches import Stream
+from stepsize.training.batches import Stream, copied, tensors_in
 from stepsize.training.group_values import write_value
+from stepsize.training.losses import loss_in
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
+from stepsize.training.wrapped import outside_of_graphs
+
+MOST_CALLS = 64  # of ``step`` for one update: batches that are accumulated, or updates that a gradient scaler skips
+MOST_SKIPPED = 8  # batches in a row without a finite loss at the initial weights
 
 
 class Batches:
@@ -72,8 +79,10 @@ class Rates:
         # Heavy-ball momentum m adds up to 1 / (1 - m) first updates: a rate is as much bolder as its first step tells.
         self.amplification = 1 / (1 - momentum) if 0 <= momentum < 1 else 1.0
         self.updates = 0
+        self.with_gradients = False  # whether a parameter had a gradient when an update began
         self._lr = self.reference
-        self._handles = [optimizer.register_step_pre_hook(self._before_update) for optimizer in optimizers]
+        hook = outside_of_graphs(self._before_update)
+        self._handles = [optimizer.register_step_pre_hook(hook) for optimizer in optimizers]
 
     def set(self, lr: float) -> None:
         """Give the reference group the rate ``lr`` and all others theirs in proportion."""
@@ -87,6 +96,8 @@ class Rates:
 
     def _before_update(self, *_: Any) -> None:
         self.updates += 1
+        if not self.with_gradients:
+            self.with_gradients = any(p.grad is not None for group in self._groups for p in group["params"])
         self._write()
 
     def _write(self) -> None:
@@ -94,19 +105,41 @@ class Rates:
             write_value(group, "lr", self._lr * base / self.reference)
 
 
+class SpoiledError(Exception):
+    """A batch without a finite loss at any rate was met, and the state before it is not known: begin the ramp again."""
+
+
 class ControlledStep:
     """The user's ``step(batch) -> loss`` with its rates set from outside, and its whole state restored at will.
 
-    ``seed`` is what the generators are seeded with whenever the state is restored.
+    ``take`` returns a snapshot of the present state. ``seed`` is what the generators are seeded with whenever the state
+    is restored.
+
+    Attributes:
+        calls: Number of calls of ``step``.
+        drawn: Number of batches that updates of ramps were made on.
+        made: Number of these updates.
+        left_out: Number of batches without a finite loss at the initial weights either.
     """
 
-    def __init__(self, step: Callable[[Any], Any], optimizers: list[Optimizer], snapshot: Snapshot, seed: int) -> None:
+    def __init__(
+        self,
+        step: Callable[[Any], Any],
+        optimizers: list[Optimizer],
+        take: Callable[[], Snapshot],
+        feed: Batches,
+        seed: int,
+    ) -> None:
         self._step = step
         self._parameters = [p for each in optimizers for group in each.param_groups for p in group["params"]]
-        self._snapshot = snapshot
+        self._take = take
+        self._snapshot = take()
+        self._feed = feed
         self._seed = seed
         self.rates = Rates(optimizers)
-        self.calls = 0
+        self.calls = self.drawn = self.made = self.left_out = 0
+        self._since = 0  # the last update, in calls
+        self._changes_input: bool | None = None
 
     def rewind(self, salt: int = 0) -> None:
         """Restore the state and seed the generators again; the position of the data continues."""
@@ -114,17 +147,61 @@ class ControlledStep:
         seed_everything(self._seed + salt)
 
     def __call__(self, batch: Any, lr: float) -> float:
-        """Make one update at the reference rate ``lr`` and return its loss, the mean over all ranks."""
+        """Call the step at the reference rate ``lr`` and return its loss, the mean over all ranks."""
         self.calls += 1
         self.rates.set(lr)
-        loss = self._step(batch)
-        if isinstance(loss, Tensor):
-            if loss.numel() != 1:
+        before = self.rates.updates
+        loss = self._loss_of(batch)
+        self._since = self._since + 1 if self.rates.updates == before else 0
+        if isinstance(loss, Tensor | np.ndarray):
+            if math.prod(loss.shape) != 1:
                 raise InputError("step", tuple(loss.shape), "must return a scalar loss", "Reduce it, e.g. by .mean()")
             loss = loss.item()
         if isinstance(loss, bool) or not isinstance(loss, numbers.Real):
             raise InputError("step", loss, "must return its loss as a number or a scalar tensor")
         return mean_over_ranks(float(loss))
+
+    def _loss_of(self, batch: Any) -> Any:
+        """Call the step; if it changes its input in place it gets copies, since the user may have no other ones."""
+        if self._changes_input is False:
+            return loss_in(self._step(batch))
+        given = copied(batch)
+        loss = loss_in(self._step(given))
+        self._changes_input = any(tensor._version for tensor in tensors_in(given))
+        return loss
+
+    def update(self, lr: float) -> float:
+        """Make the next update at the rate ``lr``, on as many batches as it takes, and return their mean loss.
+
+        Raises:
+            SpoiledError: At the first batch that has no finite loss at the initial weights either.
+        """
+        losses: list[float] = []
+        skipped = 0
+        while not losses or (self._since and len(losses) < MOST_CALLS):
+            batch = next(self._feed)
+            before = self._take() if self.left_out else None
+            loss = self(batch, lr)
+            if not math.isfinite(loss):
+                if skipped == MOST_SKIPPED or not self._is_unlearnable(batch):
+                    return loss
+                self.left_out += 1
+                skipped += 1
+                if before is None:
+                    raise SpoiledError
+                before.restore()
+                continue
+            losses.append(loss)
+        self.drawn += len(losses)
+        self.made += 1
+        return math.fsum(losses) / len(losses)
+
+    def complete(self, batch: Any) -> None:
+        """Bring an update to its end that was begun; how many batches it has had is no part of the state."""
+        for _ in range(MOST_CALLS):
+            if not self._since:
+                break
+            self(batch, 0.0)
 
     def critical(self, batch: Any, *, start: float, between: tuple[float, float]) -> Critical:
         """Probe the critical rate on ``batch``; a step at rate 0 returns the loss at other weights.
@@ -134,12 +211,24 @@ class ControlledStep:
         self.rewind()
         return probe_update(
             self._parameters,
-            update=lambda: self(batch, start),
+            update=lambda: self._whole_update(batch, start),
             loss=lambda: self(batch, 0.0),
             rewind=self.rewind,
             start=start,
             between=between,
         )
+
+    def _whole_update(self, batch: Any, lr: float) -> float:
+        loss = self(batch, lr)
+        for _ in range(MOST_CALLS):
+            if not self._since or not math.isfinite(loss):
+                break
+            self(batch, lr)
+        return loss
+
+    def _is_unlearnable(self, batch: Any) -> bool:
+        self.rewind()
+        return not math.isfinite(self(batch, 0.0))
 
 
 def mean_over_ranks(loss: float) -> float:

@@ -6,16 +6,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LOST_NOISE = 8.0  # standard deviations above the best level at which a ramp that learned nothing has diverged
-
-
-class _Steps(Protocol):
-    def __call__(self, batch: Any, lr: float) -> float: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +23,9 @@ class RateRamp:
 
 
 def run_ramp(
-    step: _Steps, batches: Any, lrs: NDArray[np.float64], on_progress: Callable[[float, float], None] | None = None
+    update: Callable[[float], float],
+    lrs: NDArray[np.float64],
+    on_progress: Callable[[float, float], None] | None = None,
 ) -> RateRamp:
     """Make one update at each of ``lrs`` in turn, and stop when all progress is undone.
 
@@ -39,7 +36,7 @@ def run_ramp(
     recent: deque[float] = deque(maxlen=5)
     start, best = math.nan, math.inf
     for lr in lrs:
-        loss = step(next(batches), float(lr))
+        loss = update(float(lr))
         losses.append(loss)
         if on_progress is not None:
             on_progress(float(lr), loss)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.checks import check_whole
 from stepsize.curves import RangeReading, suggest
@@ -20,30 +22,30 @@ from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED
 from stepsize.errors import InputError, TaskError
-from stepsize.probe.controlled import Batches, ControlledStep
+from stepsize.probe.controlled import MOST_SKIPPED, Batches, ControlledStep, SpoiledError
 from stepsize.probe.critical import RANGE
 from stepsize.probe.ramp import RateRamp, run_ramp
 from stepsize.probe.state import StepState, find_state
-from stepsize.training.binding import other_writer
+from stepsize.training.binding import BoundScheduler, other_writer
 from stepsize.training.border import undisturbed
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 from stepsize.training.wrapped import bare_optimizers
-from stepsize.views import Chart, range_test_chart, range_test_info
+from stepsize.views import Chart, Pictured, range_test_chart, range_test_info
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate at which a ramp begins: nothing is learned there yet
 _SPAN = 3.0  # smallest number of decades of a ramp, if the range allows
 _FEWEST_STEPS = 10
 _LEVEL_OF = 5  # last losses of a diverged ramp, whose median is its level
-_SKIPPED = 30  # updates that a gradient scaler may skip, halving its scale each time, before it finds it
+_SAME = 1e-3  # relative difference of two losses that rounding explains
 DEFAULT_RANGE = (1e-7, 10.0)
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class RangeTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class RangeTest(Pictured):
     """What a range test found.
 
     Attributes:
@@ -57,9 +59,9 @@ class RangeTest:
             rate of a full run. ``"no answer"`` otherwise.
         reason: The reason, as sentences.
         critical: Probe of the critical rate at the starting point.
-        lrs: Reference rate of each step, shape ``(n,)``.
-        losses: Raw loss of each step, shape ``(n,)``.
-        ramp: Number of the ramp of each step, shape ``(n,)``.
+        lrs: Reference rate of each update, shape ``(n,)``.
+        losses: Raw loss of each update, the mean over its batches, shape ``(n,)``.
+        ramp: Number of the ramp of each update, shape ``(n,)``.
         reading: The whole analysis with its fit.
         calls: Number of calls of ``step``, the probe included.
         seconds: Wall time.
@@ -136,13 +138,13 @@ class RangeTest:
 
 
 def range_test(
-    step: Callable[[Any], Any],
-    optimizer: Optimizer | Iterable[Optimizer],
-    batches: Iterable[Any],
+    step: Callable[[Any], Any] | Any,
+    optimizer: Optimizer | Iterable[Optimizer] | None = None,
+    batches: Iterable[Any] | None = None,
     *,
     lr: tuple[float, float] = DEFAULT_RANGE,
     steps: int = 300,
-    seed: int = 0,
+    seed: int | None = None,
     state: Iterable[Any] = (),
     offload: bool = False,
     on_progress: Callable[[float, float], None] | None = None,
@@ -155,23 +157,27 @@ def range_test(
     more reliable and does not move. See :func:`stepsize.suggest` for how the losses are read.
 
     The rates are swept as one multiplier, so the ratios between parameter groups and between optimizers
-    stay. They are written right before each update, so an attached scheduler does not interfere. All state that
+    stay. Schedulers of the optimizers do nothing meanwhile. The sweep goes by updates: if ``step`` makes one in every
+    fourth call only, each rate gets four calls. A batch without a finite loss at the initial weights either (all of its
+    labels are ignored, say) is left out, and ``reason`` says so. All state that
     ``step`` can change is saved first and restored at the end, also after an exception or Ctrl-C: the
     modules around the optimizers' parameters with all buffers, gradients and flags, the optimizers, schedulers,
     scalers, averages and other objects with a ``state_dict`` that the function refers to, the generators of python,
     numpy and torch, and those of the loader's samplers. Plain python variables of ``step`` are not restored, nor
-    the batches drawn from a one-shot iterator if ``step`` raises. A scheduler that ``step`` drives advances once per
-    call: one with a fixed end (``OneCycleLR``) must have more steps left than the test takes.
+    the batches drawn from a one-shot iterator if ``step`` raises; if the same batch has another loss after a rewind,
+    ``reason`` says so.
 
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
-            that returns its loss as a number or a scalar tensor.
+            that returns its loss: a number, a scalar tensor, or an object, dict or tuple that holds one. Or alone: a
+            task, or what :meth:`Task.of` makes one of; then a new model of it is tested.
         optimizer: The optimizer, or several that train together.
         batches: Any iterable of batches. With a one-shot iterator, continue with ``result.batches`` afterwards.
         lr: Lowest and highest rate of the reference group to consider, absolute.
         steps: Steps to spend on ramps, >= 10; about 100 make one ramp over three decades, and three ramps an
             answer that another order of the batches hardly moves.
         seed: Random seed of dropout and everything else that ``step`` draws; the same seed gives the same answer.
+            Default: 0, or the task's.
         state: Further objects to restore (modules, or with ``state_dict``) that ``step`` does not refer to.
         offload: Whether copies are held in host memory.
         on_progress: Called with rate and loss after each step.
@@ -180,7 +186,8 @@ def range_test(
         The rates, the raw losses, the verdict, and whether the state is restored.
 
     Raises:
-        InputError: If an argument breaks its rule, or ``step`` makes no update or returns no scalar.
+        InputError: If an argument breaks its rule, or ``step`` makes no update, gives no parameter a gradient, or
+            returns no scalar.
 
     Example:
         >>> import torch
@@ -203,10 +210,14 @@ def range_test(
         Smith, "Cyclical learning rates for training neural networks", 2017; Kalra et al., arXiv 2601.16979,
         2026, for the probe.
     """
+    if optimizer is None and batches is None:
+        return range_test_task(Task.of(step), lr=lr, steps=steps, seed=seed, on_progress=on_progress)
+    if batches is None:
+        raise InputError("batches", None, "must be an iterable of batches", "Only a task is tested without")
     optimizers = bare_optimizers("optimizer", optimizer)
     _check(step, lr, steps)
     found = find_state(step, optimizers, state)
-    return _sweep(found, step, optimizers, batches, lr, steps, seed, on_progress, offload=offload)
+    return _sweep(found, step, optimizers, batches, lr, steps, seed or 0, on_progress, offload=offload)
 
 
 def range_test_task(
@@ -278,12 +289,13 @@ def _sweep(
 ) -> RangeTest:
     began = time.perf_counter()
     feed = Batches(batches)
-    with other_writer(optimizers), _restoring(state, batches, offload) as snapshot:
+    take = partial(Snapshot, modules=state.modules, optimizers=state.optimizers, others=state.others, offload=offload)
+    with other_writer(optimizers), _restoring(take(data=[batches])) as snapshot, _muted(state.others):
         seed_everything(seed)
-        controlled = ControlledStep(step, optimizers, snapshot, seed)
+        controlled = ControlledStep(step, optimizers, take, feed, seed)
         try:
-            critical = _probe(controlled, next(feed), lr)
-            ramps = _run_ramps(controlled, feed, critical, lr, steps, on_progress)
+            critical, notes = _probe(controlled, feed, lr)
+            ramps = _run_ramps(controlled, critical, lr, steps, on_progress)
         finally:
             controlled.rates.close()
     differences = tuple(snapshot.differences())
@@ -296,7 +308,7 @@ def _sweep(
         diverged_at=reading.diverged_at,
         interval=reading.interval,
         verdict=reading.verdict,
-        reason=reading.reason + _about_ramps(reading, lr, ramps),
+        reason=_reason(reading, critical, lr, ramps) + notes + _about_calls(controlled),
         critical=critical,
         lrs=np.concatenate([ramp.lrs for ramp in ramps]),
         losses=np.concatenate([ramp.losses for ramp in ramps]),
@@ -312,10 +324,20 @@ def _sweep(
 
 
 @contextmanager
-def _restoring(state: StepState, batches: Iterable[Any], offload: bool) -> Iterator[Snapshot]:
-    snapshot = Snapshot(
-        modules=state.modules, optimizers=state.optimizers, others=state.others, data=[batches], offload=offload
-    )
+def _muted(objects: Iterable[Any]) -> Iterator[None]:
+    """Let the schedulers among ``objects`` do nothing in the block: their rates are not used, and some have an end."""
+    schedulers = [one for one in objects if isinstance(one, LRScheduler) and not isinstance(one, BoundScheduler)]
+    for one in schedulers:
+        one.step = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for one in schedulers:
+            del one.step
+
+
+@contextmanager
+def _restoring(snapshot: Snapshot) -> Iterator[Snapshot]:
     try:
         yield snapshot
     finally:
@@ -331,23 +353,35 @@ def _check(step: object, lr: object, steps: object) -> None:
     check_whole("steps", steps, _FEWEST_STEPS)
 
 
-def _probe(controlled: ControlledStep, batch: Any, lr: tuple[float, float]) -> Critical:
+def _probe(controlled: ControlledStep, feed: Batches, lr: tuple[float, float]) -> tuple[Critical, str]:
+    """Probe the critical rate on the first batch with a finite loss; return it, and what is unusual of ``step``."""
     middle = min(max(1e-3, lr[0]), lr[1])
     between = (min(RANGE[0], lr[0]), max(RANGE[1], lr[1]))
-    critical = controlled.critical(batch, start=middle, between=between)
-    for _ in range(_SKIPPED):
-        if controlled.rates.updates:
-            return critical
-        controlled(batch, lr[0])
+    while True:
+        batch = next(feed)
+        critical = controlled.critical(batch, start=middle, between=between)
+        if math.isfinite(critical.base_loss) or controlled.left_out == MOST_SKIPPED:
+            break
+        controlled.left_out += 1
     if not controlled.rates.updates:
         rule, remedy = "must call optimizer.step()", "Is it the optimizer that you passed?"
         raise InputError("step", "a function that made no update", rule, remedy)
-    return critical
+    if not (controlled.rates.with_gradients or critical.trials):
+        rule = "must give a parameter of the optimizer a gradient"
+        remedy = "Was the model copied or moved after the optimizer was made? Make the optimizer again"
+        raise InputError("step", "a function that gave none", rule, remedy)
+    again = controlled(batch, middle)  # as at first: a step may make several updates
+    controlled.complete(batch)
+    if not abs(again - critical.base_loss) > _SAME * max(abs(critical.base_loss), 1e-6):  # or one is NaN
+        return critical, ""
+    return critical, (
+        f" The same batch has a loss of {critical.base_loss:.6g} at first and of {again:.6g} after the state was "
+        "restored: step keeps state that is not found, or draws from a generator of its own. Pass it as state=[…]."
+    )
 
 
 def _run_ramps(
     controlled: ControlledStep,
-    feed: Batches,
     critical: Critical,
     lr: tuple[float, float],
     steps: int,
@@ -362,7 +396,10 @@ def _run_ramps(
     spent = 0
     while not ramps or (len(ramps[0].lrs) >= _FEWEST_STEPS and spent + len(ramps[0].lrs) <= steps):
         controlled.rewind(len(ramps))
-        ramps.append(run_ramp(controlled, feed, rates, on_progress))
+        try:
+            ramps.append(run_ramp(controlled.update, rates, on_progress))
+        except SpoiledError:
+            continue
         spent += len(ramps[-1].lrs)
     return ramps
 
@@ -393,9 +430,23 @@ def _grid(critical: Critical, lr: tuple[float, float], steps: int, amplification
     return np.asarray(10 ** (start + np.arange(count) / speed))
 
 
-def _about_ramps(reading: RangeReading, lr: tuple[float, float], ramps: list[RateRamp]) -> str:
+def _reason(reading: RangeReading, critical: Critical, lr: tuple[float, float], ramps: list[RateRamp]) -> str:
+    if not math.isfinite(critical.base_loss):
+        return (
+            f"The loss is not finite before any update, on {MOST_SKIPPED} batches in a row: no learning rate can fix "
+            "this. Check the data, the weights and the loss."
+        )
     if reading.lr is not None and len(ramps) > 1:
-        return f" {len(ramps)} ramps agree in one fit."
+        return f"{reading.reason} {len(ramps)} ramps agree in one fit."
     if reading.lr is None and reading.low is not None and ramps[0].lrs[-1] < lr[1] * 0.5:
-        return " The ramp ended early, when all progress was undone."
-    return ""
+        return f"{reading.reason} The ramp ended early, when all progress was undone."
+    return reading.reason
+
+
+def _about_calls(controlled: ControlledStep) -> str:
+    notes = ""
+    if controlled.drawn > 1.5 * controlled.made:
+        notes += f" {controlled.drawn} calls of step made {controlled.made} updates: the sweep goes by updates."
+    if controlled.left_out and controlled.made:
+        notes += f" Left out: {controlled.left_out} batches without a finite loss at the initial weights either."
+    return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, final, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final, overload
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from stepsize.schedules.units import Clock, Duration, as_duration
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from stepsize.views import Chart
 
 
 @final
@@ -382,6 +384,29 @@ class Schedule:
         values = self.factors(steps)
         count = len(values)
         return Schedule(Points((*range(count), count), (*values.tolist(), self(count)), None, steps=count))
+
+    def plot(self, steps: int | None = None, *, lr: float | None = None) -> Chart:
+        """Return the chart of the factors, or of the learning rates.
+
+        Args:
+            steps: Number of updates. Default: its length, which relative and endless schedules do not have.
+            lr: Peak learning rate. Default: factors are shown.
+
+        Raises:
+            InputError: If it has no length and none is given.
+        """
+        from stepsize.views import ScheduleCurve, schedule_chart, schedule_info
+
+        resolved = self if self.resolved or steps is None else self.over(steps)
+        values = (lr or 1.0) * resolved.factors(steps)
+        label = "factor" if lr is None else "learning rate"
+        curve = ScheduleCurve("schedule", values)
+        return schedule_chart(schedule_info(range(len(values)), [curve], title=str(self), lr_label=label))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from stepsize.views.notebook import bundle
+
+        return bundle(repr(self), str(self), self.plot)
 
     def __str__(self) -> str:
         return str(self.node)

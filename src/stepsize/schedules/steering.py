@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, final
+from typing import Any, final
 
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import joined
@@ -13,26 +13,6 @@ from stepsize.schedules.leaves import Ramp
 from stepsize.schedules.node import Node
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.units import Duration
-
-
-class Order(Protocol):
-    """What a replay reads of an order, such as an ``OrderRecord`` of the store."""
-
-    @property
-    def verb(self) -> str:
-        """What was ordered."""
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Arguments of the verb."""
-
-    @property
-    def state(self) -> str:
-        """Whether it was applied."""
-
-    @property
-    def step(self) -> int | None:
-        """First update made with it."""
 
 
 @final
@@ -151,7 +131,7 @@ class Steered:
 
 
 def from_journal(
-    orders: Iterable[Order],
+    orders: Iterable[Any],
     schedule: Schedule | str = "constant",
     *,
     steps: Duration | None = None,
@@ -160,7 +140,7 @@ def from_journal(
     """Return the schedule that a steered run has followed, for a second run with exactly the same rates (bitwise).
 
     Args:
-        orders: The journal of the run: ``Store.orders(name)``. What was not applied is left out.
+        orders: The journal of the run, from ``Store.orders(name)``. What was not applied is left out.
         schedule: The schedule that the run was started with; ``"constant"`` if none was bound.
         steps: The horizon, if a duration of the schedule is relative.
         group: Number of a parameter group: with the orders that only it got. Default: without those of single groups.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import sqlite3
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from stepsize.errors import StoreError
 from stepsize.store.address import Address
@@ -28,6 +30,7 @@ Axis: TypeAlias = tuple[float, float] | Sequence[Value]
 """A tuple is a range (low, high), a list the values to choose from."""
 
 _MARK = "stepsize"  # the attribute of our studies
+_TRIES = 10
 _TRIAL = "trial"  # the attribute that holds our number of a trial
 
 
@@ -38,8 +41,8 @@ def mirror(
 
     A trial that reached the full horizon is complete, with the mean value over its seeds; one that was not promoted
     is pruned, with its mean on its longest rung; one that diverged there failed, so that no infinite value spoils a
-    chart. Intermediate values are the means of its rungs, by thousandths of the horizon. Optuna needs about 10 ms per
-    trial.
+    chart. Intermediate values are the means of its rungs, by thousandths of the horizon. The times are those of one
+    worker: the runs one after the other since the study began. Optuna needs about 10 ms per trial.
 
     Args:
         store: Store that holds the study.
@@ -56,16 +59,25 @@ def mirror(
     """
     trials = {trial.number: trial for trial in store.trials(name)}
     runs: defaultdict[int, list[Run]] = defaultdict(list)
+    kept = store.study(name)
+    assert kept is not None  # its trials were read
+    times: dict[int, tuple[datetime, datetime]] = {}  # of the first run's begin and the last run's end
+    now = kept.created.astimezone().replace(tzinfo=None)  # optuna's are without a zone
     for run in store.runs(name):
-        runs[run.trial.number].append(run)
+        number = run.trial.number
+        runs[number].append(run)
+        begin, now = now, now + timedelta(seconds=run.seconds)
+        times[number] = times.get(number, (begin,))[0], now
     axes = _axes([trials[number] for number in runs], space or {}, frozenset(log))
-    frozen = [_frozen(trials[number], runs[number], axes) for number in sorted(runs)]
+    frozen = [_frozen(trials[number], runs[number], axes, *times[number]) for number in sorted(runs)]
     with _emptied(store.address, name) as study:
         study.add_trials(frozen)
     return len(frozen)
 
 
-def _frozen(trial: Trial, runs: Sequence[Run], axes: Mapping[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+def _frozen(
+    trial: Trial, runs: Sequence[Run], axes: Mapping[str, BaseDistribution], begin: datetime, end: datetime
+) -> optuna.trial.FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     values: defaultdict[float, list[float]] = defaultdict(list)
@@ -82,8 +94,7 @@ def _frozen(trial: Trial, runs: Sequence[Run], axes: Mapping[str, BaseDistributi
         user_attrs={_TRIAL: trial.number},
         intermediate_values={max(1, round(1000 * at)): mean for at, mean in rungs.items() if math.isfinite(mean)},
     )
-    if made.datetime_complete is not None:
-        made.datetime_start = made.datetime_complete - timedelta(seconds=sum(run.seconds for run in runs))
+    made.datetime_start, made.datetime_complete = begin, end
     return made
 
 
@@ -114,7 +125,6 @@ def _distribution(tried: Sequence[Value], axis: Axis | None, log: bool) -> BaseD
 def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
     """Open the mirror in optuna's storage, without trials and quietly; studies with trials of others are refused."""
     import optuna
-    from optuna.storages import RDBStorage
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -122,7 +132,7 @@ def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
         with guarded(address):
             # Optuna fills in a template, in which braces are doubled.
             url = address.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-            storage = RDBStorage(url)
+            storage = _opened(url)
             try:
                 if address.path is not None:  # as in our own connections: a commit need not reach the disk to be safe
                     storage.engine.dispose()
@@ -139,6 +149,20 @@ def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
         raise StoreError(f"optuna's tables in {address} failed: {address.hide(str(error))}") from error
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def _opened(url: str) -> RDBStorage:
+    """Open optuna's storage; making its tables fails while another process makes them, and is tried again."""
+    from optuna.storages import RDBStorage
+
+    for left in reversed(range(_TRIES)):
+        try:
+            return RDBStorage(url)
+        except DBAPIError:
+            if not left:
+                raise
+            time.sleep(0.2)
+    raise AssertionError
 
 
 def _relax(connection: sqlite3.Connection, _: object) -> None:

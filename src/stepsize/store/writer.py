@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +39,7 @@ from stepsize.training.runs import Run, Trial
 RUNNING = "running"
 """The status of a study from its first run until its writer says otherwise."""
 
+_CHECKPOINT = 5.0  # seconds
 _SHOWN = 5  # differences of two specifications
 _ABSENT = object()
 
@@ -67,6 +69,7 @@ class Writer:
         driver = connection.connection.driver_connection
         self._raw = driver if isinstance(driver, sqlite3.Connection) else None
         self._add_run = insert(RUNS).compile(dialect=connection.dialect, column_keys=names)
+        self._next_checkpoint = 0.0
         self._closed = False
 
     @classmethod
@@ -123,10 +126,11 @@ class Writer:
         if self._raw is not None and self._status == RUNNING:
             self._check()
             with guarded(self._address):  # one statement is one transaction, and a tenth of the time
-                self._raw.execute(str(self._add_run), values)
+                self._raw.execute(self._add_run.string, values)
+            self._checkpoint()
         else:
             with self._transaction() as connection:
-                connection.exec_driver_sql(str(self._add_run), values)
+                connection.exec_driver_sql(self._add_run.string, values)
         self._trials[run.trial.number] = run.trial
         self._keys.add(run.key)
 
@@ -232,6 +236,14 @@ class Writer:
                 self._connection.execute(update(STUDIES).where(STUDIES.c.id == key).values(status=status))
             yield self._connection
         self._status = status
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Bring what the write-ahead log holds into the file itself now and then: some copy the file alone."""
+        if self._raw is not None and time.monotonic() > self._next_checkpoint:
+            with suppress(sqlite3.Error):  # it is all in the log, and that is what was promised
+                self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+            self._next_checkpoint = time.monotonic() + _CHECKPOINT
 
     def _is_new(self, trial: Trial) -> bool:
         """Return whether a trial is not stored; raises InputError if it is stored with other values."""

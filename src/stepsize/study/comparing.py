@@ -57,7 +57,7 @@ CompareWatcher: TypeAlias = Callable[[CompareProgress], None]
 
 
 def compare(
-    task: Task,
+    task: Task | Any,
     optimizers: Sequence[str] = CLASSICS,
     *,
     schedules: Sequence[str] | None = None,
@@ -82,7 +82,8 @@ def compare(
     tuning.
 
     Args:
-        task: What to train; without ``val`` the training loss selects. Its own optimizer does not matter.
+        task: What to train, as for :func:`stepsize.find`; without ``val`` the training loss selects. Its own optimizer
+            does not matter.
         optimizers: Names of :data:`~stepsize.optimizers.OPTIMIZERS`.
         schedules: Schedules as text; each optimizer is tuned with each. Default: the task's own.
         batch_sizes: Examples per batch; all are compared at each, with as many examples seen. Default: the task's.
@@ -119,7 +120,7 @@ def compare(
         Sivaprasad et al., "Optimizer benchmarking needs to account for hyperparameter tuning", 2020, for equal budgets;
         Choi et al., "On empirical comparisons of optimizers for deep learning", 2019, for why each needs its own rate.
     """
-    began = time.perf_counter()
+    began, task = time.perf_counter(), Task.of(task)
     contenders = _contenders(optimizers, schedules)
     sizes = _sizes(batch_sizes)
     spans = _spans(ranges, optimizers)

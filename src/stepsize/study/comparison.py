@@ -17,7 +17,7 @@ from stepsize.study.outcome import Cost, plain
 from stepsize.study.result import Summary
 from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run
-from stepsize.views import Chart
+from stepsize.views import Chart, Pictured
 
 CompareCode: TypeAlias = Literal["distinguishable", "not distinguishable", "alone", "no answer"]
 
@@ -197,8 +197,8 @@ class BatchSizeResult:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Pictured):
     """The answer of :func:`stepsize.compare`.
 
     Attributes:

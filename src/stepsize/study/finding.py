@@ -55,7 +55,7 @@ FindWatcher: TypeAlias = Callable[[FindProgress], None]
 
 
 def find(
-    task: Task,
+    task: Task | Any,
     until: float = 0.02,
     budget: float | str | None = None,
     *,
@@ -74,7 +74,9 @@ def find(
     ``until`` of the best, or within the noise of a single run if that is more (at most 10%), with a probability of 90%.
 
     Args:
-        task: What to train. Without ``val`` the training loss selects, and the answer says so.
+        task: What to train: a task, or what :meth:`Task.of` makes one of, such as ``(module, datamodule)`` of Lightning
+            or a ``Trainer`` of transformers. Without ``val`` the training loss
+            selects, and the answer says so.
         until: Excess of the final loss over the best that counts as equally good, as a fraction. Default 0.02 (2%).
         budget: Full runs as a number, or a time such as ``"10min"``. Default: three full runs or one minute,
             whichever is more. Below 1, shorter runs answer and the verdict stays open.
@@ -108,7 +110,7 @@ def find(
     """
     if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until < 1:
         raise InputError("until", until, "must be a fraction between 0 and 1", "Write 2% as 0.02")
-    limit = as_budget(budget)
+    limit, task = as_budget(budget), Task.of(task)
     first = task.seed if seed is None else seed
     world = Snapshot(data=[data for data in (task.train, task.val) if data is not None])
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import os
 import time
@@ -28,6 +29,11 @@ from stepsize.training import Run, Setting, Task
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+_LOG = logging.getLogger("stepsize")
+_OPEN = (
+    "Ray runs whatever anyone who reaches its ports sends, without a password, and may listen on all addresses of this "
+    "machine: use it in a network that you trust, or behind a firewall"
+)
 _LOOK_SECONDS = 1.0  # between two looks at the cluster and for Ctrl-C
 _MEMORY = (
     "Most often memory runs out: ask for more cpus per run, so that fewer share a machine, or raise retries "
@@ -205,6 +211,8 @@ def _connect(ray: ModuleType, address: str | None) -> None:
         raise InputError(
             "address", address, f"must lead to a Ray cluster ({_first_sentence(error)})", "Start one: ray start --head"
         ) from error
+    if address is None:
+        _LOG.warning("stepsize: %s", _OPEN)
     _set_noise(False)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from stepsize.errors import InputError, MissingExtraError, StepsizeError, TaskError, UnknownNameError
 from stepsize.study.workers import Closing
 from stepsize.training import InOrder, Run, Setting, Task
+from stepsize.training.from_trainers import is_described
 from stepsize.training.runs import Watcher
 
 _VERSION = metadata.version("stepsize")
@@ -68,7 +69,7 @@ class PathSource:
 
     Args:
         place: A module (``"package.module"``), or the absolute path of a python file.
-        attribute: Name of a Task in it, or of a function without arguments that returns one.
+        attribute: Name of what :meth:`Task.of` takes, or of a function without arguments that returns it.
         folder: Where python looks first, so that the file finds its neighbors.
     """
 
@@ -87,12 +88,9 @@ class PathSource:
             sys.path.insert(0, self.folder)
         module = _imported_file(Path(self.place)) if self.place.endswith(".py") else importlib.import_module(self.place)
         value = getattr(module, self.attribute)
-        if not isinstance(value, Task) and callable(value):
+        if callable(value) and not is_described(value):
             value = value()
-        if not isinstance(value, Task):
-            rule = "must name a stepsize.Task, or a function without arguments that returns one"
-            raise TaskError("task", self.label, rule)
-        return value
+        return Task.of(value)
 
 
 @dataclass(frozen=True)

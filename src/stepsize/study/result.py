@@ -22,7 +22,7 @@ from stepsize.study.space import Space
 from stepsize.study.strategy import others_of, point_of, sharing
 from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run, Trial, Value
-from stepsize.views import Chart
+from stepsize.views import Chart, Pictured
 
 _Key: TypeAlias = frozenset[tuple[str, Value]]
 
@@ -96,8 +96,8 @@ class Summary:
         return found
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SweepResult(Answered, StudyOutcome):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class SweepResult(Pictured, Answered, StudyOutcome):
     """The answer of :func:`stepsize.sweep`.
 
     Attributes:

@@ -254,7 +254,7 @@ def as_space(*, lr: Any, **others: Any) -> Space:
     of ``batch_size``, and of ``warmup`` between two whole numbers (steps), hold whole numbers.
 
     Args:
-        lr: Absolute peak rates: a range or a list, all > 0.
+        lr: Absolute peak rates: a range, or a list or array, all > 0.
         others: Fields of :class:`~stepsize.training.Changes` by name. ``optimizer`` and ``schedule`` take no range.
 
     Returns:
@@ -275,6 +275,7 @@ def as_space(*, lr: Any, **others: Any) -> Space:
     unknown = next((name for name in others if name not in NAMES), None)
     if unknown is not None:
         raise UnknownNameError("space", unknown, NAMES)
+    lr = lr.tolist() if hasattr(lr, "tolist") else lr
     if lr is None or isinstance(lr, str | Real):
         raise InputError("lr", lr, "must be a range or a list of rates to search", "For example lr=(1e-5, 1.0)")
     given = {"lr": lr, **others}

@@ -36,7 +36,7 @@ _START, _ETA = 1 / 16, 4  # of rungs that are named
 
 
 def sweep(
-    task: Task,
+    task: Task | Any,
     lr: Any = None,
     *,
     seeds: int | Sequence[int] = 3,
@@ -64,7 +64,7 @@ def sweep(
     the task's whole schedule, compressed.
 
     Args:
-        task: What to train; without ``val`` the training loss selects.
+        task: What to train, as for :func:`stepsize.find`; without ``val`` the training loss selects.
         lr: Absolute peak rates: a range ``(low, high)`` or a list. None takes the range of the optimizer's catalog
             entry.
         seeds: Seeds of weights, batch order and dropout, or how many, counted from the task's.
@@ -110,6 +110,7 @@ def sweep(
         Wortsman et al., "Small-scale proxies for large-scale transformer training instabilities", 2023, for the
         sensitivity; Li et al., "A system for massively parallel hyperparameter tuning", 2020, for asynchronous rungs.
     """
+    task = Task.of(task)
     space = as_space(lr=_range(task) if lr is None else lr, **others)
     spec = SweepSpec(
         space=space,

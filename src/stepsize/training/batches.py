@@ -21,11 +21,12 @@ class TensorBatches:
     """Batches cut from tensors that share their first dimension; shuffled again in every pass.
 
     The order of a pass is drawn from torch's global generator when the pass begins, so a seeded run
-    sees the same batches at any learning rate.
+    sees the same batches at any learning rate. A single example that would be the last shuffled batch, on which
+    BatchNorm cannot be trained, joins the batch before it.
 
     Args:
         tensors: Tensors of shape ``(n, ...)``; a batch is the tuple of their slices.
-        batch_size: Examples per batch, >= 1; the last batch of a pass may be smaller.
+        batch_size: Examples per batch, >= 1; the last batch of a pass can be smaller.
         shuffle: Whether every pass draws a new order.
 
     Raises:
@@ -51,13 +52,16 @@ class TensorBatches:
             raise InputError("batch_size", self.batch_size, "must be at least 1")
 
     def __len__(self) -> int:
-        return -(-len(self.tensors[0]) // self.batch_size)
+        n = len(self.tensors[0])
+        joined = self.shuffle and n > self.batch_size > 1 and n % self.batch_size == 1
+        return n // self.batch_size if joined else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        n = len(self.tensors[0])
+        n, count = len(self.tensors[0]), len(self)
         order = torch.randperm(n) if self.shuffle else None
-        for start in range(0, n, self.batch_size):
-            stop = start + self.batch_size
+        for number in range(count):
+            start = number * self.batch_size
+            stop = start + self.batch_size if number < count - 1 else n
             index = slice(start, stop) if order is None else order[start:stop].to(self.tensors[0].device)
             yield tuple(tensor[index] for tensor in self.tensors)
 
@@ -140,6 +144,11 @@ def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return value
 
     return tree_map(changed, tree)
+
+
+def copied(batch: Any) -> Any:
+    """Return ``batch`` with copies of its tensors, which a model may change in place."""
+    return map_tensors(batch, lambda tensor: tensor.detach().clone())
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

@@ -18,9 +18,10 @@ from stepsize.checks import check_number, check_positive, check_whole, is_whole
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
 from stepsize.schedules.units import Duration
+from stepsize.training.batches import length_of
 from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import Added, GroupValues
-from stepsize.training.wrapped import bare_optimizer, runs_step_hooks
+from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
 OnChange = Literal["error", "continue", "restart"]
 Counts = Literal["updates", "calls"]
@@ -40,6 +41,9 @@ def bind(
     groups: Mapping[int, Schedule | HyperparameterSchedule | str] | None = None,
     steps: Duration | None = None,
     clock: Clock | None = None,
+    epochs: float | None = None,
+    loader: Any = None,
+    accumulate: int = 1,
     on_change: OnChange = "error",
     counts: Counts = "updates",
     added: Added = "peak",
@@ -78,6 +82,9 @@ def bind(
             follow ``schedule`` from their own ``lr``.
         steps: The horizon in steps, or in a unit that ``clock`` knows; needed if a duration is relative.
         clock: Converts epochs, samples and tokens.
+        epochs: The horizon in passes over ``loader``, instead of ``steps``.
+        loader: Training loader of this process: its length converts epochs, also ``"2ep"`` within ``schedule``.
+        accumulate: Batches of the loader per update.
         on_change: What :meth:`BoundScheduler.load_state_dict` does if the state was saved with another schedule:
             ``"error"`` refuses; ``"continue"`` continues from the saved step along the new one, scaled so that the rate
             does not jump; ``"restart"`` begins the new one.
@@ -110,12 +117,34 @@ def bind(
     _check_word("on_change", on_change, OnChange)
     _check_word("counts", counts, Counts)
     _check_word("added", added, Added)
+    steps, clock = _horizon(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
     own = {everyone[_group_number(i, len(everyone))]: _schedule("groups", each) for i, each in (groups or {}).items()}
     schedules = GroupSchedules(_schedule("schedule", schedule), own).resolved(steps, clock)
     schedules.check()
     values = GroupValues(optimizers, schedules, None if lr is None else _peaks(lr, optimizers), added)
     return BoundScheduler(optimizers, schedules, values, on_change, counts)
+
+
+def _horizon(
+    steps: Duration | None, clock: Clock | None, epochs: float | None, loader: Any, accumulate: int
+) -> tuple[Duration | None, Clock | None]:
+    """Return steps and clock that a number of epochs and a loader stand for."""
+    check_whole("accumulate", accumulate, unit="batches")
+    if epochs is None and loader is None:
+        return steps, clock
+    for other, given in (("clock", clock), ("steps", steps if epochs is not None else None)):
+        if given is not None:
+            raise InputError(other, given, "must not be given together with epochs and loader")
+    batches = length_of(loader) if loader is not None else None
+    if batches is None:
+        rule = "must have a length" if loader is not None else "must be given with epochs"
+        raise InputError("loader", type(loader).__name__, rule, "Or give steps=")
+    clock = Clock(accumulate=accumulate, steps_per_epoch=max(1, batches) / accumulate)
+    if epochs is not None:
+        check_positive("epochs", epochs, "number of epochs")
+        steps = max(1, round(epochs * batches / accumulate))
+    return steps, clock
 
 
 @final
@@ -153,9 +182,10 @@ class BoundScheduler(LRScheduler):
         self._seen = False  # whether an update ever was
         self._loaded = False  # whether an optimizer's state was loaded since
         self._suspended = 0
+        self._early, self._version = False, _version(self.optimizer)
         self._follow(schedules)
         values.install()
-        values.write(0)
+        self._write()
         self._attach()
 
     # ----------------------------------------------------------------- the run
@@ -180,6 +210,7 @@ class BoundScheduler(LRScheduler):
         if self.counts == "calls":
             self._step = self._step + 1 if epoch is None else epoch
             self._warn_after_the_end(self._step - 1)
+            self._check_order()
         elif self._stepped:
             self._end_round()
         elif not self._seen and self._step_count > _IDLE:
@@ -188,8 +219,9 @@ class BoundScheduler(LRScheduler):
                 f".step() was called {self._step_count - 1} times, and no update was seen: the schedule stays at "
                 "its start. Bind the optimizer whose own .step() makes the updates (inside a wrapper, the base "
                 "optimizer), or pass counts='calls'",
+                deep=2,
             )
-        self._values.write(self._step)
+        self._write()
 
     def release(self) -> None:
         """Let go of the optimizers, at their present rates; a second call does nothing."""
@@ -226,7 +258,7 @@ class BoundScheduler(LRScheduler):
             _group_number(group, sum(len(optimizer.param_groups) for optimizer in self.optimizers), "group")
         self._values.scale(float(factor), group)
         self._values.forget_written()
-        self._values.write(self._step)
+        self._write()
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
@@ -251,7 +283,7 @@ class BoundScheduler(LRScheduler):
             self._suspended -= 1
             if not self._suspended and not self.released:
                 self._values.forget_written()
-                self._values.write(self._step)
+                self._write()
 
     @property
     def multiplier(self) -> float:
@@ -266,7 +298,7 @@ class BoundScheduler(LRScheduler):
     def multiplier(self, value: float) -> None:
         self._values.multiplier = check_number("multiplier", value, least=0)
         if self.counts == "calls":  # there is no hook that would write it
-            self._values.write(self._step)
+            self._write()
 
     @property
     def schedule(self) -> HyperparameterSchedule:
@@ -302,7 +334,7 @@ class BoundScheduler(LRScheduler):
             self._end_round()
         if self._step >= self._end:
             self._warn_after_the_end(self._step)
-        self._values.write(self._step)
+        self._write()
 
     def _after(self, index: int, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if not self._suspended and not _skipped(optimizer):
@@ -310,6 +342,20 @@ class BoundScheduler(LRScheduler):
             self._stepped.add(index)
             if len(self._stepped) == len(self.optimizers):
                 self._end_round()
+
+    def _check_order(self) -> None:
+        """Warn if the first call came before the first update: weights had not changed then, and have by the second."""
+        version = _version(self.optimizer)
+        if self._step_count == 2:
+            self._early = version == self._version
+            self._version = version
+        elif self._step_count == 3 and self._early and version != self._version:
+            self._warn_once(
+                "order",
+                "bound.step() was called before the first update, so the first rate of the schedule was skipped: call "
+                "optimizer.step() first (if a gradient scaler skipped that update, all is well)",
+                deep=3,
+            )
 
     def _end_round(self) -> None:
         self._step += 1
@@ -321,9 +367,15 @@ class BoundScheduler(LRScheduler):
                 "end",
                 f"The schedule ended at step {self._end:,} but training continues; the last factor is held. Use a "
                 "longer horizon, or resume with a longer schedule and on_change='continue'",
+                deep=3 if self.counts == "calls" else 5,
             )
 
-    def _overwritten(self, where: str, found: object, wrote: object) -> None:
+    def _write(self) -> None:
+        overwritten = self._values.write(self._step)
+        if overwritten is not None:
+            self._warn_overwritten(*overwritten)
+
+    def _warn_overwritten(self, where: str, found: float, wrote: float) -> None:
         if self._suspended or any(_PAUSED.get(optimizer) for optimizer in self.optimizers):
             return
         self._warn_once(
@@ -332,12 +384,14 @@ class BoundScheduler(LRScheduler):
             "and at every update. To change the rate permanently call bound.scale(factor), or bind(..., lr=...); to "
             "lower it on a plateau use stepsize.Plateau(bound) instead of ReduceLROnPlateau; to join schedules use "
             ".then() or *; to let something else set it for a while (a rate finder) use 'with bound.suspend():'",
+            deep=6,
         )
 
-    def _warn_once(self, what: str, text: str) -> None:
+    def _warn_once(self, what: str, text: str, deep: int) -> None:
+        """Warn of something once, at the line of the user ``deep`` calls above: that of a step."""
         if what not in self._warned:
             self._warned.add(what)
-            warnings.warn(text, UserWarning, stacklevel=4)  # whoever calls optimizer.step()
+            warnings.warn(text, UserWarning, stacklevel=1 + deep)
 
     # ------------------------------------------------------------- the state
 
@@ -394,10 +448,9 @@ class BoundScheduler(LRScheduler):
         # Otherwise the next update writes, and until then the groups show what the optimizer's own state says; a new
         # one has shown its first rates.
         if self.counts == "calls" or not (self._seen or self._loaded or self._step_count > 1):
-            self._values.write(step)
+            self._write()
 
     def _follow(self, schedules: GroupSchedules) -> None:
-        self._values.overwritten = self._overwritten
         self._values.follow(schedules)
         self._followed = schedules
         length = schedules.length
@@ -454,8 +507,8 @@ class BoundScheduler(LRScheduler):
         for index, optimizer in enumerate(self.optimizers):
             _DRIVEN[optimizer] = ref(self)
             if self.counts == "updates":
-                self._handles.append(optimizer.register_step_pre_hook(partial(self._before, index)))
-                self._handles.append(optimizer.register_step_post_hook(partial(self._after, index)))
+                self._handles.append(optimizer.register_step_pre_hook(outside_of_graphs(partial(self._before, index))))
+                self._handles.append(optimizer.register_step_post_hook(outside_of_graphs(partial(self._after, index))))
             else:
                 self._handles.append(_Adding(optimizer, self))
             # A loaded optimizer shows the rates of its own state.
@@ -466,7 +519,7 @@ class BoundScheduler(LRScheduler):
         if self.counts == "updates":
             self._values.forget_written()
         elif not self._suspended:
-            self._values.write(self._step)
+            self._write()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "_handles"}
@@ -490,7 +543,7 @@ class _Adding:
             assert found is not None
             add(found, group)
             if not bound._suspended:
-                bound._values.write(bound._step)
+                bound._write()
 
         optimizer.add_param_group = added  # type: ignore[method-assign, assignment]
 
@@ -534,6 +587,15 @@ def _skipped(optimizer: Optimizer) -> bool:
     """Return whether a fused optimizer was called by a GradScaler with gradients that are not finite."""
     found_inf = getattr(optimizer, "found_inf", None)
     return found_inf is not None and bool(found_inf)
+
+
+def _version(optimizer: Optimizer) -> int:
+    """Return how often the first trained weight was changed in place; a replayed graph does not count."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad:
+                return int(parameter._version)
+    return 0
 
 
 def driver_of(optimizers: Sequence[Optimizer]) -> BoundScheduler | None:

@@ -13,9 +13,20 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from stepsize.errors import TaskError
-from stepsize.training.batches import Stream, holds_non_finite, length_of, nan_in_data, to_device
+from stepsize.training.batches import (
+    Stream,
+    copied,
+    holds_non_finite,
+    length_of,
+    map_tensors,
+    nan_in_data,
+    tensors_in,
+    to_device,
+)
+from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import autocast, evaluate
 from stepsize.training.losses import LossFormError
@@ -28,7 +39,13 @@ from stepsize.training.task import Task
 _LOG = logging.getLogger("stepsize")
 _LR = 1e-3  # of the one update that is tried
 _BATCHES = 8  # that are looked through for one with a finite loss
-_OTHER_FORM = (AttributeError, LookupError, TypeError, ValueError)  # what a call with other arguments than meant raises
+_OTHER_FORM = (
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what a call with other arguments than meant raises
 _SAME = 1e-3  # relative difference of two losses that rounding explains, half precision and atomics too
 _KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
 
@@ -92,6 +109,7 @@ def _inspect(task: Task) -> list[str]:
     del owned
     batch, skipped = _first_finite(task, stepper.model)
     notes += skipped
+    _check_last_batch(task, stepper.model, batch)
     notes += _try_update(task, stepper, batch)
     return [*notes, *_look_at_val(task, stepper.model)]
 
@@ -120,10 +138,11 @@ def not_fresh(received: str) -> TaskError:
 
 def _settle_form(task: Task, model: nn.Module) -> list[str]:
     """Find out whether the loss takes the output or the model, where what its name suggests does not work."""
-    batch = next(Stream(task.train))
+    batch = copied(next(Stream(task.train)))
     first = task.loss_takes
     try:
         check_first_loss(_loss(task, model, batch))
+        _check_inputs(task, batch)
         return []
     except _OTHER_FORM as error:
         failed = error
@@ -135,6 +154,19 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     except Exception:  # noqa: BLE001
         object.__setattr__(task, "loss_takes", first)
     raise failed
+
+
+def _check_inputs(task: Task, given: Any) -> None:
+    """Raise TaskError if the model changes its input in place and the data are read from the same memory again."""
+    if not any(tensor._version for tensor in tensors_in(given)):
+        return
+    for argument, source in (("train", task.train), ("val", task.val)):
+        one, other = ([] if source is None else tensors_in(next(iter(source), None)) for _ in range(2))
+        if any(a.numel() and a.data_ptr() == b.data_ptr() for a, b in zip(one, other, strict=False)):
+            rule = f"must leave its input as it is: each pass over {argument} would change these data again"
+            raise TaskError(
+                "model", "one that changes its input in place", rule, "Write x = 2 * x instead of x.mul_(2)"
+            )
 
 
 def _loss(task: Task, model: nn.Module, batch: Any) -> Tensor:
@@ -150,7 +182,7 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
         batch = next(stream)
         randomness = torch.get_rng_state()
         with torch.no_grad():
-            loss = float(_loss(task, model, batch))
+            loss = float(_loss(task, model, copied(batch)))
         torch.set_rng_state(randomness)
         if math.isfinite(loss):
             return batch, [] if not number else [f"the initial model has no finite loss on batch {number - 1} of train"]
@@ -160,16 +192,35 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
     raise TaskError("loss", loss, rule, "No learning rate can fix this")
 
 
+def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
+    """Raise TaskError if a loader ends with a batch of one example and the model cannot be trained on that."""
+    loader = task.train
+    if not isinstance(loader, DataLoader) or not loader.batch_size or loader.drop_last:
+        return
+    examples = length_of(loader.sampler)
+    if examples is None or examples % loader.batch_size != 1 or loader.batch_size == 1:
+        return
+    with preserved():
+        try:
+            _loss(
+                task, deepcopied(model, model), map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor)
+            )
+        except ValueError as error:
+            rule = f"ends with a batch of one example, on which the model cannot be trained ({error})"
+            raise TaskError("train", f"{examples} examples", rule, "Pass drop_last=True to the DataLoader") from error
+        except Exception:  # noqa: BLE001
+            return  # batches that cannot be cut
+
+
 def _try_update(task: Task, stepper: Stepper, batch: Any) -> list[str]:
     """Make one update, rewind, and make it again: the loss must be the same."""
-    batches = [batch] * task.accumulate
     snapshot = Snapshot(modules=[stepper.model], optimizers=[stepper.optimizer], others=stepper.stateful)
     seed_everything(task.seed)
-    losses = [float(stepper.update(batches))]
+    losses = [float(stepper.update([copied(batch) for _ in range(task.accumulate)]))]
     without = [name for name, p in stepper.model.named_parameters() if p.requires_grad and p.grad is None]
     snapshot.restore()
     seed_everything(task.seed)
-    losses.append(float(stepper.update(batches)))
+    losses.append(float(stepper.update([copied(batch) for _ in range(task.accumulate)])))
     snapshot.restore()
     if len(without) == len(_trained(stepper.model)):
         raise TaskError("loss", "no gradient", "must give a parameter of the model a gradient", "Is it of this model?")

@@ -17,7 +17,7 @@ from stepsize.training.losses import LossFormError
 from stepsize.training.position import preserved
 from stepsize.training.runs import Evaluation
 from stepsize.training.task import Task
-from stepsize.training.unlearnable import left_out
+from stepsize.training.unlearnable import left_out, tell_once
 
 _MOST_BATCHES = 10_000  # of validation data without a length: such data may be endless
 
@@ -92,9 +92,17 @@ def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = 
             sums = _pass_over(task, model, examples, without_unlearnable=True)
     if not sums.seen:
         raise TaskError("val", type(task.val).__name__, "must yield at least one batch")
-    means = {name: float(total) / max(1, sums.counted) for name, total in sums.totals.items()}
+    means = {name: float(total) / sums.weight(name) for name, total in sums.totals.items()}
     loss = means.pop("loss", math.nan)
+    _tell_left_out(task, sums)
     return Evaluated(Evaluation(step, loss, means), sums.seen, sums.has_loss)
+
+
+def _tell_left_out(task: Task, sums: _Sums) -> None:
+    for name in task.metrics:
+        missing = float(sums.left_out.get(name, 0))
+        if 0 < missing < sums.counted:
+            tell_once(task, name, f"the metric {name} is NaN on a part of val, which is left out of its mean")
 
 
 class _Sums:
@@ -102,9 +110,20 @@ class _Sums:
 
     def __init__(self) -> None:
         self.totals: dict[str, Any] = {}
+        self.left_out: dict[str, Any] = {}  # the weight of metrics that are NaN
         self.seen = 0
         self.counted = 0
         self.has_loss = True
+
+    def weight(self, name: str) -> float:
+        """Return the number of examples that count for a figure; NaN if there are none."""
+        return self.counted - float(self.left_out.get(name, 0)) or math.nan
+
+    def add_metric(self, name: str, value: Any, weight: int) -> None:
+        """Add a metric; one that is NaN, as the area under a curve of one class, is left out."""
+        missing = value.isnan() if isinstance(value, Tensor) else value != value
+        self.left_out[name] = self.left_out.get(name, 0) + missing * weight
+        self.add(name, value.nan_to_num(nan=0.0) if isinstance(value, Tensor) else 0.0 if missing else value, weight)
 
     def add(self, name: str, value: Any, weight: int) -> None:
         if isinstance(value, Tensor) and value.ndim:
@@ -130,7 +149,7 @@ def _pass_over(task: Task, model: nn.Module, examples: int | None, *, without_un
         if loss is not None:
             sums.add("loss", loss, weight)
         for name in task.metrics:
-            sums.add(name, task.compute_metric(name, model, batch), weight)
+            sums.add_metric(name, task.compute_metric(name, model, batch), weight)
         if examples is not None and sums.seen >= examples:
             break
     return sums

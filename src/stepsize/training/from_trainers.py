@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from stepsize.errors import InputError, TaskError
 from stepsize.schedules import Schedule
+from stepsize.training.batches import length_of
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.losses import as_loss
 from stepsize.training.rng import isolated_rng
@@ -39,15 +40,20 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
     task.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
     if "steps" in task and "epochs" in task:
         task.pop("epochs" if "steps" in given else "steps" if "epochs" in given else "epochs")
-    batches = len(train) if hasattr(train, "__len__") else None
+    batches = length_of(train)
     accumulate = given.get("accumulate", task.get("accumulate", 1))
     horizon = task.get("steps") or (
         round(task["epochs"] * batches / accumulate) if batches and "epochs" in task else None
     )
-    models = _Models(lambda: _lightning_model(module, horizon, task.get("epochs")))
+    if not horizon:
+        remedy = "Pass trainer=, steps= or epochs=, or (module, data, trainer) instead of a task"
+        raise TaskError("steps", None, "must be known: neither the trainer nor an argument says them", remedy)
+    models = _Models(lambda: _lightning_model(module, _Standin(trainer, horizon, task.get("epochs"), accumulate)))
 
     def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
-        made, _ = _configured(models.of(parameters))
+        model = models.of(parameters)
+        made, _ = _configured(model)
+        model._trainer.took(made)  # type: ignore[union-attr, operator]
         return _at(made, lr)
 
     with isolated_rng(0), _quiet():
@@ -104,6 +110,28 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"model": models, "loss": loss, "train": train, "val": val, "loss_takes": "model", **task, **given}
 
 
+def is_described(given: Any) -> bool:
+    """Return whether an object, or a module with its data, describes a task."""
+    return _is_lightning(given) or _is_trainer(given)
+
+
+def arguments_of(given: Any) -> dict[str, Any]:
+    """Return the arguments of the task that an object describes."""
+    if _is_trainer(given):
+        return trainer_arguments(given, {})
+    module, data, trainer, *_ = *(given if isinstance(given, tuple) else (given,)), None, None
+    return lightning_arguments(module, data, None, trainer, {})
+
+
+def _is_lightning(given: Any) -> bool:
+    module = given[0] if isinstance(given, tuple) and 1 <= len(given) <= 3 else given
+    return hasattr(module, "training_step") and hasattr(module, "configure_optimizers")
+
+
+def _is_trainer(given: Any) -> bool:
+    return hasattr(given, "compute_loss") and hasattr(given, "train_dataset")
+
+
 # ------------------------------------------------------------------- what both share
 
 
@@ -112,7 +140,7 @@ class _Models:
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         self._make = make
-        self._owners: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+        self._owners: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
         self.latest: nn.Module | None = None
 
     def __call__(self) -> nn.Module:
@@ -194,15 +222,17 @@ def _quiet() -> Iterator[None]:
 
 
 def _loaders(module: Any, data: Any, val: Any) -> tuple[Any, Any]:
-    source = data if data is not None else module
+    source = data if data is not None else module if isinstance(module, nn.Module) else module()
     if not hasattr(source, "train_dataloader"):
         return data, val
     for prepare, arguments in (("prepare_data", ()), ("setup", ("fit",))):
         if callable(getattr(source, prepare, None)):
             getattr(source, prepare)(*arguments)
     with _quiet():
-        train = source.train_dataloader()
+        train = _maybe(source, "train_dataloader")
         validation = val if val is not None else _first(_maybe(source, "val_dataloader"))
+    if train is None:
+        raise TaskError("data", type(source).__name__, "must have a train_dataloader", "Pass (module, data)")
     return train, validation
 
 
@@ -235,20 +265,85 @@ def _lightning_settings(trainer: Any) -> dict[str, Any]:
     return task
 
 
-def _lightning_model(module: Any, steps: int | None, epochs: Any) -> nn.Module:
-    """Return a module that trains by itself: without a trainer, its logging is silent."""
+class _Standin:
+    """What a module that trains by itself sees as its trainer: the progress of its run, and nothing that logs."""
+
+    def __init__(self, trainer: Any, steps: int | None, epochs: Any, accumulate: int) -> None:
+        self._trainer, self._batches, self._accumulate = trainer, 0, accumulate
+        self._per_epoch = max(1, round(steps / epochs)) if steps and epochs else None
+        self.estimated_stepping_batches, self.max_steps, self.max_epochs = steps, steps or -1, epochs
+        self.accumulate_grad_batches = accumulate
+        self.model: Any = lambda: None  # a weak reference: the model refers to this
+        self._made: list[Any] = []
+        self.lr_scheduler_configs = self.loggers = self.callbacks = ()
+        self.logger = self.datamodule = None
+        self.callback_metrics: dict[str, Any] = {}
+        self.logged_metrics = self.progress_bar_metrics = self.callback_metrics
+        self.training, self.validating, self.sanity_checking, self.is_global_zero = True, False, False, True
+        self.world_size, self.num_nodes, self.num_devices = 1, 1, 1
+        self.global_rank = self.local_rank = self.node_rank = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or self._trainer is None:
+            rule = f"is read by the module as self.trainer.{name}, which this search does not have"
+            raise AttributeError(f"trainer {rule}; pass trainer= to Task.from_lightning")
+        return getattr(self._trainer, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Standin:
+        made = type(self)(self._trainer, self.estimated_stepping_batches, self.max_epochs, self._accumulate)
+        made._batches = self._batches
+        if id(self.model()) in memo:
+            made.model = weakref.ref(memo[id(self.model())])
+        return made
+
+    def took(self, optimizer: Optimizer) -> None:
+        """Note the optimizer of the run."""
+        self._made[:] = [optimizer]
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizer; a new one if the model is only evaluated."""
+        if not self._made and self.model() is not None:
+            self.took(_configured(self.model())[0])
+        return self._made
+
+    @property
+    def strategy(self) -> Any:
+        """What ``self.optimizers()`` of a module reads."""
+        return SimpleNamespace(_lightning_optimizers=self.optimizers)
+
+    def batch(self) -> int:
+        """Return the number of the next batch."""
+        self._batches += 1
+        return self._batches - 1
+
+    @property
+    def global_step(self) -> int:
+        """Number of updates made."""
+        return max(0, self._batches - 1) // self._accumulate
+
+    @property
+    def current_epoch(self) -> int:
+        """Number of passes over the data that were made."""
+        return self.global_step // self._per_epoch if self._per_epoch else 0
+
+
+def _lightning_model(module: Any, trainer: _Standin) -> nn.Module:
+    """Return a module that trains by itself: its logging is silent."""
     if isinstance(module, nn.Module):
         source: Any = module
-        trainer, source._trainer = getattr(source, "_trainer", None), None
+        attached, source._trainer = getattr(source, "_trainer", None), None
         try:
             made: Any = copy.deepcopy(source)
         finally:
-            source._trainer = trainer
+            source._trainer = attached
     else:
         made = module()
-    made._trainer = SimpleNamespace(
-        estimated_stepping_batches=steps, max_steps=steps or -1, max_epochs=epochs, current_epoch=0, global_step=0
-    )
+    if not getattr(made, "automatic_optimization", True):
+        remedy = "Write the loss as loss(model, batch) of a stepsize.Task, or use range_test on your own loop"
+        raise TaskError("module", type(made).__name__, "must use automatic optimization", remedy)
+    made._trainer = made._stepsize_trainer = trainer  # a copy of a module has no trainer
+    trainer.model = weakref.ref(made)
     for name in ("log", "log_dict"):
         object.__setattr__(made, name, _silent)
     return made  # type: ignore[no-any-return]
@@ -259,8 +354,10 @@ def _silent(*_: Any, **__: Any) -> None:
 
 
 def _training_step(model: Any, batch: Any) -> Tensor:
+    if model._trainer is None:
+        model._trainer = model._stepsize_trainer
     with _quiet():
-        output = model.training_step(batch, 0)
+        output = model.training_step(batch, model._trainer.batch() if model.training else 0)
     return as_loss(output[0] if isinstance(output, tuple) else output, training=True)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from stepsize.training.group_schedules import UNIT, GroupSchedules, name_of
 _BLOCK = 1_024  # updates evaluated at once; blocks begin at its multiples, so where a run resumes does not matter
 Group = dict[str, Any]
 Added = Literal["peak", "present"]
+Overwritten: TypeAlias = tuple[str, float, float]  # a group, its rate, and the rate that was written
 
 
 def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: str) -> dict[str, float]:
@@ -26,7 +27,7 @@ def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: 
     ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` exist only if the schedule
     moves them. What the group has under these keys counts, otherwise its present values.
     """
-    if "lr" not in group:
+    if group.get("lr") is None:
         raise InputError("optimizer", f"{where} without lr", "must have a learning rate in each group")
     found = {"initial_lr": float(group.get("initial_lr", group["lr"]))}
     if schedule.momentum is not None:
@@ -52,8 +53,7 @@ class GroupValues:
     """Writes the values of schedules into all parameter groups of some optimizers, again and again and fast.
 
     Groups are read again at each writing: those added later follow the main schedule from their own rates, and those
-    that ``optimizer.load_state_dict`` put in place bring their own peaks (or keep the known ones). ``overwritten`` is
-    called if a rate is overwritten that something else wrote, with the group's name, its rate and the written one.
+    that ``optimizer.load_state_dict`` put in place bring their own peaks (or keep the known ones).
     InputError if a schedule does not fit its groups; nothing is changed then.
     """
 
@@ -65,7 +65,6 @@ class GroupValues:
         added: Added = "peak",
     ) -> None:
         self.multiplier = 1.0
-        self.overwritten: Callable[[str, object, object], object] = lambda where, found, wrote: None
         self._schedules = schedules
         self._members = [_Members(index, optimizer, added) for index, optimizer in enumerate(optimizers)]
         rates = None if lr is None else iter(lr)
@@ -88,12 +87,13 @@ class GroupValues:
         for members in self._members:
             members.forget()
 
-    def write(self, step: int) -> None:
-        """Write the values of update number ``step`` into all groups."""
+    def write(self, step: int) -> Overwritten | None:
+        """Write the values of update number ``step`` into all groups; return a rate that something else wrote."""
+        found = None
         for members in self._members:
             groups = members.optimizer.param_groups
             if members.touched(groups):
-                self._report(members, groups)
+                found = members.overwritten(groups) or found
             if groups is not members.groups or len(groups) != members.count:
                 members.adopt(self._schedules, step, self.multiplier)
             try:
@@ -102,6 +102,7 @@ class GroupValues:
                 members.adopt(self._schedules, step, self.multiplier)
                 members.write(groups, step, self.multiplier)
             members.remember(groups)
+        return found
 
     def scale(self, factor: float, group: int | None = None) -> None:
         """Multiply the peak rates of all groups, or of one by its number over all optimizers."""
@@ -119,16 +120,6 @@ class GroupValues:
         """Accept the present rates of the groups, without a warning about who wrote them."""
         for members in self._members:
             members.remember(members.optimizer.param_groups)
-
-    def _report(self, members: _Members, groups: list[Group]) -> None:
-        """Report which rate is overwritten; a tensor that was replaced by a number is put back."""
-        for i, (group, (held, value)) in enumerate(zip(groups, members.wrote, strict=False)):
-            found = group["lr"]
-            plain = float(found)
-            if isinstance(held, Tensor) and not isinstance(found, Tensor):
-                group["lr"] = held
-            if value is not None and plain != value:
-                self.overwritten(members.where(i), plain, value)
 
     def rates(self, step: int) -> list[float | Tensor]:
         """Return the rates of update number ``step``, group by group, in the type that each group has."""
@@ -174,6 +165,17 @@ class _Members:
             if value is not None and type(found) is not float and isinstance(found, Tensor) and float(found) != value:
                 return True
         return False
+
+    def overwritten(self, groups: list[Group]) -> Overwritten | None:
+        """Return a rate that something else wrote; a tensor that was replaced by a number is put back."""
+        found = None
+        for i, (group, (held, value)) in enumerate(zip(groups, self.wrote, strict=False)):
+            rate = float(group["lr"])
+            if isinstance(held, Tensor) and not isinstance(group["lr"], Tensor):
+                group["lr"] = held
+            if found is None and value is not None and rate != value:
+                found = self.where(i), rate, value
+        return found
 
     def remember(self, groups: list[Group]) -> None:
         self._written = groups

@@ -14,24 +14,33 @@ class LossFormError(TaskError):
     """What a loss function returned cannot be trained or averaged."""
 
 
-def as_loss(value: Any, *, training: bool) -> Tensor:
-    """Return the scalar tensor that ``value`` stands for.
+def loss_in(value: Any) -> Any:
+    """Return the loss that ``value`` holds, or ``value`` itself.
 
-    That is a tensor itself; the ``loss`` of an object or of a mapping, as models of transformers return it; or the sum
-    of a mapping of scalar losses, as detectors of torchvision return it.
-
-    Raises:
-        LossFormError: If it is none of these.
+    That is the ``loss`` of an object or of a mapping, as models of transformers return it; the sum of a mapping of
+    scalar losses, as detectors of torchvision return it; or the first item of a tuple, as in ``loss, logits``.
     """
-    found = value
+    if isinstance(value, Tensor | float | int):
+        return value
     if isinstance(value, Mapping):
         found = value.get("loss")
         if found is None and value and all(_is_scalar(part) for part in value.values()):
             found = sum(value.values())
-    elif not isinstance(value, Tensor) and isinstance(getattr(value, "loss", None), Tensor):
-        found = value.loss
-    if isinstance(found, Tensor) and found.ndim == 0:
         return found
+    if isinstance(getattr(value, "loss", None), Tensor):
+        return value.loss
+    return value[0] if isinstance(value, tuple) and value and _is_scalar(value[0]) else value
+
+
+def as_loss(value: Any, *, training: bool) -> Tensor:
+    """Return the scalar tensor that ``value`` is or holds; see :func:`loss_in`.
+
+    Raises:
+        LossFormError: If there is none.
+    """
+    found = loss_in(value)
+    if isinstance(found, Tensor) and found.numel() == 1:
+        return found.reshape(()) if found.ndim else found
     shape = tuple(found.shape) if isinstance(found, Tensor) else _described(value)
     rule = "must return a scalar tensor of shape ()"
     if training:
@@ -41,7 +50,7 @@ def as_loss(value: Any, *, training: bool) -> Tensor:
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 0
+    return isinstance(value, Tensor) and value.numel() == 1
 
 
 def _described(value: Any) -> str:

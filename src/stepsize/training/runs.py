@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.views import Chart, Pictured, run_chart, run_info
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -137,7 +139,7 @@ _COUNTED: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(Pictured):
     """One run: what the loop records, a strategy reads, and the store saves.
 
     Figures that are not given are computed from the curves; for a run that diverged they are infinite.
@@ -229,6 +231,22 @@ class Run:
         if not self.train_loss > start:
             return trained
         return f"{trained} The training loss ended above its start: {self.train_loss:.3g}, {start:.3g} at the start."
+
+    def __repr__(self) -> str:
+        return f"<Run: lr {self.lr:.3g}, seed {self.seed}, value {self.value:.6g}. {self.status}>"
+
+    def plot(self, title: str = "Loss vs. step") -> Chart:
+        """Return the chart of its training and validation losses."""
+        return run_chart(
+            run_info(
+                self.losses,
+                val_steps=[one.step for one in self.evaluations],
+                val_losses=[one.loss for one in self.evaluations],
+                diverged_step=None if self.divergence is None else self.divergence.step,
+                title=title,
+                subtitle=self.status,
+            )
+        )
 
     def objective(self, name: str, *, maximize: bool = False) -> float:
         """Return the objective ``name``, signed so that lower is better; infinite if it diverged.

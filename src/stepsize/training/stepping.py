@@ -21,7 +21,7 @@ from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import autocast, eval_mode
 from stepsize.training.group_values import write_value
 from stepsize.training.position import preserved
-from stepsize.training.rng import RngState
+from stepsize.training.rng import RngState, seed_everything
 from stepsize.training.task import Task
 
 _DEVICE_LAG = 16  # updates between two reads of the losses if a read would stall the device
@@ -89,7 +89,7 @@ class Stepper:
         try:
             self._update(arguments)
         except (AssertionError, ArithmeticError, RuntimeError, ValueError):
-            if all(p.grad is None or bool(p.grad.isfinite().all()) for p in self._parameters):
+            if all(p.grad is None or _is_finite(p.grad) for p in self._parameters):
                 raise
             return loss * math.nan  # some optimizers refuse what others accept: the run diverged, it is not a bug
         return loss
@@ -154,6 +154,11 @@ class Stepper:
             self._scaler.update()
 
 
+def _is_finite(gradient: Tensor) -> bool:
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return bool(values.isfinite().all())
+
+
 def _averaging(model: nn.Module) -> dict[Any, bool]:
     """Return the modules of ``model`` that average over batches in training, and whether they do."""
     kinds = nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm
@@ -181,8 +186,14 @@ def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
 
 
 def build_model(task: Task) -> nn.Module:
-    """Return a new model of the task on its device, in train mode, under the generators' present state."""
+    """Return a new model of the task on its device, in train mode, under the generators' present state.
+
+    If its factory seeds the generators, the run's seed is set again: else all seeds would give the same run.
+    """
+    seed = torch.initial_seed()
     model = task.model()
+    if torch.initial_seed() != seed:
+        seed_everything(seed)
     if not isinstance(model, nn.Module):
         raise TaskError("model", model, "must return a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):

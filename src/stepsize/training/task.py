@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -52,8 +53,8 @@ class Task:
         model: Function without arguments that returns a new model; called under the run's seed.
         loss: ``loss(output, target)`` on ``output = model(*inputs)`` and the last element of the batch, or
             ``loss(model, batch)`` for anything else. Returns a scalar, the mean over the batch, or an object with
-            a ``loss``, or a dict with a ``"loss"``, or a dict of losses, which are added up.
-        train: Training data: a re-iterable of batches (a list, a DataLoader, ...), or a tuple of tensors
+            a ``loss``, a dict with a ``"loss"``, a dict of losses, which are added up, or a tuple that begins with it.
+        train: Training data: a re-iterable of batches (a list, a DataLoader, ...), or a tuple of tensors or arrays
             ``(x, ..., y)`` of equal length, which is cut into shuffled batches of ``batch_size``.
         val: Validation data in the same form. Default: none; rates are then ranked by training loss.
         optimizer: Name in the catalog, or ``f(params, lr)`` returning an optimizer whose groups' rates are
@@ -178,6 +179,27 @@ class Task:
         """
         return cls(**_trainers().trainer_arguments(trainer, changes))
 
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """Return the task that ``given`` is or describes; what every function that takes a task calls.
+
+        Args:
+            given: A task; a LightningModule with loaders of its own, or a tuple of one and its data, and optionally its
+                trainer; or a ``Trainer`` of transformers.
+
+        Returns:
+            ``given`` itself if it is a task, or what :meth:`from_lightning` or :meth:`from_trainer` returns.
+
+        Raises:
+            TaskError: If it is something else, or its parts do not fit.
+        """
+        if isinstance(given, cls):
+            return given
+        if not _trainers().is_described(given):
+            rule = "must be a stepsize.Task, a LightningModule, (module, data), or a Trainer of transformers"
+            raise TaskError("task", type(given).__name__, rule)
+        return cls(**_trainers().arguments_of(given))
+
     @property
     def horizon(self) -> int:
         """Number of steps of a full run."""
@@ -244,9 +266,14 @@ def _check_callables(task: Task) -> None:
             "must be a function without arguments that returns a new model",
             "To start every run from these weights pass model=lambda: copy.deepcopy(model)",
         )
-    for argument in ("model", "loss"):
-        if not callable(getattr(task, argument)):
-            raise TaskError(argument, getattr(task, argument), "must be callable")
+    for argument, given in (("model", task.model), ("loss", task.loss)):
+        if not callable(given):
+            raise TaskError(argument, given, "must be callable")
+    if isinstance(task.loss, type) and issubclass(task.loss, nn.Module):
+        raise TaskError("loss", task.loss.__name__, "must be an instance", f"Write {task.loss.__name__}()")
+    _check_takes("model", task.model, "must be a function without arguments that returns a new model")
+    if not isinstance(task.optimizer, str | Optimizer) and callable(task.optimizer):
+        _check_takes("optimizer", task.optimizer, "must be a function f(params, lr)", [], 1.0)
     if isinstance(task.optimizer, str):
         optimizer_factory(task.optimizer)
     elif isinstance(task.optimizer, Optimizer) or not callable(task.optimizer):
@@ -257,6 +284,18 @@ def _check_callables(task: Task) -> None:
         )
     if not (task.schedule is None or isinstance(task.schedule, str) or callable(task.schedule)):
         raise TaskError("schedule", task.schedule, "must be a Schedule, its written form, a callable, or None")
+
+
+def _check_takes(argument: str, function: Callable[..., Any], rule: str, *given: Any) -> None:
+    """Raise TaskError if ``function`` cannot be called with as many arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin
+        return
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise TaskError(argument, getattr(function, "__name__", function), f"{rule} ({error})") from error
 
 
 def _check_numbers(task: Task) -> None:
@@ -272,13 +311,17 @@ def _device(device: torch.device | str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except (RuntimeError, TypeError):
         raise TaskError("device", device, "must be a torch device, for example 'cpu' or 'cuda:0'") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise TaskError("device", device, f"must exist: torch sees {torch.cuda.device_count()} CUDA devices")
+    return found
 
 
 def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Iterable[Any]:
-    if isinstance(data, tuple) and data and all(isinstance(part, Tensor) for part in data):
+    if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
+        data = tuple(part if isinstance(part, Tensor) else _from_numpy(part) for part in data)
         lengths = [len(part) if part.ndim else 0 for part in data]
         if len(set(lengths)) > 1:
             raise TaskError(argument, lengths, "given as tensors must share their first dimension")
@@ -292,11 +335,18 @@ def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Ite
             "must be iterable more than once, since every run reads it from the start",
             "Pass a list of batches or an object with __iter__, such as a DataLoader",
         )
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor):
-        raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors")
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor | np.ndarray | Mapping):
+        remedy = "Give (x, y), a list of batches, or a DataLoader"
+        raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors", remedy)
     if length_of(data) == 0:
         raise TaskError(argument, f"a {type(data).__name__} of length 0", "must yield at least one batch")
     return data
+
+
+def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """Return numbers as a tensor; double precision, which numpy has by default, becomes torch's default."""
+    tensor = torch.as_tensor(array)
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 def _loss_takes(loss: Callable[..., Any], given: LossArguments) -> LossArguments:

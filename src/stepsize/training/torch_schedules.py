@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Never
 
 from torch.optim import lr_scheduler as torch_schedulers
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import SWALR
 
 from stepsize import schedules
 from stepsize.errors import InputError
@@ -38,8 +39,8 @@ def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
     of each parameter group, for ``OneCycleLR`` and ``CyclicLR`` to ``max_lr``, and for a ``SequentialLR`` to the
     highest of its parts: bind it to an optimizer that has this lr. It converts ``StepLR``,
     ``MultiStepLR``, ``ConstantLR``, ``LinearLR``, ``ExponentialLR``, ``PolynomialLR``, ``CosineAnnealingLR``,
-    ``CosineAnnealingWarmRestarts``, ``CyclicLR``, ``OneCycleLR``, ``LambdaLR`` with one function, ``SequentialLR`` of
-    them, and ``ChainedScheduler`` of those that multiply.
+    ``CosineAnnealingWarmRestarts``, ``CyclicLR``, ``OneCycleLR``, ``SWALR``, ``LambdaLR`` and ``MultiplicativeLR`` with
+    one function, ``SequentialLR`` of them, and ``ChainedScheduler`` of those that multiply.
 
     Two things differ from torch on purpose. After ``T_max`` of a ``CosineAnnealingLR`` the rate stays, while torch's
     rises again; after the last step of a ``OneCycleLR`` it stays, while torch raises. Polynomials, cosines and one
@@ -123,11 +124,43 @@ def _cosine(scheduler: torch_schedulers.CosineAnnealingLR) -> _Part:
 
 
 def _lambda(scheduler: torch_schedulers.LambdaLR) -> _Part:
-    first, *others = scheduler.lr_lambdas
+    return _Part(schedules.function(_one_function(scheduler, scheduler.lr_lambdas)), _rates(scheduler.base_lrs))
+
+
+def _one_function(scheduler: LRScheduler, functions: Sequence[Callable[[int], float]]) -> Callable[[int], float]:
+    first, *others = functions
     if any(other is not first and other != first for other in others):
         remedy = "Give each parameter group a schedule of its own: stepsize.schedules.function of each lambda"
         _refuse(scheduler, f"has {1 + len(others)} functions, but a schedule is one for all groups", remedy)
-    return _Part(schedules.function(first), _rates(scheduler.base_lrs))
+    return first
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The product of a function's values at 1 … step, and at no step 1; those that were computed are kept."""
+
+    factor: Callable[[int], float]
+    known: list[float] = field(default_factory=lambda: [1.0], compare=False, repr=False)
+
+    def __call__(self, step: int) -> float:
+        while len(self.known) <= step:
+            self.known.append(self.known[-1] * self.factor(len(self.known)))
+        return self.known[step]
+
+
+def _multiplicative(scheduler: torch_schedulers.MultiplicativeLR) -> _Part:
+    return _chaining(scheduler, schedules.function(_Product(_one_function(scheduler, scheduler.lr_lambdas))))
+
+
+def _averaging(scheduler: SWALR) -> _Part:
+    peaks = _rates(scheduler.base_lrs)
+    ends = _rates([group["swa_lr"] for group in scheduler.optimizer.param_groups])
+    end = _one_factor(scheduler, "swa_lr", ends, peaks)
+    if scheduler.anneal_epochs == 0:  # torch begins with it
+        return _Part(schedules.constant(factor=end), peaks)
+    shape: Any = {"_cosine_anneal": "cosine", "_linear_anneal": "linear"}[scheduler.anneal_func.__name__]
+    corners: dict[schedules.Duration, float] = {0: 1.0, scheduler.anneal_epochs: end}
+    return _Part(schedules.points(corners, between=shape), peaks)
 
 
 # ------------------------------------------------------------------ again and again
@@ -183,6 +216,8 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
         "three_phase": len(phases) == 3,
         "endpoints": "both",  # as torch does it: the last update has the last factor
     }
+    if phases[0]["end_step"] <= 0:  # torch begins within the fall then
+        return _few_steps(scheduler, steps, peaks)
     start = _one_factor(scheduler, "initial_lr", _rates([group["initial_lr"] for group in groups]), peaks)
     end = _one_factor(scheduler, "min_lr", _rates([group["min_lr"] for group in groups]), peaks)
     rate = schedules.one_cycle(steps, start=start, end=end, **form)
@@ -191,6 +226,30 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
     low = _one_value(scheduler, "base_momentum", [group["base_momentum"] for group in groups])
     high = _one_value(scheduler, "max_momentum", [group["max_momentum"] for group in groups])
     return _Part(rate, peaks, schedules.one_cycle_momentum(steps, low=low, high=high, **form))
+
+
+def _few_steps(scheduler: torch_schedulers.OneCycleLR, steps: int, peaks: tuple[float, ...]) -> _Part:
+    """Return a cycle that is over before it has risen, update by update."""
+    groups, phases = scheduler.optimizer.param_groups, scheduler._schedule_phases
+    begins = [0.0, *[float(phase["end_step"]) for phase in phases[:-1]]]
+
+    anneal: Callable[[float, float, float], float] = scheduler._anneal_func
+
+    def values(step: int, what: str) -> tuple[float, ...]:
+        number = next((i for i, phase in enumerate(phases) if step <= phase["end_step"]), len(phases) - 1)
+        phase: Any = phases[number]
+        done = (step - begins[number]) / (phase["end_step"] - begins[number])
+        return _rates([anneal(g[phase[f"start_{what}"]], g[phase[f"end_{what}"]], done) for g in groups])
+
+    rates: dict[schedules.Duration, float] = {
+        step: _one_factor(scheduler, "its rate", values(step, "lr"), peaks) for step in range(steps)
+    }
+    if not scheduler.cycle_momentum:
+        return _Part(schedules.points(rates, steps=steps), peaks)
+    momenta: dict[schedules.Duration, float] = {
+        step: _one_value(scheduler, "momentum", values(step, "momentum")) for step in range(steps)
+    }
+    return _Part(schedules.points(rates, steps=steps), peaks, schedules.points(momenta, steps=steps))
 
 
 # ---------------------------------------------------------------------------- trees
@@ -218,6 +277,9 @@ def _sequential(scheduler: torch_schedulers.SequentialLR) -> _Part:
 def _part_of_sequence(scheduler: torch_schedulers.SequentialLR, child: LRScheduler, number: int) -> _Part:
     if isinstance(child, torch_schedulers.ChainedScheduler) and number == 0:  # which runs as it does alone
         return _converted(child)
+    if number and isinstance(child, torch_schedulers.MultiplicativeLR | SWALR):
+        rule = f"holds a {type(child).__name__}, which torch begins at whatever rate the part before it ended with"
+        _refuse(scheduler, rule, "Convert the parts and join them with .then")
     if hasattr(child, "_schedulers"):
         rule = f"holds a {type(child).__name__}, in which torch is a step ahead or stops"
         _refuse(scheduler, rule, "Make one flat SequentialLR of it, or convert the parts and join them with .then")
@@ -317,8 +379,10 @@ _CONVERSIONS: dict[type[LRScheduler], Callable[[Any], _Part]] = {
     torch_schedulers.LambdaLR: _lambda,
     torch_schedulers.LinearLR: _linear,
     torch_schedulers.MultiStepLR: _multi_step,
+    torch_schedulers.MultiplicativeLR: _multiplicative,
     torch_schedulers.OneCycleLR: _one_cycle,
     torch_schedulers.PolynomialLR: _polynomial,
     torch_schedulers.SequentialLR: _sequential,
     torch_schedulers.StepLR: _step,
+    SWALR: _averaging,
 }

@@ -23,16 +23,21 @@ def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
     """
     if holds_non_finite(batch) or math.isfinite(_untrained_loss(task, batch)):
         return False
-    told = _TOLD.setdefault(task, set())
-    if argument not in told:
-        told.add(argument)
-        warnings.warn(
-            f"batch {number} of {argument} has no finite loss, at initialization neither, though its numbers "
-            "are finite (are all of its labels ignored?): such batches are left out",
-            UserWarning,
-            stacklevel=2,
-        )
+    tell_once(
+        task,
+        argument,
+        f"batch {number} of {argument} has no finite loss, at initialization neither, though its numbers "
+        "are finite (are all of its labels ignored?): such batches are left out",
+    )
     return True
+
+
+def tell_once(task: Task, subject: str, text: str) -> None:
+    """Warn of something once for each task."""
+    told = _TOLD.setdefault(task, set())
+    if subject not in told:
+        told.add(subject)
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _untrained_loss(task: Task, batch: Any) -> float:

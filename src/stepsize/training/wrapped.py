@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
+import torch
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from stepsize.errors import InputError
 
 _DEEP = 8  # wrappers around wrappers
+StepHook: TypeAlias = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]
+
+
+def outside_of_graphs(hook: Callable[[Any, Any, Any], object]) -> StepHook:
+    """Return a step hook that ``torch.compile(optimizer.step)`` calls instead of tracing it: its numbers change."""
+    eager: Callable[[Any, Any, Any], object] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+
+    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
+
+    return called
 
 
 def runs_step_hooks(optimizer: Any) -> bool:
@@ -33,7 +46,7 @@ def bare_optimizers(argument: str, given: Any) -> list[Optimizer]:
     """Return one or several optimizers as a list, each out of its wrappers.
 
     Raises:
-        InputError: If these are no optimizers of torch.
+        InputError: If these are no optimizers of torch, or hold no parameter that can be trained.
     """
     several = isinstance(given, Iterable) and not isinstance(given, Optimizer)
     found = [bare_optimizer(one) for one in (given if several else [given])]
@@ -43,4 +56,18 @@ def bare_optimizers(argument: str, given: Any) -> list[Optimizer]:
             raise InputError(argument, f"{type(one).__name__} of Keras", "must be a torch.optim.Optimizer", remedy)
     if not found or not all(isinstance(one, Optimizer) for one in found):
         raise InputError(argument, given, "must be a torch.optim.Optimizer, or several")
+    _check_parameters(argument, found)
     return found
+
+
+def _check_parameters(argument: str, optimizers: list[Optimizer]) -> None:
+    groups = [group for one in optimizers for group in one.param_groups]
+    if any(group.get("lr") is None for group in groups):
+        raise InputError(argument, "a group without lr", "must have a learning rate in each group", "Give it an lr")
+    parameters = [p for group in groups for p in group["params"]]
+    if any(isinstance(p, UninitializedParameter) for p in parameters):
+        remedy = "Run one batch through the model first: its lazy layers then get their shapes"
+        raise InputError(argument, "uninitialized parameters", "must hold parameters with a shape", remedy)
+    if not any(p.requires_grad for p in parameters):
+        remedy = "Set requires_grad=True on what is to be trained"
+        raise InputError(argument, "frozen parameters only", "must hold a trainable parameter", remedy)

@@ -20,6 +20,8 @@ from stepsize.views.live import live_chart as live_chart
 from stepsize.views.live import live_info as live_info
 from stepsize.views.live import page_spec as page_spec
 from stepsize.views.marks import thinned as thinned
+from stepsize.views.notebook import Pictured as Pictured
+from stepsize.views.notebook import progress_bar as progress_bar
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
 from stepsize.views.outcomes import outcomes_chart as outcomes_chart
 from stepsize.views.outcomes import outcomes_info as outcomes_info
@@ -29,6 +31,7 @@ from stepsize.views.profile import profile_info as profile_info
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
 from stepsize.views.report import ReportView as ReportView
+from stepsize.views.report import report_chart as report_chart
 from stepsize.views.report import report_info as report_info
 from stepsize.views.report import report_page as report_page
 from stepsize.views.run import run_chart as run_chart

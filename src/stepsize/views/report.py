@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import layered, lines, rows, x_encoding
 from stepsize.views.marks import Line, line_through
 from stepsize.views.theme import INK, MUTED, SERIES, WARNING, header, themed
-
-if TYPE_CHECKING:
-    import altair as alt
+from stepsize.views.vega import Chart, alt
 
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
 EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
@@ -175,6 +173,21 @@ def report_page(view: ReportView) -> bytes:
     return body.encode("utf-8")
 
 
+def report_chart(view: ReportView) -> Chart:
+    """Return the panels as one chart: the loss at the top, two of the others beside each other.
+
+    Raises:
+        InputError: If there are no signals.
+    """
+    panels = [_panel(info) for info in report_info(view)]
+    if not panels:
+        raise InputError("signals", "none", "must hold at least one value", "Train a step first")
+    pairs = [alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in range(0, len(panels), 2)]
+    drawn = alt.vconcat(*pairs).resolve_scale(color="independent")
+    chart: Chart = themed(drawn.properties(title=header(view.title, (view.status,))))
+    return chart
+
+
 def _section(number: int, one: Any) -> str:
     parts = [
         f'<p><b style="color:{_INKS[one.severity]}">{number}. {html.escape(one.code)}</b> '
@@ -198,8 +211,6 @@ def _svg(info: PanelInfo, place: int) -> str:
 
 
 def _panel(info: PanelInfo) -> alt.LayerChart:
-    import altair as alt
-
     scale = alt.Scale(domain=list(info.names), range=list(SERIES[: len(info.names)]))
     legend = None if len(info.names) == 1 else alt.Legend(orient="top", title=None)
     colour = alt.Color("series:N", scale=scale, legend=legend)
@@ -213,7 +224,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     style: dict[str, Any] = {"dx": 7, "fontSize": 12, "fontWeight": "bold"}
     halo = text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style)
     numbers = text.mark_text(**style).encode(color=alt.Color("ink:N", scale=None))
-    drawn = lines(info.lines, info.x, info.y, colour, name="line", width=1.8)
+    drawn = lines(info.lines, info.x, info.y, colour, name=re.sub(r"\W+", "_", f"line {info.title}"), width=1.8)
     layers = [*drawn, rules, halo, numbers] if marks else [*drawn]
     return layered(*layers, height=_HEIGHT).properties(title=header(info.title, ()), width=_WIDTH)
 

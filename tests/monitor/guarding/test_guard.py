@@ -188,16 +188,18 @@ def test_bad_arguments() -> None:
     assert not optimizer._optimizer_step_pre_hooks
 
 
-@pytest.mark.parametrize(("lr", "steps"), [(0.3, 300), (1.0, 600)])
-def test_a_rate_that_is_much_too_high_is_cut_or_the_training_stops_early_and_says_why(lr: float, steps: int) -> None:
-    """It blows up slowly, over twenty steps, and then stays where an untrained model is."""
-    done = watch_task(build_task("digits-mlp", steps=steps), lr, guarded=True)
+@pytest.mark.parametrize("lr", [0.1, 0.3, 1.0])
+def test_a_rate_that_is_much_too_high_ends_near_the_best_or_the_training_stops_early_and_says_why(lr: float) -> None:
+    """At 0.1 it jumps and seems to recover; above, it blows up slowly and then stays where an untrained model is."""
+    best = 0.0816  # at a rate of 0.003, with this seed
+    done = watch_task(build_task("digits-mlp"), lr, guarded=True)
 
-    assert done.actions[0].step < 30
     if done.stopped is None:
-        assert done.run.evaluations[-1].metrics["accuracy"] > 0.88
+        assert "restarting at 1/20 of the learning rate that failed" in done.actions[0].why
+        assert done.run.value < 1.1 * best
     else:
-        assert "start" in done.stopped
+        assert "has not been as low since; such weights rarely recover" in done.stopped
+        assert done.actions[-1].step < 0.4 * 600
 
 
 def test_a_training_that_stays_dead_after_an_act_is_stopped_with_the_reason() -> None:
@@ -231,6 +233,7 @@ def test_without_a_horizon_the_rare_losses_above_the_start_do_not_add_up() -> No
     losses = list(noisy(120_000))
 
     assert not any(rule.update(loss) for loss in losses)
+    assert not any(rule.update(loss) for loss in noisy(1_000_000))
     assert any(known.update(loss) for loss in losses), "a training sixty times as long as was said"
     lost = DivergenceRule(None)
     assert any(lost.update(loss) for loss in [*losses[:500], *[80.0] * 200])

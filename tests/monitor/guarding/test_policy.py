@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +49,29 @@ def test_another_batch_is_the_rate_whose_cut_stays() -> None:
     assert multiplier(POLICY, state, 500) == 0.5
 
 
+def test_a_fault_that_persists_from_the_start_restarts_at_a_twentieth_once() -> None:
+    lasting = Fault(9, 9, "the loss is 9", lasting=True, reached=0.5)
+    act, state = decide(POLICY, State(), lasting, 0)
+    assert (act.kind, state.level) == ("cut", 0.025)
+    act, state = decide(POLICY, state, lasting, 0)
+    assert (act.kind, state.level) == ("cut", 0.025 * 0.25)
+    assert decide(POLICY, State(), lasting, 20)[1].level == 0.25  # something was learned before
+
+
+def test_after_a_batch_was_left_out_another_one_is_another_incident() -> None:
+    state = State()
+    dense = state
+    kinds = []
+    for batch in range(30, 60):  # one after the other: the data are beyond help
+        act, dense = decide(POLICY, dense, _fault(batch), 20)
+        kinds.append(act.kind)
+    assert "stop" in kinds
+    for batch in range(30, 330, 20):  # as often as one likes
+        for kind in ("replay", "skip"):
+            act, state = decide(POLICY, state, _fault(batch), batch - 10)
+            assert act.kind == kind
+
+
 def test_a_rate_beyond_what_was_expected_is_capped() -> None:
     act, state = decide(POLICY, State(), _fault(30, excess=30.0), 20)
     assert act.kind == "cap"
@@ -56,9 +81,10 @@ def test_a_rate_beyond_what_was_expected_is_capped() -> None:
 
 @given(st.lists(st.integers(0, 60), min_size=4, max_size=12))
 def test_it_stops_after_its_retries_whatever_happens(steps: list[int]) -> None:
-    state, kinds = State(), []
+    """If batches are left out, those that come soon after count as well; others begin anew."""
+    state, kinds, policy = State(), [], replace(POLICY, skip=False)
     for step in steps:
-        act, state = decide(POLICY, state, _fault(step), max(0, step - 5))
+        act, state = decide(policy, state, _fault(step), max(0, step - 5))
         kinds.append(act.kind)
     assert kinds[POLICY.retries] == "stop"
     assert "stop" not in kinds[: POLICY.retries]

@@ -70,11 +70,9 @@ def test_tensorboard_events(tmp_path: Path, as_tensor: bool) -> None:
     records += [_event(step, "train/lr", 0.5) for step in range(300, 302)]
     torn = _event(999, "train/loss", 9.0)[:-7]
     path.write_bytes(b"".join(records) + torn)
-    scalars = read_events(path)
-    assert scalars["train/lr"] == [(300, 0.5), (301, 0.5)]
-    assert len(scalars["train/loss"]) == 100
-    assert scalars["train/loss"][50][0] == 50
-    assert scalars["train/loss"][50][1] == pytest.approx(1.75)
+    rows = read_events(path).rows
+    assert rows[100:] == [{"global step": 300, "train/lr": 0.5}, {"global step": 301, "train/lr": 0.5}]
+    assert rows[50] == {"global step": 50, "train/loss": pytest.approx(1.75)}
     assert diagnose(tmp_path).steps == 100
 
 
@@ -83,13 +81,19 @@ def test_bad_logs_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="log must be an existing file or folder"):
         diagnose(nothing)
     short = _csv(tmp_path / "short.csv", ["step,loss", "0,1.0"])
-    with pytest.raises(InputError, match=r"log must hold at least 16; got .1 losses.\. Log"):
+    with pytest.raises(InputError, match=r"log must hold at least 16; got \"1 losses in 'loss'\"\. Log"):
         diagnose(short)
     other = _csv(tmp_path / "other.csv", ["step,score", *(f"{n},1.0" for n in range(20))])
     with pytest.raises(InputError, match=r"log must hold a column of numbers named like loss, .*; got 'score'"):
         diagnose(other)
+    many = _csv(tmp_path / "many.csv", ["step,loss", *(f"{n},1.0" for n in range(20))])
+    with pytest.raises(InputError, match="steps must be at least the 20 steps of the log; got 10"):
+        diagnose(many, steps=10)
     words = _csv(tmp_path / "words.csv", ["loss", *("low" for _ in range(20))])
-    with pytest.raises(InputError, match=r"a column of numbers named like .*; got 'no numbers'\. Name it with --loss"):
+    with pytest.raises(
+        InputError,
+        match=r"a column of numbers .*; got 'no numbers'\. Name it: .* --loss NAME",
+    ):
         diagnose(words)
     with pytest.raises(InputError, match="loss must be a column of the log; those are score"):
         diagnose(other, loss="error")

@@ -96,6 +96,7 @@ CASES: dict[str, Callable[[], Record]] = {
         _falling, facts=Facts(learning_rate_free=True, optimizer="Prodigy"), estimate=lambda step: 1e-6
     ),
     "underfitting": lambda: _record(lambda step: 4.0 - step / 200),
+    "not-learning": lambda: _record(lambda step: 2.3),
     "too-low": lambda: _record(
         lambda step: 3.0 - step / 100, made=120, straightness=lambda step: 0.97, distance=lambda step: 0.02
     ),
@@ -145,11 +146,30 @@ def test_a_spike_that_gradients_announced_speaks_for_the_rate() -> None:
     assert "more likely the learning rate than the data" in finding.remedy
 
 
+def test_a_spike_after_a_raise_names_the_rate() -> None:
+    record = _record(lambda step: 1.0 if step < 150 else 9.0, made=151, lr=lambda step: 1e-3 if step < 150 else 0.1)
+    finding = _judged("spike", record)
+    assert finding is not None
+    assert "had just been raised from 0.001 to 0.1" in finding.remedy
+
+
+def test_a_constant_rate_has_no_warmup_to_lengthen() -> None:
+    record = _record(lambda step: 2.0 if step < 20 else 12.0 if step < 30 else 1.5, made=100)
+    finding = _judged("short-warmup", record)
+    assert finding is not None
+    assert finding.remedy.startswith("Add a warmup of about 63 steps")
+
+
+def test_a_decrease_that_a_decay_explains_is_no_underfitting() -> None:
+    assert _judged("underfitting", _record(lambda step: 4.0 - step / 200, lr=lambda step: 1 - step / STEPS)) is None
+
+
 def test_what_gains_on_within_its_noise_is_no_plateau() -> None:
-    told = [
-        _judged("plateau", _record(lambda step, slope=slope: 1.0 - slope * step, straightness=lambda step: 0.1))  # type: ignore[misc]
-        for slope in (2e-5, 2e-4)
-    ]
+    def judged(slope: float) -> Finding | None:
+        record = _record(lambda step: 1.0 + float(step < 8) - slope * step, straightness=lambda step: 0.1)
+        return _judged("plateau", record)
+
+    told = [judged(2e-5), judged(2e-4)]
     assert told[0] is not None
     assert told[1] is None
 
@@ -161,8 +181,8 @@ def test_one_loss_at_twice_the_start_is_enough() -> None:
 
 
 def test_a_crawl_is_no_plateau() -> None:
-    flat = _record(lambda step: 1.0, straightness=lambda step: 0.1)
-    crawling = _record(lambda step: 1.0, straightness=lambda step: 0.9)
+    flat = _record(lambda step: 1.0 + (step < 8), straightness=lambda step: 0.1)
+    crawling = _record(lambda step: 1.0 + (step < 8), straightness=lambda step: 0.9)
     assert _judged("plateau", flat) is not None
     assert _judged("plateau", crawling) is None
 

@@ -351,4 +351,5 @@ def test_a_group_that_is_added_later_adapts_too() -> None:
     problem.train(1)
 
     assert isinstance(problem.optimizer, Adaptive)
-    assert len(problem.optimizer.rates) == len(problem.optimizer.optimizer.param_groups) == 2
+    assert len(problem.optimizer.rates) == len(problem.optimizer.within.param_groups) == 2
+    assert not hasattr(problem.optimizer, "optimizer"), "Lightning logs such a one apart, and each rate twice"

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import STORE, JsonOption, PlotOption, StoreOption
-from stepsize.cli.output import hint, print_json, show
+from stepsize.cli.options import STORE, JsonOption, LastOption, PlotOption, StoreOption
+from stepsize.cli.output import hint, newest, print_json, show
 from stepsize.cli.sweep.run import ChartOption, Outlet
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def command(
     ] = None,
     *,
     store: StoreOption = STORE,
+    last: LastOption = None,
     plot: PlotOption = None,
     chart: ChartOption = "rates",
     as_json: JsonOption = False,
@@ -38,7 +39,7 @@ def command(
 
         with Store.open(store, create=False) as opened:
             if name is None:
-                _list(opened, as_json=as_json)
+                _list(opened, last, as_json=as_json)
             else:
                 outlet.give(read_sweep(opened, name))
 
@@ -49,7 +50,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
     from stepsize.study.sweeping import SWEEP
 
     rows = []
-    tallies = store.tallies()
+    statuses, tallies = store.statuses(), store.tallies()
     for study in store.studies():
         if study.kind == SWEEP:
             tally = tallies.get(study.name, Tally())
@@ -57,7 +58,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
                 {
                     "name": study.name,
                     "task": study.spec["task"]["name"],
-                    "status": store.status(study),
+                    "status": statuses.get(study.name, study.status),
                     "trials": tally.trials,
                     "runs": tally.runs,
                     "cost": tally.cost,
@@ -67,8 +68,8 @@ def listed(store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def _list(store: Store, *, as_json: bool) -> None:
-    rows = listed(store)
+def _list(store: Store, last: int | None, *, as_json: bool) -> None:
+    rows = newest(listed(store), last, as_json=as_json)
     if as_json:
         print_json({"store": store.where, "sweeps": rows})
         return

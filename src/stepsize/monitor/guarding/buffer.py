@@ -55,16 +55,18 @@ def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SnapshotBuffer:
-    """At most ``size`` states; a new one replaces the oldest.
+    """At most ``size`` states; a new one replaces the oldest. Until step ``early``, the first one is also kept.
 
     Args:
         take: Takes a snapshot of the present state.
         size: At least 2: the newest may contain a fault that has not been detected yet.
+        early: Last step from which the run can begin anew.
     """
 
-    def __init__(self, take: Callable[[], Snapshot], size: int) -> None:
+    def __init__(self, take: Callable[[], Snapshot], size: int, early: int) -> None:
         self._take = take
-        self._saved: deque[SavedState] = deque(maxlen=size)
+        self._size, self._early = size, early
+        self._saved: deque[SavedState] = deque()
 
     def __len__(self) -> int:
         return len(self._saved)
@@ -83,6 +85,9 @@ class SnapshotBuffer:
         if self._saved and self._saved[-1].step == step:
             self._saved.pop()
         self._saved.append(SavedState(step, position, rates, self._take()))
+        first = self.oldest.step == 0 and step <= self._early
+        while len(self._saved) > self._size + first:
+            del self._saved[int(first)]
 
     def before(self, step: int) -> SavedState:
         """Return the newest state of at most that step, or the oldest; later ones are dropped."""

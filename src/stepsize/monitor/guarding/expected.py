@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepsize.monitor.record import Record
 from stepsize.training.binding import BoundScheduler
@@ -23,6 +24,7 @@ class ExpectedRates:
         self._peaks = [float(peak) for peak in schedule.base_lrs] if bound else []
         self.allowed = 1.0  # factor by which orders have raised the rates
         self._steps = record.facts.steps or _STEPS
+        self._factors = factors / factors.max() if factors.size and factors.max() > 0 else np.ones(1)
         self._most = np.empty(0)
         if factors.size and self._peaks:
             padded = np.pad(factors, _BESIDE, mode="edge")
@@ -34,13 +36,20 @@ class ExpectedRates:
 
     def _excess(self, record: Record, step: int) -> float:
         if self._most.size:
-            place = round(step / max(1, self._steps - 1) * (len(self._most) - 1))
-            most = float(self._most[min(place, len(self._most) - 1)])
+            most = self._at(self._most, step)
             pairs = zip(record.rates(), self._peaks, strict=False)
             return max([1.0, *(record.last(name) / (peak * most) for name, peak in pairs if peak * most > 0)])
         if step < _SETTLED * self._steps:
             return 1.0
         return max([1.0, *(_rise(record, name) for name in record.rates())])
+
+    def reached(self, step: int) -> float:
+        """Return the scheduled learning rate of ``step`` over the peak; 1 if the schedule is unknown."""
+        return self._at(self._factors, step)
+
+    def _at(self, values: NDArray[np.float64], step: int) -> float:
+        place = round(step / max(1, self._steps - 1) * (len(values) - 1))
+        return float(values[min(place, len(values) - 1)])
 
 
 def _rise(record: Record, name: str) -> float:

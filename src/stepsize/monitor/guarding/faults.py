@@ -53,7 +53,8 @@ def find_fault(
     if excess >= _MISTAKE:
         return Fault(step, batch, f"the learning rate is {number_text(excess)}× the expected one", excess)
     at = {watched: (step, batch) for watched, step, batch in numbers}
-    losses, norms = _valid(record.recent("loss"), undone), record.recent("grad_norm", 16).since(since)
+    every, norms = _valid(record.recent("loss"), undone), record.recent("grad_norm", 16).since(since)
+    losses = LossPoints(every.steps[-_WINDOW:], every.values[-_WINDOW:])
     new = losses.since(since)
     for points, what in ((new, "loss"), (norms, "gradient")):
         bad = np.nonzero(~np.isfinite(points.values))[0]
@@ -63,6 +64,7 @@ def find_fault(
         return Fault(*where, record.diverged[1])
     return (
         _far_above_the_start(record, new, at)
+        or _not_recovered(record, every.since(since).finite(), at)
         or _lost_progress(record, losses, new, at)
         or _outlier(record, losses.finite().values, new.finite().values, new.steps.tolist(), at)
     )
@@ -85,12 +87,32 @@ def nothing_learned(record: Record, since: int, progress: float) -> str | None:
     return f"the loss is {number_text(now)}, no lower than at the start"
 
 
+def never_as_low(record: Record, since: int) -> str | None:
+    """Return that the loss jumped far above the start and was never again as low as before, for a quarter of the run.
+
+    Args:
+        record: Signals.
+        since: Watched step after the last action.
+    """
+    losses = record.history("loss").finite().since(since)
+    if not record.facts.steps or len(record.first) < _HALF_WINDOW:
+        return None
+    high = np.nonzero(losses.values > _far(max(record.first[:2])))[0]
+    if not high.size or losses.steps[-1] - losses.steps[high[-1]] < _EARLY * record.facts.steps:
+        return None
+    before, after = _lowest(losses.values[: high[0]]), _lowest(losses.values[high[-1] + 1 :])
+    if after <= before or not _long_updates(record, 1 << 30):
+        return None
+    jump = f"jumped from {number_text(before)} to {number_text(float(losses.values[high].max()))}"
+    return f"the loss {jump} at step {losses.steps[high[0]]:,} and has not been as low since"
+
+
 def _valid(losses: LossPoints, undone: Sequence[tuple[int, int]]) -> LossPoints:
     """Return the last losses of steps that were not rolled back."""
     keep = np.ones(len(losses), dtype=bool)
     for first, end in undone:
         keep &= (losses.steps < first) | (losses.steps >= end)
-    return LossPoints(losses.steps[keep][-_WINDOW:], losses.values[keep][-_WINDOW:])
+    return LossPoints(losses.steps[keep], losses.values[keep])
 
 
 def _far_above_the_start(record: Record, new: LossPoints, at: Where) -> Fault | None:
@@ -100,14 +122,47 @@ def _far_above_the_start(record: Record, new: LossPoints, at: Where) -> Fault | 
     """
     if len(new) < _HALF_WINDOW or len(record.first) < _HALF_WINDOW:
         return None
-    initial = max(record.first[:2])
     now = float(np.median(new.values[-_HALF_WINDOW:]))
-    ratios = record.recent("update_ratio", 2 * _HALF_WINDOW).finite().values
-    if now <= initial + 0.5 * abs(initial) or not ratios.size or ratios.max() <= _LONG:
+    if now <= _far(max(record.first[:2])) or not _long_updates(record, 2 * _HALF_WINDOW):
         return None
-    where = at.get(int(new.steps[-_HALF_WINDOW]))
+    where = at.get(int(new.steps[np.argmax(new.values > _far(record.first[0]))]))
     reason = f"the loss is {number_text(now)}, far above the initial {number_text(record.first[0])}"
     return None if where is None else Fault(*where, reason, lasting=True)
+
+
+def _far(initial: float) -> float:
+    return initial + 0.5 * abs(initial)
+
+
+def _not_recovered(record: Record, new: LossPoints, at: Where) -> Fault | None:
+    """Return the fault of a loss that was far above the start after long updates, and has stayed high since."""
+    width = int(np.clip((record.facts.steps or 0) // 25, 2 * _HALF_WINDOW, 4 * _WINDOW))
+    if len(new) <= width or len(record.first) < _HALF_WINDOW:
+        return None
+    high = np.nonzero(new.values > _far(max(record.first[:2])))[0]
+    if not high.size or len(new) - 1 - high[-1] < width or not _long_updates(record, 4 * width):
+        return None
+    last, initial = new.values[-width:], record.first[0]
+    best = min(initial, _lowest(new.values[: high[0]]))
+    now, noise = float(np.median(last)), 1.05 * float(np.median(np.abs(np.diff(last))))
+    learned = initial - best >= max(_PROGRESS * noise, 0.1 * abs(initial))
+    if now < (best + 0.5 * (initial - best) if learned else initial - 0.1 * abs(initial)):
+        return None
+    where = at.get(int(new.steps[high[0]]))
+    jump = f"{width} steps after it jumped to {number_text(float(new.values[high].max()))}"
+    return None if where is None else Fault(*where, f"the loss is {number_text(now)}, {jump}", lasting=True)
+
+
+def _long_updates(record: Record, steps: int) -> bool:
+    ratios = record.recent("update_ratio", steps).finite().values
+    return bool(ratios.size) and float(ratios.max()) > _LONG
+
+
+def _lowest(values: NDArray[np.float64]) -> float:
+    """Return the lowest median of a few losses in a row; infinite for too few."""
+    if len(values) < _MEDIAN:
+        return np.inf
+    return float(np.min(np.median(np.lib.stride_tricks.sliding_window_view(values, _MEDIAN), axis=1)))
 
 
 def _lost_progress(record: Record, valid: LossPoints, new: LossPoints, at: Where) -> Fault | None:
@@ -117,7 +172,7 @@ def _lost_progress(record: Record, valid: LossPoints, new: LossPoints, at: Where
         return None
     last, initial = new.values[-width:], record.first[0]
     now = float(np.median(last))
-    best = float(np.min(np.median(np.lib.stride_tricks.sliding_window_view(valid.values, _MEDIAN), axis=1)))
+    best = _lowest(valid.values)
     noise = 1.05 * float(np.median(np.abs(np.diff(last))))
     progress = initial - best
     if progress < max(_PROGRESS * noise, 0.05 * abs(initial)) or now < best + _LOST * progress:

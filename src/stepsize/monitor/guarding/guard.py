@@ -23,8 +23,9 @@ from stepsize.monitor.guarding.batches import Replayable
 from stepsize.monitor.guarding.buffer import SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
-from stepsize.monitor.guarding.faults import find_fault, nothing_learned
+from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
+from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, watch
@@ -32,6 +33,9 @@ from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import bare_optimizers
 
 _LOG = logging.getLogger("stepsize")
+_STEPS = 2_000  # if the horizon is unknown
+_EARLY = 8  # 1 over the fraction of the steps in which a run can begin anew
+_SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 def guard(
@@ -56,6 +60,7 @@ def guard(
     on_finding: Callable[[Finding], object] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    log_to: LogTo = None,
     control: bool = False,
 ) -> Guard:
     """Guard a run: when it fails, roll back to a good state and lower the learning rate or skip the batches at fault.
@@ -95,6 +100,7 @@ def guard(
             made: after a rollback, the same part of the run is there again.
         name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
             saved as a new run.
+        log_to: Where the run is also logged, as for :func:`stepsize.watch`.
         control: Whether the run takes orders, as for :func:`stepsize.watch`.
 
     Returns:
@@ -135,9 +141,10 @@ def guard(
         on_finding=on_finding,
         store=store,
         name=name,
+        log_to=log_to,
         control=control,
     )
-    between = every or max(10, (steps or 2_000) // 50)
+    between = every or max(10, (steps or _STEPS) // 50)
     back = between if rewarm is None else rewarm
     return Guard(
         watching,
@@ -187,7 +194,8 @@ class Guard:
         self._every, self._dry = every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
-        self._buffer = SnapshotBuffer(self._snapshot, keep)
+        self._early = max(every, (watching.steps or _STEPS) // _EARLY)
+        self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
         self._control = watching.control
         self._control.others = list(others)
         self._rates = self._control.limiter()
@@ -199,7 +207,7 @@ class Guard:
         self._resumed = 0
         self._marks: dict[int, Any] = {}
         self._expected = ExpectedRates(schedule, watching.record)
-        self._undone = 0  # orders to undo that were carried out
+        self._given, self._orders = schedule, (0, 0)
         self._since = 0  # watched step from which losses count
         self._rolled_back_to = 0
         self._rolled_back: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open, that were rolled back
@@ -297,22 +305,30 @@ class Guard:
             width, self._at = max(1, batch + 1 - self._at), batch + 1
             self._numbers.append((watched, self.step_number, batch))
             self.step_number += 1
-        if self._undone != self._control.undone:  # the saved states are of what was undone
-            self._undone, self._since, self._state = self._control.undone, before + made, State(level=self._state.level)
-            self._forget_states()
-            self._save()
-        self._expected.allowed = self._control.raised
+        if self._orders != self._control.orders:
+            self._follow_orders(before + made)
         fault = find_fault(
             self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
         )
         if fault is not None:
-            self._act(replace(fault, width=width))
+            self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
             return
         last = self._state.incident
         if last is not None and self.step_number > last.step + self._policy.settled:
             self._state = replace(self._state, incident=None, actions=0)
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
+            self._save()
+
+    def _follow_orders(self, step: int) -> None:
+        """Expect the rates that orders have set; after an undo, the saved states are of what was undone."""
+        undone = self._orders[1]
+        self._orders = self._control.orders
+        self._expected = ExpectedRates(self._given, self.watching.record)
+        self._expected.allowed = self._control.raised
+        if undone != self._orders[1]:
+            self._since, self._state = step, State(level=self._state.level)
+            self._forget_states()
             self._save()
 
     def resume(self) -> bool:
@@ -327,7 +343,9 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state as plain values, for the checkpoint of a trainer."""
-        return {"watch": self.watching.state_dict(), **self._progress()}
+        numbers, undone = list(map(list, self._numbers)), list(map(list, self._rolled_back))
+        seen = {"since": self._since, "numbers": numbers, "undone": undone}
+        return {"watch": self.watching.state_dict(), "seen": seen, **self._progress()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned, after weights and optimizers were restored.
@@ -339,16 +357,28 @@ class Guard:
             raise InputError("state", sorted(state), "must be what the state_dict of a guard returned")
         self.watching.load_state_dict(state["watch"])
         self._go_on(state)
-        self._since = self.watching.record.step
+        seen = state.get("seen", {})
+        self._since = int(seen.get("since", self.watching.record.step))
+        self._numbers.extend((int(one), int(two), int(three)) for one, two, three in seen.get("numbers", ()))
+        self._rolled_back.extend((int(first), int(end)) for first, end in seen.get("undone", ()))
         self._save()
 
     def _progress(self) -> dict[str, Any]:
-        actions = [asdict(one) for one in self._actions]
-        return {"step": self.step_number, "position": self.position, "level": self._state.level, "actions": actions}
+        return {
+            "step": self.step_number,
+            "position": self.position,
+            "level": self._state.level,
+            "actions": [asdict(one) for one in self._actions],
+            "state": asdict(self._state),
+            "caps": self._rates.caps,
+        }
 
     def _go_on(self, progress: Mapping[str, Any]) -> None:
         self.step_number, self._resumed = int(progress["step"]), int(progress["position"])
-        self._state = State(level=float(progress["level"]))
+        state = dict(progress.get("state") or {"level": float(progress["level"])})
+        incident = state.pop("incident", None)
+        self._state = State(**state, incident=None if incident is None else Fault(**incident))
+        self._rates.cap(progress.get("caps") or ())
         self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
         self._forget_states()
 
@@ -399,6 +429,8 @@ class Guard:
             return self._log(decision, fault.step, None, self._state, done=False)
         incident = self._state.incident or fault
         latest = min(fault.step, incident.step) - 2
+        if fault.lasting and self._buffer.oldest.step == 0:
+            latest = 0  # what was learned so far was learned at a learning rate that is too high
         decision, _ = decide(self._policy, self._state, fault, latest)
         if decision.kind == "cut":  # the weights were harmed before the fault was detected: further back each time
             latest = min(latest, self._rolled_back_to - 1)
@@ -443,10 +475,19 @@ class Guard:
             self._log(Decision("stop", self.stopped), fault.step, None, State(level=self._state.level), done=True)
 
     def _stop_if_dead(self) -> None:
-        if self._dry or self.stopped is not None or not self._actions:
+        if self._dry or self.stopped is not None:
             return
         progress = self.step_number / self.watching.steps if self.watching.steps else 1.0
-        why = nothing_learned(self.watching.record, self._since, progress)
+        why = nothing_learned(self.watching.record, self._since, progress) if self._actions else None
+        after = "lower learning rates did not help: start again at a tenth of the learning rate"
+        if why is None and self.step_number % self._every == 0:
+            why = never_as_low(self.watching.record, self._since)
+            after = "such weights rarely recover: start again at a tenth of the learning rate"
         if why is not None:
-            fault = Fault(self.step_number - 1, self.position - 1, why)
-            self._stop(fault, "lower learning rates did not help: start again at a tenth of the learning rate")
+            self._stop(Fault(self.step_number - 1, self.position - 1, why), after)
+
+
+def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the values of a parameter group that a schedule sets."""
+    values = {key: value for key, value in group.items() if key in _SCHEDULED or key.startswith("initial_")}
+    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}

@@ -7,6 +7,9 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
+_RESTART = 1 / 20  # of the rate that failed: in benchmarks/lr_record, the best is typically 10 to 30 times lower
+_APART = 8  # updates between two bad batches that have nothing to do with each other
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -18,6 +21,7 @@ class Fault:
     excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
     lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
     width: int = 1  # number of batches of the update; ``batch`` is the last of them
+    reached: float = 1.0  # learning rate at which it began, over the peak of the schedule
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class State:
     incident: Fault | None = None  # fault of the open incident
     actions: int = 0  # in it
     capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
+    skipped: bool = False  # whether the last action left out a batch
+    restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,22 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
-    cut twice. If the replay passes, the learning rate recovers.
+    cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
+    learning rate recovers.
     """
     last = state.incident
-    state = replace(state, incident=fault, actions=state.actions + 1)
+    if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
+        state, last = replace(state, actions=0), None  # that was the cause; another bad batch is another incident
+    state = replace(state, incident=fault, actions=state.actions + 1, skipped=False)
     if state.actions > policy.retries:
         return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
         return Decision("cap", why), replace(state, capped=True)
+    if fault.lasting and back_to == 0 and not state.restarted:
+        level = state.level * fault.reached * _RESTART
+        why = f"{fault.reason}, and that persists: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
+        return Decision("cut", why), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
@@ -95,7 +108,7 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         first, end = sorted((last.batch, fault.batch))
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
-        return Decision("skip", why, batches), replace(low, low_from=None)
+        return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
     return Decision("cut", why), replace(low, level=level, low_from=None)
 

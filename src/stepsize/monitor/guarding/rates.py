@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stepsize.training.group_values import write_value
+from stepsize.training.wrapped import outside_of_graphs
 
 
 class RateLimiter:
@@ -32,7 +33,10 @@ class RateLimiter:
         self._hooks = [
             hook
             for one in optimizers
-            for hook in (one.register_step_pre_hook(self._before), one.register_step_post_hook(self._after))
+            for hook in (
+                one.register_step_pre_hook(outside_of_graphs(self._before)),
+                one.register_step_post_hook(outside_of_graphs(self._after)),
+            )
         ]
 
     @property
@@ -40,12 +44,20 @@ class RateLimiter:
         """Learning rates of the last update, of all groups in order."""
         return tuple(rate for one in self._optimizers for rate in self._applied[id(one)])
 
+    @property
+    def caps(self) -> list[float]:
+        """What no learning rate can exceed, of all groups in order; empty without a limit."""
+        return [rate for one in self._optimizers for rate in self._caps.get(id(one), ())]
+
     def cap(self, rates: Sequence[float]) -> None:
-        """Let no learning rate exceed these any more."""
+        """Let no learning rate exceed these any more; nothing is limited without any."""
+        if not rates:
+            return self._caps.clear()
         left = list(rates)
         for one in self._optimizers:
             count = len(one.param_groups)
             self._caps[id(one)], left = left[:count], left[count:]
+        return None
 
     def remove(self) -> None:
         """Take the hooks off."""

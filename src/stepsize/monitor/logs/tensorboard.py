@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stepsize.errors import InputError
+from stepsize.monitor.logs.texts import Row, Rows
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FORMS = {1: ("<f", 5), 2: ("<d", 6)}  # dtype of a TensorProto: how a number is packed, and the field of its values
 
 
-def read_events(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the scalars of an event file: steps and values by tag, in the order of writing.
+def read_events(path: Path) -> Rows:
+    """Return the scalars of an event file, a row for each, in the order of writing.
 
     Records are framed by their length (8 bytes), its checksum (4), and the checksum of the content (4); a torn last
     record is left out. Each is an ``Event`` message with a step and a summary of tagged values.
@@ -21,20 +22,20 @@ def read_events(path: Path) -> dict[str, list[tuple[int, float]]]:
     Raises:
         InputError: If it is not an event file.
     """
-    scalars: dict[str, list[tuple[int, float]]] = {}
+    rows: list[Row] = []
     try:
         for event in _records(path.read_bytes()):
-            fields = list(_fields(event))
-            step = next((value for field, value in fields if field == 2 and isinstance(value, int)), 0)
-            for summary in (value for field, value in fields if field == 5 and isinstance(value, bytes)):
-                for field, value in _fields(summary):
+            parts = list(fields(event))
+            step = next((value for field, value in parts if field == 2 and isinstance(value, int)), 0)
+            for summary in (value for field, value in parts if field == 5 and isinstance(value, bytes)):
+                for field, value in fields(summary):
                     if field == 1 and isinstance(value, bytes):
                         tag, number = _value(value)
                         if number is not None:
-                            scalars.setdefault(tag, []).append((step, number))
+                            rows.append({"global step": float(step), tag: number})
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise InputError("log", str(path), "must be a TensorBoard event file", "Pass a CSV of its scalars") from error
-    return scalars
+    return Rows(rows, "TensorBoard events")
 
 
 def _records(content: bytes) -> Iterator[bytes]:
@@ -50,26 +51,26 @@ def _records(content: bytes) -> Iterator[bytes]:
 def _value(message: bytes) -> tuple[str, float | None]:
     """Return tag and number of a value: a float, or a tensor that holds one float or double."""
     tag, number = "", None
-    for field, value in _fields(message):
+    for field, value in fields(message):
         if field == 1 and isinstance(value, bytes):
             tag = value.decode()
         elif field == 2 and isinstance(value, bytes) and len(value) == 4:
             number = float(struct.unpack("<f", value)[0])
         elif field == 8 and isinstance(value, bytes):
-            number = _tensor(list(_fields(value)))
+            number = _tensor(list(fields(value)))
     return tag, number
 
 
-def _tensor(fields: list[tuple[int, int | bytes]]) -> float | None:
-    dtype = next((value for field, value in fields if field == 1 and isinstance(value, int)), 0)
+def _tensor(parts: list[tuple[int, int | bytes]]) -> float | None:
+    dtype = next((value for field, value in parts if field == 1 and isinstance(value, int)), 0)
     form, place = _FORMS.get(dtype, ("", 0))
-    for field, value in fields:
+    for field, value in parts:
         if form and field in (4, place) and isinstance(value, bytes) and len(value) == struct.calcsize(form):
             return float(struct.unpack(form, value)[0])
     return None
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield number and value of each field of a protocol-buffer message."""
     at = 0
     while at < len(message):

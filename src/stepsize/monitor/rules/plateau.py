@@ -9,6 +9,7 @@ from stepsize.curves.plateau import PlateauRule
 from stepsize.monitor.finding import Rule, Seen
 from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
+from stepsize.monitor.rules.not_learning import never_learned
 
 _PIECES = 20
 _USED = 16  # some may be outliers and are left out
@@ -26,6 +27,8 @@ def _check(record: Record) -> Seen | None:
     means = [float(piece.mean()) for piece in pieces]
     decision = PlateauRule(window=_USED, worth=_WORTH).judge(means)
     whole = slope_of(blocks)
+    if never_learned(record):
+        return None  # another finding
     if not decision.plateau or decision.code == "worse" or whole is None or _decrease(means) > _FLAT:
         return None
     rates = record.history(record.rates()[0]).finite().values if record.rates() else np.empty(0)

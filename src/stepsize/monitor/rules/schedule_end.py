@@ -30,7 +30,8 @@ def _check(record: Record) -> Seen | None:
         return None
     if rates[-1] <= _OVER * rates.max() and record.step < _EARLY * steps:
         return _early(record.step / steps, steps)
-    if record.progress >= 0.95 and rates[-1] > _UNDECAYED * rates.max():
+    falling = rates[-1] < rates[int(0.9 * rates.size)]  # a short cooldown that has not ended yet
+    if record.progress >= (0.999 if falling else 0.95) and rates[-1] > _UNDECAYED * rates.max():
         return _never("ends", float(rates[-1] / rates.max()))
     return None
 
@@ -60,4 +61,5 @@ RULE = Rule(
     reference="Hägele et al., Scaling laws and compute-optimal training beyond fixed training durations, 2024",
     how_to_check="Ruled out if the run has a different number of steps than was reported.",
     check=_check,
+    holds=True,
 )

@@ -11,6 +11,8 @@ from stepsize.monitor.record import Record
 _WIDTHS = 10.0  # standard deviations
 _WINDOW = 128
 _LEAST = 32
+_RATES = 4  # last learning rates within which …
+_RAISED = 2.0  # … a raise by this factor explains a spike
 
 
 def _check(record: Record) -> Seen | None:
@@ -38,13 +40,20 @@ def _check(record: Record) -> Seen | None:
         "gradient_before": before_it,
         "lr": record.lr,
     }
-    why = (
-        "The gradient norm had grown on the batch before: more likely the learning rate than the data."
-        if before_it > 3
-        else "No warning sign before it, so this batch may be the cause. Replay it at half the learning rate to find "
+    return Seen(f"The loss jumped to {number_text(last)} from {number_text(level)}.", evidence, _why(record, before_it))
+
+
+def _why(record: Record, before_it: float) -> str:
+    rates = record.recent(record.rates()[0], _RATES).values if record.rates() else np.empty(0)
+    if rates.size > 1 and rates[-1] >= _RAISED * np.min(rates):
+        low, high = number_text(float(np.min(rates))), number_text(float(rates[-1]))
+        return f"The learning rate had just been raised from {low} to {high}: it is the likely cause. Raise it slowly."
+    if before_it > 3:
+        return "The gradient norm had grown on the batch before: more likely the learning rate than the data."
+    return (
+        "No warning sign before it, so this batch may be the cause. Replay it at half the learning rate to find "
         "out, as guard does."
     )
-    return Seen(f"The loss jumped to {number_text(last)} from {number_text(level)}.", evidence, why)
 
 
 RULE = Rule(

@@ -8,11 +8,14 @@ from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
 
 _FROM = 0.6
+_DECAY = 0.7  # of the learning rate a quarter of the steps ago
 _LEFT = 0.15  # of the whole decrease so far, in the last quarter of the steps made
 
 
 def _check(record: Record) -> Seen | None:
     if not record.progress >= _FROM or record.diverged is not None:
+        return None
+    if _decays(record):
         return None
     slope = slope_of(record.history("loss").finite().since(int(0.75 * record.step)))
     if slope is None or not slope.falls:
@@ -30,6 +33,14 @@ def _check(record: Record) -> Seen | None:
     return Seen(message, evidence, "Train longer, or raise the learning rate if it was found too low.")
 
 
+def _decays(record: Record) -> bool:
+    """Return whether the learning rate fell over the last quarter of the steps: every decay lowers the loss."""
+    if not record.rates():
+        return False
+    rates = record.history(record.rates()[0]).finite().since(int(0.75 * record.step)).values
+    return rates.size > 1 and float(rates[-1]) < _DECAY * float(rates[0])
+
+
 RULE = Rule(
     code="underfitting",
     title="Underfitting",
@@ -40,7 +51,7 @@ RULE = Rule(
     ),
     signals=("loss", "steps"),
     reference="Godbole et al., Deep learning tuning playbook, 2023",
-    how_to_check="Ruled out if only the final decay does this: some decrease at the very end is what decays are for.",
+    how_to_check="Ruled out if only a decay of the learning rate does this: that is what decays are for.",
     check=_check,
     twice=True,
     holds=True,

@@ -56,6 +56,7 @@ class Adaptive(Optimizer):
         bounds: Smallest and largest multiplier.
 
     Attributes:
+        within: The optimizer within. (Not ``optimizer``: loggers take such a one for the real one, and log it twice.)
         moves: Recorded changes of the multiplier, newest last, at most 1,000.
 
     Raises:
@@ -86,7 +87,7 @@ class Adaptive(Optimizer):
             raise InputError("bounds", bounds, "must be two positive, finite multipliers around 1")
         _check_adaptable(optimizer)
         super().__init__(optimizer.param_groups, optimizer.defaults)
-        self.optimizer = optimizer
+        self.within = optimizer
         self.rule = rule
         self.bounds = (float(low), float(high))
         self.moves: deque[Move] = deque(maxlen=_KEPT)
@@ -148,7 +149,7 @@ class Adaptive(Optimizer):
         for before in self._optimizer_state_dict_pre_hooks.values():
             before(self)
         self._share()
-        state = self.optimizer.state_dict()
+        state = self.within.state_dict()
         for after in self._optimizer_state_dict_post_hooks.values():
             changed = after(self, state)
             state = state if changed is None else changed
@@ -169,20 +170,20 @@ class Adaptive(Optimizer):
             raise InputError("state_dict", sorted(state_dict), "must come from an Adaptive", remedy)
         if kept["kind"] != type(self.rule).__name__:
             raise InputError("state_dict", kept["kind"], f"must be of the rule {type(self.rule).__name__}")
-        self.optimizer.load_state_dict(state_dict)
-        devices = [p.device for group in self.optimizer.param_groups for p in group["params"]]
-        self.optimizer.state[_KEY] = _copied_to(kept, devices)  # type: ignore[index]
+        self.within.load_state_dict(state_dict)
+        devices = [p.device for group in self.within.param_groups for p in group["params"]]
+        self.within.state[_KEY] = _copied_to(kept, devices)  # type: ignore[index]
         self._share()
         for loaded in self._optimizer_load_state_dict_post_hooks.values():
             loaded(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("optimizer", "rule", "bounds", "moves")  # torch's own method leaves them out, and copies would break
+        own = ("within", "rule", "bounds", "moves")  # torch's own method leaves them out, and copies would break
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the optimizer within."""
-        inner = self.__dict__.get("optimizer")
+        inner = self.__dict__.get("within")
         if inner is None:  # torch's own constructor, which is given groups that are there already
             super().add_param_group(param_group)
             return
@@ -191,13 +192,13 @@ class Adaptive(Optimizer):
 
     @property
     def _kept(self) -> dict[str, Any]:
-        kept: dict[str, Any] = self.optimizer.state[_KEY]  # type: ignore[index]
+        kept: dict[str, Any] = self.within.state[_KEY]  # type: ignore[index]
         return kept
 
     def _share(self) -> None:
         """Take over groups and state of the optimizer within, which loading and snapshots exchange."""
         before = self.state.get(_KEY)  # type: ignore[call-overload]
-        self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state
+        self.param_groups, self.state = self.within.param_groups, self.within.state
         if _KEY not in self.state:  # the state of a plain optimizer was loaded into the one within
             self.state[_KEY] = before  # type: ignore[index]
         self.rule.memory = self._kept["rule"]
@@ -292,7 +293,7 @@ class Adaptive(Optimizer):
         try:
             for name in names:
                 setattr(torch_optimizer, name, {})
-            self.optimizer.step()
+            self.within.step()
         finally:
             for name, hooks in kept.items():
                 setattr(torch_optimizer, name, hooks)

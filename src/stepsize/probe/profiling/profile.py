@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,8 @@ from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
 from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts, WarmUp
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
-from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite
-from stepsize.training.border import undisturbed
+from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite, length_of
+from stepsize.training.border import inspect_task, undisturbed
 from stepsize.training.cost import CostModel, update_passes
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
@@ -42,7 +42,7 @@ _FIRST_START = 1e-3  # where the search of the first critical rate begins
 
 
 def profile(
-    task: Task, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
+    task: Task | Any, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
 ) -> Profile:
     """Measure the properties of data and model that determine the learning rate of ``task``.
 
@@ -53,7 +53,7 @@ def profile(
     measured number and names an experiment that would confirm it.
 
     Args:
-        task: Task to train; its schedule is not used.
+        task: Task to train, as for :func:`stepsize.find`; its schedule is not used.
         seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
         batches: Training batches whose gradients are compared at each moment, >= 2. Default: a 25th of the horizon,
             at least 4 and at most 16.
@@ -76,13 +76,19 @@ def profile(
         McCandlish et al., arXiv 1812.06162, 2018, for the noise scale; Kalra et al., arXiv 2601.16979, 2026, for the
         critical rate.
     """
+    task = Task.of(task)
     seed = task.seed if seed is None else check_whole("seed", seed, 0)
     if batches is not None:
         check_whole("batches", batches, 2)
     began = time.perf_counter()
     world = Snapshot(data=[source for source in (task.train, task.val) if source is not None])
     look = _Look(task, seed, batches, on_progress)
-    with undisturbed(task, seed, inspected=True):  # what an inspection refuses is to be measured here
+    try:
+        inspect_task(task)
+    except TaskError as error:
+        if error.argument == "model":
+            raise  # what else an inspection refuses is measured here
+    with undisturbed(task, seed, inspected=True):
         facts = look.facts()
     costs = CostModel(task.horizon, task.accumulate, facts.batch_size, 0)
     return Profile(
@@ -136,8 +142,8 @@ class _Look:
             population = len(task.train.tensors[0])
         elif len(self._batches) < self._wanted:
             population = seen  # a whole pass
-        elif isinstance(task.train, Sized):
-            population = round(len(task.train) * seen / len(self._batches))
+        elif (length := length_of(task.train)) is not None:
+            population = round(length * seen / len(self._batches))
         return ProfileFacts(
             task=task.name,
             optimizer=task.optimizer_name,

@@ -15,7 +15,7 @@ from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.layers import Layer
 from stepsize.probe.profiling.noise import NoiseScale
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
-from stepsize.views import Chart
+from stepsize.views import Chart, Pictured
 
 
 def when(step: int) -> str:
@@ -172,8 +172,8 @@ class ProfileCost:
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class Profile:
+@dataclass(frozen=True, eq=False, repr=False)
+class Profile(Pictured):
     """The properties of data and model that determine the learning rate.
 
     Attributes:
