@@ -265,9 +265,9 @@ def logs_report(path: Path = LOGS_FILE) -> str:
         every = [one for code, right in kept.items() if code not in _EVENTS for one in right]
         lines.append(_line(f"{part} logs", "all but events", every))
     faults = [
-        [name, f"{sum(kept)} of {len(kept)}"]
+        [name, f"{sum(right)} of {len(right)}"]
         for name in ("not finite", "blow-up", "one NaN")
-        if (kept := [row.right for row in rows if row.part == name])
+        if (right := [row.right for row in rows if row.part == name])
     ]
     found = markdown_table(("logs", "finding", "count", "refuted by the rest"), lines)
     return found + "\n\n" + markdown_table(("fault at a known step", "found right"), faults)
