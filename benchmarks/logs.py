@@ -37,6 +37,7 @@ _SEED = 200
 _TASKS = ("cancer-mlp", "diabetes-regression", "digits-autoencoder", "digits-mlp", "docs-chars-mlp", "photos-mlp")
 _FEWEST = 24  # rows
 _FELL = 0.1  # of the loss: a plateau that falls by more was none
+_EVENTS = ("short-warmup", "spike")  # what happened: later losses say nothing about it
 _TAIL = 0.05  # of the rows: the end
 
 
@@ -255,20 +256,28 @@ def _refuted(found: Finding, seen: Log, whole: Log) -> bool:
 def logs_report(path: Path = LOGS_FILE) -> str:
     """Return the tables of the record, as Markdown."""
     rows = [Checked(**row) for row in read_rows(path)]
-    lines = [
-        _line(f"{part} logs", code, [row.right for row in rows if row.part == part and code in ("all", row.code)])
-        for part in ("whole", "cut")
-        for code in [*sorted({row.code for row in rows if row.part == part}), "all"]
-    ]
+    lines = []
+    for part in ("whole", "cut"):
+        kept = {
+            code: [row.right for row in rows if (row.part, row.code) == (part, code)] for code in _codes(rows, part)
+        }
+        lines += [_line(f"{part} logs", code, right) for code, right in kept.items()]
+        every = [one for code, right in kept.items() if code not in _EVENTS for one in right]
+        lines.append(_line(f"{part} logs", "all but events", every))
     faults = [
-        [name, str(len(kept)), f"{sum(kept)} ({percent(sum(kept) / len(kept))})"]
+        [name, f"{sum(right)} of {len(right)}"]
         for name in ("not finite", "blow-up", "one NaN")
-        if (kept := [row.right for row in rows if row.part == name])
+        if (right := [row.right for row in rows if row.part == name])
     ]
     found = markdown_table(("logs", "finding", "count", "refuted by the rest"), lines)
-    return found + "\n\n" + markdown_table(("fault at a known step", "logs", "right"), faults)
+    return found + "\n\n" + markdown_table(("fault at a known step", "found right"), faults)
+
+
+def _codes(rows: Sequence[Checked], part: str) -> list[str]:
+    return sorted({row.code for row in rows if row.part == part})
 
 
 def _line(part: str, code: str, right: Sequence[bool]) -> list[str]:
     wrong = len(right) - sum(right)
-    return [part, code, str(len(right)), f"{wrong} ({percent(wrong / len(right))})" if right else "0"]
+    refuted = f"{wrong} ({percent(wrong / len(right))})" if right else "0"
+    return [part, code, str(len(right)), "event" if code in _EVENTS and not wrong else refuted]

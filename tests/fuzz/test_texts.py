@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD
 
 from stepsize import bind
+from stepsize.cli.options import TaskOptions, fraction, number, pair
+from stepsize.cli.resolve import opened_task
+from stepsize.cli.sweep.run import read_dimension
 from stepsize.errors import StepsizeError
 from stepsize.monitor import diagnose
 from stepsize.schedules import Clock, Schedule, cosine, parse
+from stepsize.store import Store
 from stepsize.store.address import as_address
 from stepsize.store.packing import pack_arrays, unpack_arrays
+from stepsize.study.budget import as_budget
+from stepsize.study.space import as_space
+from stepsize.study.sweeping import read_sweep
 from stepsize.views import check_plot_path
 
-many = settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = int(os.environ.get("STEPSIZE_FUZZ", "250"))  # .ci/run asks for more
+many = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SWEEP = {
+    "task": {
+        "name": "digits-mlp",
+        "source": None,
+        "start": "44",
+        "untrained": 2.3,
+        "usual": {"lr": 0.001, "family": "adamw"},
+        "conditions": {
+            "task": "digits-mlp",
+            "optimizer": "AdamW",
+            "schedule": "cosine 19",
+            "horizon": 20,
+            "batch_size": 128,
+            "objective": "validation loss",
+        },
+    },
+    "space": {
+        "dimensions": [
+            {"name": "lr", "low": 1e-05, "high": 0.1, "scale": "log", "whole": False, "earlier": []},
+        ]
+    },
+    "sampler": "random",
+    "trials": 3,
+    "seed": 0,
+    "rungs": {"name": "full", "brackets": [{"shares": [1.0], "weight": 1}], "eta": 4, "waits": True},
+    "seeds": [0],
+    "repeats": 2,
+    "asked": {"task": "digits-mlp", "steps": 20},
+}
 WORDS = st.sampled_from(
     [
         "cosine",
@@ -160,6 +202,76 @@ def test_logs(tmp_path: Path, rows: list[list[str]]) -> None:
     head = "step,loss,lr\n"
     path.write_text(head + "\n".join(",".join(row) for row in rows), encoding="utf-8", errors="replace")
     ends_in_a_sentence(lambda: diagnose(path))
+
+
+@many
+@given(st.data())
+def test_json_logs(tmp_path: Path, data: st.DataObject) -> None:
+    whole = {"log_history": [{"step": step, "loss": 2 - step / 20, "lr": 0.1} for step in range(20)], "best": None}
+    document = changed(whole, data.draw) if data.draw(st.booleans()) else data.draw(JSON)
+    path = tmp_path / data.draw(st.sampled_from(["trainer_state.json", "log.jsonl", "log.txt"]))
+    lines = document if isinstance(document, list) else [document]
+    text = json.dumps(document) if path.suffix == ".json" else "\n".join(map(json.dumps, lines))
+    path.write_text(text[: data.draw(st.integers(0, len(text)))], encoding="utf-8", errors="replace")
+    ends_in_a_sentence(lambda: diagnose(path))
+
+
+@many
+@given(TEXTS, st.sampled_from(["lr", "momentum", "batch_size", "optimizer", "schedule"]))
+@example("1e-3:1" + "0" * 400, "lr")
+@example("1e-3:0.1,", "lr")
+def test_searched_spaces(text: str, name: str) -> None:
+    def space() -> None:
+        given = read_dimension(name, text)
+        as_space(**{"lr": (1e-3, 1.0), name: given}).from_units([0.5])
+
+    ends_in_a_sentence(lambda: ends_as_typed(space))
+
+
+@many
+@given(NUMBERS | st.lists(NUMBERS, max_size=3) | st.tuples(NUMBERS, NUMBERS))
+def test_searched_values(given: Any) -> None:
+    ends_in_a_sentence(lambda: as_space(lr=given))
+
+
+@many
+@given(TEXTS | CELLS | st.tuples(CELLS, st.sampled_from(["s", "min", "h", "%", "ep", "k"])).map("".join))
+def test_numbers_with_units(text: str) -> None:
+    ends_in_a_sentence(lambda: as_budget(text))
+    for read in (number, fraction):
+        ends_as_typed(lambda read=read: read(text))  # type: ignore[misc]
+    ends_in_a_sentence(lambda: ends_as_typed(lambda: pair("--lr", text, float, "1:2")))
+
+
+def ends_as_typed(call: Callable[[], object]) -> None:
+    """Call what reads a command line, where typer shows its own errors."""
+    with contextlib.suppress(typer.BadParameter):
+        call()
+
+
+@many
+@given(st.tuples(TEXTS, st.sampled_from(["", ":", ".py", ".py:", ".py:task", ":task", "."]), TEXTS).map("".join))
+@example("~nobody9/x.py:task")
+@example("a" * 5_000 + ".py:task")
+def test_references_to_tasks(text: str) -> None:
+    def opened() -> None:
+        with opened_task(TaskOptions(text)):
+            pass
+
+    ends_in_a_sentence(opened)
+
+
+@many
+@given(st.data())
+def test_saved_sweeps(data: st.DataObject) -> None:
+    """What the store holds of a sweep, with one value exchanged: it is read, or named."""
+    spec = changed(SWEEP, data.draw)
+    with tempfile.TemporaryDirectory() as folder, Store.open(f"{folder}/s.db") as store:
+        try:
+            store.begin("s", "sweep", spec).close()
+        except StepsizeError:
+            return
+        ends_in_a_sentence(lambda: read_sweep(store, "s"))
 
 
 @many

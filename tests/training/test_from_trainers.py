@@ -142,7 +142,8 @@ def test_everything_that_takes_a_task_takes_a_module_with_its_data() -> None:
     lightning = importlib.import_module("lightning")
     trainer = lightning.Trainer(max_epochs=8, accelerator="cpu", logger=False, enable_checkpointing=False)
     torch.manual_seed(0)
-    given = (module_of(), batches(), trainer)
+    given = (module_of(), (batches(), batches()), trainer)
+    assert Task.of(given).val is not None
     assert stepsize.find(given, budget=2).lr is not None
     assert len(stepsize.range_test(given, steps=60).losses) >= 10
     assert stepsize.sweep(given, lr=(1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None

@@ -137,8 +137,12 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 def _load_file(place: str) -> ModuleType:
     path = Path(place)
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.py")], n=1)
+    try:
+        others = None if path.is_file() else [each.name for each in path.parent.glob("*.py")]
+    except OSError as error:  # a name that no file can have
+        raise InputError("task", place, f"must be a file that exists ({error.strerror})") from None
+    if others is not None:
+        near = difflib.get_close_matches(path.name, others, n=1)
         remedy = f"Did you mean '{path.with_name(near[0])}'?" if near else f"Looked in {path.resolve().parent}"
         raise InputError("task", place, "must be a file that exists", remedy)
     name = path.stem if path.stem not in sys.modules else f"_task_{path.stem}"

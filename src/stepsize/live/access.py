@@ -60,7 +60,7 @@ class Gate:
     Wrong tokens are answered one after the other; the right one never waits.
 
     Args:
-        app: What is behind it.
+        app: What answers the requests that it lets through.
         token: The token.
         port: Port of the server, part of the cookie's name: servers on one host share their cookies.
         host: Name or address under which the server was started.

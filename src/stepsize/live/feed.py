@@ -12,9 +12,9 @@ import numpy as np
 
 from stepsize.live.future import future_of
 from stepsize.monitor.recorder import BLOCKS, KIND
-from stepsize.monitor.saved_runs import RunSummary, actions_of, read_findings, summary_of
+from stepsize.monitor.saved_runs import RunSummary, actions_of, orders_to, read_findings, summary_of
 from stepsize.monitor.trace import Blocks
-from stepsize.store import OrderRecord, Store, StudyRecord, Tally
+from stepsize.store import OrderRecord, Store, StudyRecord, Tally, WatchRecord
 from stepsize.views import LIVE_SIGNALS, LivePanel, live_info, thinned
 from stepsize.views.report import Series
 
@@ -157,7 +157,16 @@ class Feed:
         studies = [one for one in self._store.studies() if one.name in status]
         self._studies = {one.name: one for one in studies}
         watched = [one for one in studies if one.kind == KIND]
-        self._heads = {one.name: summary_of(one, status[one.name], *states.get(one.name, (None, 0))) for one in watched}
+        ended = {name for name, head in self._heads.items() if head.over}  # whose journal is whole
+        self._orders = {
+            one.name: self._orders[one.name] if one.name in ended else orders_to(self._store, one.name, states)
+            for one in watched
+        }
+        unknown: tuple[WatchRecord | None, int] = (None, 0)
+        self._heads = {
+            one.name: summary_of(one, status[one.name], *states.get(one.name, unknown), self._orders[one.name])
+            for one in watched
+        }
         self._controls = {name for name, (state, _) in states.items() if state.control}
         self._others = [
             {

@@ -138,8 +138,12 @@ class StepMeter:
         self._infinite: Tensor | None = None
         self._held: Tensor | None = None  # the gradient when pending() was called
         self._dropped = False
-        self._hooks: list[Any] = [optimizer.register_step_post_hook(outside_of_graphs(self._after))]
-        self._pre_hook: Any = None  # on while an update is measured or a gradient is held
+        # always both: a set of hooks that changes would make a compiled step compile again
+        self._hooks: list[Any] = [
+            optimizer.register_step_pre_hook(outside_of_graphs(self._begin)),
+            optimizer.register_step_post_hook(outside_of_graphs(self._after)),
+        ]
+        self._measuring_hook = self._guarded(self._before)
         self._backward_hook: Any = None
         self._listen()
 
@@ -148,7 +152,7 @@ class StepMeter:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        self._active, self._held = False, None
+        self._active = False
         self._listen()
 
     @property
@@ -181,7 +185,6 @@ class StepMeter:
         """Forget what was measured of weights that were restored since."""
         self._fresh = True
         self._taken = self._held = self._raw = None
-        self._listen()
 
     def abandoned(self) -> bool:
         """Return whether the gradient that was there when :meth:`pending` was called was discarded, not added to."""
@@ -197,7 +200,6 @@ class StepMeter:
     def pending(self) -> None:
         """Note that no update was made so far: the next batch belongs to this one, or it was skipped."""
         self._held = self._witness.grad
-        self._listen()
 
     def tell(self, step: int, loss: Tensor | float | None) -> None:
         """Number the update just made, and queue its numbers and its loss."""
@@ -287,13 +289,7 @@ class StepMeter:
         return safe
 
     def _listen(self) -> None:
-        """Listen to updates and backward passes only while that is needed: a hook costs time."""
-        wanted = self._active or self._held is not None
-        if wanted and self._pre_hook is None:
-            self._pre_hook = self.optimizer.register_step_pre_hook(self._guarded(self._before))
-        elif not wanted and self._pre_hook is not None:
-            self._pre_hook.remove()
-            self._pre_hook = None
+        """Listen to backward passes while updates are measured."""
         wanted = self._active and not self._deaf
         if wanted and self._backward_hook is None:
             hook = self._guarded(self._backward)
@@ -314,6 +310,11 @@ class StepMeter:
             raw = self._sketch.part(gradient).float().square().sum()
             scale = getattr(self._scaler, "_scale", None)  # get_scale() synchronizes with the device
             self._raw = raw if scale is None else raw / scale.to(raw.device).square()
+
+    def _begin(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._active or self._held is not None:
+            return self._measuring_hook(optimizer, args, kwargs)
+        return None
 
     def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._inside:

@@ -153,12 +153,13 @@ def _emptied(address: Address, name: str) -> Iterator[optuna.Study]:
 
 def _opened(url: str) -> RDBStorage:
     """Open optuna's storage; making its tables fails while another process makes them, and is tried again."""
+    from optuna.exceptions import OptunaError
     from optuna.storages import RDBStorage
 
     for left in reversed(range(_TRIES)):
         try:
             return RDBStorage(url)
-        except DBAPIError:
+        except (AssertionError, DBAPIError, OptunaError, RuntimeError):  # half of the tables, or locked
             if not left:
                 raise
             time.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
@@ -329,6 +330,8 @@ def _plain(name: str, value: Any) -> Value:
         raise InputError(name, value, f"must be {kind}, a list of them or a range of two numbers")
     if isinstance(value, str):
         return value
+    if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
+        raise InputError(name, value, "must be a finite number")
     return int(value) if isinstance(value, Integral) else float(value)
 
 

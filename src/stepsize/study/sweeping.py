@@ -232,25 +232,28 @@ def read_sweep(store: Store, name: str) -> SweepResult:
 
     It is the result of :func:`stepsize.sweep`, but its seconds are those of the runs. Raises as :func:`stored_sweep`.
     """
+    from stepsize.store.failures import understood
+
     spec = stored_sweep(store, name)
     study = store.study(name)
     assert study is not None
-    runs = store.runs(name)
-    plan = spec.plan()
-    plan.restore(store.trials(name), runs)
-    task = study.spec["task"]
-    return SweepResult(
-        name=name,
-        where=store.where,
-        conditions=RunConditions(**task["conditions"]),
-        space=plan.space,
-        notes=tuple(plan.notes),
-        runs=runs,
-        untrained=math.nan if task["untrained"] is None else task["untrained"],
-        seconds=sum(run.seconds for run in runs),
-        complete=plan.done,
-        usual=Usual(**task["usual"]),
-    )
+    runs, trials = store.runs(name), store.trials(name)
+    with understood(store.address):
+        plan = spec.plan()
+        plan.restore(trials, runs)
+        task = study.spec["task"]
+        return SweepResult(
+            name=name,
+            where=store.where,
+            conditions=RunConditions(**task["conditions"]),
+            space=plan.space,
+            notes=tuple(plan.notes),
+            runs=runs,
+            untrained=math.nan if task["untrained"] is None else task["untrained"],
+            seconds=sum(run.seconds for run in runs),
+            complete=plan.done,
+            usual=Usual(**task["usual"]),
+        )
 
 
 def mirror_sweep(store: Store, name: str) -> int:

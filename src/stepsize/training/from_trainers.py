@@ -120,7 +120,10 @@ def arguments_of(given: Any) -> dict[str, Any]:
     if _is_trainer(given):
         return trainer_arguments(given, {})
     module, data, trainer, *_ = *(given if isinstance(given, tuple) else (given,)), None, None
-    return lightning_arguments(module, data, None, trainer, {})
+    val = None
+    if isinstance(data, tuple) and len(data) == 2 and not any(hasattr(part, "shape") for part in data):
+        data, val = data
+    return lightning_arguments(module, data, val, trainer, {})
 
 
 def _is_lightning(given: Any) -> bool:
@@ -297,14 +300,14 @@ class _Standin:
         return made
 
     def took(self, optimizer: Optimizer) -> None:
-        """Note the optimizer of the run."""
-        self._made[:] = [optimizer]
+        """Note the optimizer of the run: the first; a second one is only made to compare its rates."""
+        self._made = self._made or [optimizer]
 
     @property
     def optimizers(self) -> list[Any]:
         """The optimizer; a new one if the model is only evaluated."""
         if not self._made and self.model() is not None:
-            self.took(_configured(self.model())[0])
+            return [_configured(self.model())[0]]
         return self._made
 
     @property

@@ -184,8 +184,8 @@ class Task:
         """Return the task that ``given`` is or describes; what every function that takes a task calls.
 
         Args:
-            given: A task; a LightningModule with loaders of its own, or a tuple of one and its data, and optionally its
-                trainer; or a ``Trainer`` of transformers.
+            given: A task; a LightningModule with loaders of its own; a tuple of one and its data (a data module, a
+                loader, or ``(loader, val_loader)``), and its trainer if any; or a ``Trainer`` of transformers.
 
         Returns:
             ``given`` itself if it is a task, or what :meth:`from_lightning` or :meth:`from_trainer` returns.

@@ -12,15 +12,15 @@ from torch.optim import Optimizer
 from stepsize.errors import InputError
 
 _DEEP = 8  # wrappers around wrappers
-StepHook: TypeAlias = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]
+StepHook: TypeAlias = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], Any]
 
 
-def outside_of_graphs(hook: Callable[[Any, Any, Any], object]) -> StepHook:
+def outside_of_graphs(hook: Callable[[Any, Any, Any], Any]) -> StepHook:
     """Return a step hook that ``torch.compile(optimizer.step)`` calls instead of tracing it: its numbers change."""
-    eager: Callable[[Any, Any, Any], object] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    eager: Callable[[Any, Any, Any], Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
 
-    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
+    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)  # which may change them
 
     return called
 

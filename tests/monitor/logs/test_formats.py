@@ -210,7 +210,7 @@ FAULTS = {  # header, rows, findings with their steps, words of the answer
         *("step,loss", [f"{100 * n},{2.3 + 0.01 * math.sin(n * 12.98)}" for n in range(1720)]),
         *({"not-learning": 26_000}, "The training loss never fell below its first values"),
     ),
-    "a slow blow-up": ("step,loss", [f"{n},{6.9 * 1.0375**n}" for n in range(201)], {"diverging": 3}, ""),
+    "a slow blow-up": ("step,loss", [f"{n},{6.9 * 1.0375**n}" for n in range(201)], {"diverging": 7}, ""),
     "back to the start": (
         *("step,loss", [f"{n},{loss(n) if n < 200 else 2.1}" for n in range(300)]),
         *({"diverging": 200}, "returned to its initial value"),

@@ -17,6 +17,7 @@ from stepsize.monitor.verdict import RateVerdict
 Array = NDArray[np.float64]
 _FIRST = 5  # losses from which the start is read
 _ENDED = 0.1  # of the peak: a rate that decayed this far was meant to end
+_ONSET = 0.1  # of the rise above the start: where a blow-up begins
 _RECOVERED = 0.5  # of the descent so far: below, what was learned is back
 _LOST = 0.1  # of the descent that is left: what was learned is gone
 _NOISES = 5.0  # standard deviations of a loss that a descent must exceed
@@ -47,7 +48,7 @@ def _blown_up(values: Array) -> tuple[int, str] | None:
             learned = start - _lowest(values[:place])
             if _level(values) < start - _RECOVERED * max(0.0, learned):
                 return None
-            below = np.flatnonzero(values[:place] <= start)
+            below = np.flatnonzero(values[:place] <= start + _ONSET * (value - start))
             return (int(below[-1]) + 1 if below.size else 0), reason
     return None
 

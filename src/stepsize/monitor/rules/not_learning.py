@@ -6,7 +6,7 @@ import numpy as np
 
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Rule, Seen
-from stepsize.monitor.readings import loss_noise, mean_of
+from stepsize.monitor.readings import mean_of, slope_of
 from stepsize.monitor.record import Record
 
 _ENOUGH = 200
@@ -21,8 +21,11 @@ def never_learned(record: Record) -> bool:
     blocks = record.history("loss").finite()
     if len(blocks) < _ENOUGH or record.diverged is not None:
         return False
+    slope = slope_of(blocks.since(int(blocks.steps[len(blocks) // 2])))
+    if slope is None or slope.falls:
+        return False  # it learns late
     best = min(float(piece.mean()) for piece in np.array_split(blocks.values, _PIECES))
-    error = 1.25 * max(record.start_noise, loss_noise(blocks)) / np.sqrt(5)
+    error = 1.25 * record.start_noise / np.sqrt(5)
     return bool(record.start - best <= max(_FLAT * abs(record.start), _NOISES * error))
 
 
