@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("stepsize")
 _OPEN = (
-    "Ray runs whatever anyone who reaches its ports sends, without a password, and may listen on all addresses of this "
+    "Ray runs whatever a client that reaches its ports sends, without a password, and may listen on all addresses of this "
     "machine: use it in a network that you trust, or behind a firewall"
 )
 _LOOK_SECONDS = 1.0  # between two looks at the cluster and for Ctrl-C
