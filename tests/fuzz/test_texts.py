@@ -33,7 +33,7 @@ from stepsize.study.space import as_space
 from stepsize.study.sweeping import read_sweep
 from stepsize.views import check_plot_path
 
-EXAMPLES = int(os.environ.get("STEPSIZE_FUZZ", "250"))  # .ci/run asks for more
+EXAMPLES = int(os.environ.get("STEPSIZE_FUZZ", "250"))
 many = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SWEEP = {
     "task": {

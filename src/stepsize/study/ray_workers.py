@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("stepsize")
 _OPEN = (
-    "Ray runs whatever anyone who reaches its ports sends, without a password, and may listen on all addresses of this "
-    "machine: use it in a network that you trust, or behind a firewall"
+    "Ray has no password: a program that reaches its ports can run code, and it may listen on all addresses of this "
+    "machine; use it in a network that you trust, or protect its ports with a firewall"
 )
 _LOOK_SECONDS = 1.0  # between two looks at the cluster and for Ctrl-C
 _MEMORY = (

@@ -188,6 +188,7 @@ def test_bad_arguments() -> None:
     assert not optimizer._optimizer_step_pre_hooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lr", [0.1, 0.3, 1.0])
 def test_a_rate_that_is_much_too_high_ends_near_the_best_or_the_training_stops_early_and_says_why(lr: float) -> None:
     """At 0.1 it jumps and seems to recover; above, it blows up slowly and then stays where an untrained model is."""
