@@ -120,7 +120,7 @@ def verdicts_chart(panels: Mapping[str, Sequence[Bar]]) -> alt.VConcatChart:
         _bars(panels["true"], "true at the end", height=90, below=below),
     ]
     told = (
-        f"{sum(bar.count for bar in panels['told'])} watched trainings that are held out, by their rate.",
+        f"{sum(bar.count for bar in panels['told'])} watched runs that are held out, by their rate.",
         "Fine: within 10% of the best loss at the end of the training.",
     )
     title = header("What watching says of a rate, and what is so", told)

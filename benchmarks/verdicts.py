@@ -262,7 +262,7 @@ def read_watched(path: Path = VERDICTS_FILE) -> list[Watched]:
 def verdicts_report(path: Path = VERDICTS_FILE) -> str:
     """Return the tables of the record, as Markdown."""
     model, rows, lines = verdict_model(), read_watched(path), []
-    for out, title in ((True, "Trainings that are held out"), (False, "Trainings of the design")):
+    for out, title in ((True, "Runs that are held out"), (False, "Runs of the design")):
         kept = [row for row in rows if held_out(row) is out]
         found = judged(kept, model)
         lines += [

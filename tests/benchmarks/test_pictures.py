@@ -79,7 +79,7 @@ def test_the_picture_of_verdicts_has_what_was_told_above_what_is_true() -> None:
         (10, "too high or diverged", 0.0, 1.0),
     ]
     assert [row["count"] for row in values(spec, true)] == [2, 1, 2]
-    assert spec["title"]["subtitle"][0].startswith("5 watched trainings")
+    assert spec["title"]["subtitle"][0].startswith("5 watched runs")
 
 
 def test_the_picture_of_the_guard_has_the_counts() -> None:

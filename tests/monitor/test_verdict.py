@@ -11,18 +11,18 @@ from stepsize.monitor.record import Facts, Record
 from stepsize.monitor.verdict import _verdict, rate_verdict, verdicts_at_looks
 from stepsize.monitor.verdict_model import Judgment
 
-SIGNALS = {"over usual": -2.0, "late fall": 0.8}
+SIGNALS = {"progress": -2.0, "over usual": -2.0, "late fall": 0.8}
 
 
 def judged(*chances: float, between: tuple[float, float, float] = (4.6, 46.5, 100.0)) -> Judgment:
     low, fine, high = chances
-    return Judgment((low, fine, high), between, (), ("over usual", "late fall"))
+    return Judgment((low, fine, high), between, (), ("progress", "over usual", "late fall"))
 
 
 def test_a_low_rate_is_told_with_a_bounded_factor_its_range_and_what_speaks_for_it() -> None:
     verdict = _verdict(judged(0.99, 0.01, 0.0), SIGNALS, Record(Facts(steps=400)))
     assert str(verdict) == (
-        "Too low. A higher one would end better, by a factor of about 20 (99% sure). The best learning rate is "
+        "Too low. A learning rate about 20× higher would end better (99% sure). The best learning rate is "
         "probably 4.6 to 100 times the one in use. Main evidence: learning rate over the usual one of the optimizer "
         "0.01; share of the decrease in the second half of the steps so far 0.8."
     )
@@ -34,7 +34,7 @@ def test_a_low_rate_is_told_with_a_bounded_factor_its_range_and_what_speaks_for_
     ("chances", "code", "text"),
     [
         ((0.0, 0.99, 0.01), "fine", "Another learning rate would hardly end better (99% sure)"),
-        ((0.0, 0.005, 0.995), "too high", "A lower one would end better, by a factor of about 1.5"),
+        ((0.0, 0.005, 0.995), "too high", "A learning rate about 1.5× lower would end better"),
         (
             (0.5, 0.49, 0.01),
             "inconclusive",

@@ -47,6 +47,8 @@ def opened_task(asked: TaskOptions, length: ScheduleOptions = _OWN) -> Iterator[
         'SGD'
     """
     spec = asked.task
+    if "\0" in spec:
+        raise InputError("task", spec, "must not hold a NUL character")
     with contextlib.redirect_stdout(sys.stderr):
         if length.schedule is not None:
             from stepsize.schedules import parse

@@ -29,7 +29,7 @@ def future_of(
 
     Example:
         >>> future_of("linear 100", [], 50, 100, ["0"])["0"][1][::33]
-        [1.0, 0.66, 0.34, 0.0]
+        [1.0, 0.34]
     """
     if not written or not planned:
         return {}

@@ -56,6 +56,9 @@ RATE_SIGNALS: Mapping[str, str] = {
 }
 """What each signal is, in words; "log10:" says that the signal is the logarithm of it."""
 
+CIRCUMSTANCES = frozenset({"adaptive", "momentum", "steps", "parameters", "progress", "rate now", "rate so far"})
+"""Signals without which the others cannot be read; by themselves they say nothing of the learning rate."""
+
 _FEWEST = 3  # finite values that a mean needs
 _SMALL = 1e-12
 

@@ -10,14 +10,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from stepsize.curves.numerals import number_text
-from stepsize.monitor.rate_signals import rate_signals, signal_text
+from stepsize.monitor.rate_signals import CIRCUMSTANCES, rate_signals, signal_text
 from stepsize.monitor.record import Record
 from stepsize.monitor.verdict_model import SIDES, Judgment, verdict_model
 
 RateCode: TypeAlias = Literal["too low", "fine", "too high", "diverged", "inconclusive"]
 
 LOOKS = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2)
-"""Fractions of the horizon at which a run is judged; without a horizon, numbers of steps that double."""
+"""Fractions of the horizon at which the learning rate is evaluated; without a horizon, numbers of steps that double."""
 
 _UNTIL = 0.6  # of the horizon
 _FROM_STEPS = 16
@@ -147,7 +147,8 @@ def _verdict(judged: Judgment, signals: Mapping[str, float], record: Record) -> 
     horizon = "" if record.facts.steps else f", for a run of {4 * record.step:,} steps"
     told = sure >= least[place]
     spread = f"{_multiple(low)} to {_multiple(high)} times the one in use"
-    evidence = "; ".join(signal_text(name, signals[name]) for name in judged.telling[:_TELLING])
+    telling = [name for name in judged.telling if name not in CIRCUMSTANCES][:_TELLING]
+    evidence = "; ".join(signal_text(name, signals[name]) for name in telling)
     factor = None
     if not told:
         text = _inconclusive(judged, float(least[3]))
@@ -157,7 +158,7 @@ def _verdict(judged: Judgment, signals: Mapping[str, float], record: Record) -> 
         factor = float(np.clip(max(middle, 1.5) if side == "too low" else min(middle, 1 / 1.5), *_SUGGESTED))
         direction, off = ("higher", factor) if side == "too low" else ("lower", 1 / factor)
         size = number_text(round(off, 1))
-        text = f"A {direction} one would end better, by a factor of about {size} ({sure:.0%} sure{horizon})"
+        text = f"A learning rate about {size}× {direction} would end better ({sure:.0%} sure{horizon})"
     reason = f"{text}. The best learning rate is probably {spread}. Main evidence: {evidence}."
     code = side if told else "inconclusive"
     return RateVerdict(code, sure, side, factor, reason, (low, high), judged.chances, signals)
