@@ -187,8 +187,8 @@ def test_a_long_list_is_read_in_a_second(sqlite: str) -> None:
             "SELECT i, 'net-' || i, kind, created, spec, 'running' FROM n, stepsize_studies WHERE id = 1"
         )
         raw.execute(
-            f"{count} stepsize_watches (study, steps, updated, verdict, acts) "
-            "SELECT i, steps, updated, verdict, acts FROM n, stepsize_watches WHERE study = 1"
+            f"{count} stepsize_watches (study, steps, updated, verdict, acts, control) "
+            "SELECT i, steps, updated, verdict, acts, control FROM n, stepsize_watches WHERE study = 1"
         )
         columns = ", ".join(row[1] for row in raw.execute("PRAGMA table_info(stepsize_runs)") if row[1] not in _KEYS)
         columns = columns.replace("values", '"values"')

@@ -222,8 +222,8 @@ def _added(orders: Sequence[OrderRecord]) -> int:
 def _verdict(values: dict[str, Any]) -> RateVerdict:
     if not values:
         return RateVerdict.unknown("Nothing was measured yet.")
-    between = values["between"]
-    return RateVerdict(**{**values, "between": None if between is None else tuple(between)})
+    pairs = {name: None if values[name] is None else tuple(values[name]) for name in ("between", "chances")}
+    return RateVerdict(**{**values, **pairs})
 
 
 def _numbers(value: Any) -> Any:
