@@ -56,7 +56,8 @@ def read_record(path: Path = RECORD_FILE) -> Record:
     with np.load(path, allow_pickle=False) as arrays:
         facts = [json.loads(text) for text in arrays["facts"]]
         names = tuple(arrays["signal_names"].tolist())
-        return Record(facts, *(arrays[name] for name in NAMES), names)
+        values: dict[str, Any] = {name: arrays[name] for name in NAMES}
+        return Record(facts, **values, signal_names=names)
 
 
 def collect(count: int, seed: int, path: Path = RECORD_FILE, *, workers: int = 1) -> None:

@@ -7,27 +7,34 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, final
 from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from stepsize.checks import check_number, check_positive, check_whole, is_whole
+from stepsize.checks import check_number, check_positive, check_whole
 from stepsize.errors import InputError
-from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
+from stepsize.schedules import Clock, HyperparameterSchedule, Schedule
 from stepsize.schedules.units import Duration
 from stepsize.training.batches import length_of
+from stepsize.training.bind_checks import (
+    SCHEMA,
+    check_word,
+    checked_state,
+    group_number,
+    peak_rates,
+    schedule_of,
+    version_of,
+    was_skipped,
+)
 from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import Added, GroupValues
 from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
 OnChange = Literal["error", "continue", "restart"]
 Counts = Literal["updates", "calls"]
-_SCHEMA = 2  # of the state; raised when an old reader would misread a new one
-_FIELDS = ("schema", "step", "stepped", "asked", "followed")
-_SHOWN = ("last_epoch", "_step_count", "_last_lr")  # in the state for those who read it; loading ignores them
 _PAUSED: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
 _IDLE = 20  # calls of .step() without any update that was seen: a gradient scaler skips fewer at its start
 _DRIVEN: WeakKeyDictionary[Optimizer, ref[BoundScheduler]] = WeakKeyDictionary()
@@ -114,15 +121,15 @@ def bind(
         (4, [0.0854])
     """
     optimizers = _optimizers(optimizer, counts)
-    _check_word("on_change", on_change, OnChange)
-    _check_word("counts", counts, Counts)
-    _check_word("added", added, Added)
+    check_word("on_change", on_change, OnChange)
+    check_word("counts", counts, Counts)
+    check_word("added", added, Added)
     steps, clock = _horizon(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
-    own = {everyone[_group_number(i, len(everyone))]: _schedule("groups", each) for i, each in (groups or {}).items()}
-    schedules = GroupSchedules(_schedule("schedule", schedule), own).resolved(steps, clock)
+    own = {everyone[group_number(i, len(everyone))]: schedule_of("groups", each) for i, each in (groups or {}).items()}
+    schedules = GroupSchedules(schedule_of("schedule", schedule), own).resolved(steps, clock)
     schedules.check()
-    values = GroupValues(optimizers, schedules, None if lr is None else _peaks(lr, optimizers), added)
+    values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers), added)
     return BoundScheduler(optimizers, schedules, values, on_change, counts)
 
 
@@ -182,7 +189,7 @@ class BoundScheduler(LRScheduler):
         self._seen = False  # whether an update ever was
         self._loaded = False  # whether an optimizer's state was loaded since
         self._suspended = 0
-        self._early, self._version = False, _version(self.optimizer)
+        self._early, self._version = False, version_of(self.optimizer)
         self._follow(schedules)
         values.install()
         self._write()
@@ -255,7 +262,7 @@ class BoundScheduler(LRScheduler):
         """
         check_positive("factor", factor)
         if group is not None:
-            _group_number(group, sum(len(optimizer.param_groups) for optimizer in self.optimizers), "group")
+            group_number(group, sum(len(optimizer.param_groups) for optimizer in self.optimizers), "group")
         self._values.scale(float(factor), group)
         self._values.forget_written()
         self._write()
@@ -337,7 +344,7 @@ class BoundScheduler(LRScheduler):
         self._write()
 
     def _after(self, index: int, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        if not self._suspended and not _skipped(optimizer):
+        if not self._suspended and not was_skipped(optimizer):
             self._seen = True
             self._stepped.add(index)
             if len(self._stepped) == len(self.optimizers):
@@ -345,7 +352,7 @@ class BoundScheduler(LRScheduler):
 
     def _check_order(self) -> None:
         """Warn if the first call came before the first update: weights had not changed then, and have by the second."""
-        version = _version(self.optimizer)
+        version = version_of(self.optimizer)
         if self._step_count == 2:
             self._early = version == self._version
             self._version = version
@@ -403,7 +410,7 @@ class BoundScheduler(LRScheduler):
         """
         changed = self._followed is not self._asked
         return {
-            "schema": _SCHEMA,
+            "schema": SCHEMA,
             "step": self._step,
             "stepped": sorted(self._stepped),
             "asked": self._asked.documents(),
@@ -424,10 +431,10 @@ class BoundScheduler(LRScheduler):
             InputError: If it is not such a state; if it was saved with another schedule and ``on_change`` is
                 ``"error"``, or cannot be continued. Nothing is changed then.
         """
-        step, stepped = _checked_state(state_dict, len(self.optimizers))
+        step, stepped = checked_state(state_dict, len(self.optimizers))
         saved = SavedSchedules(state_dict["asked"], state_dict["followed"])
         change = self.on_change if on_change is None else on_change
-        _check_word("on_change", change, OnChange)
+        check_word("on_change", change, OnChange)
         if saved.same(self._asked):
             schedules = saved.followed(self._asked)
         elif change == "error":
@@ -583,21 +590,6 @@ def _optimizers(optimizer: object, counts: object) -> list[Optimizer]:
     return optimizers
 
 
-def _skipped(optimizer: Optimizer) -> bool:
-    """Return whether a fused optimizer was called by a GradScaler with gradients that are not finite."""
-    found_inf = getattr(optimizer, "found_inf", None)
-    return found_inf is not None and bool(found_inf)
-
-
-def _version(optimizer: Optimizer) -> int:
-    """Return how often the first trained weight was changed in place; a replayed graph does not count."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.requires_grad:
-                return int(parameter._version)
-    return 0
-
-
 def driver_of(optimizers: Sequence[Optimizer]) -> BoundScheduler | None:
     """Return the bound scheduler that drives exactly these optimizers, in any order; None if there is none."""
     found = _driver(optimizers[0])
@@ -614,57 +606,3 @@ def _check_free(optimizer: Optimizer) -> None:
     if _driver(optimizer) is not None:
         remedy = "Call .release() on what bind returned for it before"
         raise InputError("optimizer", type(optimizer).__name__, "follows a schedule already", remedy)
-
-
-def _check_word(argument: str, value: object, known: Any) -> None:
-    if value not in get_args(known):
-        raise InputError(argument, value, f"must be one of: {', '.join(get_args(known))}")
-
-
-def _schedule(argument: str, value: object) -> HyperparameterSchedule:
-    if isinstance(value, HyperparameterSchedule):
-        return value
-    if isinstance(value, str):
-        return HyperparameterSchedule(parse(value))
-    if not isinstance(value, Schedule):
-        remedy = "Make one with stepsize.schedules; function(…) takes any function"
-        raise InputError(argument, value, "must be a Schedule, its written form or a HyperparameterSchedule", remedy)
-    return HyperparameterSchedule(value)
-
-
-def _group_number(index: object, count: int, argument: str = "groups") -> int:
-    if not is_whole(index) or index >= count:
-        raise InputError(argument, index, f"must have numbers of parameter groups as keys: 0 to {count - 1}")
-    return index
-
-
-def _peaks(lr: object, optimizers: Sequence[Optimizer]) -> list[float]:
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    if isinstance(lr, Sequence) and not isinstance(lr, str):
-        if len(lr) != len(groups):
-            raise InputError("lr", lr, f"must be one rate, or one for each of the {len(groups)} parameter groups")
-        return [_rate(each) for each in lr]
-    own = [float(group.get("initial_lr", group["lr"])) for group in groups]
-    highest = max(own)
-    if not 0 < highest < math.inf:
-        raise InputError("lr", lr, "as one rate needs a group that has one > 0", "Pass a rate for each group")
-    peak = _rate(lr)
-    return [peak * (each / highest) for each in own]
-
-
-def _rate(value: object) -> float:
-    return check_number("lr", value.item() if isinstance(value, Tensor) else value, least=0)
-
-
-def _checked_state(state: object, optimizers: int) -> tuple[int, set[int]]:
-    if not isinstance(state, Mapping) or not set(_FIELDS) <= set(state) <= {*_FIELDS, *_SHOWN}:
-        found = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        remedy = "To continue from another scheduler's: {**bound.state_dict(), 'step': updates made}"
-        raise InputError("state_dict", found, f"must be what a BoundScheduler saved: {', '.join(_FIELDS)}", remedy)
-    if state["schema"] != _SCHEMA:
-        raise InputError("schema", state["schema"], f"must be {_SCHEMA}", "Another version of stepsize has written it")
-    step, stepped = state["step"], state["stepped"]
-    check_whole("step", step, 0, unit="updates")
-    if not isinstance(stepped, list) or not all(index in range(optimizers) for index in stepped):
-        raise InputError("stepped", stepped, f"must contain numbers of the {optimizers} optimizers")
-    return step, set(stepped)
