@@ -104,7 +104,7 @@ def test_a_file_that_is_not_there_is_refused_before_anything_starts(tmp_path: Pa
 
 
 def test_a_path_to_something_else_than_a_task_says_so(folder: Path) -> None:
-    with pytest.raises(TaskError, match=r"must name a stepsize\.Task"):
+    with pytest.raises(TaskError, match=r"task must be a stepsize\.Task"):
         WorkerRuntime(WorkerPayload(as_task_source(f"{folder / 'own_task.py'}:number"), 1))
 
 

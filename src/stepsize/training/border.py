@@ -98,6 +98,7 @@ def inspect_task(task: Task) -> Inspection:
 
 
 def _inspect(task: Task) -> list[str]:
+    _check_device(torch.device(task.device or "cpu"))
     seed_everything(task.seed)
     first = build_model(task)
     weights, owned = digest(dict(first.state_dict())), _trained(first)
@@ -112,6 +113,12 @@ def _inspect(task: Task) -> list[str]:
     _check_last_batch(task, stepper.model, batch)
     notes += _try_update(task, stepper, batch)
     return [*notes, *_look_at_val(task, stepper.model)]
+
+
+def _check_device(device: torch.device) -> None:
+    """Raise TaskError if it does not exist here; a task may be made where there is none, and sent to a worker."""
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise TaskError("device", str(device), f"must exist: torch sees {torch.cuda.device_count()} CUDA devices")
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
