@@ -62,7 +62,10 @@ def read_record(path: Path = RECORD_FILE) -> Record:
 
 def collect(count: int, seed: int, path: Path = RECORD_FILE, *, workers: int = 1) -> None:
     """Train tasks 0 … ``count`` − 1 of ``seed`` that the file does not hold yet; it is written every 20 tasks."""
-    rows = _rows(read_record(path)) if path.exists() else []
+    kept = read_record(path) if path.exists() else None
+    if kept is not None and kept.signal_names != tuple(RATE_SIGNALS):
+        raise ValueError(f"{path} holds other signals than rate_signals gives; make it anew")
+    rows = [] if kept is None else _rows(kept)
     known = {row["facts"]["number"] for row in rows if row["facts"]["seed"] == seed}
     missing = [(number, seed) for number in range(count) if number not in known]
     for _, row in each_done(_row, missing, workers):

@@ -61,6 +61,41 @@ def test_a_function_gets_signals_at_their_steps_and_findings(start: Any) -> None
     ]
 
 
+class Writer:
+    """Takes what a SummaryWriter takes."""
+
+    def add_scalar(self, name: str, value: float, step: int) -> None: ...
+
+    def add_text(self, name: str, text: str, step: int) -> None: ...
+
+
+@pytest.mark.parametrize(("log_to", "charts"), [(Writer(), 1), (lambda values, step: None, 0)])
+def test_the_chart_is_drawn_once_at_the_end_for_those_that_take_it(
+    log_to: Any, charts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr("stepsize.views.save_chart", lambda chart, path: drawn.append(1))
+    watching = trained(log_to)
+    watching.report()
+    watching.close()
+    assert len(drawn) == charts
+
+
+def test_a_report_on_the_way_draws_no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr("stepsize.views.save_chart", lambda chart, path: drawn.append(1))
+    net = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    with watch(net, optimizer, steps=STEPS, log_to=Writer()) as watching:
+        loss = net(torch.ones(2, 4)).square().mean()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        watching.step(loss)
+        watching.report()
+        assert not drawn
+    assert len(drawn) == 1
+
+
 def test_a_long_run_gets_about_500_values() -> None:
     from stepsize.monitor.loggers import as_loggers
     from stepsize.monitor.record import Record

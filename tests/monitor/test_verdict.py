@@ -41,7 +41,8 @@ def test_a_low_rate_is_told_with_a_bounded_factor_its_range_and_what_speaks_for_
             "Not too high (99% sure), but whether it is too low is not clear yet: 50% ",
         ),
         ((0.01, 0.49, 0.5), "inconclusive", "Not too low (99% sure), but whether it is too high is not clear yet: 1% "),
-        ((0.3, 0.4, 0.3), "inconclusive", "Too early to tell: 30% too low, 40% fine, 30% too high"),
+        ((0.3, 0.4, 0.3), "inconclusive", "No side is clear yet: 30% too low, 40% fine, 30% too high"),
+        ((0.2, 0.6, 0.2), "inconclusive", "Probably fine, but this is not clear yet: 20% too low, 60% fine, "),
     ],
 )
 def test_each_side_has_its_words(chances: tuple[float, float, float], code: str, text: str) -> None:

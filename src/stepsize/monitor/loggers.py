@@ -135,11 +135,11 @@ class Loggers:
             self._values(record)
 
     def close(self, record: Record, report: Report) -> None:
-        """Log the last values, and the chart if the packages that draw it are installed."""
+        """Log the last values, and the chart if one of them takes it and the packages that draw it are installed."""
         from stepsize.views import save_chart
 
         self._values(record)
-        if not record.traces:
+        if not record.traces or all(type(one).chart is _Logger.chart for one in self._loggers):
             return
         try:
             with tempfile.TemporaryDirectory() as folder:

@@ -171,7 +171,11 @@ def _inconclusive(judged: Judgment, least: float) -> str:
         return f"Not too high ({1 - high:.0%} sure), but whether it is too low is not clear yet: {each}"
     if 1 - low >= least and low <= high:
         return f"Not too low ({1 - low:.0%} sure), but whether it is too high is not clear yet: {each}"
-    return f"Too early to tell: {each}"
+    likeliest = max(judged.chances)
+    side = SIDES[judged.chances.index(likeliest)]
+    return (
+        f"Probably {side}, but this is not clear yet: {each}" if likeliest >= 0.5 else f"No side is clear yet: {each}"
+    )
 
 
 def _multiple(value: float) -> str:

@@ -343,6 +343,9 @@ class Watch:
     def _finish(self) -> None:
         self._raise_troubles()
         self._check_rules(thorough=True)
+        if self._loggers is not None:
+            self._loggers.close(self.record, report_of(self.record, self._tracker))
+            self._loggers = None  # closing twice must not send the chart twice
 
     def _plan_lean(self) -> None:
         """Only count the next updates, until something is due, or soon."""
@@ -543,8 +546,6 @@ class Watch:
         if self._loggers is not None:
             began = perf_counter()
             self._loggers.note(self.record, new)
-            if thorough:
-                self._loggers.close(self.record, report_of(self.record, self._tracker))
             self._aside += perf_counter() - began
 
     def _read_trajectory(self) -> None:

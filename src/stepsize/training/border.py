@@ -39,13 +39,8 @@ from stepsize.training.task import Task
 _LOG = logging.getLogger("stepsize")
 _LR = 1e-3  # of the one update that is tried
 _BATCHES = 8  # that are looked through for one with a finite loss
-_OTHER_FORM = (
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # what a call with other arguments than meant raises
+# What a call with other arguments than meant raises.
+_OTHER_FORM = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _SAME = 1e-3  # relative difference of two losses that rounding explains, half precision and atomics too
 _KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
 
@@ -209,9 +204,8 @@ def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
         return
     with preserved():
         try:
-            _loss(
-                task, deepcopied(model, model), map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor)
-            )
+            single = map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor)
+            _loss(task, deepcopied(model, model), single)
         except ValueError as error:
             rule = f"ends with a batch of one example, on which the model cannot be trained ({error})"
             raise TaskError("train", f"{examples} examples", rule, "Pass drop_last=True to the DataLoader") from error
