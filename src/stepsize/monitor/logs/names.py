@@ -16,7 +16,7 @@ NAMES: Mapping[str, re.Pattern[str]] = {  # patterns of names as plain_name writ
     ),
     "val": re.compile(
         rf"(?:epoch )?(?:(?:{_HELD_OUT})(?: (?:{_MEAN}))* loss(?: (?:{_MEAN}))*|{_HELD_OUT})"
-        rf"|loss (?:{_HELD_OUT})|(?:{_HELD_OUT}) {_HELD_OUT[:5]} loss|tel"
+        rf"|loss (?:{_HELD_OUT})|(?:{_HELD_OUT}) valid loss|tel"
     ),
     "grad_norm": re.compile(r"(?:(?:train|training|total) )*(?:grad|gradient|total grad) ?norm(?: total)?|gnorm|norm"),
 }
