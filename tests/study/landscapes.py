@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import strategies as st
 from tests.study.runs import ran
 
-from stepsize.study.ceiling import Ceiling
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Choice, Space, as_space
 from stepsize.study.strategy import Job
@@ -41,13 +40,12 @@ def swept(
     trials: int,
     loss: Callable[[Values], float],
     *,
-    ceiling: Ceiling | None = None,
     seen: Sequence[Run] = (),
 ) -> list[Run]:
     """Return the outcomes of trials proposed and told one after the other, ``seen`` among them."""
     outcomes = list(seen)
     for number in range(len(outcomes), trials):
-        values = sampler.propose(number, outcomes, space, ceiling)
+        values = sampler.propose(number, outcomes, space)
         if values is None:
             break
         outcomes.append(outcome(number, values, loss(values)))

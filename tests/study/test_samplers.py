@@ -1,4 +1,4 @@
-"""Samplers: pure functions of what was seen, within the space and below the ceiling."""
+"""Samplers: pure functions of what was seen, within the space."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from hypothesis import strategies as st
 from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds, outcome, swept
 
 from stepsize.errors import InputError, UnknownNameError
-from stepsize.study.ceiling import Ceiling, learn_ceiling
 from stepsize.study.samplers import SAMPLERS, Sampler
-from stepsize.study.samplers.drawn import lowered
-from stepsize.study.samplers.guided import Told, UnitPoint
-from stepsize.study.space import Range, Space, as_space
+from stepsize.study.samplers.guided import points_of
+from stepsize.study.space import Space, as_space
 from stepsize.training.runs import Run, Trial, Value
 
 LR = as_space(lr=(1e-5, 1.0))
@@ -35,13 +33,6 @@ LEARNING = [one for one, entry in zip(EACH, SAMPLERS.values(), strict=True) if e
 def critical(values: Values) -> float:
     """Return a loss that is infinite above 0.1."""
     return bowl(values, critical=0.1)
-
-
-def ceiling_of(space: Space, lr: float) -> Ceiling:
-    """Return a ceiling learned from one divergence at ``lr`` of every value of the lists."""
-    rng = np.random.default_rng(0)
-    points = [space.from_units(rng.random(len(space.dimensions)).tolist()) for _ in range(40)]
-    return learn_ceiling([fell(number, point | {"lr": lr}) for number, point in enumerate(points)], space)
 
 
 def global_states() -> tuple[object, ...]:
@@ -61,22 +52,11 @@ def lr_of(values: Values | None) -> float:
 @pytest.mark.parametrize("name", EACH)
 @settings(max_examples=5)
 @given(space=SPACES, seed=st.integers(0, 99), share=st.floats(0.2, 0.9))
-def test_every_proposal_lies_in_the_space_and_under_the_ceiling(
-    name: str, space: Space, seed: int, share: float
-) -> None:
+def test_every_proposal_lies_in_the_space(name: str, space: Space, seed: int, share: float) -> None:
     lr = float(space.lr.from_unit(share))
-    sampler = SAMPLERS[name].make(seed, 12)
-    seen = swept(sampler, space, 9, lambda values: bowl(values, critical=lr))
-    ceiling = learn_ceiling([*seen, *(fell(9 + n, one.trial.values) for n, one in enumerate(seen))], space)
-
-    seen = swept(sampler, space, 12, lambda values: bowl(values, critical=lr), ceiling=ceiling, seen=seen)
+    seen = swept(SAMPLERS[name].make(seed, 12), space, 12, lambda values: bowl(values, critical=lr))
 
     assert all(holds(space, values) for values in all_values(seen))
-    listed = name == "grid" and not isinstance(space.lr, Range)  # asked for one by one
-    lowest = float(space.lr.from_unit(0.0)) if isinstance(space.lr, Range) else min(map(float, space.lr.values))
-    for values in () if listed else all_values(seen[9:]):
-        bound = ceiling.bound(values)
-        assert bound is None or lr_of(values) <= max(bound, lowest)
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -97,7 +77,7 @@ def test_trials_proposed_at_once_and_told_in_any_order_resume_too(name: str) -> 
     def batch(sampler: Sampler, seen: list[Run], start: int) -> list[Run]:
         running: list[Trial] = []
         for number in range(start, start + 4):
-            values = sampler.propose(number, list(seen), LR, None, running)
+            values = sampler.propose(number, list(seen), LR, running)
             assert values is not None
             running.append(Trial(number, values))
         told = [outcome(trial.number, trial.values, critical(trial.values)) for trial in running]
@@ -116,10 +96,10 @@ def test_a_proposal_asked_for_again_is_the_same(name: str) -> None:
     sampler = SAMPLERS[name].make(0, 20)
     seen = swept(sampler, JOINT, 12, critical)
 
-    first = [sampler.propose(number, seen, JOINT, None) for number in (12, 13, 14)]
+    first = [sampler.propose(number, seen, JOINT) for number in (12, 13, 14)]
 
-    assert [sampler.propose(number, seen, JOINT, None) for number in (14, 12, 13)] == [first[2], first[0], first[1]]
-    assert sampler.propose(5, seen[:5], JOINT, None) == seen[5].trial.values
+    assert [sampler.propose(number, seen, JOINT) for number in (14, 12, 13)] == [first[2], first[0], first[1]]
+    assert sampler.propose(5, seen[:5], JOINT) == seen[5].trial.values
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
@@ -136,7 +116,7 @@ def test_trials_proposed_at_once_differ(name: str) -> None:
 
     running: list[Trial] = []
     for number in range(12, 18):
-        running.append(Trial(number, sampler.propose(number, seen, LR, None, running) or {}))
+        running.append(Trial(number, sampler.propose(number, seen, LR, running) or {}))
 
     units = sorted(LR.lr.to_unit(lr_of(trial.values)) for trial in running)
     assert np.diff(units).min() > 1e-4
@@ -209,7 +189,7 @@ def test_how_large_a_lost_loss_became_does_not_matter(name: str) -> None:
     seen = swept(SAMPLERS[name].make(0, 20), LR, 11, critical)
     huge = [replace(one, train_loss=1e30, cost=3.0) if one.diverged else replace(one, seconds=9.0) for one in seen]
 
-    proposed = [SAMPLERS[name].make(0, 20).propose(11, outcomes, LR, None) for outcomes in (seen, huge)]
+    proposed = [SAMPLERS[name].make(0, 20).propose(11, outcomes, LR) for outcomes in (seen, huge)]
 
     assert proposed[0] == proposed[1]
 
@@ -239,59 +219,22 @@ def test_tpe_is_that_of_optuna_in_the_coordinates_of_the_space() -> None:
 
     expected = LR.lr.from_unit(study.ask(dict(unit)).params["lr"])
 
-    assert SAMPLERS["tpe"].make(5, 20).propose(15, seen, LR, None) == {"lr": expected}
+    assert SAMPLERS["tpe"].make(5, 20).propose(15, seen, LR) == {"lr": expected}
 
 
-def points_of(*outcomes: Run) -> dict[int, float | None]:
-    """Return the figure of each trial that a model is told."""
-    told = Told()
-    told.take(outcomes)
-    return {point.trial.number: point.value for point in told.points()}
+def told(*runs: Run) -> dict[int, float | None]:
+    """Return the value of each trial that a model is told."""
+    return {point.trial.number: point.value for point in points_of(runs)}
 
 
-def test_a_trial_is_told_by_the_mean_over_its_seeds() -> None:
+def test_a_model_is_told_the_mean_over_seeds_every_divergence_and_never_nan() -> None:
     values: Values = {"lr": 0.1}
 
-    assert points_of(outcome(0, values, 1.0), outcome(0, values, 3.0, seed=1)) == {0: 2.0}
-
-
-def test_one_rung_alone_is_told_the_longest_that_ten_trials_reached() -> None:
-    short = [outcome(n, {"lr": 0.1}, 9.0, share=1 / 16) for n in range(40)]
-    middle = [outcome(n, {"lr": 0.1}, 5.0, share=1 / 4) for n in range(10)]
-    long = [outcome(n, {"lr": 0.1}, 1.0) for n in range(3)]
-
-    assert points_of(*short, *middle, *long) == dict.fromkeys(range(10), 5.0)
-    assert points_of(*short, *middle[:9], *long) == dict.fromkeys(range(40), 9.0)
-
-
-def test_before_ten_are_there_the_rung_with_the_most_trials_is_told() -> None:
-    short = [outcome(n, {"lr": 0.1}, 9.0, share=1 / 4) for n in range(3)]
-    long = [outcome(n, {"lr": 0.1}, 1.0) for n in range(3)]
-
-    assert points_of(*short, *long[:2]) == dict.fromkeys(range(3), 9.0)
-    assert points_of(*short, *long) == dict.fromkeys(range(3), 1.0)
-
-
-def test_divergence_is_told_whichever_its_rung_and_seed_and_nan_never() -> None:
-    values: Values = {"lr": 0.1}
-
-    found = points_of(
-        outcome(0, values, 2.0),
-        fell(1, values, share=1 / 16),
-        outcome(2, values, 2.0),
-        fell(2, values, seed=1),
-        outcome(3, values, math.nan),
-    )
-
+    assert told(outcome(0, values, 1.0), outcome(0, values, 3.0, seed=1)) == {0: 2.0}
+    found = told(outcome(0, values, 2.0), fell(1, values), outcome(2, values, 2.0), fell(2, values, seed=1),
+                 outcome(3, values, math.nan))  # fmt: skip
     assert found == {0: 2.0, 1: None, 2: None}
-
-
-def test_other_outcomes_are_read_anew() -> None:
-    told = Told()
-    told.take([outcome(0, {"lr": 0.1}, 1.0), outcome(1, {"lr": 0.1}, 1.0)])
-    told.take([outcome(0, {"lr": 0.1}, 5.0)])
-
-    assert told.points() == [UnitPoint(Trial(0, {"lr": 0.1}), 5.0)]
+    assert told(fell(0, values), fell(1, values)) == {}
 
 
 # ── the grid ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -300,7 +243,7 @@ def test_other_outcomes_are_read_anew() -> None:
 def grid(trials: int, space: Space) -> list[dict[str, Value]]:
     """Return all its points in their order."""
     sampler = SAMPLERS["grid"].make(0, trials)
-    points = [sampler.propose(number, [], space, None) for number in range(trials * 4)]
+    points = [sampler.propose(number, [], space) for number in range(trials * 4)]
     found = [point for point in points if point is not None]
     assert points[len(found) :] == [None] * (len(points) - len(found))
     return found
@@ -345,7 +288,7 @@ def test_a_grid_that_cannot_hold_its_lists_says_so() -> None:
     space = as_space(lr=[0.1, 0.2], optimizer=["sgd", "adam", "adamw"], momentum=0.9)
 
     with pytest.raises(InputError, match=r"trials must be enough .* 6 combinations \(2 × lr, 3 × optimizer\)"):
-        SAMPLERS["grid"].make(0, 5).propose(0, [], space, None)
+        SAMPLERS["grid"].make(0, 5).propose(0, [], space)
 
 
 def test_a_widened_grid_keeps_its_points_and_goes_on_with_its_spacing() -> None:
@@ -370,15 +313,6 @@ def test_a_widened_grid_crosses_its_new_rates_with_everything() -> None:
     assert len({(point["momentum"], point["optimizer"]) for point in added}) == 6
 
 
-def test_rates_listed_for_a_grid_are_not_moved_onto_each_other() -> None:
-    space = as_space(lr=[0.001, 0.1, 10.0])
-    sampler = SAMPLERS["grid"].make(0, 3)
-
-    found = {lr_of(sampler.propose(number, [], space, ceiling_of(space, 0.1))) for number in range(3)}
-
-    assert found == {0.001, 0.1, 10.0}
-
-
 # ── draws ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -398,49 +332,6 @@ def test_sobol_leaves_no_hole() -> None:
     assert np.diff([0.0, *sorted(unit[0] for unit in units), 1.0]).max() < 2.1 / 64
     cells = {(int(unit[0] * 4), int(unit[1] * 4)) for unit in units}
     assert len(cells) == 16
-
-
-# ── the ceiling ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_uniform_law_folded_below_the_ceiling_stays_uniform() -> None:
-    ceiling = ceiling_of(LR, 0.1)
-    bound = ceiling.bound({})
-    assert bound is not None
-    folded = [lr_of(lowered({"lr": LR.lr.from_unit(unit)}, LR, ceiling)) for unit in np.linspace(0, 1, 1001).tolist()]
-
-    units = np.array([LR.lr.to_unit(lr) for lr in folded]) / LR.lr.to_unit(bound)
-
-    assert np.histogram(units, 5, (0, 1))[0] == pytest.approx(np.full(5, 200.2), abs=3)
-
-
-def test_what_a_model_proposes_above_the_ceiling_lands_right_below_it() -> None:
-    ceiling = ceiling_of(LR, 0.1)
-    bound = ceiling.bound({})
-    assert bound is not None
-
-    near, far = (lr_of(lowered({"lr": lr}, LR, ceiling, depth=0.1)) for lr in (bound * 1.01, 1.0))
-
-    assert 0.99 * bound < near < bound
-    assert LR.lr.to_unit(far) == pytest.approx(0.9 * LR.lr.to_unit(bound), abs=1e-6)
-
-
-def test_what_lies_below_the_ceiling_stays() -> None:
-    assert lowered({"lr": 1e-5}, LR, ceiling_of(LR, 0.1)) == {"lr": 1e-5}
-
-
-def test_a_ceiling_below_the_space_leaves_its_lowest_rate() -> None:
-    ceiling = ceiling_of(LR, 1e-4)
-    high = as_space(lr=(1e-2, 1.0))
-
-    assert lowered({"lr": 0.5}, high, ceiling) == {"lr": 1e-2}
-    assert lowered({"lr": 0.5}, as_space(lr=[0.5, 0.1]), ceiling) == {"lr": 0.1}
-
-
-def test_from_a_list_the_highest_rate_that_is_allowed_is_taken() -> None:
-    space = as_space(lr=[1e-5, 1e-4, 1.0])
-
-    assert lowered({"lr": 1.0}, space, ceiling_of(LR, 0.1)) == {"lr": 1e-4}
 
 
 # ── the catalog ───────────────────────────────────────────────────────────────────────────────────────────────────────

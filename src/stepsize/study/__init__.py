@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from stepsize.study.found import Found as Found
     from stepsize.study.outcome import StudyOutcome as StudyOutcome
     from stepsize.study.result import SweepResult as SweepResult
-    from stepsize.study.rungs import RUNGS as RUNGS
-    from stepsize.study.rungs import Rungs as Rungs
     from stepsize.study.samplers import SAMPLERS as SAMPLERS
     from stepsize.study.space import Space as Space
     from stepsize.study.space import as_space as as_space
@@ -47,8 +45,6 @@ _HOMES = {
     "find": "finding",
     "Found": "found",
     "SweepResult": "result",
-    "RUNGS": "rungs",
-    "Rungs": "rungs",
     "SAMPLERS": "samplers",
     "Space": "space",
     "as_space": "space",

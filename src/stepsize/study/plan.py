@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from stepsize.checks import check_whole
 from stepsize.curves.numerals import span_text
 from stepsize.errors import InputError
-from stepsize.study.ceiling import Ceiling, learn_ceiling
-from stepsize.study.plan_ladder import Ladder, Promotion, promotion_notes, written_share
-from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rate_range, wider
-from stepsize.study.rungs import Rungs
+from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rank, rate_range, wider
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Space
 from stepsize.study.strategy import Job
@@ -19,12 +17,12 @@ from stepsize.training.runs import Run, Trial
 
 
 class Plan:
-    """Decides which run comes next: new trials, promotions, a wider range, repeats of the best.
+    """Decides which run comes next: new trials, a wider range, repeats of the best.
 
-    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; if no run on one side of the
+    In this order: ``trials`` trials are proposed and trained on the first seed; if no run on one side of the
     best rate was clearly worse, the range grows by a decade on that side, at most ``widen`` times, and further trials
-    go there, as many as were on a decade before; then the ``repeats`` best of the full horizon are trained on the
-    other seeds, all on the same ones, so that they can be compared in pairs.
+    go there, as many as were on a decade before; then the ``repeats`` best are trained on the other seeds, all on the
+    same ones, so that they can be compared in pairs.
 
     Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
     it. A plan that is asked and told in turns therefore asks for the same jobs after :meth:`restore`.
@@ -33,9 +31,7 @@ class Plan:
         >>> from stepsize.study.samplers import SAMPLERS
         >>> from stepsize.study.space import as_space
         >>> from stepsize.training.runs import Setting
-        >>> plan = Plan(
-        ...     as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, rungs=Rungs.full(), seeds=(0, 1)
-        ... )
+        >>> plan = Plan(as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, seeds=(0, 1))
         >>> while job := plan.ask():
         ...     setting = Setting(job.trial.lr, job.seed, steps=100)
         ...     plan.tell(Run(setting, value=(job.trial.lr - 0.1) ** 2, trial=job.trial, share=job.share))
@@ -44,39 +40,24 @@ class Plan:
     """
 
     def __init__(
-        self,
-        space: Space,
-        sampler: Sampler,
-        *,
-        trials: int,
-        rungs: Rungs,
-        seeds: Sequence[int],
-        repeats: int = 2,
-        widen: int = 2,
+        self, space: Space, sampler: Sampler, *, trials: int, seeds: Sequence[int], repeats: int = 2, widen: int = 2
     ) -> None:
-        _checked(trials, seeds, repeats, widen)
+        _check(trials, seeds, repeats, widen)
         self._space = space
         self._sampler = sampler
-        self._budget = trials
-        self._rungs = rungs
+        self._coming = trials  # trials that may still be proposed
         self._seeds = tuple(seeds)
         self._repeats = repeats
         self._widen = widen
         self._more = per_decade(space, trials)
         self._trials: list[Trial] = []
-        self._runs: list[Run] = []  # grows; the sampler gets this very list
+        self._runs: list[Run] = []
         self._told: set[tuple[int, float, int]] = set()
         self._queue: deque[Job] = deque()  # decided, not asked for yet
         self._running: dict[tuple[int, float, int], Job] = {}
-        self._ladders = [Ladder(bracket, rungs) for bracket in rungs.brackets]
-        self._turns = deque(rungs.assigned(trials))  # the bracket of each trial that may still be proposed
-        self._bracket: list[int] = []  # of each trial
         self._widened = 0
         self._repeating = False
-        self._ceiling: Ceiling | None = None
-        self._ceiling_of = 0  # from how many runs it was learned
-        self._diverged_in = 0  # how many runs there were when the last divergence was told
-        self._events: list[str] = []
+        self._notes: list[str] = []
         self._recorded: deque[Trial] = deque()  # trials of a killed sweep that were not proposed again yet
 
     @property
@@ -95,20 +76,9 @@ class Plan:
         return tuple(self._runs)
 
     @property
-    def ceiling(self) -> Ceiling | None:
-        """Rates above which runs diverge; None while none did."""
-        if self._ceiling_of < self._diverged_in:
-            # Learned from what came up to the last divergence, so that it does not matter when it is asked for.
-            self._ceiling_of = self._diverged_in
-            self._ceiling = learn_ceiling(self._runs[: self._diverged_in], self._space)
-        return self._ceiling
-
-    @property
     def notes(self) -> list[str]:
         """What the plan did automatically, as sentences."""
-        ceiling = self.ceiling
-        learned = "" if ceiling is None else ceiling.describe()
-        return promotion_notes(self._ladders) + [f"{learned[:1].upper()}{learned[1:]}."] * bool(learned) + self._events
+        return [*self._notes]
 
     @property
     def done(self) -> bool:
@@ -134,19 +104,15 @@ class Plan:
             why = "was reported before" if key in self._told else "is of a job that was not asked for"
             raise InputError("run", key, why, "Tell each job that ask returned once")
         del self._running[key]
-        self._record(run)
+        self._told.add(key)
+        self._runs.append(run)
 
     def remaining(self) -> int:
-        """Return how many jobs have no run yet, as far as known.
-
-        Counts jobs that run, the trials to come, their promotions and repeats, without a wider range and divergence.
-        """
-        coming = [self._turns.count(bracket) for bracket in range(len(self._ladders))]
-        left = sum(ladder.remaining(n) for ladder, n in zip(self._ladders, coming, strict=True))
+        """Return how many jobs have no run yet, as far as known: without a wider range and divergence."""
+        left = self._coming + len(self._queue) + len(self._running)
         if self._repeating:
-            return left + sum(job.seed != self._seeds[0] for job in (*self._queue, *self._running.values()))
-        finishing = sum(ladder.finishing(n) for ladder, n in zip(self._ladders, coming, strict=True))
-        return left + min(self._repeats, finishing) * (len(self._seeds) - 1)
+            return left
+        return left + min(self._repeats, len(self._trials) + self._coming) * (len(self._seeds) - 1)
 
     def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
         """Continue a plan that was killed, made with the same arguments; ``runs`` are in the order of telling.
@@ -175,24 +141,10 @@ class Plan:
                 return False
         return True
 
-    def _record(self, run: Run) -> None:
-        self._told.add(run.key)
-        self._runs.append(run)
-        if run.diverged:
-            self._diverged_in = len(self._runs)
-        if run.seed == self._seeds[0]:
-            self._promote(self._ladders[self._bracket[run.trial.number]].tell(run))
-
-    def _promote(self, promotions: Iterable[Promotion]) -> None:
-        first = self._seeds[0]
-        self._queue.extend(Job(self._trials[number], share, first) for number, share in promotions)
-
     def _advance(self) -> None:
         """Decide the next job, if one can start now."""
-        while True:
-            if self._queue:
-                return
-            if self._turns:
+        while not self._queue:
+            if self._coming:
                 self._propose()
             elif self._running or self._repeating:
                 return
@@ -200,21 +152,16 @@ class Plan:
                 self._repeat()
 
     def _propose(self) -> None:
-        """Queue a new trial on its first rung, or tell the rungs that there is none."""
+        """Queue a new trial on the first seed, unless the sampler has no more."""
         trial = self._next_trial()
-        if trial is None:
-            short = f"The sampler had no more proposals after {len(self._trials)} trials."
-            self._turns.clear()
-            if not self._widened:  # a decade has as many grid points as it has
-                self._events.append(short)
-        else:
-            bracket = self._turns.popleft()
+        if trial is not None:
+            self._coming -= 1
             self._trials.append(trial)
-            self._bracket.append(bracket)
-            self._queue.append(Job(trial, self._ladders[bracket].enter(), self._seeds[0]))
-        if not self._turns:
-            for ladder in self._ladders:
-                self._promote(ladder.fill())
+            self._queue.append(Job(trial, 1.0, self._seeds[0]))
+            return
+        self._coming = 0
+        if not self._widened:  # a decade has as many grid points as it has
+            self._notes.append(f"The sampler had no more proposals after {len(self._trials)} trials.")
 
     def _next_trial(self) -> Trial | None:
         number = len(self._trials)
@@ -224,10 +171,10 @@ class Plan:
             # A rate outside was proposed after the range was widened, so the sampler had ended this round.
             return self._recorded.popleft() if inside else None
         running = {job.trial.number: job.trial for job in self._running.values()}
-        values = self._sampler.propose(number, self._runs, self._space, self.ceiling, [*running.values()])
+        values = self._sampler.propose(number, self._runs, self._space, [*running.values()])
         if values is None:
             return None
-        return Trial(number, moved_out(values, self._space, self.ceiling) if self._widened else values)
+        return Trial(number, moved_out(values, self._space) if self._widened else values)
 
     def _grow(self) -> bool:
         """Widen the range of lr if a better rate may be outside; False if it is wide enough."""
@@ -235,37 +182,33 @@ class Plan:
         if edge is None:
             return False
         if self._widened >= self._widen:
-            self._events.append(f"{edge.reason}; the range was not widened further (limit: {self._widen}).")
+            self._notes.append(f"{edge.reason}; the range was not widened further (limit: {self._widen}).")
             return False
-        space = wider(edge, self._runs, self._space)
-        self._space = space
-        self._ceiling_of = 0  # the ceiling is that of the wider space from now on, whenever it was learned last
+        self._space = wider(edge, self._runs, self._space)
         self._widened += 1
-        self._turns.extend(self._rungs.assigned(self._more))
-        for ladder in self._ladders:
-            ladder.reopen()
-        lr = rate_range(space)
+        self._coming = self._more
+        lr = rate_range(self._space)
         assert lr is not None
-        self._events.append(f"{edge.reason}, so the range was widened to {span_text((lr.low, lr.high))}.")
+        self._notes.append(f"{edge.reason}, so the range was widened to {span_text((lr.low, lr.high))}.")
         return True
 
     def _repeat(self) -> None:
-        """Queue the best of the full horizon on the other seeds, seed by seed."""
+        """Queue the best on the other seeds, seed by seed."""
         self._repeating = True
         if not self._repeats or len(self._seeds) == 1:
             return
-        ranked = sorted(pair for ladder in self._ladders for pair in ladder.finishers())[: self._repeats]
-        best = [self._trials[number] for _, number in ranked]
+        finished = [run for run in self._runs if math.isfinite(run.value) and not run.diverged]
+        best = [run.trial for run in sorted(finished, key=rank)[: self._repeats]]
         if not best:
-            self._events.append(f"No trial finished {written_share(1.0)}, so none was repeated.")
+            self._notes.append("No trial ended with a finite loss, so none was repeated.")
             return
         self._queue.extend(Job(trial, 1.0, seed) for seed in self._seeds[1:] for trial in best)
         which = "best trial" if len(best) == 1 else f"{len(best)} best trials"
         further = len(self._seeds) - 1
-        self._events.append(f"Repeated the {which} on {further} further seed{'s' * (further > 1)}.")
+        self._notes.append(f"Repeated the {which} on {further} further seed{'s' * (further > 1)}.")
 
 
-def _checked(trials: int, seeds: Sequence[int], repeats: int, widen: int) -> None:
+def _check(trials: int, seeds: Sequence[int], repeats: int, widen: int) -> None:
     check_whole("trials", trials)
     check_whole("repeats", repeats, 0)
     check_whole("widen", widen, 0, remedy="0 keeps the range as it is")

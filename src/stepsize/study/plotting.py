@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
 from stepsize.training.runs import Value
@@ -45,17 +44,23 @@ def found_chart(found: Found) -> Chart:
     Raises:
         InputError: If no run has ended.
     """
+    points = [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs]
+    return _answer_chart(found, points, str(found.answer))
+
+
+def _answer_chart(found: Found | SweepResult, points: Sequence[CurvePoint], answer: str, **more: Any) -> Chart:
     conditions = found.conditions
     info = answer_info(
-        [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs],
+        points,
         conditions.horizon,
         title=f"Loss vs. learning rate: {conditions.task}",
-        answer=str(found.answer),
+        answer=answer,
         conditions=_valid_for(conditions),
         curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
         lr=found.lr,
         as_good=found.as_good,
         loss_label=conditions.objective,
+        **more,
     )
     return answer_chart(info)
 
@@ -76,36 +81,16 @@ def _valid_for(conditions: RunConditions) -> str:
 
 def rates_chart(found: SweepResult) -> Chart:
     """Return the chart of loss against learning rate: every run, the curve, and the range that is as good."""
-    conditions = found.conditions
-    points = tuple(
-        CurvePoint(
-            seen.trial.lr,
-            seen.value,
-            max(1, round(seen.share * conditions.horizon)),
-            seen.seed,
-            seen.diverged,
-            seen.train_loss,
-        )
-        for seen in found.runs
+    horizon, optimum = found.conditions.horizon, found.summary.train_optimum
+    points = [CurvePoint(run.lr, run.value, horizon, run.seed, run.diverged, run.train_loss) for run in found.runs]
+    joined = len(found.space.free) <= 1
+    return _answer_chart(
+        found, points, found.status, train_optimum=None if optimum is None else optimum.lr, joined=joined
     )
-    info = answer_info(
-        points,
-        conditions.horizon,
-        title=f"Loss vs. learning rate: {conditions.task}",
-        answer=found.status,
-        conditions=_valid_for(conditions),
-        curve=_fit(found.lr, found.curve, [run.lr for run in found.runs]),
-        lr=found.lr,
-        as_good=found.as_good,
-        train_optimum=None if found.summary.train_optimum is None else found.summary.train_optimum.lr,
-        loss_label=conditions.objective,
-        joined=len(found.space.free) <= 1,
-    )
-    return answer_chart(info)
 
 
 def map_chart(found: SweepResult) -> Chart:
-    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon.
+    """Return the loss over the rate and the first dimension that was searched beside it.
 
     Raises:
         InputError: If nothing was searched beside the rate.
@@ -113,11 +98,8 @@ def map_chart(found: SweepResult) -> Chart:
     beside = next((one for one in found.space.free if one.name != "lr"), None)
     if beside is None:
         raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")
-    longest = max(run.share for run in found.runs)
     runs = tuple(
-        MapRun(seen.trial.lr, seen.trial.values[beside.name], seen.value, diverged=seen.diverged)
-        for seen in found.runs
-        if seen.share == longest
+        MapRun(seen.trial.lr, seen.trial.values[beside.name], seen.value, diverged=seen.diverged) for seen in found.runs
     )
     name = beside.name.replace("_", " ")
     info = heat_map_info(
@@ -146,8 +128,7 @@ def _ridge(found: SweepResult, momenta: Sequence[Value]) -> float | None:
 
 
 def curves_chart(found: SweepResult) -> Chart:
-    """Return the training loss over time of every run on the longest horizon, coloured by rate."""
-    longest = max(run.share for run in found.runs)
+    """Return the training loss over time of every run, colored by rate."""
     curves = tuple(
         RateCurve(
             lr=run.trial.lr,
@@ -156,30 +137,21 @@ def curves_chart(found: SweepResult) -> Chart:
             diverged_step=len(run.losses) - 1 if run.diverged else None,
         )
         for run in found.runs
-        if run.share == longest and len(run.losses)
+        if len(run.losses)
     )
     title = f"Training loss vs. step, by learning rate: {found.conditions.task}"
     return curves_by_rate_chart(curves_by_rate_info(curves, title=title))
 
 
-def _cost_subtitle(found: SweepResult, longest: float) -> str:
-    if all(run.share == longest for run in found.runs):
-        return f"{len(found.runs)} runs."
-    of = "the full horizon" if longest == 1 else f"{number_text(longest)} of the horizon"
-    return f"Runs of {of}; what shorter ones cost is counted."
-
-
 def cost_chart(found: SweepResult) -> Chart:
-    """Return the best value so far against what was spent, over the runs of the longest horizon."""
-    longest = max(run.share for run in found.runs)
+    """Return the best value so far against what was spent."""
     spent = np.cumsum([run.cost for run in found.runs])
-    there = [index for index, run in enumerate(found.runs) if run.share == longest]
-    best = best_so_far(found.name, spent[there].tolist(), [found.runs[index].value for index in there])
+    best = best_so_far(found.name, spent.tolist(), [run.value for run in found.runs])
     info = series_info(
         [best],
         "cost",
         title=f"Best so far vs. cost: {found.conditions.task}",
-        subtitle=_cost_subtitle(found, longest),
+        subtitle=f"{len(found.runs)} runs.",
         loss_label=f"best {found.conditions.objective}",
     )
     return series_chart(info)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from stepsize.errors import InputError
-from stepsize.study.ceiling import Ceiling
 from stepsize.study.space import Choice, Dimension, Range, Space
 from stepsize.training.runs import Run, Trial, Value
 
@@ -29,12 +28,7 @@ class Sampler(Protocol):
     """
 
     def propose(
-        self,
-        number: int,
-        seen: Sequence[Run],
-        space: Space,
-        ceiling: Ceiling | None,
-        running: Sequence[Trial] = (),
+        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial] = ()
     ) -> dict[str, Value] | None:
         """Return the values of a trial, or None if there is nothing left to propose.
 
@@ -42,36 +36,8 @@ class Sampler(Protocol):
             number: Number of the trial, from 0.
             seen: All runs so far in the order in which they were told; from call to call it grows at its end.
             space: Space that contains the values.
-            ceiling: Rate above which runs diverge; a proposal above it is moved below it.
             running: Trials that were proposed and have no run yet: others keep away from them.
         """
-
-
-def lowered(values: dict[str, Value], space: Space, ceiling: Ceiling | None, depth: float = 1.0) -> dict[str, Value]:
-    """Return ``values`` with the rate at or below the ceiling; the lowest of the space if none is.
-
-    A rate above the ceiling is folded down linearly on its scale, into the fraction ``depth`` of the allowed range
-    below the ceiling: slightly above becomes slightly below. Rates that are spread evenly stay so, and different rates
-    stay different. From a list the next lower allowed rate is taken.
-
-    Example:
-        >>> from stepsize.study.space import as_space
-        >>> lowered({"lr": 0.5}, as_space(lr=(1e-4, 1.0)), None)
-        {'lr': 0.5}
-    """
-    bound = None if ceiling is None else ceiling.bound(values)
-    if bound is None or float(values["lr"]) <= bound:
-        return values
-    rates = space.lr
-    if isinstance(rates, Choice):
-        allowed = [rate for rate in rates.values if float(rate) <= bound]
-        return values | {"lr": max(allowed) if allowed else min(rates.values)}
-    if bound <= rates.low:
-        return values | {"lr": rates.low}
-    top = rates.to_unit(bound)
-    above = (rates.to_unit(values["lr"]) - top) / (1 - top) if top < 1 else 0.0
-    lr = float(rates.from_unit(top * (1 - depth * above)))
-    return values | {"lr": min(lr, bound)}  # which rounding may have passed
 
 
 Draw: TypeAlias = Callable[[int, int, int, Space], "dict[str, Value] | None"]
@@ -79,7 +45,7 @@ Draw: TypeAlias = Callable[[int, int, int, Space], "dict[str, Value] | None"]
 
 
 class Drawn:
-    """A sampler that ignores what was seen, except for the ceiling."""
+    """A sampler that ignores what was seen."""
 
     def __init__(self, draw: Draw, seed: int, trials: int) -> None:
         self._draw = draw
@@ -91,14 +57,10 @@ class Drawn:
         number: int,
         seen: Sequence[Run],  # noqa: ARG002  the protocol's
         space: Space,
-        ceiling: Ceiling | None,
         running: Sequence[Trial] = (),  # noqa: ARG002
     ) -> dict[str, Value] | None:
         """Return the values of trial ``number``; ``seen`` does not matter."""
-        values = self._draw(self._seed, self._trials, number, space)
-        if values is None or (self._draw is grid and isinstance(space.lr, Choice)):
-            return values  # rates from a list were asked for one by one; moved onto each other they would teach nothing
-        return lowered(values, space, ceiling)
+        return self._draw(self._seed, self._trials, number, space)
 
 
 def random(seed: int, trials: int, number: int, space: Space) -> dict[str, Value]:  # noqa: ARG001

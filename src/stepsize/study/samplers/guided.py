@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from stepsize.errors import needing
-from stepsize.study.ceiling import Ceiling
-from stepsize.study.samplers.drawn import lowered
 from stepsize.study.space import Choice, Dimension, Range, Space
 from stepsize.training.runs import Run, Trial, Value
 
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-
-_FOLD = 0.1  # what a model proposes above the ceiling is meant to be near it
-_ENOUGH = 10  # trials with a value that a model can be fitted to
 
 
 class UnitPoint(NamedTuple):
@@ -33,68 +28,18 @@ class UnitPoint(NamedTuple):
     value: float | None
 
 
-class Told:
-    """Keeps the points of a list of runs that grows at its end.
-
-    Losses of different rungs cannot be compared, so one rung counts: the longest with at least ten trials (as in BOHB,
-    Falkner, Klein and Hutter, 2018), before that the one with the most trials. A trial's value is the mean over its
-    seeds there. Trials that diverged on any rung with any seed are not feasible; those without a value are left out.
-    """
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        self._last: Run | None = None
-        self._count = 0
-        self._trials: dict[int, Trial] = {}
-        self._diverged: set[int] = set()
-        self._values: dict[float, dict[int, list[float]]] = {}
-        self._share: float | None = None
-        self._points: dict[int, UnitPoint] = {}
-
-    def take(self, seen: Sequence[Run]) -> None:
-        """Read the new runs of ``seen``; all of them, if it is not the list that was read before."""
-        if self._count and (len(seen) < self._count or seen[self._count - 1] is not self._last):
-            self._start()
-        for run in seen[self._count :]:
-            self._add(run)
-        self._count = len(seen)
-        self._last = seen[-1] if seen else None
-
-    def points(self) -> list[UnitPoint]:
-        """Return the points in the order in which they were found; none while all of them diverged."""
-        points = list(self._points.values())
-        return [] if len(points) == len(self._diverged) else points
-
-    def _add(self, run: Run) -> None:
-        # One by one, so that the order of the points does not depend on how many were read at once.
-        trial = run.trial
-        self._trials[trial.number] = trial
-        if run.diverged or math.isinf(run.value):
-            self._diverged.add(trial.number)
-        elif not math.isnan(run.value):
-            self._values.setdefault(run.share, {}).setdefault(trial.number, []).append(run.value)
-        share = self._chosen()
-        if share == self._share:
-            self._settle(trial)
-            return
-        self._share = share
-        self._points.clear()
-        for known in self._trials.values():
-            self._settle(known)
-
-    def _chosen(self) -> float | None:
-        enough = [share for share, values in self._values.items() if len(values) >= _ENOUGH]
-        if enough:
-            return max(enough)
-        return max(self._values, key=lambda share: (len(self._values[share]), share), default=None)
-
-    def _settle(self, trial: Trial) -> None:
-        if trial.number in self._diverged:
-            self._points[trial.number] = UnitPoint(trial, None)
-        elif self._share is not None and (values := self._values[self._share].get(trial.number)):
-            self._points[trial.number] = UnitPoint(trial, sum(values) / len(values))
+def points_of(seen: Sequence[Run]) -> list[UnitPoint]:
+    """Return each trial with its mean over its seeds, in the order in which they came; none while all diverged."""
+    trials: dict[int, Trial] = {}
+    values: dict[int, list[float]] = {}
+    for run in seen:
+        value = math.inf if run.diverged else run.value
+        if not math.isnan(value):
+            trials[run.trial.number] = run.trial
+            values.setdefault(run.trial.number, []).append(value)
+    means = {number: sum(several) / len(several) for number, several in values.items()}
+    points = [UnitPoint(trials[number], mean if math.isfinite(mean) else None) for number, mean in means.items()]
+    return points if any(point.value is not None for point in points) else []
 
 
 class Guided:
@@ -103,26 +48,18 @@ class Guided:
     def __init__(self, sampler: str, seed: int) -> None:
         self._sampler = sampler
         self._seed = seed
-        self._told = Told()
         self._record: _Record | None = None
 
     def propose(
-        self,
-        number: int,
-        seen: Sequence[Run],
-        space: Space,
-        ceiling: Ceiling | None,
-        running: Sequence[Trial] = (),
+        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial] = ()
     ) -> dict[str, Value] | None:
         """Return the values of trial ``number``, fitted to ``seen``, away from what is ``running``."""
-        self._told.take(seen)
-        points = self._told.points()
+        points = points_of(seen)
         with _quiet():
             if self._record is None or not self._record.goes_on(space, points):
                 self._record = _Record(self._sampler, self._seed, space, points)
             self._record.tell(points)
-            values = self._record.ask(number, running)
-        return lowered(values, space, ceiling, depth=_FOLD)
+            return self._record.ask(number, running)
 
 
 class _Record:
