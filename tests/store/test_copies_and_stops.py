@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +20,7 @@ from tests.store.examples import a_run
 
 from stepsize.errors import StoreError, StoreLockedError
 from stepsize.monitor.saved_runs import list_runs
-from stepsize.store import FindingRecord, Store, WatchRecord, mirror
+from stepsize.store import FindingRecord, Store, WatchRecord
 
 _KEYS = ("id", "study", "trial")
 _WRITING = """
@@ -106,29 +104,6 @@ def test_processes_that_make_one_store_at_once_all_find_their_runs_in_it(sqlite:
     with Store.open(sqlite) as store:
         assert sorted(one.name for one in store.studies()) == sorted(f"study-{n}" for n in range(many))
         assert all(len(store.runs(one.name)) == 1 for one in store.studies())
-
-
-def test_mirrors_that_are_made_at_once_all_come_about(sqlite: str) -> None:
-    importlib.import_module("optuna.trial")  # once, not in four threads
-    names = [f"study-{number}" for number in range(4)]
-    with Store.open(sqlite) as store:
-        for name in names:
-            with store.begin(name, "sweep", {}) as writer:
-                writer.add_run(a_run(0))
-    begun = threading.Barrier(len(names))
-    written: list[int] = []
-
-    def export(name: str) -> None:
-        with Store.open(sqlite) as store:
-            begun.wait(20)
-            written.append(mirror(store, name))
-
-    threads = [threading.Thread(target=export, args=(name,)) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert written == [1] * len(names)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from stepsize.errors import (
     StoreLockedError,
     StoreReadOnlyError,
 )
-from stepsize.store import Store, mirror
+from stepsize.store import Store
 from stepsize.store.address import as_address
 
 SECRET = "hunter2/@:x"
@@ -265,7 +265,7 @@ def test_a_store_shows_no_password_wherever_it_is_shown(postgres: str) -> None:
         with pytest.raises(StoreError) as caught:
             store.begin("digits", "sweep", {})
         with pytest.raises(StepsizeError) as unknown:
-            mirror(store, "nothing")
+            store.runs("nothing")
 
     for text_ in (shown, *("".join(traceback.format_exception(error.value)) for error in (caught, unknown))):
         assert password not in text_

@@ -12,9 +12,10 @@ from tests.study.test_sweeping import keys
 
 from stepsize.errors import InputError, StoreCorruptError, UnknownStudyError
 from stepsize.store import Store
+from stepsize.study.export import export_to_optuna
 from stepsize.study.result import SweepResult
 from stepsize.study.study import StudyProgress
-from stepsize.study.sweeping import mirror_sweep, read_sweep, stored_sweep, sweep
+from stepsize.study.sweeping import read_sweep, stored_sweep, sweep
 
 WAYS: list[dict[str, Any]] = [
     {},
@@ -73,7 +74,7 @@ def test_what_was_asked_is_kept_with_it(tmp_path: Path) -> None:
 def test_optuna_opens_a_sweep_that_was_exported_to_it(tmp_path: Path) -> None:
     found = swept(tmp_path / "s.db", trials=5)
     with Store.open(tmp_path / "s.db") as store:
-        assert mirror_sweep(store, "mine") == 6
+        assert export_to_optuna(store, "mine", read_sweep(store, "mine").space) == 6
     study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 's.db'}")
 
     assert len(study.trials) == len({outcome.trial.number for outcome in found.runs})

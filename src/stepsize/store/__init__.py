@@ -5,7 +5,6 @@ from __future__ import annotations
 from stepsize.errors import needing
 
 with needing("search"):
-    from stepsize.store.mirror import mirror as mirror
     from stepsize.store.records import FindingRecord as FindingRecord
     from stepsize.store.records import OrderRecord as OrderRecord
     from stepsize.store.records import SignalsRecord as SignalsRecord

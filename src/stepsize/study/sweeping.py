@@ -243,21 +243,6 @@ def read_sweep(store: Store, name: str) -> SweepResult:
         )
 
 
-def mirror_sweep(store: Store, name: str) -> int:
-    """Write the trials of the sweep ``name`` into optuna's tables of the same database; returns how many.
-
-    Raises:
-        StoreError: If they cannot be written, or hold a study of that name with trials of others.
-    """
-    from stepsize.store import mirror
-
-    dimensions = read_sweep(store, name).space.dimensions
-    axes: dict[str, Any] = {
-        one.name: (one.low, one.high) if isinstance(one, Range) else list(one.values) for one in dimensions
-    }
-    return mirror(store, name, axes, [one.name for one in dimensions if isinstance(one, Range) and one.scale == "log"])
-
-
 def _range(task: Task) -> tuple[float, float]:
     return OPTIMIZERS[task.optimizer].lr_range if isinstance(task.optimizer, str) else _UNKNOWN_RANGE
 

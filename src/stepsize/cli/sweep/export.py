@@ -44,14 +44,16 @@ def command(
         if to != _OPTUNA and not Path(to).parent.is_dir():
             raise InputError("TO", to, "must be in a folder that exists", f"Create '{Path(to).parent}' first")
         from stepsize.store import Store
-        from stepsize.study.sweeping import mirror_sweep, read_sweep
+        from stepsize.study.sweeping import read_sweep
 
         with Store.open(store, create=False) as opened:
+            found = read_sweep(opened, name)
             if to == _OPTUNA:
-                mirror_sweep(opened, name)
+                from stepsize.study.export import export_to_optuna
+
+                export_to_optuna(opened, name, found.space)
                 hint(f"optuna's dashboard opens it: the storage is {opened.where}, the study {name}.")
                 return
-            found = read_sweep(opened, name)
         text = _csv(found) if suffix == ".csv" else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
         write_whole(Path(to), text.encode())
         hint(f"{len(found.runs)} runs of {name} are in {to}")

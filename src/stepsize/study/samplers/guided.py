@@ -55,7 +55,7 @@ class Guided:
     ) -> dict[str, Value] | None:
         """Return the values of trial ``number``, fitted to ``seen``, away from what is ``running``."""
         points = points_of(seen)
-        with _quiet():
+        with quiet():
             if self._record is None or not self._record.goes_on(space, points):
                 self._record = _Record(self._sampler, self._seed, space, points)
             self._record.tell(points)
@@ -183,7 +183,7 @@ def _unnumbered(trial: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep optuna's notes on studies and optional packages off the terminal, only while it works for us."""
     with needing("search"):
         import optuna  # noqa: F401  sets the level of its logger

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -16,10 +18,13 @@ from sqlalchemy.pool import NullPool
 from tests.store.examples import a_run
 
 from stepsize.errors import StoreError, UnknownStudyError
-from stepsize.store import Store, mirror
+from stepsize.store import Store
 from stepsize.store.address import as_address
-from stepsize.store.writer import Writer
+from stepsize.study.export import export_to_optuna
+from stepsize.study.space import as_space
 from stepsize.training.runs import Run, Setting, Trial
+
+SPACE = as_space(lr=(1e-6, 1.0))
 
 
 @pytest.fixture
@@ -37,21 +42,12 @@ def opened(storage: RDBStorage) -> Callable[[], optuna.Study]:
     return lambda: optuna.load_study(study_name="digits", storage=storage)
 
 
-def halving(writer: Writer) -> None:
-    """Add what successive halving leaves: one diverged, two not promoted, one at the full horizon with two seeds."""
-    writer.add_run(a_run(0, 0.25, value=math.inf))
-    for number, value in ((1, 0.9), (2, 0.8), (3, 0.7)):
-        writer.add_run(a_run(number, 0.25, value=value))
-    writer.add_run(a_run(3, 1.0, 0, value=0.4))
-    writer.add_run(a_run(3, 1.0, 1, value=0.6))
-
-
 def test_optuna_reads_the_same_best_trial(store: Store, opened: Callable[[], optuna.Study]) -> None:
     with store.begin("digits", "sweep", {}) as writer:
         for number in range(6):
             writer.add_run(a_run(number, value=abs(number - 3.25)))
         writer.finish("done")
-        assert mirror(store, "digits") == 6
+        assert export_to_optuna(store, "digits", SPACE) == 6
 
     study = opened()
     assert study.best_trial.number == 3
@@ -61,57 +57,34 @@ def test_optuna_reads_the_same_best_trial(store: Store, opened: Callable[[], opt
     assert optuna.importance.get_param_importances(study) is not None
 
 
-def test_a_finished_study_shows_what_came_of_each_trial(store: Store, opened: Callable[[], optuna.Study]) -> None:
+def test_what_diverged_failed_and_seeds_are_averaged(store: Store, opened: Callable[[], optuna.Study]) -> None:
     with store.begin("digits", "sweep", {}) as writer:
-        halving(writer)
-        writer.finish("done")
-        mirror(store, "digits")
+        writer.add_run(a_run(0, value=math.inf))
+        writer.add_run(a_run(1, value=0.4))
+        assert export_to_optuna(store, "digits", SPACE) == 2
+        writer.add_run(a_run(1, seed=1, value=0.6))
+        assert export_to_optuna(store, "digits", SPACE) == 2  # written anew each time
 
-    diverged, lost, also_lost, won = opened().trials
-    assert [trial.state for trial in (diverged, lost, won)] == [
-        TrialState.FAIL,
-        TrialState.PRUNED,
-        TrialState.COMPLETE,
-    ]
-    assert diverged.values is None
-    assert (lost.value, also_lost.value) == (0.9, 0.8)
-    assert won.value == pytest.approx(0.5)
-    assert won.intermediate_values == {250: 0.7, 1000: pytest.approx(0.5)}
-
-
-def test_it_is_written_anew_each_time(store: Store, opened: Callable[[], optuna.Study]) -> None:
-    with store.begin("digits", "sweep", {}) as writer:
-        halving(writer)
-        assert mirror(store, "digits") == 4
-        writer.add_run(a_run(2, 1.0, value=0.1))
-        assert mirror(store, "digits") == 4
-        assert opened().best_value == 0.1
-        writer.add_run(a_run(2, 1.0, 1, value=0.3))
-        assert mirror(store, "digits") == 4
-
-    assert opened().best_value == pytest.approx(0.2)
-    assert [trial.number for trial in opened().trials] == [0, 1, 2, 3]
-    assert [trial.user_attrs["trial"] for trial in opened().trials] == [0, 1, 2, 3]
+    diverged, ended = opened().trials
+    assert (diverged.state, diverged.values) == (TrialState.FAIL, None)
+    assert ended.state == TrialState.COMPLETE
+    assert ended.value == pytest.approx(0.5)
+    assert [trial.user_attrs["trial"] for trial in (diverged, ended)] == [0, 1]
 
 
 def test_values_of_every_kind_have_their_axis(store: Store, opened: Callable[[], optuna.Study]) -> None:
-    tried = [(0.1, 64, "adamw"), (0.01, 32, "sgd"), (1.0, 16, "sgd")]
+    space = as_space(lr=(0.001, 1.0), batch_size=(16, 64), optimizer=["sgd", "adamw", "lion"], momentum=(0.5, 0.9))
+    values: dict[str, float | int | str] = {"lr": 0.1, "batch_size": 64, "optimizer": "adamw", "momentum": 0.9}
     with store.begin("digits", "sweep", {}) as writer:
-        for number, (lr, batch, optimizer) in enumerate(tried):
-            values: dict[str, float | int | str] = {
-                "lr": lr,
-                "batch_size": batch,
-                "optimizer": optimizer,
-                "momentum": 0.9,
-            }
-            writer.add_run(Run(Setting(lr, 0, 3), value=1.0, trial=Trial(number, values)))
-            mirror(store, "digits", {"lr": (0.001, 0.1), "optimizer": ["sgd", "adamw", "lion"]})
+        writer.add_run(Run(Setting(0.1, 0, 3), value=1.0, trial=Trial(0, values)))
+        export_to_optuna(store, "digits", space)
 
-    axes = opened().trials[-1].distributions
-    assert axes["lr"] == optuna.distributions.FloatDistribution(0.001, 1.0, log=True)
-    assert axes["batch_size"] == optuna.distributions.IntDistribution(16, 64)
-    assert axes["optimizer"] == optuna.distributions.CategoricalDistribution(["sgd", "adamw", "lion"])
-    assert axes["momentum"] == optuna.distributions.FloatDistribution(0.9, 0.9)
+    assert opened().trials[0].distributions == {
+        "lr": optuna.distributions.FloatDistribution(0.001, 1.0, log=True),
+        "batch_size": optuna.distributions.IntDistribution(16, 64, log=True),
+        "optimizer": optuna.distributions.CategoricalDistribution(["sgd", "adamw", "lion"]),
+        "momentum": optuna.distributions.FloatDistribution(0.5, 0.9),
+    }
 
 
 @pytest.mark.parametrize("ours", [False, True])
@@ -119,12 +92,12 @@ def test_a_study_with_trials_of_others_is_refused(store: Store, storage: RDBStor
     with store.begin("digits", "sweep", {}) as writer:
         writer.add_run(a_run())
         if ours:
-            mirror(store, "digits")
+            export_to_optuna(store, "digits", SPACE)
         theirs = optuna.create_study(study_name="digits", storage=storage, load_if_exists=True)
         theirs.optimize(lambda trial: trial.suggest_float("lr", 1e-3, 1.0, log=True), n_trials=1)
         before = theirs.trials
         with pytest.raises(StoreError, match="optuna's tables hold another study 'digits', which was left as it is"):
-            mirror(store, "digits")
+            export_to_optuna(store, "digits", SPACE)
 
     assert theirs.trials == before
 
@@ -132,8 +105,8 @@ def test_a_study_with_trials_of_others_is_refused(store: Store, storage: RDBStor
 def test_each_trial_has_its_own_times(store: Store, opened: Callable[[], optuna.Study]) -> None:
     with store.begin("digits", "sweep", {}) as writer:
         for number, seconds in ((0, 10.0), (1, 20.0), (0, 5.0)):
-            writer.add_run(dataclasses.replace(a_run(number, 0.25 if seconds > 5 else 1.0), seconds=seconds))
-        mirror(store, "digits")
+            writer.add_run(dataclasses.replace(a_run(number, seed=int(seconds)), seconds=seconds))
+        export_to_optuna(store, "digits", SPACE)
 
     one, other = opened().trials
     begun = one.datetime_start
@@ -143,9 +116,9 @@ def test_each_trial_has_its_own_times(store: Store, opened: Callable[[], optuna.
     assert [end and (end - begun).total_seconds() for end in ends] == [35.0, 10.0, 30.0]
 
 
-def test_an_unknown_study_has_no_mirror(store: Store) -> None:
+def test_an_unknown_study_is_not_exported(store: Store) -> None:
     with pytest.raises(UnknownStudyError, match="no study 'digits'"):
-        mirror(store, "digits")
+        export_to_optuna(store, "digits", SPACE)
 
 
 def test_it_says_nothing_and_leaves_optuna_as_talkative_as_it_was(
@@ -154,7 +127,7 @@ def test_it_says_nothing_and_leaves_optuna_as_talkative_as_it_was(
     optuna.logging.set_verbosity(logging.INFO)
     with store.begin("digits", "sweep", {}) as writer:
         writer.add_run(a_run())
-        mirror(store, "digits")
+        export_to_optuna(store, "digits", SPACE)
 
     assert optuna.logging.get_verbosity() == logging.INFO
     assert capfd.readouterr() == ("", "")
@@ -164,6 +137,29 @@ def test_a_path_with_braces_is_no_template(tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("a {b} %20")
     with Store.open(folder / "s?.db") as store, store.begin("digits", "sweep", {}) as writer:
         writer.add_run(a_run())
-        assert mirror(store, "digits") == 1
+        assert export_to_optuna(store, "digits", SPACE) == 1
 
     assert {file.name for file in folder.iterdir()} == {"s?.db"}
+
+
+def test_exports_that_are_made_at_once_all_come_about(sqlite: str) -> None:
+    importlib.import_module("optuna.trial")  # once, not in four threads
+    names = [f"study-{number}" for number in range(4)]
+    with Store.open(sqlite) as store:
+        for name in names:
+            with store.begin(name, "sweep", {}) as writer:
+                writer.add_run(a_run(0))
+    begun = threading.Barrier(len(names))
+    written: list[int] = []
+
+    def export(name: str) -> None:
+        with Store.open(sqlite) as store:
+            begun.wait(20)
+            written.append(export_to_optuna(store, name, SPACE))
+
+    threads = [threading.Thread(target=export, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert written == [1] * len(names)
