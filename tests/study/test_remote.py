@@ -17,10 +17,8 @@ from torch import Tensor, nn
 
 from stepsize.errors import InputError, MissingExtraError, TaskError, UnknownNameError
 from stepsize.study.remote import (
-    BuiltInSource,
     Failure,
-    PathSource,
-    PickledSource,
+    TaskSource,
     WorkerPayload,
     WorkerRuntime,
     as_task_source,
@@ -71,20 +69,13 @@ def trained(source: object) -> Run:
     return WorkerRuntime(WorkerPayload(source, threads=1)).train(SETTING)  # type: ignore[arg-type]
 
 
-def test_a_built_in_name_travels_with_its_arguments() -> None:
-    source = BuiltInSource("digits-mlp", {"steps": 7, "optimizer": "sgd"})
-
-    assert (source.label, source.build().horizon) == ("digits-mlp", 7)
-    assert as_task_source("digits-mlp") == BuiltInSource("digits-mlp")
-
-
 def test_an_unknown_built_in_name_is_refused_before_anything_starts() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'digits-mlp'"):
         as_task_source("digits-mpl")
 
 
 def test_a_source_is_returned_as_it_is() -> None:
-    source = PathSource("a.b", "task", "/")
+    source = TaskSource("mine", a_task)
 
     assert as_task_source(source) is source
 
@@ -208,12 +199,11 @@ def test_without_cloudpickle_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_bench_builds_the_task_once() -> None:
     built: list[int] = []
 
-    class Counting(BuiltInSource):
-        def build(self) -> Task:
-            built.append(1)
-            return a_task()
+    def build() -> Task:
+        built.append(1)
+        return a_task()
 
-    runtime = WorkerRuntime(WorkerPayload(Counting("counted"), 1))
+    runtime = WorkerRuntime(WorkerPayload(TaskSource("counted", build), 1))
     runtime.train(SETTING)
     runtime.train(SETTING)
 
@@ -222,7 +212,7 @@ def test_a_bench_builds_the_task_once() -> None:
 
 def test_a_bench_refuses_a_kit_of_another_version() -> None:
     with pytest.raises(TaskError, match=r"must be trained by stepsize 0\.0\.0, which sent it; process"):
-        WorkerRuntime(WorkerPayload(BuiltInSource("digits-mlp"), 1, version="0.0.0"))
+        WorkerRuntime(WorkerPayload(as_task_source("digits-mlp"), 1, version="0.0.0"))
 
 
 def test_a_bench_without_the_device_of_the_task_says_so() -> None:
@@ -233,7 +223,7 @@ def test_a_bench_without_the_device_of_the_task_says_so() -> None:
 def test_what_torch_computes_with_travels_too() -> None:
     try:
         torch.set_default_dtype(torch.float64)
-        payload = pickle.loads(pickle.dumps(WorkerPayload(BuiltInSource("digits-mlp"), 1)))
+        payload = pickle.loads(pickle.dumps(WorkerPayload(as_task_source("digits-mlp"), 1)))
         torch.set_default_dtype(torch.float32)
         WorkerRuntime(payload)
         assert torch.get_default_dtype() == torch.float64
@@ -274,4 +264,4 @@ def test_an_exception_survives_the_way_back(error: Exception, kind: type[Excepti
 
 
 def test_a_pickled_source_hides_its_payload_in_messages() -> None:
-    assert repr(PickledSource("mine", b"123")) == "PickledSource(name='mine')"
+    assert repr(as_task_source(a_task(name="mine"))) == "TaskSource(label='mine')"

@@ -32,7 +32,6 @@ from stepsize.study.remote import (
 from stepsize.training import Progress, Run, Setting, Task
 from stepsize.training.runs import Watcher
 
-_LOOK_SECONDS = 1.0  # between two checks of whether silent workers are alive
 _PATIENCE_SECONDS = 2.0  # from asking a worker to end to killing it
 _TELL_SECONDS = 0.1  # between two messages of one worker on its progress
 _MEMORY = "Most often memory runs out: use fewer processes, or a smaller batch"
@@ -111,29 +110,12 @@ class Processes(RemoteWorkers):
         self._on_progress = on_progress
         self._workers: list[_Worker] = []
         self._queue: deque[Submitted] = deque()
-        self._done: deque[tuple[int, Run]] = deque()
         self._starts: dict[int, str] = {}
 
     def submit(self, ticket: int, setting: Setting) -> None:
         """Take a configuration; a free worker begins it immediately."""
         self._queue.append(Submitted(ticket, setting))
         self._assign()
-
-    def collect(self) -> Iterator[tuple[int, Run]]:
-        """Yield each run as it ends, at least one; then raise what a task raised, if one did.
-
-        Raises:
-            TaskError: If the task cannot be built in a worker, breaks a rule, or ends its workers again and again.
-        """
-        while not self._done and self._error is None and (self._queue or self._busy):
-            self._listen(_LOOK_SECONDS)
-        while True:
-            while self._done:
-                yield self._done.popleft()
-            self._raise_failure()
-            self._listen(0)
-            if not self._done and self._error is None:
-                return
 
     def close(self) -> None:
         """End all workers; what they are training is given up."""
@@ -146,7 +128,7 @@ class Processes(RemoteWorkers):
 
     @property
     def _busy(self) -> bool:
-        return any(worker.job is not None for worker in self._workers)
+        return bool(self._queue) or any(worker.job is not None for worker in self._workers)
 
     def _assign(self) -> None:
         """Give queued jobs to free workers, and to new ones while there are fewer than asked for."""

@@ -8,13 +8,13 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stepsize.checks import check_number, check_positive, check_whole
 from stepsize.errors import InputError, MissingExtraError, TaskError
 from stepsize.study.remote import (
+    LOOK_SECONDS,
     Failure,
     RemoteWorkers,
     Submitted,
@@ -34,7 +34,6 @@ _OPEN = (
     "Ray has no password: a program that reaches its ports can run code, and it may listen on all addresses of this "
     "machine; use it in a network that you trust, or protect its ports with a firewall"
 )
-_LOOK_SECONDS = 1.0  # between two looks at the cluster and for Ctrl-C
 _MEMORY = (
     "Most often memory runs out: ask for more cpus per run, so that fewer share a machine, or raise retries "
     "if machines are taken away"
@@ -98,7 +97,7 @@ class RayWorkers(RemoteWorkers):
     @property
     def capacity(self) -> int:
         """How many runs the cluster has room for at this moment, at least one."""
-        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
             self._capacity = max(1, sum(self._room(node) for node in self._nodes()))
             self._looked = time.monotonic()
         return self._capacity
@@ -106,23 +105,6 @@ class RayWorkers(RemoteWorkers):
     def submit(self, ticket: int, setting: Setting) -> None:
         """Take a configuration; the cluster begins it when there is room."""
         self._send(Submitted(ticket, setting))
-
-    def collect(self) -> Iterator[tuple[int, Run]]:
-        """Yield each run as it ends, at least one; then raise what a task raised, if one did.
-
-        Raises:
-            TaskError: If the task cannot be built on the cluster, breaks a rule, or is lost again and again.
-        """
-        yielded = False
-        while self._pending or self._error is not None:
-            for ref in self._ended(0 if yielded or self._error is not None else _LOOK_SECONDS):
-                run = self._received(ref)
-                if run is not None:
-                    yielded = True
-                    yield run
-            self._raise_failure()
-            if yielded:
-                return
 
     def close(self) -> None:
         """Cancel what is not collected; end Ray if it was started here."""
@@ -138,15 +120,19 @@ class RayWorkers(RemoteWorkers):
     def _send(self, job: Submitted) -> None:
         self._pending[self._train.remote(self._key, self._parcel, job.setting)] = job
 
-    def _ended(self, seconds: float) -> list[ObjectRef[Any]]:
-        """Return what has ended, for the first of which it waits at most ``seconds``."""
-        refs = list(self._pending)
-        if seconds and not self._ray.wait(refs, num_returns=1, timeout=seconds)[0]:
-            return []
-        return list(self._ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []
+    @property
+    def _busy(self) -> bool:
+        return bool(self._pending)
 
-    def _received(self, ref: ObjectRef[Any]) -> tuple[int, Run] | None:
-        """Return the run behind ``ref``; None if there is none, which is tried again or an error."""
+    def _listen(self, seconds: float) -> None:
+        refs = list(self._pending)
+        if not refs or (seconds and not self._ray.wait(refs, num_returns=1, timeout=seconds)[0]):
+            return
+        for ref in self._ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
+            self._take(ref)
+
+    def _take(self, ref: ObjectRef[Any]) -> None:
+        """Take the run behind ``ref``; if there is none, it is tried again or an error."""
         job = self._pending.pop(ref)
         exceptions = self._ray.exceptions
         try:
@@ -157,10 +143,10 @@ class RayWorkers(RemoteWorkers):
             if self._tries_again(job, _first_sentence(error)):
                 self._send(job)
         else:
-            if not isinstance(answer, Failure):
-                return job.ticket, answer
-            self._fail(answer.error)
-        return None
+            if isinstance(answer, Failure):
+                self._fail(answer.error)
+            else:
+                self._done.append((job.ticket, answer))
 
     def _nodes(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]

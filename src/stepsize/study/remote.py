@@ -11,14 +11,16 @@ import socket
 import sys
 import sysconfig
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,131 +32,68 @@ from stepsize.training.from_trainers import is_described
 from stepsize.training.runs import Watcher
 
 _VERSION = metadata.version("stepsize")
+LOOK_SECONDS = 1.0  # between two looks at silent workers, and for Ctrl-C
 _BY_PATH = "Name the task by its import path (train.py:task), so that each worker builds it"
 
 
-class TaskSource(Protocol):
-    """How a worker gets the task: small enough to send, and gives the same task wherever it is built."""
-
-    @property
-    def label(self) -> str:
-        """What messages call the task."""
-
-    def build(self) -> Task:
-        """Return the task; called once in each worker, whose process it can change (``sys.path``)."""
-
-
 @dataclass(frozen=True)
-class BuiltInSource:
-    """A built-in task by name, with the arguments of :func:`stepsize.build_task`."""
+class TaskSource:
+    """How a worker gets the task: small enough to send, and gives the same task wherever it is built.
 
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """The name."""
-        return self.name
-
-    def build(self) -> Task:
-        """Return the built-in task."""
-        from stepsize.tasks import build_task
-
-        return build_task(self.name, **self.arguments)
-
-
-@dataclass(frozen=True)
-class PathSource:
-    """A task by its import path: every worker imports the module.
-
-    Args:
-        place: A module (``"package.module"``), or the absolute path of a python file.
-        attribute: Name of what :meth:`Task.of` takes, or of a function without arguments that returns it.
-        folder: Where python looks first, so that the file finds its neighbors.
+    Attributes:
+        label: What messages call the task.
+        build: Returns the task; called once in each worker, whose process it can change (``sys.path``).
     """
 
-    place: str
-    attribute: str
-    folder: str
-
-    @property
-    def label(self) -> str:
-        """The import path as one writes it."""
-        return f"{self.place}:{self.attribute}"
-
-    def build(self) -> Task:
-        """Import the module and return its task; leaves ``folder`` on ``sys.path`` for imports during training."""
-        if self.folder not in sys.path:
-            sys.path.insert(0, self.folder)
-        module = _imported_file(Path(self.place)) if self.place.endswith(".py") else importlib.import_module(self.place)
-        value = getattr(module, self.attribute)
-        if callable(value) and not is_described(value):
-            value = value()
-        return Task.of(value)
-
-
-@dataclass(frozen=True)
-class PickledSource:
-    """A task of this process, as cloudpickle wrote it: never in a file, only over the pipe to one's own workers."""
-
-    name: str
-    payload: bytes = field(repr=False)
-
-    @property
-    def label(self) -> str:
-        """The name of the task."""
-        return self.name
-
-    def build(self) -> Task:
-        """Return the task."""
-        task = pickle.loads(self.payload)  # noqa: S301  written by the sweep that started this worker
-        assert isinstance(task, Task)
-        return task
+    label: str
+    build: Callable[[], Task] = field(repr=False)
 
 
 def as_task_source(task: Task | TaskSource | str, *, far: bool = False) -> TaskSource:
-    """Return how ``task`` gets to workers; nothing is started yet.
+    """Return how a task, an import path, a built-in name or a source gets to workers; nothing is started yet.
 
-    Args:
-        task: A built-in name (``"digits-mlp"``), an import path (``"package.module:task"``, ``"train.py:task"``; the
-            attribute is ``task`` if none is named), a Task, or a source, which is returned as it is.
-        far: Whether workers run on other machines, which cannot import the user's own modules: their code is then
-            sent with a Task. Installed packages must be installed there too.
-
-    Raises:
-        InputError: If the file does not exist.
-        UnknownNameError: If no built-in task has that name.
-        TaskError: If a part of the Task cannot be sent; the message says which, why and what to do.
-        MissingExtraError: If a Task is given and cloudpickle is not installed.
-
-    Example:
-        >>> as_task_source("my.package:make").label
-        'my.package:make'
+    Workers on other machines (``far``) cannot import the user's own modules: their code is sent with a Task.
     """
     if isinstance(task, Task):
-        return PickledSource(task.name, _pickled(task, far=far))
-    if not isinstance(task, str):
+        return TaskSource(task.name, partial(_unpickled, _pickled(task, far=far)))
+    if isinstance(task, TaskSource):
         return task
     if ":" in task or "." in task:
         return _by_path(task)
-    from stepsize.tasks import TASKS
+    from stepsize.tasks import TASKS, build_task
 
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
-    return BuiltInSource(task)
+    return TaskSource(task, partial(build_task, task))
 
 
-def _by_path(spec: str) -> PathSource:
+def _unpickled(payload: bytes) -> Task:
+    task = pickle.loads(payload)  # noqa: S301  over the pipe, written by the study that started this worker
+    assert isinstance(task, Task)
+    return task
+
+
+def _by_path(spec: str) -> TaskSource:
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place:
         place, attribute = spec.rstrip(":"), ""
     attribute = attribute or "task"
-    if not place.endswith(".py"):
-        return PathSource(place, attribute, str(Path.cwd()))
-    path = Path(place).resolve()
-    if not path.is_file():
-        raise InputError("task", spec, "must be a file that exists", f"Looked in {path.parent}")
-    return PathSource(str(path), attribute, str(path.parent))
+    folder = Path.cwd()
+    if place.endswith(".py"):
+        path = Path(place).resolve()
+        place, folder = str(path), path.parent
+        if not path.is_file():
+            raise InputError("task", spec, "must be a file that exists", f"Looked in {folder}")
+    return TaskSource(f"{place}:{attribute}", partial(_imported, place, attribute, str(folder)))
+
+
+def _imported(place: str, attribute: str, folder: str) -> Task:
+    """Return the task of a module, or of a file, which finds its neighbors: ``folder`` stays on ``sys.path``."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module = _imported_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    value = getattr(module, attribute)
+    return Task.of(value() if callable(value) and not is_described(value) else value)
 
 
 def _imported_file(path: Path) -> ModuleType:
@@ -321,24 +260,45 @@ class Submitted:
     setting: Setting
 
 
-class RemoteWorkers(Closing):
-    """What workers of all other processes share: tries after a worker was lost, and the error to be raised."""
+class RemoteWorkers(Closing, ABC):
+    """What workers of all other processes share: tries after a worker was lost, runs that ended, the error to raise."""
 
     def __init__(self, payload: WorkerPayload, retries: int, remedy: str) -> None:
         self._payload = payload
         self._retries = retries
         self._remedy = remedy
         self._losses: Counter[int] = Counter()
+        self._done: deque[tuple[int, Run]] = deque()
         self._error: Exception | None = None
+
+    def collect(self) -> Iterator[tuple[int, Run]]:
+        """Yield each run as it ends, at least one; then raise what a task raised, if one did.
+
+        Raises:
+            TaskError: If the task cannot be built in a worker, breaks a rule, or ends its workers again and again.
+        """
+        while not self._done and self._error is None and self._busy:
+            self._listen(LOOK_SECONDS)
+        while self._done or self._error is not None:
+            while self._done:
+                yield self._done.popleft()
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            self._listen(0)
+
+    @property
+    @abstractmethod
+    def _busy(self) -> bool:
+        """Whether a run is still to come."""
+
+    @abstractmethod
+    def _listen(self, seconds: float) -> None:
+        """Take the runs that have ended, for the first of which it waits at most ``seconds``."""
 
     def _fail(self, error: Exception) -> None:
         """Keep an error until the runs that ended before it were collected; the first one counts."""
         self._error = self._error or error
-
-    def _raise_failure(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
 
     def _tries_again(self, job: Submitted, last: str) -> bool:
         """Return whether a job whose worker was lost is trained again; if not, that is an error."""

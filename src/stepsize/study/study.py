@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -150,7 +150,7 @@ def run_study(
         watched = study.update if on_progress is not None or seconds is not None else None
         threads = threads_for(study.start.operations)
         needed = WorkerSpec(task, source or task, learns, watched, study.note, threads=threads)
-        return study.run(open_things.enter_context(workers_for(workers, needed)))
+        return study.run(open_things.enter_context(closing(workers_for(workers, needed))))
 
 
 @dataclass(frozen=True)
