@@ -39,9 +39,7 @@ class StudyReader:
 
     def read(self, name: str, width: int, *, dark: bool) -> dict[str, Any]:
         """Return what is known, as plain values; raises UnknownStudyError, or InputError if it has no such answer."""
-        trials = self._store.trials(name)
-        study = self._store.study(name)
-        assert study is not None
+        study, trials = self._store.known(name), self._store.trials(name)
         if study.kind not in _READERS:
             raise InputError("name", name, f"must be a search or a sweep, not a {study.kind}")
         with self._lock:

@@ -115,6 +115,13 @@ class Store:
             row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).first()
             return None if row is None else record_of(StudyRecord, row)
 
+    def known(self, name: str) -> StudyRecord:
+        """Return the study of that name; raises UnknownStudyError if there is none."""
+        with self._reading() as connection:
+            return record_of(
+                StudyRecord, connection.execute(select(STUDIES).where(STUDIES.c.id == self._id(connection, name))).one()
+            )
+
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return all studies, the oldest first."""
         with self._reading() as connection:

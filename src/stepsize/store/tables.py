@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from functools import cache
 from types import SimpleNamespace, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ _STRICT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _RECORDS = json.JSONEncoder(
     default=vars, separators=(",", ":")
 )  # records within records; NaN and Infinity are read back
+_PLAIN = (bool, int, float, str)
 _SQL = {
     bool: Boolean,
     int: BigInteger,
@@ -49,15 +51,11 @@ _SQL = {
 }
 
 
-_KNOWN: dict[Any, dict[str, Any]] = {}
-
-
+@cache
 def _hints(kind: Any) -> dict[str, Any]:
     """Return the types of the fields of a record; torch, which only a type names, is not imported for it."""
-    if kind not in _KNOWN:
-        known = get_type_hints(kind, localns={"nn": SimpleNamespace(Module=object)})
-        _KNOWN[kind] = {one.name: known[one.name] for one in fields(kind)}
-    return _KNOWN[kind]
+    known = get_type_hints(kind, localns={"nn": SimpleNamespace(Module=object)})
+    return {one.name: known[one.name] for one in fields(kind)}
 
 
 def _columns(kind: type, *without: str) -> list[Column[Any]]:
@@ -134,16 +132,15 @@ ORDERS = Table(
 
 def row_of(record: Any, *without: str) -> dict[str, Any]:
     """Return the cells of a record by column; raises InputError if a value cannot be stored."""
-    hints = _hints(type(record))
+    kind: Any = type(record)
+    hints = _hints(kind)
     return {name: _cell(name, hints[name], getattr(record, name)) for name in hints if name not in without}
 
 
 def record_of(kind: type[T], row: Any, **given: Any) -> T:
     """Return the record that a row holds; ``given`` are fields without a column."""
-    cells = row._mapping
-    return kind(
-        **{name: _value(hint, cells[name]) for name, hint in _hints(kind).items() if name not in given}, **given
-    )
+    cells, readers = row._mapping, _readers(cast("Any", kind))
+    return kind(**{name: read(cells[name]) for name, read in readers.items() if name not in given}, **given)
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:
@@ -153,7 +150,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
 def trial_of(row: Any) -> Trial:
     """Return the trial that a row of trials or runs holds."""
-    return record_of(Trial, row, number=row.trial)
+    return Trial(row.trial, json.loads(row._mapping["values"]))
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -197,20 +194,27 @@ def _cell(name: str, hint: Any, value: Any) -> Any:
     return as_json(name, value)
 
 
-def _value(hint: Any, cell: Any) -> Any:
-    """Return the value of a field from its cell."""
-    inner = next(iter(get_args(hint))) if isinstance(hint, UnionType) else hint
-    if cell is None:
-        return math.nan if hint is float else None
+@cache
+def _readers(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    """Return for each field of a record what makes its value of its cell."""
+    return {name: _reader(hint) for name, hint in _hints(kind).items()}
+
+
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    optional = isinstance(hint, UnionType)
+    inner = next(iter(get_args(hint))) if optional else hint
+    missing = math.nan if hint is float else None
     if hint == Arrays:
-        return unpack_arrays(cell)
-    if get_origin(inner) is Literal:
-        return cell
-    if inner in (bool, int, float, str):
-        return cell if isinstance(hint, UnionType) else inner(cell)
-    if inner is datetime:
-        return datetime.fromisoformat(cell)
-    return _read(inner, json.loads(cell))
+        known: Callable[[Any], Any] = unpack_arrays
+    elif get_origin(inner) is Literal or (optional and inner in _PLAIN):
+        return lambda cell: cell
+    elif inner in _PLAIN:
+        known = inner
+    elif inner is datetime:
+        known = datetime.fromisoformat
+    else:
+        return lambda cell: missing if cell is None else _read(inner, json.loads(cell))
+    return lambda cell: missing if cell is None else known(cell)
 
 
 def _read(hint: Any, value: Any) -> Any:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, union, update
 
 from stepsize.checks import check_text
 from stepsize.errors import InputError, StoreError
@@ -262,11 +262,8 @@ def stored_orders(connection: Connection, study: int, after: int) -> tuple[Order
 
 def stored_trials(connection: Connection, study: int) -> dict[int, Trial]:
     """Return the trials of a study by number, also those without a run."""
-    found = {}
-    for table in (RUNS, TRIALS):
-        rows = connection.execute(select(table.c.trial, table.c["values"]).where(table.c.study == study))
-        found.update({row.trial: trial_of(row) for row in rows})
-    return {number: found[number] for number in sorted(found)}
+    each = union(*(select(one.c.trial, one.c["values"]).where(one.c.study == study) for one in (RUNS, TRIALS)))
+    return {row.trial: trial_of(row) for row in connection.execute(each.order_by("trial"))}
 
 
 def _begun(

@@ -52,10 +52,8 @@ def export_to_optuna(store: Store, name: str, space: Space) -> int:
     """
     trials: dict[int, list[Run]] = {}
     spans: dict[int, tuple[datetime, datetime]] = {}  # from the begin of the first run to the end of the last
-    runs, kept = store.runs(name), store.study(name)
-    assert kept is not None  # its runs were read
-    now = kept.created.astimezone().replace(tzinfo=None)  # optuna's are without a zone
-    for run in runs:
+    now = store.known(name).created.astimezone().replace(tzinfo=None)  # optuna's are without a zone
+    for run in store.runs(name):
         number = run.trial.number
         trials.setdefault(number, []).append(run)
         begin, now = now, now + timedelta(seconds=run.seconds)

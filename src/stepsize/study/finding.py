@@ -161,11 +161,10 @@ def read_found(store: Store, name: str) -> Found:
         UnknownStudyError: If the store has no study of that name.
         InputError: If it is not a search, or no run has ended.
     """
-    runs = store.runs(name)  # says which names there are
-    study = store.study(name)
-    assert study is not None
+    study = store.known(name)
     if study.kind != FIND:
         raise InputError("name", name, f"must be a search of stepsize find, not a {study.kind}")
+    runs = store.runs(name)
     spec, described = study.spec, study.spec["task"]
     conditions = RunConditions(**described["conditions"])
     worst = max((run.value for run in runs if math.isfinite(run.value)), default=1.0)

@@ -202,9 +202,7 @@ def stored_sweep(store: Store, name: str) -> SweepSpec:
         InputError: If it is not a sweep.
         StoreCorruptError: If it was not written by this version of stepsize.
     """
-    store.trials(name)  # says which names there are
-    study = store.study(name)
-    assert study is not None
+    study = store.known(name)
     if study.kind != SWEEP:
         raise InputError("name", name, f"must be a sweep, not a {study.kind}", "stepsize sweep show lists the sweeps")
     try:
@@ -221,9 +219,7 @@ def read_sweep(store: Store, name: str) -> SweepResult:
     """
     from stepsize.store.failures import understood
 
-    spec = stored_sweep(store, name)
-    study = store.study(name)
-    assert study is not None
+    spec, study = stored_sweep(store, name), store.known(name)
     runs, trials = store.runs(name), store.trials(name)
     with understood(store.address):
         plan = spec.plan()
