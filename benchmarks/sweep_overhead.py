@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table
-from stepsize.study import Local, sweep
+from stepsize.study.sweeping import sweep
+from stepsize.study.workers import Local
 from stepsize.training import InOrder, Run, Setting, Task
 from stepsize.training.runs import Evaluation, Watcher
 

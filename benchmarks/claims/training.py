@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.claims.arms import Arm, Trial, built
 from benchmarks.combos import rounded
-from stepsize.curves import PlateauRule
+from stepsize.curves.plateau import PlateauRule
 from stepsize.training import Task, TensorBatches
 from stepsize.training.batches import Stream
 from stepsize.training.evaluate import evaluate

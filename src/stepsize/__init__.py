@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepsize import schedules as schedules
-    from stepsize.curves import PlateauRule as PlateauRule
-    from stepsize.curves import suggest as suggest
+    from stepsize.curves.plateau import PlateauRule as PlateauRule
+    from stepsize.curves.range_reading import suggest as suggest
     from stepsize.frameworks import to_keras as to_keras
     from stepsize.frameworks import to_optax as to_optax
     from stepsize.monitor import Finding as Finding
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from stepsize.probe import range_test as range_test
     from stepsize.probe import range_test_task as range_test_task
     from stepsize.store import Store as Store
-    from stepsize.study import compare as compare
-    from stepsize.study import find as find
-    from stepsize.study import sweep as sweep
+    from stepsize.study.comparing import compare as compare
+    from stepsize.study.finding import find as find
+    from stepsize.study.sweeping import sweep as sweep
     from stepsize.tasks import build_task as build_task
     from stepsize.training import BoundScheduler as BoundScheduler
     from stepsize.training import Metric as Metric
@@ -55,16 +55,16 @@ _HOMES = {
     "Guard": "stepsize.monitor",
     "Metric": "stepsize.training",
     "Plateau": "stepsize.training",
-    "PlateauRule": "stepsize.curves",
+    "PlateauRule": "stepsize.curves.plateau",
     "Snapshot": "stepsize.training",
     "Task": "stepsize.training",
     "adapt": "stepsize.optimizers.adaptive",
     "bind": "stepsize.training",
-    "compare": "stepsize.study",
+    "compare": "stepsize.study.comparing",
     "counterfactual": "stepsize.training",
     "build_task": "stepsize.tasks",
     "diagnose": "stepsize.monitor",
-    "find": "stepsize.study",
+    "find": "stepsize.study.finding",
     "follow": "stepsize.training",
     "from_torch": "stepsize.training",
     "Population": "stepsize.training",
@@ -75,8 +75,8 @@ _HOMES = {
     "range_test": "stepsize.probe",
     "range_test_task": "stepsize.probe",
     "schedules": "stepsize",
-    "suggest": "stepsize.curves",
-    "sweep": "stepsize.study",
+    "suggest": "stepsize.curves.range_reading",
+    "sweep": "stepsize.study.sweeping",
     "to_keras": "stepsize.frameworks",
     "to_optax": "stepsize.frameworks",
     "train": "stepsize.training",

@@ -16,7 +16,8 @@ from stepsize.cli import progress
 from stepsize.cli.output import print_json, strict
 from stepsize.cli.progress import find_watcher, metered
 from stepsize.curves.answer import Answer
-from stepsize.study import FindProgress, StudyProgress
+from stepsize.study.finding import FindProgress
+from stepsize.study.study import StudyProgress
 from stepsize.training import Progress, Run, Setting
 from stepsize.training.runs import Divergence
 

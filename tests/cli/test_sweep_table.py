@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from stepsize.cli.sweep.table import SweepScreen, sweep_table
-from stepsize.study import StudyProgress
+from stepsize.study.study import StudyProgress
 from stepsize.training import Divergence, Progress, Run, Setting, Trial
 from stepsize.training.runs import Value
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from stepsize.curves import PlateauDecision, PlateauRule
+from stepsize.curves.plateau import PlateauDecision, PlateauRule
 from stepsize.errors import InputError
 
 Curve = NDArray[np.float64]

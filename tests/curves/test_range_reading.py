@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stepsize.curves import RangeReading, suggest
 from stepsize.curves.numerals import number_text
+from stepsize.curves.range_reading import RangeReading, suggest
 from stepsize.errors import InputError
 
 Array = NDArray[np.float64]

@@ -17,7 +17,8 @@ from stepsize.monitor.rules.catalog import RULES as FINDING_RULES
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.adaptive import RULES
 from stepsize.schedules import SCHEDULES, SHAPES
-from stepsize.study import SAMPLERS, WORKERS
+from stepsize.study.samplers import SAMPLERS
+from stepsize.study.workers import WORKERS
 from stepsize.tasks import TASKS
 
 _HEADING = re.compile(r"^## (\S+) \{ #(\S+) \}$", flags=re.MULTILINE)

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
-from stepsize.study import FindProgress, Found, find
+from stepsize.study.finding import FindProgress, find
+from stepsize.study.found import Found
 from stepsize.training import InOrder, Metric, Run, Setting, Task
 from stepsize.training.runs import Watcher
 

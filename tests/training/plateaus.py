@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from stepsize.curves import PlateauRule
+from stepsize.curves.plateau import PlateauRule
 from stepsize.schedules import Schedule, constant
 from stepsize.training import BoundScheduler, Plateau, bind
 from stepsize.training.binding import Counts

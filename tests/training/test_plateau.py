@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 
-from stepsize.curves import PlateauRule
+from stepsize.curves.plateau import PlateauRule
 from stepsize.errors import InputError
 from stepsize.schedules import Schedule, constant, cosine, linear, wsd
 from stepsize.training import Plateau, bind

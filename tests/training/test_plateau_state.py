@@ -15,7 +15,7 @@ import pytest
 import torch
 from tests.training.plateaus import EPOCH, FALLING, FLAT, SHORT, Training
 
-from stepsize.curves import PlateauRule
+from stepsize.curves.plateau import PlateauRule
 from stepsize.errors import InputError
 from stepsize.schedules import constant, cosine
 from stepsize.training import Plateau, Snapshot

@@ -34,7 +34,8 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.cli.progress import Meter
-    from stepsize.study import BatchSizeResult, CompareProgress, Comparison, ContenderResult
+    from stepsize.study.comparing import CompareProgress
+    from stepsize.study.comparison import BatchSizeResult, Comparison, ContenderResult
 
 NAME = "compare"
 EXAMPLE = "stepsize compare digits-mlp --optimizers sgd,momentum,adam --plot compare.png"
@@ -98,7 +99,7 @@ def command(
     """
     with reporting_failures():
         plot = plot_path(plot)
-        from stepsize.study import CLASSICS, compare
+        from stepsize.study.comparing import CLASSICS, compare
 
         names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
         sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]

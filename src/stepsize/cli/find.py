@@ -25,7 +25,7 @@ from stepsize.cli.progress import find_watcher, metered
 from stepsize.cli.resolve import opened_task
 
 if TYPE_CHECKING:
-    from stepsize.study import Found
+    from stepsize.study.found import Found
 
 NAME = "find"
 EXAMPLE = "stepsize find digits-mlp --budget 4 --plot lr.png"
@@ -70,8 +70,8 @@ def command(
     """
     with reporting_failures():
         path = plot_path(plot)
-        from stepsize.study import find
         from stepsize.study.budget import as_budget
+        from stepsize.study.finding import find
 
         limit = as_budget(budget)
         with (

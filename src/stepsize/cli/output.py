@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from stepsize.study import Found, SweepResult
+    from stepsize.study.found import Found
+    from stepsize.study.result import SweepResult
     from stepsize.views import Chart
 
 _T = TypeVar("_T")

@@ -197,7 +197,7 @@ def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the smoothed loss of each step; empty if there are too few, NaN from the first that is not finite."""
     import numpy as np
 
-    from stepsize.curves import smooth
+    from stepsize.curves.smoothing import smooth
 
     n = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
     if n < _FEWEST_SMOOTHED or math.isclose(float(np.ptp(losses[:n])), 0.0):

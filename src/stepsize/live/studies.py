@@ -15,7 +15,8 @@ from stepsize.study.sweeping import SWEEP, read_sweep
 from stepsize.views import page_spec
 
 if TYPE_CHECKING:
-    from stepsize.study import Found, SweepResult
+    from stepsize.study.found import Found
+    from stepsize.study.result import SweepResult
 
 _READERS: dict[str, Callable[[Store, str], Found | SweepResult]] = {FIND: read_found, SWEEP: read_sweep}
 _KEPT = 16  # answers

@@ -17,10 +17,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize.checks import check_whole
-from stepsize.curves import RangeReading, suggest
 from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
-from stepsize.curves.range_reading import REFERENCE_SPEED
+from stepsize.curves.range_reading import REFERENCE_SPEED, RangeReading, suggest
 from stepsize.errors import InputError, TaskError
 from stepsize.probe.controlled import MOST_SKIPPED, Batches, ControlledStep, SpoiledError
 from stepsize.probe.critical import RANGE

@@ -91,7 +91,7 @@ def compare(
         trials: Number of runs that find the rate of a configuration, at least 3.
         seeds: Seeds of the final runs, or how many, counted from the one after the task's.
         target: Training loss for ``steps_to_target``. Default: the median of the final ones.
-        workers: A name of :data:`~stepsize.study.WORKERS`, or an executor.
+        workers: A name of :data:`~stepsize.study.workers.WORKERS`, or an executor.
         store: Where each run is saved as it ends (see :func:`stepsize.sweep`): the same call then continues a
             comparison that was stopped. None saves nothing.
         name: Name of the comparison in the store. Defaults to the task and a digest of what is asked for.

@@ -94,8 +94,8 @@ def run_study(
         task: What to train.
         strategy: A new strategy; with a store it is first restored to where the study was.
         start: What is known of the task; None measures it.
-        workers: A name of :data:`~stepsize.study.WORKERS`, an executor, or workers that were made for this task;
-            they are closed at the end.
+        workers: A name of :data:`~stepsize.study.workers.WORKERS`, an executor, or workers that were made for this
+            task; they are closed at the end.
         source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
         learns: Whether the strategy learns from runs: fewer jobs are then submitted at a time.
         store: A :class:`~stepsize.store.Store`, a path or a URL; None saves nothing.
@@ -120,7 +120,8 @@ def run_study(
 
     Example:
         >>> from stepsize.study.plan import Plan
-        >>> from stepsize.study import SAMPLERS, as_space
+        >>> from stepsize.study.samplers import SAMPLERS
+        >>> from stepsize.study.space import as_space
         >>> from stepsize.tasks import build_task
         >>> space, grid = as_space(lr=[1e-3, 1e-2, 1e-1]), SAMPLERS["grid"].make(0, 3)
         >>> plan = Plan(space, grid, trials=3, seeds=(0,))

@@ -64,12 +64,13 @@ def sweep(
         lr: Absolute peak rates: a range ``(low, high)`` or a list. None takes the range of the optimizer's catalog
             entry.
         seeds: Seeds of weights, batch order and dropout, or how many, counted from the task's.
-        sampler: A name of :data:`~stepsize.study.SAMPLERS`. Default: a grid for the rate alone, else ``"tpe"``.
+        sampler: A name of :data:`~stepsize.study.samplers.SAMPLERS`. Default: a grid for the rate alone, else
+            ``"tpe"``.
         trials: Number of configurations, without those of a widened range. Default: four per decade for the rate
             alone, else sixteen per dimension, at most 64.
         repeats: How many of the best trials are trained on the other seeds.
-        workers: A name of :data:`~stepsize.study.WORKERS`, an executor, or workers that were made for this task;
-            they are closed at the end.
+        workers: A name of :data:`~stepsize.study.workers.WORKERS`, an executor, or workers that were made for this
+            task; they are closed at the end.
         store: A :class:`~stepsize.store.Store`, a path or a URL that saves each run as it ends; the same call then
             continues a sweep that was stopped. None saves nothing.
         name: Name of the sweep in the store. Defaults to the task and a digest of what is asked for.

@@ -11,8 +11,8 @@ from typing import Any, Literal, SupportsFloat, final, get_args
 from torch import Tensor
 
 from stepsize.checks import is_number, is_whole
-from stepsize.curves import PlateauDecision, PlateauRule
 from stepsize.curves.numerals import number_text
+from stepsize.curves.plateau import PlateauDecision, PlateauRule
 from stepsize.errors import InputError
 from stepsize.training.binding import BoundScheduler
 
@@ -106,7 +106,7 @@ class Plateau:
         (True, 0.5, [0.025])
 
     Reference:
-        :class:`~stepsize.curves.PlateauRule`, for the statistics.
+        :class:`~stepsize.PlateauRule`, for the statistics.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from stepsize.errors import InputError
 from stepsize.files import write_whole
 
 if TYPE_CHECKING:
-    from stepsize.study import SweepResult
+    from stepsize.study.result import SweepResult
 
 NAME = "export"
 EXAMPLE = "stepsize sweep export digits-mlp-1a2b3c runs.csv"

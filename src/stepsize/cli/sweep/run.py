@@ -31,7 +31,8 @@ from stepsize.cli.resolve import opened_task
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.study import StudyProgress, SweepResult
+    from stepsize.study.result import SweepResult
+    from stepsize.study.study import StudyProgress
 
 NAME = "run"
 EXAMPLE = "stepsize sweep digits-mlp --lr 1e-4:0.1 --plot sweep.png"
@@ -175,7 +176,7 @@ def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, ou
     """Train a sweep or continue it, with the arguments ``options`` of :func:`stepsize.sweep`, and give its answer."""
     outlet.check()
     from stepsize.cli.sweep.table import SweepScreen
-    from stepsize.study import sweep
+    from stepsize.study.sweeping import sweep
 
     begun: list[str] = []
 

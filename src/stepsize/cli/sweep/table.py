@@ -16,7 +16,7 @@ from rich.text import Text
 from stepsize.cli.output import messages
 
 if TYPE_CHECKING:
-    from stepsize.study import StudyProgress
+    from stepsize.study.study import StudyProgress
     from stepsize.training import Run
     from stepsize.training.runs import Value
 
