@@ -136,27 +136,28 @@ def test_levels_and_effects_equal_those_of_least_squares_on_indicator_columns() 
     kept[:9] = True
     settings, seeds = settings[kept], seeds[kept]
     values = random.normal(size=len(settings))
-    found = two_way(settings, seeds, values)
+    levels, noise = two_way(settings, seeds, values)
     design = np.hstack([np.eye(6)[settings], np.eye(4)[seeds]])
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
 
-    np.testing.assert_allclose(found.residuals, values - design @ solution, atol=1e-10)
-    np.testing.assert_allclose(found.levels, solution[:6] + solution[6:].mean(), atol=1e-10)
-    assert found.freedom == len(values) - rank
+    residuals = values - design @ solution
+    np.testing.assert_allclose(levels, solution[:6] + solution[6:].mean(), atol=1e-10)
+    assert noise.freedom == len(values) - rank
+    assert noise.sd == pytest.approx(math.sqrt(residuals @ residuals / noise.freedom))
 
 
 def test_levels_correct_for_a_lucky_seed() -> None:
     # Setting 1 was trained on the lucky seed only; on equal seeds setting 0 is better.
-    found = two_way(np.array([0, 0, 1]), np.array([5, 7, 7]), np.array([1.0, 0.4, 0.5]))
+    levels, _ = two_way(np.array([0, 0, 1]), np.array([5, 7, 7]), np.array([1.0, 0.4, 0.5]))
 
-    assert found.levels[0] < found.levels[1]
+    assert levels[0] < levels[1]
 
 
 def test_levels_are_plain_means_where_seeds_do_not_connect_the_settings() -> None:
-    found = two_way(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([1.0, 3.0, 1.5]))
+    levels, noise = two_way(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([1.0, 3.0, 1.5]))
 
-    np.testing.assert_allclose(found.levels, [2.0, 1.5])
-    assert found.freedom == 0
+    np.testing.assert_allclose(levels, [2.0, 1.5])
+    assert noise.freedom == 0
 
 
 def test_pooled_noise_is_that_of_the_runs_and_not_of_the_seeds() -> None:

@@ -37,17 +37,6 @@ def search_critical(
     eta_c = min {eta : L(w + eta u) > L(w)}, u the update direction for unit rate: found by moving in strides of
     4 from ``start`` until a falling and a rising rate bracket it, then bisecting in log rate.
 
-    Args:
-        loss_at: The batch's loss after one update at a rate; may be NaN or infinite.
-        base_loss: L(w), its loss before.
-        start: The first rate to try, within [``low``, ``high``].
-        low: The smallest rate to consider, > 0.
-        high: The largest.
-
-    Returns:
-        The critical rate with its evidence; ``lr`` is None if the loss rises at every rate, or at none,
-        or is not finite to begin with.
-
     Example:
         >>> bowl = lambda lr: (1 - 2 * lr) ** 2  # one step of gradient descent on w ** 2 from w = 1: eta_c = 1
         >>> found = search_critical(bowl, base_loss=1.0, start=1e-3, low=1e-7, high=10.0)

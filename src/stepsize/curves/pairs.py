@@ -18,30 +18,21 @@ Array = NDArray[np.float64]
 Whole: TypeAlias = NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class TwoWay:
-    """Values split into the level of their configuration, the effect of their seed, and a residual.
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of one run beyond what its seed does to every configuration, and its degrees of freedom."""
 
-    Attributes:
-        levels: One per configuration, as if each had been trained with every seed; plain means if the seeds do not
-            connect all configurations.
-        effects: One per seed, with mean 0.
-        residuals: Value minus level minus effect, one per run.
-        freedom: Degrees of freedom of the residuals.
-        sd: Standard deviation of one run around level and effect; 0 without freedom.
-        seed_sd: Standard deviation of the seed effects; 0 if no configuration was trained on two seeds.
-    """
-
-    levels: Array
-    effects: Array
-    residuals: Array
-    freedom: int
     sd: float
-    seed_sd: float
+    freedom: int
 
 
-def two_way(settings: Whole, seeds: Whole, values: Array) -> TwoWay:
-    """Fit value = level of its configuration + effect of its seed by least squares; the effects have mean 0."""
+def two_way(settings: Whole, seeds: Whole, values: Array) -> tuple[Array, Noise]:
+    """Fit value = level of its configuration + effect of its seed by least squares; the effects have mean 0.
+
+    Returns:
+        The level of each configuration, as if each had been trained with every seed (plain means if the seeds do not
+        connect all of them), and the noise around level and effect.
+    """
     settings, seeds = (np.unique(column, return_inverse=True)[1] for column in (settings, seeds))
     runs = np.zeros((int(settings.max()) + 1, int(seeds.max()) + 1))
     np.add.at(runs, (settings, seeds), 1.0)
@@ -52,20 +43,11 @@ def two_way(settings: Whole, seeds: Whole, values: Array) -> TwoWay:
     effects = np.linalg.pinv(system, hermitian=True) @ (np.bincount(seeds, values) - runs.T @ means)
     effects -= effects.mean()
     rank = int(np.linalg.matrix_rank(system, tol=1e-9 * max(1.0, float(np.abs(system).max())), hermitian=True))
-    corrected = means - runs @ effects / count
-    residuals = values - corrected[settings] - effects[seeds]
+    levels = means - runs @ effects / count
+    residuals = values - levels[settings] - effects[seeds]
     freedom = len(values) - len(means) - rank
     sd = math.sqrt(float(residuals @ residuals) / freedom) if freedom > 0 else 0.0
-    seed_sd = float(np.std(effects, ddof=1)) if rank else 0.0
-    return TwoWay(corrected if rank == len(effects) - 1 else means, effects, residuals, freedom, sd, seed_sd)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Standard deviation of one run beyond what its seed does to every configuration, and its degrees of freedom."""
-
-    sd: float
-    freedom: int
+    return levels if rank == len(effects) - 1 else means, Noise(sd, freedom)
 
 
 def pooled_noise(settings: Sequence[Mapping[int, float]]) -> Noise:
@@ -79,8 +61,7 @@ def pooled_noise(settings: Sequence[Mapping[int, float]]) -> Noise:
     if not rows:
         return Noise(0.0, 0)
     numbers, seeds, values = zip(*rows, strict=True)
-    fit = two_way(np.asarray(numbers), np.asarray(seeds), np.asarray(values, dtype=np.float64))
-    return Noise(fit.sd, fit.freedom)
+    return two_way(np.asarray(numbers), np.asarray(seeds), np.asarray(values, dtype=np.float64))[1]
 
 
 @dataclass(frozen=True)
@@ -171,7 +152,7 @@ def _capital(text: str) -> str:
 def compare_pairs(
     a: Mapping[int, float], b: Mapping[int, float], *, level: float = 0.95, noise: Noise | None = None
 ) -> PairedComparison:
-    """Compare two configurations on the seeds that both were trained with.
+    """Compare the values by seed of two configurations, infinite if a run diverged and NaN if unknown.
 
     With d_s = a_s - b_s on the n shared seeds, the mean difference has the standard error v / sqrt(n),
 
@@ -181,15 +162,6 @@ def compare_pairs(
     is compared with Student's t with n - 1 + ν degrees of freedom. Noise is borrowed only if the differences are not
     noisier themselves (F test at 5%), so that an unstable configuration does not look calm because others are. If one
     diverged on more seeds than the other, that decides.
-
-    Args:
-        a: Value of the first by seed; lower is better, infinite if it diverged, NaN if unknown.
-        b: Value of the second by seed.
-        level: Level of the interval and the verdict, in (0, 1).
-        noise: Noise of other configurations of the same task.
-
-    Raises:
-        InputError: If the level is not inside (0, 1).
 
     Reference:
         Smyth, "Linear models and empirical Bayes methods", Statistical Applications in Genetics 3 (2004), for a

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stepsize.errors import InputError
-
-Array = NDArray[np.float64]
-
-_DECADES = 3.0  # of the default range: as wide as the one of the paper, 3e-4 … 3e-1
+_DECADES = 3.0  # of the range: as wide as the one of the paper, 3e-4 … 3e-1
 
 
 @dataclass(frozen=True)
@@ -38,44 +33,32 @@ class LrSensitivity:
         return math.log(self.covered[1] / self.covered[0]) / math.log(self.asked[1] / self.asked[0])
 
 
-def lr_sensitivity(
-    lrs: Sequence[float],
-    values: Sequence[float],
-    *,
-    untrained: float,
-    lr_range: tuple[float, float] | None = None,
-) -> LrSensitivity | None:
+def lr_sensitivity(lrs: Sequence[float], values: Sequence[float], *, untrained: float) -> LrSensitivity | None:
     """Return how much worse than the best rate an arbitrary rate is on average; None if too few rates were trained.
 
         sensitivity = E over lr in [low, high] of ( min(loss(lr), loss_0) - min over lr' of loss(lr') ),
 
-    where loss_0 is the loss at initialization, so that a diverged run counts as one that did not learn. This is the
-    definition of the paper, whose range is 3e-4 … 3e-1, with rates evenly spaced in log lr. Ours: the default range is
-    as wide, three decades, but centered on the best rate; the expectation is over log lr by the trapezoid rule; seeds
-    are averaged, each capped on its own; nothing is extrapolated.
-
-    Args:
-        lrs: Rate of each run, positive; a rate may occur several times (seeds).
-        values: Value of each run, lower is better; infinite if it diverged, NaN if unknown.
-        untrained: loss_0.
-        lr_range: (low, high). Default: three decades around the best rate.
-
-    Raises:
-        InputError: If a rate is not positive, the lengths differ, or the range is empty.
+    where loss_0 is ``untrained``, so that a diverged run (infinite) counts as one that did not learn. This is the
+    definition of the paper, whose range is 3e-4 … 3e-1, with rates evenly spaced in log lr. Ours: the range is as
+    wide, three decades, but centered on the best rate; the expectation is over log lr by the trapezoid rule; seeds are
+    averaged, each capped on its own; nothing is extrapolated, and NaN is left out.
 
     Reference:
         Wortsman et al., "Small-scale proxies for large-scale Transformer training instabilities", 2023,
         arXiv:2309.14322, section 2.2.
     """
-    x, levels, survived = _levels(lrs, values, untrained)
-    if lr_range is not None and not 0 < lr_range[0] < lr_range[1] < math.inf:
-        raise InputError("lr_range", lr_range, "must be two positive rates, the lower one first")
+    value = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(value)
+    x, index = np.unique(np.log10(np.asarray(lrs, dtype=np.float64)[known]), return_inverse=True)
+    count = np.bincount(index, minlength=len(x))
+    levels = np.bincount(index, np.minimum(value[known], untrained), minlength=len(x)) / count
+    survived = np.bincount(index, np.isinf(value[known]), minlength=len(x)) == 0
     if not survived.any():
         return None
     center = x[np.argmin(np.where(survived, levels, math.inf))]
-    low, high = (center - _DECADES / 2, center + _DECADES / 2) if lr_range is None else np.log10(lr_range)
+    low, high = center - _DECADES / 2, center + _DECADES / 2
     start, stop = max(low, x[0]), min(high, x[-1])
-    if stop <= start or not ((x >= low) & (x <= high) & survived).any():
+    if stop <= start:
         return None
     knots = np.unique(np.concatenate([[start, stop], x[(x > start) & (x < stop)]]))
     heights = np.interp(knots, x, levels)
@@ -84,18 +67,3 @@ def lr_sensitivity(
     mean = float(np.trapezoid(heights - heights[best], knots)) / float(stop - start)
     lr = 10 ** float(knots[best])
     return LrSensitivity(mean, lr, (float(10**low), float(10**high)), (float(10**start), float(10**stop)))
-
-
-def _levels(lrs: Sequence[float], values: Sequence[float], cap: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return the log10 rates, ascending, the mean of min(value, cap) of each, and whether none of its runs diverged."""
-    lr, value = np.asarray(lrs, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if lr.shape != value.shape:
-        raise InputError("values", len(value), f"must be as many as lrs, {len(lr)}")
-    if not (np.isfinite(lr) & (lr > 0)).all():
-        raise InputError("lrs", lrs, "must all be positive and finite")
-    known = ~np.isnan(value)
-    x, index = np.unique(np.log10(lr[known]), return_inverse=True)
-    count = np.bincount(index, minlength=len(x))
-    mean = np.bincount(index, np.minimum(value[known], cap), minlength=len(x)) / count
-    diverged = np.bincount(index, np.isinf(value[known]), minlength=len(x))
-    return x, mean, diverged == 0

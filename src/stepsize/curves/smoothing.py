@@ -42,15 +42,6 @@ def smooth(x: Array, y: Array, *, at: Array, half_width: float) -> Smooth:
     the residuals of the round before, relative to the residuals of the neighbours. A line through points on both sides
     has no lag, unlike a running average.
 
-    Args:
-        x: Positions, shape ``(n,)``, in decades.
-        y: Values, shape ``(n,)``, finite.
-        at: Where to evaluate, shape ``(m,)``, in decades.
-        half_width: h, in decades, > 0.
-
-    Returns:
-        The curve with its noise.
-
     Example:
         >>> x = np.linspace(0, 3, 40)
         >>> curve = smooth(x, 2 * x + (x == x[20]) * 50, at=x, half_width=0.4)  # one spike

@@ -75,18 +75,8 @@ class Processes(RemoteWorkers):
     goes to stderr. A worker that dies is replaced and its configuration trained again. However this process ends,
     its workers end with it.
 
-    Args:
-        task: A Task, an import path, a built-in name, or a :class:`~stepsize.study.remote.TaskSource`.
-        count: Number of processes, >= 1.
-        threads_each: Threads of torch in each; None shares the cores, at least one each. Runs equal those of one
-            process exactly if it uses as many threads.
-        retries: How often a configuration is tried again after its worker died, >= 0.
-        on_progress: Called in this process with the progress of the runs, at most ten times a second for each worker.
-
-    Raises:
-        InputError: If a number is out of range, or the task cannot be found.
-        TaskError: If the task cannot be sent to another process.
-        MissingExtraError: If a Task is given and cloudpickle is not installed.
+    Runs equal those of one process exactly if it uses as many threads as each of these; None shares the cores. A
+    configuration is tried again ``retries`` times after its worker died. Progress comes at most ten times a second.
 
     Example:
         >>> with Processes("digits-mlp", count=2) as workers:

@@ -257,11 +257,11 @@ def _ranked(runs: Sequence[Run], value: Callable[[Run], float]) -> list[_Key]:
         return []
     keys = [_key(run.trial) for run in safe]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    levels = two_way(
+    levels, _ = two_way(
         np.array([numbers[key] for key in keys]),
         np.array([run.seed for run in safe]),
         np.array([value(run) for run in safe], dtype=np.float64),
-    ).levels
+    )
     return sorted(numbers, key=lambda key: (float(levels[numbers[key]]), numbers[key]))
 
 

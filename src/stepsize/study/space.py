@@ -26,17 +26,8 @@ Scale = Literal["log", "linear", "complement"]
 class Range:
     """All numbers from ``low`` to ``high``.
 
-    Args:
-        name: Name of the dimension.
-        low: The smallest value; positive on a log scale.
-        high: The largest value, > ``low``; < 1 on the complement scale.
-        scale: ``"log"``, ``"linear"`` or ``"complement"``: log (1 − x), for momentum and betas, with 0.9, 0.99 and
-            0.999 equally far apart.
-        whole: Whether it holds whole numbers only.
-        earlier: The bounds before each widening, oldest first; a grid continues from them.
-
-    Raises:
-        InputError: If the range is empty or inverted, or its scale cannot hold it.
+    The scale ``"complement"`` is log (1 − x), for momentum and betas, with 0.9, 0.99 and 0.999 equally far apart.
+    ``earlier`` has the bounds before each widening, oldest first; a grid continues from them.
 
     Example:
         >>> Range("momentum", 0.0, 0.99, "complement").from_unit(0.5)
@@ -105,14 +96,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values; a single one is fixed.
-
-    Args:
-        name: Name of the dimension.
-        values: The values to choose from, each once.
-
-    Raises:
-        InputError: If there is no value, or one twice.
+    """One of several values, each once; a single one is fixed.
 
     Example:
         >>> Choice("optimizer", ("sgd", "adamw")).from_unit(0.7)

@@ -88,35 +88,25 @@ def run_study(
 ) -> StudyOutcome:
     """Train what ``strategy`` asks for, until it is done or a limit ends it, and return the runs.
 
-    Each run is stored before the strategy is told of it. If the process is killed, the same call continues.
+    Each run is stored before the strategy is told of it. If the process is killed, the same call continues: a study is
+    only continued with an equal ``spec``.
 
     Args:
         task: What to train.
         strategy: A new strategy; with a store it is first restored to where the study was.
         start: What is known of the task; None measures it.
-        workers: A name of :data:`~stepsize.study.workers.WORKERS`, an executor, or workers that were made for this
-            task; they are closed at the end.
-        source: How workers in other processes get the task: an import path or a built-in name; None sends the task.
+        workers: As of :func:`stepsize.sweep`.
+        source: As of :func:`stepsize.sweep`.
         learns: Whether the strategy learns from runs: fewer jobs are then submitted at a time.
-        store: A :class:`~stepsize.store.Store`, a path or a URL; None saves nothing.
-        name: Name of the study in the store. Defaults to the task and a digest of ``spec``.
+        store: A store, a path or a URL; None saves nothing.
+        name: Name in the store. Defaults to the task and a digest of ``spec``.
         kind: What makes it, for the store.
-        spec: What was asked for, as plain values: a study is only continued with equal ones.
+        spec: What was asked for, as plain values.
         on_progress: Called with a :class:`StudyProgress`.
-        budget: Limit in full runs, over all calls: no job begins whose cost does not fit; None for no limit.
-        seconds: Limit in wall time of this call: no job begins after it, nor one that is expected to exceed it; None
-            for no limit.
+        budget: Limit in full runs, over all calls: no job begins whose cost does not fit.
+        seconds: Limit in wall time of this call: no job begins after it, nor one that is expected to exceed it.
         at_least: Full runs that may be spent however long they take.
         on_interrupt: What Ctrl-C does: ``"raise"`` raises it, ``"answer"`` returns what is known.
-
-    Returns:
-        The runs, and how it ended.
-
-    Raises:
-        InputError: If a limit is not positive, or the store has a study of that name for something else.
-        UnknownNameError: If there are no such workers.
-        TaskError: If the parts of the task do not fit together.
-        StoreError: If the store cannot be read or written.
 
     Example:
         >>> from stepsize.study.plan import Plan

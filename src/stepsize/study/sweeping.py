@@ -148,17 +148,7 @@ def sweep(
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What a sweep was asked for, as the store keeps it, beside its task.
-
-    Attributes:
-        space: What is searched at first.
-        sampler: What proposes the trials.
-        trials: Number of trials.
-        seed: Random seed of the sampler.
-        seeds: Seeds of the runs.
-        repeats: How many of the best trials are trained on all seeds.
-        asked: Plain values that were stored with it.
-    """
+    """What a sweep was asked for, as the store keeps it, beside its task: the arguments of :func:`stepsize.sweep`."""
 
     space: Space
     sampler: str

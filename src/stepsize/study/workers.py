@@ -53,14 +53,7 @@ class Closing:
 
 
 class Local(Closing):
-    """Workers within this process.
-
-    Args:
-        task: What to train.
-        executor: What trains lists of configurations. Default: one after the other.
-        capacity: How many configurations the executor gets at a time, >= 1.
-        on_progress: Called with the progress of each run.
-    """
+    """Workers within this process: an executor, which gets ``capacity`` configurations at a time."""
 
     def __init__(
         self,

@@ -31,15 +31,7 @@ class SamplerEntry:
     source: str = ""
 
     def make(self, seed: int, trials: int) -> Sampler:
-        """Return the sampler.
-
-        Args:
-            seed: Random seed of all its draws, >= 0.
-            trials: Number of trials planned, >= 1; a grid has at most as many points.
-
-        Raises:
-            InputError: If an argument is out of range.
-        """
+        """Return the sampler for so many trials; raises InputError if an argument is out of range."""
         return self.build(check_whole("seed", seed, 0), check_whole("trials", trials))
 
 
