@@ -133,7 +133,7 @@ def test_a_disk_that_fails_at_any_write_costs_what_was_not_promised_and_says_so(
                     for number in range(1, 20):
                         writer.add_run(a_run(number, losses=np.random.default_rng(number).random(400)))
                         promised += 1
-                    writer.add_finding(FindingRecord("noisy", "info"))
+                    writer.add_signals(WatchRecord(1, datetime.now(UTC)), findings=[FindingRecord("noisy", "info")])
                     writer.finish("done")
                     passed += 1
             except StoreError as error:

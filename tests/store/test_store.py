@@ -16,7 +16,7 @@ import pytest
 from tests.store.examples import a_run, facts
 
 from stepsize.errors import InputError, StoreError, UnknownStudyError
-from stepsize.store import FindingRecord, Store, Tally
+from stepsize.store import FindingRecord, Store, Tally, WatchRecord
 from stepsize.training.runs import Changes, Divergence, Evaluation, Run, Setting, Trial
 
 SPEC: dict[str, Any] = {"lr": (1e-5, 1.0), "sampler": {"name": "tpe", "seed": 0}, "seeds": [0, 1]}
@@ -165,7 +165,7 @@ def test_findings_come_back_in_their_order(store: Store) -> None:
         [run] = store.runs("digits")
         given = (FindingRecord("lr-too-high", "warning", {"step": 3}, run.id), FindingRecord("no-decay", "hint"))
         for finding in given:
-            writer.add_finding(finding)
+            writer.add_signals(WatchRecord(1, datetime.now(UTC)), findings=[finding])
 
     assert store.findings("digits") == given
 

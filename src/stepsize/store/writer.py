@@ -134,12 +134,6 @@ class Writer:
         self._trials[run.trial.number] = run.trial
         self._keys.add(run.key)
 
-    def add_finding(self, finding: FindingRecord) -> None:
-        """Add a finding on the study or on one of its runs."""
-        row = {**self._study, **row_of(finding)}
-        with self._transaction() as connection:
-            connection.execute(insert(FINDINGS), row)
-
     def add_signals(
         self,
         state: WatchRecord,

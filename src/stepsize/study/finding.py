@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stepsize.curves.answer import answer_from
@@ -15,7 +15,7 @@ from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Found
 from stepsize.study.outcome import StudyOutcome
 from stepsize.study.strategy import point_of
-from stepsize.study.study import StudyProgress, run_study
+from stepsize.study.study import StudyProgress, described, run_study
 from stepsize.study.until_sure import Question, UntilSure
 from stepsize.training.conditions import RunConditions
 from stepsize.training.snapshot import Snapshot
@@ -188,12 +188,7 @@ def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, 
     """Return what a stored search must share to be continued; the budget is not part of it."""
     return {
         "format": _FORMAT,
-        "task": {
-            "name": task.name,
-            "start": start.fingerprint,
-            "untrained": start.untrained if math.isfinite(start.untrained) else None,
-            "conditions": asdict(RunConditions.of(task, start.batch_size)),
-        },
+        "task": described(task, start),
         "usual": question.usual,
         "family": question.family,
         "parameters": question.parameters,

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stepsize.checks import check_positive, check_whole
@@ -350,6 +350,16 @@ def default_name(task: Task, spec: Mapping[str, Any], kind: str = "") -> str:
     """Return the name of a study without one: the task, ``kind``, and a digest of what was asked for."""
     short = hashlib.sha256(json.dumps(spec, sort_keys=True, default=list).encode()).hexdigest()[:6]
     return f"{task.name}-{kind}{short}"
+
+
+def described(task: Task, start: Start) -> dict[str, Any]:
+    """Return what the specification of a study says of its task, as plain values."""
+    return {
+        "name": task.name,
+        "start": start.fingerprint,
+        "untrained": start.untrained if math.isfinite(start.untrained) else None,
+        "conditions": asdict(RunConditions.of(task, start.batch_size)),
+    }
 
 
 def seeds_of(task: Task, seeds: int | Sequence[int], *, first: int | None = None) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from stepsize.study.plan import Plan
 from stepsize.study.result import SweepResult
 from stepsize.study.samplers.catalog import SAMPLERS
 from stepsize.study.space import Range, Space, as_space
-from stepsize.study.study import StudyWatcher, run_study, seeds_of
+from stepsize.study.study import StudyWatcher, described, run_study, seeds_of
 from stepsize.study.workers import Workers
 from stepsize.training.conditions import RunConditions
 from stepsize.training.executor import StreamingExecutor
@@ -118,14 +118,9 @@ def sweep(
     )
     plan = spec.plan()
     start, usual = look_at_start(task, spec.seeds[0]), usual_rate(task.optimizer)
-    conditions = RunConditions.of(task, start.batch_size)
-    described = {
-        "name": task.name,
+    about = described(task, start) | {
         "source": source if isinstance(source, str) else None,
-        "start": start.fingerprint,
-        "untrained": start.untrained if math.isfinite(start.untrained) else None,
         "usual": usual._asdict(),
-        "conditions": asdict(conditions),
     }
     found = run_study(
         task,
@@ -137,12 +132,13 @@ def sweep(
         store=store,
         name=name,
         kind=SWEEP,
-        spec={"task": described, **asdict(spec)},
+        spec={"task": about, **asdict(spec)},
         on_progress=on_progress,
         budget=budget,
         seconds=seconds,
         on_interrupt=on_interrupt,
     )
+    conditions = RunConditions.of(task, start.batch_size)
     return SweepResult(**vars(found), conditions=conditions, space=plan.space, untrained=start.untrained, usual=usual)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from stepsize.catalog import Catalog
 from stepsize.checks import check_whole
-from stepsize.study.samplers.drawn import Draw, Drawn, Sampler, grid, random, sobol
+from stepsize.study.samplers.drawn import Drawn, Sampler, grid, random, sobol
 from stepsize.study.samplers.guided import Guided
 
 
@@ -35,10 +35,6 @@ class SamplerEntry:
         return self.build(check_whole("seed", seed, 0), check_whole("trials", trials))
 
 
-def _drawn(name: str, title: str, draw: Draw, source: str = "") -> SamplerEntry:
-    return SamplerEntry(name, title, partial(Drawn, draw), source=source)
-
-
 def _guided(name: str, title: str, sampler: str, source: str) -> SamplerEntry:
     return SamplerEntry(name, title, lambda seed, trials: Guided(sampler, seed), learns=True, source=source)
 
@@ -46,18 +42,18 @@ def _guided(name: str, title: str, sampler: str, source: str) -> SamplerEntry:
 SAMPLERS: Catalog[SamplerEntry] = Catalog(
     "sampler",
     (
-        _drawn("grid", "equal steps, coarse ones first", grid),
-        _drawn(
+        SamplerEntry("grid", "equal steps, coarse ones first", lambda seed, trials: Drawn(partial(grid, trials))),
+        SamplerEntry(
             "random",
             "drawn at random, independently",
-            random,
-            "Bergstra and Bengio, Random search for hyper-parameter optimization, 2012",
+            lambda seed, trials: Drawn(partial(random, seed)),
+            source="Bergstra and Bengio, Random search for hyper-parameter optimization, 2012",
         ),
-        _drawn(
+        SamplerEntry(
             "sobol",
             "spread evenly, without holes",
-            sobol,
-            "Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, 1967",
+            lambda seed, trials: Drawn(partial(sobol, seed)),
+            source="Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, 1967",
         ),
         _guided(
             "tpe",

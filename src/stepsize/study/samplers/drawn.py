@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +40,11 @@ class Sampler(Protocol):
         """
 
 
-Draw: TypeAlias = Callable[[int, int, int, Space], "dict[str, Value] | None"]
-"""From seed, number of trials planned, number of the trial and space to its values."""
-
-
 class Drawn:
-    """A sampler that ignores what was seen."""
+    """A sampler that ignores what was seen: ``draw`` gives the values from the number of the trial and the space."""
 
-    def __init__(self, draw: Draw, seed: int, trials: int) -> None:
+    def __init__(self, draw: Callable[[int, Space], dict[str, Value] | None]) -> None:
         self._draw = draw
-        self._seed = seed
-        self._trials = trials
 
     def propose(
         self,
@@ -60,15 +54,15 @@ class Drawn:
         running: Sequence[Trial] = (),  # noqa: ARG002
     ) -> dict[str, Value] | None:
         """Return the values of trial ``number``; ``seen`` does not matter."""
-        return self._draw(self._seed, self._trials, number, space)
+        return self._draw(number, space)
 
 
-def random(seed: int, trials: int, number: int, space: Space) -> dict[str, Value]:  # noqa: ARG001
+def random(seed: int, number: int, space: Space) -> dict[str, Value]:
     """Draw each trial independently."""
     return space.from_units(np.random.default_rng((seed, number)).random(len(space.dimensions)).tolist())
 
 
-def sobol(seed: int, trials: int, number: int, space: Space) -> dict[str, Value]:  # noqa: ARG001
+def sobol(seed: int, number: int, space: Space) -> dict[str, Value]:
     """Draw along a Sobol sequence, which leaves no holes, shifted as a whole by a random vector modulo 1.
 
     Reference:
@@ -88,7 +82,7 @@ def _sequence(dimensions: int, bits: int) -> NDArray[np.float64]:
     return points
 
 
-def grid(seed: int, trials: int, number: int, space: Space) -> dict[str, Value] | None:  # noqa: ARG001
+def grid(trials: int, number: int, space: Space) -> dict[str, Value] | None:
     """Return a point of a grid with at most ``trials`` points, None after the last.
 
     Lists are taken whole; ranges share what is left of the trials, the rate first. The order is useful early: along a
