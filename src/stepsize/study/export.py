@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
-
-from stepsize.errors import StoreError
+from stepsize.errors import StoreError, needing
 from stepsize.store import Store
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
 from stepsize.study.samplers.guided import quiet
 from stepsize.study.space import Choice, Dimension, Space
 from stepsize.training.runs import Run
+
+with needing("search"):
+    from sqlalchemy import event
+    from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     import optuna

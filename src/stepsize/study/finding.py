@@ -13,7 +13,6 @@ from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
 from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Found
-from stepsize.study.outcome import StudyOutcome
 from stepsize.study.strategy import point_of
 from stepsize.study.study import StudyProgress, described, run_study
 from stepsize.study.until_sure import Question, UntilSure
@@ -177,11 +176,18 @@ def read_found(store: Store, name: str) -> Found:
         seed=len(runs),
     )
     answer = answer_from(model, until=spec["until"], validated=conditions.objective != "training loss")
-    seconds = sum(run.seconds for run in runs)
-    outcome = StudyOutcome(
-        name=name, where=store.where, runs=runs, notes=(), seconds=seconds, complete=study.status == "done"
+    return Found(
+        name=name,
+        where=store.where,
+        runs=runs,
+        notes=(),
+        seconds=sum(run.seconds for run in runs),
+        complete=study.status == "done",
+        answer=answer,
+        conditions=conditions,
+        curve=model,
+        restored=True,
     )
-    return Found(**vars(outcome), answer=answer, conditions=conditions, curve=model, restored=True)
 
 
 def _spec(task: Task, start: Start, question: Question, seed: int) -> dict[str, Any]:
