@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.errors import InputError
 from stepsize.store import Store
-from stepsize.study.finding import FIND, read_found
-from stepsize.study.sweeping import SWEEP, read_sweep
+from stepsize.study.finding import read_found
+from stepsize.study.outcome import FIND, SWEEP
+from stepsize.study.sweeping import read_sweep
 from stepsize.views import page_spec
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
 from stepsize.study.budget import Budget, as_budget
 from stepsize.study.found import Found
+from stepsize.study.outcome import FIND
 from stepsize.study.strategy import point_of
 from stepsize.study.study import StudyProgress, described, run_study
 from stepsize.study.until_sure import Question, UntilSure
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from stepsize.store import Store
     from stepsize.study.workers import Workers
     from stepsize.training.executor import StreamingExecutor
-
-FIND = "find"
-"""The kind of the studies of a store that are searches."""
 
 _FORMAT = 1  # of the specification that a store keeps
 

@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 from stepsize.curves.answer import Answer
 from stepsize.training.runs import Run
 
+FIND, SWEEP = "find", "sweep"
+"""The kinds of the studies of a store that are searches and sweeps."""
+
 Stopped: TypeAlias = Literal["", "budget", "seconds", "interrupted"]
 """Why a study ended before its strategy did; empty if it did not."""
 

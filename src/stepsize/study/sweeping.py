@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stepsize.errors import InputError, StoreCorruptError
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.usual import Usual, usual_rate
+from stepsize.study.outcome import SWEEP
 from stepsize.study.plan import Plan
 from stepsize.study.result import SweepResult
 from stepsize.study.samplers.catalog import SAMPLERS
@@ -23,9 +24,6 @@ from stepsize.training.task import Task
 
 if TYPE_CHECKING:
     from stepsize.store import Store
-
-SWEEP = "sweep"
-"""The kind of the studies of a store that are sweeps."""
 
 _UNKNOWN_RANGE = (1e-5, 0.1)  # of lr, for an optimizer that the catalog does not know
 _PER_DECADE = 4  # trials, if only the rate is searched

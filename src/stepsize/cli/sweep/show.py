@@ -35,19 +35,20 @@ def command(
         outlet = Outlet(plot, chart, as_json)
         outlet.check()
         from stepsize.store import Store
-        from stepsize.study.sweeping import read_sweep
 
         with Store.open(store, create=False) as opened:
             if name is None:
                 _list(opened, last, as_json=as_json)
-            else:
-                outlet.give(read_sweep(opened, name))
+                return
+            from stepsize.study.sweeping import read_sweep
+
+            outlet.give(read_sweep(opened, name))
 
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return each sweep of ``store`` as plain values: name, task, status, trials, runs, cost and when it began."""
     from stepsize.store import Tally
-    from stepsize.study.sweeping import SWEEP
+    from stepsize.study.outcome import SWEEP
 
     rows = []
     statuses, tallies = store.statuses(), store.tallies()
