@@ -257,7 +257,11 @@ class Store:
 
     def statuses(self) -> dict[str, str]:
         """Return the status of every study, as :meth:`status` does."""
-        return {one.name: self.status(one) for one in self.studies()}
+        studies = self.studies()
+        free = {one.name for one in studies if one.status == RUNNING and not self.being_written(one.name)}
+        again = self.studies() if free else studies
+        killed = {one.name for one in again if one.name in free and one.status == RUNNING}
+        return {one.name: "interrupted" if one.name in killed else one.status for one in again}
 
     def begin(self, name: str, kind: str, spec: Mapping[str, Any]) -> Writer:
         """Begin a study or reopen it, and be its only writer until the writer is closed or the process ends.
