@@ -88,9 +88,7 @@ class Prior:
     def moved(self, curves: NDArray[np.int64], size: tuple[float, float] | None) -> Array:
         """Return by how many decades the best rate of a training of ``size`` should lie above those of ``curves``.
 
-        Args:
-            curves: Which curves, shape ``(n,)``.
-            size: Steps and parameters of the training; None for no difference.
+        The size is (steps, parameters); None for no difference.
         """
         if size is None:
             return np.zeros(len(curves))
@@ -131,15 +129,8 @@ def shipped_prior() -> Prior:
 
 def prior_of(kept: dict[str, Any]) -> Prior:
     """Return the prior from the arrays of its file."""
-    numbers = {name: value.item() for name, value in kept.items() if value.ndim == 0}
-    if "noise_factors" in kept:
-        numbers["noise_factors"] = tuple(kept["noise_factors"].tolist())
-    return Prior(
-        x=kept["x"].astype(float),
-        k=kept["k"].astype(float),
-        heights=kept["heights"].astype(float),
-        families=kept["families"],
-        steps=kept["steps"].astype(float),
-        parameters=kept["parameters"].astype(float),
-        **numbers,
-    )
+    given = {name: value.astype(float) if value.dtype.kind == "f" else value for name, value in kept.items()}
+    given |= {name: value.item() for name, value in kept.items() if value.ndim == 0}
+    if "noise_factors" in given:
+        given["noise_factors"] = tuple(given["noise_factors"].tolist())
+    return Prior(**given)

@@ -12,11 +12,11 @@ from stepsize.training.runs import Run, Trial, Value
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be made: a trial on a rung with a seed.
+    """One run to be made: a trial of some length with a seed.
 
     Attributes:
         trial: What to train.
-        share: The rung, as a fraction of the full horizon, in (0, 1]; it has its own complete decay.
+        share: Its length, as a fraction of the full horizon, in (0, 1]; a short run has its own complete decay.
         seed: Random seed of initial weights, batch order and dropout.
     """
 
@@ -26,7 +26,7 @@ class Job:
 
     @property
     def key(self) -> tuple[int, float, int]:
-        """Trial number, rung and seed: unique in a study."""
+        """Trial number, length and seed: unique in a study."""
         return (self.trial.number, self.share, self.seed)
 
 
