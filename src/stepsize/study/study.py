@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stepsize.checks import check_positive, check_whole
@@ -124,11 +124,12 @@ def run_study(
             check_positive(argument, limit, remedy="None is no limit")
     if isinstance(workers, str):
         WORKERS[workers]  # an unknown name is refused before anything runs
-    asked = dict(spec or {})
+    asked, start = dict(spec or {}), look_at_start(task, task.seed) if start is None else start
     study = Study(
         task,
         strategy,
-        look_at_start(task, task.seed) if start is None else start,
+        start,
+        RunConditions.of(task, start.batch_size).objective,
         name=name or default_name(task, asked),
         on_progress=on_progress,
         limits=_Limits(budget or math.inf, time.perf_counter() + (seconds or math.inf), at_least),
@@ -153,42 +154,32 @@ class _Limits:
     at_least: float
 
 
+@dataclass(eq=False)
 class Study:
     """One study while it goes on; made by :func:`run_study`."""
 
-    def __init__(
-        self,
-        task: Task,
-        strategy: Strategy,
-        start: Start,
-        *,
-        name: str,
-        on_progress: StudyWatcher | None,
-        limits: _Limits,
-        answers: bool,
-    ) -> None:
-        self._began = time.perf_counter()
-        self.start = start
-        self.name = name
-        self._where: str | None = None
-        self._writer: Writer | None = None
-        self._task = task
-        self._objective = RunConditions.of(task, start.batch_size).objective
-        self._strategy = strategy
-        self._on_progress = on_progress
-        self._limits = limits
-        self._answers = answers
-        self._local = False
-        self._runs: list[Run] = []
-        self._messages: list[str] = []
-        self._top: list[Run] = []
-        self._flying: dict[int, Job] = {}
-        self._held: Job | None = None  # asked for, but does not fit the budget
-        self._tickets = 0
-        self._resumed = 0
-        self._diverged = 0
-        self._spent = 0.0
-        self._stopped: Stopped = ""
+    task: Task
+    strategy: Strategy
+    start: Start
+    objective: str
+    name: str
+    on_progress: StudyWatcher | None
+    limits: _Limits
+    answers: bool  # whether Ctrl-C ends it with an answer
+    _began: float = field(default_factory=time.perf_counter)
+    _where: str | None = None
+    _writer: Writer | None = None
+    _local: bool = False
+    _runs: list[Run] = field(default_factory=list)
+    _messages: list[str] = field(default_factory=list)
+    _top: list[Run] = field(default_factory=list)
+    _flying: dict[int, Job] = field(default_factory=dict)
+    _held: Job | None = None  # asked for, but does not fit the budget
+    _tickets: int = 0
+    _resumed: int = 0
+    _diverged: int = 0
+    _spent: float = 0.0
+    _stopped: Stopped = ""
 
     def begin_writing(self, store: Any, kind: str, spec: dict[str, Any], open_things: ExitStack) -> None:
         """Become the writer of the study, and restore the strategy to where it was."""
@@ -198,7 +189,7 @@ class Study:
         self._where = opened.where
         self._writer = open_things.enter_context(opened.begin(self.name, kind, spec))
         runs = opened.runs(self.name)
-        self._strategy.restore(opened.trials(self.name), runs)
+        self.strategy.restore(opened.trials(self.name), runs)
         for run in runs:
             self._take(run)
         self._resumed = len(runs)
@@ -212,7 +203,7 @@ class Study:
             self._stopped = "seconds"
         except BaseException as error:
             self._stopped = "interrupted"
-            if not (self._answers and isinstance(error, KeyboardInterrupt)):
+            if not (self.answers and isinstance(error, KeyboardInterrupt)):
                 raise
         finally:
             if self._writer is not None:
@@ -223,7 +214,7 @@ class Study:
             runs=tuple(self._runs),
             notes=self._notes(),
             seconds=time.perf_counter() - self._began,
-            complete=not self._stopped and self._strategy.done,
+            complete=not self._stopped and self.strategy.done,
             stopped=self._stopped,
             resumed=self._resumed,
         )
@@ -236,8 +227,8 @@ class Study:
         """Pass on the progress of a run; drops one that begins after the time limit."""
         if self._local and progress.step <= 1 and self._late():  # of runs that were submitted together, some begin late
             raise _OutOfTime
-        if self._on_progress is not None:
-            self._on_progress(self._progress(running=progress))
+        if self.on_progress is not None:
+            self.on_progress(self._progress(running=progress))
 
     def _drive(self, workers: Workers) -> None:
         while self._submit(workers):
@@ -258,20 +249,20 @@ class Study:
     def _next(self) -> Job | None:
         """Return the next job that can begin; None if nothing can until a run ends, or at all."""
         if self._late():
-            if not self._strategy.done:
+            if not self.strategy.done:
                 self._stopped = "seconds"
             return None
-        job = self._strategy.ask() if self._held is None else self._held
+        job = self.strategy.ask() if self._held is None else self._held
         self._held = None
         if job is None:
             return job
         price = self._price(job)
         total = self._spent + math.fsum(self._price(other) for other in self._flying.values()) + price
-        if self._late(price) and total > self._limits.at_least + _ROUNDING:
+        if self._late(price) and total > self.limits.at_least + _ROUNDING:
             self._held = job
             self._stopped = self._stopped if self._flying else "seconds"
             return None
-        if total <= self._limits.budget * (1 + _ROUNDING):
+        if total <= self.limits.budget * (1 + _ROUNDING):
             return job
         self._held = job
         if not self._flying:  # else one that diverges may cost less than was promised
@@ -280,8 +271,8 @@ class Study:
 
     def _late(self, price: float = 0.0) -> bool:
         """Return whether the time is up, or would be before a job of ``price`` full runs ends, by the runs so far."""
-        deadline = self._limits.deadline
-        if not math.isfinite(deadline) or (price == 0.0 and self._spent < self._limits.at_least - _ROUNDING):
+        deadline = self.limits.deadline
+        if not math.isfinite(deadline) or (price == 0.0 and self._spent < self.limits.at_least - _ROUNDING):
             return False
         if price == 0.0:
             return time.perf_counter() > deadline
@@ -291,7 +282,7 @@ class Study:
 
     def _setting(self, job: Job) -> Setting:
         changes = Changes(**{key: value for key, value in job.trial.values.items() if key != "lr"})  # type: ignore[arg-type]
-        horizon = self._task.horizon if changes == _UNCHANGED else varied(self._task, changes).horizon
+        horizon = self.task.horizon if changes == _UNCHANGED else varied(self.task, changes).horizon
         costs = self.start.costs
         steps = max(1, round(job.share * horizon))
         limit = None if steps >= horizon else costs.val_limit(max(1, round(job.share * costs.horizon)))
@@ -308,10 +299,10 @@ class Study:
         if self._writer is not None:
             self._writer.add_run(run)
         del self._flying[ticket]
-        self._strategy.tell(run)
+        self.strategy.tell(run)
         self._take(run)
-        if self._on_progress is not None:
-            self._on_progress(self._progress(run=run))
+        if self.on_progress is not None:
+            self.on_progress(self._progress(run=run))
 
     def _take(self, run: Run) -> None:
         self._runs.append(run)
@@ -325,9 +316,9 @@ class Study:
     def _progress(self, run: Run | None = None, running: Progress | None = None) -> StudyProgress:
         return StudyProgress(
             name=self.name,
-            objective=self._objective,
+            objective=self.objective,
             done=len(self._runs),
-            remaining=self._strategy.remaining(),
+            remaining=self.strategy.remaining(),
             spent=self._spent,
             seconds=time.perf_counter() - self._began,
             resumed=self._resumed,
@@ -339,7 +330,7 @@ class Study:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        return (*self._messages, *self._strategy.notes)
+        return (*self._messages, *self.strategy.notes)
 
 
 class _OutOfTime(Exception):  # noqa: N818  it is no error: a study ends by it
