@@ -224,9 +224,7 @@ def share_closed(row: dict[str, Any]) -> float | None:
 
 def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     """Return the tables of the record."""
-    rows = [
-        row for row in read_rows(path) if row["rule"] in (*_TITLES, _FOLLOW)
-    ]  # of Mechanic and greedy nothing is shown
+    rows = [row for row in read_rows(path) if row["rule"] in (*_TITLES, _FOLLOW)]  # Mechanic and greedy are not
     if not rows:
         return "No record yet: `python -m benchmarks adaptive`."
     runs = [row for row in rows if "start" in row]

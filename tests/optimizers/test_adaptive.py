@@ -1,4 +1,4 @@
-"""What an adapted optimizer keeps, around several optimizers, and its rate against the equations, written down slowly."""
+"""What an adapted optimizer keeps, around several optimizers; its rate against the equations, written down slowly."""
 
 from __future__ import annotations
 
