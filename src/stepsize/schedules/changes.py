@@ -61,10 +61,7 @@ class CooledDown(Change):
         return Ramp(self.inner.value(whole(self.at)), self.end, self.shape, steps=self.over)
 
     def jumps(self, until: float) -> Iterator[float]:
-        at = whole(self.at)
-        yield from self.inner.jumps(min(until, at))
-        if 0 < at < until:
-            yield at
+        yield from (*self.inner.jumps(until), whole(self.at))
 
     def span(self, clock: Clock) -> float | None:
         return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
@@ -132,8 +129,8 @@ class Extended(Change):
         length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
         ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
         begin = at + to - length if self.by == "holding" else at
-        moved = (begin + (jump - at) * ratio for jump in self.inner.jumps(length) if jump > at)
-        yield from (jump for jump in (*self.inner.jumps(at), at, begin, *moved) if 0 < jump < until)
+        inside = [*self.inner.jumps(length)]
+        yield from (*inside, at, begin, *(begin + (jump - at) * ratio for jump in inside))
 
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.to, "to")
@@ -178,11 +175,7 @@ class Switched(Change):
         return np.where(steps < at, self.inner.held(steps), self._ratio * self.other.held(steps))
 
     def jumps(self, until: float) -> Iterator[float]:
-        at = whole(self.at)
-        yield from self.inner.jumps(min(until, at))
-        if 0 < at < until:
-            yield at
-        yield from (jump for jump in self.other.jumps(until) if jump > at)
+        yield from (*self.inner.jumps(until), whole(self.at), *self.other.jumps(until))
 
     def span(self, clock: Clock) -> float | None:
         return self.other.span(clock)

@@ -135,7 +135,7 @@ class Points(Leaf):
         return np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
 
     def jumps(self, until: float) -> Iterator[float]:
-        yield from (at for position in self.positions if 0 < (at := whole(position)) < until)
+        yield from map(whole, self.positions)
 
     def __str__(self) -> str:
         points = "|".join(f"{at}:{written(value)}" for at, value in zip(self.positions, self.values, strict=True))
@@ -230,7 +230,7 @@ class MultiStep(Leaf):
         return self.gamma ** np.searchsorted(np.asarray(self.milestones), steps, side="right").astype(np.float64)
 
     def jumps(self, until: float) -> Iterator[float]:
-        yield from (at for item in self.milestones if (at := whole(item)) < until)
+        yield from map(whole, self.milestones)
 
 
 @dataclass(frozen=True)
@@ -372,7 +372,7 @@ class OneCycle(Leaf):
         return _through(steps, *self._corners, self.shape)
 
     def jumps(self, until: float) -> Iterator[float]:
-        yield from (corner for corner in self._corners[0][1:-1].tolist() if corner < until)
+        yield from self._corners[0][1:-1].tolist()
 
     @cached_property
     def _corners(self) -> tuple[Array, Array]:

@@ -86,7 +86,7 @@ class Node(ABC):
         return float(self.held(np.array([step], dtype=np.float64))[0])
 
     def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        """Yield the places in (0, ``until``) at which the factor may jump."""
+        """Yield all places in (0, ``until``) at which the factor may jump; others do no harm."""
         yield from ()
 
     def fields(self) -> Iterator[tuple[str, Any]]:
