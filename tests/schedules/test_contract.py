@@ -127,23 +127,15 @@ def test_update_n_belongs_to_the_part_behind_one_of_n_steps(first: Schedule, sec
 
 
 @names
-def test_an_entry_says_whether_it_leaps(name: str) -> None:
-    entry = SCHEDULES[name]
-    eta = entry.typical(1_000)
+def test_jumps_are_those_seen_by_looking_everywhere_and_what_does_not_cycle_falls_after_its_peak(name: str) -> None:
+    eta = SCHEDULES[name].typical(1_000)
+    factors = eta.factors()
+    after = np.diff(factors[int(factors.argmax()) :])
 
-    seen = leaps(eta, 1_000)
-
-    assert set(eta.jumps()) == seen
-    assert entry.continuous == (not seen)
-
-
-@names
-def test_an_entry_says_whether_it_falls_behind_its_peak(name: str) -> None:
-    entry = SCHEDULES[name]
-    factors = entry.typical(1_000).factors()
-    behind = np.diff(factors[int(factors.argmax()) :])
-
-    assert entry.falls == bool((behind <= 1e-15).all())
+    assert set(eta.jumps()) == leaps(eta, 1_000)
+    assert bool(eta.jumps()) == (name in ("step", "multi-step", "warm-restarts"))
+    cycles = ("triangular", "triangular2", "exp-range", "warm-restarts", "waves")
+    assert bool((after <= 1e-15).all()) == (name not in cycles)
 
 
 @pytest.mark.parametrize(
