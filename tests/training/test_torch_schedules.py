@@ -255,7 +255,10 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         lambda o: lrs.OneCycleLR(o, 0.1, 9, base_momentum=[0.8, 0.85]),
         r"another base_momentum for each parameter group \(0.8, 0.85\)",
     ),
-    "a cycle that begins within its fall": (lambda o: lrs.OneCycleLR(o, 0.1, 3), "has 3 steps, too few to rise over 0."),
+    "a cycle that begins within its fall": (
+        lambda o: lrs.OneCycleLR(o, 0.1, 3),
+        "has 3 steps, too few to rise over 0.",
+    ),
     "scale_fn": (lambda o: lrs.CyclicLR(o, 0.01, 0.1, 5, scale_fn=lambda _: 0.5), "has its own scale_fn"),
     "no steps": (lambda o: lrs.ConstantLR(o, total_iters=0), r"has total_iters=0, which must be a whole number"),
     "broken steps": (lambda o: lrs.CosineAnnealingLR(o, 10.5), r"has T_max=10.5, which must be a whole"),  # type: ignore[arg-type]

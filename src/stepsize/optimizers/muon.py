@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
+
 @final
 class MuonAdamW(Optimizer):
     """Muon on parameters of two dimensions and AdamW on the others, at one rate.

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import numpy as np
@@ -98,6 +98,11 @@ class Node(ABC):
         """Yield the nodes that it is directly made from."""
         for _, value in self.fields():
             yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Node))
+
+    @cached_property
+    def height(self) -> int:
+        """How many nodes are around each other in it."""
+        return 1 + max((part.height for part in self.parts()), default=0)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the dataclass is frozen for everyone else
