@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         lambda o: lrs.OneCycleLR(o, 0.1, 9, base_momentum=[0.8, 0.85]),
         r"another base_momentum for each parameter group \(0.8, 0.85\)",
     ),
-    "a cycle that begins within its fall": (
+    "a cycle without a rise": (
         lambda o: lrs.OneCycleLR(o, 0.1, 3),
         "has 3 steps, too few to rise over 0.",
     ),

@@ -125,7 +125,7 @@ class Extended(Change):
             after = at + (steps - at) * (length - at) / (to - at)
         return self.inner.held(np.where(steps < at, steps, after))
 
-    def jumps(self, until: float) -> Iterator[float]:
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
         length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
         ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
         begin = at + to - length if self.by == "holding" else at

@@ -134,7 +134,7 @@ class Points(Leaf):
     def _arrays(self) -> tuple[Array, Array]:
         return np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
 
-    def jumps(self, until: float) -> Iterator[float]:
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
         yield from map(whole, self.positions)
 
     def __str__(self) -> str:
@@ -229,7 +229,7 @@ class MultiStep(Leaf):
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.searchsorted(np.asarray(self.milestones), steps, side="right").astype(np.float64)
 
-    def jumps(self, until: float) -> Iterator[float]:
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
         yield from map(whole, self.milestones)
 
 
@@ -371,7 +371,7 @@ class OneCycle(Leaf):
     def factors(self, steps: Array) -> Array:
         return _through(steps, *self._corners, self.shape)
 
-    def jumps(self, until: float) -> Iterator[float]:
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
         yield from self._corners[0][1:-1].tolist()
 
     @cached_property
