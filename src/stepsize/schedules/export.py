@@ -51,9 +51,10 @@ def to_csv(
         0,1.0,0.1,,0.5,,20.0
         1,0.5,0.05,,0.5,,40.0
     """
-    if not isinstance(schedule, HyperparameterSchedule | Schedule):
+    given: object = schedule  # whatever was given
+    if not isinstance(given, HyperparameterSchedule | Schedule):
         remedy = "Make one with stepsize.schedules"
-        raise InputError("schedule", schedule, "must be a HyperparameterSchedule or a Schedule", remedy)
+        raise InputError("schedule", given, "must be a HyperparameterSchedule or a Schedule", remedy)
     path = None if hasattr(target, "write") else _place(target)
     seen = preview(schedule, peaks, steps=steps)
     values = {"factor": seen.factors, **{name: getattr(seen.values, name) for name in CSV_COLUMNS[2:]}}
