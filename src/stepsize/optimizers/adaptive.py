@@ -34,13 +34,11 @@ class Move:
         step: Number of updates before it.
         before: Last recorded multiplier.
         after: New multiplier.
-        why: Reason.
     """
 
     step: int
     before: float
     after: float
-    why: str
 
 
 def adapt(
@@ -70,7 +68,7 @@ def adapt(
         bounds: Smallest and largest s.
 
     Returns:
-        The adapting optimizer; ``rates`` are the effective ones and ``moves`` say why.
+        The adapting optimizer; ``rates`` are the effective ones, ``moves`` their changes.
 
     Raises:
         InputError: If an argument breaks its rule; ``step`` raises it if the loss is missing or below the target,
@@ -103,9 +101,7 @@ class Adaptive(Optimizer):
         moves: Recorded changes of the multiplier, newest last, at most 1,000.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, *, target: float = 0.0, c: float = 1.0, bounds: tuple[float, float] = (1e-6, 1e6)
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, *, target: float, c: float, bounds: tuple[float, float]) -> None:
         if not isinstance(optimizer, Optimizer):
             raise InputError("optimizer", type(optimizer).__name__, "must be a torch.optim.Optimizer")
         if isinstance(optimizer, Adaptive):
@@ -302,11 +298,9 @@ class Adaptive(Optimizer):
         kept = self._kept
         recorded = kept["recorded"]
         if not recorded / _RECORDED < multiplier < recorded * _RECORDED:
-            why = f"the target loss {self.target:.4g} lies that far along the update"
-            move = Move(kept["updates"], recorded, multiplier, why)
-            self.moves.append(move)
+            self.moves.append(Move(kept["updates"], recorded, multiplier))
             kept["recorded"] = multiplier
-            _LOGGER.info("update %d: rate × %.3g, was × %.3g: %s", move.step, move.after, move.before, move.why)
+            _LOGGER.info("update %d: rate × %.3g, was × %.3g", kept["updates"], multiplier, recorded)
         kept["updates"] += 1
 
 
