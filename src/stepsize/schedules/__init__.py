@@ -34,7 +34,6 @@ from stepsize.schedules.ramps import linear as linear
 from stepsize.schedules.ramps import polynomial as polynomial
 from stepsize.schedules.ramps import warmup as warmup
 from stepsize.schedules.ramps import wsd as wsd
-from stepsize.schedules.rung import Resampled as Resampled
 from stepsize.schedules.rung import resampled as resampled
 from stepsize.schedules.schedule import Schedule as Schedule
 from stepsize.schedules.shapes import SHAPES as SHAPES
