@@ -67,9 +67,9 @@ def square(*weights: Tensor) -> Tensor:
 @optimizers
 def test_a_rate_a_hundred_times_too_small_is_made_up_for(make: str) -> None:
     lr = 1e-4 if make != "sgd" else 1e-3
-    plain = Problem(make, lr, bounds=(1.0, 1.0)).train(400)
+    plain = Problem(make, lr, bounds=(1.0, 1.0)).train(200)
 
-    adapted = Problem(make, lr).train(400)
+    adapted = Problem(make, lr).train(200)
 
     assert adapted < 0.9 * plain
 
