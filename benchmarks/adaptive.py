@@ -73,6 +73,8 @@ def compute_more(
     Following brings its own references, so that it may have more seeds than the record.
     """
     wanted = tuple(rules)
+    if not {*wanted} <= {*_NAMES, _FOLLOW}:
+        raise ValueError(f"only {', '.join((*_NAMES, _FOLLOW))} can be trained, not {', '.join(wanted)}")
     rows = [row for row in read_rows(path) if row["rule"] not in wanted]
     rows += overheads([rule for rule in wanted if rule != _FOLLOW])
     references = [row for row in rows if row["rule"] == _NAMES[0] and "start" in row]
