@@ -6,22 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import Change, check_bounded, check_inside, left_over, on_its_own
 from stepsize.schedules.leaves import Ramp
-from stepsize.schedules.node import CheckedShape, Factor, Length, Node, Position, whole
+from stepsize.schedules.node import CheckedShape, Factor, Length, Node, OptionalPosition, Position, whole
 from stepsize.schedules.shapes import ROOT, Array
-from stepsize.schedules.units import Clock, Span, as_duration
+from stepsize.schedules.units import Clock, Span
 
 ExtendedBy = Literal["stretching", "holding"]
-
-
-def _optional_position(argument: str, value: Any) -> int | Span | None:
-    return None if value is None else as_duration(argument, value, least=0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class CooledDown(Change):
     unnamed: ClassVar[str] = "over"
 
     over: Length
-    at: Annotated[int | Span | None, _optional_position] = None  # None: so that it ends with the horizon
+    at: OptionalPosition = None  # None: so that it ends with the horizon
     shape: CheckedShape = ROOT
     end: Factor = 0.0
 

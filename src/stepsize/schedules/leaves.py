@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -22,10 +22,13 @@ from stepsize.schedules.node import (
     OptionalLength,
     Positive,
     PositiveFraction,
+    check_shape,
+    each,
+    optional,
     whole,
     written,
 )
-from stepsize.schedules.shapes import COSINE, LINEAR, Array, Shape, as_shape
+from stepsize.schedules.shapes import COSINE, LINEAR, Array, Shape
 from stepsize.schedules.units import Span, as_duration
 
 Endpoints = Literal["start", "end", "both", "neither"]
@@ -86,31 +89,15 @@ class Ramp(Leaf):
         )
 
 
-def _positions(argument: str, value: Any) -> Steps:
-    return tuple(as_duration(argument, item, least=0) for item in value)
-
-
-def _milestones(argument: str, value: Any) -> Steps:
-    return tuple(as_duration(argument, item) for item in value)
-
-
-def _factors(argument: str, value: Any) -> tuple[float, ...]:
-    return tuple(check_number(argument, item, least=0) for item in value)
-
-
-def _between(_argument: str, value: Any) -> Shape | None:
-    return None if value is None else as_shape(value)
-
-
 @dataclass(frozen=True)
 class Points(Leaf):
     """Through given factors at given steps; before the first and after the last it holds theirs."""
 
     kind: ClassVar[str] = "points"
 
-    positions: Annotated[Steps, _positions]
-    values: Annotated[tuple[float, ...], _factors]
-    between: Annotated[Shape | None, _between] = LINEAR  # None holds each factor until the next position
+    positions: Annotated[Steps, each(partial(as_duration, least=0))]
+    values: Annotated[tuple[float, ...], each(partial(check_number, least=0))]
+    between: Annotated[Shape | None, optional(check_shape)] = LINEAR  # None holds each factor until the next position
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -213,7 +200,7 @@ class MultiStep(Leaf):
     kind: ClassVar[str] = "multi-step"
     unnamed: ClassVar[str] = "milestones"
 
-    milestones: Annotated[Steps, _milestones]
+    milestones: Annotated[Steps, each(as_duration)]
     gamma: Positive = 0.1
 
     def __post_init__(self) -> None:
