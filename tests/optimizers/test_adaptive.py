@@ -180,6 +180,17 @@ def test_a_schedule_writes_the_rates_that_the_rule_multiplies() -> None:
     assert seen == pytest.approx([0.05 * (1 - t / 20) for t in range(19)])
 
 
+def test_the_rate_is_found_for_the_peak_and_the_factor_of_the_schedule_multiplies_it() -> None:
+    rates = []
+    for factor in (1.0, 0.25):
+        weight = nn.Parameter(torch.full((3,), 5.0, dtype=torch.float64))
+        optimizer = adapt(SGD([{"params": [weight], "lr": 0.1 * factor, "initial_lr": 0.1}]))
+        optimizer.step(loss=square(weight))
+        rates.append(optimizer.rates[0])
+
+    assert rates[1] == pytest.approx(0.25 * rates[0])
+
+
 def test_a_scheduled_rate_of_zero_moves_nothing() -> None:
     problem = Problem("sgd", lr=0.05)
     problem.train(5)
@@ -209,6 +220,9 @@ def test_loading_an_earlier_state_under_a_schedule_goes_on_from_there() -> None:
     problem.optimizer.load_state_dict(saved)
 
     assert problem.optimizer.param_groups[0]["lr"] == bound.get_lr()[0] == 0.05
+    problem.train(1)
+    problem.optimizer.load_state_dict(saved)  # which the update has not changed
+    assert problem.optimizer.multiplier == 1.0
 
 
 def test_a_closure_serves_as_with_torch() -> None:
