@@ -271,8 +271,8 @@ def test_a_million_steps_take_a_fraction_of_a_second() -> None:
     took = []
 
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.process_time()
         eta.factors()
-        took.append(time.perf_counter() - begin)
+        took.append(time.process_time() - begin)
 
     assert min(took) < 0.25
