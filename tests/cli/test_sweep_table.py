@@ -63,9 +63,9 @@ def test_the_best_has_a_line_above_the_next_in_a_table_and_the_objective_its_nam
     lines = drawn(STATE).splitlines()
     assert "  best lr 0.0123, momentum 0.9: training loss 0.0712" in lines
     (head,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["trial", "lr"])
-    assert lines[head].split() == ["trial", "lr", "momentum", "optimizer", "training", "loss", "seed"]
-    assert lines[head + 1].split() == ["7", "0.0123", "0.9", "0.0712", "3"]
-    assert lines[head + 2].split() == ["2", "0.05", "adamw", "0.08", "0"]
+    assert lines[head].split() == ["trial", "lr", "momentum", "optimizer", "training", "loss", "seed", "rung"]
+    assert lines[head + 1].split() == ["7", "0.0123", "0.9", "0.0712", "3", "full"]
+    assert lines[head + 2].split() == ["2", "0.05", "adamw", "0.08", "0", "1/4"]
     assert "validation loss" in drawn(replace(STATE, objective="validation loss"))
 
 
@@ -131,9 +131,11 @@ def test_a_file_gets_a_line_for_each_finished_run_and_each_new_note() -> None:
     best = "best lr 0.0123, momentum 0.9: training loss 0.0712; cost 2.38 full runs"
     assert file.getvalue().splitlines() == [
         "sweep digits-mlp: A [note].",
-        f"sweep digits-mlp: 12 of 40, trial 2, lr 0.05, optimizer adamw: training loss 0.08; {best}; about 3:02 left",
+        "sweep digits-mlp: 12 of 40, trial 2 on 1/4 of the horizon, lr 0.05, optimizer adamw: training loss 0.08; "
+        f"{best}; about 3:02 left",
         "sweep digits-mlp: Another.",
-        f"sweep digits-mlp: 13 of 41, trial 7, lr 0.0123, momentum 0.9: diverged; {best}; about 2:45 left",
+        "sweep digits-mlp: 13 of 41, trial 7 on 30% of the horizon, lr 0.0123, momentum 0.9: diverged; "
+        f"{best}; about 2:45 left",
     ]
 
 
@@ -165,4 +167,4 @@ def test_stderr_is_where_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None
         screen.update(replace(STATE, run=BEST))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "12 of 40, trial 7" in captured.err
+    assert "12 of 40, trial 7 on the full horizon" in captured.err

@@ -14,7 +14,9 @@ from tests.study.runs import ran
 
 from stepsize.errors import InputError
 from stepsize.study.plan import Plan
-from stepsize.study.plan_widening import moved_out, rank
+from stepsize.study.plan_ladder import rank
+from stepsize.study.plan_widening import moved_out
+from stepsize.study.rungs import RUNGS, Rungs
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.strategy import Job
@@ -61,12 +63,14 @@ def plan_of(
     sampler: Sampler,
     *,
     trials: int = 8,
+    rungs: Rungs | None = None,
     seeds: Sequence[int] = (0,),
     space: Space = SPACE,
     repeats: int = 2,
     widen: int = 2,
 ) -> Plan:
-    return Plan(space, sampler, trials=trials, seeds=seeds, repeats=repeats, widen=widen)
+    rungs = rungs or Rungs.full()
+    return Plan(space, sampler, trials=trials, rungs=rungs, seeds=seeds, repeats=repeats, widen=widen)
 
 
 def outcome_of(job: Job, value: float) -> Run:
@@ -119,22 +123,191 @@ def test_a_best_trial_that_diverged_or_could_not_be_judged_is_not_repeated() -> 
     assert plan.notes[-1] == "Repeated the best trial on 1 further seed."
 
 
-def test_if_everything_diverges_nothing_is_repeated() -> None:
-    plan = plan_of(Listed(0.01, 0.1, 0.2, 0.3), trials=4, seeds=(0, 1), widen=0)
-    assert len(list(in_turns(plan, lambda job: math.inf))) == 4
+def test_halving_decides_a_rung_when_all_its_jobs_are_told() -> None:
+    plan = plan_of(Listed(*(10 ** (-4 + k / 2) for k in range(8))), rungs=Rungs.halving(1 / 4, 4))
+    asked = [plan.ask() for _ in range(8)]
+    jobs = [job for job in asked if job is not None]
+    assert [job.share for job in jobs] == [1 / 4] * 8
+    for job in jobs[::-1]:
+        assert plan.ask() is None
+        assert not plan.done
+        plan.tell(outcome_of(job, inside(job)))
+    last = list(in_turns(plan, inside))
+    assert keys(last) == [(0.01, 1.0, 0), (jobs[3].trial.lr, 1.0, 0)]  # 3 and 5 tie: the earlier one goes on
+    assert plan.notes == ["Promoted 2 of 8 trials from 1/4 of the horizon to the full horizon."]
+
+
+def test_asha_promotes_as_soon_as_a_trial_is_in_the_top_of_its_rung() -> None:
+    values = dict(zip((1e-3, 2e-3, 4e-3, 8e-3, 1e-2), (2.0, 1.0, 3.0, 4.0, 0.5), strict=True))
+    plan = plan_of(Listed(*values), trials=5, rungs=Rungs.asha(1 / 4, 2))
+    jobs = keys(list(in_turns(plan, lambda job: values[job.trial.lr])))
+    assert jobs == [
+        (1e-3, 0.25, 0),
+        (2e-3, 0.25, 0),
+        (2e-3, 0.5, 0),  # the better of two
+        (4e-3, 0.25, 0),
+        (8e-3, 0.25, 0),
+        (1e-3, 0.5, 0),  # now second of four
+        (2e-3, 1.0, 0),
+        (1e-2, 0.25, 0),
+        (1e-2, 0.5, 0),  # the best of five
+        (1e-2, 1.0, 0),  # and of the three on the second rung, from which another had gone on
+    ]
+
+
+def test_asha_promotes_every_newcomer_that_leads_its_rung_at_once() -> None:
+    plan = plan_of(Mindful(), trials=9, rungs=Rungs.asha(1 / 2, 2), widen=0)
+    jobs = [(job.trial.number, job.share) for job in in_turns(plan, lambda job: -job.trial.number)]
+    assert jobs == [(number, share) for number in range(9) for share in (0.5, 1.0) if number or share < 1]
+
+
+def naive_turns(rungs: Rungs, lrs: Sequence[float], judge: Judge) -> list[tuple[int, float]]:
+    """Ask and tell in turns on one bracket, everything computed anew each time: (trial, share) of each job."""
+    shares = rungs.shares
+    told: list[list[tuple[float, int]]] = [[] for _ in shares]  # rank value by level; infinite if it diverged
+    promoted: list[set[int]] = [set() for _ in shares]
+    order: list[tuple[int, float]] = []
+
+    def train(number: int, level: int) -> None:
+        order.append((number, shares[level]))
+        value = judge(Job(Trial(number, {"lr": lrs[number]}), shares[level], 0))
+        told[level].append((value, number))
+        if not rungs.waits:
+            promote_all(closing=False)
+
+    def promote_all(*, closing: bool) -> None:
+        for level in range(len(shares) - 1):
+            quota = len(told[level]) // rungs.eta
+            quota = max(quota, 1) if closing else quota
+            top = [number for value, number in sorted(told[level])[:quota] if value < math.inf]
+            for number in top:
+                if number not in promoted[level]:
+                    promoted[level].add(number)
+                    train(number, level + 1)
+
+    for number in range(len(lrs)):
+        train(number, 0)
+    promote_all(closing=True)
+    return order
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([Rungs.halving(1 / 8, 2), Rungs.halving(1 / 9, 3), Rungs.asha(1 / 8, 2), Rungs.asha(1 / 16, 4)]),
+    st.lists(st.one_of(st.just(math.inf), st.integers(0, 6).map(float)), min_size=1, max_size=20),
+    st.integers(0, 3),
+)
+def test_promotions_are_those_of_a_naive_twin(rungs: Rungs, values: list[float], salt: int) -> None:
+    lrs = [1e-4 * 10 ** (4 * (number + 0.5) / len(values)) for number in range(len(values))]
+
+    def judge(job: Job) -> float:  # each rung ranks a little differently
+        number = job.trial.number
+        return values[number] + (number * 7 + salt * round(16 * job.share)) % 3
+
+    plan = plan_of(Listed(*lrs), trials=len(lrs), rungs=rungs, widen=0)
+    jobs = list(in_turns(plan, judge))
+    expected = naive_turns(rungs, lrs, judge)
+    assert sorted((job.trial.number, job.share) for job in jobs) == sorted(expected)
+    begun = max(at for at, (_, share) in enumerate(expected) if share == rungs.shares[0])
+    same = len(expected) if rungs.waits else begun + 1  # the order, until asynchronous rungs are closed
+    assert [(job.trial.number, job.share) for job in jobs][:same] == expected[:same]
     assert plan.done
-    assert plan.notes[-1] == "No trial ended with a finite loss, so none was repeated."
 
 
-def test_what_has_no_finite_loss_ranks_last_and_equal_losses_in_the_order_of_trials() -> None:
-    runs = [ran(Job(Trial(n, {"lr": 1.0}), 1.0, 0), value) for n, value in enumerate((math.nan, 2.0, 1.0, 1.0))]
-    assert [run.trial.number for run in sorted(runs, key=rank)] == [2, 3, 1, 0]
+def test_hyperband_promotes_within_its_brackets() -> None:
+    rungs = Rungs.hyperband(1 / 16, 4)
+    plan = plan_of(Mindful(), trials=25, rungs=rungs)
+    jobs = list(in_turns(plan, inside))
+    turns = rungs.assigned(25)
+    for at, bracket in enumerate(rungs.brackets):
+        group = [job for job in jobs if turns[job.trial.number] == at]
+        counts = [sum(job.share == share for job in group) for share in bracket.shares]
+        assert counts == {0: [16, 4, 1], 1: [6, 1], 2: [3]}[at]
+        finisher = min((job for job in group if job.share == bracket.shares[0]), key=inside)
+        assert finisher.trial.number in {job.trial.number for job in group if job.share == 1.0}
+    assert sum(job.share for job in jobs) == pytest.approx(rungs.cost(25))
+
+
+def test_what_diverged_is_never_promoted_even_if_nothing_else_is_there() -> None:
+    plan = plan_of(Listed(0.01, 0.1, 0.2, 0.3), trials=4, rungs=Rungs.halving(1 / 2, 2), seeds=(0, 1), widen=0)
+    jobs = list(in_turns(plan, lambda job: math.inf))
+    assert len(jobs) == 4
+    assert plan.done
+    assert plan.notes[-1] == "No trial ended the full horizon with a finite loss, so none was repeated."
+
+
+def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() -> None:
+    rates = [10 ** (-4 + k / 2) for k in range(8)]  # 1e-4 ... 3e-1
+
+    def judge(job: Job) -> float:
+        """Short runs are best at the highest rate; over the full horizon all above 0.02 diverge."""
+        if job.share < 1:
+            return -math.log10(job.trial.lr)
+        return math.inf if job.trial.lr > 0.02 else inside(job)
+
+    plan = plan_of(Listed(*rates), rungs=Rungs.halving(1 / 4, 4), widen=0)
+    last = [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0]
+
+    # 0.3 and 0.1 were promoted and diverged; each is replaced once, by the next best: 0.03, then 0.01.
+    assert last == pytest.approx([10**-0.5, 10**-1, 10**-1.5, 10**-2])
+    assert plan.notes[:2] == [
+        "Promoted 4 of 8 trials from 1/4 of the horizon to the full horizon.",
+        "2 of them replaced trials that diverged over the full horizon: the next best of the rung below.",
+    ]
+
+
+def test_a_lower_rate_comes_in_before_a_better_one_that_is_as_high_as_what_diverged() -> None:
+    short = {0.05: 1.0, 0.1: 1.1, 0.01: 2.0, 0.001: 3.0}
+
+    def judge(job: Job) -> float:
+        return short[job.trial.lr] if job.share < 1 else math.inf if job.trial.lr >= 0.05 else 1.0
+
+    plan = plan_of(Listed(*short), trials=4, rungs=Rungs.halving(1 / 4, 4), widen=0)
+
+    assert [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0] == [0.05, 0.01]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    # Tenths of a decade, and edges between them, so that no rounding decides who survives.
+    st.lists(st.integers(-60, 0).map(lambda tenths: tenths / 10), min_size=1, max_size=20, unique=True),
+    st.integers(-60, 5).map(lambda tenths: tenths / 10 + 0.05),
+    st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.6]),
+    st.sampled_from(["halving", "asha", "hyperband"]),
+    st.sampled_from([2, 3, 4]),
+)
+def test_there_is_an_answer_wherever_some_trial_survives_at_every_length(
+    places: list[float], edge: float, retreat: float, rungs: str, eta: int
+) -> None:
+    def judge(job: Job) -> float:
+        """Higher is better up to the edge, which falls by ``retreat`` decades for each doubling of the horizon."""
+        x = math.log10(job.trial.lr)
+        return math.inf if x > edge - retreat * math.log2(16 * job.share) else 1 - x
+
+    made = RUNGS[rungs].make(1 / 16, eta)
+    plan = plan_of(Listed(*(10**x for x in places)), trials=len(places), rungs=made, widen=0)
+    jobs = list(in_turns(plan, judge))
+    finished = [outcome for outcome in plan.runs if outcome.share == 1.0 and not outcome.diverged]
+
+    # Hyperband's brackets compete among themselves, but each that has a survivor ends with one.
+    if any(x <= edge - retreat * math.log2(16) for x in places):
+        assert finished
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
+def test_what_could_not_be_judged_ranks_behind_everything_that_could() -> None:
+    values = {0.001: math.nan, 0.01: 9.0, 0.02: math.nan, 0.05: 8.0}
+    plan = plan_of(Listed(*values), trials=4, rungs=Rungs.halving(1 / 2, 2))
+    jobs = list(in_turns(plan, lambda job: values[job.trial.lr]))
+    assert [lr for lr, share, _ in keys(jobs) if share == 1.0] == [0.05, 0.01]
+    outcomes = [ran(Job(Trial(n, {"lr": 1.0}), 1.0, 0), value) for n, value in enumerate((math.nan, 2.0, 1.0, 1.0))]
+    assert [outcome.trial.number for outcome in sorted(outcomes, key=rank)] == [2, 3, 1, 0]
 
 
 def test_fewer_proposals_than_trials_end_the_round_and_are_told() -> None:
-    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=10)
+    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=10, rungs=Rungs.halving(1 / 2, 3))
     jobs = list(in_turns(plan, inside))
-    assert keys(jobs) == [(lr, 1.0, 0) for lr in (0.001, 0.01, 0.1)]
+    assert keys(jobs) == [*[(lr, 0.5, 0) for lr in (0.001, 0.01, 0.1)], (0.01, 1.0, 0)]
     assert "The sampler had no more proposals after 3 trials." in plan.notes
 
 
@@ -195,6 +368,17 @@ def test_a_coarse_grid_is_widened_by_its_spacing(downwards: int, added: float) -
     assert [job.trial.lr for job in jobs[3:]] == pytest.approx([added])
 
 
+def test_the_longest_rung_says_where_the_best_lies() -> None:
+    rates = [10 ** (-4 + 4 * k / 7) for k in range(8)]
+    plan = plan_of(Listed(*rates), rungs=Rungs.halving(1 / 4, 2))
+
+    def judge(job: Job) -> float:  # the short runs prefer the highest rate, and by more
+        return 10.0 + inside(job) if job.share == 1.0 else -job.trial.lr
+
+    list(in_turns(plan, judge))
+    assert plan.space == SPACE
+
+
 def test_a_proposal_in_the_old_part_of_a_widened_range_moves_to_the_same_place_of_the_new() -> None:
     space = SPACE.widened("lr", high=10.0)
     rates = [moved_out({"lr": lr}, space)["lr"] for lr in (1e-4, 0.01, 1.0, 1.5)]
@@ -231,6 +415,16 @@ def test_two_bad_configurations_do_not_close_a_side_where_other_values_vary(bad:
     assert ("No rate above the best one, 0.1, was clearly worse" in " ".join(plan.notes)) is widened
 
 
+def test_added_trials_compete_with_those_that_were_there_before() -> None:
+    rungs = Rungs.halving(1 / 4, 4)
+    plan = plan_of(SAMPLERS["grid"].make(0, 17), trials=17, rungs=rungs, widen=1)
+    jobs = list(in_turns(plan, lambda job: abs(math.log10(job.trial.lr) + 4.26)))
+    finished = {round(math.log10(job.trial.lr), 2) for job in jobs if job.share == 1.0}
+    assert finished == {-4.0, -3.75, -3.5, -3.25, -4.25, -4.5, -4.75}
+    promoted = "Promoted 7 of 21 trials from 1/4 of the horizon to the full horizon."
+    assert plan.notes[0] == promoted
+
+
 # ------------------------------------------------------------------ being killed
 
 
@@ -259,17 +453,17 @@ LANDSCAPES = st.builds(
     st.sampled_from([1e-6, 0.01, 0.5, 1e9]),
     st.sampled_from([-6.0, -4.0, -2.0, 0.0, 1.5]),
 )
-SETUPS = st.tuples(st.sampled_from(sorted(MAKES)), st.sampled_from([1, 2, 12, 17]))
+SETUPS = st.tuples(st.sampled_from(sorted(RUNGS)), st.sampled_from(sorted(MAKES)), st.sampled_from([1, 2, 12, 17]))
 
 
-def setup(sampler: str, trials: int) -> Plan:
-    return plan_of(MAKES[sampler](), trials=trials, seeds=(0, 1, 2))
+def setup(rungs: str, sampler: str, trials: int) -> Plan:
+    return plan_of(MAKES[sampler](), trials=trials, rungs=RUNGS[rungs].make(1 / 9, 3), seeds=(0, 1, 2))
 
 
 @settings(max_examples=120, deadline=None)
 @given(SETUPS, LANDSCAPES, st.floats(0, 1), st.booleans())
 def test_a_plan_that_was_killed_goes_on_with_the_jobs_of_one_that_was_not(
-    made: tuple[str, int], judge: Judge, moment: float, pending: bool
+    made: tuple[str, str, int], judge: Judge, moment: float, pending: bool
 ) -> None:
     whole = setup(*made)
     jobs = list(in_turns(whole, judge))
@@ -292,7 +486,7 @@ def test_a_plan_that_was_killed_goes_on_with_the_jobs_of_one_that_was_not(
 @settings(max_examples=120, deadline=None)
 @given(SETUPS, LANDSCAPES, st.integers(1, 7), st.integers(0, 10**6), st.lists(st.integers(1, 25), max_size=4))
 def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
-    made: tuple[str, int], judge: Judge, capacity: int, luck: int, kills: list[int]
+    made: tuple[str, str, int], judge: Judge, capacity: int, luck: int, kills: list[int]
 ) -> None:
     draw = random.Random(luck)
     trials: dict[int, Trial] = {}
@@ -326,15 +520,13 @@ def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
     assert {outcome.trial.number for outcome in outcomes} == set(trials) == set(range(len(plan.trials)))
 
 
-def test_lost_jobs_are_asked_for_again_before_anything_new() -> None:
-    plan = plan_of(Listed(0.01, 0.02, 0.03, 0.04), trials=4)
+def test_lost_jobs_are_asked_for_again_before_what_was_decided_meanwhile() -> None:
+    plan = plan_of(Listed(0.01, 0.02, 0.03), trials=3, rungs=Rungs.asha(1 / 2, 2))
     jobs = [job for job in (plan.ask() for _ in range(3)) if job is not None]
-    again = plan_of(Listed(0.01, 0.02, 0.03, 0.04), trials=4)
-    again.restore([job.trial for job in jobs], [outcome_of(jobs[2], 3.0)])
-    assert [again.ask(), again.ask()] == jobs[:2]
-    new = again.ask()
-    assert new is not None
-    assert new.trial.number == 3
+    again = plan_of(Listed(0.01, 0.02, 0.03), trials=3, rungs=Rungs.asha(1 / 2, 2))
+    again.restore([job.trial for job in jobs], [outcome_of(jobs[2], 3.0), outcome_of(jobs[0], 1.0)])
+    assert again.ask() == jobs[1]
+    assert again.ask() == Job(jobs[0].trial, 1.0, 0)
 
 
 # ------------------------------------------------------------------ what is refused
@@ -376,7 +568,7 @@ def test_only_a_fresh_plan_is_restored_and_only_from_its_own_record() -> None:
     ],
 )
 def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> None:
-    arguments = {"trials": 4, "seeds": (0,)} | bad
+    arguments = {"trials": 4, "rungs": Rungs.full(), "seeds": (0,)} | bad
     with pytest.raises(InputError, match=said):
         Plan(SPACE, Mindful(), **arguments)  # type: ignore[arg-type]
 
@@ -384,9 +576,10 @@ def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> N
 # ------------------------------------------------------------------ what is foreseen, and the price of it all
 
 
+@pytest.mark.parametrize("name", ["full", "halving", "hyperband"])
 @pytest.mark.parametrize("trials", [1, 7, 25])
-def test_what_remains_is_foreseen_exactly_if_nothing_unforeseen_happens(trials: int) -> None:
-    plan = plan_of(Mindful(), trials=trials, seeds=(0, 1, 2), widen=0)
+def test_what_remains_is_foreseen_exactly_where_nothing_unforeseen_happens(name: str, trials: int) -> None:
+    plan = plan_of(Mindful(), trials=trials, rungs=RUNGS[name].make(1 / 16, 4), seeds=(0, 1, 2), widen=0)
     jobs, foreseen = [], [plan.remaining()]
     for job in in_turns(plan, inside):
         jobs.append(job)
@@ -394,6 +587,13 @@ def test_what_remains_is_foreseen_exactly_if_nothing_unforeseen_happens(trials: 
         foreseen.append(foreseen[-1] - 1)
     assert plan.remaining() == foreseen[-1] == 0
     assert foreseen[0] == len(jobs)
+
+
+def test_asha_never_foresees_less_than_nothing_and_ends_with_nothing_to_come() -> None:
+    plan = plan_of(Mindful(), trials=40, rungs=Rungs.asha(1 / 16, 4), widen=0)
+    for _ in in_turns(plan, lambda job: -job.trial.number):  # each newcomer is the best so far
+        assert plan.remaining() > 0
+    assert plan.remaining() == 0
 
 
 def test_a_thousand_trials_cost_the_plan_a_few_milliseconds() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stepsize.checks import check_whole
 from stepsize.curves.numerals import span_text
 from stepsize.errors import InputError
-from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rank, rate_range, wider
+from stepsize.study.plan_ladder import Ladder, Promotion, promotion_notes, rank
+from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rate_range, wider
+from stepsize.study.rungs import Rungs
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Space
 from stepsize.study.strategy import Job
@@ -17,12 +19,12 @@ from stepsize.training.runs import Run, Trial
 
 
 class Plan:
-    """Decides which run comes next: new trials, a wider range, repeats of the best.
+    """Decides which run comes next: new trials, promotions, a wider range, repeats of the best.
 
-    In this order: ``trials`` trials are proposed and trained on the first seed; if no run on one side of the
+    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; if no run on one side of the
     best rate was clearly worse, the range grows by a decade on that side, at most ``widen`` times, and further trials
-    go there, as many as were on a decade before; then the ``repeats`` best are trained on the other seeds, all on the
-    same ones, so that they can be compared in pairs.
+    go there, as many as were on a decade before; then the ``repeats`` best of the full horizon are trained on the
+    other seeds, all on the same ones, so that they can be compared in pairs.
 
     Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
     it. A plan that is asked and told in turns therefore asks for the same jobs after :meth:`restore`.
@@ -31,7 +33,9 @@ class Plan:
         >>> from stepsize.study.samplers import SAMPLERS
         >>> from stepsize.study.space import as_space
         >>> from stepsize.training.runs import Setting
-        >>> plan = Plan(as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, seeds=(0, 1))
+        >>> plan = Plan(
+        ...     as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, rungs=Rungs.full(), seeds=(0, 1)
+        ... )
         >>> while job := plan.ask():
         ...     setting = Setting(job.trial.lr, job.seed, steps=100)
         ...     plan.tell(Run(setting, value=(job.trial.lr - 0.1) ** 2, trial=job.trial, share=job.share))
@@ -40,12 +44,20 @@ class Plan:
     """
 
     def __init__(
-        self, space: Space, sampler: Sampler, *, trials: int, seeds: Sequence[int], repeats: int = 2, widen: int = 2
+        self,
+        space: Space,
+        sampler: Sampler,
+        *,
+        trials: int,
+        rungs: Rungs,
+        seeds: Sequence[int],
+        repeats: int = 2,
+        widen: int = 2,
     ) -> None:
         _check(trials, seeds, repeats, widen)
         self._space = space
         self._sampler = sampler
-        self._coming = trials  # trials that may still be proposed
+        self._rungs = rungs
         self._seeds = tuple(seeds)
         self._repeats = repeats
         self._widen = widen
@@ -55,6 +67,9 @@ class Plan:
         self._told: set[tuple[int, float, int]] = set()
         self._queue: deque[Job] = deque()  # decided, not asked for yet
         self._running: dict[tuple[int, float, int], Job] = {}
+        self._ladders = [Ladder(bracket, rungs) for bracket in rungs.brackets]
+        self._turns = deque(rungs.assigned(trials))  # the bracket of each trial that may still be proposed
+        self._bracket: list[int] = []  # of each trial
         self._widened = 0
         self._repeating = False
         self._notes: list[str] = []
@@ -78,7 +93,7 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What the plan did automatically, as sentences."""
-        return [*self._notes]
+        return promotion_notes(self._ladders) + self._notes
 
     @property
     def done(self) -> bool:
@@ -106,13 +121,20 @@ class Plan:
         del self._running[key]
         self._told.add(key)
         self._runs.append(run)
+        if run.seed == self._seeds[0]:
+            self._promote(self._ladders[self._bracket[run.trial.number]].tell(run))
 
     def remaining(self) -> int:
-        """Return how many jobs have no run yet, as far as known: without a wider range and divergence."""
-        left = self._coming + len(self._queue) + len(self._running)
+        """Return how many jobs have no run yet, as far as known.
+
+        Counts jobs that run, the trials to come, their promotions and repeats, without a wider range and divergence.
+        """
+        coming = [self._turns.count(bracket) for bracket in range(len(self._ladders))]
+        left = sum(ladder.remaining(n) for ladder, n in zip(self._ladders, coming, strict=True))
         if self._repeating:
-            return left
-        return left + min(self._repeats, len(self._trials) + self._coming) * (len(self._seeds) - 1)
+            return left + sum(job.seed != self._seeds[0] for job in (*self._queue, *self._running.values()))
+        finishing = sum(ladder.finishing(n) for ladder, n in zip(self._ladders, coming, strict=True))
+        return left + min(self._repeats, finishing) * (len(self._seeds) - 1)
 
     def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
         """Continue a plan that was killed, made with the same arguments; ``runs`` are in the order of telling.
@@ -141,10 +163,14 @@ class Plan:
                 return False
         return True
 
+    def _promote(self, promotions: Iterable[Promotion]) -> None:
+        first = self._seeds[0]
+        self._queue.extend(Job(self._trials[number], share, first) for number, share in promotions)
+
     def _advance(self) -> None:
         """Decide the next job, if one can start now."""
         while not self._queue:
-            if self._coming:
+            if self._turns:
                 self._propose()
             elif self._running or self._repeating:
                 return
@@ -152,16 +178,21 @@ class Plan:
                 self._repeat()
 
     def _propose(self) -> None:
-        """Queue a new trial on the first seed, unless the sampler has no more."""
+        """Queue a new trial on its first rung, or tell the rungs that there is none."""
         trial = self._next_trial()
-        if trial is not None:
-            self._coming -= 1
+        if trial is None:
+            short = f"The sampler had no more proposals after {len(self._trials)} trials."
+            self._turns.clear()
+            if not self._widened:  # a decade has as many grid points as it has
+                self._notes.append(short)
+        else:
+            bracket = self._turns.popleft()
             self._trials.append(trial)
-            self._queue.append(Job(trial, 1.0, self._seeds[0]))
-            return
-        self._coming = 0
-        if not self._widened:  # a decade has as many grid points as it has
-            self._notes.append(f"The sampler had no more proposals after {len(self._trials)} trials.")
+            self._bracket.append(bracket)
+            self._queue.append(Job(trial, self._ladders[bracket].enter(), self._seeds[0]))
+        if not self._turns:
+            for ladder in self._ladders:
+                self._promote(ladder.fill())
 
     def _next_trial(self) -> Trial | None:
         number = len(self._trials)
@@ -186,21 +217,23 @@ class Plan:
             return False
         self._space = wider(edge, self._runs, self._space)
         self._widened += 1
-        self._coming = self._more
+        self._turns.extend(self._rungs.assigned(self._more))
+        for ladder in self._ladders:
+            ladder.reopen()
         lr = rate_range(self._space)
         assert lr is not None
         self._notes.append(f"{edge.reason}, so the range was widened to {span_text((lr.low, lr.high))}.")
         return True
 
     def _repeat(self) -> None:
-        """Queue the best on the other seeds, seed by seed."""
+        """Queue the best of the full horizon on the other seeds, seed by seed."""
         self._repeating = True
         if not self._repeats or len(self._seeds) == 1:
             return
-        finished = [run for run in self._runs if math.isfinite(run.value) and not run.diverged]
+        finished = [run for run in self._runs if run.share == 1 and math.isfinite(run.value) and not run.diverged]
         best = [run.trial for run in sorted(finished, key=rank)[: self._repeats]]
         if not best:
-            self._notes.append("No trial ended with a finite loss, so none was repeated.")
+            self._notes.append("No trial ended the full horizon with a finite loss, so none was repeated.")
             return
         self._queue.extend(Job(trial, 1.0, seed) for seed in self._seeds[1:] for trial in best)
         which = "best trial" if len(best) == 1 else f"{len(best)} best trials"

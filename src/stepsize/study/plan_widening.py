@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from stepsize.curves.answer import UNTIL, clearly_worse
+from stepsize.curves.lr_model import Point
 from stepsize.curves.numerals import number_text
+from stepsize.study.plan_ladder import rank
 from stepsize.study.space import Range, Space
 from stepsize.study.strategy import point_of, sharing
 from stepsize.training.runs import Run, Value
@@ -33,25 +35,20 @@ class Edge:
         return f"No rate {_BEYOND[self.side]} the best one, {number_text(self.best.trial.lr)}, was clearly worse"
 
 
-def rank(run: Run) -> tuple[bool, float, int]:
-    """Return the key that sorts runs, the best first: by value, those without a finite one last, then by trial."""
-    finite = math.isfinite(run.value)
-    return (not finite, run.value if finite else 0.0, run.trial.number)
-
-
 def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
-    """Return on which side of the best run a better rate may be, None if on neither.
+    """Return on which side of the best run of the longest rung a better rate may be, None if on neither.
 
     The rule is that of the answer (:func:`~stepsize.curves.answer.clearly_worse`): a side is open while no run there
-    was clearly worse than the best. If both are open, nothing shows the side; if rates a factor of ten apart are as
-    good, the choice hardly matters.
+    was clearly worse than the best, on any rung. If both are open, nothing shows the side; if rates a factor of ten
+    apart are as good, the choice hardly matters.
     """
     if rate_range(space) is None or not runs:
         return None
     finite = [run for run in runs if math.isfinite(run.value) and not run.diverged]
     if not finite:
         return Edge("lower", None) if all(run.diverged for run in runs) else None
-    best = min(finite, key=rank)
+    longest = max(run.share for run in finite)
+    best = min((run for run in finite if run.share == longest), key=rank)
     known = [run for run in runs if not math.isnan(run.value)]
     below, above = _worse_sides(known, best)
     if below == above or _spread(known, best) >= _FLAT:
@@ -60,18 +57,21 @@ def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
 
 
 def _worse_sides(runs: Sequence[Run], best: Run) -> tuple[bool, bool]:
-    """Return whether enough runs below, and above the best one were clearly worse."""
+    """Return whether enough runs below, and above the best one were clearly worse than the best of their rung."""
     same = sharing(runs, best.trial)
     alone = len({run.trial.lr for run in same}) >= _OTHERS or len(same) == len(runs)
-    worse = clearly_worse([point_of(run) for run in (same if alone else runs)], UNTIL)
+    rungs: dict[float, list[Point]] = {}
+    for run in same if alone else runs:
+        rungs.setdefault(run.share, []).append(point_of(run))
+    worse = [lr for points in rungs.values() for lr in clearly_worse(points, UNTIL)]
     needed = 1 if alone else _OTHERS
     return sum(lr < best.trial.lr for lr in worse) >= needed, sum(lr > best.trial.lr for lr in worse) >= needed
 
 
 def _spread(runs: Sequence[Run], best: Run) -> float:
-    """Return the ratio of the highest to the lowest rate that is as good as the best one."""
+    """Return the ratio of the highest to the lowest rate of the longest rung that is as good as the best one."""
     limit = best.value + UNTIL * (abs(best.value) or 1.0)
-    good = [run.trial.lr for run in sharing(runs, best.trial) if run.value <= limit]
+    good = [run.trial.lr for run in sharing(runs, best.trial) if run.share == best.share and run.value <= limit]
     return max(good) / min(good)
 
 

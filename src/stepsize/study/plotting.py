@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
-from stepsize.training.runs import Value
+from stepsize.training.runs import Run, Value
 from stepsize.views import (
     Chart,
     CurveFit,
@@ -82,15 +82,25 @@ def _valid_for(conditions: RunConditions) -> str:
 def rates_chart(found: SweepResult) -> Chart:
     """Return the chart of loss against learning rate: every run, the curve, and the range that is as good."""
     horizon, optimum = found.conditions.horizon, found.summary.train_optimum
-    points = [CurvePoint(run.lr, run.value, horizon, run.seed, run.diverged, run.train_loss) for run in found.runs]
+    points = [
+        CurvePoint(run.lr, run.value, max(1, round(run.share * horizon)), run.seed, run.diverged, run.train_loss)
+        for run in found.runs
+    ]
     joined = len(found.space.free) <= 1
     return _answer_chart(
         found, points, found.status, train_optimum=None if optimum is None else optimum.lr, joined=joined
     )
 
 
+def _on_longest(found: SweepResult) -> list[tuple[Run, float]]:
+    """Return each run on the longest horizon and what had been spent at its end, in full runs."""
+    longest = max(run.share for run in found.runs)
+    spent = itertools.accumulate(run.cost for run in found.runs)
+    return [(run, cost) for run, cost in zip(found.runs, spent, strict=True) if run.share == longest]
+
+
 def map_chart(found: SweepResult) -> Chart:
-    """Return the loss over the rate and the first dimension that was searched beside it.
+    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon.
 
     Raises:
         InputError: If nothing was searched beside the rate.
@@ -99,7 +109,8 @@ def map_chart(found: SweepResult) -> Chart:
     if beside is None:
         raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")
     runs = tuple(
-        MapRun(seen.trial.lr, seen.trial.values[beside.name], seen.value, diverged=seen.diverged) for seen in found.runs
+        MapRun(run.trial.lr, run.trial.values[beside.name], run.value, diverged=run.diverged)
+        for run, _ in _on_longest(found)
     )
     name = beside.name.replace("_", " ")
     info = heat_map_info(
@@ -128,7 +139,7 @@ def _ridge(found: SweepResult, momenta: Sequence[Value]) -> float | None:
 
 
 def curves_chart(found: SweepResult) -> Chart:
-    """Return the training loss over time of every run, colored by rate."""
+    """Return the training loss over time of every run on the longest horizon, colored by rate."""
     curves = tuple(
         RateCurve(
             lr=run.trial.lr,
@@ -136,7 +147,7 @@ def curves_chart(found: SweepResult) -> Chart:
             val_loss=run.val_loss,
             diverged_step=len(run.losses) - 1 if run.diverged else None,
         )
-        for run in found.runs
+        for run, _ in _on_longest(found)
         if len(run.losses)
     )
     title = f"Training loss vs. step, by learning rate: {found.conditions.task}"
@@ -144,14 +155,17 @@ def curves_chart(found: SweepResult) -> Chart:
 
 
 def cost_chart(found: SweepResult) -> Chart:
-    """Return the best value so far against what was spent."""
-    spent = np.cumsum([run.cost for run in found.runs])
-    best = best_so_far(found.name, spent.tolist(), [run.value for run in found.runs])
+    """Return the best value so far on the longest horizon against what was spent, on shorter ones too."""
+    there = _on_longest(found)
+    best = best_so_far(found.name, [spent for _, spent in there], [run.value for run, _ in there])
+    full = max(run.share for run in found.runs)
+    of = "the full horizon" if full == 1 else f"{number_text(full)} of the horizon"
+    shorter = len(there) < len(found.runs)
     info = series_info(
         [best],
         "cost",
         title=f"Best so far vs. cost: {found.conditions.task}",
-        subtitle=f"{len(found.runs)} runs.",
+        subtitle=f"Runs of {of}; what shorter ones cost is counted." if shorter else f"{len(found.runs)} runs.",
         loss_label=f"best {found.conditions.objective}",
     )
     return series_chart(info)

@@ -110,11 +110,12 @@ def run_study(
 
     Example:
         >>> from stepsize.study.plan import Plan
+        >>> from stepsize.study.rungs import Rungs
         >>> from stepsize.study.samplers import SAMPLERS
         >>> from stepsize.study.space import as_space
         >>> from stepsize.tasks import build_task
         >>> space, grid = as_space(lr=[1e-3, 1e-2, 1e-1]), SAMPLERS["grid"].make(0, 3)
-        >>> plan = Plan(space, grid, trials=3, seeds=(0,))
+        >>> plan = Plan(space, grid, trials=3, rungs=Rungs.full(), seeds=(0,))
         >>> found = run_study(build_task("cancer-mlp", steps=40), plan, budget=2.2)
         >>> len(found.runs), found.stopped
         (2, 'budget')

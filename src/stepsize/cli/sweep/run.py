@@ -70,6 +70,7 @@ def command(
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="Number of configurations.", max=_MOST)
     ] = None,
+    rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", help="Number of seeds for the best ones.", max=_MOST)
     ] = 3,
@@ -121,7 +122,7 @@ def command(
             data=None if data is None else str(data),
             device=device,
         )
-        options = {"sampler": sampler, "trials": trials, "seeds": seeds, "name": name, **space}
+        options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": name, **space}
         train(asked, options, workers=workers, store=store, outlet=Outlet(plot, chart, as_json))
 
 

@@ -139,25 +139,28 @@ def _named(progress: StudyProgress, run: Run) -> str:
 def _runs(progress: StudyProgress) -> RenderableType:
     """The best few runs; a column for each dimension that any of them has."""
     from stepsize.curves.numerals import number_text
+    from stepsize.study.plan_ladder import written_share
 
     names = list(dict.fromkeys(name for run in progress.top for name in run.trial.values))
     table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=True)
-    for name in ("  trial", *names, progress.objective, "seed"):
+    for name in ("  trial", *names, progress.objective, "seed", "rung"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in progress.top:
         values = [_value(run.trial.values[name]) if name in run.trial.values else "" for name in names]
-        cells = (f"  {run.trial.number}", *values, number_text(run.value, 4), str(run.seed))
+        rung = "full" if run.share == 1 else written_share(run.share).partition(" ")[0]
+        cells = (f"  {run.trial.number}", *values, number_text(run.value, 4), str(run.seed), rung)
         table.add_row(*map(Text, cells))
     return table
 
 
 def _finished(title: str, progress: StudyProgress, run: Run) -> str:
     from stepsize.curves.numerals import number_text
+    from stepsize.study.plan_ladder import written_share
 
     result = f"{_values(run.trial.values)}: diverged" if run.diverged else _named(progress, run)
     total = progress.done + progress.remaining
     parts = [
-        f"{title}: {progress.done} of {total}, trial {run.trial.number}, {result}",
+        f"{title}: {progress.done} of {total}, trial {run.trial.number} on {written_share(run.share)}, {result}",
         *([f"best {_named(progress, progress.top[0])}"] if progress.top else []),
         f"cost {number_text(progress.spent)} full runs",
     ]

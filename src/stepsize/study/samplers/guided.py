@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 
+_ENOUGH = 10  # trials with a value that a model can be fitted to
+
+
 class UnitPoint(NamedTuple):
     """A trial and its value, lower is better; None if it diverged."""
 
@@ -29,17 +32,31 @@ class UnitPoint(NamedTuple):
 
 
 def points_of(seen: Sequence[Run]) -> list[UnitPoint]:
-    """Return each trial with its mean over its seeds, in the order in which they came; none while all diverged."""
-    trials: dict[int, Trial] = {}
-    values: dict[int, list[float]] = {}
+    """Return each trial with its mean over its seeds, in the order in which they came; none while all diverged.
+
+    Losses of different rungs cannot be compared, so one rung counts: the longest with at least ten trials (as in BOHB,
+    Falkner, Klein and Hutter, 2018), before that the one with the most. What diverged on any rung is not feasible.
+    """
+    values: dict[float, dict[int, list[float]]] = {}
+    diverged: set[int] = set()
     for run in seen:
-        value = math.inf if run.diverged else run.value
-        if not math.isnan(value):
-            trials[run.trial.number] = run.trial
-            values.setdefault(run.trial.number, []).append(value)
-    means = {number: sum(several) / len(several) for number, several in values.items()}
-    points = [UnitPoint(trials[number], mean if math.isfinite(mean) else None) for number, mean in means.items()]
-    return points if any(point.value is not None for point in points) else []
+        if run.diverged or math.isinf(run.value):
+            diverged.add(run.trial.number)
+        elif not math.isnan(run.value):
+            values.setdefault(run.share, {}).setdefault(run.trial.number, []).append(run.value)
+    enough = [share for share, trials in values.items() if len(trials) >= _ENOUGH]
+    rung = max(enough) if enough else max(values, key=lambda share: (len(values[share]), share), default=1.0)
+    judged = values.get(rung, {})
+    if not judged.keys() - diverged:
+        return []
+    points: dict[int, UnitPoint] = {}
+    for run in seen:
+        number = run.trial.number
+        if number in diverged:
+            points[number] = UnitPoint(run.trial, None)
+        elif run.share == rung and number in judged:
+            points[number] = UnitPoint(run.trial, sum(judged[number]) / len(judged[number]))
+    return [*points.values()]
 
 
 class Guided:
