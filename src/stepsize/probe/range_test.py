@@ -387,10 +387,7 @@ def _run_ramps(
     steps: int,
     on_progress: Callable[[float, float], None] | None,
 ) -> list[RateRamp]:
-    """Run ramps over the same grid of rates until ``steps`` are spent; at least one is run to its end.
-
-    If the first diverges before anything can be read from it, others show no more.
-    """
+    """Run ramps over the same grid until ``steps`` are spent; only one if nothing can be read from it."""
     rates = _grid(critical, lr, steps, controlled.rates.amplification)
     ramps: list[RateRamp] = []
     spent = 0

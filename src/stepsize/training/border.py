@@ -54,10 +54,7 @@ class Inspection:
 
 @contextmanager
 def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[None]:
-    """Run the block under ``seed``; generators and data positions are put back after it, whatever happens.
-
-    The task is inspected before, unless it or what it is a variant of was (``inspected``).
-    """
+    """Run the block under ``seed``; generators and data positions are put back. The task is inspected before."""
     if not inspected:
         inspect_task(task)
     with preserved(task.train, task.val, seed=seed):
@@ -67,21 +64,9 @@ def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[N
 def inspect_task(task: Task) -> Inspection:
     """Inspect a task once, before it runs: models, one update, a rewind, the length and form of its data.
 
-    It costs two models, three forward and two backward passes, and one batch of validation data. Nothing is changed but
-    the form of the task's loss, if the one that its name suggests does not work.
-
-    Returns:
-        What is unusual, in words. Warnings say what makes answers less reliable.
-
-    Raises:
-        TaskError: If it cannot be trained; the message names the part.
-
-    Example:
-        >>> x = torch.randn(64, 3)
-        >>> task = Task(model=lambda: nn.Linear(3, 1), loss=nn.functional.mse_loss, train=(x, x.sum(1, keepdim=True)),
-        ...             optimizer="sgd", steps=20)
-        >>> inspect_task(task).notes
-        ()
+    It costs two models, three forward and two backward passes, and a batch of validation data, and changes nothing but
+    the form of the task's loss, if the one that its name suggests does not work. TaskError names a part that cannot be
+    trained; the notes say what is unusual.
     """
     if task not in _KNOWN:
         with undisturbed(task, task.seed, inspected=True):

@@ -22,10 +22,10 @@ Overwritten: TypeAlias = tuple[str, float, float]  # a group, its rate, and the 
 
 
 def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: str) -> dict[str, float]:
-    """Return the peaks that ``schedule`` multiplies, under the keys that they have in the group.
+    """Return the peaks that ``schedule`` multiplies, under their keys in the group, or else its present values.
 
-    ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` exist only if the schedule
-    moves them. What the group has under these keys counts, otherwise its present values.
+    ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` exist if the schedule moves
+    them.
     """
     if group.get("lr") is None:
         raise InputError("optimizer", f"{where} without lr", "must have a learning rate in each group")
@@ -50,11 +50,10 @@ def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: 
 
 @final
 class GroupValues:
-    """Writes the values of schedules into all parameter groups of some optimizers, again and again and fast.
+    """Writes the values of schedules into all parameter groups of some optimizers; InputError if one does not fit.
 
     Groups are read again at each writing: those added later follow the main schedule from their own rates, and those
     that ``optimizer.load_state_dict`` put in place bring their own peaks (or keep the known ones).
-    InputError if a schedule does not fit its groups; nothing is changed then.
     """
 
     def __init__(
@@ -236,9 +235,7 @@ class _Members:
 class FactorTable:
     """The factors of a schedule, evaluated a block ahead, so that one update costs a look into a list.
 
-    Nothing is evaluated after the end: a user's function may not be defined there. The values are those of
-    :meth:`HyperparameterSchedule.values` in plain floats, the same operations in the same order, so that what is
-    written agrees with a preview to the last bit.
+    Nothing is evaluated after the end. Values are those of :meth:`HyperparameterSchedule.values` to the last bit.
     """
 
     def __init__(self, schedule: HyperparameterSchedule) -> None:

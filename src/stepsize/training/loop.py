@@ -100,8 +100,7 @@ def train_together(
 ) -> list[Run]:
     """Train all configurations, of one seed and horizon, on the same batches; return their runs in that order.
 
-    There is one task per configuration, with its changes; they share model, loss and data. ``build`` builds the runs
-    under the seed. With ``keep_model`` the run gets its trained model.
+    Each has its task (``varied``); ``build`` builds the runs under the seed.
     """
     with undisturbed(tasks[0], settings[0].seed, inspected=True):
         return _Training(tasks, settings, build, evals, on_progress).run(keep_model=keep_model)

@@ -26,8 +26,8 @@ class Start:
     Attributes:
         untrained: Objective at initialization, lower is better.
         costs: Cost of its runs.
-        operations: Multiply-adds of a forward pass of one batch, of the layers that have weights.
-        fingerprint: Digest of the initial weights and the first batch, to tell tasks apart.
+        operations: Multiply-adds of a forward pass of one batch.
+        fingerprint: Digest of the initial weights and the first batch.
         parameters: Number of parameters of the model.
     """
 

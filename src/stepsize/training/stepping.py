@@ -186,7 +186,7 @@ def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
 
 
 def build_model(task: Task) -> nn.Module:
-    """Return a new model of the task on its device, in train mode, under the generators' present state.
+    """Return a new model of the task on its device, in train mode, under the present seed.
 
     If its factory seeds the generators, the run's seed is set again: else all seeds would give the same run.
     """

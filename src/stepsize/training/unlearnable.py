@@ -17,10 +17,7 @@ _TOLD: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()
 
 
 def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
-    """Return whether ``batch`` has no finite loss at initialization either; say so once for each data set.
-
-    Its loss then says nothing about a rate: if all labels of a batch are ignored, the mean of no losses is NaN.
-    """
+    """Return whether ``batch`` has no finite loss at initialization either (all labels ignored, say); tell so once."""
     if holds_non_finite(batch) or math.isfinite(_untrained_loss(task, batch)):
         return False
     tell_once(

@@ -69,11 +69,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class InputData:
-    """The task's data as tensors: inputs by name, and the target if the batches show it.
-
-    ``target`` is the last element of the batches, if the loss is ``loss(output, target)``. ``source`` names the data in
-    words; ``reason`` says why there are none.
-    """
+    """Inputs by name, the target if the batches show it, where they are from, and why there are none."""
 
     inputs: tuple[tuple[str, Tensor], ...] = ()
     target: Tensor | None = None
@@ -103,12 +99,6 @@ def features_of(name: str, tensor: Tensor) -> Features:
 
     A column of images ``(rows, channels, height, width)`` is a channel, of other shapes the last dimension. Whole
     numbers are taken for categories, and only counted.
-
-    Example:
-        >>> x = torch.stack([torch.linspace(-1, 1, 100), 50 * torch.linspace(-1, 1, 100) ** 2, torch.ones(100)], 1)
-        >>> found = features_of("x", x)
-        >>> found.columns, found.constant, found.high / found.low > 20
-        (3, 1, True)
     """
     stride = max(1, -(-len(tensor) // _MOST_ROWS))
     rows = tensor[::stride].detach()

@@ -274,10 +274,9 @@ class _Following:
 
 
 def _lower(values: Sequence[float], before: float) -> int:
-    """Return the place below the lowest one that is as good as the best.
+    """Return the place below the lowest one that is as good as the best: short runs prefer rates that are too high.
 
-    Such a short run prefers rates that are too high for the whole one. If only the highest is as good as itself,
-    its place: the good rate may be higher still.
+    If only the highest is as good as itself, its place: the good rate may be higher still.
     """
     limit = min(values) + _AS_GOOD * max(0.0, before - min(values))
     lowest = next(place for place, value in enumerate(values) if value <= limit)

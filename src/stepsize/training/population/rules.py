@@ -26,11 +26,8 @@ Flags: TypeAlias = Mapping[str, Any]
 class StackedRule(ABC):
     """How one class of optimizers updates a parameter; weight decay and ``maximize`` are the caller's.
 
-    Attributes:
-        numbers: Keys of a group's hyperparameters that may differ between members, in addition to lr and weight decay.
-        flags: Keys of what all members must agree on, in addition to ``maximize``.
-        zeros: Names of the parts of a parameter's state that begin at zero.
-        decays: Whether ``update`` multiplies the parameter by ``shrink`` itself, and not the caller before it.
+    Members may differ in ``numbers``, lr and weight decay, and agree on ``flags`` and ``maximize``. State called
+    ``zeros`` begins at zero. With ``decays`` the rule multiplies by ``shrink`` itself.
     """
 
     numbers: ClassVar[tuple[str, ...]] = ()
@@ -62,10 +59,7 @@ class StackedRule(ABC):
 
     @abstractmethod
     def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        """Change parameter and state in place, given the gradient and all vectors, broadcast.
-
-        The gradient is scratch space: for many members the memory of temporaries costs more than the arithmetic.
-        """
+        """Change parameter and state in place, given the gradient (scratch space) and all vectors, broadcast."""
 
 
 @final
