@@ -20,7 +20,7 @@ import stepsize
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from stepsize import schedules
 from stepsize.monitor import Guard
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 
 __all__ = ["FAULTS", "FAULTS_FILE", "Trial", "compute_faults", "faults_report", "run_trials", "trial"]
 
@@ -116,7 +116,7 @@ def faults_report(path: Path = FAULTS_FILE) -> str:
 
 
 def _train(seed: int, fault: str | None, step: int, *, guarded: bool) -> tuple[float, tuple[str, ...]]:
-    with isolated_rng(seed), tempfile.TemporaryDirectory() as folder:
+    with preserved(seed=seed), tempfile.TemporaryDirectory() as folder:
         if fault != "killed while going back" or not guarded:
             return _attempt(seed, fault, step, guarded=guarded, folder=None)
         try:

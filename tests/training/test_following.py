@@ -19,7 +19,8 @@ from stepsize.errors import InputError
 from stepsize.training import Followed, Task, follow
 from stepsize.training.batches import Stream
 from stepsize.training.population.following import _chosen, _lower, _reason, _stages
-from stepsize.training.rng import RngState, isolated_rng
+from stepsize.training.position import preserved
+from stepsize.training.rng import RngState
 from stepsize.training.stepping import build_model, rung_factors
 
 
@@ -39,7 +40,7 @@ class Twin:
     def __init__(self, task: Task, lr: float, seed: int) -> None:
         self.task, self.lr = task, lr
         self.factors = rung_factors(task, task.horizon)
-        with isolated_rng(seed):
+        with preserved(seed=seed):
             self.model = build_model(task)
             stream = Stream(task.train)
             self.batches = [next(stream) for _ in range(2 * task.horizon)]

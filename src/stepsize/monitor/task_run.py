@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from stepsize.checks import check_lr
@@ -18,12 +17,12 @@ from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.guard import Guard, guard
 from stepsize.monitor.report import Report
 from stepsize.monitor.watching import Watch, watch
-from stepsize.training.batches import Stream, to_device
+from stepsize.training.batches import Stream
 from stepsize.training.border import undisturbed
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import autocast, evaluate
+from stepsize.training.evaluate import evaluate, mean_loss
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
@@ -129,7 +128,7 @@ class _Watched:
     ) -> None:
         self._began = time.perf_counter()
         self._task, self._setting, self._on_progress = task, setting, on_progress
-        stepper = self._stepper = Stepper(task, setting.lr, setting.steps)
+        stepper = self._stepper = Stepper(task, setting.lr)
         self._factors = rung_factors(task, setting.steps)
         self._initial = digest(dict(stepper.model.state_dict()))
         self._losses: list[Tensor] = []
@@ -155,7 +154,7 @@ class _Watched:
 
     def _batches(self) -> Iterator[list[Any]]:
         stream = Stream(self._task.train)
-        drawn = iter(lambda: [next(stream) for _ in range(self._task.accumulate)], None)
+        drawn = iter(lambda: stream.take(self._task.accumulate), None)
         if self._guard is not None:
             yield from self._guard.batches(drawn)
             return
@@ -178,13 +177,7 @@ class _Watched:
 
     def _loss(self) -> Tensor:
         """Return the loss of the last update's batches at the present weights."""
-        device = torch.device(self._task.device or "cpu")
-        with autocast(self._task):
-            losses = [
-                self._task.compute_loss(self._stepper.model, to_device(batch, device))
-                for batch in self._stepper.batches
-            ]
-        return torch.stack(losses).mean()
+        return mean_loss(self._task, self._stepper.model, self._stepper.batches)
 
     def _evaluate(self, step: int) -> float | None:
         if self._task.val is None:

@@ -251,7 +251,7 @@ def range_test_task(
     """
     seed = task.seed if seed is None else seed
     with undisturbed(task, seed):
-        stepper = Stepper(task, 1e-3, task.horizon)
+        stepper = Stepper(task, 1e-3)
         _check(stepper.update, lr, steps)
         state = StepState([stepper.model], [stepper.optimizer], stepper.stateful)
         batches = _Grouped(task.train, task.accumulate)

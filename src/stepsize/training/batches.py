@@ -85,6 +85,10 @@ class Stream:
             return batch
         raise TaskError(self._argument, type(self._source).__name__, "must yield at least one batch")
 
+    def take(self, count: int) -> list[Any]:
+        """Return the next batches: those of one update."""
+        return [next(self) for _ in range(count)]
+
 
 def length_of(source: Any) -> int | None:
     """Return how many batches ``source`` holds; None if it does not say, as a loader over an endless data set."""

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from stepsize.errors import TaskError
@@ -24,11 +24,10 @@ from stepsize.training.batches import (
     map_tensors,
     nan_in_data,
     tensors_in,
-    to_device,
 )
 from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import autocast, evaluate
+from stepsize.training.evaluate import evaluate, loss_on
 from stepsize.training.losses import LossFormError
 from stepsize.training.position import preserved
 from stepsize.training.rng import seed_everything
@@ -85,7 +84,7 @@ def _inspect(task: Task) -> list[str]:
     notes = [*_settle_form(task, first)]  # a pass in train mode: it moves what models share, as averages do
     del first
     seed_everything(task.seed)
-    stepper = Stepper(task, _LR, task.horizon)
+    stepper = Stepper(task, _LR)
     _check_fresh(task, stepper.model, weights, owned)
     del owned
     batch, skipped = _first_finite(task, stepper.model)
@@ -128,7 +127,7 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     batch = copied(next(Stream(task.train)))
     first = task.loss_takes
     try:
-        check_first_loss(_loss(task, model, batch))
+        check_first_loss(loss_on(task, model, batch))
         _check_inputs(task, batch)
         return []
     except _OTHER_FORM as error:
@@ -136,7 +135,7 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     other = "model" if first == "output" else "output"
     object.__setattr__(task, "loss_takes", other)  # the dataclass is frozen for everyone else
     try:
-        check_first_loss(_loss(task, model, batch))
+        check_first_loss(loss_on(task, model, batch))
         return [f"the loss is called as loss({'model, batch' if other == 'model' else 'output, target'})"]
     except Exception:  # noqa: BLE001
         object.__setattr__(task, "loss_takes", first)
@@ -156,11 +155,6 @@ def _check_inputs(task: Task, given: Any) -> None:
             )
 
 
-def _loss(task: Task, model: nn.Module, batch: Any) -> Tensor:
-    with autocast(task):
-        return task.compute_loss(model, to_device(batch, torch.device(task.device or "cpu")))
-
-
 def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
     """Return the first batch with a finite loss of the untrained model, and what to say of those before it."""
     stream, loss = Stream(task.train), math.nan
@@ -169,7 +163,7 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
         batch = next(stream)
         randomness = torch.get_rng_state()
         with torch.no_grad():
-            loss = float(_loss(task, model, copied(batch)))
+            loss = float(loss_on(task, model, copied(batch)))
         torch.set_rng_state(randomness)
         if math.isfinite(loss):
             return batch, [] if not number else [f"the initial model has no finite loss on batch {number - 1} of train"]
@@ -190,7 +184,7 @@ def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
     with preserved():
         try:
             single = map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor)
-            _loss(task, deepcopied(model, model), single)
+            loss_on(task, deepcopied(model, model), single)
         except ValueError as error:
             rule = f"ends with a batch of one example, on which the model cannot be trained ({error})"
             raise TaskError("train", f"{examples} examples", rule, "Pass drop_last=True to the DataLoader") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,18 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
         return nullcontext()
     dtype = torch.bfloat16 if task.precision == "bf16" else torch.float16
     return torch.autocast(torch.device(task.device or "cpu").type, dtype=dtype)
+
+
+def loss_on(task: Task, model: nn.Module, batch: Any) -> Tensor:
+    """Return the loss of ``model`` on ``batch``, on the device and in the precision of the task."""
+    batch = to_device(batch, torch.device(task.device or "cpu"))
+    with autocast(task):
+        return task.compute_loss(model, batch)
+
+
+def mean_loss(task: Task, model: nn.Module, batches: Iterable[Any]) -> Tensor:
+    """Return the mean loss of ``model`` on several batches."""
+    return torch.stack([loss_on(task, model, batch) for batch in batches]).mean()
 
 
 @contextmanager

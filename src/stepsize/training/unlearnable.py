@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from stepsize.training.batches import holds_non_finite, to_device
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.training.task import Task
 
 _TOLD: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()
@@ -41,5 +41,5 @@ def _untrained_loss(task: Task, batch: Any) -> float:
     from stepsize.training.stepping import build_model
 
     device = torch.device(task.device or "cpu")
-    with isolated_rng(task.seed), torch.no_grad():
+    with preserved(seed=task.seed), torch.no_grad():
         return float(task.compute_loss(build_model(task), to_device(batch, device)))

@@ -237,7 +237,7 @@ class _Following:
     def _next(self) -> list[Any]:
         if self._ahead:
             return self._ahead.popleft()
-        batches = [next(self._stream) for _ in range(self._task.accumulate)]
+        batches = self._stream.take(self._task.accumulate)
         self._examples = self._examples or count_examples(batches[0])
         return batches
 

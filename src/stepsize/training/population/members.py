@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import to_device
 from stepsize.training.copies import deepcopied
-from stepsize.training.evaluate import autocast
+from stepsize.training.evaluate import autocast, loss_on
 from stepsize.training.position import preserved
 from stepsize.training.rng import RngState
 from stepsize.training.stepping import check_first_loss
@@ -65,8 +65,8 @@ def dry_run(task: Task, model: nn.Module, batch: Any) -> DryRun:
         saved += tensor.numel() * tensor.element_size()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor), autocast(task):
-        loss = task.compute_loss(twin, to_device(batch, torch.device(task.device or "cpu")))
+    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
+        loss = loss_on(task, twin, batch)
     check_first_loss(loss)
     drew = not _same(randomness, RngState.take())
     randomness.restore()

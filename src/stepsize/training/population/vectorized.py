@@ -77,7 +77,7 @@ def begin_run(task: Task, setting: Setting) -> ForkedRuns:
     try:
         info = check_stacking(task, setting)
     except NotStackableError:
-        return SequentialRuns([Stepper(task, setting.lr, setting.steps)])
+        return SequentialRuns([Stepper(task, setting.lr)])
     return VectorizedRuns.begin([task], [setting], info)
 
 
