@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from stepsize.plain import plain
 
 if TYPE_CHECKING:
     from stepsize.study import Found, SweepResult
@@ -44,23 +45,7 @@ def show(renderable: RenderableType) -> None:
 
 def print_json(content: Mapping[str, Any]) -> None:
     """Print ``content`` on stdout as one JSON object, by the letter of the standard: NaN and infinities become null."""
-    sys.stdout.write(json.dumps(strict(content), allow_nan=False, indent=2) + "\n")
-
-
-def strict(value: Any) -> Any:
-    """Return nested ``value`` with None in place of each number that JSON cannot hold.
-
-    Example:
-        >>> strict({"cost": float("nan"), "lr": (0.1, float("inf"))})
-        {'cost': None, 'lr': [0.1, None]}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value
+    sys.stdout.write(json.dumps(plain(content), allow_nan=False, indent=2) + "\n")
 
 
 def plot_path(path: Path | None) -> Path | None:

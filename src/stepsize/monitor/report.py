@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.plain import plain
 from stepsize.views import Pictured
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ class Report(Pictured):
             "verdict": self.verdict.to_json(),
             "findings": [one.to_json() for one in self.findings],
             "signals": {
-                name: {"steps": one.steps.tolist(), "values": [_plain(value) for value in one.values.tolist()]}
-                for name, one in self.signals.items()
+                name: {"steps": one.steps.tolist(), "values": plain(one.values)} for name, one in self.signals.items()
             },
         }
 
@@ -103,7 +102,3 @@ def report_of(record: Record, tracker: FindingTracker, source: str = "", verdict
     signals = {name: trace.history() for name, trace in record.traces.items()}
     facts, verdict = record.facts, verdict or tracker.verdict(record)
     return Report(record.step, facts.steps, facts.optimizer, verdict, tracker.findings, signals, source)
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

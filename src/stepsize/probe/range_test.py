@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,11 +22,12 @@ from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED
 from stepsize.errors import InputError, TaskError
+from stepsize.plain import plain
 from stepsize.probe.controlled import MOST_SKIPPED, Batches, ControlledStep, SpoiledError
 from stepsize.probe.critical import RANGE
 from stepsize.probe.ramp import RateRamp, run_ramp
 from stepsize.probe.state import StepState, find_state
-from stepsize.training.binding import BoundScheduler, other_writer
+from stepsize.training.binding import BoundScheduler
 from stepsize.training.border import undisturbed
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
@@ -99,15 +100,15 @@ class RangeTest(Pictured):
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a loss that is not finite becomes None."""
-        plain = ("lr", "multiplier", "low", "high", "diverged_at", "verdict", "reason", "restored")
+        told = ("lr", "multiplier", "low", "high", "diverged_at", "verdict", "reason", "restored")
         return {
-            **{name: getattr(self, name) for name in plain},
+            **{name: getattr(self, name) for name in told},
             "interval": None if self.interval is None else list(self.interval),
             "critical": self.critical.lr,
             "cost": {"calls": self.calls, "seconds": self.seconds, "snapshot_bytes": self.snapshot_bytes},
             "curve": {
                 "lr": self.lrs.tolist(),
-                "loss": [loss if math.isfinite(loss) else None for loss in self.losses.tolist()],
+                "loss": plain(self.losses),
                 "ramp": self.ramp.tolist(),
             },
             "differences": list(self.differences),
@@ -290,7 +291,7 @@ def _sweep(
     began = time.perf_counter()
     feed = Batches(batches)
     take = partial(Snapshot, modules=state.modules, optimizers=state.optimizers, others=state.others, offload=offload)
-    with other_writer(optimizers), _restoring(take(data=[batches])) as snapshot, _muted(state.others):
+    with _restoring(take(data=[batches])) as snapshot, _muted(state.others):
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, take, feed, seed)
         try:
@@ -326,14 +327,14 @@ def _sweep(
 @contextmanager
 def _muted(objects: Iterable[Any]) -> Iterator[None]:
     """Let the schedulers among ``objects`` do nothing in the block: their rates are not used, and some have an end."""
-    schedulers = [one for one in objects if isinstance(one, LRScheduler) and not isinstance(one, BoundScheduler)]
-    for one in schedulers:
-        one.step = lambda *_, **__: None  # type: ignore[method-assign]
-    try:
+    with ExitStack() as after:
+        for one in objects:
+            if isinstance(one, BoundScheduler):
+                after.enter_context(one.suspend())
+            elif isinstance(one, LRScheduler):
+                one.step = lambda *_, **__: None  # type: ignore[method-assign]
+                after.callback(delattr, one, "step")
         yield
-    finally:
-        for one in schedulers:
-            del one.step
 
 
 @contextmanager

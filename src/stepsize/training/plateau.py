@@ -6,7 +6,7 @@ import math
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, SupportsFloat, final
+from typing import Any, Literal, SupportsFloat, cast, final
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from stepsize.checks import is_number, is_whole
 from stepsize.curves import PlateauDecision, PlateauRule
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
+from stepsize.plain import plain
 from stepsize.training.bind_checks import check_word
 from stepsize.training.binding import BoundScheduler
 
@@ -40,11 +41,7 @@ class PlateauStep:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for ``json.dumps``; a number that is not known yet becomes None."""
-        plain = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self.decision).items()
-        }
-        return {"changed": self.changed, "multiplier": self.multiplier, "decision": plain, "status": self.status}
+        return cast("dict[str, Any]", plain(self))
 
 
 @dataclass(frozen=True)
@@ -127,9 +124,7 @@ class Plateau:
         skip_first: int = 0,
         on_change: _OnChange = "error",
     ) -> None:
-        if not isinstance(bound, BoundScheduler):
-            remedy = "Bind a schedule first: bound = stepsize.bind(schedule, optimizer)"
-            raise InputError("bound", type(bound).__name__, "must be a BoundScheduler", remedy)
+        _check_bound(bound)
         check_word("on_change", on_change, _OnChange)
         self.rule = PlateauRule() if rule is None else rule
         self._factor, self._floor, self._skip_first = factor, floor, skip_first
@@ -284,6 +279,12 @@ def _take(bound: BoundScheduler, plateau: Plateau) -> None:
         remedy = "Two would overwrite each other's multiplier: call release() on the other one first"
         raise InputError("bound", "one that has a Plateau", "must have no other controller", remedy)
     _HOLDERS[bound] = weakref.ref(plateau)
+
+
+def _check_bound(value: object) -> None:
+    if not isinstance(value, BoundScheduler):
+        remedy = "Bind a schedule first: bound = stepsize.bind(schedule, optimizer)"
+        raise InputError("bound", type(value).__name__, "must be a BoundScheduler", remedy)
 
 
 def _number(value: SupportsFloat) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.plain import plain
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.layers import Layer
@@ -206,7 +206,7 @@ class Profile(Pictured):
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a number that is not finite becomes None."""
         parts = ("measured", "advice", "unavailable", "facts", "cost", "restored")
-        return {"task": self.facts.task, "status": self.status, **{name: _plain(getattr(self, name)) for name in parts}}
+        return {"task": self.facts.task, "status": self.status, **{name: plain(getattr(self, name)) for name in parts}}
 
     def plot(self, title: str = "Profile") -> Chart:
         """Return the chart: how the rate may grow with the batch size, and how far an update moves each layer."""
@@ -234,17 +234,3 @@ def _sizes_around(batch: int) -> list[float]:
     """Return batch sizes two decades around the present one."""
     decades = [_DECADES * (2 * point / (_POINTS - 1) - 1) for point in range(_POINTS)]
     return [max(1.0, batch * 10**decade) for decade in decades]
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value

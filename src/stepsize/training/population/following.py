@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stepsize.checks import check_lr, check_whole
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
+from stepsize.plain import plain
 from stepsize.training.batches import Stream, count_examples
 from stepsize.training.border import undisturbed
 from stepsize.training.cost import CostModel, update_passes
@@ -82,7 +83,7 @@ class Followed:
                 "step": one.step,
                 "lr": one.lr,
                 "reason": one.reason,
-                "tried": [{"lr": lr, "value": value if math.isfinite(value) else None} for lr, value in one.tried],
+                "tried": [{"lr": lr, "value": plain(value)} for lr, value in one.tried],
             }
             for one in self.decisions
         ]
