@@ -242,19 +242,6 @@ def test_a_clock_of_updates_may_be_stepped_for_every_micro_batch_and_skipped_at_
     assert bound.last_epoch == 12
 
 
-def test_a_group_added_at_its_present_rate_gets_the_peak_that_follows() -> None:
-    """As callbacks do that unfreeze a backbone in the middle of a training."""
-    optimizer = sgd(0.4)
-    bound = bind(linear(10), optimizer, added="present")
-    updates(optimizer, bound, 5)
-
-    optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
-    updates(optimizer, bound, 1)
-    assert bound.base_lrs == pytest.approx([0.4, 0.1 / linear(10)(5)])
-    with pytest.raises(InputError, match="added must be one of: peak, present"):
-        bind(linear(10), sgd(0.1), added="now")  # type: ignore[arg-type]
-
-
 def test_the_scale_of_a_layer_multiplies_its_rate() -> None:
     optimizer = sgd(0.4, 0.4)
     optimizer.param_groups[1]["lr_scale"] = 0.5

@@ -30,7 +30,7 @@ from stepsize.training.bind_checks import (
     was_skipped,
 )
 from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
-from stepsize.training.group_values import Added, GroupValues
+from stepsize.training.group_values import GroupValues
 from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
 OnChange = Literal["error", "continue", "restart"]
@@ -52,7 +52,6 @@ def bind(
     accumulate: int = 1,
     on_change: OnChange = "error",
     counts: Counts = "updates",
-    added: Added = "peak",
 ) -> BoundScheduler:
     """Let an optimizer follow a schedule: update number t of group g is made at the rate peak_g · f(t).
 
@@ -97,8 +96,6 @@ def bind(
         counts: ``"updates"``, as above, or ``"calls"``: each ``.step()`` advances by one, as in torch. For optimizers
             that do not run torch's hooks, and for steps that are compiled as a whole or replayed from a captured graph
             (with their ``lr`` in a tensor, which is filled in place).
-        added: What the ``lr`` of a group is that is added later without an ``initial_lr``: its ``"peak"``, or its
-            ``"present"`` rate, from which its peak follows.
 
     Returns:
         The scheduler, with the rates of its first update written.
@@ -122,13 +119,12 @@ def bind(
     optimizers = _optimizers(optimizer, counts)
     check_word("on_change", on_change, OnChange)
     check_word("counts", counts, Counts)
-    check_word("added", added, Added)
     steps, clock = horizon_of(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
     own = {everyone[group_number(i, len(everyone))]: schedule_of("groups", each) for i, each in (groups or {}).items()}
     schedules = GroupSchedules(schedule_of("schedule", schedule), own).resolved(steps, clock)
     schedules.check()
-    values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers), added)
+    values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers))
     return BoundScheduler(optimizers, schedules, values, on_change, counts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from stepsize.training.group_schedules import UNIT, GroupSchedules, name_of
 
 _BLOCK = 1_024  # updates evaluated at once; blocks begin at its multiples, so where a run resumes does not matter
 Group = dict[str, Any]
-Added = Literal["peak", "present"]
 Overwritten: TypeAlias = tuple[str, float, float]  # a group, its rate, and the rate that was written
 
 
@@ -61,11 +60,10 @@ class GroupValues:
         optimizers: Sequence[Optimizer],
         schedules: GroupSchedules,
         lr: Sequence[float] | None = None,
-        added: Added = "peak",
     ) -> None:
         self.multiplier = 1.0
         self._schedules = schedules
-        self._members = [_Members(index, optimizer, added) for index, optimizer in enumerate(optimizers)]
+        self._members = [_Members(index, optimizer) for index, optimizer in enumerate(optimizers)]
         rates = None if lr is None else iter(lr)
         for members in self._members:
             groups = members.optimizer.param_groups
@@ -94,11 +92,11 @@ class GroupValues:
             if members.touched(groups):
                 found = members.overwritten(groups) or found
             if groups is not members.groups or len(groups) != members.count:
-                members.adopt(self._schedules, step, self.multiplier)
+                members.adopt(self._schedules)
             try:
                 members.write(groups, step, self.multiplier)
             except KeyError:  # a group was replaced within the list: it does not know its peaks yet
-                members.adopt(self._schedules, step, self.multiplier)
+                members.adopt(self._schedules)
                 members.write(groups, step, self.multiplier)
             members.remember(groups)
         return found
@@ -139,10 +137,9 @@ class GroupValues:
 class _Members:
     """The groups of one optimizer, and which table each follows."""
 
-    def __init__(self, index: int, optimizer: Optimizer, added: Added) -> None:
+    def __init__(self, index: int, optimizer: Optimizer) -> None:
         self.index = index
         self.optimizer = optimizer
-        self._added = added
         self.known: list[dict[str, float]] = []
         self.forget()
 
@@ -196,13 +193,8 @@ class _Members:
             for i, (group, before) in enumerate(zip(groups, known, strict=False))
         ]
 
-    def adopt(self, schedules: GroupSchedules, step: int, multiplier: float) -> None:
+    def adopt(self, schedules: GroupSchedules) -> None:
         groups = self.optimizer.param_groups
-        if self._added == "present":
-            for i in range(len(self.known), len(groups)):
-                factor = self.table(schedules, i).rate(step) * multiplier
-                if "initial_lr" not in groups[i] and factor > 0:
-                    groups[i]["initial_lr"] = float(groups[i]["lr"]) / factor
         peaks = self.peaks(schedules)
         for group, own in zip(groups, peaks, strict=True):
             group.update(own)
