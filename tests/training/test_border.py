@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.small import ReIterable, batches, examples, linear, make_task, network
+from tests.training.small import batches, examples, linear, make_task, network
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import LBFGS, SGD
@@ -336,13 +336,6 @@ def test_parameters_without_a_gradient_are_told() -> None:
     assert inspect_task(make_task(model=Unused)).notes == ("spare.weight, spare.bias got no gradient",)
 
 
-def test_data_without_a_batch_are_named() -> None:
-    with pytest.raises(TaskError, match="train must yield at least one batch"):
-        inspect_task(make_task(train=ReIterable()))
-    with pytest.raises(TaskError, match="val must yield at least one batch"):
-        inspect_task(make_task(val=ReIterable()))
-
-
 def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:
     rates: list[Tensor] = []
 
@@ -360,22 +353,6 @@ def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:
 def test_arrays_of_numpy_are_data_and_their_double_precision_is_not_meant() -> None:
     x, y = (part.double().numpy() for part in examples())
     assert train(make_task(train=(x, y), val=(x, y)), 0.05).val_loss == train(make_task(val=examples()), 0.05).val_loss
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train": {"x": torch.ones(3), "y": torch.ones(3)}}, r"train must be a re-iterable .* Give \(x, y\)"),
-        ({"train": torch.ones(3).numpy()}, "train must be a re-iterable"),
-        ({"loss": nn.MSELoss}, r"loss must be an instance; got 'MSELoss'. Write MSELoss\(\)"),
-        ({"model": nn.Linear}, r"model must be a function without arguments .*missing a required argument"),
-        ({"optimizer": lambda params: SGD(params, lr=0.1)}, r"optimizer must be a function f\(params, lr\)"),
-    ],
-    ids=["a dict", "an array", "a class as loss", "a class as model", "an optimizer of one argument"],
-)
-def test_what_cannot_be_a_part_of_a_task_is_named_when_it_is_made(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(TaskError, match=message):
-        make_task(**changes)
 
 
 def test_a_device_that_does_not_exist_here_is_named_before_anything_runs() -> None:
