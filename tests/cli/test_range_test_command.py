@@ -16,7 +16,7 @@ def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
     given = ("--lr", "1e-5:5", "--steps", "80", "--seed", "2", "--device", "cpu")
     done = invoke("range-test", "cancer-mlp", *given, "--json")
 
-    found = stepsize.range_test_task(stepsize.build_task("cancer-mlp", device="cpu"), lr=(1e-5, 5.0), steps=80, seed=2)
+    found = stepsize.range_test(stepsize.build_task("cancer-mlp", device="cpu"), lr=(1e-5, 5.0), steps=80, seed=2)
 
     told = json.loads(done.stdout)
     assert told["lr"] == found.lr

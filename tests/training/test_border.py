@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
-from stepsize.probe import range_test_task
+from stepsize.probe import range_test
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
@@ -33,7 +33,7 @@ VERBS: dict[str, Callable[[Task], Any]] = {
     "in order": lambda task: InOrder()(task, [Setting(0.01, 0, 5)]),
     "population": lambda task: Population()(task, [Setting(0.01, 0, 5), Setting(0.1, 0, 5)]),
     "the start of find and sweep": lambda task: look_at_start(task, 0),
-    "range test": lambda task: range_test_task(task, steps=20),
+    "range test": lambda task: range_test(task, steps=20),
     "watch": lambda task: watch_task(task, 0.01),
     "counterfactual": lambda task: counterfactual(task, 0.01),
     "follow": lambda task: follow(replace(task, steps=40), 0.01),
@@ -101,7 +101,7 @@ class Remembers(nn.Module):
 
 def test_hidden_state_in_attributes_is_put_back() -> None:
     assert inspect_task(make_task(model=Remembers)).notes == ()
-    assert range_test_task(make_task(model=Remembers, train=batches()), steps=30).restored
+    assert range_test(make_task(model=Remembers, train=batches()), steps=30).restored
 
 
 def test_state_that_cannot_be_reached_is_told() -> None:
@@ -245,7 +245,7 @@ def test_weight_norm_is_trained_one_by_one() -> None:
     runs = population(task, [Setting(0.01, 0, 10), Setting(0.05, 0, 10)])
 
     assert [run.divergence for run in runs] == [None, None]
-    assert range_test_task(task, steps=20).restored
+    assert range_test(task, steps=20).restored
     counterfactual(task, 0.01)
 
 
@@ -257,7 +257,7 @@ def test_lazy_layers_get_their_shapes_from_a_batch_and_the_same_weights_each_tim
 
     assert one.losses.tolist() == other.losses.tolist()
     assert one.initial == other.initial
-    assert range_test_task(task, steps=20).restored
+    assert range_test(task, steps=20).restored
 
 
 def normalized() -> nn.Module:

@@ -38,14 +38,14 @@ def command(
     with reporting_failures():
         path = plot_path(plot)
         rates = pair("--lr", lr, float, "1e-6:1")
-        from stepsize.probe import range_test_task
+        from stepsize.probe import range_test
 
         with (
             opened_task(asked) as opened,
             metered(f"range-test {opened.name}", quiet=as_json) as meter,
         ):
             on_progress = range_watcher(meter, steps=steps)
-            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
+            found = range_test(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
         if as_json:
             print_json(found.to_json())
         else:

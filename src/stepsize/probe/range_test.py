@@ -171,7 +171,7 @@ def range_test(
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
             that returns its loss: a number, a scalar tensor, or an object, dict or tuple that holds one. Or alone: a
-            task, or what :meth:`Task.of` makes one of; then a new model of it is tested.
+            task, or what :meth:`Task.of` makes one of; then a new model of it is tested, at constant rate.
         optimizer: The optimizer, or several that train together.
         batches: Any iterable of batches. With a one-shot iterator, continue with ``result.batches`` afterwards.
         lr: Lowest and highest rate of the reference group to consider, absolute.
@@ -212,7 +212,8 @@ def range_test(
         2026, for the probe.
     """
     if optimizer is None and batches is None:
-        return range_test_task(Task.of(step), lr=lr, steps=steps, seed=seed, on_progress=on_progress)
+        task = Task.of(step)
+        return _test_task(task, lr, steps, task.seed if seed is None else seed, on_progress)
     if batches is None:
         raise InputError("batches", None, "must be an iterable of batches", "Only a task is tested without")
     optimizers = bare_optimizers("optimizer", optimizer)
@@ -221,36 +222,14 @@ def range_test(
     return _sweep(found, step, optimizers, batches, lr, steps, seed or 0, on_progress, offload=offload)
 
 
-def range_test_task(
+def _test_task(
     task: Task,
-    *,
-    lr: tuple[float, float] = DEFAULT_RANGE,
-    steps: int = 300,
-    seed: int | None = None,
-    on_progress: Callable[[float, float], None] | None = None,
+    lr: tuple[float, float],
+    steps: int,
+    seed: int,
+    on_progress: Callable[[float, float], None] | None,
 ) -> RangeTest:
-    """Run the range test on a new model of ``task``, at constant rate, with its clipping, accumulation and precision.
-
-    Args:
-        task: Task to train; its schedule and horizon are not used.
-        lr: Lowest and highest rate to consider, absolute.
-        steps: Steps to spend on ramps, >= 10.
-        seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
-        on_progress: Called with rate and loss after each step.
-
-    Returns:
-        The same as :func:`stepsize.range_test`.
-
-    Raises:
-        InputError: If an argument breaks its rule.
-        TaskError: If the parts of the task do not fit together.
-
-    Example:
-        >>> from stepsize.tasks import build_task
-        >>> range_test_task(build_task("cancer-mlp")).verdict
-        'open'
-    """
-    seed = task.seed if seed is None else seed
+    """Test a new model of ``task``, at constant rate, with its clipping, accumulation and precision."""
     with undisturbed(task, seed):
         stepper = Stepper(task, 1e-3)
         _check(stepper.update, lr, steps)

@@ -194,7 +194,8 @@ def _restoring_tensor(live: Tensor, copies: _Copies) -> Callable[[], None]:
 
 def _restoring_module(live: nn.Module, copies: _Copies) -> Callable[[], None]:
     # Which tensor stands under which name: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
-    named = [(names, dict(names)) for names in (live._parameters, live._buffers, live._modules)]
+    held: tuple[Any, ...] = (live._parameters, live._buffers, live._modules)
+    named = [(names, dict(names)) for names in held]
     attributes, training = copies.of(_attributes_of_module(live)), live.training
 
     def restore() -> None:
