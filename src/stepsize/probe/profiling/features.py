@@ -108,56 +108,35 @@ def features_of(name: str, tensor: Tensor) -> Features:
     table, unit = _table(rows)
     finite = np.isfinite(table)
     clean = table[finite.all(1)]
-    column = Column.read(clean) if len(clean) > 1 else None
     basic = {"rows": len(rows), "columns": table.shape[1], "not_finite": int((~finite).sum())}
-    if column is None or not column.moving.any():
-        return Features(name, "numbers", unit, **basic, constant=0 if column is None else table.shape[1])
-    spread = column.spread[column.moving]
-    condition, share, directions = _conditioning(column.scaled(clean))
+    if len(clean) < 2:
+        return Features(name, "numbers", unit, **basic)
+    mean, spread = clean.mean(0), clean.std(0, ddof=1)
+    moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(clean).max(0))
+    if not moving.any():
+        return Features(name, "numbers", unit, **basic, constant=table.shape[1])
+    kept, mean, spread = clean[:, moving], mean[moving], spread[moving]
+    typical = float(np.median(spread))
+    # A column that hardly moves beside the others, as a pixel at the rim, does not count, however long its tail.
+    farthest = np.abs(kept - mean).max(0) / np.maximum(spread, typical)
+    condition, share, directions = _conditioning((kept - mean) / spread)
     return Features(
         name,
         "numbers",
         unit,
         **basic,
-        constant=int((~column.moving).sum()),
+        constant=int((~moving).sum()),
         low=float(spread.min()),
         high=float(spread.max()),
-        typical=float(np.median(spread)),
-        offset=float((np.abs(column.mean[column.moving]) / spread).max()),
-        far=int((column.farthest > _FAR).sum()),
-        farthest=float(column.farthest.max()),
-        whole=int(column.whole.sum()),
+        typical=typical,
+        offset=float((np.abs(mean) / spread).max()),
+        far=int((farthest > _FAR).sum()),
+        farthest=float(farthest.max()),
+        whole=sum(3 <= _whole_values(column) <= _FEW_VALUES for column in clean.T),
         condition=condition,
         top_share=share,
         directions=directions,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Figures of each column of a table, shape ``(columns,)``: which of them change, how far, around what."""
-
-    mean: Array
-    spread: Array
-    moving: NDArray[np.bool_]
-    farthest: Array
-    whole: NDArray[np.bool_]
-
-    @classmethod
-    def read(cls, table: Array) -> Column:
-        """Return the figures of ``table``, shape ``(rows, columns)``, which holds finite numbers only."""
-        mean, spread = table.mean(0), table.std(0, ddof=1)
-        moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(table).max(0))
-        safe = np.where(moving, spread, 1.0)
-        # A column that hardly moves beside the others, as a pixel at the rim, does not count, however long its tail.
-        typical = np.median(spread[moving]) if moving.any() else 1.0
-        farthest = np.where(moving, np.abs(table - mean).max(0) / np.maximum(safe, typical), 0.0)
-        whole = np.asarray([3 <= _whole_values(column) <= _FEW_VALUES for column in table.T])
-        return cls(mean, spread, moving, farthest, whole)
-
-    def scaled(self, table: Array) -> Array:
-        """Return the columns of ``table`` that change, centered and scaled to unit deviation."""
-        return np.asarray((table[:, self.moving] - self.mean[self.moving]) / self.spread[self.moving])
 
 
 def _table(rows: Tensor) -> tuple[Array, str]:
