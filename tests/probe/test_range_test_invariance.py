@@ -27,10 +27,11 @@ def moved(plain: RangeTest, changed: RangeTest) -> float:
     return abs(math.log10(changed.lr / plain.lr))
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_the_answer_on_one_task_moves_less_than_015_decades(change: str) -> None:
+def test_the_answer_on_one_task_moves_less_than_015_decades() -> None:
     task = build_task("cancer-mlp", optimizer="adamw")
-    assert moved(range_test(task), range_test(task, **CHANGES[change])) <= 0.15
+    plain = range_test(task)
+    moves = {name: moved(plain, range_test(task, **change)) for name, change in CHANGES.items()}
+    assert max(moves.values()) <= 0.15, moves
 
 
 @pytest.mark.slow
