@@ -230,13 +230,6 @@ def _of_numbers(seen: Features, low: float, high: float) -> Iterator[Advice]:
             f"the typical one) from their mean, up to {number_text(seen.farthest)}.",
             "stepsize.profile(task) of the changed data: the noise scale should fall",
         )  # fmt: skip
-    if seen.whole:
-        yield Advice(
-            "features", f"If the whole numbers in {seen.name} are names of categories, embed them or give each a "
-            "column.",
-            f"{seen.whole} of {seen.columns} {seen.unit}s hold 3 to 20 different whole numbers and nothing else.",
-            "stepsize.find of both tasks: compare their losses",
-        )  # fmt: skip
 
 
 def _on_target(facts: ProfileFacts) -> Iterator[Advice]:

@@ -17,7 +17,6 @@ from stepsize.training.task import Task
 _MOST_ROWS = 8_192
 _MOST_CORRELATED = 256  # columns whose correlations are looked at
 _FAR = 10.0  # standard deviations from the mean beyond which an entry is an outlier
-_FEW_VALUES = 20  # whole numbers of so few values may be categories
 _CONSTANT = 1e-7  # of the column's magnitude: a spread below it is rounding
 _NULL = 1e-6  # of the largest eigenvalue: below it a direction does not count
 Array = NDArray[np.float64]
@@ -42,7 +41,6 @@ class Features:
         far: Number of columns with an entry more than 10 standard deviations from their mean, of the column's own
             and of the typical one.
         farthest: Largest distance of an entry from its column's mean, in the larger of those deviations.
-        whole: Number of columns that hold a few whole numbers only, and more than two of them.
         condition: Largest over smallest eigenvalue of the correlation matrix, of those above 1e-6 of the largest.
         top_share: Fraction of the largest eigenvalue in their sum.
         directions: Number of eigenvalues above 1e-6 of the largest.
@@ -61,7 +59,6 @@ class Features:
     offset: float = 0.0
     far: int = 0
     farthest: float = 0.0
-    whole: int = 0
     condition: float | None = None
     top_share: float | None = None
     directions: int = 0
@@ -132,7 +129,6 @@ def features_of(name: str, tensor: Tensor) -> Features:
         offset=float((np.abs(mean) / spread).max()),
         far=int((farthest > _FAR).sum()),
         farthest=float(farthest.max()),
-        whole=sum(3 <= _whole_values(column) <= _FEW_VALUES for column in clean.T),
         condition=condition,
         top_share=share,
         directions=directions,
@@ -148,11 +144,6 @@ def _table(rows: Tensor) -> tuple[Array, str]:
         rows, unit = rows.flatten(0, -2), "column"
     stride = max(1, -(-len(rows) // (8 * _MOST_ROWS)))  # an image has many pixels
     return rows[::stride].double().cpu().numpy(), unit
-
-
-def _whole_values(column: Array) -> int:
-    """How many values a column of whole numbers has; 0 where it holds others."""
-    return len(np.unique(column)) if bool((column == np.round(column)).all()) else 0
 
 
 def _conditioning(scaled: Array) -> tuple[float | None, float | None, int]:
