@@ -13,7 +13,7 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
 from stepsize import bind
 from stepsize.errors import InputError
-from stepsize.schedules import Clock, HyperparameterSchedule, constant, function, linear, one_cycle, one_cycle_momentum
+from stepsize.schedules import Clock, HyperparameterSchedule, function, linear, one_cycle, one_cycle_momentum
 from stepsize.training import BoundScheduler
 
 ETA = linear(40)
@@ -61,6 +61,7 @@ HABITS: dict[str, Habit] = {  # whether an iteration makes an update, and how of
     "before each update": (lambda step: step > 0, lambda step: 1),
     "skipped on NaN": (lambda step: step % 4 != 1, lambda step: 1),
     "micro-batches": (lambda step: step % 4 == 3, lambda step: 1),
+    "many micro-batches": (lambda step: step % 15 == 14, lambda step: 1),
 }
 
 
@@ -322,21 +323,3 @@ def test_a_function_of_the_user_is_asked_once_a_step() -> None:
         optimizer.step()
         bound.step()
     assert sorted(asked) == list(range(1_024, 1_501)), "the first block was asked for at binding"
-
-
-def test_what_is_loaded_added_or_multiplied_is_no_second_writer() -> None:
-    net = torch.nn.Linear(2, 1)
-    optimizer = torch.optim.SGD([net.weight], lr=0.1)
-    bound = bind(constant(), optimizer)
-    optimizer.step()
-    optimizer.add_param_group({"params": [net.bias], "lr": 0.3})
-    optimizer.step()
-    bound.multiplier = 0.5
-    optimizer.step()
-    bound.step()
-    state = optimizer.state_dict()
-    optimizer.param_groups[0]["initial_lr"] = 0.7
-    optimizer.step()
-    optimizer.load_state_dict(state)
-    optimizer.step()
-    bound.release()
