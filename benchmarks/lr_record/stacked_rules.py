@@ -15,53 +15,6 @@ from stepsize.training.population.rules import RULES, Flags, StackedRule, State,
 
 
 @final
-class _Adagrad(StackedRule):
-    numbers = ("lr_decay", "initial_accumulator_value", "eps")
-
-    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-        first = optimizer.defaults["initial_accumulator_value"]  # torch takes the constructor's for all groups
-        return {**super().read(group, optimizer), "initial_accumulator_value": first}
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        del flags
-        return {"sum": torch.zeros_like(parameter).add_(vectors["initial_accumulator_value"])}
-
-    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
-        return {"descent": -lr / (1 + (count - 1) * numbers["lr_decay"])}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        del flags
-        deviation = state["sum"].addcmul_(gradient, gradient).sqrt().add_(vectors["eps"])
-        parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
-
-
-@final
-class _RMSprop(StackedRule):
-    numbers = ("alpha", "eps", "momentum")
-    flags = ("centered",)
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        return {"weight": 1 - numbers["alpha"], "eps": numbers["eps"], "momentum": numbers["momentum"]}
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        del vectors
-        needed = {"square": True, "mean": flags["centered"], "velocity": flags["momentum"]}
-        return {name: torch.zeros_like(parameter) for name, there in needed.items() if there}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        square = state["square"].lerp_(gradient.square(), vectors["weight"])
-        if flags["centered"]:
-            mean = state["mean"].lerp_(gradient, vectors["weight"])
-            square = square.addcmul(mean, mean, value=-1)
-        deviation = square.sqrt().add_(vectors["eps"])
-        if flags["momentum"]:
-            velocity = state["velocity"].mul_(vectors["momentum"]).addcdiv_(gradient, deviation)
-            parameter.addcmul_(velocity, vectors["descent"])
-        else:
-            parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
-
-
-@final
 class _Adafactor(StackedRule):
     numbers = ("beta2_decay", "eps1", "eps2", "d")
     flags = ("decoupled_weight_decay",)
@@ -175,8 +128,6 @@ class _Lion(StackedRule):
 
 
 ALL_RULES = RULES | {
-    "torch.optim.adagrad.Adagrad": _Adagrad(),
-    "torch.optim.rmsprop.RMSprop": _RMSprop(),
     "torch.optim.Adafactor": _Adafactor(),
     "torch.optim.Muon": _Muon(),
     "pytorch_optimizer.optimizer.lion.Lion": _Lion(),

@@ -118,7 +118,7 @@ def test_every_member_trains_as_it_would_alone(name: str) -> None:
     both(make(MODELS[name]), settings())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"])
 def test_with_every_optimizer_that_has_a_stacked_form(optimizer: str) -> None:
     both(make(optimizer=optimizer), settings())
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from stepsize.errors import NotStackableError
 from stepsize.training.population import StackedOptimizer, stack_optimizers
@@ -31,6 +31,20 @@ SETTINGS: dict[str, tuple[type[Optimizer], dict[str, Any], dict[str, Sequence[An
     "SGD dampening": (SGD, {}, {"momentum": MOMENTA, "dampening": (0.0, 0.5, 0.3, 0.9, 1.0)}),
     "SGD Nesterov": (SGD, {"nesterov": True}, {"momentum": (0.9, 0.1, 0.5, 0.99, 0.8), "weight_decay": DECAYS}),
     "SGD maximize": (SGD, {"maximize": True, "momentum": 0.9, "weight_decay": 0.1}, {}),
+    "Adagrad": (Adagrad, {}, {"weight_decay": DECAYS}),
+    "Adagrad with all": (
+        Adagrad,
+        {},
+        {
+            "lr_decay": (0.0, 0.1, 0.01, 1.0, 0.5),
+            "initial_accumulator_value": (0.0, 0.1, 1.0, 0.5, 2.0),
+            "eps": (1e-10, 1e-8, 1e-3, 0.1, 1e-6),
+        },
+    ),
+    "RMSprop": (RMSprop, {}, {"alpha": (0.99, 0.9, 0.5, 0.999, 0.0), "eps": (1e-8, 1e-6, 1e-3, 0.1, 1e-10)}),
+    "RMSprop momentum": (RMSprop, {}, {"momentum": MOMENTA, "weight_decay": DECAYS}),
+    "RMSprop centered": (RMSprop, {"centered": True}, {"alpha": (0.99, 0.9, 0.5, 0.999, 0.95), "weight_decay": DECAYS}),
+    "RMSprop centered momentum": (RMSprop, {"centered": True, "momentum": 0.9}, {}),
     "Adam": (Adam, {}, {"betas": BETAS, "eps": (1e-8, 1e-6, 1e-3, 0.1, 1e-10)}),
     "Adam decay": (Adam, {}, {"weight_decay": DECAYS}),
     "Adam decoupled": (Adam, {"decoupled_weight_decay": True}, {"weight_decay": DECAYS}),
@@ -208,7 +222,7 @@ def test_optimizers_that_were_stepped_before_are_refused() -> None:
         optimizer.step()
         return optimizer
 
-    for make, options in ((SGD, {"momentum": 0.9}), (Adam, {})):
+    for make, options in ((SGD, {"momentum": 0.9}), (Adam, {}), (Adagrad, {})):
         with pytest.raises(NotStackableError, match=r"^an optimizer was stepped before, and its state would be"):
             stack(lambda own, make=make: make(own, lr=0.1), lambda own, make=make, o=options: stepped(own, make, **o))  # type: ignore[misc]
 
@@ -231,7 +245,7 @@ def hooked(own: list[Tensor]) -> Optimizer:
 
 
 REFUSED: dict[str, tuple[tuple[Callable[[list[Tensor]], Optimizer], ...], str]] = {
-    "a subclass": ((Mine,), r"Mine has no stacked form; these do: SGD, Adam, AdamW"),
+    "a subclass": ((Mine,), r"Mine has no stacked form; these do: SGD, Adagrad, RMSprop, Adam, AdamW"),
     "a class without a rule": ((torch.optim.SparseAdam,), "SparseAdam has no stacked form"),
     "a closure": ((LBFGS,), "LBFGS has no stacked form"),
     "different classes": ((SGD, Adam), "different classes: Adam, SGD"),
@@ -240,6 +254,7 @@ REFUSED: dict[str, tuple[tuple[Callable[[list[Tensor]], Optimizer], ...], str]] 
         (lambda own: SGD(own, momentum=0.9), lambda own: SGD(own, momentum=0.9, nesterov=True)),
         "differ in nesterov",
     ),
+    "centered": ((RMSprop, lambda own: RMSprop(own, centered=True)), "differ in centered"),
     "maximize": ((SGD, lambda own: SGD(own, maximize=True)), "differ in maximize"),
     "decoupled or not": (
         (Adam, lambda own: Adam(own, decoupled_weight_decay=True)),

@@ -31,7 +31,7 @@ class Population:
     Configurations of one seed and horizon start from the same weights, and see the same batches and the same dropout.
     Each run equals the one that :class:`~stepsize.training.InOrder` makes, but for rounding. A run that diverges is
     recorded, and the others continue without it. What cannot be stacked (recurrent layers, control flow that depends
-    on data, other optimizers than SGD, Adam and AdamW, fp16) is trained sequentially; :attr:`reasons` says why.
+    on data, optimizers without a stacked form, fp16) is trained sequentially; :attr:`reasons` says why.
 
     Args:
         chunk: Largest number of members. Default: what a quarter of the free memory holds, at most 128. If that

@@ -85,6 +85,53 @@ class _SGD(StackedRule):
 
 
 @final
+class _Adagrad(StackedRule):
+    numbers = ("lr_decay", "initial_accumulator_value", "eps")
+
+    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+        first = optimizer.defaults["initial_accumulator_value"]  # torch takes the constructor's for all groups
+        return {**super().read(group, optimizer), "initial_accumulator_value": first}
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        del flags
+        return {"sum": torch.zeros_like(parameter).add_(vectors["initial_accumulator_value"])}
+
+    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
+        return {"descent": -lr / (1 + (count - 1) * numbers["lr_decay"])}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        del flags
+        deviation = state["sum"].addcmul_(gradient, gradient).sqrt().add_(vectors["eps"])
+        parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
+
+
+@final
+class _RMSprop(StackedRule):
+    numbers = ("alpha", "eps", "momentum")
+    flags = ("centered",)
+
+    def constants(self, numbers: Vectors) -> Vectors:
+        return {"weight": 1 - numbers["alpha"], "eps": numbers["eps"], "momentum": numbers["momentum"]}
+
+    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
+        del vectors
+        needed = {"square": True, "mean": flags["centered"], "velocity": flags["momentum"]}
+        return {name: torch.zeros_like(parameter) for name, there in needed.items() if there}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
+        square = state["square"].lerp_(gradient.square(), vectors["weight"])
+        if flags["centered"]:
+            mean = state["mean"].lerp_(gradient, vectors["weight"])
+            square = square.addcmul(mean, mean, value=-1)
+        deviation = square.sqrt().add_(vectors["eps"])
+        if flags["momentum"]:
+            velocity = state["velocity"].mul_(vectors["momentum"]).addcdiv_(gradient, deviation)
+            parameter.addcmul_(velocity, vectors["descent"])
+        else:
+            parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
+
+
+@final
 class _Adam(StackedRule):
     numbers = ("beta1", "beta2", "eps")
     flags = ("amsgrad", "decoupled_weight_decay")
@@ -113,6 +160,8 @@ class _Adam(StackedRule):
 
 RULES: dict[str, StackedRule] = {
     "torch.optim.sgd.SGD": _SGD(),
+    "torch.optim.adagrad.Adagrad": _Adagrad(),
+    "torch.optim.rmsprop.RMSprop": _RMSprop(),
     "torch.optim.adam.Adam": _Adam(),
     "torch.optim.adamw.AdamW": _Adam(),
 }
