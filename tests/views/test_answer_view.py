@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.views.chart_specs import flat_layers, named, texts, values
 
-from stepsize.errors import InputError
-from stepsize.views import CurveFit, CurvePoint, answer_chart, answer_info, save_chart
+from stepsize.views import CurveFit, CurvePoint, answer_chart, answer_info
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -229,35 +227,3 @@ def test_a_sweep_of_many_rates_seeds_and_lengths_stays_small() -> None:
         for seed in (0, 1, 2)
     )
     assert len(answer_chart(answer_info(points, 800, joined=True)).to_json(indent=None)) < 400_000
-
-
-@pytest.mark.parametrize(
-    "points",
-    [
-        (CurvePoint(0.01, 0.5, 125),),
-        tuple(CurvePoint(0.01, math.inf, 125, seed, True, math.inf) for seed in (0, 1)),
-        tuple(CurvePoint(0.01, 0.5, 125, seed, train_loss=0.1 * seed) for seed in (0, 1)),
-        tuple(CurvePoint(lr, math.inf, 125, 0, True) for lr in (0.01, 0.1)),
-        (CurvePoint(0.01, math.nan, 125), CurvePoint(0.1, math.nan, 125)),
-        tuple(CurvePoint(lr, 2.0, 125) for lr in (0.01, 0.1, 1.0)),
-        tuple(CurvePoint(lr, -0.9 - lr, 125) for lr in (0.01, 0.02, 0.05)),
-    ],
-    ids=["single", "both diverged", "two seeds", "all diverged", "all not finite", "constant", "negative"],
-)
-@pytest.mark.parametrize("answered", [False, True])
-def test_degenerate_curves_are_drawn_without_a_warning(
-    points: tuple[CurvePoint, ...], answered: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    curve, as_good = (CurveFit([0.01], [0.5], [0.4], [0.6]), (0.01, 0.01)) if answered else (None, None)
-    info = answer_info(points, 1000, lr=0.01, as_good=as_good, curve=curve)
-    assert save_chart(answer_chart(info), tmp_path / "a.png").stat().st_size > 5000
-    assert "WARN" not in capfd.readouterr().err
-
-
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"runs must not be empty; got \(\)"):
-        answer_info((), 10)
-    with pytest.raises(InputError, match="runs must be positive and finite, since its axis is logarithmic"):
-        answer_info((CurvePoint(0.0, 1.0, 10),), 10)
-    with pytest.raises(InputError, match="high must be a flat array, as long as lrs"):
-        CurveFit([0.1], [1.0], [1.0], [1.0, 2.0])

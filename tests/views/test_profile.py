@@ -71,10 +71,6 @@ def test_of_very_many_layers_the_middle_is_left_out_and_told() -> None:
     assert info.lines == ("Left out: 60 layers in the middle.",)
 
 
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
+def test_without_curves_and_layers_there_is_nothing_to_draw() -> None:
     with pytest.raises(InputError, match="curves must hold a curve, or layers a layer"):
         profile_info((), 32, ())
-    with pytest.raises(InputError, match="factors must be a flat array, as long as sizes"):
-        GrowthCurve("at the start", 1.0, (1.0, 2.0), (1.0,))
-    with pytest.raises(InputError, match="sizes must not be empty"):
-        GrowthCurve("at the start", 1.0, (), ())

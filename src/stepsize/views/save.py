@@ -12,6 +12,7 @@ from typing import Any
 
 from stepsize.errors import InputError, MissingExtraError, needing
 from stepsize.files import write_whole
+from stepsize.views.theme import dark_style
 from stepsize.views.vega import alt
 
 PLOT_SUFFIXES = (".png", ".svg", ".html", ".pdf")
@@ -93,17 +94,16 @@ class _InScript(json.JSONEncoder):
         return super().encode(o).replace("<", "\\u003c")
 
 
-def _rendered(chart: alt.TopLevelMixin, kind: str) -> bytes:
-    if kind in ("svg", "html"):
-        text = io.StringIO()
-        if kind == "html":
-            chart.save(text, format="html", inline=True, json_kwds={"cls": _InScript})
-        else:
-            chart.save(text, format="svg")
-        return text.getvalue().encode("utf-8")
-    data = io.BytesIO()
-    if kind == "png":
-        chart.save(data, format="png", scale_factor=_PNG_SCALE)
-    else:
-        chart.save(data, format="pdf")
-    return data.getvalue()
+def _rendered(chart: Any, kind: str) -> bytes:
+    if kind in ("png", "pdf"):
+        data = io.BytesIO()
+        how: dict[str, Any] = {"scale_factor": _PNG_SCALE} if kind == "png" else {}
+        chart.save(data, format=kind, **how)
+        return data.getvalue()
+    text = io.StringIO()
+    if kind == "svg":
+        chart.save(text, format="svg")
+    else:  # drawn as SVG, so that a style sheet can give it the colors of a dark page
+        how = {"embed_options": {"renderer": "svg"}, "json_kwds": {"cls": _InScript}}
+        chart.save(text, format="html", inline=True, **how)
+    return text.getvalue().replace("<style>", f"<style>\n{dark_style()}", 1).encode("utf-8")

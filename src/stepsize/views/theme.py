@@ -40,6 +40,9 @@ DARK = {
     _VERMILLION: "#FF8A4C",
     ANSWER: "#3DBE96",
     "WHITE": "#14191F",
+    "#8A5A00": "#E69F00",
+    "#B34700": "#FF8A4C",
+    "#ECEEF1": "#2A323B",
     "#B8BEC6": "#3B444E",
     "#8A929C": "#66717D",
 }
@@ -87,6 +90,15 @@ CONFIG: dict[str, Any] = {
         "subtitlePadding": 5,
     },
 }
+
+
+def dark_style() -> str:
+    """Return the style sheet of a page with charts as SVG, for readers who prefer a dark page."""
+    rules = [
+        f'svg [{what}="{light}" i] {{ {what}: {dark}; }}' for light, dark in DARK.items() for what in ("fill", "stroke")
+    ]
+    page = f"body, svg {{ background: {DARK['WHITE']} !important; color: {DARK[INK]}; }}"
+    return f"@media (prefers-color-scheme: dark) {{ {page} {' '.join(rules)} }}"
 
 
 def header(title: str, lines: tuple[str, ...]) -> alt.TitleParams:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.monitor.ranks import told_by_two
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -158,61 +156,35 @@ def test_its_state_goes_on_in_another_process() -> None:
 
 
 _SCRIPT = """
-import datetime, json, math, sys
-import torch
-import torch.distributed as dist
-from torch import nn
-import stepsize
-
-rank, meeting, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2,
-                        timeout=datetime.timedelta(seconds=60))
-torch.manual_seed(0)
 net = nn.parallel.DistributedDataParallel(nn.Linear(4, 1))
 optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-generator = torch.Generator().manual_seed(10 + rank)
 data = torch.randn(120, 16, 4, generator=generator)
-spoiled, watched = [], []
+spoiled = []
 with stepsize.guard(net, optimizer, steps=100, every=10) as guarding, stepsize.watch(net, optimizer, steps=100) as w:
     for x in guarding.batches(data):
-        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-        told = loss.detach()
-        if rank == 1 and guarding.position == 48 and not spoiled:
+        position = guarding.position
+        loss = update(net, optimizer, x)
+        if rank == 1 and position == 48 and not spoiled:
             spoiled.append(1)
-            told = told * 1e8
-        if rank == 0 and guarding.position == 70 and len(spoiled) < 2:
-            spoiled.append(2)
-            spoiled.append(2)
-            told = told * math.nan
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        w.step(told, val_loss=0.5 if rank == 0 and guarding.step_number % 20 == 0 else None)
-        guarding.step(told)
-json.dump({
+            loss = loss * 1e8
+        if rank == 0 and position == 70 and len(spoiled) < 2:
+            spoiled += [2, 2]
+            loss = loss * math.nan
+        w.step(loss, val_loss=0.5 if rank == 0 and guarding.step_number % 20 == 0 else None)
+        guarding.step(loss)
+told = {
     "actions": [[one.kind, one.step, one.back_to] for one in guarding.actions],
     "broken": [guarding.watching.broken, w.broken],
     "losses": guarding.watching.record.recent("loss").values.tolist(), "steps": guarding.step_number,
     "findings": [[one.code, one.step] for one in guarding.findings], "weights": net.module.weight.tolist(),
     "verdict": [guarding.verdict.code, w.verdict.code], "seen": w.record.recent("loss").values.tolist(),
     "val": w.record.recent("val_loss").values.tolist(),
-}, open(out, "w"))
-dist.destroy_process_group()
+}
 """
 
 
 def test_two_processes_decide_alike_about_a_bad_batch_of_one(tmp_path: Path) -> None:
-    script, meeting = tmp_path / "ranks.py", tmp_path / "meeting"
-    script.write_text(_SCRIPT)
-    outs = [tmp_path / f"out{rank}.json" for rank in range(2)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(meeting), str(out)], env=environment)
-        for rank, out in enumerate(outs)
-    ]
-    assert [rank.wait(timeout=110) for rank in ranks] == [0, 0]
-    one, two = (json.loads(out.read_text()) for out in outs)
+    one, two = told_by_two(_SCRIPT, tmp_path)
     assert one["broken"] == two["broken"] == ["", ""]
     assert [kind for kind, _, _ in one["actions"]] == ["replay", "replay"]
     assert str(one) == str(two)  # NaN equals itself only in writing

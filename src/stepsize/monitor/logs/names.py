@@ -44,12 +44,7 @@ def plain_name(name: str) -> str:
 
 
 def columns_of(kind: str, counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return the columns of a kind: the densest of the usual names, or several parts that are to be added.
-
-    Args:
-        kind: Key of :data:`NAMES`.
-        counts: Number of values of each column.
-    """
+    """Return the columns of a kind, of those with so many values: the densest usual name, or parts to be added."""
     usable = {name: plain_name(name) for name in counts if not _EXTREME.search(name)}
     found = [name for name, plain in usable.items() if NAMES[kind].fullmatch(plain)]
     if found:
