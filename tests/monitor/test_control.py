@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from tests.monitor import steered_run
+from tests.monitor.loops import update
 from tests.monitor.ranks import told_by_two
 from tests.store.conftest import postgres as postgres
 from torch import Tensor, nn
@@ -79,11 +80,7 @@ class Run:
     def until(self, step: int) -> Run:
         """Train until so many steps were made."""
         while len(self.rates) < step:
-            x = self.data[len(self.rates)]
-            loss = (self.net(x) - x.sum(1, keepdim=True)).square().mean()
-            self.optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self.optimizer.step()
+            loss = update(self.net, self.optimizer, self.data[len(self.rates)])
             if isinstance(self.schedule, ReduceLROnPlateau):
                 self.schedule.step(1.0)
             elif self.schedule is not None:
@@ -323,12 +320,7 @@ def test_a_guard_that_rolls_back_keeps_the_orders() -> None:
             if step == 25 and 25 not in rates:
                 order = OrderRecord(1, "scale", {"factor": 0.5, "group": None}, "ann", datetime.now(UTC))
                 guarding.watching.control.inbox.append(order)
-            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            if number == 32:
-                net.weight.grad.fill_(math.nan)  # type: ignore[union-attr]
-            optimizer.step()
+            loss = update(net, optimizer, x, spoiled=math.nan if number == 32 else None)
             rates.setdefault(step, []).append(optimizer.param_groups[0]["lr"])
             guarding.step(loss)
     assert [one.kind for one in guarding.actions] == ["replay"]

@@ -134,12 +134,6 @@ def test_a_long_answer_is_split_between_the_rate_and_the_verdict(view: dict[str,
     assert long.lines[:3] == ("lr 0.0052, as good from 0.003 to 0.009.", verdict, view["conditions"])
 
 
-def test_no_sentence_of_the_chart_is_jargon(view: dict[str, Any]) -> None:
-    spec = answer_chart(answer_info(**view)).to_json()
-    for word in ("carried to T", "interval of the best rate", "recommended", "judged", "rung"):
-        assert word not in spec
-
-
 def test_losses_over_decades_are_drawn_on_a_log_axis_also_where_the_band_reaches_below_zero() -> None:
     points = tuple(CurvePoint(10.0**e, 10.0 ** (-2 - e), 10) for e in range(-5, 0))
     curve = CurveFit([1e-4, 1e-2], [1.0, 1.0], [-1.0, math.nan], [2.0, 2.0])
@@ -212,11 +206,6 @@ def test_training_losses_have_a_panel_of_their_own_below_with_both_optima_marked
     assert texts(spec) == ["lr 0.006", "lowest training loss 0.02"]
     assert named(lower, "points")[0]["encoding"]["y"]["title"] == "training loss"
     assert named(upper, "points")[0]["encoding"]["x"]["title"] is None
-
-
-def test_who_cannot_see_the_chart_is_told_its_title_and_its_lines(view: dict[str, Any]) -> None:
-    told = answer_chart(answer_info(**view)).to_dict()["description"]
-    assert told.startswith("Loss vs. learning rate: a net. lr 0.0052, as good from 0.003 to 0.009. Settled: because.")
 
 
 def test_a_sweep_of_many_rates_seeds_and_lengths_stays_small() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import guard_faults
+from tests.monitor.loops import update
 from torch import Tensor, nn
 
 from stepsize.curves.divergence import DivergenceRule
@@ -34,15 +35,9 @@ def _run(
 ) -> None:
     left = set(bad)
     for x in guarding.batches(_data()):
-        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        if guarding.step_number in left:
-            left.discard(guarding.step_number)
-            assert net.weight.grad is not None
-            net.weight.grad.fill_(math.nan)
-        optimizer.step()
-        guarding.step(loss)
+        spoiled = math.nan if guarding.step_number in left else None
+        left.discard(guarding.step_number)
+        guarding.step(update(net, optimizer, x, spoiled=spoiled))
 
 
 _HARD = [  # the first bad loss hid the second; a lost state was kept, and the training went on from it after a kill
@@ -86,10 +81,7 @@ def test_without_trouble_nothing_is_changed() -> None:
     with guard(net, optimizer, steps=120) as guarding:
         _run(guarding, net, optimizer)
     for x in _data():
-        loss = (plain(x) - x.sum(1, keepdim=True)).square().mean()
-        bare.zero_grad()
-        torch.autograd.backward(loss)
-        bare.step()
+        update(plain, bare, x)
     assert guarding.actions == ()
     assert digest(dict(net.state_dict())) == digest(dict(plain.state_dict()))
     assert not optimizer._optimizer_step_pre_hooks
@@ -111,11 +103,7 @@ def test_trouble_without_end_stops_and_leaves_the_last_good_state() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with guard(net, optimizer, steps=120, retries=2) as guarding:
         for number, x in enumerate(guarding.batches(_data())):
-            loss = (net(x) - x.sum(1, keepdim=True)).square().mean() * (math.nan if number >= 40 else 1.0)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            guarding.step(loss)
+            guarding.step(update(net, optimizer, x, times=math.nan if number >= 40 else 1.0))
     assert guarding.stopped is not None
     assert "giving up after 2 recovery attempts" in guarding.stopped
     assert bool(net.weight.isfinite().all())
@@ -129,11 +117,7 @@ def test_snapshots_are_bounded() -> None:
     sizes = []
     with guard(net, optimizer, steps=120, every=5, keep=2) as guarding:
         for x in guarding.batches(_data()):
-            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            guarding.step(loss)
+            guarding.step(update(net, optimizer, x))
             sizes.append(sum(one.snapshot.nbytes for one in guarding._buffer._saved))
     assert max(sizes[20:]) == min(sizes[20:])
     assert len(guarding._buffer) == 2
@@ -270,11 +254,7 @@ def test_a_resumed_guard_keeps_no_batch_before_its_state_and_writes_no_longer_fi
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
         with guard(net, optimizer, every=10, checkpoint=path) as guarding:
             for x in guarding.batches(torch.randn(8, 4) for _ in range(steps)):
-                loss = net(x).square().mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                guarding.step(loss)
+                guarding.step(update(net, optimizer, x))
         sizes.append(path.stat().st_size)
     assert sizes[1] < 1.02 * sizes[0]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.monitor.loops import regression, update
 from tests.monitor.ranks import told_by_two
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -25,11 +26,6 @@ def _net() -> nn.Linear:
     return nn.Linear(4, 1)
 
 
-def _loss(net: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = net(x)
-    return (out - x.sum(-1, keepdim=True)).square().mean()
-
-
 def test_batches_are_guarded_across_epochs() -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
@@ -39,10 +35,7 @@ def test_batches_are_guarded_across_epochs() -> None:
         for _ in range(10):
             for x in guarding.batches(DataLoader(_data(20).flatten(0, 1), 16)):  # type: ignore[arg-type]
                 count += 1
-                loss = _loss(net, x) * (math.nan if count == 42 else 1.0)  # the second batch of the third epoch
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                loss = update(net, optimizer, x, times=math.nan if count == 42 else 1.0)  # in the third epoch
                 seen.append(float(x.sum()))
                 guarding.step(loss)
     (act,) = guarding.actions
@@ -64,7 +57,7 @@ def test_accumulation_goes_back_to_the_start_of_an_update() -> None:
             drawn.append(float(x.sum()))
             if i % 4 == 0:
                 begins.append(net.weight.grad is None)
-            loss = _loss(net, x) / 4
+            loss = regression(net, x) / 4
             loss.backward()  # type: ignore[no-untyped-call]
             if i % 4 == 3:
                 if i == 99 and not spoiled:
@@ -86,7 +79,7 @@ def test_micro_batches_that_are_told_are_no_updates() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with guard(net, optimizer, steps=40) as guarding:
         for i, x in enumerate(guarding.batches(_data(160))):
-            loss = _loss(net, x) / 4
+            loss = regression(net, x) / 4
             loss.backward()  # type: ignore[no-untyped-call]
             if i % 4 == 3:
                 optimizer.step()
@@ -106,10 +99,7 @@ def test_without_batches_of_its_own_weights_go_back_and_the_training_goes_on(kin
     with guard(net, optimizer, schedule=scheduler, steps=120, every=10) as guarding:
         for number, x in enumerate(_data()):
             factor = (math.nan if kind == "nan" else 1e6) if number == 47 else 1.0
-            loss = _loss(net, x) * factor
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            loss = update(net, optimizer, x, times=factor)
             scheduler.step()
             rates.append(guarding._rates.last[0])
             guarding.step(loss)
@@ -122,7 +112,7 @@ def test_without_batches_of_its_own_weights_go_back_and_the_training_goes_on(kin
     assert rates[act.step + 1] == pytest.approx(0.5 * planned[act.step + 1])
     assert rates[act.step + 12 :] == pytest.approx(planned[act.step + 12 :])  # the schedule was not put back
     assert bool(net.weight.isfinite().all())
-    assert _loss(net, _data()[0]).item() < 0.05
+    assert regression(net, _data()[0]).item() < 0.05
 
 
 def test_its_state_goes_on_in_another_process() -> None:
@@ -135,14 +125,8 @@ def test_its_state_goes_on_in_another_process() -> None:
             if state is not None:
                 guarding.load_state_dict(state)
             for x in _data()[first:last]:
-                loss = _loss(net, x)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                if guarding.step_number == 31:
-                    assert net.weight.grad is not None
-                    net.weight.grad.fill_(math.nan)
-                optimizer.step()
-                guarding.step(loss)
+                spoiled = math.nan if guarding.step_number == 31 else None
+                guarding.step(update(net, optimizer, x, spoiled=spoiled))
             kept = json.loads(json.dumps(guarding.state_dict()))
         return guarding, kept, net.state_dict()
 
@@ -199,11 +183,7 @@ def test_a_snapshot_between_updates_is_what_is_restored() -> None:
     with guard(net, optimizer, steps=40, every=10) as guarding:
         for x in _data(40):
             weights[guarding.step_number] = digest(dict(net.state_dict()))
-            loss = _loss(net, x) * (math.nan if guarding.step_number == 25 else 1.0)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            guarding.step(loss)
+            guarding.step(update(net, optimizer, x, times=math.nan if guarding.step_number == 25 else 1.0))
             if guarding.actions:
                 break
     assert digest(dict(net.state_dict())) == weights[20]

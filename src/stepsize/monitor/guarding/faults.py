@@ -78,7 +78,7 @@ def nothing_learned(record: Record, since: int, progress: float) -> str | None:
 
 
 def never_as_low(record: Record, since: int) -> str | None:
-    """Return that the loss jumped far above the start and was not as low as before for a quarter of the run, or None."""
+    """Return that the loss jumped far above the start and was not as low since, for a quarter of the run; or None."""
     losses = record.history("loss").finite().since(since)
     if not record.facts.steps or len(record.first) < _HALF_WINDOW:
         return None

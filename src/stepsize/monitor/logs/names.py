@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-_SPLIT = "train|training|valid|validation|val|eval|evaluation|test|dev"
 _MEAN = "total|epoch|batch|iter|step|avg|average|mean|running|smoothed"
 _HELD_OUT = "valid|validation|val|eval|evaluation|test|dev"
 NAMES: Mapping[str, re.Pattern[str]] = {  # patterns of names as plain_name writes them
