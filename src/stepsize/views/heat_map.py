@@ -214,10 +214,10 @@ def _guide(effective: float, across: Mapping[Spot, float], up: Mapping[Spot, flo
     """Return the line of the same lr / (1 - m), from the lowest to the highest momentum."""
     momenta = sorted(float(value) for value in up)
     rates = np.array([effective * (1 - momentum) for momentum in momenta])
-    if gridded:  # in cells of one size
+    if gridded:  # from cell to cell, and to one beyond the ends
         lrs = np.log10(sorted(float(lr) for lr in across))
-        step = (lrs[-1] - lrs[0]) / (len(lrs) - 1)
-        rates = (np.log10(rates) - lrs[0]) / step
+        ends = (2 * lrs[0] - lrs[1], *lrs, 2 * lrs[-1] - lrs[-2])
+        rates = np.interp(np.log10(rates), ends, np.arange(-1.0, len(lrs) + 1))
     return Line(f"lr/(1−m) = {number_text(effective)}", tuple(rates.tolist()), tuple(up[m] for m in momenta))
 
 
