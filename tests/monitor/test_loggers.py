@@ -77,7 +77,12 @@ def test_the_chart_is_drawn_once_at_the_end_for_those_that_take_it(
     drawn: list[int] = []
     monkeypatch.setattr("stepsize.views.save_chart", lambda chart, path: drawn.append(1))
     on_the_way: list[int] = []
-    watching = trained(log_to, each=lambda watching: (watching.report(), on_the_way.extend(drawn)))
+
+    def each(watching: Any) -> None:
+        watching.report()
+        on_the_way.extend(drawn)
+
+    watching = trained(log_to, each=each)
     assert not on_the_way
     watching.report()
     watching.close()

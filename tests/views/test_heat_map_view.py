@@ -123,7 +123,7 @@ def test_a_ridge_of_constant_effective_rate_is_a_straight_dashed_line(runs: tupl
     info = heat_map_info(runs, MOMENTUM, effective_lr=0.1)
     (line,) = info.guide
     assert line.x == pytest.approx((2, 1, 0))  # rates of 0.1, 0.01 and 0.001
-    assert line.y == (0, 1, 2)
+    assert line.y == pytest.approx((0, 1, 2))
     assert " ".join(info.lines).endswith("Dashed: lr/(1−m) = 0.1.")
     assert not info.numbered  # a line through numbers could not be read
     assert len(named(heat_map_chart(info).to_dict(), "guide")) == 1

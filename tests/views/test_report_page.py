@@ -51,6 +51,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:
     for shown in ("net &lt;1&gt;", "It jumped at &lt;3&gt;.", "Lower it &amp; see.", "done &amp; over", "step 4: cut"):
         assert shown in page
     assert 'name="viewport"' in page
+    assert "@media (prefers-color-scheme: dark)" in page
 
 
 def test_a_page_without_signals_says_so() -> None:

@@ -56,6 +56,18 @@ def test_html_carries_its_scripts_within_itself(chart: Chart, tmp_path: Path) ->
     assert '"renderer": "svg"' in text
 
 
+def test_the_own_save_of_a_chart_writes_the_same_page(chart: Chart, tmp_path: Path) -> None:
+    text = save_chart(chart, tmp_path / "lr.html").read_text(encoding="utf-8")
+    for own in (chart, chart.properties(width=300)):  # a changed chart is a copy
+        own.save(str(tmp_path / "own.html"))
+        page = (tmp_path / "own.html").read_text(encoding="utf-8")
+        assert "src=" not in re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
+        assert "https://cdn" not in page
+        assert page.count("prefers-color-scheme") == text.count("prefers-color-scheme") >= 1
+    chart.save(str(tmp_path / "own.svg"))
+    assert (tmp_path / "own.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
 def test_texts_of_an_svg_are_the_ticks_and_titles_of_the_info(chart: Chart, tmp_path: Path) -> None:
     text = save_chart(chart, tmp_path / "lr.svg").read_text(encoding="utf-8")
     shown = re.findall(r"<text[^>]*>([^<]+)</text>", text)

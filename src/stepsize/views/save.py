@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tempfile
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import Any
 
 from stepsize.errors import InputError, MissingExtraError, needing
 from stepsize.files import write_whole
+from stepsize.views.offline import html_page
 from stepsize.views.theme import dark_style
 from stepsize.views.vega import alt
 
@@ -87,23 +87,14 @@ def vega_script() -> bytes:
     return script.encode()
 
 
-class _InScript(json.JSONEncoder):
-    """JSON that may stand in a page: a name such as ``</script>`` must not end the script that it is in."""
-
-    def encode(self, o: Any) -> str:
-        return super().encode(o).replace("<", "\\u003c")
-
-
 def _rendered(chart: Any, kind: str) -> bytes:
     if kind in ("png", "pdf"):
         data = io.BytesIO()
         how: dict[str, Any] = {"scale_factor": _PNG_SCALE} if kind == "png" else {}
         chart.save(data, format=kind, **how)
         return data.getvalue()
+    if kind == "html":
+        return html_page(chart, dark_style()).encode()
     text = io.StringIO()
-    if kind == "svg":
-        chart.save(text, format="svg")
-    else:  # drawn as SVG, so that a style sheet can give it the colors of a dark page
-        how = {"embed_options": {"renderer": "svg"}, "json_kwds": {"cls": _InScript}}
-        chart.save(text, format="html", inline=True, **how)
-    return text.getvalue().replace("<style>", f"<style>\n{dark_style()}", 1).encode("utf-8")
+    chart.save(text, format="svg")
+    return text.getvalue().encode()

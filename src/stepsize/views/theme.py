@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stepsize.views.offline import offline
 from stepsize.views.vega import alt
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def header(title: str, lines: tuple[str, ...]) -> alt.TitleParams:
 
 def themed(chart: Drawn) -> Drawn:
     """Return ``chart`` in the look of all charts, with its title and lines as a text for those who cannot see it."""
-    styled: Drawn = chart.configure(**CONFIG)
+    styled: Drawn = offline(chart.configure(**CONFIG), dark_style())
     title = styled.title
     if not isinstance(title, alt.TitleParams) or title.text is alt.Undefined:
         return styled
