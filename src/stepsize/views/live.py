@@ -49,6 +49,7 @@ def live_info(runs: Mapping[str, Mapping[str, Series]], planned: int = 0) -> tup
     """Return the panels of one run, or of several runs on top of each other; all ``planned`` steps are on the axis.
 
     Example:
+        >>> import numpy as np
         >>> signals = {"loss": (np.arange(3), np.array([2.0, 1.0, 0.5])), "lr/0": (np.arange(3), np.full(3, 0.1))}
         >>> [(panel.title, [one.name for one in panel.series]) for panel in live_info({"net": signals})]
         [('loss', ['training']), ('learning rate', ['group 0'])]
