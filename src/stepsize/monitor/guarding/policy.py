@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
+from stepsize.monitor.guarding.action import GuardAction, Kind
 
 _RESTART = 1 / 20  # of the rate that failed: in benchmarks/lr_record, the best is typically 10 to 30 times lower
 _APART = 8  # updates between two bad batches that have nothing to do with each other
@@ -50,21 +49,7 @@ class State:
     restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What is done after the rollback, why, and which batches are left out.
-
-    ``"replay"`` repeats the same batches at the cut learning rate, ``"rollback"`` continues with the batches that
-    follow, at the cut learning rate; ``"skip"`` leaves out the batches that cause the fault; ``"cut"`` keeps the
-    learning rate cut; ``"cap"`` never exceeds the learning rate before; ``"stop"`` ends the run.
-    """
-
-    kind: Kind
-    why: str
-    skipped: tuple[int, ...] = ()
-
-
-def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Decision, State]:
+def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[GuardAction, State]:
     """Return what to do about ``fault`` when rolling back to step ``back_to``, and what to remember.
 
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
@@ -73,44 +58,50 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
     learning rate recovers.
     """
+    kind, why, skipped, state = _decided(policy, state, fault, back_to)
+    low = None if state.low_from is None else state.low_until
+    return GuardAction(kind, fault.step, back_to, state.level, low, skipped, why), state
+
+
+def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Kind, str, tuple[int, ...], State]:
     last = state.incident
     if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
         state, last = replace(state, actions=0), None  # that was the cause; another bad batch is another incident
     state = replace(state, incident=fault, actions=state.actions + 1, skipped=False)
     if state.actions > policy.retries:
-        return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
+        return "stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts", (), state
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
-        return Decision("cap", why), replace(state, capped=True)
+        return "cap", why, (), replace(state, capped=True)
     if fault.lasting and back_to == 0 and not state.restarted:
         level = state.level * fault.reached * _RESTART
         why = f"{fault.reason}, and that persists: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
-        return Decision("cut", why), replace(state, level=level, low_from=None, restarted=True)
+        return "cut", why, (), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
-        return Decision("cut", why), replace(state, level=level, low_from=None)
+        return "cut", why, (), replace(state, level=level, low_from=None)
     again = last is not None and state.actions > 1
     level = state.level * policy.cut
     elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
         low = replace(state, low_from=fault.step + 1, low_until=fault.step + 1)
         if again:
-            return Decision("cut", elsewhere), replace(low, level=level, low_from=None)
+            return "cut", elsewhere, (), replace(low, level=level, low_from=None)
         why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
-        return Decision("rollback", why), low
+        return "rollback", why, (), low
     low = replace(state, low_from=back_to, low_until=fault.step + 1)
     if last is None or not again:
         why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
-        return Decision("replay", why), low
+        return "replay", why, (), low
     same = abs(fault.batch - last.batch) <= fault.width
     if same and policy.skip:
         first, end = sorted((last.batch, fault.batch))
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
-        return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
+        return "skip", why, batches, replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
-    return Decision("cut", why), replace(low, level=level, low_from=None)
+    return "cut", why, (), replace(low, level=level, low_from=None)
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:
