@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.output import messages
+from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
     from stepsize.study import StudyProgress
@@ -122,8 +123,6 @@ def _head(title: str, progress: StudyProgress, passed: float) -> RenderableType:
 
 
 def _spent(progress: StudyProgress) -> Text:
-    from stepsize.curves.numerals import number_text
-
     text = Text(f"cost {number_text(progress.spent)} full runs")
     if progress.diverged:
         text.append(f", {progress.diverged} of {progress.done} runs diverged", style="red")
@@ -131,14 +130,11 @@ def _spent(progress: StudyProgress) -> Text:
 
 
 def _named(progress: StudyProgress, run: Run) -> str:
-    from stepsize.curves.numerals import number_text
-
     return f"{_values(run.trial.values)}: {progress.objective} {number_text(run.value, 4)}"
 
 
 def _runs(progress: StudyProgress) -> RenderableType:
     """The best few runs; a column for each dimension that any of them has."""
-    from stepsize.curves.numerals import number_text
     from stepsize.study.plan_ladder import written_share
 
     names = list(dict.fromkeys(name for run in progress.top for name in run.trial.values))
@@ -154,7 +150,6 @@ def _runs(progress: StudyProgress) -> RenderableType:
 
 
 def _finished(title: str, progress: StudyProgress, run: Run) -> str:
-    from stepsize.curves.numerals import number_text
     from stepsize.study.plan_ladder import written_share
 
     result = f"{_values(run.trial.values)}: diverged" if run.diverged else _named(progress, run)
@@ -173,8 +168,6 @@ def _values(values: Mapping[str, Value]) -> str:
 
 
 def _value(value: Value) -> str:
-    from stepsize.curves.numerals import number_text
-
     return number_text(value) if isinstance(value, float) else str(value)
 
 
