@@ -26,7 +26,7 @@ def command(
     store: RunStoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a watched run: the learning rate, findings, and the actions of a guard."""
+    """Show a watched run: the learning rate, findings, the actions of a guard, and orders."""
     path = None if html is None else check_page_path(html)
     from stepsize.monitor.saved_runs import read_run
 
@@ -37,7 +37,7 @@ def command(
 
     def text() -> RenderableType:
         title = Text(saved.head.name, style="bold underline")
-        return Group(title, facts(rows), findings_text(saved.report, saved.actions))
+        return Group(title, facts(rows), findings_text(saved.report, saved.actions, saved.orders))
 
     give(lambda: {"store": where, **saved.to_json()}, text, as_json=as_json)
     if path is not None:

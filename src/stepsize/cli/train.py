@@ -47,6 +47,7 @@ def command(
     ] = False,
     watch: Annotated[bool, flag("--watch", "Monitor the run and diagnose its learning rate.")] = False,
     guard: Annotated[bool, flag("--guard", "Monitor the run and roll back to a good state on divergence.")] = False,
+    control: Annotated[bool, flag("--control", "Monitor the run and take orders (stepsize steer).")] = False,
     fork: Annotated[
         bool, flag("--fork", "Also fork a run at 25% of the steps to 0.5× and 2× the learning rate, and compare.")
     ] = False,
@@ -60,7 +61,8 @@ def command(
     """Train once at a learning rate and report the result."""
     if html is not None:
         check_page_path(html)
-    if follow and (watch or guard or html):
+    watch = watch or guard or control or html is not None
+    if follow and watch:
         raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
     from stepsize.monitor import watch_task as watching
     from stepsize.training import counterfactual, train
@@ -71,9 +73,18 @@ def command(
         on_progress = train_watcher(meter)
         followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
         watched = None
-        if watch or guard or html:
+        if watch:
             kept = kept_in(store)
-            watched = watching(opened, lr, seed=seed, guarded=guard, on_progress=on_progress, store=kept, name=name)
+            watched = watching(
+                opened,
+                lr,
+                seed=seed,
+                guarded=guard,
+                on_progress=on_progress,
+                store=kept,
+                name=name,
+                control=control,
+            )
         forked = counterfactual(opened, lr, seed=seed) if fork else None
         done = followed or watched
         evals_at = _steps(opened.horizon, evals)

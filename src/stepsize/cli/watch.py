@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.diagnosis import finding_text, verdict_text
+from stepsize.cli.diagnosis import finding_text, order_text, steps_taken, verdict_text
 from stepsize.cli.failures import STOPPED
 from stepsize.cli.options import STORE, JsonOption, flag
 from stepsize.cli.output import answers, hint, print_json, show
@@ -130,9 +130,8 @@ def _findings(saved: SavedRun) -> Iterator[RenderableType]:
     if len(found) > _MOST_FINDINGS:
         yield Text(f"\n{len(found) - _MOST_FINDINGS} earlier findings", style="dim")
     yield from map(finding_text, found[-_MOST_FINDINGS:])
-    if saved.actions:
-        yield Text("\nActions of the guard", style="bold")
-        yield from (Text(str(one)) for one in saved.actions[-_MOST_FINDINGS:])
+    yield from steps_taken("Actions of the guard", map(str, saved.actions[-_MOST_FINDINGS:]))
+    yield from steps_taken("Orders", map(order_text, saved.orders[-_MOST_FINDINGS:]))
     if not found:
         yield Text("\nNo findings so far.", style="dim")
 
