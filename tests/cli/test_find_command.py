@@ -10,7 +10,6 @@ import pytest
 from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
-from stepsize.cli.find import EXAMPLE
 from stepsize.views import number_text
 
 KEYS = {"lr", "as_good", "sure", "verdict", "reason", "cost", "next", "curve", "conditions", "restored"}
@@ -192,28 +191,3 @@ def test_ctrl_c_before_any_training_is_one_line(invoke: Invoke, write_task: Writ
     assert done.exit_code == 130
     assert done.stdout == ""
     assert done.stderr.splitlines() == ["Interrupted before an answer was found."]
-
-
-@pytest.mark.parametrize("budget", ["0", "-1", "nan", "soon"])
-def test_a_budget_must_be_positive(invoke: Invoke, write_task: WriteTask, budget: str) -> None:
-    done = invoke("find", write_task(), "--budget", budget)
-
-    assert done.exit_code == 2
-    assert "Error: budget must be a positive number of full runs, or a time such as '90s', '10min'" in done.stderr
-    assert done.stdout == ""
-
-
-@pytest.mark.parametrize("until", ["0", "1", "200%", "2"])
-def test_until_must_be_a_fraction(invoke: Invoke, write_task: WriteTask, until: str) -> None:
-    done = invoke("find", write_task(), "--until", until)
-
-    assert done.exit_code == 2
-    assert "Error: until must be a fraction between 0 and 1; got" in done.stderr
-    assert "Write 2% as 0.02" in done.stderr
-
-
-def test_its_help_has_an_example(invoke: Invoke) -> None:
-    done = invoke("find", "--help")
-
-    assert done.exit_code == 0
-    assert f"Example: {EXAMPLE}" in done.stdout

@@ -62,11 +62,7 @@ def finding_text(finding: Finding) -> Text:
 
 
 def check_page_path(path: Path) -> Path:
-    """Return where a page goes.
-
-    Raises:
-        InputError: If it does not end in .html, or its folder does not exist.
-    """
+    """Return ``path`` if a page can be written there."""
     from stepsize.errors import InputError
 
     if path.suffix.lower() not in (".html", ".htm"):

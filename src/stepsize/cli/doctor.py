@@ -36,12 +36,7 @@ def command(*, as_json: JsonOption = False) -> None:
 
 
 def report() -> dict[str, Any]:
-    """Look at this machine and return what it offers, as plain values; changes nothing.
-
-    Example:
-        >>> report()["devices"][0]["name"]
-        'cpu'
-    """
+    """Return what this machine offers, as plain values."""
     import torch
 
     folder = os.environ.get("STEPSIZE_DATA") or None

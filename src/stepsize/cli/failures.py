@@ -60,12 +60,7 @@ def tell_stopped() -> None:
 
 
 def task_traceback(error: BaseException) -> str:
-    """Return the traceback of ``error`` with only the frames of the task's own code.
-
-    Example:
-        >>> print(task_traceback(ValueError("no")), end="")
-        ValueError: no
-    """
+    """Return the traceback of ``error`` with only the frames of the task's own code."""
     told = traceback.TracebackException.from_exception(error)
     link: traceback.TracebackException | None = told
     while link is not None:

@@ -58,12 +58,7 @@ def fraction(text: str) -> float:
 
 
 def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tuple[_T, _T]:
-    """Return two numbers that were typed with a colon between them.
-
-    Example:
-        >>> pair("--lr", "1e-6:1", float, "1e-6:1")
-        (1e-06, 1.0)
-    """
+    """Return two numbers that were typed with a colon between them."""
     first, colon, second = text.partition(":")
     try:
         if colon:
@@ -139,10 +134,5 @@ def restored(asked: Mapping[str, Any]) -> tuple[TaskOptions, ScheduleOptions]:
 
 
 def typed(options: TaskOptions | ScheduleOptions) -> dict[str, object]:
-    """Return the options that were given, as they are typed.
-
-    Example:
-        >>> typed(TaskOptions("digits-mlp", optimizer="adam"))
-        {'--optimizer': 'adam'}
-    """
+    """Return the options that were given, as they are typed."""
     return {f"--{name}": value for name, value in stored(options).items() if name != "task"}

@@ -50,12 +50,7 @@ def command(*, data: DataOption = None, as_json: JsonOption = False) -> None:
 
 
 def listed(data: Path | None = None) -> tuple[Listed, ...]:
-    """Return the built-in tasks, with whether their data are in ``data`` (default ``$STEPSIZE_DATA``).
-
-    Example:
-        >>> listed()[0].entry.name, listed()[0].data
-        ('digits-mlp', 'included')
-    """
+    """Return the built-in tasks, with whether their data are in ``data`` (default ``$STEPSIZE_DATA``)."""
     from stepsize.tasks import TASKS, data_folder
 
     if data is not None:

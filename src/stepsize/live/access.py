@@ -38,11 +38,7 @@ _HEADERS = {
 
 
 def checked_token(token: str | None) -> str:
-    """Return the token, a random one if none is given.
-
-    Raises:
-        InputError: If it can be guessed, or cannot be written into an address.
-    """
+    """Return the token, a random one if none is given; one that can be guessed is refused."""
     if token is None:
         return secrets.token_urlsafe(32)
     fits = token.isascii() and token.replace("-", "").replace("_", "").isalnum()
@@ -58,20 +54,13 @@ class Gate:
 
     The token in the address of the first page becomes a cookie that no script can read and no other site can send.
     Wrong tokens are answered one after the other; the right one never waits.
-
-    Args:
-        app: What answers the requests that it lets through.
-        token: The token.
-        port: Port of the server, part of the cookie's name: servers on one host share their cookies.
-        host: Name or address under which the server was started.
-        secure: Whether the server speaks TLS.
     """
 
     app: App
     token: str
-    port: int
+    port: int  # part of the cookie's name: servers on one host share their cookies
     host: str = "127.0.0.1"
-    secure: bool = False
+    secure: bool = False  # whether the server speaks TLS
     _slow: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _waiting: int = field(default=0, init=False)
 

@@ -87,13 +87,7 @@ def read(text: str, option: str = "") -> Schedule:
 
 
 def resolved(schedule: Schedule, steps: str | None, options: ClockOptions) -> Schedule:
-    """Return ``schedule`` over the horizon that was typed, or over its own length.
-
-    Example:
-        >>> from stepsize.schedules import linear
-        >>> resolved(linear(), "2ep", ClockOptions(steps_per_epoch=50)).length
-        100
-    """
+    """Return ``schedule`` over the horizon that was typed, or over its own length."""
     clock = options.clock()
     with remedies_as_options():
         horizon = _own_length(schedule, clock) if steps is None else max(1, clock.steps(steps, "steps"))
@@ -137,12 +131,7 @@ def peak_lr(lr: float | None) -> float:
 
 
 def steps_text(steps: float) -> str:
-    """Return a number of steps that need not be whole, for people.
-
-    Example:
-        >>> steps_text(8416.71), steps_text(12.345)
-        ('8,417', '12.35')
-    """
+    """Return a number of steps that need not be whole, for people."""
     return f"{steps:,.0f}" if steps >= 1000 else f"{steps:.4g}"
 
 

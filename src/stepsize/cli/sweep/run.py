@@ -126,18 +126,18 @@ def train(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, workers: str, store: str, output: SweepOutput
 ) -> None:
     """Train a sweep or continue it, with the arguments ``options`` of :func:`stepsize.sweep`, and give its answer."""
-    from stepsize.cli.sweep.table import SweepScreen
+    from stepsize.cli.sweep.table import sweep_screen
     from stepsize.study import sweep
 
     begun: list[str] = []
 
     with opened_task(*restored(asked)) as opened:
         try:
-            with SweepScreen(f"sweep {opened.name}", quiet=output.as_json) as screen:
+            with sweep_screen(f"sweep {opened.name}", quiet=output.as_json) as update:
 
                 def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
-                    screen.update(progress)
+                    update(progress)
 
                 found = sweep(
                     opened, workers=workers, store=kept_in(store), on_progress=watch, **{"asked": asked, **options}
