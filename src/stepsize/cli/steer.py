@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,7 +57,7 @@ def command(
         answer = _answer(opened, name, sent)
         where = opened.where
     if as_json:
-        print_json({"store": where, "run": name, **asdict(answer), "sent": answer.sent.isoformat()})
+        print_json({"store": where, "run": name, **answer.to_json()})
     elif answer.state == "sent":
         hint(f"Order {sent} was sent; {name} has not answered within {_WAIT:.0f} seconds. It is carried out later.")
     else:

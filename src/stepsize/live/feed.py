@@ -134,7 +134,7 @@ class Feed:
                     "verdict": head.verdict.to_json(),
                     "findings": [one.to_json() for one in read_findings(self._store, name)],
                     "actions": [str(one) for one in actions_of(state)],
-                    "orders": [{**asdict(one), "sent": one.sent.isoformat(timespec="seconds")} for one in orders],
+                    "orders": [one.to_json() for one in orders],
                     "future": {} if head.over else self._future(name, orders),
                 }
                 self._details[name] = ((head, orders), detail)

@@ -89,7 +89,7 @@ class SavedRun:
             "summary": summary,
             **report,
             "actions": [one.to_json() for one in self.actions],
-            "orders": [{**asdict(one), "sent": one.sent.isoformat(timespec="seconds")} for one in self.orders],
+            "orders": [one.to_json() for one in self.orders],
         }
 
 

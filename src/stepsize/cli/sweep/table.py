@@ -66,7 +66,7 @@ def _printing(title: str, console: Console) -> Callable[[StudyProgress], None]:
 
 
 def sweep_table(title: str, progress: StudyProgress, passed: float = 0.0) -> RenderableType:
-    """Return the table of the live display, ``passed`` seconds after ``progress``; it reads no clock and no terminal."""
+    """Return the table of the live display, ``passed`` seconds after ``progress``; it reads no clock."""
     parts: list[RenderableType] = [_head(title, progress, passed), _line(_spent(progress))]
     parts.append(_line(f"best {_named(progress, progress.top[0])}" if progress.top else "no result yet", style="bold"))
     if progress.top:
