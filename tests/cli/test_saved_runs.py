@@ -210,7 +210,7 @@ class Terminal:
         os.close(theirs)
         self.text = ""
 
-    def until(self, pattern: str, seconds: float = 60) -> None:
+    def until(self, pattern: str, seconds: float = 120) -> None:
         """Read until the screen has shown ``pattern``."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -218,7 +218,7 @@ class Terminal:
             if select.select([self._ours], [], [], 0.1)[0]:
                 self.text += os.read(self._ours, 65536).decode(errors="replace")
 
-    def ended(self, seconds: float = 60) -> int:
+    def ended(self, seconds: float = 120) -> int:
         """Read what is left and return the exit code."""
         end = time.monotonic() + seconds
         while self.process.poll() is None or select.select([self._ours], [], [], 0.1)[0]:
@@ -245,6 +245,7 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.timeout(400)  # two processes that import torch, on a busy machine
 def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(tmp_path: Path) -> None:
     over = threading.Event()
 

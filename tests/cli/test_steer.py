@@ -77,9 +77,11 @@ def test_an_order_is_answered(training: threading.Thread, invoke: Invoke) -> Non
     assert "must be a run that is still running; this one has ended" in over.stderr
 
 
+@pytest.mark.timeout(300)
 def test_a_run_of_the_command_line_takes_orders_and_its_report_lists_them(
-    invoke: Invoke, write_task: WriteTask, tmp_path: Path
+    invoke: Invoke, write_task: WriteTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(steer, "_WAIT", 60.0)
     task = write_task("task = make(steps=1_000_000)")
     command = [sys.executable, "-m", "stepsize", "train", task, "--lr", "0.01", "--control", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
@@ -88,7 +90,7 @@ def test_a_run_of_the_command_line_takes_orders_and_its_report_lists_them(
             assert "0.005 instead of 0.01" in invoke("steer", "--times", "0.5").stdout
             assert "the task sets the number of steps" in invoke("steer", "--extend", "5").stdout
             assert invoke("steer", "--cooldown", "9").exit_code == 0
-            told = json.loads(process.communicate(timeout=60)[0])
+            told = json.loads(process.communicate(timeout=120)[0])
         finally:
             process.kill()
     assert process.returncode == 0
