@@ -18,11 +18,12 @@ _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "ma
 
 @dataclass(frozen=True, eq=False)
 class SavedState:
-    """A state between two updates: the next step, the next batch, the last learning rates, and the snapshot."""
+    """A state between two updates: the next step, also as watched, next batch, last learning rates, and the snapshot."""
 
     step: int
     position: int
     rates: tuple[float, ...]
+    watched: int
     snapshot: Snapshot
 
 
@@ -80,11 +81,11 @@ class SnapshotBuffer:
         """Drop all states."""
         self._saved.clear()
 
-    def save(self, step: int, position: int, rates: tuple[float, ...]) -> None:
+    def save(self, step: int, position: int, rates: tuple[float, ...], watched: int) -> None:
         """Save the present state; it replaces one of the same step."""
         if self._saved and self._saved[-1].step == step:
             self._saved.pop()
-        self._saved.append(SavedState(step, position, rates, self._take()))
+        self._saved.append(SavedState(step, position, rates, watched, self._take()))
         first = self.oldest.step == 0 and step <= self._early
         while len(self._saved) > self._size + first:
             del self._saved[int(first)]

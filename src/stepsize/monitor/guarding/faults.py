@@ -139,7 +139,7 @@ def _not_recovered(record: Record, new: LossPoints, at: Where) -> Fault | None:
     width = int(np.clip((record.facts.steps or 0) // 25, 2 * _HALF_WINDOW, 4 * _WINDOW))
     if len(new) <= width or len(record.first) < _HALF_WINDOW:
         return None
-    high = np.nonzero(new.values > _far(max(record.first[:2])))[0]
+    high = np.nonzero(new.values > _far(record.first[0]))[0]
     if not high.size or len(new) - 1 - high[-1] < width or not _long_updates(record, 4 * width):
         return None
     last, initial = new.values[-width:], record.first[0]

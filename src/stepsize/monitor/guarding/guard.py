@@ -24,7 +24,7 @@ from stepsize.monitor.guarding.buffer import SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
-from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
+from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier, settled_after
 from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
@@ -202,6 +202,7 @@ class Guard:
         self._rates.multiplier = lambda: multiplier(self._policy, self._state, self.step_number)
         self._batches: Replayable | None = None
         self._between = True  # whether no update is under way
+        self._save_next = False  # whether an incident just ended, during which nothing was saved
         self._at = 0  # number of the batch after the last update
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
         self._resumed = 0
@@ -268,7 +269,7 @@ class Guard:
             self._forget_states()
         self._batches.extend(self._left_of(source))
         while not self.should_stop:
-            if self._between and self.step_number % self._every == 0:
+            if self._between and (self._save_next or self.step_number % self._every == 0):
                 self._save()
             try:
                 batch = next(self._batches)
@@ -314,8 +315,9 @@ class Guard:
             self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
             return
         last = self._state.incident
-        if last is not None and self.step_number > last.step + self._policy.settled:
-            self._state = replace(self._state, incident=None, actions=0)
+        if last is not None and self.step_number > last.step + settled_after(self._policy, self._state):
+            self._state = replace(self._state, incident=None, actions=0, skipped=False)
+            self._save_next = True
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
             self._save()
@@ -411,7 +413,8 @@ class Guard:
             finite = [torch.isfinite(p).all().cpu() for model in self._models for p in model.parameters()]
         if not all(map(bool, finite)):
             return
-        self._buffer.save(self.step_number, self.position, self._rates.last)
+        self._save_next = False
+        self._buffer.save(self.step_number, self.position, self._rates.last, self.watching.record.step)
         self._marks[self.step_number] = self.watching.record.mark()
         self._marks = {step: mark for step, mark in self._marks.items() if step >= self._buffer.oldest.step}
         if self._batches is not None:
@@ -442,7 +445,7 @@ class Guard:
         self._state = state
         if decision.kind == "cap":
             self._rates.cap(saved.rates)
-        self._note_undone(saved.step)
+        self._note_undone(saved.watched)
         if self._batches is not None:
             self._batches.go_back(saved.position)
             self._batches.skip(decision.skipped)
@@ -459,15 +462,10 @@ class Guard:
         _LOG.warning("stepsize.guard: %s", action)
         self._note_actions()
 
-    def _note_undone(self, step: int) -> None:
-        """Note which watched steps are undone by the rollback to ``step``."""
-        now = self.watching.record.step
-        first = now
-        for watched, guarded, _ in reversed(self._numbers):
-            if guarded < step:
-                break
-            first = watched
-        self._rolled_back.append((first, now))
+    def _note_undone(self, first: int) -> None:
+        """Note that the watched steps from ``first`` on are undone."""
+        self._rolled_back = deque((one for one in self._rolled_back if one[0] < first), maxlen=64)
+        self._rolled_back.append((first, self.watching.record.step))
 
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:

@@ -45,8 +45,10 @@ class State:
     low_until: int = 0  # step at which the learning rate begins to recover
     incident: Fault | None = None  # fault of the open incident
     actions: int = 0  # in it
+    failed: tuple[int, ...] = ()  # batches at which it failed
     capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
     skipped: bool = False  # whether the last action left out a batch
+    blamed: bool = False  # whether the last action cut the learning rate because two batches failed
     restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
@@ -71,12 +73,14 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
     cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
-    learning rate recovers.
+    learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause.
     """
     last = state.incident
     if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
-        state, last = replace(state, actions=0), None  # that was the cause; another bad batch is another incident
-    state = replace(state, incident=fault, actions=state.actions + 1, skipped=False)
+        state = replace(state, actions=0)  # that was the cause; another bad batch is another incident
+    before = state
+    failed = (*(before.failed if before.actions else ()), fault.batch)
+    state = replace(before, incident=fault, actions=before.actions + 1, failed=failed, skipped=False, blamed=False)
     if state.actions > policy.retries:
         return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
     if fault.excess > 1:
@@ -90,7 +94,7 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
         return Decision("cut", why), replace(state, level=level, low_from=None)
-    again = last is not None and state.actions > 1
+    again = before.actions > 0
     level = state.level * policy.cut
     elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
@@ -100,17 +104,24 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
         return Decision("rollback", why), low
     low = replace(state, low_from=back_to, low_until=fault.step + 1)
-    if last is None or not again:
+    if not again:
         why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
         return Decision("replay", why), low
-    same = abs(fault.batch - last.batch) <= fault.width
+    same = [batch for batch in failed[:-1] if abs(fault.batch - batch) <= fault.width]
     if same and policy.skip:
-        first, end = sorted((last.batch, fault.batch))
+        first, end = min(*same, fault.batch), max(*same, fault.batch)
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
+        if before.blamed:  # and not by the rate; batches before it that passed at the cut rate only are replayed so again
+            return Decision("skip", why, batches), replace(low, level=state.level / policy.cut, skipped=True)
         return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
-    return Decision("cut", why), replace(low, level=level, low_from=None)
+    return Decision("cut", why), replace(low, level=level, low_from=None, blamed=True)
+
+
+def settled_after(policy: Policy, state: State) -> int:
+    """Return how many good steps close an incident: fewer once the batches that caused it were left out."""
+    return min(policy.settled, _APART) if state.skipped else policy.settled
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:
