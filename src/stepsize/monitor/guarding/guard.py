@@ -23,7 +23,7 @@ from stepsize.monitor.guarding.batches import Replayable
 from stepsize.monitor.guarding.buffer import SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
-from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
+from stepsize.monitor.guarding.faults import find_fault, long_before, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier, settled_after
 from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
@@ -312,7 +312,9 @@ class Guard:
             self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
         )
         if fault is not None:
-            self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
+            long = long_before(self.watching.record, self._watched(fault.step))
+            reached = self._expected.reached(max(0, fault.step - 1))
+            self._act(replace(fault, width=width, long=long, reached=reached))
             return
         last = self._state.incident
         if last is not None and self.step_number > last.step + settled_after(self._policy, self._state):
@@ -461,6 +463,10 @@ class Guard:
         self._actions.append(action)
         _LOG.warning("stepsize.guard: %s", action)
         self._note_actions()
+
+    def _watched(self, step: int) -> int:
+        """Return the watched step of the last time that ``step`` was made."""
+        return next((watched for watched, guarded, _ in reversed(self._numbers) if guarded == step), 0)
 
     def _note_undone(self, first: int) -> None:
         """Note that the watched steps from ``first`` on are undone."""

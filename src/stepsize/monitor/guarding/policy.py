@@ -21,6 +21,7 @@ class Fault:
     excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
     lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
     width: int = 1  # number of batches of the update; ``batch`` is the last of them
+    long: bool = False  # whether updates before it were long compared with the weights
     reached: float = 1.0  # learning rate at which it began, over the peak of the schedule
 
 
@@ -73,7 +74,8 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
     cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
-    learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause.
+    learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless
+    long updates point to the learning rate.
     """
     last = state.incident
     if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
@@ -86,15 +88,16 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
         return Decision("cap", why), replace(state, capped=True)
-    if fault.lasting and back_to == 0 and not state.restarted:
+    again = before.actions > 0
+    if (fault.lasting or (again and fault.long)) and back_to == 0 and not state.restarted:
         level = state.level * fault.reached * _RESTART
-        why = f"{fault.reason}, and that persists: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
+        what = "that persists" if fault.lasting else "again"
+        why = f"{fault.reason}, and {what}: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
         return Decision("cut", why), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
         return Decision("cut", why), replace(state, level=level, low_from=None)
-    again = before.actions > 0
     level = state.level * policy.cut
     elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
@@ -108,7 +111,7 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
         return Decision("replay", why), low
     same = [batch for batch in failed[:-1] if abs(fault.batch - batch) <= fault.width]
-    if same and policy.skip:
+    if same and policy.skip and not (before.blamed and fault.long):
         first, end = min(*same, fault.batch), max(*same, fault.batch)
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
