@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -57,8 +57,8 @@ class Network:
     optimizer: Callable[..., Optimizer]
     good: float
     highest: float
-    data: Callable[[], Data] = field(default_factory=lambda: _digits)
-    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy
+    data: Callable[[], Data]
+    loss: Callable[[Tensor, Tensor], Tensor]
 
 
 class Reshaped(nn.Module):
@@ -102,10 +102,10 @@ def _split(x: Tensor, y: Tensor, count: int) -> Data:
     return x[:count], y[:count], x[count:], y[count:]
 
 
-_SQUARES = nn.functional.mse_loss
+_CLASSES, _SQUARES = nn.functional.cross_entropy, nn.functional.mse_loss
 NETWORKS = {
-    "MLP, SGD with momentum": Network(_mlp, partial(torch.optim.SGD, momentum=0.9), 0.1, 0.9),
-    "convolutional, AdamW": Network(_convolutional, torch.optim.AdamW, 0.003, 0.3),
+    "MLP, SGD with momentum": Network(_mlp, partial(torch.optim.SGD, momentum=0.9), 0.1, 0.9, _digits, _CLASSES),
+    "convolutional, AdamW": Network(_convolutional, torch.optim.AdamW, 0.003, 0.3, _digits, _CLASSES),
     "deep regression, SGD": Network(_deep, partial(torch.optim.SGD, momentum=0.9), 0.01, 0.1, _diabetes, _SQUARES),
 }
 
@@ -115,7 +115,6 @@ class Trial:
     """One disturbed training beside the undisturbed one.
 
     Attributes:
-        network: Of :data:`NETWORKS`.
         fault: Of :data:`FAULTS`.
         seed: Of everything.
         step: At which it was disturbed.
@@ -123,9 +122,9 @@ class Trial:
         undisturbed: The same of the undisturbed training, also guarded.
         unguarded: The same of the disturbed one without a guard.
         acts: What the guard did.
+        network: Of :data:`NETWORKS`.
     """
 
-    network: str
     fault: str
     seed: int
     step: int
@@ -133,6 +132,7 @@ class Trial:
     undisturbed: float
     unguarded: float
     acts: tuple[str, ...]
+    network: str = "MLP, SGD with momentum"
 
     @property
     def close(self) -> bool:
@@ -162,7 +162,7 @@ def trial(fault: str, network: str = "MLP, SGD with momentum", *, seed: int = 0)
     undisturbed, _ = _train(network, seed, None, -1, guarded=True)
     loss, acts = _train(network, seed, fault, step, guarded=True)
     unguarded, _ = _train(network, seed, fault, step, guarded=False)
-    return Trial(network, fault, seed, step, loss, undisturbed, unguarded, acts)
+    return Trial(fault, seed, step, loss, undisturbed, unguarded, acts, network)
 
 
 def compute_faults(count: int = 100, path: Path = FAULTS_FILE) -> None:
@@ -172,13 +172,12 @@ def compute_faults(count: int = 100, path: Path = FAULTS_FILE) -> None:
 
 
 def faults_report(path: Path = FAULTS_FILE) -> str:
-    """Return the tables of the record, as Markdown."""
+    """Return the table of the record, as Markdown."""
     trials = [Trial(**{**row, "acts": tuple(row["acts"])}) for row in read_rows(path)]
     head = "trials | within 2% of the undisturbed loss | the same without a guard | reported or harmless |"
-    lines = [f"| fault | {head}", "|---|---|---|---|---|"]
-    lines += [_row(fault, [one for one in trials if fault in (one.fault, "all")]) for fault in (*FAULTS, "all")]
-    lines += ["", f"| network | {head}", "|---|---|---|---|---|"]
-    lines += [_row(name, [one for one in trials if one.network == name]) for name in NETWORKS]
+    lines = [f"| fault or network | {head}", "|---|---|---|---|---|"]
+    groups = [(name, [one for one in trials if name in (one.fault, one.network)]) for name in (*FAULTS, *NETWORKS)]
+    lines += [_row(name, kept) for name, kept in (*groups, ("all", trials)) if kept]
     return "\n".join(lines)
 
 
@@ -208,7 +207,7 @@ def _one_of_two(rank: int, run: _Training, folder: str) -> None:
     logging.getLogger("stepsize").setLevel(logging.ERROR)
     meeting = f"file://{folder}/meeting"
     distributed.init_process_group(
-        "gloo", init_method=meeting, rank=rank, world_size=2, timeout=datetime.timedelta(seconds=120)
+        "gloo", init_method=meeting, rank=rank, world_size=2, timeout=dt.timedelta(seconds=120)
     )
     with isolated_rng(run.seed):
         loss, acts = run.end(None)

@@ -18,7 +18,7 @@ _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "ma
 
 @dataclass(frozen=True, eq=False)
 class SavedState:
-    """A state between two updates: the next step, also as watched, next batch, last learning rates, and the snapshot."""
+    """A state between two updates: next step, also as watched, next batch, last learning rates, and the snapshot."""
 
     step: int
     position: int

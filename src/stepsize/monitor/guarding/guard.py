@@ -35,7 +35,6 @@ from stepsize.training.wrapped import bare_optimizers
 _LOG = logging.getLogger("stepsize")
 _STEPS = 2_000  # if the horizon is unknown
 _EARLY = 8  # 1 over the fraction of the steps in which a run can begin anew
-_SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 def guard(
@@ -194,6 +193,7 @@ class Guard:
         self._every, self._dry = every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
+        self._unwritten = False  # whether the last checkpoint could not be written
         self._early = max(every, (watching.steps or _STEPS) // _EARLY)
         self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
         self._control = watching.control
@@ -422,8 +422,23 @@ class Guard:
         if self._batches is not None:
             self._batches.forget(self._buffer.oldest.position)
         if write and self._checkpoint is not None:
-            others = self._others if self._policy.replays else [*self._others, *self._schedule]
-            save(self._checkpoint, [*self._models, *self._optimizers, *others], self._progress())
+            self._write(self._checkpoint)
+
+    def _write(self, path: Path) -> None:
+        """Write the checkpoint; a disk that fails must not end the run, and the file of an earlier step stays."""
+        others = self._others if self._policy.replays else [*self._others, *self._schedule]
+        try:
+            save(path, [*self._models, *self._optimizers, *others], self._progress())
+        except OSError as error:
+            if not self._unwritten:
+                _LOG.warning(
+                    "stepsize.guard: the checkpoint of step %d could not be written, training continues: %s",
+                    self.step_number,
+                    error,
+                )
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _act(self, fault: Fault) -> None:
         self._since = self.watching.record.step
@@ -489,9 +504,3 @@ class Guard:
             after = "such weights rarely recover: start again at a tenth of the learning rate"
         if why is not None:
             self._stop(Fault(self.step_number - 1, self.position - 1, why), after)
-
-
-def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the values of a parameter group that a schedule sets."""
-    values = {key: value for key, value in group.items() if key in _SCHEDULED or key.startswith("initial_")}
-    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}

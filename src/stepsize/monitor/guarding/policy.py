@@ -115,7 +115,9 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
         first, end = min(*same, fault.batch), max(*same, fault.batch)
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
-        if before.blamed:  # and not by the rate; batches before it that passed at the cut rate only are replayed so again
+        if (
+            before.blamed
+        ):  # and not by the rate; batches before it that passed at the cut rate only are replayed so again
             return Decision("skip", why, batches), replace(low, level=state.level / policy.cut, skipped=True)
         return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere

@@ -79,8 +79,8 @@ RULE = Rule(
     severity="warning",
     meaning=(
         "One loss is more than ten robust standard deviations above the recent median, or not finite while later ones "
-        "are. The cause may be the learning rate or the batch: a spike that recurs on other batches, or follows growing "
-        "gradients, points to the learning rate; a loss that is not finite once points to the batch."
+        "are. The cause may be the learning rate or the batch: a spike that recurs on other batches, or follows "
+        "growing gradients, points to the learning rate; a loss that is not finite once points to the batch."
     ),
     signals=("loss",),
     reference="Chowdhery et al., PaLM, 2022; OLMo 2, 2024",
