@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     adaptive = commands.add_parser("adaptive", help="rates that adapt by themselves, from a bad start")
     adaptive.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="default 0,1,2")
     adaptive.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
-    adaptive.add_argument("--only", type=_names, help="rules to add to the record, for example follow,polyak")
+    adaptive.add_argument("--only", type=_names, help="rules to add to the record, follow or polyak-decaying")
     adaptive.set_defaults(run=_adaptive)
 
     optimizers = commands.add_parser("optimizers", help="optimizers on real tasks, each at its own tuned rate")

@@ -26,7 +26,7 @@ from benchmarks.regret import load_curves
 from benchmarks.tables import markdown_table, percent
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.workers import Progress, each_done
-from stepsize.optimizers.adaptive import RULES, Adapted
+from stepsize.optimizers.adaptive import Adapted
 from stepsize.training import TensorBatches
 from stepsize.training.evaluate import evaluate
 
@@ -35,7 +35,14 @@ __all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_more
 ADAPTIVE_FILE = RECORDS_FOLDER / "adaptive.json"
 STARTS = (0.01, 10.0)
 _FOLLOW = "follow"  # no wrapper of an optimizer: stepsize.follow, which forks
-_NAMES = ("hypergradient", "polyak", "polyak-decaying", "polyak-estimated", "line-search")
+_NAMES = ("polyak-decaying",)  # what can be trained; the record has rules that it refuted, too
+_TITLES = {
+    "hypergradient": "hypergradient, stabilized",
+    "polyak": "Polyak, SPS-max",
+    "polyak-decaying": "Polyak, DecSPS",
+    "polyak-estimated": "Polyak, SPS-max, estimated target",
+    "line-search": "Armijo line search",
+}
 _ROUNDS = 7
 _UPDATES = 15
 
@@ -66,6 +73,8 @@ def compute_more(
     Following brings its own references, so that it may have more seeds than the record.
     """
     wanted = tuple(rules)
+    if not {*wanted} <= {*_NAMES, _FOLLOW}:
+        raise ValueError(f"only {', '.join((*_NAMES, _FOLLOW))} can be trained, not {', '.join(wanted)}")
     rows = [row for row in read_rows(path) if row["rule"] not in wanted]
     rows += overheads([rule for rule in wanted if rule != _FOLLOW])
     references = [row for row in rows if row["rule"] == _NAMES[0] and "start" in row]
@@ -94,7 +103,7 @@ def _more(job: tuple[str, dict[str, Any], float]) -> dict[str, Any]:
     kept = {key: row[key] for key in ("task", "optimizer", "start", "seed", "tuned", "fixed", "untrained")}
     if rule == _FOLLOW:
         return kept | {"rule": rule} | _followed(build(combo), best, row["start"], row["seed"])
-    return kept | {"rule": rule, "loss": _known(_adapted(build(combo), rule, best * row["start"], row["seed"]))}
+    return kept | {"rule": rule, "loss": _known(_adapted(build(combo), best * row["start"], row["seed"]))}
 
 
 def _followed(task: stepsize.Task, best: float, start: float, seed: int) -> dict[str, Any]:
@@ -135,14 +144,14 @@ def _measured(job: Job) -> list[dict[str, Any]]:
             "tuned": rounded(tuned),
             "fixed": _known(fixed),
             "untrained": rounded(untrained),
-            "loss": _known(_adapted(task, rule, best * start, seed)),
+            "loss": _known(_adapted(task, best * start, seed)),
         }
         for rule in _NAMES
     ]
 
 
-def _adapted(task: stepsize.Task, rule: str, lr: float, seed: int) -> float:
-    factory = Adapted(task.optimizer, rule)
+def _adapted(task: stepsize.Task, lr: float, seed: int) -> float:
+    factory = Adapted(task.optimizer)
     return _final(dataclasses.replace(task, optimizer=factory, schedule=task.given_schedule, epochs=None), lr, seed)
 
 
@@ -190,13 +199,9 @@ class _Loop:
             nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 256), nn.ReLU(), nn.Linear(256, 10)
         )
         made = stepsize.optimizers.OPTIMIZERS[optimizer].make(self._model.parameters(), lr=1e-3)
-        self._optimizer = made if rule is None else stepsize.adapt(made, rule)
+        self._optimizer = made if rule is None else stepsize.adapt(made)
         self._adapted = rule is not None
         self._x, self._y = x, y
-
-    def _look(self) -> torch.Tensor:
-        with torch.no_grad():
-            return nn.functional.cross_entropy(self._model(self._x), self._y)
 
     def seconds(self, updates: int) -> float:
         began = time.perf_counter()
@@ -205,7 +210,7 @@ class _Loop:
             loss = nn.functional.cross_entropy(self._model(self._x), self._y)
             loss.backward()  # type: ignore[no-untyped-call]
             if self._adapted:
-                self._optimizer.step(loss=loss, loss_fn=self._look)  # type: ignore[call-overload]
+                self._optimizer.step(loss=loss)  # type: ignore[call-overload]
             else:
                 self._optimizer.step()
         return time.perf_counter() - began
@@ -221,7 +226,7 @@ def share_closed(row: dict[str, Any]) -> float | None:
 
 def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     """Return the tables of the record."""
-    rows = [row for row in read_rows(path) if row["rule"] in (*RULES, _FOLLOW)]  # others were removed
+    rows = [row for row in read_rows(path) if row["rule"] in (*_TITLES, _FOLLOW)]  # Mechanic and greedy are not
     if not rows:
         return "No record yet: `python -m benchmarks adaptive`."
     runs = [row for row in rows if "start" in row]
@@ -245,12 +250,11 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     lines = [
         _line(rule, start, [r for r in runs if (r["rule"], r["start"]) == (rule, start)])
         for start in STARTS
-        for rule in (*_NAMES, _FOLLOW)
+        for rule in (*_TITLES, _FOLLOW)
         if any(row["rule"] == rule for row in runs)
     ]
     timed = [
-        [RULES[row["rule"]].title, row["optimizer"], f"{row['plain_ms']:.1f} ms", percent(row["overhead"])]
-        for row in times
+        [_TITLES[row["rule"]], row["optimizer"], f"{row['plain_ms']:.1f} ms", percent(row["overhead"])] for row in times
     ]
     table = markdown_table(["rule", "optimizer", "update without", "overhead"], timed)
     return f"{about}\n\n{markdown_table(heads, lines)}\n\n{table}\n\n{_per_task(runs)}"
@@ -264,7 +268,7 @@ def _line(rule: str, start: float, rows: Sequence[dict[str, Any]]) -> list[str]:
     figures = [percent(value) for value in (*quantiles, float(shares.min()))]
     lost = str(sum(row["loss"] is None for row in rows))
     spent = [percent(float(value)) for value in np.quantile(regrets, (0.5, 0.9))]
-    title = "follow (forks)" if rule == _FOLLOW else RULES[rule].title
+    title = "follow (forks)" if rule == _FOLLOW else _TITLES[rule]
     return [title, f"{start:g} ×", *figures, good, lost, *spent]
 
 
@@ -281,11 +285,11 @@ def _per_task(rows: Sequence[dict[str, Any]]) -> str:
         every = [row for row in rows if (row["task"], row["optimizer"], row["start"]) == key]
         own = [row for row in every if row["rule"] != _FOLLOW]
         followed = [row for row in every if row["rule"] == _FOLLOW]
-        by_rule = [_mean(row["loss"] for row in own if row["rule"] == rule) for rule in _NAMES]
+        by_rule = [_mean(row["loss"] for row in own if row["rule"] == rule) for rule in _TITLES]
         first = [_mean(row[name] for row in own) for name in ("tuned", "fixed")]
         beside = f"{_mean(row['loss'] for row in followed)} ({_mean(row['tuned'] for row in followed)})"
         lines.append([key[0], key[1], f"{key[2]:g} ×", *first, *by_rule, beside])
-    heads = ["task", "optimizer", "start", "tuned", "fixed", *_NAMES, f"{_FOLLOW} (tuned, same half)"]
+    heads = ["task", "optimizer", "start", "tuned", "fixed", *_TITLES, f"{_FOLLOW} (tuned, same half)"]
     return markdown_table(heads, lines)
 
 

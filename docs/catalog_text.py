@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
-from docs.docstring_text import linked, read, sections_text
-
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.optimizers.adaptive import RULES
 from stepsize.study.rungs import RUNGS
 from stepsize.study.samplers import SAMPLERS
 from stepsize.study.workers import WORKERS
@@ -49,37 +44,6 @@ from other packages need `pip install "stepsize[optimizers]"`. Any `f(params, lr
 
 def _momentum(entry: Any) -> str:
     return "–" if entry.momentum is None else f"{entry.momentum}, {entry.momentum_default:g}"
-
-
-def rules_page() -> str:
-    """Return the page of the rules that adapt a rate."""
-    rows = [(f"`{name}`", entry.title, f"[`{_class(entry).__name__}`](#{_class(entry).__name__.lower()})")
-            for name, entry in RULES.items()]  # fmt: skip
-    classes = list(dict.fromkeys(_class(entry) for entry in RULES.values()))
-    return _page(
-        f"""# Adaptive rules
-
-{len(RULES)} rules adapt the learning rate of any optimizer during training: `stepsize.adapt(optimizer, "NAME",
-**options)`, or `stepsize.Adapted("adamw", "NAME")` as a task's optimizer. How much of a bad start each recovers, and
-where each fails, is in [Benchmarks](../benchmarks.md#adaptive-rates-from-a-bad-start).""",
-        _table(("name", "rule", "options"), rows),
-        *(_class_section(one) for one in classes),
-    )
-
-
-def _class(entry: Any) -> type:
-    made = entry.make.func if isinstance(entry.make, partial) else entry.make
-    assert isinstance(made, type)
-    return made
-
-
-def _class_section(one: type) -> str:
-    doc = read(inspect.getdoc(one) or "")
-    return "\n\n".join(
-        part
-        for part in (f"## {one.__name__}", linked(doc.summary, {}), linked(doc.body, {}), *sections_text(doc, {}))
-        if part
-    )
 
 
 def tasks_page() -> str:

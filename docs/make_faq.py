@@ -115,20 +115,13 @@ def _on_methods(of: _Numbers) -> dict[str, str]:
         "([chapter 10](guide/10-your-data.md)).",
         "Is there a method without a learning rate?": "Not one that works everywhere. Started 100 times too low on "
         f"three small tasks, `follow` ended {per_cent(follow['median_follow_0.01'], sign=True)} from the tuned run "
-        f"(median) at {number_text(follow['cost_follow'], 2)} times the cost of one run; the best adaptive rule ended "
-        f"{per_cent(_best_rule(follow), sign=True)} from it ([chapter 11](guide/11-following.md)).",
+        f"(median) at {number_text(follow['cost_follow'], 2)} times the cost of one run; `adapt` ended "
+        f"{per_cent(follow['median_adapt_0.01'], sign=True)} from it ([chapter 11](guide/11-following.md)).",
         "My loss has stopped falling. Does more time help?": "Not at a constant rate. The loss settles at a floor that "
         "is proportional to the learning rate to the power "
         f"{number_text(of['03-noise']['power_drawn'], 2)} if rows are drawn at random "
         "([chapter 3](guide/03-noise.md)). Lower the rate.",
     }
-
-
-def _best_rule(follow: Mapping[str, float]) -> float:
-    """Return the lowest median excess from the lowest start of the rules that adapt the rate in each step."""
-    others = ("median_fixed_0.01", "median_follow_0.01", "median_Plateau_0.01")
-    lowest = [name for name in follow if name.startswith("median_") and name.endswith("_0.01")]
-    return min(follow[name] for name in lowest if name not in others)
 
 
 def _on_evaluation(of: _Numbers, find: _Regret) -> dict[str, str]:

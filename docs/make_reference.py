@@ -42,7 +42,6 @@ def reference_pages() -> dict[str, str]:
     pages = {f"reference/api/{room}.md": _room_page(room, things, links) for room, things in rooms.items()}
     pages["reference/commands.md"] = command_text.page()
     pages["reference/optimizers.md"] = catalog_text.optimizers_page()
-    pages["reference/adaptive-rules.md"] = catalog_text.rules_page()
     pages["reference/tasks.md"] = catalog_text.tasks_page()
     pages["reference/samplers.md"] = catalog_text.samplers_page()
     pages["reference/index.md"] = _index(rooms)
@@ -147,7 +146,7 @@ def _index(rooms: Mapping[str, Mapping[str, Any]]) -> str:
     rows.append("| [`stepsize.schedules`](api/schedules.md) | Schedules: immutable functions from step to factor. |")
     catalogs = [
         "## Catalogs",
-        "[Schedules](../schedules.md) · [Optimizers](optimizers.md) · [Adaptive rules](adaptive-rules.md) · "
+        "[Schedules](../schedules.md) · [Optimizers](optimizers.md) · "
         "[Findings](../findings.md) · [Tasks](tasks.md) · [Samplers, rungs, workers](samplers.md)",
         "## Command line",
         " · ".join(f"[`{name}`](commands.md#{command_text.anchor(name)})" for name, _ in command_text.commands()),

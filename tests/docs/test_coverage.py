@@ -15,7 +15,6 @@ import stepsize
 from stepsize import errors, schedules
 from stepsize.monitor.rules.catalog import RULES as FINDING_RULES
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.optimizers.adaptive import RULES
 from stepsize.schedules import SCHEDULES, SHAPES
 from stepsize.study import RUNGS, SAMPLERS, WORKERS
 from stepsize.tasks import TASKS
@@ -86,7 +85,6 @@ def test_every_command_and_option_is_explained() -> None:
     ("names", "page"),
     [
         (OPTIMIZERS, catalog_text.optimizers_page),
-        (RULES, catalog_text.rules_page),
         (TASKS, catalog_text.tasks_page),
         (SAMPLERS, catalog_text.samplers_page),
         (RUNGS, catalog_text.samplers_page),
@@ -95,7 +93,7 @@ def test_every_command_and_option_is_explained() -> None:
         (SCHEDULES, lambda: make_schedules.PAGE.read_text(encoding="utf-8")),
         (SHAPES, lambda: make_schedules.PAGE.read_text(encoding="utf-8")),
     ],
-    ids=["optimizers", "adaptive", "tasks", "samplers", "rungs", "workers", "findings", "schedules", "shapes"],
+    ids=["optimizers", "tasks", "samplers", "rungs", "workers", "findings", "schedules", "shapes"],
 )
 def test_every_entry_of_a_catalog_is_on_its_page(names: Iterable[str], page: Callable[[], str]) -> None:
     assert len([*names]) > 2
@@ -103,7 +101,7 @@ def test_every_entry_of_a_catalog_is_on_its_page(names: Iterable[str], page: Cal
 
 
 def test_what_is_not_there_is_noticed() -> None:
-    assert lacking(["no-such-rule"], catalog_text.rules_page()) == ["no-such-rule"]
+    assert lacking(["no-such-rule"], catalog_text.optimizers_page()) == ["no-such-rule"]
     assert "stepsize.no_such_verb" not in sections()
 
 

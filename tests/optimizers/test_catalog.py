@@ -125,11 +125,9 @@ def test_the_rate_of_every_group_is_proportional_to_the_rate_asked_for(entry: Op
 @entries
 def test_a_quadratic_is_minimized_at_a_rate_of_the_range(entry: OptimizerEntry) -> None:
     low, high = entry.lr_range
-    rates = [low * (high / low) ** (i / 6) for i in range(7)]
+    rates = [low * (high / low) ** (i / 6) for i in (4, 5, 3, 6, 2, 1, 0)]
 
-    best = min(last_value(entry, lr) for lr in rates)
-
-    assert best < 1e-2 * quadratic(START).item()
+    assert any(last_value(entry, lr) < 1e-2 * quadratic(START).item() for lr in rates)
 
 
 @entries

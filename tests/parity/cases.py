@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from stepsize.schedules import Schedule
@@ -138,21 +137,6 @@ def peer(name: str) -> Peer:
     return found
 
 
-def required(name: str) -> Peer:
-    """The rows of one peer, or a skip that says what to install."""
-    found = peer(name)
-    if found.version is None:
-        pytest.skip(f'{found.package} is not installed; pip install -c constraints.txt -e ".[peers]"')
-    return found
-
-
-def check_cases(found: Peer, subtests: pytest.Subtests) -> None:
-    """Every row of a peer, step by step."""
-    for case in found.cases:
-        with subtests.test(msg=case.name):
-            check_case(case)
-
-
 def check_case(case: Case) -> None:
     theirs, ours = case.factors
     assert np.isfinite(ours).all()
@@ -161,13 +145,6 @@ def check_case(case: Case) -> None:
     apart = ~(np.abs(theirs - ours) <= case.tolerance)  # NaN, where they raise, is apart too
     assert case.agree is None or bool(apart[case.agree :].any()), "agrees to the end: fixed? Then drop `agree`"
     assert case.since == 0 or bool(apart[: case.since].all()), "agrees from the start: fixed? Then drop `since`"
-
-
-def check_defects(found: Peer, subtests: pytest.Subtests) -> None:
-    """Every defect is still there, and ours holds its contract."""
-    for defect in found.defects:
-        with subtests.test(msg=defect.name):
-            check_defect(defect)
 
 
 def check_defect(defect: Defect) -> None:

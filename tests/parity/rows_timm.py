@@ -1,7 +1,7 @@
 """timm.scheduler by formula: timm itself needs torchvision, so its schedules are written here once more, naively.
 
 The formulas are those of timm 1.0.31, one function a file of its folder ``scheduler``; where timm is installed,
-``test_timm.py`` holds these twins against it.
+``test_peers.py`` holds these twins against it.
 """
 
 from __future__ import annotations

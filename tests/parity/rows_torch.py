@@ -33,6 +33,10 @@ from stepsize.schedules import (
 NAN = math.nan
 
 
+def _row(name: str, make: Any, ours: Schedule, boundary: int = 50, *, agree: int | None = None, note: str = "") -> Case:
+    return Case(name, rates(make), ours, 100, boundary, agree, note=note)
+
+
 def _wave(steps: int) -> Schedule:
     down = cosine(steps, end=0.1)
     return down.then(decay(steps, shape="cosine", start=0.1, end=1.0)).repeated()
@@ -57,117 +61,84 @@ def _inverse_time(step: int) -> float:
 _ALL_OF_IT = "raises after the last update; the peak is at update 0.3 N - 1 and the floor at update N - 1"
 
 _STEPS = (
-    Case("LambdaLR(f)", rates(lambda on: lrs.LambdaLR(on, _inverse_time)), function(_inverse_time), 100, 50),
-    Case(
-        "MultiplicativeLR(lambda t: 0.95)",
-        rates(lambda on: lrs.MultiplicativeLR(on, lambda t: 0.95)),
-        exponential(0.95),
-        100,
-        50,
+    _row("LambdaLR(f)", lambda on: lrs.LambdaLR(on, _inverse_time), function(_inverse_time)),
+    _row("MultiplicativeLR(lambda t: 0.95)", lambda on: lrs.MultiplicativeLR(on, lambda t: 0.95), exponential(0.95)),
+    _row("StepLR(30, 0.1)", lambda on: lrs.StepLR(on, 30, 0.1), step_decay(30, gamma=0.1), 30),
+    _row(
+        "MultiStepLR([30, 80], 0.1)", lambda on: lrs.MultiStepLR(on, [30, 80], 0.1), multi_step([30, 80], gamma=0.1), 30
     ),
-    Case("StepLR(30, 0.1)", rates(lambda on: lrs.StepLR(on, 30, 0.1)), step_decay(30, gamma=0.1), 100, 30),
-    Case(
-        "MultiStepLR([30, 80], 0.1)",
-        rates(lambda on: lrs.MultiStepLR(on, [30, 80], 0.1)),
-        multi_step([30, 80], gamma=0.1),
-        100,
-        30,
-    ),
-    Case(
+    _row(
         "MultiStepLR([30, 30, 80], 0.5)",
-        rates(lambda on: lrs.MultiStepLR(on, [30, 30, 80], 0.5)),
+        lambda on: lrs.MultiStepLR(on, [30, 30, 80], 0.5),
         multi_step([30, 30, 80], gamma=0.5),
-        100,
         30,
         note="a milestone given twice counts twice, in both",
     ),
-    Case("ExponentialLR(0.95)", rates(lambda on: lrs.ExponentialLR(on, 0.95)), exponential(0.95), 100, 50),
+    _row("ExponentialLR(0.95)", lambda on: lrs.ExponentialLR(on, 0.95), exponential(0.95)),
 )
 _RAMPS = (
-    Case(
-        "ConstantLR(1/3, 5)",
-        rates(lambda on: lrs.ConstantLR(on, 1 / 3, 5)),
-        constant(5, factor=1 / 3).then(constant()),
-        100,
-        5,
+    _row("ConstantLR(1/3, 5)", lambda on: lrs.ConstantLR(on, 1 / 3, 5), constant(5, factor=1 / 3).then(constant()), 5),
+    _row(
+        "LinearLR(1/3, 1, 5)", lambda on: lrs.LinearLR(on, 1 / 3, 1.0, 5), warmup(5, start=1 / 3, endpoints="start"), 5
     ),
-    Case(
-        "LinearLR(1/3, 1, 5)",
-        rates(lambda on: lrs.LinearLR(on, 1 / 3, 1.0, 5)),
-        warmup(5, start=1 / 3, endpoints="start"),
-        100,
-        5,
-    ),
-    Case("LinearLR(1, 0.1, 100)", rates(lambda on: lrs.LinearLR(on, 1.0, 0.1, 100)), linear(100, end=0.1), 100, 50),
-    Case(
+    _row("LinearLR(1, 0.1, 100)", lambda on: lrs.LinearLR(on, 1.0, 0.1, 100), linear(100, end=0.1)),
+    _row(
         "PolynomialLR(100, power=2)",
-        rates(lambda on: lrs.PolynomialLR(on, 100, power=2)),
+        lambda on: lrs.PolynomialLR(on, 100, power=2),
         polynomial(100, power=2),
-        100,
-        50,
         note="theirs has no floor; `end` is ours",
     ),
-    Case(
+    _row(
         "CosineAnnealingLR(100, eta_min=0.1)",
-        rates(lambda on: lrs.CosineAnnealingLR(on, 100, 0.1 * PEAK)),
+        lambda on: lrs.CosineAnnealingLR(on, 100, 0.1 * PEAK),
         cosine(100, end=0.1),
-        100,
-        50,
         agree=101,
         note="theirs rises again after T_max, ours stays",
     ),
-    Case(
+    _row(
         "CosineAnnealingLR(30, eta_min=0.1) as a wave",
-        rates(lambda on: lrs.CosineAnnealingLR(on, 30, 0.1 * PEAK)),
+        lambda on: lrs.CosineAnnealingLR(on, 30, 0.1 * PEAK),
         _wave(30),
-        100,
         30,
         note="whoever wants the wave can say so",
     ),
-    Case(
+    _row(
         "SWALR(0.05, anneal_epochs=20, 'cos')",
-        rates(lambda on: SWALR(on, 0.05 * PEAK, anneal_epochs=20)),
+        lambda on: SWALR(on, 0.05 * PEAK, anneal_epochs=20),
         decay(20, shape="cosine", end=0.05),
-        100,
         20,
     ),
-    Case(
+    _row(
         "SWALR(0.05, anneal_epochs=20, 'linear')",
-        rates(lambda on: SWALR(on, 0.05 * PEAK, anneal_epochs=20, anneal_strategy="linear")),
+        lambda on: SWALR(on, 0.05 * PEAK, anneal_epochs=20, anneal_strategy="linear"),
         linear(20, end=0.05),
-        100,
         20,
     ),
 )
 _CYCLES = (
-    Case(
+    _row(
         "CosineAnnealingWarmRestarts(20, eta_min=0.1)",
-        rates(lambda on: lrs.CosineAnnealingWarmRestarts(on, 20, eta_min=0.1 * PEAK)),
+        lambda on: lrs.CosineAnnealingWarmRestarts(on, 20, eta_min=0.1 * PEAK),
         warm_restarts(20, end=0.1),
-        100,
         20,
     ),
-    Case(
+    _row(
         "CosineAnnealingWarmRestarts(10, T_mult=2)",
-        rates(lambda on: lrs.CosineAnnealingWarmRestarts(on, 10, T_mult=2)),
+        lambda on: lrs.CosineAnnealingWarmRestarts(on, 10, T_mult=2),
         warm_restarts(10, growth=2),
-        100,
         30,
         note="no decay of the peak per cycle in theirs; `per_cycle` is ours",
     ),
-    Case("CyclicLR(0.1, 1, 10)", rates(_cyclic()), triangular(10, low=0.1), 100, 10),
-    Case(
+    _row("CyclicLR(0.1, 1, 10)", _cyclic(), triangular(10, low=0.1), 10),
+    _row(
         "CyclicLR(0.1, 1, 10, 30, 'triangular2')",
-        rates(_cyclic(step_size_down=30, mode="triangular2")),
+        _cyclic(step_size_down=30, mode="triangular2"),
         triangular(10, 30, low=0.1, per_cycle=0.5),
-        100,
-        50,
     ),
-    Case(
+    _row(
         "CyclicLR(0.1, 1, 10, mode='exp_range', gamma=0.99)",
-        rates(_cyclic(mode="exp_range", gamma=0.99)),
+        _cyclic(mode="exp_range", gamma=0.99),
         triangular(10, low=0.1, per_step=0.99),
-        100,
         10,
     ),
     Case(
@@ -178,29 +149,21 @@ _CYCLES = (
         10,
         note="a momentum, not a factor",
     ),
-    Case(
-        "OneCycleLR(1, total_steps=100)",
-        rates(_one_cycle()),
-        one_cycle(100, endpoints="both"),
-        100,
-        29,
-        agree=100,
-        note=_ALL_OF_IT,
+    _row(
+        "OneCycleLR(1, total_steps=100)", _one_cycle(), one_cycle(100, endpoints="both"), 29, agree=100, note=_ALL_OF_IT
     ),
-    Case(
+    _row(
         "OneCycleLR(1, total_steps=100, 'linear', pct_start=0.4, div_factor=10, final_div_factor=100)",
-        rates(_one_cycle(anneal_strategy="linear", pct_start=0.4, div_factor=10, final_div_factor=100)),
+        _one_cycle(anneal_strategy="linear", pct_start=0.4, div_factor=10, final_div_factor=100),
         one_cycle(100, rise=0.4, start=0.1, end=0.001, shape="linear", endpoints="both"),
-        100,
         39,
         agree=100,
         note=_ALL_OF_IT,
     ),
-    Case(
+    _row(
         "OneCycleLR(1, total_steps=100, three_phase=True)",
-        rates(_one_cycle(three_phase=True)),
+        _one_cycle(three_phase=True),
         one_cycle(100, three_phase=True, endpoints="both"),
-        100,
         58,
         agree=100,
         note=_ALL_OF_IT,
@@ -216,40 +179,33 @@ _CYCLES = (
     ),
 )
 _TREES = (
-    Case(
+    _row(
         "SequentialLR([LinearLR(0.1, 1, 10), CosineAnnealingLR(90)], [10])",
-        rates(
-            _sequence(
-                lambda on: lrs.LinearLR(on, 0.1, 1.0, 10),
-                lambda on: lrs.CosineAnnealingLR(on, 90),
-                milestones=[10],
-            )
+        _sequence(
+            lambda on: lrs.LinearLR(on, 0.1, 1.0, 10),
+            lambda on: lrs.CosineAnnealingLR(on, 90),
+            milestones=[10],
         ),
         warmup(10, start=0.1, endpoints="start").then(cosine(90)),
-        100,
         10,
         agree=101,
         note="theirs rises again after the end, ours stays",
     ),
-    Case(
+    _row(
         "SequentialLR([ConstantLR(0.1, 9), ExponentialLR(0.9), StepLR(20)], [20, 60])",
-        rates(
-            _sequence(
-                lambda on: lrs.ConstantLR(on, 0.1, 9),
-                lambda on: lrs.ExponentialLR(on, 0.9),
-                lambda on: lrs.StepLR(on, 20),
-                milestones=[20, 60],
-            )
+        _sequence(
+            lambda on: lrs.ConstantLR(on, 0.1, 9),
+            lambda on: lrs.ExponentialLR(on, 0.9),
+            lambda on: lrs.StepLR(on, 20),
+            milestones=[20, 60],
         ),
         constant(9, factor=0.1).then(constant(11)).then(exponential(0.9, steps=40)).then(step_decay(20)),
-        100,
         20,
     ),
-    Case(
+    _row(
         "ChainedScheduler([ConstantLR(0.5, 3), ExponentialLR(0.9)])",
-        rates(lambda on: lrs.ChainedScheduler([lrs.ConstantLR(on, 0.5, 3), lrs.ExponentialLR(on, 0.9)])),
+        lambda on: lrs.ChainedScheduler([lrs.ConstantLR(on, 0.5, 3), lrs.ExponentialLR(on, 0.9)]),
         constant(3, factor=0.5).then(constant()).times(exponential(0.9)),
-        100,
         3,
     ),
 )

@@ -73,7 +73,7 @@ def test_a_step_alone_has_the_same_bits_as_within_any_array(name: str) -> None:
     assert eta.factors().tolist() == alone[:333]
 
 
-@given(settled_schedules())
+@given(settled_schedules(max_length=60))
 def test_random_ones_have_finite_factors_and_the_same_bits_alone_and_together(eta: Schedule) -> None:
     length = eta.length or 0
     steps = np.concatenate([np.arange(length + 3.0), np.arange(length) + 0.37])
@@ -127,23 +127,15 @@ def test_update_n_belongs_to_the_part_behind_one_of_n_steps(first: Schedule, sec
 
 
 @names
-def test_an_entry_says_whether_it_leaps(name: str) -> None:
-    entry = SCHEDULES[name]
-    eta = entry.typical(1_000)
+def test_jumps_are_those_seen_by_looking_everywhere_and_what_does_not_cycle_falls_after_its_peak(name: str) -> None:
+    eta = SCHEDULES[name].typical(1_000)
+    factors = eta.factors()
+    after = np.diff(factors[int(factors.argmax()) :])
 
-    seen = leaps(eta, 1_000)
-
-    assert set(eta.jumps()) == seen
-    assert entry.continuous == (not seen)
-
-
-@names
-def test_an_entry_says_whether_it_falls_behind_its_peak(name: str) -> None:
-    entry = SCHEDULES[name]
-    factors = entry.typical(1_000).factors()
-    behind = np.diff(factors[int(factors.argmax()) :])
-
-    assert entry.falls == bool((behind <= 1e-15).all())
+    assert set(eta.jumps()) == leaps(eta, 1_000)
+    assert bool(eta.jumps()) == (name in ("step", "multi-step", "warm-restarts"))
+    cycles = ("triangular", "triangular2", "exp-range", "warm-restarts", "waves")
+    assert bool((after <= 1e-15).all()) == (name not in cycles)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +271,8 @@ def test_a_million_steps_take_a_fraction_of_a_second() -> None:
     took = []
 
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.process_time()
         eta.factors()
-        took.append(time.perf_counter() - begin)
+        took.append(time.process_time() - begin)
 
     assert min(took) < 0.25

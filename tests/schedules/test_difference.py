@@ -101,8 +101,8 @@ def test_no_updates_cannot_be_compared() -> None:
         diff(linear(5), linear(5), 0)
 
 
-@settings(deadline=None)
-@given(settled_schedules(), settled_schedules())
+@settings(deadline=None, max_examples=50)
+@given(settled_schedules(max_length=50), settled_schedules(max_length=50))
 def test_it_agrees_with_looking_at_each_update(a: Schedule, b: Schedule) -> None:
     steps = max(a.length or 0, b.length or 0)
     pairs = [(a(step), b(step)) for step in range(steps)]
@@ -120,7 +120,7 @@ def test_it_agrees_with_looking_at_each_update(a: Schedule, b: Schedule) -> None
     assert json.loads(json.dumps(found.to_json()))["status"] == found.status
 
 
-@settings(deadline=None)
-@given(settled_schedules())
+@settings(deadline=None, max_examples=50)
+@given(settled_schedules(max_length=50))
 def test_no_schedule_parts_from_itself(schedule: Schedule) -> None:
     assert diff(schedule, schedule).same

@@ -1,133 +1,23 @@
-"""Schedules for others: the callable of torch and Hugging Face, and the table."""
+"""The table of a schedule."""
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
-import pickle
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.schedules.strategies import settled_schedules
 
 from stepsize import schedules
 from stepsize.errors import InputError
 from stepsize.schedules import (
-    SCHEDULES,
     HyperparameterSchedule,
     Peaks,
     Schedule,
-    cosine,
-    function,
     linear,
     preview,
     to_csv,
-    to_lambda,
 )
-
-
-def sgd(lr: float = 0.1) -> torch.optim.Optimizer:
-    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
-
-
-# ----------------------------------------------------------------------- to_lambda
-
-
-@given(eta=settled_schedules(), steps=st.lists(st.integers(0, 5_000), min_size=1, max_size=20))
-def test_the_callable_is_the_schedule_in_any_order_of_steps(eta: Schedule, steps: list[int]) -> None:
-    factor = to_lambda(eta)
-
-    assert [factor(step) for step in steps] == [eta(step) for step in steps]
-
-
-@pytest.mark.parametrize("name", [entry.name for entry in SCHEDULES.values()])
-def test_every_schedule_of_the_catalog_goes_through_lambda_lr(name: str) -> None:
-    eta = SCHEDULES[name].typical(400)
-    optimizer = sgd(lr=1.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, to_lambda(eta))
-    seen = []
-    for _ in range(60):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-
-    assert seen == eta(np.arange(60)).tolist()
-
-
-def test_the_callable_pickles_copies_and_compares_by_value() -> None:
-    factor = to_lambda(cosine(100))
-    factor(3)
-
-    for other in (pickle.loads(pickle.dumps(factor)), copy.deepcopy(factor), to_lambda(cosine(100))):
-        assert other == factor
-        assert hash(other) == hash(factor)
-        assert other(3) == factor(3)
-    assert factor != to_lambda(cosine(101))
-    assert repr(factor) == "to_lambda(Schedule('cosine 100'))"
-
-
-def test_it_returns_python_floats() -> None:
-    factor = to_lambda(cosine(100))
-
-    assert {type(factor(step)) for step in (0, 5, 100, 5_000)} == {float}
-    assert factor(np.int64(50)) == factor(50)  # type: ignore[arg-type]
-
-
-def test_a_resumed_lambda_lr_follows_the_schedule_it_is_given_and_its_state_is_plain() -> None:
-    optimizer = sgd()
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, to_lambda(linear(10)))
-    for _ in range(3):
-        optimizer.step()
-        scheduler.step()
-    file = io.BytesIO()
-    torch.save(scheduler.state_dict(), file)
-    file.seek(0)
-
-    longer = torch.optim.lr_scheduler.LambdaLR(sgd(), to_lambda(linear(20)))
-    longer.load_state_dict(torch.load(file, weights_only=True))
-    longer.optimizer.step()
-    longer.step()
-
-    assert longer.last_epoch == 4
-    assert longer.get_last_lr() == [0.1 * linear(20)(4)]
-
-
-def test_a_function_is_asked_for_the_wanted_step_alone() -> None:
-    asked: list[int] = []
-
-    def factor(step: int) -> float:
-        asked.append(step)
-        return 1 / (1 + step)
-
-    plain = to_lambda(linear(5).then(function(factor, 100)))
-    plain(7)
-
-    assert asked == [2]
-
-
-def test_a_step_below_zero_is_refused() -> None:
-    with pytest.raises(InputError, match=r"step must be .*at least 0; got -1"):
-        to_lambda(linear(5))(-1)
-
-
-@pytest.mark.parametrize("anything", [None, 3.0, HyperparameterSchedule(linear(5)), lambda t: t])
-def test_only_schedules_become_callables(anything: Any) -> None:
-    with pytest.raises(InputError, match=r"schedule must be a Schedule; got .*of a HyperparameterSchedule use \.rate"):
-        to_lambda(anything)
-
-
-def test_an_open_schedule_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match=r"must be in steps; got .* Call .over\(steps\) first"):
-        to_lambda(cosine(warmup="5%"))
-
-
-# -------------------------------------------------------------------------- to_csv
 
 
 def written(course: HyperparameterSchedule | Schedule, peaks: Peaks, steps: int | None = None) -> list[list[str]]:

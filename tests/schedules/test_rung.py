@@ -33,16 +33,6 @@ def test_it_is_linear_interpolation_between_the_middles_of_updates(table: list[f
     assert [new(step) for step in range(to)] == pytest.approx(expected.tolist(), abs=1e-9)
 
 
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=200), horizons)
-def test_no_factor_leaves_the_range_of_the_original(table: list[float], to: int) -> None:
-    new = resampled(table.__getitem__, len(table), to=to)
-
-    values = [new(step) for step in range(to)]
-
-    assert min(table) - 1e-9 <= min(values)
-    assert max(values) <= max(table) + 1e-9
-
-
 @pytest.mark.parametrize("to", [25, 50, 200, 400])
 def test_a_resampled_cosine_is_nearly_the_cosine_of_that_horizon(to: int) -> None:
     new = resampled(cosine(100), 100, to=to)

@@ -34,23 +34,15 @@ names = pytest.mark.parametrize("name", sorted(SCHEDULES))
 
 
 @names
-def test_what_is_made_of_the_same_parts_is_equal_and_has_one_hash(name: str) -> None:
-    one, other = SCHEDULES[name].typical(500), SCHEDULES[name].typical(500)
-
-    assert one == other
-    assert hash(one) == hash(other)
-    assert one != SCHEDULES[name].typical(501)
-    assert one != one.scaled(2.0)
-
-
-@names
-def test_copies_and_pickles_are_equal(name: str) -> None:
+def test_what_is_made_of_the_same_parts_or_copied_is_equal_and_has_one_hash(name: str) -> None:
     eta = SCHEDULES[name].typical(500)
 
-    for same in (copy.copy(eta), copy.deepcopy(eta), pickle.loads(pickle.dumps(eta))):
+    for same in (SCHEDULES[name].typical(500), copy.copy(eta), copy.deepcopy(eta), pickle.loads(pickle.dumps(eta))):
         assert same == eta
         assert hash(same) == hash(eta)
         assert same.factors().tolist() == eta.factors().tolist()
+    assert eta != SCHEDULES[name].typical(501)
+    assert eta != eta.scaled(2.0)
 
 
 @given(settled_schedules(max_length=50) | open_schedules() | leaves())

@@ -25,7 +25,6 @@ from stepsize.views import number_text
 
 _STARTS = (0.01, 1.0, 10.0)
 _LOOK = 10  # updates between two looks of the plateau rule
-_RULES = ("polyak-decaying", "hypergradient")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def measure(effort: Effort) -> Measured:
                 ("method", "cost in full runs", *(f"start {start:g} × best" for start in starts)),
                 [
                     (
-                        _TITLES.get(way, f"`adapt`, {way}"),
+                        _TITLES[way],
                         number_text(cost[way], 2),
                         *(
                             f"{per_cent(median[way, start], sign=True)} (worst "
@@ -99,11 +98,16 @@ def measure(effort: Effort) -> Measured:
     )
 
 
-_TITLES = {"fixed": "none: cosine as planned", "follow": "`follow`", "Plateau": "`Plateau` on a constant rate"}
+_TITLES = {
+    "fixed": "none: cosine as planned",
+    "follow": "`follow`",
+    "Plateau": "`Plateau` on a constant rate",
+    "adapt": "`adapt`",
+}
 
 
 def _ways() -> dict[str, _Way]:
-    return {"fixed": _fixed, "follow": _follow, "Plateau": _plateau} | {rule: _adapted(rule) for rule in _RULES}
+    return {"fixed": _fixed, "follow": _follow, "Plateau": _plateau, "adapt": _adapted}
 
 
 def _at_the_right_rate(ways: dict[str, _Way], median: dict[tuple[str, float], float], starts: tuple[float, ...]) -> str:
@@ -144,10 +148,10 @@ def _steadiest(
 
 def _overhead() -> str:
     rows = read_rows(RECORDS_FOLDER / "adaptive.json")
-    shares = [row["overhead"] for row in rows if "overhead" in row and row["rule"] in _RULES]
+    shares = [row["overhead"] for row in rows if "overhead" in row and row["rule"] == "polyak-decaying"]
     return (
-        "Cost does not include evaluations on validation data. The adaptive rules add "
-        f"{per_cent(min(shares))} to {per_cent(max(shares))} to the time of a step ([benchmarks](../benchmarks.md))."
+        "Cost does not include evaluations on validation data. `adapt` adds "
+        f"{per_cent(max(shares))} to the time of a step ([benchmarks](../benchmarks.md))."
     )
 
 
@@ -198,12 +202,9 @@ def _follow(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
     return _both(followed.run), followed.cost
 
 
-def _adapted(rule: str) -> _Way:
-    def way(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
-        adapting = replace(task, optimizer=Adapted("momentum", rule), epochs=None)
-        return _both(stepsize.train(adapting, lr, seed=seed)), 1.0
-
-    return way
+def _adapted(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
+    adapting = replace(task, optimizer=Adapted("momentum"), epochs=None)
+    return _both(stepsize.train(adapting, lr, seed=seed)), 1.0
 
 
 def _plateau(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:

@@ -9,11 +9,6 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
-_BETAS = (0.9, 0.95)
-_EPS = 1e-10
-_MOMENTUM = 0.95
-_STEPS = 5  # of Newton-Schulz
-
 
 @final
 class MuonAdamW(Optimizer):
@@ -41,7 +36,7 @@ class MuonAdamW(Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, weight_decay: float = 0.1) -> None:
         super().__init__(_split(params), {"lr": lr, "weight_decay": weight_decay, "muon": False})
         for group in self.param_groups:
-            for key, value in _OPTIONS[group["muon"]].items():
+            for key, value in _rule(group["muon"]).defaults.items():
                 group.setdefault(key, value)
 
     def step(self, closure: Any = None) -> Any:
@@ -50,43 +45,28 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for kind, matrices in ((Muon, True), (AdamW, False)):
+        for matrices in (True, False):
             groups = [group for group in self.param_groups if group["muon"] is matrices]
             if groups:
-                self._lend(kind, groups)
+                self._lend(matrices, groups)
         return loss
 
-    def _lend(self, kind: type[Muon] | type[AdamW], groups: list[dict[str, Any]]) -> None:
+    def _lend(self, matrices: bool, groups: list[dict[str, Any]]) -> None:
         """Let torch's own rule update ``groups``, with this optimizer's state as its state."""
-        rules: dict[type[Optimizer], Optimizer] = self.__dict__.setdefault("_rules", {})  # not there in a copy
-        if kind not in rules:
-            rules[kind] = kind([torch.nn.Parameter(torch.zeros(1, 1))])
-        rule = rules[kind]
+        rules: dict[bool, Optimizer] = self.__dict__.setdefault("_rules", {})  # not there in a copy
+        if matrices not in rules:
+            rules[matrices] = _rule(matrices)
+        rule = rules[matrices]
         rule.param_groups, rule.state = groups, self.state
         rule.step()
 
 
-_OPTIONS: dict[bool, dict[str, Any]] = {
-    True: {
-        "momentum": _MOMENTUM,
-        "nesterov": True,
-        "ns_coefficients": (3.4445, -4.775, 2.0315),
-        "ns_steps": _STEPS,
-        "eps": 1e-7,
-        "adjust_lr_fn": "match_rms_adamw",
-    },
-    False: {
-        "betas": _BETAS,
-        "eps": _EPS,
-        "amsgrad": False,
-        "maximize": False,
-        "foreach": None,
-        "capturable": False,
-        "differentiable": False,
-        "fused": None,
-        "decoupled_weight_decay": True,
-    },
-}
+def _rule(matrices: bool) -> Optimizer:
+    """Return torch's own optimizer for matrices, or for other parameters, around a parameter that stands for them."""
+    parameter = torch.nn.Parameter(torch.zeros(1, 1))
+    if matrices:
+        return Muon([parameter], adjust_lr_fn="match_rms_adamw")
+    return AdamW([parameter], betas=(0.9, 0.95), eps=1e-10)
 
 
 def _split(params: Iterable[Any]) -> list[dict[str, Any]]:

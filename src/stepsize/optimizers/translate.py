@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stepsize.checks import check_lr, check_whole
 from stepsize.errors import InputError
 from stepsize.optimizers.catalog import OPTIMIZERS
+from stepsize.optimizers.usual import PLAIN
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _by_horizon(k: float) -> RuleApplied:
 
 _ADAM = "adam"
 _FAMILIES = {
-    "sgd": ("sgd", "momentum", "nesterov"),
+    "sgd": PLAIN,
     _ADAM: ("adam", "adamw", "nadam", "radam", "adopt", "ademamix", "muon"),
 }
 _SAME = "the size of an update's elements, near lr"

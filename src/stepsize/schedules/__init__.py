@@ -7,7 +7,6 @@ from stepsize.schedules.catalog import write as write
 from stepsize.schedules.difference import Difference as Difference
 from stepsize.schedules.difference import diff as diff
 from stepsize.schedules.export import to_csv as to_csv
-from stepsize.schedules.export import to_lambda as to_lambda
 from stepsize.schedules.hyperparameters import HyperparameterSchedule as HyperparameterSchedule
 from stepsize.schedules.hyperparameters import Peaks as Peaks
 from stepsize.schedules.hyperparameters import Values as Values
@@ -35,7 +34,6 @@ from stepsize.schedules.ramps import linear as linear
 from stepsize.schedules.ramps import polynomial as polynomial
 from stepsize.schedules.ramps import warmup as warmup
 from stepsize.schedules.ramps import wsd as wsd
-from stepsize.schedules.rung import Resampled as Resampled
 from stepsize.schedules.rung import resampled as resampled
 from stepsize.schedules.schedule import Schedule as Schedule
 from stepsize.schedules.shapes import SHAPES as SHAPES

@@ -63,10 +63,7 @@ class Then(Node):
 
     def jumps(self, until: float) -> Iterator[float]:
         for begin, phase in zip(self._begins().tolist(), self.phases, strict=True):
-            if 0 < begin < until:
-                yield begin
-            left = until - begin if phase.length is None else min(until - begin, phase.length)
-            yield from (begin + jump for jump in phase.jumps(left))
+            yield from (begin, *(begin + jump for jump in phase.jumps(until - begin)))
 
     def span(self, clock: Clock) -> float | None:
         spans = [phase.span(clock) for phase in self.phases]
@@ -182,6 +179,19 @@ class Change(Node):
 
     inner: Node
 
+    @property
+    def length(self) -> int | None:
+        return self.inner.length
+
+    def factors(self, steps: Array) -> Array:
+        return self.inner.factors(steps)
+
+    def jumps(self, until: float) -> Iterator[float]:
+        yield from self.inner.jumps(until)
+
+    def span(self, clock: Clock) -> float | None:
+        return self.inner.span(clock)
+
     def __str__(self) -> str:
         inner = f"({self.inner})" if isinstance(self.inner, Then | Times) else str(self.inner)
         return f"{inner} | {self._words(self.unnamed, 'shape')}"
@@ -204,9 +214,6 @@ class Within(Change):
     def length(self) -> int | None:
         return whole(self.steps)
 
-    def factors(self, steps: Array) -> Array:
-        return self.inner.factors(steps)
-
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.steps, "steps")
 
@@ -223,18 +230,8 @@ class Floored(Change):
 
     at: Factor
 
-    @property
-    def length(self) -> int | None:
-        return self.inner.length
-
     def factors(self, steps: Array) -> Array:
         return np.maximum(self.inner.factors(steps), self.at)
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.inner.jumps(until)
-
-    def span(self, clock: Clock) -> float | None:
-        return self.inner.span(clock)
 
     def resolve(self, clock: Clock, steps: int | None) -> Node:
         return dataclasses.replace(self, inner=self.inner.resolve(clock, steps))
@@ -257,12 +254,6 @@ class First(Change):
     @property
     def length(self) -> int | None:
         return whole(self.steps)
-
-    def factors(self, steps: Array) -> Array:
-        return self.inner.factors(steps)
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.inner.jumps(min(until, whole(self.steps)))
 
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.steps, "steps")
@@ -295,7 +286,7 @@ class After(Change):
 
     def jumps(self, until: float) -> Iterator[float]:
         begin = whole(self.steps)
-        yield from (jump - begin for jump in self.inner.jumps(until + begin) if jump > begin)
+        yield from (jump - begin for jump in self.inner.jumps(until + begin))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)
@@ -341,9 +332,7 @@ class Repeated(Change):
     def jumps(self, until: float) -> Iterator[float]:
         each = int(self.inner.length or 0)
         for begin in range(0, math.ceil(min(until, self.length or until)), each):
-            if begin:
-                yield begin
-            yield from (begin + jump for jump in self.inner.jumps(min(each, until - begin)))
+            yield from (begin, *(begin + jump for jump in self.inner.jumps(each)))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)

@@ -40,8 +40,6 @@ class ScheduleEntry:
         written: A typical one in the written form.
         title: What it is, in a line.
         formula: f(t), for people.
-        continuous: Whether the typical one never jumps.
-        falls: Whether it never rises after its peak.
         source: Author, title, year.
     """
 
@@ -50,8 +48,6 @@ class ScheduleEntry:
     written: str
     title: str
     formula: str
-    continuous: bool = True
-    falls: bool = True
     source: str = ""
 
     @property
@@ -87,7 +83,6 @@ def _shaped(shape: str, title: str) -> ScheduleEntry:
         "exponential end=0.01" if shape == "exponential" else shape,  # which never reaches zero
         title,
         f"end + (start − end) · {known.title}",
-        falls=shape != "waves",
         source=known.source,
     )
 
@@ -143,11 +138,10 @@ _ENTRIES = (
     ),
     ScheduleEntry(
         "step", step_decay, "step every=30% gamma=0.3", "a drop every so many steps", "gamma^⌊t / every⌋",
-        continuous=False,
     ),
     ScheduleEntry(
         "multi-step", multi_step, "multi-step milestones=50%|75% gamma=0.1", "drops at given steps",
-        "gamma^(number of milestones ≤ t)", continuous=False,
+        "gamma^(number of milestones ≤ t)",
     ),
     ScheduleEntry(
         "power-law", power_law, "power-law timescale=10% power=1", "a decay that needs no horizon",
@@ -168,15 +162,15 @@ _ENTRIES = (
     ),
     ScheduleEntry(
         "triangular", triangular, "triangular up=10% low=0.1", "up and down along straight lines",
-        "low + (1 − low) · h · per_cycle^c · per_step^t", falls=False, source=_CYCLES,
+        "low + (1 − low) · h · per_cycle^c · per_step^t", source=_CYCLES,
     ),
     ScheduleEntry(
         "triangular2", partial(triangular, per_cycle=0.5), "triangular2 up=10% low=0.1",
-        "triangles, each half as high", "low + (1 − low) · h / 2^c", falls=False, source=_CYCLES,
+        "triangles, each half as high", "low + (1 − low) · h / 2^c", source=_CYCLES,
     ),
     ScheduleEntry(
         "exp-range", partial(triangular, per_cycle=1.0), "exp-range up=10% per_step=0.998 low=0.1",
-        "triangles that shrink at every step", "low + (1 − low) · h · per_step^t", falls=False, source=_CYCLES,
+        "triangles that shrink at every step", "low + (1 − low) · h · per_step^t", source=_CYCLES,
     ),
     ScheduleEntry(
         "one-cycle", one_cycle, "one-cycle rise=0.3", "up once, then down to almost nothing", "start → peak → end",
@@ -184,8 +178,7 @@ _ENTRIES = (
     ),
     ScheduleEntry(
         "warm-restarts", warm_restarts, "warm-restarts first=15% growth=2 per_cycle=0.7",
-        "a decay that starts again and again", "per_cycle^c · (1 + cos πp) / 2 in cycle c", continuous=False,
-        falls=False, source=_SGDR,
+        "a decay that starts again and again", "per_cycle^c · (1 + cos πp) / 2 in cycle c", source=_SGDR,
     ),
 )  # fmt: skip
 

@@ -6,22 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
 from stepsize.errors import InputError
 from stepsize.schedules.algebra import Change, check_bounded, check_inside, left_over, on_its_own
 from stepsize.schedules.leaves import Ramp
-from stepsize.schedules.node import CheckedShape, Factor, Length, Node, Position, whole
+from stepsize.schedules.node import CheckedShape, Factor, Length, Node, OptionalPosition, Position, whole
 from stepsize.schedules.shapes import ROOT, Array
-from stepsize.schedules.units import Clock, Span, as_duration
+from stepsize.schedules.units import Clock, Span
 
 ExtendedBy = Literal["stretching", "holding"]
-
-
-def _optional_position(argument: str, value: Any) -> int | Span | None:
-    return None if value is None else as_duration(argument, value, least=0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class CooledDown(Change):
     unnamed: ClassVar[str] = "over"
 
     over: Length
-    at: Annotated[int | Span | None, _optional_position] = None  # None: so that it ends with the horizon
+    at: OptionalPosition = None  # None: so that it ends with the horizon
     shape: CheckedShape = ROOT
     end: Factor = 0.0
 
@@ -61,10 +57,7 @@ class CooledDown(Change):
         return Ramp(self.inner.value(whole(self.at)), self.end, self.shape, steps=self.over)
 
     def jumps(self, until: float) -> Iterator[float]:
-        at = whole(self.at)
-        yield from self.inner.jumps(min(until, at))
-        if 0 < at < until:
-            yield at
+        yield from (*self.inner.jumps(until), whole(self.at))
 
     def span(self, clock: Clock) -> float | None:
         return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
@@ -128,12 +121,12 @@ class Extended(Change):
             after = at + (steps - at) * (length - at) / (to - at)
         return self.inner.held(np.where(steps < at, steps, after))
 
-    def jumps(self, until: float) -> Iterator[float]:
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
         length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
         ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
         begin = at + to - length if self.by == "holding" else at
-        moved = (begin + (jump - at) * ratio for jump in self.inner.jumps(length) if jump > at)
-        yield from (jump for jump in (*self.inner.jumps(at), at, begin, *moved) if 0 < jump < until)
+        inside = [*self.inner.jumps(length)]
+        yield from (*inside, at, begin, *(begin + (jump - at) * ratio for jump in inside))
 
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.to, "to")
@@ -178,11 +171,7 @@ class Switched(Change):
         return np.where(steps < at, self.inner.held(steps), self._ratio * self.other.held(steps))
 
     def jumps(self, until: float) -> Iterator[float]:
-        at = whole(self.at)
-        yield from self.inner.jumps(min(until, at))
-        if 0 < at < until:
-            yield at
-        yield from (jump for jump in self.other.jumps(until) if jump > at)
+        yield from (*self.inner.jumps(until), whole(self.at), *self.other.jumps(until))
 
     def span(self, clock: Clock) -> float | None:
         return self.other.span(clock)

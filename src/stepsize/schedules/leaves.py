@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -22,10 +22,13 @@ from stepsize.schedules.node import (
     OptionalLength,
     Positive,
     PositiveFraction,
+    check_shape,
+    each,
+    optional,
     whole,
     written,
 )
-from stepsize.schedules.shapes import COSINE, LINEAR, Array, Shape, as_shape
+from stepsize.schedules.shapes import COSINE, LINEAR, Array, Shape
 from stepsize.schedules.units import Span, as_duration
 
 Endpoints = Literal["start", "end", "both", "neither"]
@@ -86,31 +89,15 @@ class Ramp(Leaf):
         )
 
 
-def _positions(argument: str, value: Any) -> Steps:
-    return tuple(as_duration(argument, item, least=0) for item in value)
-
-
-def _milestones(argument: str, value: Any) -> Steps:
-    return tuple(as_duration(argument, item) for item in value)
-
-
-def _factors(argument: str, value: Any) -> tuple[float, ...]:
-    return tuple(check_number(argument, item, least=0) for item in value)
-
-
-def _between(_argument: str, value: Any) -> Shape | None:
-    return None if value is None else as_shape(value)
-
-
 @dataclass(frozen=True)
 class Points(Leaf):
     """Through given factors at given steps; before the first and after the last it holds theirs."""
 
     kind: ClassVar[str] = "points"
 
-    positions: Annotated[Steps, _positions]
-    values: Annotated[tuple[float, ...], _factors]
-    between: Annotated[Shape | None, _between] = LINEAR  # None holds each factor until the next position
+    positions: Annotated[Steps, each(partial(as_duration, least=0))]
+    values: Annotated[tuple[float, ...], each(partial(check_number, least=0))]
+    between: Annotated[Shape | None, optional(check_shape)] = LINEAR  # None holds each factor until the next position
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,8 +121,8 @@ class Points(Leaf):
     def _arrays(self) -> tuple[Array, Array]:
         return np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (at for position in self.positions if 0 < (at := whole(position)) < until)
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
+        yield from map(whole, self.positions)
 
     def __str__(self) -> str:
         points = "|".join(f"{at}:{written(value)}" for at, value in zip(self.positions, self.values, strict=True))
@@ -213,7 +200,7 @@ class MultiStep(Leaf):
     kind: ClassVar[str] = "multi-step"
     unnamed: ClassVar[str] = "milestones"
 
-    milestones: Annotated[Steps, _milestones]
+    milestones: Annotated[Steps, each(as_duration)]
     gamma: Positive = 0.1
 
     def __post_init__(self) -> None:
@@ -229,8 +216,8 @@ class MultiStep(Leaf):
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.searchsorted(np.asarray(self.milestones), steps, side="right").astype(np.float64)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (at for item in self.milestones if (at := whole(item)) < until)
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
+        yield from map(whole, self.milestones)
 
 
 @dataclass(frozen=True)
@@ -371,8 +358,8 @@ class OneCycle(Leaf):
     def factors(self, steps: Array) -> Array:
         return _through(steps, *self._corners, self.shape)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (corner for corner in self._corners[0][1:-1].tolist() if corner < until)
+    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
+        yield from self._corners[0][1:-1].tolist()
 
     @cached_property
     def _corners(self) -> tuple[Array, Array]:

@@ -6,14 +6,16 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 
 from stepsize.checks import check_number
 from stepsize.schedules.shapes import Array, Shape, as_shape
-from stepsize.schedules.units import Clock, Span, as_duration, as_length
+from stepsize.schedules.units import Clock, Span, as_duration
+
+Check = Callable[[str, Any], Any]  # from the name of a field and its value to what is kept
 
 
 def check_shape(_argument: str, value: Any) -> Shape:
@@ -21,10 +23,21 @@ def check_shape(_argument: str, value: Any) -> Shape:
     return as_shape(value)
 
 
-# Types of fields that check themselves: the second argument gets name and value, and returns what is kept.
+def each(check: Check) -> Check:
+    """Return the check of a sequence whose items pass ``check``."""
+    return lambda argument, value: tuple(check(argument, item) for item in value)
+
+
+def optional(check: Check) -> Check:
+    """Return the check that None passes, too."""
+    return lambda argument, value: None if value is None else check(argument, value)
+
+
+# Types of fields that check themselves.
 Length = Annotated[int | Span, as_duration]
 Position = Annotated[int | Span, partial(as_duration, least=0)]
-OptionalLength = Annotated[int | Span | None, as_length]
+OptionalLength = Annotated[int | Span | None, optional(as_duration)]
+OptionalPosition = Annotated[int | Span | None, optional(partial(as_duration, least=0))]
 Factor = Annotated[float, partial(check_number, least=0)]
 Fraction = Annotated[float, partial(check_number, least=0, most=1)]
 Positive = Annotated[float, partial(check_number, above=0)]
@@ -33,7 +46,7 @@ CheckedShape = Annotated[Shape, check_shape]
 
 
 @cache
-def _checks(node: type[Node]) -> dict[str, Callable[[str, Any], Any]]:
+def _checks(node: type[Node]) -> dict[str, Check]:
     hints = get_type_hints(node, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
@@ -86,7 +99,7 @@ class Node(ABC):
         return float(self.held(np.array([step], dtype=np.float64))[0])
 
     def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        """Yield the places in (0, ``until``) at which the factor may jump."""
+        """Yield all places in (0, ``until``) at which the factor may jump; others do no harm."""
         yield from ()
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -98,6 +111,11 @@ class Node(ABC):
         """Yield the nodes that it is directly made from."""
         for _, value in self.fields():
             yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Node))
+
+    @cached_property
+    def height(self) -> int:
+        """How many nodes are around each other in it."""
+        return 1 + max((part.height for part in self.parts()), default=0)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the dataclass is frozen for everyone else

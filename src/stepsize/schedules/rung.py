@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from stepsize.checks import check_whole
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """The callable that :func:`resampled` returns."""
-
-    schedule: Callable[[int], float]
-    steps: int
-    to: int
-
-    def __call__(self, step: float) -> float:
-        # Midpoints map onto midpoints, so that to == steps is the identity and neither end is cut off.
-        position = (step + 0.5) * self.steps / self.to - 0.5
-        position = min(max(position, 0.0), float(self.steps - 1))
-        below = int(position)
-        rest = position - below
-        if rest == 0.0:
-            return self.schedule(below)
-        return (1 - rest) * self.schedule(below) + rest * self.schedule(below + 1)
 
 
 def resampled(schedule: Callable[[int], float], steps: int, *, to: int) -> Callable[[float], float]:
@@ -46,4 +27,15 @@ def resampled(schedule: Callable[[int], float], steps: int, *, to: int) -> Calla
         >>> [halves(t) for t in range(4)]
         [0.9375, 0.6875, 0.4375, 0.1875]
     """
-    return Resampled(schedule, check_whole("steps", steps), check_whole("to", to))
+    return partial(_between, schedule, check_whole("steps", steps), check_whole("to", to))  # which pickles
+
+
+def _between(schedule: Callable[[int], float], steps: int, to: int, step: float) -> float:
+    # Midpoints map onto midpoints, so that to == steps is the identity and neither end is cut off.
+    position = (step + 0.5) * steps / to - 0.5
+    position = min(max(position, 0.0), float(steps - 1))
+    below = int(position)
+    rest = position - below
+    if rest == 0.0:
+        return schedule(below)
+    return (1 - rest) * schedule(below) + rest * schedule(below + 1)

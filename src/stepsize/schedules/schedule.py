@@ -132,7 +132,8 @@ class Schedule:
             ((3, 6), ())
         """
         until = self.count(steps)
-        places = np.unique([*self.node.jumps(until), math.inf])[:-1]
+        places = np.unique([0.0, *self.node.jumps(until)])
+        places = places[(places > 0) & (places < until)]
         before, after = self._limit(places, -1), self._limit(places, 1)
         jumping = np.abs(after.value - before.value) > after.doubt + before.doubt
         # A jump between two updates shows at the later one.

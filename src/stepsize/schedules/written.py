@@ -26,10 +26,10 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stepsize.errors import InputError, ScheduleSyntaxError
 from stepsize.schedules.algebra import Then
@@ -40,26 +40,6 @@ from stepsize.schedules.units import UNITS, as_duration
 
 Kind = Literal["duration", "durations", "number", "count", "points", "shape", "word", "flag", "schedule"]
 
-_KINDS: Mapping[str, Kind] = {  # of a parameter, by how its annotation begins
-    "Sequence[Duration]": "durations",
-    "Mapping[Duration": "points",
-    "Duration": "duration",
-    "float": "number",
-    "int": "count",
-    "Shape": "shape",
-    "bool": "flag",
-    "Schedule": "schedule",
-}
-_EXAMPLES: Mapping[Kind, str] = {
-    "duration": "5%",
-    "durations": "50%|75%",
-    "number": "0.5",
-    "count": "3",
-    "points": "0:1|100%:0",
-    "shape": "cosine",
-    "word": "word",
-    "schedule": "(…)",
-}
 _DEPTH = 64  # of parentheses, and of changes and products around each other: each is a call within a call
 
 _NUMBER = r"[+-]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -89,7 +69,7 @@ class Parameter:
     @property
     def example(self) -> str:
         """How to write it."""
-        return f"Write {self.name}" + (f"={_EXAMPLES[self.kind]}" if self.kind in _EXAMPLES else "")
+        return f"Write {self.name}" + f"={_KINDS[self.kind].example}" * (self.kind != "flag")
 
 
 @functools.cache
@@ -104,7 +84,7 @@ def parameters_of(call: Callable[..., Schedule]) -> Mapping[str, Parameter]:
 
 
 def _kind(annotation: str) -> Kind:
-    return next((kind for begin, kind in _KINDS.items() if annotation.startswith(begin)), "word")
+    return next(name for name, kind in _KINDS.items() if annotation.startswith(kind.annotation))
 
 
 @dataclass(frozen=True)
@@ -127,11 +107,10 @@ class Token:
 
 @dataclass(frozen=True)
 class _Part:
-    """A schedule that has been read, where it begins, and how many nodes are around each other in it."""
+    """A schedule that has been read, and where it begins."""
 
     schedule: Schedule
     start: int
-    height: int = 1
 
 
 class Reader:
@@ -176,14 +155,13 @@ class Reader:
             parts.append(self._product())
         if len(parts) == 1:
             return parts[0]
-        whole = Schedule(Then(tuple(part.schedule.node for part in parts)))
-        return _Part(whole, parts[0].start, 1 + max(part.height for part in parts))
+        return _Part(Schedule(Then(tuple(part.schedule.node for part in parts))), parts[0].start)
 
     def _product(self) -> _Part:
         left = self._changed()
         while self._taken("*"):
             right = self._changed()
-            left = self._made(left.schedule.times, {"other": right.schedule}, left.start, (left, right))
+            left = self._made(left.schedule.times, {"other": right.schedule}, left.start)
         return left
 
     def _changed(self) -> _Part:
@@ -236,21 +214,19 @@ class Reader:
         if not self._taken(")"):
             raise self._misplaced()
         self._open -= 1
-        return _Part(inner.schedule, opening.start, inner.height)
+        return _Part(inner.schedule, opening.start)
 
     def _call(self, name: Token, call: Callable[..., Schedule], before: _Part | None = None) -> _Part:
         """Read the arguments of ``call`` and return what it makes of them, and of the schedule before a bar."""
         known = parameters_of(call)
         given: dict[str, Any] = {}
         places: dict[str, tuple[int, int]] = {}
-        parts = [] if before is None else [before]
         while (parameter := self._parameter(name, known)) is not None:
             token = self._token
             if parameter.name in given:
                 raise self._fault(token, f"{parameter.name} is given twice", "Remove one of them")
             if parameter.kind == "schedule" and self._at("("):
-                parts.append(self._group())
-                given[parameter.name] = parts[-1].schedule
+                given[parameter.name] = self._group().schedule
             elif token.kind not in ("name", "value"):
                 raise self._fault(token, f"the value of {parameter.name} is missing", parameter.example)
             else:
@@ -260,7 +236,7 @@ class Reader:
         if missing:
             raise self._fault(name, f"'{name.shown}' needs {missing[0].name}", missing[0].example)
         made = call if before is None else functools.partial(call, before.schedule)
-        return self._made(made, given, name.start if before is None else before.start, tuple(parts), places, name)
+        return self._made(made, given, name.start if before is None else before.start, places, name)
 
     def _parameter(self, call: Token, known: Mapping[str, Parameter]) -> Parameter | None:
         """Return the parameter that the next value is for, its name taken; None if there is none."""
@@ -293,7 +269,7 @@ class Reader:
         if token.text == "none" and parameter.kind in ("duration", "shape", "count"):
             return None
         try:
-            return _READERS[parameter.kind](parameter.name, token.text)
+            return _KINDS[parameter.kind].read(parameter.name, token.text)
         except InputError as error:
             remedy = error.remedy or parameter.example * (parameter.kind != "shape")
             raise self._fault(token, f"{error.argument} {error.rule}", remedy) from error
@@ -303,22 +279,21 @@ class Reader:
         call: Callable[..., Schedule],
         given: Mapping[str, Any],
         start: int,
-        parts: Sequence[_Part] = (),
         places: Mapping[str, tuple[int, int]] = MappingProxyType({}),
         name: Token | None = None,
     ) -> _Part:
         """Return what ``call`` makes of the arguments; what it refuses is shown at its place in the text."""
-        height = 1 + max((part.height for part in parts), default=0)
         end = self._tokens[self._place - 1].end
-        if height > _DEPTH:
-            rule = f"more than {_DEPTH} changes and products are around each other"
-            raise ScheduleSyntaxError(self._text, end - 1, rule, "Simplify it")
         try:
-            return _Part(call(**given), start, height)
+            made = call(**given)
         except InputError as error:
             first, last = places.get(error.argument, (start if name is None else name.start, end))
             rule = f"{error.argument} {error.rule}"
             raise ScheduleSyntaxError(self._text, first, rule, error.remedy, max(1, last - first)) from error
+        if made.node.height > _DEPTH:
+            rule = f"more than {_DEPTH} changes and products are around each other"
+            raise ScheduleSyntaxError(self._text, end - 1, rule, "Simplify it")
+        return _Part(made, start)
 
     # ------------------------------------------------------- tokens and faults
 
@@ -431,16 +406,22 @@ def _read_schedule(argument: str, text: str) -> Any:
     raise InputError(argument, text, "must be a schedule in parentheses", f"Write ({text} …)")
 
 
-_READERS: Mapping[Kind, Callable[[str, str], Any]] = {
-    "duration": _read_duration,
-    "durations": _read_durations,
-    "number": _read_number,
-    "count": _read_count,
-    "points": _read_points,
-    "shape": _read_shape,
-    "word": _read_word,
-    "flag": _read_flag,
-    "schedule": _read_schedule,
+class _Kind(NamedTuple):
+    annotation: str  # how that of a parameter of this kind begins
+    example: str
+    read: Callable[[str, str], Any]  # argument, text
+
+
+_KINDS: Mapping[Kind, _Kind] = {
+    "durations": _Kind("Sequence[Duration]", "50%|75%", _read_durations),
+    "points": _Kind("Mapping[Duration", "0:1|100%:0", _read_points),
+    "duration": _Kind("Duration", "5%", _read_duration),
+    "number": _Kind("float", "0.5", _read_number),
+    "count": _Kind("int", "3", _read_count),
+    "shape": _Kind("Shape", "cosine", _read_shape),
+    "flag": _Kind("bool", "", _read_flag),
+    "schedule": _Kind("Schedule", "(…)", _read_schedule),
+    "word": _Kind("", "word", _read_word),  # any other one
 }
 
 

@@ -71,10 +71,12 @@ def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
 
 
 def _converted(scheduler: LRScheduler) -> _Part:
-    convert = _CONVERSIONS.get(type(scheduler))  # a subclass may do anything
-    if convert is None:
+    kind = type(scheduler)  # a subclass may do anything
+    if kind in _MULTIPLYING:
+        return _Part(_MULTIPLYING[kind](scheduler), _rates(scheduler.base_lrs), chains=True)
+    if kind not in _CONVERSIONS:
         _refuse(scheduler, "has no known closed form", _PREVIEW)
-    return convert(scheduler)
+    return _CONVERSIONS[kind](scheduler)
 
 
 def _refuse(scheduler: LRScheduler, rule: str, remedy: str) -> Never:
@@ -84,37 +86,17 @@ def _refuse(scheduler: LRScheduler, rule: str, remedy: str) -> Never:
 # ---------------------------------------------------------------- once up or down
 
 
-def _step(scheduler: torch_schedulers.StepLR) -> _Part:
-    every = _whole(scheduler, "step_size")
-    return _chaining(scheduler, schedules.step_decay(every, gamma=scheduler.gamma))
-
-
-def _multi_step(scheduler: torch_schedulers.MultiStepLR) -> _Part:
+def _multi_step(scheduler: torch_schedulers.MultiStepLR) -> Schedule:
     milestones = sorted(scheduler.milestones.elements())
     later = [step for step in milestones if step > 0]  # torch never meets a negative one
     rate = schedules.multi_step(later, gamma=scheduler.gamma) if later else schedules.constant()
     at_once = scheduler.gamma ** scheduler.milestones[0]
-    return _chaining(scheduler, rate if at_once == 1 else rate.scaled(at_once))
+    return rate if at_once == 1 else rate.scaled(at_once)
 
 
-def _constant(scheduler: torch_schedulers.ConstantLR) -> _Part:
-    total = _whole(scheduler, "total_iters")
-    return _chaining(scheduler, schedules.constant(total, factor=scheduler.factor).then(schedules.constant()))
-
-
-def _linear(scheduler: torch_schedulers.LinearLR) -> _Part:
+def _linear(scheduler: torch_schedulers.LinearLR) -> Schedule:
     total, end = _whole(scheduler, "total_iters"), scheduler.end_factor
-    ramp = schedules.linear(total, start=scheduler.start_factor, end=end)
-    return _chaining(scheduler, ramp.then(schedules.constant(factor=end)))
-
-
-def _exponential(scheduler: torch_schedulers.ExponentialLR) -> _Part:
-    return _chaining(scheduler, schedules.exponential(scheduler.gamma))
-
-
-def _polynomial(scheduler: torch_schedulers.PolynomialLR) -> _Part:
-    total = _whole(scheduler, "total_iters")
-    return _chaining(scheduler, schedules.polynomial(total, power=scheduler.power))
+    return schedules.linear(total, start=scheduler.start_factor, end=end).then(schedules.constant(factor=end))
 
 
 def _cosine(scheduler: torch_schedulers.CosineAnnealingLR) -> _Part:
@@ -146,10 +128,6 @@ class _Product:
         while len(self.known) <= step:
             self.known.append(self.known[-1] * self.factor(len(self.known)))
         return self.known[step]
-
-
-def _multiplicative(scheduler: torch_schedulers.MultiplicativeLR) -> _Part:
-    return _chaining(scheduler, schedules.function(_Product(_one_function(scheduler, scheduler.lr_lambdas))))
 
 
 def _averaging(scheduler: SWALR) -> _Part:
@@ -217,7 +195,7 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
         "endpoints": "both",  # as torch does it: the last update has the last factor
     }
     if phases[0]["end_step"] <= 0:  # torch begins within the fall then
-        return _few_steps(scheduler, steps, peaks)
+        _refuse(scheduler, f"has {steps} steps, too few to rise over {form['rise']:.3g} of them", _PREVIEW)
     start = _one_factor(scheduler, "initial_lr", _rates([group["initial_lr"] for group in groups]), peaks)
     end = _one_factor(scheduler, "min_lr", _rates([group["min_lr"] for group in groups]), peaks)
     rate = schedules.one_cycle(steps, start=start, end=end, **form)
@@ -226,30 +204,6 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
     low = _one_value(scheduler, "base_momentum", [group["base_momentum"] for group in groups])
     high = _one_value(scheduler, "max_momentum", [group["max_momentum"] for group in groups])
     return _Part(rate, peaks, schedules.one_cycle_momentum(steps, low=low, high=high, **form))
-
-
-def _few_steps(scheduler: torch_schedulers.OneCycleLR, steps: int, peaks: tuple[float, ...]) -> _Part:
-    """Return a cycle that is over before it has risen, update by update."""
-    groups, phases = scheduler.optimizer.param_groups, scheduler._schedule_phases
-    begins = [0.0, *[float(phase["end_step"]) for phase in phases[:-1]]]
-
-    anneal: Callable[[float, float, float], float] = scheduler._anneal_func
-
-    def values(step: int, what: str) -> tuple[float, ...]:
-        number = next((i for i, phase in enumerate(phases) if step <= phase["end_step"]), len(phases) - 1)
-        phase: Any = phases[number]
-        done = (step - begins[number]) / (phase["end_step"] - begins[number])
-        return _rates([anneal(g[phase[f"start_{what}"]], g[phase[f"end_{what}"]], done) for g in groups])
-
-    rates: dict[schedules.Duration, float] = {
-        step: _one_factor(scheduler, "its rate", values(step, "lr"), peaks) for step in range(steps)
-    }
-    if not scheduler.cycle_momentum:
-        return _Part(schedules.points(rates, steps=steps), peaks)
-    momenta: dict[schedules.Duration, float] = {
-        step: _one_value(scheduler, "momentum", values(step, "momentum")) for step in range(steps)
-    }
-    return _Part(schedules.points(rates, steps=steps), peaks, schedules.points(momenta, steps=steps))
 
 
 # ---------------------------------------------------------------------------- trees
@@ -326,10 +280,6 @@ def _lasting(rate: Schedule, steps: int) -> Schedule:
 # --------------------------------------------------------------- what they were given
 
 
-def _chaining(scheduler: LRScheduler, rate: Schedule) -> _Part:
-    return _Part(rate, _rates(scheduler.base_lrs), chains=True)
-
-
 def _rates(values: Sequence[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
@@ -369,20 +319,24 @@ def _shown(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
+_MULTIPLYING: dict[type[LRScheduler], Callable[[Any], Schedule]] = {  # what torch multiplies onto the present rate
+    torch_schedulers.StepLR: lambda s: schedules.step_decay(_whole(s, "step_size"), gamma=s.gamma),
+    torch_schedulers.MultiStepLR: _multi_step,
+    torch_schedulers.ConstantLR: lambda s: schedules.constant(_whole(s, "total_iters"), factor=s.factor).then(
+        schedules.constant()
+    ),
+    torch_schedulers.LinearLR: _linear,
+    torch_schedulers.ExponentialLR: lambda s: schedules.exponential(s.gamma),
+    torch_schedulers.PolynomialLR: lambda s: schedules.polynomial(_whole(s, "total_iters"), power=s.power),
+    torch_schedulers.MultiplicativeLR: lambda s: schedules.function(_Product(_one_function(s, s.lr_lambdas))),
+}
 _CONVERSIONS: dict[type[LRScheduler], Callable[[Any], _Part]] = {
     torch_schedulers.ChainedScheduler: _chained,
-    torch_schedulers.ConstantLR: _constant,
     torch_schedulers.CosineAnnealingLR: _cosine,
     torch_schedulers.CosineAnnealingWarmRestarts: _warm_restarts,
     torch_schedulers.CyclicLR: _cyclic,
-    torch_schedulers.ExponentialLR: _exponential,
     torch_schedulers.LambdaLR: _lambda,
-    torch_schedulers.LinearLR: _linear,
-    torch_schedulers.MultiStepLR: _multi_step,
-    torch_schedulers.MultiplicativeLR: _multiplicative,
     torch_schedulers.OneCycleLR: _one_cycle,
-    torch_schedulers.PolynomialLR: _polynomial,
     torch_schedulers.SequentialLR: _sequential,
-    torch_schedulers.StepLR: _step,
     SWALR: _averaging,
 }

@@ -1,12 +1,13 @@
-"""Any optimizer, with a rate that a rule adapts while it trains."""
+"""Any optimizer, with a learning rate that is adapted to the loss of each batch."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -15,8 +16,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
+from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError
-from stepsize.optimizers.adaptive.rule import AdaptiveRule, Now
+from stepsize.optimizers.catalog import optimizer_factory, optimizer_title
 
 _LOGGER = logging.getLogger("stepsize.adaptive")
 _RECORDED = 2.0  # a change of the multiplier by this factor is written down
@@ -32,102 +34,114 @@ class Move:
         step: Number of updates before it.
         before: Last recorded multiplier.
         after: New multiplier.
-        why: Reason that the rule gives.
     """
 
     step: int
     before: float
     after: float
-    why: str
+
+
+def adapt(
+    optimizer: Optimizer, *, target: float = 0.0, c: float = 1.0, bounds: tuple[float, float] = (1e-6, 1e6)
+) -> Adaptive:
+    """Return ``optimizer`` with an adaptive learning rate: lr_t = s_t · group["lr"], by Polyak's decreasing step.
+
+    The optimizer proposes the movement d_t, at the scheduled rate lr; after s d_t the loss is f_t − s g_t·d_t to first
+    order, which is the target f* at
+
+        s* = (f_t − f*) / (g_t·d_t).
+
+    For plain SGD, d_t = lr g_t, and s* lr = (f_t − f*) / ‖g_t‖² is Polyak's step size, whatever lr is. With
+    c_t = c √(t + 1), s_t = min(s*, c_{t−1} s_{t−1}) / c_t falls as 1/√t, so a target that no batch reaches does no
+    harm (DecSPS).
+
+    ``group["lr"]`` stays what the user or a schedule wrote there, so any scheduler works: its factor multiplies the
+    step, which is found for the peak rate (``initial_lr`` of a group if a scheduler set it, otherwise the largest rate
+    so far), and so do ratios of groups. If the movement does not go downhill (g·d ≤ 0, as momentum may), s stays as it
+    was.
+
+    Args:
+        optimizer: Any torch optimizer. Use the returned one in its place, also for schedulers; its ``step`` takes the
+            loss: ``optimizer.step(loss=loss)``, or a closure.
+        target: f*, what no batch's loss can be below; 0 for most losses.
+        c: The constant, > 0.
+        bounds: Smallest and largest s.
+
+    Returns:
+        The adapting optimizer; ``rates`` are the effective ones, ``moves`` their changes.
+
+    Raises:
+        InputError: If an argument breaks its rule; ``step`` raises it if the loss is missing or below the target,
+            before anything is changed.
+
+    Example:
+        >>> import torch, stepsize
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = stepsize.adapt(torch.optim.SGD(model.parameters(), lr=1e-5))
+        >>> x, y = torch.tensor([[1.0, 2.0], [3.0, 1.0]]), torch.tensor([[1.0], [2.0]])
+        >>> for _ in range(200):
+        ...     loss = torch.nn.functional.mse_loss(model(x), y)
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step(loss=loss)
+        >>> loss.item() < 0.1
+        True
+
+    Source: A. Orvieto et al., Dynamics of SGD with Stochastic Polyak Stepsizes, 2022.
+    """
+    return Adaptive(optimizer, target=target, c=c, bounds=bounds)
 
 
 @final
 class Adaptive(Optimizer):
-    """An optimizer whose rates are multiplied by what a rule finds, update by update.
-
-    Update t of a group uses lr_t = s_t · group["lr"], with s_t from the rule. ``group["lr"]`` stays what the user or a
-    schedule wrote there, so any scheduler works: its factor and the rule's multiply, and so do ratios of groups.
-    A rule that would find the same rate for any lr (Polyak, line search) finds it for the peak: ``initial_lr`` of
-    a group if a scheduler set it, otherwise the largest rate so far.
-
-    Args:
-        optimizer: Any torch optimizer. This one drives it from now on, and shares its groups and state.
-        rule: Rule that adapts the rate; one rule for one optimizer.
-        bounds: Smallest and largest multiplier.
+    """The optimizer that :func:`adapt` returns; it shares groups and state of the one within.
 
     Attributes:
         within: The optimizer within. (Not ``optimizer``: loggers take such a one for the real one, and log it twice.)
         moves: Recorded changes of the multiplier, newest last, at most 1,000.
-
-    Raises:
-        InputError: If an argument breaks its rule; ``step`` raises it if ``loss`` or ``loss_fn`` is missing,
-            before anything is changed.
-
-    Example:
-        >>> from stepsize.optimizers.adaptive import Hypergradient
-        >>> weight = torch.nn.Parameter(torch.ones(3))
-        >>> optimizer = Adaptive(torch.optim.SGD([weight], lr=1e-3), Hypergradient())
-        >>> for _ in range(50):
-        ...     optimizer.zero_grad()
-        ...     (weight ** 2).sum().backward()
-        ...     _ = optimizer.step()
-        >>> optimizer.rates[0] > 1e-2
-        True
     """
 
-    def __init__(self, optimizer: Optimizer, rule: AdaptiveRule, *, bounds: tuple[float, float] = (1e-6, 1e6)) -> None:
+    def __init__(self, optimizer: Optimizer, *, target: float, c: float, bounds: tuple[float, float]) -> None:
         if not isinstance(optimizer, Optimizer):
             raise InputError("optimizer", type(optimizer).__name__, "must be a torch.optim.Optimizer")
         if isinstance(optimizer, Adaptive):
             raise InputError("optimizer", "Adaptive", "must not be adapted already", "Give the optimizer within")
-        if not isinstance(rule, AdaptiveRule):
-            raise InputError("rule", rule, "must be a rule of stepsize.optimizers.adaptive, such as Polyak()")
         low, high = bounds
         if not 0 < low <= 1 <= high < math.inf:
             raise InputError("bounds", bounds, "must be two positive, finite multipliers around 1")
+        self.target, self.c = check_number("target", target), check_positive("c", c)
         _check_adaptable(optimizer)
         super().__init__(optimizer.param_groups, optimizer.defaults)
         self.within = optimizer
-        self.rule = rule
         self.bounds = (float(low), float(high))
         self.moves: deque[Move] = deque(maxlen=_KEPT)
         self.state = optimizer.state
         self.state[_KEY] = {  # type: ignore[index]
-            "kind": type(rule).__name__,
-            "multiplier": 1.0,
+            "s": None,  # until an update was downhill
             "recorded": 1.0,
             "updates": 0,
             "peaks": [float(group["lr"]) for group in optimizer.param_groups],
-            "rule": rule.memory,
         }
         self._share()
 
     @property
     def multiplier(self) -> float:
         """S of the last update; 1.0 before the first."""
-        found: float = self._kept["multiplier"]
-        return found
+        s = self._kept["s"]
+        return 1.0 if s is None else float(s)
 
     @property
     def rates(self) -> list[float]:
         """Effective rate of each group in the last update."""
         return [float(group["lr"]) * self.multiplier for group in self.param_groups]
 
-    def step(
-        self,
-        closure: Callable[[], Any] | None = None,
-        *,
-        loss: Tensor | float | None = None,
-        loss_fn: Callable[[], Tensor] | None = None,
-    ) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Make one update.
 
         Args:
             closure: Recomputes the loss and its gradients and returns the loss, as for torch's optimizers.
-                Called once, before the update; more often by rules that try rates, if there is no ``loss_fn``.
-            loss: Mean loss of the batch of these gradients, for rules that need it and without a closure.
-            loss_fn: Returns the loss of this batch at the present weights, without gradients and with the same
-                dropout, for rules that try rates.
+                Called once, before the update.
+            loss: Mean loss of the batch of these gradients, if there is no closure.
 
         Returns:
             What ``closure`` returned, or None.
@@ -137,15 +151,13 @@ class Adaptive(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 found = loss = closure()
-            if loss_fn is None and "loss_fn" in self.rule.needs:
-                loss_fn = self._without_gradients(closure)
-        self._check_step(loss, loss_fn)
+        known = self._checked(loss)
         with torch.no_grad():
-            self._update(loss, loss_fn)
+            self._update(known)
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer within; that of the rule is in it, under ``["state"]["adaptive"]``."""
+        """Return the state of the optimizer within; that of the rate is in it, under ``["state"]["adaptive"]``."""
         for before in self._optimizer_state_dict_pre_hooks.values():
             before(self)
         self._share()
@@ -159,7 +171,7 @@ class Adaptive(Optimizer):
         """Take over what :meth:`state_dict` returned.
 
         Raises:
-            InputError: If it has no state of a rule, or of another one; nothing is changed then.
+            InputError: If it has no state of an adaptive rate; nothing is changed then.
         """
         for before in self._optimizer_load_state_dict_pre_hooks.values():
             changed = before(self, state_dict)
@@ -168,17 +180,15 @@ class Adaptive(Optimizer):
         if kept is None:
             remedy = "Load it into the optimizer within"
             raise InputError("state_dict", sorted(state_dict), "must come from an Adaptive", remedy)
-        if kept["kind"] != type(self.rule).__name__:
-            raise InputError("state_dict", kept["kind"], f"must be of the rule {type(self.rule).__name__}")
         self.within.load_state_dict(state_dict)
-        devices = [p.device for group in self.within.param_groups for p in group["params"]]
-        self.within.state[_KEY] = _copied_to(kept, devices)  # type: ignore[index]
+        self.within.state[_KEY] = copy.deepcopy(kept)  # type: ignore[index]
         self._share()
         for loaded in self._optimizer_load_state_dict_post_hooks.values():
             loaded(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("within", "rule", "bounds", "moves")  # torch's own method leaves them out, and copies would break
+        # torch's own method leaves these out, and copies would break
+        own = ("within", "target", "c", "bounds", "moves")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -201,61 +211,47 @@ class Adaptive(Optimizer):
         self.param_groups, self.state = self.within.param_groups, self.within.state
         if _KEY not in self.state:  # the state of a plain optimizer was loaded into the one within
             self.state[_KEY] = before  # type: ignore[index]
-        self.rule.memory = self._kept["rule"]
 
-    def _check_step(self, loss: object, loss_fn: object) -> None:
-        name = type(self.rule).__name__
-        if "loss" in self.rule.needs and loss is None:
-            raise InputError("loss", None, f"must be given to a step with {name}", "Call optimizer.step(loss=loss)")
-        if "loss_fn" in self.rule.needs and loss_fn is None:
-            remedy = "Call optimizer.step(loss=loss, loss_fn=lambda: loss_of_this_batch())"
-            raise InputError("loss_fn", None, f"must be given to a step with {name}, which tries rates", remedy)
+    def _checked(self, loss: Tensor | float | None) -> float:
+        """Return the loss as a number, or raise InputError if an update cannot be made."""
+        if loss is None:
+            raise InputError("loss", None, "must be given to an adapted step", "Call optimizer.step(loss=loss)")
+        known = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        if known < self.target:
+            remedy = "Give a target that no loss is below"
+            raise InputError("loss", known, f"must not be below the target {self.target:g}", remedy)
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         if any(gradient.layout != torch.strided for gradient in gradients):
             remedy = "Leave sparse=True out of the embedding, or do not adapt"
             raise InputError("optimizer", "a sparse gradient", "cannot be adapted", remedy)
+        return known
 
-    def _without_gradients(self, closure: Callable[[], Any]) -> Callable[[], Tensor]:
-        """Return a function of the loss at the present weights; the gradients of ``closure`` are discarded."""
-        kept = [(p, p.grad) for group in self.param_groups for p in group["params"]]
-
-        def loss_fn() -> Tensor:
-            for p, _ in kept:
-                p.grad = None  # so that zeroing cannot reach those that are kept
-            with torch.enable_grad():
-                loss = torch.as_tensor(closure()).detach()
-            for p, gradient in kept:
-                p.grad = gradient
-            return loss
-
-        return loss_fn
-
-    def _update(self, loss: Tensor | float | None, loss_fn: Callable[[], Tensor] | None) -> None:
-        everyone = [p for group in self.param_groups for p in group["params"]]
-        places = tuple(place for place, p in enumerate(everyone) if p.grad is not None)
-        parameters = [everyone[place] for place in places]
+    def _update(self, loss: float) -> None:
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:
             self._inner_step()
             return
-        now = Now(
-            parameters=parameters,
-            gradients=[p.grad for p in parameters],
-            factor=self._factor(),
-            peak=max(self._kept["peaks"]),
-            loss=float(loss) if loss is not None and "loss" in self.rule.needs else None,
-            loss_fn=loss_fn,
-            bounds=self.bounds,
-            places=places,
-            count=len(everyone),
-        )
-        wanted = self.rule.multiplier(now)
-        multiplier = now.bounded(wanted) if math.isfinite(wanted) else self.multiplier
+        factor = self._factor()
+        # The optimizer proposes a movement at the last s, which is scaled afterwards: at s = 1 a rate that is far too
+        # small would propose one that disappears in the rounding of the weights.
+        proposed = self.multiplier
+        gradients = [p.grad for p in parameters]
         moved = self._copied(parameters)
-        self._step_at(multiplier)
+        self._step_at(proposed)
         torch._foreach_sub_(moved, parameters)
-        multiplier = self.rule.learn(now, moved, multiplier)
-        self._kept["rule"] = self.rule.memory
-        self._note(multiplier)
+        # At the peak rate, so that the schedule's factor is not made up for but multiplies.
+        downhill = float(_dot(gradients, moved)) / (factor * proposed) if factor else 0.0  # the one device sync
+        gap = loss - self.target
+        if math.isfinite(downhill) and downhill > 0 and math.isfinite(gap):
+            self._kept["s"] = min(max(self._scaled(gap / downhill), self.bounds[0]), self.bounds[1])
+        torch._foreach_add_(parameters, moved, alpha=1 - self.multiplier / proposed)
+        self._note(self.multiplier)
+
+    def _scaled(self, polyak: float) -> float:
+        """Return s from Polyak's: not above the last one, and decreasing as 1/√t."""
+        last, t = self._kept["s"], self._kept["updates"]
+        spent = self.bounds[1] if last is None else self.c * math.sqrt(t) * last
+        return float(min(polyak, spent) / (self.c * math.sqrt(t + 1)))
 
     def _copied(self, parameters: list[Tensor]) -> list[Tensor]:
         """Return copies, in the same memory each time: asking for new memory costs more than the copying."""
@@ -301,12 +297,47 @@ class Adaptive(Optimizer):
     def _note(self, multiplier: float) -> None:
         kept = self._kept
         recorded = kept["recorded"]
-        if multiplier > 0 and not recorded / _RECORDED < multiplier < recorded * _RECORDED:
-            move = Move(kept["updates"], recorded, multiplier, self.rule.why())
-            self.moves.append(move)
+        if not recorded / _RECORDED < multiplier < recorded * _RECORDED:
+            self.moves.append(Move(kept["updates"], recorded, multiplier))
             kept["recorded"] = multiplier
-            _LOGGER.info("update %d: rate × %.3g, was × %.3g: %s", move.step, move.after, move.before, move.why)
-        kept |= {"multiplier": multiplier, "updates": kept["updates"] + 1}
+            _LOGGER.info("update %d: rate × %.3g, was × %.3g", kept["updates"], multiplier, recorded)
+        kept["updates"] += 1
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A factory of optimizers with an adaptive rate (:func:`adapt`), for a task's ``optimizer``.
+
+    Args:
+        optimizer: A name of the catalog, or ``f(params, lr)``.
+        target: What no batch's loss can be below.
+        c: The constant of the rule.
+
+    Example:
+        >>> import torch
+        >>> Adapted("adamw")([torch.nn.Parameter(torch.ones(2))], 1e-3).rates
+        [0.001]
+    """
+
+    optimizer: str | Callable[[Iterable[Any], float], Optimizer]
+    target: float = 0.0
+    c: float = 1.0
+
+    def __post_init__(self) -> None:
+        optimizer_factory(self.optimizer)
+
+    @property
+    def __name__(self) -> str:
+        return f"{optimizer_title(self.optimizer)}, adapted"
+
+    def __call__(self, params: Iterable[Any], lr: float) -> Adaptive:
+        return adapt(optimizer_factory(self.optimizer)(params, lr), target=self.target, c=self.c)
+
+
+def _dot(first: list[Any], second: list[Tensor]) -> Tensor:
+    """Return the inner product over all tensors of both lists, a tensor of shape ()."""
+    parts = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(first, second, strict=True)]
+    return parts[0] if len(parts) == 1 else torch.stack([part.to(parts[0].device) for part in parts]).sum()
 
 
 def _check_adaptable(optimizer: Optimizer) -> None:
@@ -317,15 +348,3 @@ def _check_adaptable(optimizer: Optimizer) -> None:
     if any(p.is_complex() for group in optimizer.param_groups for p in group["params"]):
         remedy = "Keep it as real numbers: torch.view_as_real"
         raise InputError("optimizer", "complex parameters", "cannot be adapted", remedy)
-
-
-def _copied_to(tree: Any, devices: list[torch.device]) -> Any:
-    """Return a copy of ``tree``, its tensors on ``devices``: a list of as many goes one by one, others to the first."""
-    if isinstance(tree, Tensor):
-        return tree.detach().clone().to(devices[0])
-    if isinstance(tree, dict):
-        return {key: _copied_to(value, devices) for key, value in tree.items()}
-    if isinstance(tree, list):
-        places = devices if len(tree) == len(devices) else [devices[0]] * len(tree)
-        return [_copied_to(value, [place]) for value, place in zip(tree, places, strict=True)]
-    return tree
