@@ -163,6 +163,20 @@ def test_cosine_keeps_its_floor_where_torch_rises_again() -> None:
     assert rate(40) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("phases", [False, True])
+@pytest.mark.parametrize("momentum", [False, True])
+def test_a_cycle_of_a_few_steps_begins_within_its_fall(steps: int, phases: bool, momentum: bool) -> None:
+    rise = 0.15 if steps == 5 else 0.3
+    scheduler = lrs.OneCycleLR(adam(), [0.1, 0.2], steps, pct_start=rise, three_phase=phases, cycle_momentum=momentum)
+    seen = preview_torch(scheduler, steps)
+    course = from_torch(scheduler)
+    np.testing.assert_allclose(course.rate.factors(steps)[:, None] * [0.1, 0.2], seen.lrs, rtol=1e-12)
+    assert course.rate.length == steps
+    if course.momentum is not None and seen.momenta is not None:
+        np.testing.assert_allclose(course.momentum.factors(steps), seen.momenta[:, 0], rtol=1e-12)
+
+
 def test_one_cycle_keeps_its_end_where_torch_raises() -> None:
     scheduler = lrs.OneCycleLR(adam(), 0.1, 20)
     rate = from_torch(scheduler).rate
@@ -247,10 +261,6 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "momenta": (
         lambda o: lrs.OneCycleLR(o, 0.1, 9, base_momentum=[0.8, 0.85]),
         r"another base_momentum for each parameter group \(0.8, 0.85\)",
-    ),
-    "a cycle without a rise": (
-        lambda o: lrs.OneCycleLR(o, 0.1, 3),
-        "has 3 steps, too few to rise over 0.",
     ),
     "scale_fn": (lambda o: lrs.CyclicLR(o, 0.01, 0.1, 5, scale_fn=lambda _: 0.5), "has its own scale_fn"),
     "no steps": (lambda o: lrs.ConstantLR(o, total_iters=0), r"has total_iters=0, which must be a whole number"),

@@ -195,7 +195,7 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
         "endpoints": "both",  # as torch does it: the last update has the last factor
     }
     if phases[0]["end_step"] <= 0:  # torch begins within the fall then
-        _refuse(scheduler, f"has {steps} steps, too few to rise over {form['rise']:.3g} of them", _PREVIEW)
+        return _few_steps(scheduler, steps, peaks)
     start = _one_factor(scheduler, "initial_lr", _rates([group["initial_lr"] for group in groups]), peaks)
     end = _one_factor(scheduler, "min_lr", _rates([group["min_lr"] for group in groups]), peaks)
     rate = schedules.one_cycle(steps, start=start, end=end, **form)
@@ -204,6 +204,33 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
     low = _one_value(scheduler, "base_momentum", [group["base_momentum"] for group in groups])
     high = _one_value(scheduler, "max_momentum", [group["max_momentum"] for group in groups])
     return _Part(rate, peaks, schedules.one_cycle_momentum(steps, low=low, high=high, **form))
+
+
+# ---------------------------------------------------------------------------- trees
+
+
+def _few_steps(scheduler: torch_schedulers.OneCycleLR, steps: int, peaks: tuple[float, ...]) -> _Part:
+    """Return a cycle that is over before it has risen, update by update."""
+    groups, phases = scheduler.optimizer.param_groups, scheduler._schedule_phases
+    begins = [0.0, *[float(phase["end_step"]) for phase in phases[:-1]]]
+
+    anneal: Callable[[float, float, float], float] = scheduler._anneal_func
+
+    def values(step: int, what: str) -> tuple[float, ...]:
+        number = next((i for i, phase in enumerate(phases) if step <= phase["end_step"]), len(phases) - 1)
+        phase: Any = phases[number]
+        done = (step - begins[number]) / (phase["end_step"] - begins[number])
+        return _rates([anneal(g[phase[f"start_{what}"]], g[phase[f"end_{what}"]], done) for g in groups])
+
+    rates: dict[schedules.Duration, float] = {
+        step: _one_factor(scheduler, "its rate", values(step, "lr"), peaks) for step in range(steps)
+    }
+    if not scheduler.cycle_momentum:
+        return _Part(schedules.points(rates, steps=steps), peaks)
+    momenta: dict[schedules.Duration, float] = {
+        step: _one_value(scheduler, "momentum", values(step, "momentum")) for step in range(steps)
+    }
+    return _Part(schedules.points(rates, steps=steps), peaks, schedules.points(momenta, steps=steps))
 
 
 # ---------------------------------------------------------------------------- trees
