@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepsize.curves import lr_model
 from stepsize.curves.lr_model import LrModel, Point, fit_lr_model
 from stepsize.errors import InputError
 
@@ -195,3 +196,26 @@ def test_the_usual_rate_must_be_positive(usual: float) -> None:
 def test_the_untrained_value_must_be_finite(untrained: float) -> None:
     with pytest.raises(InputError, match="untrained must be finite"):
         fit([], untrained=untrained)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [Point(3e-2, 0.5), Point(1e-2, 0.3)],
+        [Point(1e-3, 0.5), Point(1e-2, 0.25), Point(5e-2, 0.4), Point(1e-2, 0.28, seed=1)],
+    ],
+)
+def test_moved_particles_say_what_very_many_unmoved_ones_do(
+    points: list[Point], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted() -> tuple[np.ndarray, np.ndarray]:
+        models = [fit_lr_model(points, usual=1e-3, untrained=1.0, family="adam", seed=seed) for seed in range(8)]
+        optima = np.concatenate([model.optima for model in models])
+        return np.quantile(optima, (0.1, 0.3, 0.5, 0.7, 0.9)), np.mean([model.chance(0.1) for model in models], axis=0)
+
+    places, chance = fitted()
+    monkeypatch.setattr(lr_model, "_PARTICLES", 30_000)
+    monkeypatch.setattr(lr_model, "_ROUNDS", 0)
+    known_places, known_chance = fitted()
+    assert np.abs(places - known_places).max() < 0.16
+    assert np.abs(chance - known_chance).max() < 0.06

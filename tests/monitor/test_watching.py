@@ -121,17 +121,21 @@ def test_watching_changes_nothing() -> None:
     assert not two._optimizer_step_post_hooks
 
 
+def _downhill(net: nn.Linear, optimizer: torch.optim.Optimizer) -> Tensor:
+    loss = net.weight.square().sum() / 2
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    optimizer.step()
+    return loss
+
+
 def test_the_critical_rate_of_a_parabola() -> None:
     # loss w²/2 from w: one step goes to (1 - lr) w, and the loss rises where |1 - s lr| > 1: at s = 2 / lr
     net = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     with watch(net, optimizer, steps=64) as watching:
         for _ in range(10):
-            loss = net.weight.square().sum() / 2
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            watching.step(loss, closure=lambda: net.weight.square().sum() / 2)
+            watching.step(_downhill(net, optimizer), closure=lambda: net.weight.square().sum() / 2)
     assert watching.record.median("headroom") == pytest.approx(20, rel=0.2)
 
 
@@ -141,11 +145,7 @@ def test_alpha_of_a_parabola() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.25)
     with watch(net, optimizer) as watching:
         for _ in range(30):
-            loss = net.weight.square().sum() / 2
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            watching.step(loss)
+            watching.step(_downhill(net, optimizer))
     from stepsize.monitor.readings import alpha
 
     assert alpha(watching.record).mean == pytest.approx(-0.75, abs=1e-4)

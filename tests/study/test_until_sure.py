@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -105,6 +106,12 @@ def test_no_rate_is_trained_twice_on_a_seed() -> None:
         for other, same in full[:place]:
             assert seed != same or abs(x - other) >= near - 1e-9
     assert len({run.seed for run in runs}) > 1, "it repeats on other seeds"
+
+
+def test_later_full_runs_compare_rates_on_new_seeds() -> None:
+    runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.05), most=30)
+    later = Counter(run.seed for run in runs if run.share == 1.0 and run.seed > 0)
+    assert list(later.values()).count(Recipe().batch) >= 2, later
 
 
 def test_a_horizon_that_is_too_short_for_short_runs_has_full_ones_only() -> None:

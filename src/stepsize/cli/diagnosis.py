@@ -73,6 +73,5 @@ def save_page(
     from stepsize.files import write_whole
     from stepsize.views import report_page
 
-    view = report.view(title, facts, actions)
-    write_whole(check_page_path(path), report_page(view))
+    write_whole(check_page_path(path), report_page(report, title, facts, actions))
     messages().print(Text(f"Report saved to {path}"), soft_wrap=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,9 @@ Ints = NDArray[np.int64]
 _STEP = 0.05  # decades between the tabulated rates
 _REACH = 2.0  # decades beyond the runs and the usual rate where an optimum is still considered
 _MOST = 96  # points that are fitted; the time grows with the third power of their number
-_PARTICLES = 1600
+_PARTICLES = 1000
+_ROUNDS = 12  # of moves of all particles
+_JITTER = 0.15  # decades of a move of the shift
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
 _MUCH_WORSE = 0.25  # height above the best run, in units of the depth, beyond which no other valley is expected
@@ -252,23 +254,29 @@ class _Kind:
     curve: float
 
 
+class _Particles(NamedTuple):
+    """Curves, shifts beyond what the size of the training explains, and kinds of deviations, an entry each."""
+
+    curve: Ints
+    shift: Array
+    kind: Ints
+
+    def only(self, which: Ints) -> _Particles:
+        return _Particles(self.curve[which], self.shift[which], self.kind[which])
+
+
 class _Mixture:
-    """Particles: a recorded curve, its shift and scale, and the kind of its deviations, weighted by likelihood."""
+    """Particles: a recorded curve, its shift, and the kind of its deviations; the factor on it is integrated over.
+
+    They are drawn from the prior, drawn again in proportion to their likelihood, and then moved (Metropolis), so that
+    they are many different ones however many runs there are.
+    """
 
     def __init__(
         self, data: _Data, usual: float, prior: Prior, family: str, size: tuple[float, float] | None, seed: int
     ) -> None:
         self._data, self._usual, self._prior = data, usual, prior
         self._random = np.random.default_rng(seed)
-        draw = self._random
-        n = _PARTICLES
-        weights = prior.weights(family)
-        self._curve = draw.choice(len(weights), n, p=weights)
-        wide = draw.random(n) < prior.wide_fraction
-        self._shift = draw.normal(prior.moved(self._curve, size), np.where(wide, prior.wide_shift, prior.shift))
-        self._scale = np.exp(draw.normal(0.0, prior.scale, n))
-        free = draw.random(n) < prior.free_fraction
-        self._scale[free] = 0.0  # no recorded curve at all: the process alone
         sigma = prior.noise + prior.noise_floor / data.depth * data.relative
         self._kinds = [
             _Kind(amplitude, length, factor * sigma, *split)
@@ -276,14 +284,56 @@ class _Mixture:
             for factor in prior.noise_factors
             for split in prior.seed_splits
         ]
-        count, noises = len(prior.deviations), len(prior.noise_factors) * len(prior.seed_splits)
-        close = draw.choice(count - 1, n, p=np.asarray(prior.deviation_weights))
-        self._kind = np.where(free, count - 1, close) * noises + draw.integers(0, noises, n)
-        self._weigh()
+        self._noises = len(prior.noise_factors) * len(prior.seed_splits)
+        self._free = len(prior.deviations) - 1  # the deviation of what follows no recorded curve
+        close = (1 - prior.free_fraction) * np.asarray(prior.deviation_weights)
+        self._deviation_weights = np.append(close, prior.free_fraction)
+        self._curve_weights = prior.weights(family)
+        self._moved = prior.moved(np.arange(len(self._curve_weights)), size)
+        self._factor = {number: _factor(self._covariance(kind)) for number, kind in enumerate(self._kinds)}
+        self._particles = self._drawn()
+        self._log, self._scale, self._spread = self._fit(self._particles)
+        if len(data.x):
+            weight = np.exp(self._log - self._log.max())
+            self._keep(self._random.choice(_PARTICLES, _PARTICLES, p=weight / weight.sum()))
+            for _ in range(_ROUNDS):
+                self._move()
 
-    def _members(self) -> Iterator[tuple[int, _Kind, Ints]]:
+    def _drawn(self) -> _Particles:
+        """Draw particles from the prior."""
+        prior, draw, n = self._prior, self._random, _PARTICLES
+        curve = draw.choice(len(self._curve_weights), n, p=self._curve_weights)
+        wide = draw.random(n) < prior.wide_fraction
+        shift = draw.normal(0.0, np.where(wide, prior.wide_shift, prior.shift))
+        deviation = draw.choice(len(self._deviation_weights), n, p=self._deviation_weights)
+        return _Particles(curve, shift, deviation * self._noises + draw.integers(0, self._noises, n))
+
+    def _keep(self, which: Ints) -> None:
+        self._particles = self._particles.only(which)
+        self._log, self._scale, self._spread = self._log[which], self._scale[which], self._spread[which]
+
+    def _move(self) -> None:
+        """Propose another curve, shift or kind for each particle; accept what keeps them a sample of the posterior."""
+        now, fresh, draw, n = self._particles, self._drawn(), self._random, _PARTICLES
+        part = draw.integers(0, 3, n)
+        shift = np.where(part == 0, now.shift + draw.normal(0.0, _JITTER, n), now.shift)
+        kind = np.where(part == 2, fresh.kind, now.kind)
+        proposed = _Particles(np.where(part == 1, fresh.curve, now.curve), shift, kind)
+        log, scale, spread = self._fit(proposed)
+        gain = log - self._log + self._log_density(shift) - self._log_density(now.shift)
+        better = np.log(draw.random(n)) < gain
+        self._particles = _Particles(*(np.where(better, *pair) for pair in zip(proposed, now, strict=True)))
+        self._log = np.where(better, log, self._log)
+        self._scale, self._spread = np.where(better, scale, self._scale), np.where(better, spread, self._spread)
+
+    def _log_density(self, shift: Array) -> Array:
+        """Return the log density of shifts under the prior."""
+        prior, wide = self._prior, self._prior.wide_fraction
+        return np.asarray(np.log((1 - wide) * _gauss(shift, prior.shift) + wide * _gauss(shift, prior.wide_shift)))
+
+    def _members(self, particles: _Particles) -> Iterator[tuple[int, _Kind, Ints]]:
         for number, kind in enumerate(self._kinds):
-            members = np.nonzero(self._kind == number)[0]
+            members = np.nonzero(particles.kind == number)[0]
             if len(members):
                 yield number, kind, members
 
@@ -297,26 +347,34 @@ class _Mixture:
         own = (1 - kind.shared - kind.curve) * kind.noise**2 + (prior.doubt_above * data.above) ** 2
         return np.asarray(process + levels + np.diag(own + 1e-9))
 
-    def _weigh(self) -> None:
+    def _fit(self, particles: _Particles) -> tuple[Array, Array, Array]:
+        """Return of each particle the log likelihood, and mean and standard deviation of the factor on its curve."""
         data = self._data
-        log = np.zeros(_PARTICLES)
-        self._factor: dict[int, Array] = {}
-        self._residual = np.zeros((_PARTICLES, len(data.x)))
-        if len(data.x):
-            power = min(1.0, self._prior.believed_points / len(data.x))
-            self._residual = data.height - self._shapes(data.x, data.k)
-            for number, kind, members in self._members():
-                factor = _factor(self._covariance(kind))
-                self._factor[number] = factor
-                z = _solve(factor, self._residual[members].T)
-                log[members] = power * (-0.5 * (z**2).sum(axis=0) - np.log(np.diag(factor)).sum())
-        weight = np.exp(log - log.max())
-        self._weight = weight / weight.sum()
+        scale = np.where(particles.kind // self._noises == self._free, 0.0, 1.0)
+        spread = scale * self._prior.scale
+        log = np.zeros(len(particles.shift))
+        if not len(data.x):
+            return log, scale, spread
+        power = min(1.0, self._prior.believed_points / len(data.x))
+        for number, _, members in self._members(particles):
+            factor = self._factor[number]
+            shapes = self._shapes(particles.only(members), data.x, data.k)
+            u, z = _solve(factor, shapes.T), _solve(factor, (data.height - shapes).T)
+            variance = spread[members] ** 2
+            told = 1 + variance * (u**2).sum(axis=0)
+            rest, pull = variance / told, (u * z).sum(axis=0)
+            misfit = (z**2).sum(axis=0) - rest * pull**2
+            log[members] = power * (-0.5 * misfit - np.log(np.diag(factor)).sum() - 0.5 * np.log(told))
+            scale[members] += rest * pull
+            spread[members] = np.sqrt(rest)
+        return log, scale, spread
 
-    def _shapes(self, x: Array, k: Array, members: Ints | slice = slice(None)) -> Array:
-        """Return the shifted and scaled curve of each particle at each point, shape ``(particles, points)``."""
-        place = x[None, :] - self._usual - self._shift[members, None]
-        return np.asarray(self._scale[members, None] * self._prior.heights_at(self._curve[members], place, k))
+    def _shapes(self, particles: _Particles, x: Array, k: Array) -> Array:
+        """Return the shifted curve of each particle at each point, (particles, points); 0 for those without one."""
+        moved = self._moved[particles.curve] + particles.shift
+        known = particles.kind // self._noises != self._free
+        heights = self._prior.heights_at(particles.curve, x[None, :] - self._usual - moved[:, None], k)
+        return np.asarray(known[:, None] * heights)
 
     def model(self, share: float, untrained: float, points: tuple[Point, ...]) -> LrModel:
         """Draw curves for runs of length ``share``."""
@@ -324,23 +382,21 @@ class _Mixture:
         k = math.log2(share)
         ends = np.append(data.x, self._usual)
         x = np.arange(ends.min() - _REACH, ends.max() + _REACH + 1e-9, _STEP)
-        places = (np.arange(_DRAWS) + self._random.random()) / _DRAWS
-        picked = np.minimum(np.searchsorted(np.cumsum(self._weight), places), _PARTICLES - 1)
+        self._keep(self._random.choice(_PARTICLES, _DRAWS, replace=False))
         draws, levels, noise = np.zeros((_DRAWS, len(x))), np.zeros(_DRAWS), np.zeros(_DRAWS)
         normal = self._random.normal(size=(_DRAWS, len(x)))
+        scale = (self._scale + self._spread * self._random.normal(size=_DRAWS))[:, None]
         near = data.k == data.k[np.argmin(np.abs(data.k - k))] if len(data.k) else np.zeros(0, bool)
-        for number, kind, _ in self._members():
-            rows = np.nonzero(self._kind[picked] == number)[0]
-            if not len(rows):
-                continue
-            mean = self._shapes(x, np.full(len(x), k), picked[rows])
+        for number, kind, rows in self._members(self._particles):
+            picked = self._particles.only(rows)
+            mean = scale[rows] * self._shapes(picked, x, np.full(len(x), k))
             cover = kind.amplitude**2 * _matern(x[:, None] - x[None, :], kind.length)
             if len(data.x):
                 cross = kind.amplitude**2 * _matern(x[:, None] - data.x[None, :], kind.length)
                 cross *= np.exp(-np.abs(k - data.k)[None, :] / prior.length_memory)
                 half = _solve(self._factor[number], cross.T)
-                z = _solve(self._factor[number], self._residual[picked[rows]].T)
-                mean = mean + (half.T @ z).T
+                rest = data.height - scale[rows] * self._shapes(picked, data.x, data.k)
+                mean = mean + (half.T @ _solve(self._factor[number], rest.T)).T
                 cover = cover - half.T @ half
             root = _factor(cover + 1e-6 * kind.amplitude**2 * np.eye(len(x)))
             draws[rows] = mean + normal[rows] @ root.T
@@ -363,6 +419,10 @@ class _Mixture:
             if beyond.any() and not beyond.all():
                 edge = np.flatnonzero(~beyond)[0 if beyond[0] else -1]
                 draws[:, beyond] = np.maximum(draws[:, beyond], draws[:, [edge]])
+
+
+def _gauss(distance: Array, width: float) -> Array:
+    return np.asarray(np.exp(-0.5 * (distance / width) ** 2) / (width * math.sqrt(2 * math.pi)))
 
 
 def _factor(covariance: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,7 @@ from stepsize.monitor.verdict import RateVerdict
 from stepsize.views import Pictured
 
 if TYPE_CHECKING:
-    from stepsize.monitor.guarding.action import GuardAction
-    from stepsize.views import Chart, ReportView
+    from stepsize.views import Chart
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,28 +57,11 @@ class Report(Pictured):
         lines = [self.source, self.status, f"Now: {shown}.", str(self.verdict), *map(str, self.findings)]
         return "\n".join(line for line in lines if line)
 
-    def view(
-        self, title: str, facts: Sequence[tuple[str, str]] = (), actions: Sequence[GuardAction] = ()
-    ) -> ReportView:
-        """Return what a page or a chart of it shows."""
-        from stepsize.views import ReportView
-
-        return ReportView(
-            title=title,
-            status=self.status,
-            verdict=self.verdict.code,
-            reason=self.verdict.reason,
-            findings=self.findings,
-            signals={name: (points.steps, points.values) for name, points in self.signals.items()},
-            facts=facts,
-            actions=[str(one) for one in actions],
-        )
-
     def plot(self, title: str = "Watched run") -> Chart:
         """Return the chart of the signals, with the numbers of the findings where they were made."""
         from stepsize.views import report_chart
 
-        return report_chart(self.view(title))
+        return report_chart(self, title)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; numbers that are not finite become None."""

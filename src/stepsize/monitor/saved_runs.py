@@ -147,16 +147,7 @@ def actions_of(state: WatchRecord | None) -> tuple[GuardAction, ...]:
 
 
 class RunReader:
-    """Reads a watched run again and again while another process writes it; each time only what is new.
-
-    Args:
-        store: Store that holds it.
-        name: Name of the run.
-
-    Raises:
-        UnknownNameError: If the store holds nothing of that name.
-        InputError: If it is not a watched run.
-    """
+    """Reads a watched run again and again while another process writes it; each time only what is new."""
 
     def __init__(self, store: Store, name: str) -> None:
         study = store.study(name)

@@ -80,11 +80,11 @@ class UntilSure:
     """Asks for runs until the answer is sure.
 
     Short runs locate the rate, then full runs follow: the first ones at the rate that seems best, further ones each
-    at the best rate of a curve that is drawn from the posterior (Thompson sampling), on the next seed if this seed
-    has a run nearby. An answer that is sure asks for what it lacks to be settled: a second seed, or a worse rate on
-    either side. It stops when the answer is settled or flat. The runs that it asks for follow from the
-    seed and what was told, never from a clock; a larger budget only follows the same plan further, but below two full
-    runs, where the budget decides how long the runs are.
+    at the best rate of a curve that is drawn from the posterior (Thompson sampling). These come in groups, each on a
+    new seed, so that rates are compared on one seed and the comparison is repeated on others. An answer that is
+    sure asks for what it lacks to be settled: a second seed, or a worse rate on either side. It stops when the answer
+    is settled or flat. The runs that it asks for follow from the seed and what was told, never from a clock; a larger
+    budget only follows the same plan further, but below two full runs, where the budget decides how long the runs are.
 
     Args:
         question: What is to be answered.
@@ -184,8 +184,9 @@ class UntilSure:
         count = self._recipe.batch if share == 1.0 and len(self._full()) >= self._recipe.batch else 1
         model = self.model(share)
         draw = np.random.default_rng([self._seed, self._asked])
+        fresh = 1 + max((run.seed for run in self._full()), default=self._seed)
         for _ in range(count):
-            x, seed = self._place(model, share, draw)
+            x, seed = self._place(model, share, draw, fresh)
             self._queue.append(Job(Trial(self._asked, {"lr": float(10**x)}), share, seed))
             self._asked += 1
 
@@ -220,8 +221,8 @@ class UntilSure:
         usable = [share for share in recipe.short if self._long_enough(share)]
         return next((share for share in usable if self._cost(share) <= limit), usable[-1] if usable else None)
 
-    def _place(self, model: LrModel, share: float, draw: np.random.Generator) -> tuple[float, int]:
-        """Return log10 of the rate, and the seed, of the next run of length ``share``."""
+    def _place(self, model: LrModel, share: float, draw: np.random.Generator, fresh: int) -> tuple[float, int]:
+        """Return log10 of the rate, and the seed, of the next run of length ``share``; a new seed is ``fresh``."""
         recipe = self._recipe
         if not self._runs and not self._queue:
             return math.log10(self.question.usual), self._seed
@@ -238,12 +239,11 @@ class UntilSure:
             return best, self._seed
         drawn = model.optima[draw.permutation(len(model.optima))]
         inside = drawn[(drawn > low) & (drawn < high)]
-        for x in inside if len(inside) else np.clip(drawn, low, high):
-            seed = self._seed
-            while any(s == seed and abs(tried - x) < apart for tried, s in same):
-                seed += 1
-            if share == 1.0 or seed == self._seed:
-                return float(x), seed
+        places = inside if len(inside) else np.clip(drawn, low, high)
+        for seed in (self._seed if first else fresh, fresh + len(self._queue)) if share == 1.0 else (self._seed,):
+            for x in places:
+                if all(s != seed or abs(tried - x) >= apart for tried, s in same):
+                    return float(x), seed
         return self._widest_gap(low, high), self._seed
 
     def _outward(self, model: LrModel, same: Sequence[tuple[float, int]]) -> float:

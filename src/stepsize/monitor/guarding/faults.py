@@ -41,13 +41,9 @@ def find_fault(
 ) -> Fault | None:
     """Return what is wrong with the last losses, gradients and learning rates, or None.
 
-    Args:
-        record: Signals.
-        numbers: Numbers of the last steps: as watched, as guarded, and of their batch.
-        since: Watched step from which losses count: earlier ones belong to what was rolled back.
-        expected: Expected learning rates.
-        undone: Ranges of watched steps that were rolled back. Their losses are no reference for others: else the
-            first bad loss would hide the second.
+    ``numbers`` are those of the last steps: as watched, as guarded, and of their batch. Losses count from the watched
+    step ``since``; earlier ones belong to what was rolled back. ``undone`` are ranges of watched steps that were rolled
+    back: their losses are no reference for others, else the first bad loss would hide the second.
     """
     step, batch = numbers[-1][1:]
     excess = expected.excess(record, step)
@@ -78,13 +74,7 @@ def long_before(record: Record, step: int) -> bool:
 
 
 def nothing_learned(record: Record, since: int, progress: float) -> str | None:
-    """Return that the loss is where it began long after an action, or None: such weights do not recover.
-
-    Args:
-        record: Signals.
-        since: Watched step after the last action.
-        progress: Fraction of the run that is done; NaN if unknown.
-    """
+    """Return that the loss is where it began long after the last action, or None: such weights do not recover."""
     new = record.recent("loss", 2 * _WINDOW).finite().since(since)
     if len(new) < 2 * _WINDOW or not record.first or progress < _EARLY:
         return None
@@ -95,12 +85,7 @@ def nothing_learned(record: Record, since: int, progress: float) -> str | None:
 
 
 def never_as_low(record: Record, since: int) -> str | None:
-    """Return that the loss jumped far above the start and was never again as low as before, for a quarter of the run.
-
-    Args:
-        record: Signals.
-        since: Watched step after the last action.
-    """
+    """Return that the loss jumped far above the start and was not as low since, for a quarter of the run; or None."""
     losses = record.history("loss").finite().since(since)
     if not record.facts.steps or len(record.first) < _HALF_WINDOW:
         return None

@@ -20,11 +20,11 @@ from stepsize.monitor.attached import as_models
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.batches import Replayable
-from stepsize.monitor.guarding.buffer import SnapshotBuffer, go_back
+from stepsize.monitor.guarding.buffer import SavedState, SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import find_fault, long_before, never_as_low, nothing_learned
-from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier, settled_after
+from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
 from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
@@ -194,8 +194,7 @@ class Guard:
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
         self._unwritten = False  # whether the last checkpoint could not be written
-        self._early = max(every, (watching.steps or _STEPS) // _EARLY)
-        self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
+        self._buffer = SnapshotBuffer(keep, max(every, (watching.steps or _STEPS) // _EARLY))
         self._control = watching.control
         self._control.others = list(others)
         self._rates = self._control.limiter()
@@ -206,7 +205,6 @@ class Guard:
         self._at = 0  # number of the batch after the last update
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
         self._resumed = 0
-        self._marks: dict[int, Any] = {}
         self._expected = ExpectedRates(schedule, watching.record)
         self._given, self._orders = schedule, (0, 0)
         self._since = 0  # watched step from which losses count
@@ -266,7 +264,7 @@ class Guard:
             self._batches, self._at = Replayable(begin=self._resumed), self._resumed
             self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
             self._others += self._schedule  # is restored, too
-            self._forget_states()
+            self._buffer.clear()
         self._batches.extend(self._left_of(source))
         while not self.should_stop:
             if self._between and (self._save_next or self.step_number % self._every == 0):
@@ -332,7 +330,7 @@ class Guard:
         self._expected.allowed = self._control.raised
         if undone != self._orders[1]:
             self._since, self._state = step, State(level=self._state.level)
-            self._forget_states()
+            self._buffer.clear()
             self._save()
 
     def resume(self) -> bool:
@@ -384,11 +382,7 @@ class Guard:
         self._state = State(**state, incident=None if incident is None else Fault(**incident))
         self._rates.cap(progress.get("caps") or ())
         self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
-        self._forget_states()
-
-    def _forget_states(self) -> None:
         self._buffer.clear()
-        self._marks.clear()
 
     def _left_of(self, source: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a source after those of the run that is resumed."""
@@ -416,9 +410,9 @@ class Guard:
         if not all(map(bool, finite)):
             return
         self._save_next = False
-        self._buffer.save(self.step_number, self.position, self._rates.last, self.watching.record.step)
-        self._marks[self.step_number] = self.watching.record.mark()
-        self._marks = {step: mark for step, mark in self._marks.items() if step >= self._buffer.oldest.step}
+        record = self.watching.record
+        place = self.step_number, self.position, self._rates.last, record.step
+        self._buffer.save(SavedState(*place, self._snapshot(), record.mark()))
         if self._batches is not None:
             self._batches.forget(self._buffer.oldest.position)
         if write and self._checkpoint is not None:
@@ -445,36 +439,34 @@ class Guard:
         if not len(self._buffer):
             return self._stop(fault, "there is no state to restore: it failed before the first update")
         if self._dry:
-            decision, _ = decide(self._policy, State(), fault, fault.step)
-            return self._log(decision, fault.step, None, self._state, done=False)
+            action, _ = decide(self._policy, State(), fault, fault.step)
+            return self._note(replace(action, back_to=None, level=self._state.level, low_until=None, done=False))
         incident = self._state.incident or fault
         latest = min(fault.step, incident.step) - 2
         if fault.lasting and self._buffer.oldest.step == 0:
             latest = 0  # what was learned so far was learned at a learning rate that is too high
-        decision, _ = decide(self._policy, self._state, fault, latest)
-        if decision.kind == "cut":  # the weights were harmed before the fault was detected: further back each time
+        if (
+            decide(self._policy, self._state, fault, latest)[0].kind == "cut"
+        ):  # the weights were harmed before the fault was detected: further back each time
             latest = min(latest, self._rolled_back_to - 1)
         saved = self._buffer.before(latest)
         self._rolled_back_to = saved.step
-        decision, state = decide(self._policy, self._state, fault, saved.step)
+        action, self._state = decide(self._policy, self._state, fault, saved.step)
         go_back(saved.snapshot, self._optimizers, replays=self._policy.replays)
         self._control.restored()
-        self._state = state
-        if decision.kind == "cap":
+        if action.kind == "cap":
             self._rates.cap(saved.rates)
         self._note_undone(saved.watched)
         if self._batches is not None:
             self._batches.go_back(saved.position)
-            self._batches.skip(decision.skipped)
+            self._batches.skip(action.skipped)
             self.step_number, self._at = saved.step, saved.position
-        self.watching.roll_back(self._marks[saved.step])
-        if decision.kind == "stop":
-            self.stopped = decision.why
-        return self._log(decision, fault.step, saved.step, state, done=True)
+        self.watching.roll_back(saved.mark)
+        if action.kind == "stop":
+            self.stopped = action.why
+        return self._note(action)
 
-    def _log(self, decision: Decision, step: int, back_to: int | None, state: State, *, done: bool) -> None:
-        low = state.low_until if state.low_from is not None and done else None
-        action = GuardAction(decision.kind, step, back_to, state.level, low, decision.skipped, decision.why, done)
+    def _note(self, action: GuardAction) -> None:
         self._actions.append(action)
         _LOG.warning("stepsize.guard: %s", action)
         self._note_actions()
@@ -491,7 +483,7 @@ class Guard:
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:
             self.stopped = f"{fault.reason}; {why}"
-            self._log(Decision("stop", self.stopped), fault.step, None, State(level=self._state.level), done=True)
+            self._note(GuardAction("stop", fault.step, None, self._state.level, None, (), self.stopped))
 
     def _stop_if_dead(self) -> None:
         if self._dry or self.stopped is not None:

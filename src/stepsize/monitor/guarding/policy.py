@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
+from stepsize.monitor.guarding.action import GuardAction, Kind
 
 _RESTART = 1 / 20  # of the rate that failed: in benchmarks/lr_record, the best is typically 10 to 30 times lower
 _APART = 8  # updates between two bad batches that have nothing to do with each other
@@ -53,21 +52,7 @@ class State:
     restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What is done after the rollback, why, and which batches are left out.
-
-    ``"replay"`` repeats the same batches at the cut learning rate, ``"rollback"`` continues with the batches that
-    follow, at the cut learning rate; ``"skip"`` leaves out the batches that cause the fault; ``"cut"`` keeps the
-    learning rate cut; ``"cap"`` never exceeds the learning rate before; ``"stop"`` ends the run.
-    """
-
-    kind: Kind
-    why: str
-    skipped: tuple[int, ...] = ()
-
-
-def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Decision, State]:
+def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[GuardAction, State]:
     """Return what to do about ``fault`` when rolling back to step ``back_to``, and what to remember.
 
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
@@ -77,6 +62,12 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless
     long updates point to the learning rate.
     """
+    kind, why, skipped, state = _decided(policy, state, fault, back_to)
+    low = None if state.low_from is None else state.low_until
+    return GuardAction(kind, fault.step, back_to, state.level, low, skipped, why), state
+
+
+def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Kind, str, tuple[int, ...], State]:
     last = state.incident
     if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
         state = replace(state, actions=0)  # that was the cause; another bad batch is another incident
@@ -84,44 +75,42 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[De
     failed = (*(before.failed if before.actions else ()), fault.batch)
     state = replace(before, incident=fault, actions=before.actions + 1, failed=failed, skipped=False, blamed=False)
     if state.actions > policy.retries:
-        return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
+        return "stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts", (), state
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
-        return Decision("cap", why), replace(state, capped=True)
+        return "cap", why, (), replace(state, capped=True)
     again = before.actions > 0
     if (fault.lasting or (again and fault.long)) and back_to == 0 and not state.restarted:
         level = state.level * fault.reached * _RESTART
         what = "that persists" if fault.lasting else "again"
         why = f"{fault.reason}, and {what}: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
-        return Decision("cut", why), replace(state, level=level, low_from=None, restarted=True)
+        return "cut", why, (), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
-        return Decision("cut", why), replace(state, level=level, low_from=None)
+        return "cut", why, (), replace(state, level=level, low_from=None)
     level = state.level * policy.cut
     elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
         low = replace(state, low_from=fault.step + 1, low_until=fault.step + 1)
         if again:
-            return Decision("cut", elsewhere), replace(low, level=level, low_from=None)
+            return "cut", elsewhere, (), replace(low, level=level, low_from=None)
         why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
-        return Decision("rollback", why), low
+        return "rollback", why, (), low
     low = replace(state, low_from=back_to, low_until=fault.step + 1)
     if not again:
         why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
-        return Decision("replay", why), low
+        return "replay", why, (), low
     same = [batch for batch in failed[:-1] if abs(fault.batch - batch) <= fault.width]
     if same and policy.skip and not (before.blamed and fault.long):
         first, end = min(*same, fault.batch), max(*same, fault.batch)
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
-        if (
-            before.blamed
-        ):  # and not by the rate; batches before it that passed at the cut rate only are replayed so again
-            return Decision("skip", why, batches), replace(low, level=state.level / policy.cut, skipped=True)
-        return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
+        if before.blamed:  # not by the rate, which recovers once batches that passed only at the cut rate have passed
+            return "skip", why, batches, replace(low, level=state.level / policy.cut, skipped=True)
+        return "skip", why, batches, replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
-    return Decision("cut", why), replace(low, level=level, low_from=None, blamed=True)
+    return "cut", why, (), replace(low, level=level, low_from=None, blamed=True)
 
 
 def settled_after(policy: Policy, state: State) -> int:
