@@ -72,17 +72,25 @@ class SavedRun:
         head: Summary.
         report: Findings, verdict and signals at the time of the last write.
         actions: Actions of a guard; empty without one.
+        orders: Orders to it, in order; empty if it took none.
     """
 
     head: RunSummary
     report: Report
     actions: tuple[GuardAction, ...]
+    orders: tuple[OrderRecord, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
         report = self.report.to_json()
         summary = report.pop("status")
-        return {**self.head.to_json(), "summary": summary, **report, "actions": [one.to_json() for one in self.actions]}
+        return {
+            **self.head.to_json(),
+            "summary": summary,
+            **report,
+            "actions": [one.to_json() for one in self.actions],
+            "orders": [one.to_json() for one in self.orders],
+        }
 
 
 def read_run(store: Store, name: str) -> SavedRun:
@@ -177,7 +185,7 @@ class RunReader:
         head = summary_of(study, status, state, len(findings), orders)
         signals = {name: blocks.history() for name, blocks in self._blocks.items()}
         report = Report(head.steps, head.planned, head.optimizer, head.verdict, findings, signals)
-        return SavedRun(head, report, actions_of(state))
+        return SavedRun(head, report, actions_of(state), orders)
 
 
 def summary_of(

@@ -80,6 +80,7 @@ def watch_task(
     on_progress: Callable[[Progress], None] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    control: bool = False,
 ) -> WatchedRun:
     """Train ``task`` once at the peak learning rate ``lr`` while it is watched.
 
@@ -91,6 +92,7 @@ def watch_task(
         on_progress: Called with a :class:`~stepsize.training.Progress` after each step.
         store: Where the run is saved, as for :func:`stepsize.watch`. By default nothing is saved.
         name: Name of the run in the store. Defaults to the task's; a number is appended if it is taken.
+        control: Whether the run takes orders from the store, as for :func:`stepsize.watch`; it cannot be extended.
 
     Returns:
         The run, the report on it, and the actions of the guard.
@@ -112,7 +114,7 @@ def watch_task(
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
     name = task.name if store is not None and name is None else name
     with undisturbed(task, setting.seed):
-        return _Watched(task, setting, guarded, on_progress, store, name).run()
+        return _Watched(task, setting, guarded, on_progress, store, name, control).run()
 
 
 class _Watched:
@@ -126,6 +128,7 @@ class _Watched:
         on_progress: Callable[[Progress], None] | None,
         store: str | Path | None,
         name: str | None,
+        control: bool,
     ) -> None:
         self._began = time.perf_counter()
         self._task, self._setting, self._on_progress = task, setting, on_progress
@@ -137,11 +140,13 @@ class _Watched:
         self._every = max(1, setting.steps // _EVALUATIONS)
         self._updates = 0  # including those that were rolled back
         options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name, "schedule": task.schedule}
+        options["control"] = control
         options["scaler"] = next(iter(stepper.stateful), None)
         self._guard: Guard | None = guard(stepper.model, stepper.optimizer, **options) if guarded else None
         self._watch: Watch = (
             self._guard.watching if self._guard is not None else watch(stepper.model, stepper.optimizer, **options)
         )
+        self._watch.control.refusals["extend"] = "is not possible: the task sets the number of steps"
 
     def run(self) -> WatchedRun:
         """Train to the end, or until it diverges."""
@@ -150,8 +155,9 @@ class _Watched:
                 if not self._step(len(self._losses) if self._guard is None else self._guard.step_number, batches):
                     break
         report = self._watch.report()
-        actions, stopped = (self._guard.actions, self._guard.stopped) if self._guard else ((), None)
-        return WatchedRun(self._done(stopped), report, actions, stopped, self._watch.name)
+        actions, given_up = (self._guard.actions, self._guard.stopped) if self._guard else ((), None)
+        stopped = given_up or self._watch.stopped
+        return WatchedRun(self._done(given_up), report, actions, stopped, self._watch.name)
 
     def _batches(self) -> Iterator[list[Any]]:
         stream = Stream(self._task.train)
@@ -174,7 +180,7 @@ class _Watched:
         (self._guard or self._watch).step(loss, closure=self._loss, val_loss=val_loss)
         if self._on_progress is not None:
             self._on_progress(Progress(self._setting, step + 1, None))
-        return self._guard is not None or self._watch.record.diverged is None
+        return self._watch.stopped is None and (self._guard is not None or self._watch.record.diverged is None)
 
     def _loss(self) -> Tensor:
         """Return the loss of the last update's batches at the present weights."""
