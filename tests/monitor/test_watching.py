@@ -257,6 +257,44 @@ def test_nan_from_the_first_step_is_the_data_not_the_rate() -> None:
     assert "No learning rate can fix this" in finding.remedy
 
 
+@pytest.mark.parametrize(("bad", "left_out"), [((40,), True), ((0,), True), ((40, 41), True), ((40,), False)])
+def test_a_batch_without_a_finite_loss_that_the_loop_leaves_out_is_no_divergence(
+    bad: tuple[int, ...], left_out: bool
+) -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with watch(net, optimizer, steps=80) as watching:
+        for number, (x, y) in enumerate(_batches(80)):
+            spoiled = number in bad
+            loss = nn.functional.mse_loss(net(x), y) * (torch.nan if spoiled else 1.0)
+            optimizer.zero_grad()
+            if not (spoiled and left_out):
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            watching.step(loss)
+    found = {one.code: one for one in watching.findings}
+    if left_out:
+        assert watching.record.diverged is None
+        assert "diverging" not in found
+        assert f"The loss of step {bad[0]} was not finite, and later ones are" in found["spike"].message
+        assert "The batch is the cause, not the learning rate" in found["spike"].remedy
+    else:
+        assert watching.record.diverged == (40, "the loss became nan")
+        assert "spike" not in found
+        assert watching.verdict.code == "diverged"
+
+
+def test_a_run_that_ends_at_a_loss_that_is_not_finite_has_diverged() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with watch(net, optimizer, steps=80) as watching:
+        _train(net, optimizer, _batches(30), watching=watching)
+        _train(net, optimizer, [(x * torch.nan, y) for x, y in _batches(1)], watching=watching)
+        assert "diverging" not in [one.code for one in watching.findings]  # it may be one batch
+    assert watching.record.diverged == (30, "the loss became nan")
+    assert "diverging" in [one.code for one in watching.findings]
+
+
 def test_a_rate_that_is_far_too_low_and_one_that_diverges() -> None:
     codes = {}
     for lr in (1e-5, 50.0):

@@ -36,6 +36,7 @@ SIGNALS = {
 }
 """Signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
+_IN_A_ROW = 3  # losses that are not finite: a single one can be that of a batch which the loop leaves out
 _FIRST = 12  # losses from which the start is read
 _SCHEMA = 2
 
@@ -70,7 +71,8 @@ class Record:
         self.looks = 0  # moments at which the learning rate was judged
         self.verdicts: list[Any] = []  # what was said at each of them
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
-        self.divergence = DivergenceRule(self.facts.steps)
+        self.divergence = DivergenceRule(self.facts.steps, _IN_A_ROW)
+        self._not_finite: tuple[int, float] | None = None  # step and loss since which no loss is finite
 
     def add(self, name: str, step: int, value: float) -> None:
         """Take one value of a signal."""
@@ -100,8 +102,17 @@ class Record:
     def _check(self, step: int, loss: float) -> None:
         if len(self.first) < _FIRST and math.isfinite(loss):
             self.first.append(loss)
+        if math.isfinite(loss):
+            self._not_finite = None
+        else:
+            self._not_finite = self._not_finite or (step, loss)
         if self.diverged is None and (reason := self.divergence.update(loss)):
-            self.diverged = (step, reason)
+            self.diverged = (self._not_finite[0] if self._not_finite else step, reason)
+
+    def end(self) -> None:
+        """Note that the run is over: if its last loss is not finite, it diverged."""
+        if self.diverged is None and self._not_finite is not None:
+            self.diverged = (self._not_finite[0], f"the loss became {self._not_finite[1]}")
 
     def _trace(self, name: str) -> Trace:
         trace = self.traces.get(name)
@@ -115,7 +126,7 @@ class Record:
 
     def roll_back(self, mark: Any) -> None:
         """Forget that the run diverged: it was rolled back to where ``mark`` was taken. Its signals stay."""
-        self.diverged = None
+        self.diverged = self._not_finite = None
         self.divergence = copy.deepcopy(mark)
 
     def __contains__(self, name: str) -> bool:
@@ -190,6 +201,7 @@ class Record:
             "step": self.step,
             "skipped": self.skipped,
             "diverged": self.diverged,
+            "not_finite": self._not_finite,
             "first": list(self.first),
             "divergence": {name: list(value) if isinstance(value, deque) else value for name, value in rule},
             "traces": {name: trace.state_dict() for name, trace in self.traces.items()},
@@ -211,6 +223,8 @@ class Record:
             raise InputError("state", sorted(state), "must be what the state_dict of a watch returned") from error
         self.traces, self.step, self.skipped = traces, step, skipped
         self.diverged = None if diverged is None else (int(diverged[0]), str(diverged[1]))
+        since = state.get("not_finite")
+        self._not_finite = None if since is None else (int(since[0]), float(since[1]))
         self.first[:] = first
         for name, value in rule.items():
             now = getattr(self.divergence, name)

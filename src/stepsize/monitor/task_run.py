@@ -197,6 +197,8 @@ class _Watched:
     def _done(self, stopped: str | None) -> Run:
         losses = np.asarray([float(loss) for loss in self._losses])
         diverged = self._watch.record.diverged
+        if diverged is not None:
+            losses = losses[: diverged[0] + 1]
         if stopped is not None and self._guard is not None:
             diverged = (self._guard.step_number, stopped)
         if diverged is None and (not self._evaluations or self._evaluations[-1].step != len(losses)):

@@ -337,6 +337,8 @@ class Watch:
 
     def _finish(self) -> None:
         self._raise_troubles()
+        self._read(wait=True)
+        self.record.end()
         self._check_rules(thorough=True)
         if self._loggers is not None:
             self._loggers.close(self.record, report_of(self.record, self._tracker))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import guard_faults
+from tests.failing_io import Disk
 from tests.monitor.loops import update
 from torch import Tensor, nn
 
@@ -40,25 +41,30 @@ def _run(
         guarding.step(update(net, optimizer, x, spoiled=spoiled))
 
 
+_MLP = "MLP, SGD with momentum"
 _HARD = [  # the first bad loss hid the second; a lost state was kept, and the training went on from it after a kill
-    ("poisoned batch", 29),
-    ("poisoned batch", 45),
-    ("killed while going back", 75),
+    ("poisoned batch", 29, _MLP),
+    ("poisoned batch", 45, _MLP),
+    ("killed while going back", 75, _MLP),
+    ("poisoned batch every 20 steps", 13, _MLP),  # no state was saved between two of them
+    ("poisoned batch every 20 steps", 37, _MLP),  # the rate was blamed, and stayed low
+    ("7 times the highest stable rate", 13, "convolutional, AdamW"),  # one update replaced the weights, unnoticed
 ]
+_ALONE = [fault for fault in guard_faults.FAULTS if "two processes" not in fault]  # test_guard_loops has that one
 
 
 @cache
-def undisturbed(seed: int) -> float:
-    return guard_faults._train(seed, None, -1, guarded=True)[0]
+def undisturbed(network: str, seed: int) -> float:
+    return guard_faults._train(network, seed, None, -1, guarded=True)[0]
 
 
 @pytest.mark.parametrize(
-    ("fault", "seed"), [*((fault, seed) for fault in guard_faults.FAULTS for seed in (0, 1)), *_HARD]
+    ("fault", "seed", "network"), [*((fault, seed, _MLP) for fault in _ALONE for seed in (0, 1)), *_HARD]
 )
-def test_faults_end_where_the_undisturbed_training_does(fault: str, seed: int) -> None:
+def test_faults_end_where_the_undisturbed_training_does(fault: str, seed: int, network: str) -> None:
     step = int(np.random.default_rng(seed).integers(30, 360))  # as in the benchmark
-    loss, actions = guard_faults._train(seed, fault, step, guarded=True)
-    done = guard_faults.Trial(fault, seed, step, loss, undisturbed(seed), math.nan, actions)
+    loss, actions = guard_faults._train(network, seed, fault, step, guarded=True)
+    done = guard_faults.Trial(fault, seed, step, loss, undisturbed(network, seed), math.nan, actions, network)
     assert done.close, done
     assert done.told
 
@@ -277,3 +283,28 @@ def test_a_rate_in_a_tensor_stays_that_tensor_under_a_guard() -> None:
     assert guarding.actions
     assert optimizer.param_groups[0]["lr"] is rate
     assert float(rate) == pytest.approx(0.05)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_reported_once_and_the_last_one_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, path = _net(), tmp_path / "guard.pt"
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    disk = Disk(monkeypatch, 10**9)
+    with guard(net, optimizer, steps=40, every=10, checkpoint=path) as guarding:
+        for x in guarding.batches(_data()):
+            if guarding.step_number == 15:
+                disk.fails = disk.calls
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            guarding.step(loss)
+            if guarding.step_number == 29:
+                assert torch.load(path, weights_only=True)["progress"]["step"] == 10
+    assert guarding.step_number == 40
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == 1
+    assert "the checkpoint of step 20 could not be written, training continues: " in told[0]
+    assert [one.name for one in tmp_path.iterdir()] == ["guard.pt"]
+    assert torch.load(path, weights_only=True)["progress"]["step"] == 30

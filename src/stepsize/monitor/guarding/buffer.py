@@ -18,11 +18,12 @@ _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "ma
 
 @dataclass(frozen=True, eq=False)
 class SavedState:
-    """A state between two updates: the next step and batch, the last learning rates, what ``Record.mark`` gave."""
+    """A state between two updates: the next step (also as watched) and batch, last rates, ``Record.mark()``."""
 
     step: int
     position: int
     rates: tuple[float, ...]
+    watched: int
     snapshot: Snapshot
     mark: Any
 

@@ -23,8 +23,8 @@ from stepsize.monitor.guarding.batches import Replayable
 from stepsize.monitor.guarding.buffer import SavedState, SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
-from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
-from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier
+from stepsize.monitor.guarding.faults import find_fault, long_before, never_as_low, nothing_learned
+from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
 from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
@@ -193,6 +193,7 @@ class Guard:
         self._every, self._dry = every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
+        self._unwritten = False  # whether the last checkpoint could not be written
         self._buffer = SnapshotBuffer(keep, max(every, (watching.steps or _STEPS) // _EARLY))
         self._control = watching.control
         self._control.others = list(others)
@@ -200,6 +201,7 @@ class Guard:
         self._rates.multiplier = lambda: multiplier(self._policy, self._state, self.step_number)
         self._batches: Replayable | None = None
         self._between = True  # whether no update is under way
+        self._save_next = False  # whether an incident just ended, during which nothing was saved
         self._at = 0  # number of the batch after the last update
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
         self._resumed = 0
@@ -265,7 +267,7 @@ class Guard:
             self._buffer.clear()
         self._batches.extend(self._left_of(source))
         while not self.should_stop:
-            if self._between and self.step_number % self._every == 0:
+            if self._between and (self._save_next or self.step_number % self._every == 0):
                 self._save()
             try:
                 batch = next(self._batches)
@@ -308,11 +310,14 @@ class Guard:
             self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
         )
         if fault is not None:
-            self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
+            long = long_before(self.watching.record, self._watched(fault.step))
+            reached = self._expected.reached(max(0, fault.step - 1))
+            self._act(replace(fault, width=width, long=long, reached=reached))
             return
         last = self._state.incident
-        if last is not None and self.step_number > last.step + self._policy.settled:
-            self._state = replace(self._state, incident=None, actions=0)
+        if last is not None and self.step_number > last.step + settled_after(self._policy, self._state):
+            self._state = replace(self._state, incident=None, actions=0, skipped=False)
+            self._save_next = True
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
             self._save()
@@ -404,13 +409,30 @@ class Guard:
             finite = [torch.isfinite(p).all().cpu() for model in self._models for p in model.parameters()]
         if not all(map(bool, finite)):
             return
-        mark = self.watching.record.mark()
-        self._buffer.save(SavedState(self.step_number, self.position, self._rates.last, self._snapshot(), mark))
+        self._save_next = False
+        record = self.watching.record
+        place = self.step_number, self.position, self._rates.last, record.step
+        self._buffer.save(SavedState(*place, self._snapshot(), record.mark()))
         if self._batches is not None:
             self._batches.forget(self._buffer.oldest.position)
         if write and self._checkpoint is not None:
-            others = self._others if self._policy.replays else [*self._others, *self._schedule]
-            save(self._checkpoint, [*self._models, *self._optimizers, *others], self._progress())
+            self._write(self._checkpoint)
+
+    def _write(self, path: Path) -> None:
+        """Write the checkpoint; a disk that fails must not end the run, and the file of an earlier step stays."""
+        others = self._others if self._policy.replays else [*self._others, *self._schedule]
+        try:
+            save(path, [*self._models, *self._optimizers, *others], self._progress())
+        except OSError as error:
+            if not self._unwritten:
+                _LOG.warning(
+                    "stepsize.guard: the checkpoint of step %d could not be written, training continues: %s",
+                    self.step_number,
+                    error,
+                )
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _act(self, fault: Fault) -> None:
         self._since = self.watching.record.step
@@ -434,7 +456,7 @@ class Guard:
         self._control.restored()
         if action.kind == "cap":
             self._rates.cap(saved.rates)
-        self._note_undone(saved.step)
+        self._note_undone(saved.watched)
         if self._batches is not None:
             self._batches.go_back(saved.position)
             self._batches.skip(action.skipped)
@@ -449,15 +471,14 @@ class Guard:
         _LOG.warning("stepsize.guard: %s", action)
         self._note_actions()
 
-    def _note_undone(self, step: int) -> None:
-        """Note which watched steps are undone by the rollback to ``step``."""
-        now = self.watching.record.step
-        first = now
-        for watched, guarded, _ in reversed(self._numbers):
-            if guarded < step:
-                break
-            first = watched
-        self._rolled_back.append((first, now))
+    def _watched(self, step: int) -> int:
+        """Return the watched step of the last time that ``step`` was made."""
+        return next((watched for watched, guarded, _ in reversed(self._numbers) if guarded == step), 0)
+
+    def _note_undone(self, first: int) -> None:
+        """Note that the watched steps from ``first`` on are undone."""
+        self._rolled_back = deque((one for one in self._rolled_back if one[0] < first), maxlen=64)
+        self._rolled_back.append((first, self.watching.record.step))
 
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:

@@ -20,6 +20,7 @@ class Fault:
     excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
     lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
     width: int = 1  # number of batches of the update; ``batch`` is the last of them
+    long: bool = False  # whether updates before it were long compared with the weights
     reached: float = 1.0  # learning rate at which it began, over the peak of the schedule
 
 
@@ -44,8 +45,10 @@ class State:
     low_until: int = 0  # step at which the learning rate begins to recover
     incident: Fault | None = None  # fault of the open incident
     actions: int = 0  # in it
+    failed: tuple[int, ...] = ()  # batches at which it failed
     capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
     skipped: bool = False  # whether the last action left out a batch
+    blamed: bool = False  # whether the last action cut the learning rate because two batches failed
     restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
@@ -56,7 +59,8 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Gu
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
     cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
-    learning rate recovers.
+    learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless
+    long updates point to the learning rate.
     """
     kind, why, skipped, state = _decided(policy, state, fault, back_to)
     low = None if state.low_from is None else state.low_until
@@ -66,22 +70,25 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Gu
 def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Kind, str, tuple[int, ...], State]:
     last = state.incident
     if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
-        state, last = replace(state, actions=0), None  # that was the cause; another bad batch is another incident
-    state = replace(state, incident=fault, actions=state.actions + 1, skipped=False)
+        state = replace(state, actions=0)  # that was the cause; another bad batch is another incident
+    before = state
+    failed = (*(before.failed if before.actions else ()), fault.batch)
+    state = replace(before, incident=fault, actions=before.actions + 1, failed=failed, skipped=False, blamed=False)
     if state.actions > policy.retries:
         return "stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts", (), state
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
         return "cap", why, (), replace(state, capped=True)
-    if fault.lasting and back_to == 0 and not state.restarted:
+    again = before.actions > 0
+    if (fault.lasting or (again and fault.long)) and back_to == 0 and not state.restarted:
         level = state.level * fault.reached * _RESTART
-        why = f"{fault.reason}, and that persists: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
+        what = "that persists" if fault.lasting else "again"
+        why = f"{fault.reason}, and {what}: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
         return "cut", why, (), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
         return "cut", why, (), replace(state, level=level, low_from=None)
-    again = last is not None and state.actions > 1
     level = state.level * policy.cut
     elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
@@ -91,17 +98,24 @@ def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[
         why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
         return "rollback", why, (), low
     low = replace(state, low_from=back_to, low_until=fault.step + 1)
-    if last is None or not again:
+    if not again:
         why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
         return "replay", why, (), low
-    same = abs(fault.batch - last.batch) <= fault.width
-    if same and policy.skip:
-        first, end = sorted((last.batch, fault.batch))
+    same = [batch for batch in failed[:-1] if abs(fault.batch - batch) <= fault.width]
+    if same and policy.skip and not (before.blamed and fault.long):
+        first, end = min(*same, fault.batch), max(*same, fault.batch)
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
+        if before.blamed:  # not by the rate, which recovers once batches that passed only at the cut rate have passed
+            return "skip", why, batches, replace(low, level=state.level / policy.cut, skipped=True)
         return "skip", why, batches, replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
-    return "cut", why, (), replace(low, level=level, low_from=None)
+    return "cut", why, (), replace(low, level=level, low_from=None, blamed=True)
+
+
+def settled_after(policy: Policy, state: State) -> int:
+    """Return how many good steps close an incident: fewer once the batches that caused it were left out."""
+    return min(policy.settled, _APART) if state.skipped else policy.settled
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:
