@@ -6,17 +6,17 @@ import datetime as dt
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from sklearn.datasets import load_diabetes, load_digits
 from torch import Tensor, distributed, nn
-from torch.multiprocessing import spawn
+from torch.multiprocessing.spawn import spawn
 from torch.optim import Optimizer
 
 import stepsize
@@ -191,7 +191,7 @@ def _train(name: str, seed: int, fault: str | None, step: int, *, guarded: bool)
     with preserved(seed=seed), tempfile.TemporaryDirectory() as folder:
         run = _Training(NETWORKS[name], seed, fault, step, guarded)
         if fault == "nan in the batch of one of two processes":
-            spawn(_one_of_two, (run, folder), nprocs=2)
+            spawn(_one_of_two, (run, folder), nprocs=2)  # type: ignore[no-untyped-call]
             loss, acts = torch.load(Path(folder) / "out", weights_only=True)
             return loss, tuple(acts)
         if fault != "killed while going back" or not guarded:
@@ -327,13 +327,13 @@ def _kill_in_the_middle(guarding: Guard) -> None:
 
     def before(step: int) -> object:
         saved = plain(step)
-        saved.snapshot.restore = partial(_die, list(saved.snapshot._tensors))  # type: ignore[method-assign]
+        saved.snapshot.restore = partial(_die, saved.snapshot._restoring)  # type: ignore[method-assign]
         return saved
 
     buffer.before = before  # type: ignore[method-assign,assignment]
 
 
-def _die(tensors: list[Any], **_: object) -> None:
-    for tensor in tensors[: len(tensors) // 2]:
-        tensor.restore()
+def _die(parts: Sequence[Callable[[], None]], **_: object) -> None:
+    for restore in parts[: len(parts) // 2]:
+        restore()
     raise _Killed
