@@ -24,7 +24,7 @@ from benchmarks.fastai_rules import FASTAI_RULES, Smoothed, argmin_tenth, trimme
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training import Task
 from stepsize.training.batches import Stream
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.training.stepping import build_model, build_optimizer
 
 __all__ = [
@@ -105,7 +105,7 @@ def default_lr(task: Task) -> float:
     """Return the rate that people take without a search: 1e-3 with Adam and its variants, 0.1 with SGD."""
     if isinstance(task.optimizer, str):
         return OPTIMIZERS[task.optimizer].default_lr
-    with isolated_rng(task.seed):
+    with preserved(seed=task.seed):
         built = build_optimizer(task, build_model(task), 1.0)
     return OPTIMIZERS["sgd" if isinstance(built, torch.optim.SGD) else "adamw"].default_lr
 
@@ -128,7 +128,7 @@ def _checked(tool: str, lr: float | None, updates: int, task: Task, note: str = 
 @contextlib.contextmanager
 def _started(task: Task, conditions: Conditions, lr: float) -> Iterator[tuple[nn.Module, Optimizer]]:
     """Give a new model with its optimizer, under the task's seed."""
-    with isolated_rng(task.seed):
+    with preserved(seed=task.seed):
         model = build_model(task)
         optimizer = build_optimizer(task, model, lr)
         if conditions.shuffle is not None:

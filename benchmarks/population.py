@@ -22,7 +22,7 @@ from stepsize.tasks import build_task
 from stepsize.training import Population, Setting, Task
 from stepsize.training.batches import Stream
 from stepsize.training.population import stack_optimizers
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.training.stepping import build_model, build_optimizer, rung_factors
 
 __all__ = ["POPULATION_FILE", "compute_population", "population_report"]
@@ -144,7 +144,7 @@ def _measured(task: Task, members: int, steps: int, ways: Sequence[_Way]) -> dic
 def _plain(task: Task, rates: Sequence[float], steps: int) -> None:
     """Train as anyone would: one loop a rate."""
     for lr in rates:
-        with isolated_rng(0):
+        with preserved(seed=0):
             model = build_model(task)
             optimizer = build_optimizer(task, model, lr)
             factors = rung_factors(task, task.horizon)
@@ -173,7 +173,7 @@ def _inner_gradients(compiled: bool) -> Callable[[Task, Sequence[float], int], o
     """Return the other order of the transforms, vmap around grad, without anything that a population does besides."""
 
     def run(task: Task, rates: Sequence[float], steps: int) -> None:
-        with isolated_rng(0):
+        with preserved(seed=0):
             model = build_model(task)
             names = [name for name, _ in model.named_parameters()]
             count = len(rates)

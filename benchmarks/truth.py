@@ -17,7 +17,7 @@ from benchmarks.runlog import Row, RunLog
 from benchmarks.workers import Progress, each_done
 from stepsize.training import Run, Task, train
 from stepsize.training.evaluate import evaluate
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.training.stepping import build_model, build_optimizer, rung_schedule
 
 __all__ = [
@@ -59,7 +59,7 @@ class Probed:
 
 def fingerprint(task: Task) -> dict[str, Any]:
     """Return what the truth of ``task`` depends on: a cache made with anything else is not its truth."""
-    with isolated_rng(0):
+    with preserved(seed=0):
         model = build_model(task)
         untrained = evaluate(task, model, step=0).evaluation.loss
         group = build_optimizer(task, model, 1.0).param_groups[0]
@@ -137,7 +137,7 @@ def probe(combo: Combo) -> Probed:
     began = time.perf_counter()
     train(task, 1e-4, steps=steps)
     short = time.perf_counter() - began
-    with isolated_rng(0):
+    with preserved(seed=0):
         model = build_model(task)
         began = time.perf_counter()
         evaluate(task, model, step=0)

@@ -24,9 +24,10 @@ from stepsize import Task
 from stepsize.monitor.rate_signals import RATE_SIGNALS, rate_signals
 from stepsize.monitor.verdict import LOOKS
 from stepsize.monitor.verdict_model import VerdictModel, verdict_model
+from stepsize.training.batches import Stream
 from stepsize.training.evaluate import evaluate
-from stepsize.training.rng import isolated_rng
-from stepsize.training.stepping import Stepper
+from stepsize.training.position import preserved
+from stepsize.training.stepping import Stepper, rung_factors
 
 __all__ = [
     "VERDICTS_FILE",
@@ -190,15 +191,16 @@ def watched_half(
     losses: list[float] = []
     looks: dict[str, Mapping[str, float]] = {}
     at = {max(1, round(task.horizon * look)): look for look in LOOKS}
-    with isolated_rng(seed):
-        stepper = Stepper(task, lr, task.horizon)
+    with preserved(seed=seed):
+        stepper, stream, factors = Stepper(task, lr), Stream(task.train), rung_factors(task, task.horizon)
 
         def validate() -> float:
             return evaluate(task, stepper.model, step=0).evaluation.loss
 
         with stepsize.watch(stepper.model, stepper.optimizer, steps=task.horizon, validate=validate) as watching:
             for step in range(max(at)):
-                loss = stepper.step(step)
+                stepper.scale(factors[step])
+                loss = stepper.update(stream.take(task.accumulate))
                 losses.append(float(loss))
                 watching.step(loss)
                 if not math.isfinite(losses[-1]):

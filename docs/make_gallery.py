@@ -161,7 +161,7 @@ _HEAD = """# Gallery
 
 Every chart of the package, with the command that made the picture and the same in Python. `--plot` takes `.png`,
 `.svg`, `.html` or `.pdf`; in Python, call `.plot().save("chart.html")`. HTML charts are interactive and work without a
-network. All tasks on this page are built in and need no download.
+network, in dark colors if the browser prefers them. All tasks on this page are built in and need no download.
 """
 _TAIL = """## More pictures
 

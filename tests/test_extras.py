@@ -46,7 +46,7 @@ def test_a_rate_is_found_with_the_core_alone_and_what_needs_an_extra_says_how_to
         "stepsize.find(task, budget=4, store='a.db')": "search",
         "stepsize.watch_task(task, 0.1, store='a.db')": "search",
         "stepsize.sweep(task, lr=(1e-3, 1.0), trials=4, sampler='tpe')": "search",
-        "stepsize.range_test_task(task).plot()": "plot",
+        "stepsize.range_test(task).plot()": "plot",
         "stepsize.build_task('digits-mlp')": "tasks",
         "import stepsize.live": "live",
         "stepsize.find(task, budget=4, workers='processes')": "processes",

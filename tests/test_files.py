@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.failing_io import Disk
 
 from stepsize.files import write_whole
 
@@ -43,3 +44,25 @@ def test_a_long_name_has_room_for_the_file_beside_it(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 250)
     write_whole(path, b"x")
     assert path.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_error_at_any_call_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path, there: bool) -> None:
+    path, failed = tmp_path / "file", 0
+    for number in range(20):
+        if there:
+            path.write_bytes(b"old")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            disk = Disk(monkeypatch, number)
+            try:
+                write_whole(path, b"the new content")
+            except OSError as error:
+                assert "Input/output error" in str(error)  # noqa: PT017  the last of them succeeds
+        if not disk.failed:
+            break
+        failed += 1
+        replaced = there and path.read_bytes() == b"the new content"  # the error came after the exchange
+        assert [one.name for one in tmp_path.iterdir()] == (["file"] if there else [])
+        assert not there or replaced or path.read_bytes() == b"old"
+    assert path.read_bytes() == b"the new content"
+    assert failed >= 4 + there

@@ -17,8 +17,8 @@ from stepsize.curves.plateau import PlateauRule
 from stepsize.training import Task, TensorBatches
 from stepsize.training.batches import Stream
 from stepsize.training.evaluate import evaluate
+from stepsize.training.position import preserved
 from stepsize.training.recording import Recording
-from stepsize.training.rng import isolated_rng
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import Stepper, rung_factors
 
@@ -43,7 +43,7 @@ def train_trial(trial: Trial) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     began = time.perf_counter()
-    with isolated_rng(trial.seed):
+    with preserved(seed=trial.seed):
         figures = _Training(built(trial.arm), trial).run()
     where = {"study": trial.study, "arm": trial.arm.name, "task": trial.arm.task, "optimizer": trial.arm.optimizer}
     kept = {name: rounded(v) if isinstance(v, float) else v for name, v in figures.items()}
@@ -55,7 +55,7 @@ class _Training:
         assert isinstance(task.val, TensorBatches)
         self._task = task
         self._arm = trial.arm
-        self._stepper = Stepper(task, trial.lr, task.horizon)
+        self._stepper = Stepper(task, trial.lr)
         self._recording = Recording(task, Setting(trial.lr, trial.seed, task.horizon))
         self._factors = np.asarray(rung_factors(task, task.horizon)) * _erratic(trial.arm, task.horizon, trial.seed)
         self._halves = [_half(task, task.val, start) for start in (0, 1)]

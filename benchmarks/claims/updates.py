@@ -14,7 +14,8 @@ from benchmarks.claims.arms import Arm, built
 from benchmarks.combos import rounded
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.batches import Stream
-from stepsize.training.rng import isolated_rng, seed_everything
+from stepsize.training.position import preserved
+from stepsize.training.rng import seed_everything
 from stepsize.training.stepping import Stepper
 
 __all__ = ["FACTORS", "FIXED", "UPDATE_OPTIMIZERS", "UPDATE_TASKS", "measure_updates"]
@@ -44,8 +45,8 @@ def measure_updates(job: tuple[str, str, int]) -> dict[str, Any]:
     torch.set_num_threads(1)
     task = built(Arm("update", task_name, optimizer, _PAST + _WINDOW, "constant"))
     lr = _RATES[optimizer]
-    with isolated_rng(seed):
-        stepper = Stepper(task, lr, task.horizon)
+    with preserved(seed=seed):
+        stepper = Stepper(task, lr)
         stream = Stream(task.train)
         start = _weights(stepper)
         past: list[Vector] = []
@@ -96,8 +97,8 @@ def _same_batch(stepper: Stepper, batch: Any, lr: float, seed: int) -> tuple[lis
 def _distance(job: tuple[str, str, int], lr: float) -> float:
     """Return how far from its start a training at ``lr`` has gone."""
     task = built(Arm("update", job[0], job[1], _PAST + _WINDOW, "constant"))
-    with isolated_rng(job[2]):
-        stepper = Stepper(task, lr, task.horizon)
+    with preserved(seed=job[2]):
+        stepper = Stepper(task, lr)
         stream, start = Stream(task.train), _weights(stepper)
         for _ in range(task.horizon):
             stepper.update([next(stream)])

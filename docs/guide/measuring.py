@@ -16,7 +16,7 @@ from stepsize.tasks import build_task
 from stepsize.tasks.models import mlp
 from stepsize.training import Changes, Population, Run, Setting, Task, varied
 from stepsize.training.evaluate import evaluate
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.views import number_text
 
 __all__ = [
@@ -202,7 +202,7 @@ def tuned(task: Task, lrs: Sequence[float], effort: Effort, *, changes: Changes 
 
 def untrained(task: Task) -> float:
     """Return the loss on unseen data before training."""
-    with isolated_rng(task.seed):
+    with preserved(seed=task.seed):
         return float(evaluate(task, task.model(), step=0).evaluation.loss)
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from stepsize.optimizers.adaptive import adapt as adapt
     from stepsize.probe import profile as profile
     from stepsize.probe import range_test as range_test
-    from stepsize.probe import range_test_task as range_test_task
     from stepsize.store import Store as Store
     from stepsize.study.comparing import compare as compare
     from stepsize.study.finding import find as find
@@ -73,7 +72,6 @@ _HOMES = {
     "profile": "stepsize.probe",
     "progress_bar": "stepsize.views",
     "range_test": "stepsize.probe",
-    "range_test_task": "stepsize.probe",
     "schedules": "stepsize",
     "suggest": "stepsize.curves.range_reading",
     "sweep": "stepsize.study.sweeping",

@@ -38,6 +38,8 @@ def write_whole(path: Path, content: bytes) -> None:
             if mode is not None:
                 beside.chmod(stat.S_IMODE(mode))
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a disk that fails says so now, while the file that is there is untouched
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
@@ -63,21 +62,3 @@ def test_no_answer_has_its_own_exit_code(invoke: Invoke, write_task: WriteTask) 
     done = invoke("compare", task, "--optimizers", "sgd", "--trials", "3", "--seeds", "1", "--store", "none")
     assert done.exit_code == 3, done.stdout
     assert "diverged" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--optimizers", "sgd,adamm"), "adamm"),
-        (("--batch-sizes", "16,many"), "--batch-sizes must be comma-separated whole numbers; got '16,many'"),
-        (("--trials", "2"), "trials must be a whole number, at least 3"),
-        (("--plot", "c.doc"), ".doc"),
-        (("--schedules", "cosin"), "cosin"),
-    ],
-)
-def test_bad_input_is_told(arguments: tuple[str, ...], message: str, invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("compare", write_task(), *arguments)
-    assert done.exit_code == 2
-    assert message in done.stderr
-    assert done.stdout == ""
-    assert not Path("stepsize.db").exists()

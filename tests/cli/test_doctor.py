@@ -36,18 +36,18 @@ def doctor() -> Report:
     return report()
 
 
-def test_it_reports_the_versions_that_run(doctor: Report) -> None:
+def test_it_reports_what_runs_here_as_plain_values_with_the_cpu_first(doctor: Report) -> None:
     assert doctor["version"] == stepsize.__version__
     assert doctor["python"] == platform.python_version()
     assert doctor["torch"] == torch.__version__
     assert doctor["threads"] == torch.get_num_threads()
     assert 1 <= doctor["cores"] <= (os.cpu_count() or 1)
-
-
-def test_the_cpu_comes_first_and_computes_in_single_precision(doctor: Report) -> None:
     assert doctor["devices"][0]["name"] == "cpu"
     assert "fp32" in doctor["devices"][0]["precisions"]
     assert len({device["name"] for device in doctor["devices"]}) == len(doctor["devices"])
+    present = [one for one in doctor["packages"] if one["version"] is not None]
+    assert all(one["version"] == metadata.version(one["name"]) for one in present)
+    assert json.loads(json.dumps(doctor)) == doctor
 
 
 def test_a_precision_is_listed_where_autocast_computes_in_it(doctor: Report) -> None:
@@ -79,17 +79,6 @@ def test_its_packages_are_those_of_the_project_file(doctor: Report) -> None:
     assert {(one["extra"], one["name"]) for one in doctor["packages"]} == expected
 
 
-def test_a_package_has_the_version_that_is_installed(doctor: Report) -> None:
-    present = [one for one in doctor["packages"] if one["version"] is not None]
-
-    assert all(one["version"] == metadata.version(one["name"]) for one in present)
-
-
-def test_a_missing_package_comes_with_the_command_that_installs_it() -> None:
-    assert package("lightning", "bench", None)["install"] == 'pip install "stepsize[bench]"'
-    assert package("numpy", "", None)["install"] == "pip install numpy"
-
-
 def test_only_packages_that_are_always_needed_stand_in_the_way(doctor: Report) -> None:
     whole = judged(doctor | {"packages": [package("numpy", "", "2.0"), package("lightning", "bench", None)]})
     broken = judged(doctor | {"packages": [package("numpy", "", None), *whole["packages"]]})
@@ -100,41 +89,28 @@ def test_only_packages_that_are_always_needed_stand_in_the_way(doctor: Report) -
     assert broken["status"] == "Missing: numpy."
 
 
-def test_it_lists_the_files_of_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_lists_the_files_of_the_data_folder_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b.txt", "a.gz"):
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
     monkeypatch.setenv("STEPSIZE_DATA", str(tmp_path))
+    found = report()
+    assert (found["data_folder"], found["data_files"]) == (str(tmp_path), ["a.gz", "b.txt"])
 
-    doctor = report()
-
-    assert doctor["data_folder"] == str(tmp_path)
-    assert doctor["data_files"] == ["a.gz", "b.txt"]
-
-
-def test_a_data_folder_that_is_not_there_has_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPSIZE_DATA", str(tmp_path / "nowhere"))
+    found = report()
+    assert found["data_files"] == []
+    assert "nowhere: no files" in shown(found)
 
-    doctor = report()
-
-    assert doctor["data_files"] == []
-    assert "nowhere: no files" in shown(doctor)
-
-
-def test_no_data_folder_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("STEPSIZE_DATA", raising=False)
-
+    monkeypatch.delenv("STEPSIZE_DATA")
     assert report()["data_folder"] is None
-
-
-def test_it_survives_json(doctor: Report) -> None:
-    assert json.loads(json.dumps(doctor)) == doctor
 
 
 def test_what_it_shows_names_every_device_and_package(doctor: Report) -> None:
     card = {"name": "cuda:0", "title": "A [fast] card", "memory": 24 * 2**30, "precisions": ["fp32", "bf16"]}
     packages = [package("numpy", "", "2.0"), package("lightning", "bench", None)]
 
+    assert package("numpy", "", None)["install"] == "pip install numpy"
     text = shown(judged(doctor | {"devices": [*doctor["devices"], card], "packages": packages}))
 
     assert "A [fast] card" in text

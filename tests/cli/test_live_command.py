@@ -15,6 +15,8 @@ from stepsize.store import Store
     [
         (["no.db"], "no store at no.db"),
         (["runs.db", "--token", "short"], "token must be at least 16 letters"),
+        (["runs.db", "--token", "a secret with spaces"], "token must be at least 16 letters"),
+        (["runs.db", "--host", "no.such.host.invalid"], "host must be a name or address of this machine"),
         (["runs.db", "--port", "70000"], "port must be between 0 and 65535"),
         (["runs.db", "--tls-cert", "cert.pem"], "tls-key must be given together with tls-cert"),
         (["runs.db", "--tls-cert", "cert.pem", "--tls-key", "key.pem"], "tls-cert must be a file that exists"),

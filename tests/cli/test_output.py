@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from stepsize.cli import progress
-from stepsize.cli.output import print_json, strict
+from stepsize.cli.output import print_json
 from stepsize.cli.progress import find_watcher, metered
 from stepsize.curves.answer import Answer
+from stepsize.plain import plain
 from stepsize.study.finding import FindProgress
 from stepsize.study.study import StudyProgress
 from stepsize.training import Progress, Run, Setting
@@ -40,7 +41,7 @@ def test_numbers_that_json_cannot_hold_become_null(capsys: pytest.CaptureFixture
 
 
 def test_strict_leaves_other_values_alone() -> None:
-    assert strict({"a": [1, "b", 0.5], 2: False}) == {"a": [1, "b", 0.5], "2": False}
+    assert plain({"a": [1, "b", 0.5], 2: False}) == {"a": [1, "b", 0.5], "2": False}
 
 
 def test_a_file_gets_a_line_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
-from stepsize.cli.profile import EXAMPLE
 from stepsize.probe import profile
 
 
@@ -48,22 +46,3 @@ def test_what_is_not_known_is_said(invoke: Invoke, write_task: WriteTask) -> Non
         "Not measured: Loss of a constant prediction: the loss takes the model"
         in invoke("profile", write_task(code)).stdout
     )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--batches", "1"), "batches must be a whole number, at least 2; got 1"),
-        (("--plot", "profile.doc"), "plot"),
-    ],
-)
-def test_bad_input_is_named(invoke: Invoke, write_task: WriteTask, options: tuple[str, ...], message: str) -> None:
-    done = invoke("profile", write_task(), *options)
-
-    assert done.exit_code == 2
-    assert f"Error: {message}" in done.stderr
-    assert done.stdout == ""
-
-
-def test_its_help_has_an_example(invoke: Invoke) -> None:
-    assert f"Example: {EXAMPLE}" in invoke("profile", "--help").stdout

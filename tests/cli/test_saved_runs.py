@@ -7,39 +7,53 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
 import pytest
+import torch
 from tests.cli.conftest import Invoke, WriteTask
 from tests.cli.test_process import environment
+from torch import nn
 
+import stepsize
+from stepsize.monitor import watch_task
 from stepsize.monitor.saved_runs import read_run
 from stepsize.store import Store
 
 _TRAIN = ("train", "mine.py:task", "--lr", "0.01", "--watch")
-_SLOW = """
-class Slow(nn.Linear):
-    def forward(self, x):
-        import time
-        time.sleep(0.02)
-        return super().forward(x)
 
-task = make(model=lambda: Slow(3, 1), steps=100_000, val=None)
-"""
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store with two watched runs: one at a rate that is too low, one that diverges."""
+    folder = tmp_path_factory.mktemp("kept")
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    data = (x, x.sum(1, keepdim=True))
+    task = stepsize.Task(
+        model=lambda: nn.Linear(3, 1),
+        loss=nn.functional.mse_loss,
+        train=data,
+        val=data,
+        optimizer="sgd",
+        steps=300,
+        name="small",
+    )
+    for lr in (1e-5, 50):
+        watch_task(task, lr, store=folder / "stepsize.db")
+    return folder
 
 
 @pytest.fixture
-def trained(invoke: Invoke, write_task: WriteTask) -> Invoke:
-    """Two watched runs in stepsize.db: one at a rate that is too low, one that diverges."""
-    write_task("task = make(steps=300)")
-    assert invoke("train", "mine.py:task", "--lr", "1e-5", "--watch").exit_code == 0
-    assert invoke("train", "mine.py:task", "--lr", "50", "--watch").exit_code == 3
+def trained(kept: Path, invoke: Invoke, tmp_path: Path) -> Invoke:
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     return invoke
 
 
@@ -196,7 +210,7 @@ class Terminal:
         os.close(theirs)
         self.text = ""
 
-    def until(self, pattern: str, seconds: float = 60) -> None:
+    def until(self, pattern: str, seconds: float = 120) -> None:
         """Read until the screen has shown ``pattern``."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -204,7 +218,7 @@ class Terminal:
             if select.select([self._ours], [], [], 0.1)[0]:
                 self.text += os.read(self._ours, 65536).decode(errors="replace")
 
-    def ended(self, seconds: float = 60) -> int:
+    def ended(self, seconds: float = 120) -> int:
         """Read what is left and return the exit code."""
         end = time.monotonic() + seconds
         while self.process.poll() is None or select.select([self._ours], [], [], 0.1)[0]:
@@ -231,19 +245,30 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(write_task: WriteTask, tmp_path: Path) -> None:
-    write_task(_SLOW)
-    command = [sys.executable, "-m", "stepsize", *_TRAIN]
+@pytest.mark.timeout(400)  # two processes that import torch, on a busy machine
+def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def train() -> None:
+        net = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        store = tmp_path / "stepsize.db"
+        with (
+            suppress(KeyboardInterrupt),
+            stepsize.watch(net, optimizer, steps=100_000, store=store, name="small") as watching,
+        ):
+            while not over.wait(0.02):
+                loss = net(torch.ones(8, 3)).square().mean()
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                watching.step(loss)
+            raise KeyboardInterrupt
+
+    training = threading.Thread(target=train)
     with ExitStack() as stack:
-        training = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment(),
-            stderr=subprocess.PIPE,
-            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - no threads yet
-        )
-        stack.enter_context(training)
-        stack.callback(training.kill)
+        stack.callback(over.set)
+        training.start()
         end = time.monotonic() + 60
         while not (tmp_path / "stepsize.db").exists() or not _steps(tmp_path):
             assert time.monotonic() < end, "it does not begin"
@@ -256,11 +281,10 @@ def test_watch_follows_a_run_until_it_ends_and_ctrl_c_leaves_it_alone(write_task
         assert "Stopped following; training continues." in leaving.text
         assert "Traceback" not in leaving.text
         following.until(r"(?s)([0-9]+) of 100,000 steps.*(?!\1)[0-9]+ of 100,000 steps")  # it is drawn anew
-        assert training.poll() is None
-        training.send_signal(signal.SIGINT)
+        assert training.is_alive()
+        over.set()
+        training.join(60)
         assert following.ended() == 0
-        training.communicate(timeout=60)
-        assert training.returncode == 130
     assert "interrupted" in following.text
     assert "Full report: stepsize report small" in following.text
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", following.text)  # no colour

@@ -6,11 +6,8 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 from tests.cli.conftest import Invoke
 
-from stepsize.cli.schedule.compare import EXAMPLE as COMPARE_EXAMPLE
-from stepsize.cli.schedule.entries import EXAMPLE as LIST_EXAMPLE
 from stepsize.schedules import SCHEDULES, SHAPES, cosine, diff, linear, parse
 
 
@@ -44,13 +41,6 @@ def test_one_schedule_is_shown_with_all_it_takes(invoke: Invoke) -> None:
     assert "three_phase (flag)" in shown.stdout
     assert "Smith and Topin" in shown.stdout
     assert "triangular" not in shown.stdout
-
-
-def test_a_schedule_that_no_one_knows_is_named(invoke: Invoke) -> None:
-    done = invoke("schedule", "list", "cosin")
-
-    assert done.exit_code == 2
-    assert "Did you mean 'cosine'?" in done.stderr
 
 
 def test_compared_schedules_have_the_figures_of_the_library(invoke: Invoke) -> None:
@@ -92,29 +82,6 @@ def test_schedules_of_different_lengths_are_compared_over_the_longer(invoke: Inv
     assert [found["steps"] for found in told["schedules"]] == [100, 200]
     assert told["schedules"][1]["against_first"]["lengths"] == [100, 200]
     assert "other length" in shown.stdout
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        (("cosine 9",), "schedules must be 2 to 8 to be compared; got 1"),
-        (("cosine 9",) * 9, "schedules must be 2 to 8 to be compared; got 9"),
-        (("cosine 9", "linaer 9"), "Did you mean 'linear'?"),
-        (("cosine 9", "linear"), "steps must be given for a schedule that has no length of its own"),
-        (("cosine 9", "linear 9", "--lr", "nan"), "lr must be a positive, finite learning rate; got nan"),
-    ],
-)
-def test_what_cannot_be_compared_is_named(invoke: Invoke, written: tuple[str, ...], message: str) -> None:
-    done = invoke("schedule", "compare", *written)
-
-    assert done.exit_code == 2
-    assert message in done.stderr
-    assert done.stdout == ""
-
-
-def test_their_help_has_an_example(invoke: Invoke) -> None:
-    assert f"Example: {LIST_EXAMPLE}" in invoke("schedule", "list", "--help").stdout
-    assert f"Example: {COMPARE_EXAMPLE}" in invoke("schedule", "compare", "--help").stdout
 
 
 def test_the_schedule_in_steps_can_be_read_back(invoke: Invoke) -> None:

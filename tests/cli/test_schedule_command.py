@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tests.cli.conftest import Invoke
 
-from stepsize.cli.schedule.show import EXAMPLE
 from stepsize.schedules import (
     Clock,
     HyperparameterSchedule,
@@ -98,16 +97,6 @@ def test_a_schedule_without_open_durations_uses_its_own_length(invoke: Invoke) -
     assert json.loads(epochs.stdout)["steps"] == 119
 
 
-@pytest.mark.parametrize("written", ["constant", "exp gamma=0.9", "linear", "warmup 5%, constant 95%"])
-def test_without_a_length_of_its_own_it_asks_for_steps(invoke: Invoke, written: str) -> None:
-    done = invoke("schedule", written)
-
-    assert done.exit_code == 2
-    assert "steps must be given for a schedule that has no length of its own" in done.stderr
-    assert "Add --steps 10000" in done.stderr
-    assert done.stdout == ""
-
-
 def test_other_units_go_through_the_clock(invoke: Invoke) -> None:
     clock = {"batch_size": 8, "accumulate": 4, "world_size": 2, "sequence_length": 1024, "steps_per_epoch": 390}
     given = [part for name, value in clock.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -170,62 +159,3 @@ def test_a_mistake_is_shown_under_its_place_with_brackets_and_all(invoke: Invoke
     assert lines[1] == "  warmup 5%, constant [bold]75%[/bold], cooldown 20%"
     assert lines[2].index("^") == lines[1].index("[")
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("warmpu 5%, cosine", "--steps", "9"), "Did you mean 'warmup'?"),
-        (("lisst",), "Or did you mean the command: stepsize schedule list"),
-        (("cosine", "--steps", "3ep"), "steps needs steps_per_epoch to be turned into steps; got '3 epochs'. Add --st"),
-        (("warmup 2ep, cosine", "--steps", "100"), "Add --steps-per-epoch N"),
-        (("cosine", "--steps", "9M tok", "--batch-size", "8"), "Add --sequence-length N"),
-        (("cosine", "--steps", "10", "epochs"), "Without quotes every word is part of the schedule"),
-        (("cosine 500", "--steps", "1000"), "must last as long as the horizon; got '500 steps of 1,000'. Leave --"),
-        (("warmup 500, cosine", "--steps", "100"), "schedule must not be longer than the horizon"),
-        (("cosine", "--steps", "1e9"), "steps must be at most 10,000,000"),
-        (("cosine 9", "--batch-size", "0"), "batch_size must be a whole number, at least 1; got 0"),
-        (("cosine 9", "--lr", "-1"), "lr must be a positive, finite learning rate; got -1.0"),
-        (("cosine 9", "--momentum", "1.2"), "momentum must be a finite number, at least 0, below 1; got 1.2"),
-        (("cosine 9", "--momentum", "cosine"), "momentum must be a finite number, at least 0, below 1; got 1.0"),
-        (("cosine 9", "--momentum", "0.9x"), "--momentum takes a number or a written schedule."),
-        (("cosine 9", "--decay-rule", "folow"), "Did you mean 'follows'?"),
-        (
-            ("cosine 9", "--decay-rule", "corrected"),
-            "needs a weight decay that it moves; got 'corrected'. Add --weight",
-        ),
-        (("cosine 9", "--keep-effective"), "keep_effective needs a schedule of the momentum"),
-        (("cosine 9", "--keep-effective", "--momentum", "0.9"), "keep_effective needs a schedule of the momentum"),
-        (("cosine 9", "--weight-decay", "nan"), "weight_decay must be a finite number, at least 0"),
-        (("cosine 9", "--csv", "out.txt"), "csv must end in .csv; got 'out.txt'. Name it 'out.csv'"),
-        (
-            ("cosine 9", "--csv", "nowhere/out.csv"),
-            "a folder that exists; got 'nowhere/out.csv'. Create 'nowhere'",
-        ),
-        (("cosine 9", "--csv", "there.csv"), "csv must be a file, not a folder; got 'there.csv'"),
-        (("cosine 9", "--plot", "out.gif"), "plot must end in .png, .svg, .html or .pdf"),
-        (("cosine 9", "--step", "9"), "No such option: --step"),
-    ],
-)
-def test_what_was_typed_wrongly_is_named(invoke: Invoke, arguments: tuple[str, ...], message: str) -> None:
-    Path("there.csv").mkdir()
-
-    done = invoke("schedule", *arguments)
-
-    assert done.exit_code == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-
-
-@pytest.mark.parametrize("arguments", [("schedule",), ("schedule", "--help"), ("schedule", "-h")])
-def test_the_help_of_the_group_shows_options_commands_and_an_example(
-    invoke: Invoke, arguments: tuple[str, ...]
-) -> None:
-    done = invoke(*arguments)
-
-    assert done.exit_code == 0
-    for text in ("SCHEDULE", "--steps", "--keep-effective", "--steps-per-epoch", " list ", " compare "):
-        assert text in done.stdout
-    assert f"Example: {EXAMPLE}" in done.stdout
-    assert f"Example: {EXAMPLE}" in invoke("schedule", "show", "--help").stdout

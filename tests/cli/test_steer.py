@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, WriteTask
 from torch import nn
 
 import stepsize
@@ -38,12 +40,22 @@ def training(tmp_path: Path) -> Iterator[threading.Thread]:
 
     thread = threading.Thread(target=train)
     thread.start()
-    with Store.open(where) as store:
-        while not store.studies() or store.watched("net") is None:
-            time.sleep(0.02)
+    wait_for(where, "net")
     yield thread
     over.set()
     thread.join(30)
+
+
+def wait_for(where: Path, name: str) -> None:
+    """Wait until a run has written its first line."""
+    until = time.monotonic() + 60
+    while not where.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    with Store.open(where) as store:
+        while not store.studies() or store.watched(name) is None:
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
 
 def test_an_order_is_answered(training: threading.Thread, invoke: Invoke) -> None:
@@ -63,6 +75,35 @@ def test_an_order_is_answered(training: threading.Thread, invoke: Invoke) -> Non
     over = invoke("steer", "net", "--hold")
     assert over.exit_code == 2
     assert "must be a run that is still running; this one has ended" in over.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_run_of_the_command_line_takes_orders_and_its_report_lists_them(
+    invoke: Invoke, write_task: WriteTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steer, "_WAIT", 60.0)
+    task = write_task("task = make(steps=1_000_000)")
+    command = [sys.executable, "-m", "stepsize", "train", task, "--lr", "0.01", "--control", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(tmp_path / "stepsize.db", "small")
+            assert "0.005 instead of 0.01" in invoke("steer", "--times", "0.5").stdout
+            assert "the task sets the number of steps" in invoke("steer", "--extend", "5").stdout
+            assert invoke("steer", "--cooldown", "9").exit_code == 0
+            told = json.loads(process.communicate(timeout=120)[0])
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert told["stopped"] == "the cooldown that was ordered has ended"
+    report = invoke("report").stdout
+    first, second, third = (line for line in report.splitlines() if line[:2] in ("1.", "2.", "3."))
+    assert first.startswith("1. scale factor 0.5 by ")
+    assert "extend steps 5" in second
+    assert ": refused." in second
+    assert "cooldown steps 9" in third
+    orders = json.loads(invoke("report", "--json").stdout)["orders"]
+    assert [one["state"] for one in orders] == ["applied", "refused", "applied"]
+    assert first in invoke("watch").stdout
 
 
 @pytest.mark.parametrize(

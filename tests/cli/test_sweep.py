@@ -67,22 +67,6 @@ def test_it_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "sweep cancer-mlp: 1 of" in output.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--lr", "1e-4:x"], "--lr must be LOW:HIGH"),
-        (["--lr", "1:0.1"], "low < high"),
-        (["--lr", "1e-3:1", "--sampler", "tpa"], "tpe"),
-    ],
-)
-def test_bad_input_is_told(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("sweep", "cancer-mlp", "--store", str(tmp_path / "s.db"), *arguments) == 2
-    assert message in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "s.db").exists()
-
-
 def test_a_dimension_is_a_range_a_list_or_a_number() -> None:
     assert read_dimension("lr", "0.1") == [0.1]
     assert read_dimension("momentum", "0.5:0.99") == (0.5, 0.99)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from stepsize.cli.sweep.table import SweepScreen, sweep_table
+from stepsize.cli.sweep.table import sweep_screen, sweep_table
 from stepsize.study.study import StudyProgress
 from stepsize.training import Divergence, Progress, Run, Setting, Trial
 from stepsize.training.runs import Value
@@ -90,8 +90,8 @@ def test_narrow_terminals_cut_lines_and_none_is_too_long(width: int) -> None:
 
 def test_a_terminal_sees_the_table_whose_clock_goes_on() -> None:
     console = terminal()
-    with SweepScreen(TITLE, console=console) as screen:
-        screen.update(replace(STATE, seconds=10.0, done=3, diverged=0, resumed=2, remaining=10))
+    with sweep_screen(TITLE, quiet=False, console=console) as update:
+        update(replace(STATE, seconds=10.0, done=3, diverged=0, resumed=2, remaining=10))
         time.sleep(1.2)
     assert "sweep digits-mlp" in written(console)
     assert "0:10" in written(console)
@@ -102,9 +102,9 @@ def test_a_terminal_sees_the_table_whose_clock_goes_on() -> None:
 def test_a_terminal_is_drawn_at_most_four_times_a_second_however_often_it_is_told() -> None:
     console = terminal()
     began = time.monotonic()
-    with SweepScreen(TITLE, console=console) as screen:
+    with sweep_screen(TITLE, quiet=False, console=console) as update:
         for _ in range(2000):
-            screen.update(replace(STATE, run=BEST))
+            update(replace(STATE, run=BEST))
         time.sleep(0.6)
     frames = written(console).count("sweep digits-mlp")
     assert 1 <= frames <= 4 * (time.monotonic() - began) + 3  # the first and the last frame come at once
@@ -114,8 +114,8 @@ def test_a_terminal_is_drawn_at_most_four_times_a_second_however_often_it_is_tol
 def test_no_color_is_honoured() -> None:
     plain, coloured = terminal(NO_COLOR=1), terminal()
     for console in (plain, coloured):
-        with SweepScreen(TITLE, console=console) as screen:
-            screen.update(STATE)
+        with sweep_screen(TITLE, quiet=False, console=console) as update:
+            update(STATE)
     assert "\x1b[31m" in written(coloured)
     assert "\x1b[31m" not in written(plain)
     assert "sweep digits-mlp" in written(plain)
@@ -123,11 +123,11 @@ def test_no_color_is_honoured() -> None:
 
 def test_a_file_gets_a_line_for_each_finished_run_and_each_new_note() -> None:
     file = io.StringIO()
-    with SweepScreen(TITLE, console=Console(file=file, width=60)) as screen:
-        screen.update(replace(STATE, done=11, notes=()))  # nothing ended
-        screen.update(replace(STATE, notes=("A [note].",), run=NEXT))
+    with sweep_screen(TITLE, quiet=False, console=Console(file=file, width=60)) as update:
+        update(replace(STATE, done=11, notes=()))  # nothing ended
+        update(replace(STATE, notes=("A [note].",), run=NEXT))
         lost = a_run(7, {"lr": 0.0123456, "momentum": 0.9}, math.inf, 0.3)
-        screen.update(replace(STATE, done=13, diverged=4, notes=("A [note].", "Another."), run=lost))
+        update(replace(STATE, done=13, diverged=4, notes=("A [note].", "Another."), run=lost))
     best = "best lr 0.0123, momentum 0.9: training loss 0.0712; cost 2.38 full runs"
     assert file.getvalue().splitlines() == [
         "sweep digits-mlp: A [note].",
@@ -142,8 +142,8 @@ def test_a_file_gets_a_line_for_each_finished_run_and_each_new_note() -> None:
 def test_a_file_gets_nothing_where_quiet_is_asked_for_but_a_terminal_does() -> None:
     file, console = io.StringIO(), terminal()
     for chosen in (Console(file=file), console):
-        with SweepScreen(TITLE, quiet=True, console=chosen) as screen:
-            screen.update(replace(STATE, run=BEST))
+        with sweep_screen(TITLE, quiet=True, console=chosen) as update:
+            update(replace(STATE, run=BEST))
     assert file.getvalue() == ""
     assert "sweep digits-mlp" in written(console)
 
@@ -152,8 +152,8 @@ def test_the_display_is_taken_away_when_the_sweep_is_interrupted() -> None:
     console = terminal()
 
     def interrupted() -> None:
-        with SweepScreen(TITLE, console=console) as screen:
-            screen.update(STATE)
+        with sweep_screen(TITLE, quiet=False, console=console) as update:
+            update(STATE)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -163,8 +163,8 @@ def test_the_display_is_taken_away_when_the_sweep_is_interrupted() -> None:
 
 
 def test_stderr_is_where_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with SweepScreen(TITLE) as screen:
-        screen.update(replace(STATE, run=BEST))
+    with sweep_screen(TITLE, quiet=False) as update:
+        update(replace(STATE, run=BEST))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "12 of 40, trial 7 on the full horizon" in captured.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Invoke
 
-from stepsize.cli.tasks import EXAMPLE, listed
+from stepsize.cli.tasks import listed
 from stepsize.tasks import TASKS
 
 
@@ -59,14 +59,3 @@ def test_the_environment_names_the_folder_too(invoke: Invoke, tmp_path: Path, mo
 
     assert "missing" not in done.stdout
     assert done.stderr == ""
-
-
-def test_a_folder_that_is_not_there_is_an_error(invoke: Invoke, tmp_path: Path) -> None:
-    done = invoke("tasks", "--data", tmp_path / "nowhere")
-
-    assert done.exit_code == 2
-    assert f"Error: There is no data folder {tmp_path / 'nowhere'}" in done.stderr
-
-
-def test_its_help_has_an_example(invoke: Invoke) -> None:
-    assert f"Example: {EXAMPLE}" in invoke("tasks", "--help").stdout

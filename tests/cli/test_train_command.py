@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from tests.cli.conftest import Invoke, WriteTask
 
 import stepsize
-from stepsize.cli.train import EXAMPLE, charted
+from stepsize.cli.train import charted
 from stepsize.training.stepping import rung_schedule
 
 
@@ -70,32 +71,13 @@ def test_a_training_that_diverged_exits_with_three_and_strict_json(invoke: Invok
     assert told["train_loss"] is None
     assert told["losses"][-1] is None
     assert Path("run.svg").exists()
+    shown = invoke("train", write_task(), "--lr", "1e30")
+    assert shown.exit_code == 3
+    assert "Diverged at step 1: the loss became" in shown.stdout
+    assert "training loss" not in shown.stdout
 
 
-def test_people_read_why_it_diverged(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("train", write_task(), "--lr", "1e30")
-
-    assert done.exit_code == 3
-    assert "Diverged at step 1: the loss became" in done.stdout
-    assert "training loss" not in done.stdout
-
-
-@pytest.mark.parametrize("lr", ["-1", "0", "nan", "inf"])
-def test_a_rate_must_be_positive_and_finite(invoke: Invoke, write_task: WriteTask, lr: str) -> None:
-    done = invoke("train", write_task(), "--lr", lr)
-
-    assert done.exit_code == 2
-    assert "Error: lr must be a positive, finite learning rate; got" in done.stderr
-
-
-def test_a_rate_must_be_given(invoke: Invoke, write_task: WriteTask) -> None:
-    done = invoke("train", write_task())
-
-    assert done.exit_code == 2
-    assert "Missing option '--lr'" in done.stderr
-
-
-def test_more_marks_than_steps_judge_each_step_once(invoke: Invoke, write_task: WriteTask) -> None:
+def test_more_evaluations_than_steps_evaluate_each_step_once(invoke: Invoke, write_task: WriteTask) -> None:
     done = invoke("train", write_task(), "--lr", "0.1", "--steps", "3", "--evals", "10", "--json")
 
     assert [seen["step"] for seen in json.loads(done.stdout)["evaluations"]] == [1, 2, 3]
@@ -113,38 +95,21 @@ def test_the_chart_shows_the_rate_of_each_step() -> None:
     assert view["diverged_step"] is None
 
 
-def test_the_smoothed_line_follows_the_losses_without_their_noise() -> None:
+def test_the_smoothed_line_follows_the_losses_without_their_noise_up_to_the_first_that_is_not_finite() -> None:
     task = small_task(steps=500)  # more steps than the smoother is given points
     run = stepsize.train(task, 0.05)
 
     line = np.asarray(charted(run, task)["smoothed"])
+    ended = np.asarray(charted(replace(run, losses=np.append(run.losses[:40], [math.inf] * 460)), task)["smoothed"])
+    short = charted(replace(run, losses=run.losses[:10]), task)["smoothed"]
 
     tail = run.losses[-100:]
     assert line.shape == run.losses.shape
     assert np.std(np.diff(line[-100:])) < 0.2 * np.std(np.diff(tail))
     assert math.isclose(line[-100:].mean(), tail.mean(), rel_tol=0.1)
-
-
-def test_a_short_training_is_not_smoothed() -> None:
-    task = small_task(steps=10)
-
-    assert len(charted(stepsize.train(task, 0.1), task)["smoothed"]) == 0
-
-
-def test_the_smoothed_line_ends_where_losses_are_not_finite() -> None:
-    task = small_task(steps=60)
-    run = stepsize.train(task, 0.9)
-    losses = run.losses.copy()
-    losses[40:] = math.inf
-
-    line = np.asarray(charted(type(run)(**{**vars(run), "losses": losses}), task)["smoothed"])
-
-    assert np.isfinite(line[:40]).all()
-    assert np.isnan(line[40:]).all()
-
-
-def test_its_help_has_an_example(invoke: Invoke) -> None:
-    assert f"Example: {EXAMPLE}" in invoke("train", "--help").stdout
+    assert np.isfinite(ended[:40]).all()
+    assert np.isnan(ended[40:]).all()
+    assert len(short) == 0
 
 
 def test_a_rate_that_follows_unseen_data_tells_its_decisions(invoke: Invoke, write_task: WriteTask) -> None:

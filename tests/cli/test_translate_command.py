@@ -9,7 +9,6 @@ from tests.cli.conftest import Invoke
 
 import stepsize
 from stepsize import Conditions
-from stepsize.cli.translate import EXAMPLE
 
 
 def test_its_json_is_the_answer_of_the_library(invoke: Invoke) -> None:
@@ -36,34 +35,9 @@ def test_without_a_rule_it_says_so(invoke: Invoke) -> None:
     assert "Search, for example with stepsize.find" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("0.1", "--from", "sdg"), "Did you mean 'sgd'"),
-        (("0", "--from", "sgd"), "lr must be a positive, finite learning rate"),
-        (("0.1", "--from", "sgd", "--batch-size", "64"), "--batch-size must be two numbers with a colon between them"),
-        (
-            ("0.1", "--from", "sgd", "--batch-size", "64:x"),
-            "--batch-size must be two numbers with a colon between them",
-        ),
-        (("0.1", "--from", "sgd", "--momentum", "0.9"), "got '0.9'. For example --momentum 0.9:0.95"),
-        (("0.1", "--from", "sgd", "--horizon", "9"), "got '9'. For example --horizon 1000:10000"),
-        (("0.1", "--from", "adagrad", "--momentum", "0.9:0.5"), "momentum has no meaning to Adagrad"),
-    ],
-)
-def test_bad_input_is_told(arguments: tuple[str, ...], message: str, invoke: Invoke) -> None:
-    done = invoke("translate", *arguments)
-    assert done.exit_code == 2
-    assert message in done.stderr
-
-
 def test_that_nothing_changes_is_said(invoke: Invoke) -> None:
     same = invoke("translate", "0.1", "--from", "sgd")
     other = invoke("translate", "0.1", "--from", "sgd", "--batch-size", "64:128")
     assert same.exit_code == other.exit_code == 0
     assert "Nothing changes: say what does with --to, --momentum, --batch-size or --horizon." in same.stderr
     assert "Nothing changes" not in other.stderr
-
-
-def test_its_example_runs(invoke: Invoke) -> None:
-    assert invoke(*EXAMPLE.split()[1:]).exit_code == 0

@@ -6,63 +6,55 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, WriteTask
+
+_STEEP = "task = make(steps=300)"
 
 
-def test_a_watched_training_tells_findings_as_json(invoke: Invoke) -> None:
-    done = invoke("train", "digits-mlp", "--lr", "1e-5", "--steps", "200", "--device", "cpu", "--watch", "--json")
+def test_a_watched_training_is_the_same_with_findings_as_json_and_a_page_in_one_file(
+    invoke: Invoke, write_task: WriteTask, tmp_path: Path
+) -> None:
+    given = ("train", write_task(_STEEP), "--lr", "1e-5", "--json")
+    plain = json.loads(invoke(*given).stdout)
+    done = invoke(*given, "--watch", "--html", "report.html")
     told = json.loads(done.stdout)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert done.exit_code == 0
+    assert (told["losses"], told["val_loss"]) == (plain["losses"], plain["val_loss"])
     assert told["verdict"]["code"] == "too low"
     (finding,) = [one for one in told["findings"] if one["code"] == "too-low"]
     assert set(finding) >= {"code", "severity", "evidence", "remedy", "step"}
     assert finding["factor"] > 1
-    assert len(told["losses"]) == 200
+    assert "Report saved to" in done.stderr
+    assert page.count("<svg") >= 4
+    assert "too-low" in page
+    assert "<script" not in page
+    assert 'src="http' not in page
 
 
-def test_a_fork_says_which_way_is_better(invoke: Invoke) -> None:
-    given = ("train", "digits-mlp", "--lr", "1e-5", "--steps", "120", "--device", "cpu", "--fork")
+def test_a_fork_says_which_way_is_better(invoke: Invoke, write_task: WriteTask) -> None:
+    given = ("train", write_task("task = make(steps=120)"), "--lr", "1e-3", "--fork")
     told = json.loads(invoke(*given, "--json").stdout)
     assert told["fork"]["factor"] == 2
     assert "Forked at step 30" in " ".join(invoke(*given).stdout.split())
 
 
-def test_the_progress_of_a_watched_training_names_no_loss_that_it_does_not_know(invoke: Invoke) -> None:
-    bare = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "20", "--device", "cpu")
-    watched = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "20", "--device", "cpu", "--watch")
-    assert "train digits-mlp:  50%, step 10 of 20, loss " in bare.stderr
-    assert "train digits-mlp:  50%, step 10 of 20\n" in watched.stderr
+def test_the_progress_of_a_watched_training_names_no_loss_that_it_does_not_know(
+    invoke: Invoke, write_task: WriteTask
+) -> None:
+    given = ("train", write_task("task = make(steps=20)"), "--lr", "1e-3")
+    bare, watched = invoke(*given), invoke(*given, "--watch")
+    assert "train small:  50%, step 10 of 20, loss " in bare.stderr
+    assert "train small:  50%, step 10 of 20\n" in watched.stderr
     assert "not known" not in bare.stderr + watched.stderr
 
 
-def test_watching_is_the_same_training(invoke: Invoke) -> None:
-    given = ("train", "cancer-mlp", "--lr", "0.01", "--steps", "60", "--device", "cpu", "--json")
-    plain, watched = (json.loads(invoke(*given, *more).stdout) for more in ((), ("--watch",)))
-    assert watched["losses"] == plain["losses"]
-    assert watched["val_loss"] == plain["val_loss"]
-
-
-def test_a_guarded_training_at_a_rate_that_diverges(invoke: Invoke) -> None:
-    given = ("train", "digits-mlp", "--optimizer", "momentum", "--lr", "3", "--steps", "150", "--device", "cpu")
-    bare = invoke(*given, "--json")
-    done = invoke(*given, "--guard", "--json")
-    told = json.loads(done.stdout)
-    assert bare.exit_code == 3
+def test_a_guarded_training_at_a_rate_that_diverges(invoke: Invoke, write_task: WriteTask) -> None:
+    given = ("train", write_task(_STEEP), "--optimizer", "momentum", "--lr", "3", "--json")
+    told = json.loads(invoke(*given, "--guard").stdout)
+    assert invoke(*given).exit_code == 3
     assert told["actions"]
     assert told["stopped"] is not None or told["val_loss"] is not None
-
-
-def test_the_page_is_one_file(invoke: Invoke, tmp_path: Path) -> None:
-    page = tmp_path / "report.html"
-    given = ("--lr", "1e-5", "--steps", "150", "--device", "cpu")
-    done = invoke("train", "digits-mlp", *given, "--html", str(page))
-    text = page.read_text(encoding="utf-8")
-    assert done.exit_code == 0
-    assert "Report saved to" in done.stderr
-    assert text.count("<svg") >= 4
-    assert "too-low" in text
-    assert "<script" not in text
-    assert 'src="http' not in text
 
 
 @pytest.mark.parametrize("command", [("train", "digits-mlp", "--lr", "1e-3"), ("report",), ("diagnose", "log.csv")])
@@ -91,12 +83,6 @@ def test_a_file_that_cannot_be_written_is_not_blamed_on_the_task(invoke: Invoke)
     assert "Error: a file could not be read or written: " in done.stderr
     assert "page.html" in done.stderr
     assert "the task's own" not in done.stderr
-
-
-def test_following_and_watching_exclude_each_other(invoke: Invoke) -> None:
-    done = invoke("train", "digits-mlp", "--lr", "1e-3", "--steps", "60", "--follow", "--watch")
-    assert done.exit_code == 2
-    assert "cannot be combined with watch or guard" in " ".join(done.stderr.split())
 
 
 def test_diagnose_reads_a_log(invoke: Invoke, tmp_path: Path) -> None:

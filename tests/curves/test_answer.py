@@ -131,6 +131,14 @@ def test_runs_shorter_than_full_ones_never_settle() -> None:
     assert answer.next.endswith("with full runs.")
 
 
+@pytest.mark.parametrize(("value", "diverged"), [(0.8, True), (1.9, False)])
+def test_a_rate_is_recommended_below_one_that_failed_on_some_seed(value: float, diverged: bool) -> None:
+    lucky = runs(*AROUND)
+    unlucky = replace(lucky[2], seed=7, value=value, diverged=diverged)  # the best rate, on another seed
+    assert answer_from(model([-2.0] * 20, lucky)).lr == 0.01
+    assert answer_from(model([-2.0] * 20, [*lucky, unlucky])).lr == 0.0079
+
+
 def test_no_rate_below_the_tried_or_above_the_highest_that_worked_is_recommended() -> None:
     low = answer_from(model([-2.9] * 20, runs(0.01, 0.03, 0.1, best=10**-2.9, width=3)))
     assert low.lr == 0.01

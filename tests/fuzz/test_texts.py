@@ -6,8 +6,8 @@ import contextlib
 import copy
 import json
 import os
-import tempfile
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -261,17 +261,22 @@ def test_references_to_tasks(text: str) -> None:
     ends_in_a_sentence(opened)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store.open(tmp_path_factory.mktemp("fuzz") / "s.db") as store:
+        yield store
+
+
 @many
 @given(st.data())
-def test_saved_sweeps(data: st.DataObject) -> None:
+def test_saved_sweeps(store: Store, data: st.DataObject) -> None:
     """What the store holds of a sweep, with one value exchanged: it is read, or named."""
-    spec = changed(SWEEP, data.draw)
-    with tempfile.TemporaryDirectory() as folder, Store.open(f"{folder}/s.db") as store:
-        try:
-            store.begin("s", "sweep", spec).close()
-        except StepsizeError:
-            return
-        ends_in_a_sentence(lambda: read_sweep(store, "s"))
+    spec, name = changed(SWEEP, data.draw), uuid.uuid4().hex
+    try:
+        store.begin(name, "sweep", spec).close()
+    except StepsizeError:
+        return
+    ends_in_a_sentence(lambda: read_sweep(store, name))
 
 
 @many

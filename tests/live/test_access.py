@@ -51,7 +51,7 @@ def test_the_token_of_the_address_becomes_a_cookie_that_no_script_reads_and_no_o
 
     assert (answer.status, answer.headers["location"], answer.text) == (303, "/", "")
     cookie, *flags = answer.headers["set-cookie"].split("; ")
-    assert flags[:2] == ["HttpOnly", "SameSite=Strict"]
+    assert {"httponly", "samesite=strict", "path=/"} == {flag.lower() for flag in flags}
     assert page.ask("/", Cookie=cookie).status == 200
 
 
@@ -203,24 +203,6 @@ def test_a_thousand_wrong_tokens_are_slowed_down_and_the_right_one_is_not(page: 
     assert counts[401] <= 10 * took + 20  # ten a second
     assert counts[429] > 500
     assert sorted(waits)[len(waits) // 2] < 1.0
-
-
-@pytest.mark.parametrize(
-    ("argument", "options"),
-    [
-        ("token", {"token": "short"}),
-        ("token", {"token": "a token with spaces in it"}),
-        ("port", {"port": 70_000}),
-        ("host", {"host": "no.such.host.invalid"}),
-        ("tls-cert", {"tls": (Path("no.pem"), Path("no.key"))}),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_served_is_refused(tmp_path: Path, argument: str, options: dict[str, object]) -> None:
-    with Store.open(tmp_path / "runs.db") as store, pytest.raises(InputError) as raised:
-        serve(store, **options)  # type: ignore[arg-type]
-    assert raised.value.argument == argument
-    assert "a token" not in str(raised.value)
 
 
 def test_a_port_that_is_taken_is_said(path: Path, page: Asker) -> None:

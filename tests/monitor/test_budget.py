@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.monitor.loops import update
 from torch import nn
 
 from stepsize.monitor import budget, watch
@@ -66,11 +67,8 @@ def test_what_is_only_counted_is_written_down_in_order() -> None:
     leaned = 0
     with watch(net, optimizer, steps=3_000) as watching:
         for x in torch.randn(500, 8, 4, generator=torch.Generator().manual_seed(1)):
-            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
             rates.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
+            loss = update(net, optimizer, x)
             scheduler.step()
             watching.step(loss)
             losses.append(loss.item())
@@ -90,10 +88,7 @@ def test_a_loss_that_is_lost_is_seen_at_once(loss: float) -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with watch(net, optimizer, steps=30_000) as watching:
         for number, x in enumerate(torch.randn(401, 8, 4, generator=torch.Generator().manual_seed(1))):
-            made = (net(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            made.backward()
-            optimizer.step()
+            made = update(net, optimizer, x)
             watching.step(made if number < 400 else loss)
         assert watching.record.recent("loss", 1).steps.tolist() == [400]
 
@@ -103,9 +98,6 @@ def test_a_loss_that_is_none_is_told_and_the_training_goes_on() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with watch(net, optimizer, steps=3_000) as watching:
         for number in range(120):
-            made = net(torch.randn(8, 4)).square()
-            optimizer.zero_grad()
-            made.mean().backward()
-            optimizer.step()
-            watching.step(made.mean() if number < 110 else made)
+            made = update(net, optimizer, torch.randn(8, 4))
+            watching.step(made if number < 110 else made.expand(2))
     assert "RuntimeError" in watching.broken or "ValueError" in watching.broken

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 from tests.monitor import steered_run
+from tests.monitor.loops import update
+from tests.monitor.ranks import told_by_two
 from tests.store.conftest import postgres as postgres
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -78,11 +80,7 @@ class Run:
     def until(self, step: int) -> Run:
         """Train until so many steps were made."""
         while len(self.rates) < step:
-            x = self.data[len(self.rates)]
-            loss = (self.net(x) - x.sum(1, keepdim=True)).square().mean()
-            self.optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self.optimizer.step()
+            loss = update(self.net, self.optimizer, self.data[len(self.rates)])
             if isinstance(self.schedule, ReduceLROnPlateau):
                 self.schedule.step(1.0)
             elif self.schedule is not None:
@@ -322,12 +320,7 @@ def test_a_guard_that_rolls_back_keeps_the_orders() -> None:
             if step == 25 and 25 not in rates:
                 order = OrderRecord(1, "scale", {"factor": 0.5, "group": None}, "ann", datetime.now(UTC))
                 guarding.watching.control.inbox.append(order)
-            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            if number == 32:
-                net.weight.grad.fill_(math.nan)  # type: ignore[union-attr]
-            optimizer.step()
+            loss = update(net, optimizer, x, spoiled=math.nan if number == 32 else None)
             rates.setdefault(step, []).append(optimizer.param_groups[0]["lr"])
             guarding.step(loss)
     assert [one.kind for one in guarding.actions] == ["replay"]
@@ -470,61 +463,38 @@ def test_a_run_without_control_takes_no_order(where: str) -> None:
 
 
 _RANKS = """
-import datetime, json, sys
-import torch
-import torch.distributed as dist
-from torch import nn
-import stepsize
 from stepsize.store import OrderRecord
 
-rank, meeting, out, alone = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "alone"
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2,
-                        timeout=datetime.timedelta(seconds=240))
-torch.manual_seed(0)
+alone = sys.argv[4] == "alone"
 net = nn.parallel.DistributedDataParallel(nn.Linear(4, 1))
 optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 bound = stepsize.bind("constant", optimizer, steps=200)
-generator = torch.Generator().manual_seed(10 + rank)
-rates, told = [], {20: ("scale", {"factor": 0.5, "group": None}), 40: ("hold", {}), 60: ("undo", {}), 90: ("stop", {})}
+rates, sent = [], {20: ("scale", {"factor": 0.5, "group": None}), 40: ("hold", {}), 60: ("undo", {}), 90: ("stop", {})}
 optimizer.register_step_post_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
 watching = None if alone and rank else stepsize.watch(net, optimizer, schedule=bound, steps=200)
 for step in range(200):
-    x = torch.randn(32, 4, generator=generator)
-    loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    loss = update(net, optimizer, torch.randn(32, 4, generator=generator))
     if watching is not None:
-        if rank == 0 and step in told:  # one of them has the store
+        if rank == 0 and step in sent:  # one of them has the store
             now = datetime.datetime.now(datetime.UTC)
-            watching.control.inbox.append(OrderRecord(step, *told[step], "ann", now))
+            watching.control.inbox.append(OrderRecord(step, *sent[step], "ann", now))
         watching.step(loss)
         if watching.should_stop:
             break
 if watching is not None:
     watching.close()
-json.dump({
+told = {
     "rates": rates, "weights": [p.detach().flatten().tolist() for p in net.parameters()],
     "broken": watching.broken if watching else "",
     "replies": [*{one.number: one.reply for one in watching.control.outbox}.values()] if watching else [],
-}, open(out, "w"))
-dist.destroy_process_group()
+}
 """
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("alone", ["together", "alone"])
 def test_all_processes_that_train_together_obey_at_the_same_update(tmp_path: Path, alone: str) -> None:
-    script, meeting = tmp_path / "ranks.py", tmp_path / "meeting"
-    script.write_text(_RANKS)
-    outs = [tmp_path / f"out{rank}.json" for rank in range(2)]
-    ranks = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(meeting), str(out), alone])
-        for rank, out in enumerate(outs)
-    ]
-    assert [rank.wait(timeout=280) for rank in ranks] == [0, 0]
-    one, two = (json.loads(out.read_text()) for out in outs)
+    one, two = told_by_two(_RANKS, tmp_path, alone)
     assert one["broken"] == two["broken"] == ""
     assert one["rates"] == two["rates"]
     assert one["weights"] == two["weights"]

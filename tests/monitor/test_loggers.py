@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import optuna
 import pytest
 import torch
 from tests.monitor.logs.test_trackers import written
+from tests.monitor.loops import update
 from torch import nn
 
 from stepsize import diagnose, guard, watch
@@ -35,16 +37,15 @@ MLFLOW = (
 )
 
 
-def trained(log_to: Any, *, nan_at: int = 150, start: Any = watch, **more: Any) -> Any:
+def trained(
+    log_to: Any, *, nan_at: int = 150, start: Any = watch, each: Callable[[Any], object] = lambda _: None, **more: Any
+) -> Any:
     net = nn.Linear(4, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
     with start(net, optimizer, steps=STEPS, log_to=log_to, **more) as watching:
         for n in range(STEPS):
-            loss = net(torch.ones(2, 4)).square().mean() * (math.nan if n == nan_at else 1)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            watching.step(loss)
+            watching.step(update(net, optimizer, torch.ones(2, 4), times=math.nan if n == nan_at else 1))
+            each(watching)
     return watching
 
 
@@ -75,25 +76,17 @@ def test_the_chart_is_drawn_once_at_the_end_for_those_that_take_it(
 ) -> None:
     drawn: list[int] = []
     monkeypatch.setattr("stepsize.views.save_chart", lambda chart, path: drawn.append(1))
-    watching = trained(log_to)
+    on_the_way: list[int] = []
+
+    def each(watching: Any) -> None:
+        watching.report()
+        on_the_way.extend(drawn)
+
+    watching = trained(log_to, each=each)
+    assert not on_the_way
     watching.report()
     watching.close()
     assert len(drawn) == charts
-
-
-def test_a_report_on_the_way_draws_no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
-    monkeypatch.setattr("stepsize.views.save_chart", lambda chart, path: drawn.append(1))
-    net = nn.Linear(4, 1)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    with watch(net, optimizer, steps=STEPS, log_to=Writer()) as watching:
-        loss = net(torch.ones(2, 4)).square().mean()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        watching.step(loss)
-        watching.report()
-        assert not drawn
-    assert len(drawn) == 1
 
 
 def test_a_long_run_gets_about_500_values() -> None:

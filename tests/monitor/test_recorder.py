@@ -22,6 +22,7 @@ import torch
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 from tests.monitor import recorded_run
+from tests.monitor.loops import update
 from tests.store.conftest import postgres as postgres  # a server, where one is given
 from tests.store.conftest import without_power as without_power
 from torch import Tensor, nn
@@ -46,21 +47,13 @@ def _parts(lr: float = 1e-3) -> tuple[nn.Sequential, torch.optim.SGD, Tensor]:
     return net, torch.optim.SGD(net.parameters(), lr=lr), torch.randn(64, 4)
 
 
-def _update(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> Tensor:
-    loss: Tensor = (net(x) - x.sum(1, keepdim=True)).square().mean()
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    optimizer.step()
-    return loss
-
-
 def _watched(
     where: str | None, steps: int = 60, lr: float = 1e-3, each: Callable[[int], None] = lambda step: None
 ) -> Watch:
     net, optimizer, x = _parts(lr)
     with watch(net, optimizer, steps=steps, store=where) as watching:
         for step in range(steps):
-            watching.step(_update(net, optimizer, x))
+            watching.step(update(net, optimizer, x))
             each(step)
     return watching
 
@@ -127,7 +120,7 @@ def test_a_name_that_is_taken_gets_a_number(where: str) -> None:
     for _ in range(3):
         net, optimizer, x = _parts()
         with watch(net, optimizer, store=where, name="net") as watching:
-            watching.step(_update(net, optimizer, x))
+            watching.step(update(net, optimizer, x))
         names.append(watching.name)
     assert names == ["net", "net-2", "net-3"]
     with Store.open(where) as store:
@@ -138,13 +131,7 @@ def test_a_guard_keeps_its_acts(where: str) -> None:
     net, optimizer, x = _parts(0.05)
     with guard(net, optimizer, steps=60, store=where, name="net") as guarding:
         for number, batch in enumerate(guarding.batches([x] * 90)):
-            loss = (net(batch) - batch.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            if number == 30:
-                next(net.parameters()).grad.fill_(math.nan)  # type: ignore[union-attr]
-            optimizer.step()
-            guarding.step(loss)
+            guarding.step(update(net, optimizer, batch, spoiled=math.nan if number == 30 else None))
     with Store.open(where) as store:
         kept = read_run(store, "net")
     assert guarding.actions
@@ -176,7 +163,7 @@ def test_a_guard_that_stops_is_kept_as_such(where: str) -> None:
     net, optimizer, x = _parts(0.05)
     with guard(net, optimizer, steps=60, store=where, retries=1, name="net") as guarding:
         for batch in guarding.batches([x] * 300):
-            guarding.step(_update(net, optimizer, batch) * math.nan)
+            guarding.step(update(net, optimizer, batch) * math.nan)
     assert guarding.stopped is not None
     with Store.open(where) as store:
         assert read_run(store, "net").head.status == "stopped"
@@ -328,12 +315,12 @@ def test_a_store_that_others_lock_never_makes_the_training_wait(
         longest = 0.0
         for _ in range(200):
             start = time.perf_counter()
-            watching.step(_update(net, optimizer, x))
+            watching.step(update(net, optimizer, x))
             longest = max(longest, time.perf_counter() - start)
         assert longest < 1.0
         assert not caplog.messages  # it still waits, alone
         time.sleep(2.5)
-        watching.step(_update(net, optimizer, x))
+        watching.step(update(net, optimizer, x))
         other.execute("ROLLBACK")
     assert len(caplog.messages) == 1
     assert "stopped saving 'net'; training and watching continue: " in caplog.text

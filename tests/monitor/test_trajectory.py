@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.monitor.loops import update
 from torch import Tensor, nn
 
 from stepsize.monitor import watch
@@ -94,11 +95,7 @@ def test_a_watch_keeps_both_as_signals() -> None:
     x = torch.randn(64, 3)
     with watch(net, optimizer, steps=128) as watching:
         for _ in range(64):
-            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            watching.step(loss)
+            watching.step(update(net, optimizer, x))
     assert watching.record.last("straightness") == pytest.approx(1.0, abs=1e-3)
     moved = float((net.weight - start).detach().norm() / start.norm())
     assert watching.record.last("distance") >= 0.999 * moved

@@ -121,17 +121,21 @@ def test_watching_changes_nothing() -> None:
     assert not two._optimizer_step_post_hooks
 
 
+def _downhill(net: nn.Linear, optimizer: torch.optim.Optimizer) -> Tensor:
+    loss = net.weight.square().sum() / 2
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    optimizer.step()
+    return loss
+
+
 def test_the_critical_rate_of_a_parabola() -> None:
     # loss w²/2 from w: one step goes to (1 - lr) w, and the loss rises where |1 - s lr| > 1: at s = 2 / lr
     net = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     with watch(net, optimizer, steps=64) as watching:
         for _ in range(10):
-            loss = net.weight.square().sum() / 2
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            watching.step(loss, closure=lambda: net.weight.square().sum() / 2)
+            watching.step(_downhill(net, optimizer), closure=lambda: net.weight.square().sum() / 2)
     assert watching.record.median("headroom") == pytest.approx(20, rel=0.2)
 
 
@@ -141,11 +145,7 @@ def test_alpha_of_a_parabola() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.25)
     with watch(net, optimizer) as watching:
         for _ in range(30):
-            loss = net.weight.square().sum() / 2
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            watching.step(loss)
+            watching.step(_downhill(net, optimizer))
     from stepsize.monitor.readings import alpha
 
     assert alpha(watching.record).mean == pytest.approx(-0.75, abs=1e-4)
@@ -255,6 +255,44 @@ def test_nan_from_the_first_step_is_the_data_not_the_rate() -> None:
     (finding,) = [one for one in watching.findings if one.code == "diverging"]
     assert finding.factor is None
     assert "No learning rate can fix this" in finding.remedy
+
+
+@pytest.mark.parametrize(("bad", "left_out"), [((40,), True), ((0,), True), ((40, 41), True), ((40,), False)])
+def test_a_batch_without_a_finite_loss_that_the_loop_leaves_out_is_no_divergence(
+    bad: tuple[int, ...], left_out: bool
+) -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with watch(net, optimizer, steps=80) as watching:
+        for number, (x, y) in enumerate(_batches(80)):
+            spoiled = number in bad
+            loss = nn.functional.mse_loss(net(x), y) * (torch.nan if spoiled else 1.0)
+            optimizer.zero_grad()
+            if not (spoiled and left_out):
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            watching.step(loss)
+    found = {one.code: one for one in watching.findings}
+    if left_out:
+        assert watching.record.diverged is None
+        assert "diverging" not in found
+        assert f"The loss of step {bad[0]} was not finite, and later ones are" in found["spike"].message
+        assert "The batch is the cause, not the learning rate" in found["spike"].remedy
+    else:
+        assert watching.record.diverged == (40, "the loss became nan")
+        assert "spike" not in found
+        assert watching.verdict.code == "diverged"
+
+
+def test_a_run_that_ends_at_a_loss_that_is_not_finite_has_diverged() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with watch(net, optimizer, steps=80) as watching:
+        _train(net, optimizer, _batches(30), watching=watching)
+        _train(net, optimizer, [(x * torch.nan, y) for x, y in _batches(1)], watching=watching)
+        assert "diverging" not in [one.code for one in watching.findings]  # it may be one batch
+    assert watching.record.diverged == (30, "the loss became nan")
+    assert "diverging" in [one.code for one in watching.findings]
 
 
 def test_a_rate_that_is_far_too_low_and_one_that_diverges() -> None:

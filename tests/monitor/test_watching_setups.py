@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.monitor.ranks import told_by_two
 from tests.monitor.twins import Twin
 from torch import Tensor, nn
 
@@ -134,50 +131,24 @@ def test_parameters_that_are_replaced_are_told_once_and_the_training_goes_on(cap
 
 
 _SCRIPT = """
-import datetime, json, sys
-import torch
-import torch.distributed as dist
-from torch import nn
-import stepsize
-
-rank, meeting, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2,
-                        timeout=datetime.timedelta(seconds=40))
-torch.manual_seed(0)
 net = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 12), nn.Tanh(), nn.Linear(12, 1)))
 optimizer = torch.optim.SGD(net.parameters(), lr=1e-5)
-generator = torch.Generator().manual_seed(10 + rank)
 full = []
 with stepsize.watch(net, optimizer, steps=120) as watching:
     for step in range(60):
-        x = torch.randn(32, 4, generator=generator)
-        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
+        loss = update(net, optimizer, torch.randn(32, 4, generator=generator))
         full.append(torch.cat([p.grad.flatten().clone() for p in net.parameters()]))
-        optimizer.step()
         watching.step(loss)
-cosines = [float(a @ b / a.norm() / b.norm()) for a, b in zip(full, full[1:])]
-json.dump({
-    "broken": watching.broken, "cosines": watching.record.recent("cosine").values.tolist(), "twin": cosines,
+told = {
+    "broken": watching.broken, "cosines": watching.record.recent("cosine").values.tolist(),
+    "twin": [float(a @ b / a.norm() / b.norm()) for a, b in zip(full, full[1:])],
     "verdict": watching.verdict.code, "clipped": watching.record.recent("clipped").finite().values.tolist(),
-}, open(out, "w"))
-dist.destroy_process_group()
+}
 """
 
 
 def test_two_processes_see_the_same_signals_of_the_averaged_gradient(tmp_path: Path) -> None:
-    script, meeting = tmp_path / "ranks.py", tmp_path / "meeting"
-    script.write_text(_SCRIPT)
-    outs = [tmp_path / f"out{rank}.json" for rank in range(2)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(meeting), str(out)], env=environment)
-        for rank, out in enumerate(outs)
-    ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    one, two = (json.loads(out.read_text()) for out in outs)
+    one, two = told_by_two(_SCRIPT, tmp_path)
     assert one["broken"] == two["broken"] == ""
     assert one["cosines"] == pytest.approx(two["cosines"], abs=1e-6)
     assert one["cosines"] == pytest.approx(one["twin"], abs=1e-5)

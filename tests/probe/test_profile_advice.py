@@ -144,7 +144,6 @@ def test_a_clip_that_shortens_most_gradients_is_called_too_low() -> None:
         (table(low=100.0, high=200.0, typical=150.0), "Scale input to about unit deviation"),
         (table(offset=30.0), "Center the columns of input"),
         (table(far=2, farthest=44.0), "Shorten the long tails"),
-        (table(whole=1), "embed them or give each a column"),
     ],
 )
 def test_each_fault_of_the_features_has_its_remedy(seen: Features, sentence: str) -> None:
@@ -208,7 +207,7 @@ def test_every_advice_has_evidence_with_a_number_and_an_experiment() -> None:
         warmup=WarmUp(60, 0.1),
         loss=LossScale(5.0, 0.1, 2.3, 1.0),
         classes=Classes(2, 1000, 1.0, 0.84, 0.16, 0.44),
-        features=(table(low=0.01, offset=9.0, far=1, farthest=50.0, whole=2, not_finite=1),),
+        features=(table(low=0.01, offset=9.0, far=1, farthest=50.0, not_finite=1),),
         layers=(Layer("a", "Linear", 4, 1.0, 1.0, True, 1.0), Layer("b", "Linear", 4, 1.0, 1.0, True, 0.01)),
         silent=("c",),
     )

@@ -59,12 +59,7 @@ def test_outliers_count_against_their_own_and_the_typical_scale() -> None:
     assert found.farthest == pytest.approx(100 / float(x[:, 0].std()), rel=0.1)
 
 
-def test_columns_of_a_few_whole_numbers_may_be_categories() -> None:
-    x = columns()
-    x[:, 0] = torch.arange(400) % 7
-    x[:, 1] = torch.arange(400) % 2  # a flag is fine as it is
-    x[:, 2] = torch.arange(400)  # a count
-    assert features_of("x", x).whole == 1
+def test_whole_numbers_are_categories() -> None:
     assert features_of("t", torch.arange(12).reshape(4, 3)).kind == "categories"
 
 

@@ -85,16 +85,21 @@ def test_a_schedule_that_the_step_does_not_even_mention_is_found_and_put_back() 
     assert optimizer.param_groups[0]["lr"] == 0.01, "update 0 had not been made"
 
 
-def test_the_swept_rates_win_over_the_schedule() -> None:
-    loop = LOOPS["stepped"]()
-    used: list[float] = []
-
+@pytest.mark.parametrize("name", ["stepped", "course"])
+def test_the_swept_rates_win_over_the_schedule_and_momentum_stays(name: str) -> None:
+    loop = LOOPS[name]()
+    used: list[tuple[float, float]] = []
     asked: list[float] = []
-    handle = loop.optimizer.register_step_post_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
+
+    def look(optimizer: Any, *_: Any) -> None:
+        used.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
+
+    handle = loop.optimizer.register_step_post_hook(look)
     range_test(loop.step, loop.optimizer, loop.batches, steps=30, on_progress=lambda lr, _: asked.append(lr))
     handle.remove()
-    assert used[-len(asked) :] == pytest.approx(asked, rel=1e-12)
+    assert [lr for lr, _ in used[-len(asked) :]] == pytest.approx(asked, rel=1e-12)
     assert len(asked) >= 30
+    assert len({momentum for _, momentum in used}) == 1
 
 
 def test_a_bound_schedule_is_found_through_any_of_its_optimizers() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepsize.probe import RangeTest, range_test_task
+from stepsize.probe import RangeTest, range_test
 from stepsize.tasks import TASKS, build_task
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -27,10 +27,11 @@ def moved(plain: RangeTest, changed: RangeTest) -> float:
     return abs(math.log10(changed.lr / plain.lr))
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_the_answer_on_one_task_moves_less_than_015_decades(change: str) -> None:
+def test_the_answer_on_one_task_moves_less_than_015_decades() -> None:
     task = build_task("cancer-mlp", optimizer="adamw")
-    assert moved(range_test_task(task), range_test_task(task, **CHANGES[change])) <= 0.15
+    plain = range_test(task)
+    moves = {name: moved(plain, range_test(task, **change)) for name, change in CHANGES.items()}
+    assert max(moves.values()) <= 0.15, moves
 
 
 @pytest.mark.slow
@@ -42,7 +43,7 @@ def test_the_answer_on_every_task_moves_less_than_015_decades(change: str) -> No
         for optimizer in ("adamw", "momentum"):
             if not entry.files:
                 task = build_task(name, optimizer=optimizer)
-                plain, changed = range_test_task(task), range_test_task(task, **CHANGES[change])
+                plain, changed = range_test(task), range_test(task, **CHANGES[change])
                 moves[f"{name}, {optimizer}"] = round(moved(plain, changed), 3)
     too_far = {name: move for name, move in moves.items() if move > LEVEL_EDGE.get(name, 0.15)}
     assert not too_far, f"with {change}; all: {moves}"

@@ -60,7 +60,7 @@ def test_a_step_that_makes_an_update_in_some_calls_only_is_swept_by_updates(ever
     assert other.restored
 
 
-@pytest.mark.parametrize("bad", [[0], [3], [0, 3, 7]])
+@pytest.mark.parametrize("bad", [[3], [0, 3, 7]])
 @pytest.mark.parametrize("gradient", [0.0, math.nan])
 def test_batches_without_a_loss_at_any_rate_are_left_out(bad: list[int], gradient: float) -> None:
     """pytorch#70348: a batch of ignored labels only has the loss NaN; other losses have NaN gradients, too."""
@@ -85,7 +85,7 @@ def test_batches_without_a_loss_at_any_rate_are_left_out(bad: list[int], gradien
         return loop
 
     plain, some = make([]), make(bad)
-    one, other = (range_test(loop.step, loop.optimizer, loop.batches, steps=150) for loop in (plain, some))
+    one, other = (range_test(loop.step, loop.optimizer, loop.batches, steps=110) for loop in (plain, some))
 
     assert one.lr
     assert other.lr

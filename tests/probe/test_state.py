@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -83,44 +84,6 @@ def test_every_object_is_found_once() -> None:
     assert found.optimizers == [optimizer]
 
 
-def found_average(make: Callable[[Average], Step]) -> bool:
-    average = Average()
-    step = make(average)
-    return holds(find_state(step, []).others, average)
-
-
-def test_objects_of_the_closure_are_found() -> None:
-    def make(average: Average) -> Step:
-        return lambda batch: average
-
-    assert found_average(make)
-
-
-def test_objects_in_containers_of_the_closure_are_found() -> None:
-    for wrap in (lambda a: [a], lambda a: (1, a), lambda a: {"ema": a}, lambda a: {a}):
-        average = Average()
-        held = wrap(average)
-        assert holds(find_state(lambda batch, held=held: held, []).others, average)
-
-
-def test_objects_held_by_an_object_of_the_closure_are_found() -> None:
-    def make(average: Average) -> Step:
-        trainer = SimpleNamespace(average=average)
-        return lambda batch: trainer
-
-    assert found_average(make)
-
-
-def test_objects_of_a_function_that_the_step_calls_are_found() -> None:
-    def make(average: Average) -> Step:
-        def inner(batch: Any) -> Average:
-            return average
-
-        return lambda batch: [inner(batch)]
-
-    assert found_average(make)
-
-
 class Trainer:
     def __init__(self, average: Average) -> None:
         self.average = average
@@ -132,45 +95,47 @@ class Trainer:
         pass
 
 
-def test_objects_of_the_owner_of_a_method_are_found() -> None:
-    assert found_average(lambda average: Trainer(average).step)
+def reading(value: Any) -> Step:
+    return lambda batch: value
 
 
-def test_objects_of_the_owner_of_a_method_that_the_step_calls_are_found() -> None:
-    def make(average: Average) -> Step:
-        update = Trainer(average).step
-        return lambda batch: [update(batch)]
-
-    assert found_average(make)
-
-
-def test_objects_of_a_callable_object_are_found() -> None:
-    assert found_average(Trainer)
-
-
-def test_defaults_and_arguments_of_partials_are_found() -> None:
-    def make(average: Average) -> Step:
-        def step(batch: Any, kept: Average = average) -> None:
-            pass
-
-        return step
-
-    def make_keyword(average: Average) -> Step:
-        def step(batch: Any, *, kept: Average = average) -> None:
-            pass
-
-        return step
-
-    def taking(average: Average, batch: Any) -> None:
+def with_default(average: Average) -> Step:
+    def step(batch: Any, kept: Average = average) -> None:
         pass
 
-    def taking_keyword(batch: Any, average: Average) -> None:
+    return step
+
+
+def with_keyword(average: Average) -> Step:
+    def step(batch: Any, *, kept: Average = average) -> None:
         pass
 
-    assert found_average(make)
-    assert found_average(make_keyword)
-    assert found_average(lambda average: functools.partial(taking, average))
-    assert found_average(lambda average: functools.partial(taking_keyword, average=average))
+    return step
+
+
+HOLDERS: dict[str, Callable[[Average], Step]] = {
+    "the closure": reading,
+    "a list of the closure": lambda average: reading([average]),
+    "a tuple of the closure": lambda average: reading((1, average)),
+    "a dict of the closure": lambda average: reading({"ema": average}),
+    "a set of the closure": lambda average: reading({average}),
+    "an object of the closure": lambda average: reading(SimpleNamespace(average=average)),
+    "a function that the step calls": lambda average: reading(reading(average)),
+    "the owner of a method": lambda average: Trainer(average).step,
+    "the owner of a method that the step calls": lambda average: reading(Trainer(average).step),
+    "a callable object": Trainer,
+    "a default": with_default,
+    "the default of a keyword": with_keyword,
+    "an argument of a partial": lambda average: functools.partial(nothing, average),
+    "a keyword of a partial": lambda average: functools.partial(nothing, batch=average),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_what_a_step_refers_to_is_found(holder: str) -> None:
+    average = Average()
+    step = HOLDERS[holder](average)
+    assert holds(find_state(step, []).others, average)
 
 
 def test_globals_that_the_function_names_are_found_and_no_others() -> None:

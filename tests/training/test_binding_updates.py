@@ -10,11 +10,10 @@ import torch
 from tests.training.bound_loops import adamw, idle, rates, sgd, update, watched
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from stepsize import bind
 from stepsize.errors import InputError
-from stepsize.schedules import Clock, HyperparameterSchedule, constant, function, linear, one_cycle, one_cycle_momentum
+from stepsize.schedules import Clock, HyperparameterSchedule, function, linear, one_cycle, one_cycle_momentum
 from stepsize.training import BoundScheduler
 
 ETA = linear(40)
@@ -52,42 +51,39 @@ def test_epochs_that_cannot_be_counted_change_nothing(options: dict[str, Any], m
     assert optimizer.param_groups[0] == before
 
 
-CALLS: dict[str, Callable[[int], int]] = {  # of .step() after update number step
-    "after each update": lambda step: 1,
-    "forgotten": lambda step: 0,
-    "once an epoch": lambda step: int(step % 10 == 9),
-    "once a process": lambda step: 8,
-    "now and then": lambda step: step % 3,
+Habit = tuple[Callable[[int], bool], Callable[[int], int]]
+HABITS: dict[str, Habit] = {  # whether an iteration makes an update, and how often .step() is called after it
+    "after each update": (lambda step: True, lambda step: 1),
+    "forgotten": (lambda step: True, lambda step: 0),
+    "once an epoch": (lambda step: True, lambda step: int(step % 10 == 9)),
+    "once a process": (lambda step: True, lambda step: 8),
+    "now and then": (lambda step: True, lambda step: step % 3),
+    "before each update": (lambda step: step > 0, lambda step: 1),
+    "skipped on NaN": (lambda step: step % 4 != 1, lambda step: 1),
+    "micro-batches": (lambda step: step % 4 == 3, lambda step: 1),
+    "many micro-batches": (lambda step: step % 15 == 14, lambda step: 1),
 }
 
 
 def call(bound: BoundScheduler, habit: str, step: int) -> None:
-    for _ in range(CALLS[habit](step)):
+    for _ in range(HABITS[habit][1](step)):
         bound.step()
 
 
-@pytest.mark.parametrize("habit", CALLS)
-def test_how_often_step_is_called_changes_no_rate(habit: str) -> None:
-    """Accelerate's steps a process and Lightning's interval: accelerate#1382, #2926, pytorch#65417, PL#17544."""
+@pytest.mark.parametrize("habit", HABITS)
+def test_only_updates_count_and_how_often_or_when_step_is_called_changes_no_rate(habit: str) -> None:
+    """Steps a process, intervals, accumulation: accelerate#1382, #2926, pytorch#65417, PL#17544, #1476, HF#34754."""
     optimizer = sgd()
     bound = bind(ETA, optimizer)
+    made = 0
     with watched(optimizer) as seen:
         for step in range(30):
-            update(optimizer)
+            if HABITS[habit][0](step):
+                update(optimizer)
+                made += 1
             call(bound, habit, step)
-    assert rates(seen) == planned(30)
-    assert bound.last_epoch == 30
-
-
-def test_step_before_the_update_changes_no_rate_and_warns_of_nothing() -> None:
-    """The order of calls is no matter: HF#34754 and torch's warning about it."""
-    optimizer = sgd()
-    bound = bind(ETA, optimizer)
-    with watched(optimizer) as seen:
-        for _ in range(5):
-            bound.step()
-            update(optimizer)
-    assert rates(seen) == planned(5)
+    assert rates(seen) == planned(made)
+    assert bound.last_epoch == made
 
 
 def scaled_loop(
@@ -124,17 +120,6 @@ def test_an_update_that_a_grad_scaler_skips_does_not_count(make: Any, fused: boo
     assert bound.last_epoch == 9
 
 
-def test_an_update_that_the_loop_skips_on_nan_does_not_count() -> None:
-    optimizer = sgd()
-    bound = bind(ETA, optimizer)
-    with watched(optimizer) as seen:
-        for step in range(12):
-            if step % 4 != 1:  # as after `if not torch.isfinite(loss): continue`
-                update(optimizer)
-            bound.step()
-    assert rates(seen) == planned(9)
-
-
 def test_an_update_that_raises_does_not_count() -> None:
     optimizer = sgd()
     bound = bind(ETA, optimizer)
@@ -149,18 +134,6 @@ def test_an_update_that_raises_does_not_count() -> None:
         idle(optimizer, 1)
     assert rates(seen) == planned(3)[2:]
     assert bound.last_epoch == 3
-
-
-def test_micro_batches_of_an_accumulated_gradient_do_not_count() -> None:
-    """PL#1476, #2817."""
-    optimizer = sgd()
-    bound = bind(ETA, optimizer)
-    with watched(optimizer) as seen:
-        for micro_batch in range(24):
-            if micro_batch % 4 == 3:
-                update(optimizer)
-            bound.step()
-    assert rates(seen) == planned(6)
 
 
 def test_an_update_with_a_closure_counts_once_however_often_it_is_evaluated() -> None:
@@ -336,13 +309,6 @@ def test_an_optimizer_whose_state_is_loaded_shows_the_rate_of_the_clock_when_cal
     assert optimizer.param_groups[0]["lr"] == 0.1 * ETA(10)
 
 
-def test_it_is_stepped_like_any_other_scheduler() -> None:
-    schedulers: list[LRScheduler] = [bind(ETA, sgd()), bind(constant(), sgd(), counts="calls")]
-    for scheduler in schedulers:
-        scheduler.step()
-        assert scheduler.get_last_lr() == [0.1]
-
-
 def test_a_function_of_the_user_is_asked_once_a_step() -> None:
     asked = []
 
@@ -357,21 +323,3 @@ def test_a_function_of_the_user_is_asked_once_a_step() -> None:
         optimizer.step()
         bound.step()
     assert sorted(asked) == list(range(1_024, 1_501)), "the first block was asked for at binding"
-
-
-def test_what_is_loaded_added_or_multiplied_is_no_second_writer() -> None:
-    net = torch.nn.Linear(2, 1)
-    optimizer = torch.optim.SGD([net.weight], lr=0.1)
-    bound = bind(constant(), optimizer)
-    optimizer.step()
-    optimizer.add_param_group({"params": [net.bias], "lr": 0.3})
-    optimizer.step()
-    bound.multiplier = 0.5
-    optimizer.step()
-    bound.step()
-    state = optimizer.state_dict()
-    optimizer.param_groups[0]["initial_lr"] = 0.7
-    optimizer.step()
-    optimizer.load_state_dict(state)
-    optimizer.step()
-    bound.release()

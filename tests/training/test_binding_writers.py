@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, ExponentialLR, ReduceLROnPlateau
 
-from stepsize import bind, guard, range_test, watch
+from stepsize import bind, guard, watch
 from stepsize.errors import InputError
 from stepsize.schedules import constant, linear
 
@@ -95,23 +95,9 @@ def test_nothing_is_said_where_nobody_writes() -> None:
     updates(optimizer, bound, 3)
     optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
     updates(optimizer, bound, 3)
-
-
-def test_the_range_test_is_no_other_writer() -> None:
-    net = nn.Linear(3, 1)
-    optimizer = SGD(net.parameters(), lr=0.1)
-    bound = bind(linear(1_000), optimizer)
-
-    def step(x: torch.Tensor) -> torch.Tensor:
-        optimizer.zero_grad()
-        loss: torch.Tensor = (net(x) - x.sum(1, keepdim=True)).square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss
-
-    assert range_test(step, optimizer, [torch.randn(8, 3) for _ in range(8)], steps=40).restored
-    step(torch.randn(8, 3))
-    assert bound.last_epoch == 1
+    optimizer.param_groups[0]["initial_lr"] = 0.7
+    updates(optimizer, bound, 3)
+    bound.release()
 
 
 def test_scale_multiplies_the_peaks_for_good_and_travels_with_the_optimizer() -> None:
@@ -230,29 +216,6 @@ def test_calls_without_updates_are_told_with_the_way_out() -> None:
     with pytest.warns(UserWarning, match=rule) as told:
         train()
     assert len(told) == 1
-
-
-def test_a_clock_of_updates_may_be_stepped_for_every_micro_batch_and_skipped_at_first() -> None:
-    optimizer = sgd(0.1)
-    bound = bind(linear(1_000), optimizer)
-    for number in range(200):
-        if number % 16 == 15:
-            update(optimizer)
-        bound.step()
-    assert bound.last_epoch == 12
-
-
-def test_a_group_added_at_its_present_rate_gets_the_peak_that_follows() -> None:
-    """As callbacks do that unfreeze a backbone in the middle of a training."""
-    optimizer = sgd(0.4)
-    bound = bind(linear(10), optimizer, added="present")
-    updates(optimizer, bound, 5)
-
-    optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
-    updates(optimizer, bound, 1)
-    assert bound.base_lrs == pytest.approx([0.4, 0.1 / linear(10)(5)])
-    with pytest.raises(InputError, match="added must be one of: peak, present"):
-        bind(linear(10), sgd(0.1), added="now")  # type: ignore[arg-type]
 
 
 def test_the_scale_of_a_layer_multiplies_its_rate() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.small import ReIterable, batches, examples, linear, make_task, network
+from tests.training.small import batches, examples, linear, make_task, network
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import LBFGS, SGD
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
-from stepsize.probe import range_test_task
+from stepsize.probe import range_test
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
@@ -33,7 +33,7 @@ VERBS: dict[str, Callable[[Task], Any]] = {
     "in order": lambda task: InOrder()(task, [Setting(0.01, 0, 5)]),
     "population": lambda task: Population()(task, [Setting(0.01, 0, 5), Setting(0.1, 0, 5)]),
     "the start of find and sweep": lambda task: look_at_start(task, 0),
-    "range test": lambda task: range_test_task(task, steps=20),
+    "range test": lambda task: range_test(task, steps=20),
     "watch": lambda task: watch_task(task, 0.01),
     "counterfactual": lambda task: counterfactual(task, 0.01),
     "follow": lambda task: follow(replace(task, steps=40), 0.01),
@@ -101,7 +101,7 @@ class Remembers(nn.Module):
 
 def test_hidden_state_in_attributes_is_put_back() -> None:
     assert inspect_task(make_task(model=Remembers)).notes == ()
-    assert range_test_task(make_task(model=Remembers, train=batches()), steps=30).restored
+    assert range_test(make_task(model=Remembers, train=batches()), steps=30).restored
 
 
 def test_state_that_cannot_be_reached_is_told() -> None:
@@ -245,7 +245,7 @@ def test_weight_norm_is_trained_one_by_one() -> None:
     runs = population(task, [Setting(0.01, 0, 10), Setting(0.05, 0, 10)])
 
     assert [run.divergence for run in runs] == [None, None]
-    assert range_test_task(task, steps=20).restored
+    assert range_test(task, steps=20).restored
     counterfactual(task, 0.01)
 
 
@@ -257,7 +257,7 @@ def test_lazy_layers_get_their_shapes_from_a_batch_and_the_same_weights_each_tim
 
     assert one.losses.tolist() == other.losses.tolist()
     assert one.initial == other.initial
-    assert range_test_task(task, steps=20).restored
+    assert range_test(task, steps=20).restored
 
 
 def normalized() -> nn.Module:
@@ -336,13 +336,6 @@ def test_parameters_without_a_gradient_are_told() -> None:
     assert inspect_task(make_task(model=Unused)).notes == ("spare.weight, spare.bias got no gradient",)
 
 
-def test_data_without_a_batch_are_named() -> None:
-    with pytest.raises(TaskError, match="train must yield at least one batch"):
-        inspect_task(make_task(train=ReIterable()))
-    with pytest.raises(TaskError, match="val must yield at least one batch"):
-        inspect_task(make_task(val=ReIterable()))
-
-
 def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:
     rates: list[Tensor] = []
 
@@ -360,22 +353,6 @@ def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:
 def test_arrays_of_numpy_are_data_and_their_double_precision_is_not_meant() -> None:
     x, y = (part.double().numpy() for part in examples())
     assert train(make_task(train=(x, y), val=(x, y)), 0.05).val_loss == train(make_task(val=examples()), 0.05).val_loss
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train": {"x": torch.ones(3), "y": torch.ones(3)}}, r"train must be a re-iterable .* Give \(x, y\)"),
-        ({"train": torch.ones(3).numpy()}, "train must be a re-iterable"),
-        ({"loss": nn.MSELoss}, r"loss must be an instance; got 'MSELoss'. Write MSELoss\(\)"),
-        ({"model": nn.Linear}, r"model must be a function without arguments .*missing a required argument"),
-        ({"optimizer": lambda params: SGD(params, lr=0.1)}, r"optimizer must be a function f\(params, lr\)"),
-    ],
-    ids=["a dict", "an array", "a class as loss", "a class as model", "an optimizer of one argument"],
-)
-def test_what_cannot_be_a_part_of_a_task_is_named_when_it_is_made(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(TaskError, match=message):
-        make_task(**changes)
 
 
 def test_a_device_that_does_not_exist_here_is_named_before_anything_runs() -> None:

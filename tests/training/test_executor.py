@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import pytest
-import torch
 from tests.training.small import batches, examples, inspected, make_task, network
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -68,17 +67,6 @@ def test_a_share_of_unseen_data_may_judge() -> None:
     assert (part.passes, whole.passes) == (15 + 1, 15 + 6)
 
 
-def test_a_factory_that_goes_on_with_one_model_is_found_out() -> None:
-    model = nn.Linear(3, 1)
-    settings = [Setting(0.1, 0, 5), Setting(0.2, 0, 5)]
-
-    with pytest.raises(TaskError, match=r"model must return the same new model .*before'.*copy.deepcopy") as caught:
-        InOrder()(make_task(model=lambda: model), settings)
-
-    assert caught.value.argument == "model"
-    InOrder()(make_task(model=lambda: copy.deepcopy(model)), settings)
-
-
 def test_the_start_is_compared_over_calls_too() -> None:
     model = nn.Linear(3, 1)
     task, executor = inspected(make_task(model=lambda: copy.deepcopy(model))), InOrder()
@@ -87,13 +75,6 @@ def test_the_start_is_compared_over_calls_too() -> None:
     nn.init.zeros_(model.weight)
     with pytest.raises(TaskError, match="must return the same new model"):
         executor(task, [Setting(0.1, 0, 5)])
-
-
-def test_one_executor_may_train_several_tasks() -> None:
-    executor = InOrder()
-
-    for model in (network, lambda: nn.Linear(3, 1)):
-        assert len(executor(make_task(model=model), SETTINGS[:2])) == 2
 
 
 def test_the_watcher_hears_of_all_runs_in_order() -> None:
@@ -111,11 +92,3 @@ def test_no_settings_are_no_runs() -> None:
 
     assert InOrder()(make_task(model=lambda: made.append(1)), []) == []
     assert not made
-
-
-def test_the_global_generator_is_left_as_it_was() -> None:
-    before = torch.get_rng_state()
-
-    InOrder()(make_task(model=network), SETTINGS)
-
-    assert torch.equal(torch.get_rng_state(), before)

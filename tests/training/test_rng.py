@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from stepsize.training.digest import digest
-from stepsize.training.rng import RngState, isolated_rng, seed_everything
+from stepsize.training.position import preserved
+from stepsize.training.rng import RngState, seed_everything
 
 
 def draw() -> tuple[float, float, float]:
@@ -60,9 +61,9 @@ def test_the_parts_tell_which_generator_was_drawn_from(index: int) -> None:
 def test_a_block_of_its_own_randomness_leaves_no_trace() -> None:
     before = {name: digest(part) for name, part in RngState.take().parts().items()}
 
-    with isolated_rng(5):
+    with preserved(seed=5):
         inside = draw()
-    with pytest.raises(KeyboardInterrupt), isolated_rng(5):
+    with pytest.raises(KeyboardInterrupt), preserved(seed=5):
         interrupted(inside)
 
     assert {name: digest(part) for name, part in RngState.take().parts().items()} == before

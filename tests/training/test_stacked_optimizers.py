@@ -9,32 +9,21 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import (
-    LBFGS,
-    SGD,
-    Adafactor,
-    Adagrad,
-    Adam,
-    AdamW,
-    Muon,
-    Optimizer,
-    RMSprop,
-)
+from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from stepsize.errors import InputError, NotStackableError
+from stepsize.errors import NotStackableError
 from stepsize.training.population import StackedOptimizer, stack_optimizers
-from stepsize.training.population.rules import NAMED_RULES, RULES
+from stepsize.training.population.rules import RULES
 
 MEMBERS = 5
 SHAPES = ((6, 4), (6,), (3, 6), (3,), (), (3, 2, 5))
-LION = "pytorch_optimizer.optimizer.lion.Lion"
 RATES = (0.001, 0.003, 0.01, 0.02, 0.05)
 DECAYS = (0.0, 0.01, 0.1, 0.3, 0.5)
 MOMENTA = (0.9, 0.0, 0.5, 0.99, 0.8)
 BETAS = ((0.9, 0.999), (0.8, 0.99), (0.95, 0.9), (0.0, 0.5), (0.9, 0.75))
 
-# Class or where it is, what all members share, and what each has for itself.
-SETTINGS: dict[str, tuple[type[Optimizer] | str, dict[str, Any], dict[str, Sequence[Any]]]] = {
+# Class, what all members share, and what each has for itself.
+SETTINGS: dict[str, tuple[type[Optimizer], dict[str, Any], dict[str, Sequence[Any]]]] = {
     "SGD": (SGD, {}, {}),
     "SGD decay": (SGD, {}, {"weight_decay": DECAYS}),
     "SGD momentum": (SGD, {"momentum": 0.9}, {}),
@@ -62,22 +51,6 @@ SETTINGS: dict[str, tuple[type[Optimizer] | str, dict[str, Any], dict[str, Seque
     "Adam AMSGrad": (Adam, {"amsgrad": True}, {"betas": BETAS, "weight_decay": DECAYS}),
     "AdamW": (AdamW, {}, {"betas": BETAS, "weight_decay": DECAYS}),
     "AdamW AMSGrad": (AdamW, {"amsgrad": True, "maximize": True}, {"betas": BETAS}),
-    "Adafactor": (Adafactor, {}, {"d": (1.0, 2.0, 1.5, 10.0, 1.1), "beta2_decay": (-0.8, -0.5, -1.0, 0.0, -0.3)}),
-    "Adafactor decay": (
-        Adafactor,
-        {"maximize": True},
-        {"weight_decay": DECAYS, "eps": ((None, 1e-3), (1e-3, 0.1), (0.5, 0.0), (1e-30, 5.0), (None, 1.0))},
-    ),
-    "Muon": (Muon, {}, {"momentum": (0.95, 0.9, 0.5, 0.0, 0.8), "weight_decay": DECAYS}),
-    "Muon without Nesterov": (Muon, {"nesterov": False, "adjust_lr_fn": "original", "ns_steps": 3}, {}),
-    "Muon by RMS": (
-        Muon,
-        {"adjust_lr_fn": "match_rms_adamw", "ns_coefficients": (3.0, -3.2, 1.2)},
-        {"eps": (1e-7, 1e-3, 1.0, 10.0, 1e-30)},
-    ),
-    "Lion": (LION, {}, {"betas": BETAS, "weight_decay": DECAYS}),
-    "Lion coupled": (LION, {"weight_decouple": False, "maximize": True}, {"weight_decay": DECAYS}),
-    "Lion fixed decay": (LION, {"fixed_decay": True}, {"weight_decay": (0.0, 0.001, 0.01, 0.1, 0.2)}),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
@@ -110,11 +83,6 @@ class Population:
             {"params": [member[0], member[2]]},
             {"params": others, "lr": 3 * RATES[k]},
         ]
-        if kind is Muon:  # which takes only matrices; nobody holds the others
-            groups = [{"params": [member[0]]}, {"params": [member[2]], "lr": 3 * RATES[k]}]
-        if isinstance(kind, str):
-            module, _, name = kind.rpartition(".")
-            kind = getattr(pytest.importorskip(module), name)
         make: Callable[..., Optimizer] = kind
         return make(groups, lr=RATES[k], **options)
 
@@ -147,9 +115,7 @@ class Population:
                 torch.testing.assert_close(whole[k], member[i], rtol=rtol, atol=rtol * scale)
 
 
-def tolerance(setting: str) -> float:
-    """Return how far a member may be off: an ulp of bfloat16 where torch computes in it, almost nothing elsewhere."""
-    return 2**-8 if setting.startswith("Muon") else 1e-12
+EXACT = 1e-12
 
 
 @every_setting
@@ -157,7 +123,7 @@ def test_each_member_moves_as_its_own_torch_optimizer_moves_it(setting: str) -> 
     population = Population(setting)
     for t in range(100):
         population.step(t)
-    population.agree(rtol=tolerance(setting))
+    population.agree(rtol=EXACT)
 
 
 @every_setting
@@ -166,7 +132,7 @@ def test_factors_of_steps_and_of_members_multiply_the_peak_rates(setting: str) -
     for t in range(100):
         by_member = 1 + torch.rand(MEMBERS, generator=population.generator, dtype=torch.float64)
         population.step(t, t / 100 if t % 2 else by_member * (1 - t / 100))
-    population.agree(rtol=tolerance(setting))
+    population.agree(rtol=EXACT)
 
 
 @every_setting
@@ -174,7 +140,7 @@ def test_single_precision_agrees_within_its_noise(setting: str) -> None:
     population = Population(setting, torch.float32)
     for t in range(30):
         population.step(t)
-    population.agree(rtol=max(tolerance(setting), 2e-4 if "centred" in setting else 2e-5))
+    population.agree(rtol=2e-5)
 
 
 @every_setting
@@ -183,10 +149,9 @@ def test_members_that_are_kept_go_on_as_if_they_had_been_alone(setting: str) -> 
     for t in range(20):
         population.step(t)
     population.keep(4, 0, 2)
-    assert population.optimizer.size == 3
     for t in range(20, 40):
         population.step(t, torch.tensor([1.0, 0.5, 0.2], dtype=torch.float64))
-    population.agree(rtol=tolerance(setting))
+    population.agree(rtol=EXACT)
 
 
 @every_setting
@@ -194,7 +159,7 @@ def test_gradients_that_vanish_are_no_exception(setting: str) -> None:
     population = Population(setting)
     for t in range(6):
         population.step(t, scale=0.0 if t < 4 else 1e-20)
-    population.agree(rtol=tolerance(setting))
+    population.agree(rtol=EXACT)
 
 
 def test_keeping_members_changes_no_bit_of_their_updates() -> None:
@@ -211,7 +176,7 @@ def test_keeping_members_changes_no_bit_of_their_updates() -> None:
 
 
 def test_every_rule_is_compared_with_torch() -> None:
-    assert {kind for kind, _, _ in SETTINGS.values()} == {*RULES, *NAMED_RULES}
+    assert {f"{kind.__module__}.{kind.__qualname__}" for kind, _, _ in SETTINGS.values()} == set(RULES)
 
 
 def test_a_rate_of_zero_stands_still() -> None:
@@ -229,7 +194,7 @@ def test_a_member_that_diverged_leaves_the_others_alone() -> None:
         population.step(t)
     del population.members[2]
     population.stacked = [whole[[0, 1, 3, 4]] for whole in population.stacked]
-    population.agree(rtol=1e-12)
+    population.agree(rtol=EXACT)
 
 
 def test_parameters_that_no_optimizer_holds_stay_as_they_are() -> None:
@@ -262,13 +227,6 @@ def test_optimizers_that_were_stepped_before_are_refused() -> None:
             stack(lambda own, make=make: make(own, lr=0.1), lambda own, make=make, o=options: stepped(own, make, **o))  # type: ignore[misc]
 
 
-def test_options_of_lion_that_change_its_update_are_refused() -> None:
-    lion = pytest.importorskip("pytorch_optimizer").Lion
-    for option in ("use_gc", "cautious", "adanorm"):
-        with pytest.raises(NotStackableError, match=f"^Lion with {option}=True has no stacked form$"):
-            stack(lambda own, option=option: lion(own, **{option: True}))  # type: ignore[misc]
-
-
 class Mine(SGD):
     pass
 
@@ -287,9 +245,9 @@ def hooked(own: list[Tensor]) -> Optimizer:
 
 
 REFUSED: dict[str, tuple[tuple[Callable[[list[Tensor]], Optimizer], ...], str]] = {
-    "a subclass": ((Mine,), r"Mine has no stacked form; these do: SGD, Adagrad"),
+    "a subclass": ((Mine,), r"Mine has no stacked form; these do: SGD, Adagrad, RMSprop, Adam, AdamW"),
     "a class without a rule": ((torch.optim.SparseAdam,), "SparseAdam has no stacked form"),
-    "a closure": ((LBFGS,), "^LBFGS evaluates the loss within a step, through a closure$"),
+    "a closure": ((LBFGS,), "LBFGS has no stacked form"),
     "different classes": ((SGD, Adam), "different classes: Adam, SGD"),
     "amsgrad": ((Adam, lambda own: Adam(own, amsgrad=True)), "differ in amsgrad"),
     "nesterov": (
@@ -324,44 +282,3 @@ def test_what_cannot_be_stacked_says_why_in_one_line(
 def test_half_precision_is_not_stacked() -> None:
     with pytest.raises(NotStackableError, match=r"torch\.bfloat16 cannot be stacked"):
         stack(SGD, dtype=torch.bfloat16)
-
-
-def test_all_members_iterate_equally_often() -> None:
-    members = [[torch.ones(2, 3)] for _ in range(2)]
-    for option, values in (("ns_steps", (3, 5)), ("adjust_lr_fn", (None, "match_rms_adamw"))):
-        optimizers = [Muon(own, **{option: value}) for own, value in zip(members, values, strict=True)]  # type: ignore[arg-type]
-        with pytest.raises(NotStackableError, match=f"differ in {option}, on which a population must agree"):
-            stack_optimizers(optimizers, members, [torch.ones(2, 2, 3)])
-
-
-def test_arguments_that_do_not_fit_together_are_refused() -> None:
-    own = [torch.ones(2)]
-    with pytest.raises(InputError, match="optimizers must not be empty"):
-        stack_optimizers([], [], [torch.ones(2, 2)])
-    with pytest.raises(InputError, match="members must be 1, one per optimizer; got 2"):
-        stack_optimizers([SGD(own)], [own, own], [torch.ones(2, 2)])
-    with pytest.raises(InputError, match="members must have 2 parameters each"):
-        stack_optimizers([SGD(own)], [own], [torch.ones(1, 2), torch.ones(1, 2)])
-    with pytest.raises(InputError, match=r"stacked must hold a parameter of shape \(1, 2\); got \(2, 2\)"):
-        stack_optimizers([SGD(own)], [own], [torch.ones(2, 2)])
-
-
-def test_a_refused_step_or_cut_changes_nothing() -> None:
-    members = [[torch.ones(2), torch.ones(3)] for _ in range(2)]
-    stacked = [torch.ones(2, 2), torch.ones(2, 3)]
-    optimizer = stack_optimizers([SGD(own, lr=1.0) for own in members], members, stacked)
-    gradients = [torch.ones(2, 2), torch.ones(2, 3)]
-    with pytest.raises(InputError, match="gradients must be 2, one per stacked parameter; got 1"):
-        optimizer.step(gradients[:1])
-    with pytest.raises(InputError, match=r"gradients must have \(2, 3\) here; got \(3,\)"):
-        optimizer.step([gradients[0], torch.ones(3)])
-    with pytest.raises(InputError, match=r"factors must be one, or of shape \(2,\); got \(3,\)"):
-        optimizer.step(gradients, torch.ones(3))
-    with pytest.raises(InputError, match="stacked must be 2 parameters; got 0"):
-        optimizer.keep(torch.tensor([0]), [])
-    with pytest.raises(InputError, match=r"stacked must hold a parameter of shape \(1, 3\); got \(2, 3\)"):
-        optimizer.keep(torch.tensor([0]), [torch.ones(1, 2), torch.ones(2, 3)])
-    assert optimizer.size == 2
-    assert torch.equal(stacked[0], torch.ones(2, 2))
-    optimizer.step(gradients)
-    assert torch.equal(stacked[0], torch.zeros(2, 2))

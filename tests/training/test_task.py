@@ -16,7 +16,7 @@ from torch.nn.functional import mse_loss
 
 from stepsize import schedules
 from stepsize.errors import InputError, TaskError, UnknownNameError
-from stepsize.training import Metric, Task, TensorBatches, train
+from stepsize.training import Metric, TensorBatches, train
 
 
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
@@ -33,6 +33,14 @@ class Unsized:
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a model instead of its factory": ({"model": nn.Linear(3, 1)}, "model must be a function .*got 'Linear instance'"),
     "a model that cannot be called": ({"model": 3}, "model must be callable; got 3"),
+    "a class as model": ({"model": nn.Linear}, r"model must be a function without .*missing a required argument"),
+    "a class as loss": ({"loss": nn.MSELoss}, r"loss must be an instance; got 'MSELoss'. Write MSELoss\(\)"),
+    "an optimizer of one argument": (
+        {"optimizer": lambda params: torch.optim.SGD(params, lr=0.1)},
+        r"optimizer must be a function f\(params, lr\)",
+    ),
+    "a dict for data": ({"train": {"x": torch.ones(3)}}, r"train must be a re-iterable .* Give \(x, y\)"),
+    "an array for data": ({"train": torch.ones(3).numpy()}, "train must be a re-iterable"),
     "a loss that cannot be called": ({"loss": "mse"}, "loss must be callable; got 'mse'"),
     "an optimizer that is already built": (
         {"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)},
@@ -125,11 +133,6 @@ def test_a_broken_rule_is_told_by_its_argument(changes: dict[str, Any], message:
 def test_an_unknown_optimizer_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match=r"optimizer is not a known name; got 'adamv'. Did you mean 'adam.?'"):
         make_task(optimizer="adamv")
-
-
-def test_the_error_is_a_value_error_as_well() -> None:
-    assert issubclass(TaskError, InputError)
-    assert issubclass(TaskError, ValueError)
 
 
 def test_the_remedy_for_a_model_instance_works() -> None:
@@ -234,17 +237,6 @@ def test_all_but_the_last_part_of_a_batch_are_inputs() -> None:
     one, two, target = torch.ones(2), torch.full((2,), 3.0), torch.full((2,), 5.0)
 
     assert make_task().compute_loss(Sum(), (one, two, target)) == 4.0
-
-
-def test_a_task_is_a_value_that_does_not_change() -> None:
-    with pytest.raises(AttributeError):
-        make_task().seed = 3  # type: ignore[misc]
-
-
-def test_the_defaults_are_those_of_the_documentation() -> None:
-    task = Task(model=linear, loss=mse_loss, train=examples(), steps=5)
-
-    assert (task.optimizer_name, task.objective, task.seed, task.accumulate) == ("AdamW", "loss", 0, 1)
 
 
 def test_open_durations_are_settled_over_the_horizon() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from tests.views.chart_specs import named, values
 
-from stepsize.errors import InputError
 from stepsize.views import RateCurve, curves_by_rate_chart, curves_by_rate_info, save_chart
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -88,31 +87,6 @@ def test_the_spec_holds_curves_ends_and_crosses_with_titled_axes() -> None:
     encoding = named(spec, "curves")[0]["encoding"]
     assert (encoding["x"]["title"], encoding["y"]["title"]) == ("step", "loss")
     assert spec["description"].startswith("Training loss vs. step. Lines: smoothed training loss")
-
-
-@pytest.mark.parametrize("curves", [
-    (RateCurve(0.1, [1.0]),),
-    (RateCurve(0.1, [math.nan, math.inf], diverged_step=1),),
-    (broken(1.0), broken(2.0)),
-    (RateCurve(0.1, np.ones(20), 1.0), RateCurve(0.1, np.ones(20), math.inf)),
-    (RateCurve(0.1, np.zeros(20)),),
-], ids=["one step", "nothing finite", "all diverged", "constant", "zero"])  # fmt: skip
-def test_degenerate_curves_are_drawn_without_a_warning(
-    curves: tuple[RateCurve, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert save_chart(curves_by_rate_chart(curves_by_rate_info(curves)), tmp_path / "a.png").stat().st_size > 5000
-    assert "WARN" not in capfd.readouterr().err
-
-
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="curves must not be empty"):
-        curves_by_rate_info(())
-    with pytest.raises(InputError, match="lr must be positive and finite"):
-        RateCurve(0.0, [1.0])
-    with pytest.raises(InputError, match="losses must not be empty"):
-        RateCurve(0.1, [])
-    with pytest.raises(InputError, match="losses must be a flat array"):
-        RateCurve(0.1, np.ones((2, 2)))
 
 
 def test_the_legend_is_one_gradient_and_not_a_symbol_for_each_rate(tmp_path: Path) -> None:

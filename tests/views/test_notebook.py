@@ -24,7 +24,7 @@ def results() -> dict[str, Pictured]:
     return {
         "found": stepsize.find(task, budget=BUDGET),
         "sweep": stepsize.sweep(task, lr=(1e-3, 1e-1), trials=2),
-        "range test": stepsize.range_test_task(task, steps=60),
+        "range test": stepsize.range_test(task, steps=60),
         "run": stepsize.train(task, 1e-3, evals=[30, 60]),
         "watched run": watched,
         "report": watched.report,

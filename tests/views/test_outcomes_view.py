@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tests.views.chart_specs import named, texts, values
 
-from stepsize.errors import InputError
-from stepsize.views import OutcomeGroup, outcomes_chart, outcomes_info, save_chart
+from stepsize.views import OutcomeGroup, outcomes_chart, outcomes_info
 from stepsize.views.layers import CROSS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -118,30 +114,3 @@ def test_what_diverged_is_a_cross_and_what_lies_outside_a_triangle() -> None:
     shapes = Counter(row["shape"] for row in values(spec, named(spec, "dots")[0]))
     assert shapes == {"circle": 9, "triangle-right": 1, CROSS: 2}
     assert [row["series"] for row in values(spec, named(spec, "means")[0])] == ["a"]
-
-
-@pytest.mark.parametrize("losses", [[math.nan], [0.0, 0.0], [-1.0, 1.0], [1e-30, 1e30]])
-def test_degenerate_outcomes_are_drawn_without_a_warning(
-    losses: list[float], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert save_chart(outcomes_chart(outcomes_info(group(("a", losses)))), tmp_path / "a.svg").stat().st_size > 2000
-    assert "WARN" not in capfd.readouterr().err
-
-
-def test_png_svg_and_html_can_be_written(groups: tuple[OutcomeGroup, ...], tmp_path: Path) -> None:
-    chart = outcomes_chart(outcomes_info(groups, title="By schedule"))
-    shown = re.findall(r"<text[^>]*>([^<]+)</text>", save_chart(chart, tmp_path / "a.svg").read_text(encoding="utf-8"))
-    assert {"By schedule", "digits", "photos", "linear", "constant", "validation loss"} <= set(shown)
-    assert save_chart(chart, tmp_path / "a.png").stat().st_size > 20_000
-    assert "photos" in save_chart(chart, tmp_path / "a.html").read_text(encoding="utf-8")
-
-
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="groups must not be empty"):
-        outcomes_info(())
-    with pytest.raises(InputError, match="rows of 'digits' must not be empty"):
-        group()
-    bad: list[Any] = [[], np.ones((2, 2))]
-    for losses in bad:
-        with pytest.raises(InputError, match="losses of 'a' must hold the final loss of at least one seed"):
-            OutcomeGroup("digits", {"a": losses})

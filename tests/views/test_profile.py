@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 from tests.views.chart_specs import named, texts, values
 
 from stepsize.errors import InputError
-from stepsize.views import GrowthCurve, profile_chart, profile_info, save_chart
+from stepsize.views import GrowthCurve, profile_chart, profile_info
 from stepsize.views.profile import ProfileInfo
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -60,9 +59,9 @@ def test_the_spec_has_the_rate_above_the_layers_in_their_order(info: ProfileInfo
     assert "batch size 32" in texts(spec)
 
 
-def test_either_panel_can_stand_alone(tmp_path: Path) -> None:
-    for index, alone in enumerate((profile_info((curve(),), 32, ()), profile_info((), 32, LAYERS))):
-        assert save_chart(profile_chart(alone), tmp_path / f"{index}.png").stat().st_size > 5000
+def test_either_panel_can_stand_alone() -> None:
+    for alone in (profile_info((curve(),), 32, ()), profile_info((), 32, LAYERS)):
+        assert "vconcat" not in profile_chart(alone).to_dict()
 
 
 def test_of_very_many_layers_the_middle_is_left_out_and_told() -> None:
@@ -71,10 +70,6 @@ def test_of_very_many_layers_the_middle_is_left_out_and_told() -> None:
     assert info.lines == ("Left out: 60 layers in the middle.",)
 
 
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
+def test_without_curves_and_layers_there_is_nothing_to_draw() -> None:
     with pytest.raises(InputError, match="curves must hold a curve, or layers a layer"):
         profile_info((), 32, ())
-    with pytest.raises(InputError, match="factors must be a flat array, as long as sizes"):
-        GrowthCurve("at the start", 1.0, (1.0, 2.0), (1.0,))
-    with pytest.raises(InputError, match="sizes must not be empty"):
-        GrowthCurve("at the start", 1.0, (), ())

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.views.chart_specs import flat_layers, named, texts, values
 
-from stepsize.errors import InputError
-from stepsize.views import range_test_chart, range_test_info, save_chart
+from stepsize.views import range_test_chart, range_test_info
 from stepsize.views.range_test import RangeTestInfo
 
 Floats = NDArray[np.float64]
@@ -108,35 +105,6 @@ def test_the_picture_is_the_same_after_a_scale_or_a_shift_of_the_losses(factor: 
     kinds = [point.kind for point in range_test_info(lrs, losses).points]
     moved = range_test_info(lrs, losses * factor + offset).points
     assert [point.kind for point in moved] == kinds
-
-
-@pytest.mark.parametrize(("lrs", "losses", "more"), [
-    ([1e-3], [2.0], {"lr": 1e-3}),
-    ([1e-3] * 3, [math.nan, math.inf, -math.inf], {"diverged_at": 1e-3}),
-    (np.logspace(-8, -2, 30), np.full(30, 1e3),
-     {"fit_lrs": np.logspace(-8, -2, 30), "fit_losses": np.full(30, 1e3), "start_loss": 1e3}),
-    (np.logspace(-5, 0, 30), -np.logspace(0, 12, 30), {"start_loss": math.nan, "interval": (0.1, 0.2)}),
-    (np.logspace(-5, 0, 30), np.zeros(30), {"fit_lrs": [1e-4, 1e-3], "fit_losses": [math.nan, math.inf], "high": 1e-3}),
-], ids=["single point", "nothing finite", "constant", "negative explosion", "fit not finite"])  # fmt: skip
-def test_degenerate_tests_are_drawn_without_a_warning(
-    lrs: Any, losses: Any, more: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    info = range_test_info(lrs, losses, **more)
-    assert save_chart(range_test_chart(info), tmp_path / "a.png").stat().st_size > 5000
-    assert "WARN" not in capfd.readouterr().err
-
-
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="lrs must not be empty"):
-        range_test_info([], [])
-    with pytest.raises(InputError, match="lrs must be positive and finite"):
-        range_test_info([0.0, 1.0], [1.0, 1.0])
-    with pytest.raises(InputError, match="losses must be a flat array, as long as lrs"):
-        range_test_info([0.1, 1.0], [1.0])
-    with pytest.raises(InputError, match="fit_losses must be a flat array, as long as fit_lrs"):
-        range_test_info([0.1], [1.0], fit_lrs=[0.1], fit_losses=[1.0, 2.0])
-    with pytest.raises(InputError, match="ramp must be a flat array, as long as lrs"):
-        range_test_info([0.1], [1.0], ramp=[0, 1])
 
 
 def test_the_spec_is_strict_json_where_losses_are_not_finite() -> None:

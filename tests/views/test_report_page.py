@@ -7,17 +7,17 @@ import re
 import numpy as np
 import pytest
 
-from stepsize.errors import InputError
-from stepsize.monitor import Finding
-from stepsize.views.report import ReportView, _rows_of, report_info, report_page
+from stepsize.monitor import Finding, RateVerdict, Report
+from stepsize.monitor.trace import LossPoints
+from stepsize.views.report import _rows_of, report_info, report_page
 
 STEPS = np.arange(100)
 
 
-def view(*at: int, signals: tuple[str, ...] = ("loss", "cosine"), **more: object) -> ReportView:
+def view(*at: int, signals: tuple[str, ...] = ("loss", "cosine")) -> Report:
     found = [Finding("spike", "warning", step, f"It jumped at <{step}>.", remedy="Lower it & see.") for step in at]
-    series = (STEPS, np.cos(STEPS / 9))
-    return ReportView("net <1>", "ok", "fine", "so", found, dict.fromkeys(signals, series), **more)  # type: ignore[arg-type]
+    series = LossPoints(STEPS, np.cos(STEPS / 9))
+    return Report(100, None, "SGD", RateVerdict.unknown("So."), tuple(found), dict.fromkeys(signals, series))
 
 
 def test_findings_are_marked_where_they_happened_in_every_panel() -> None:
@@ -36,7 +36,7 @@ def test_numbers_that_would_collide_stand_in_rows() -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:
-    page = report_page(view(3, facts=[("status", "done & over")], actions=["step 4: cut"])).decode()
+    page = report_page(view(3), "net <1>", [("status", "done & over")], ["step 4: cut"]).decode()
     assert page.count("<svg") == 2
     assert set(re.findall(r"https?://[^\"' )]+", page)) <= {
         "http://www.w3.org/2000/svg",
@@ -51,9 +51,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:
     for shown in ("net &lt;1&gt;", "It jumped at &lt;3&gt;.", "Lower it &amp; see.", "done &amp; over", "step 4: cut"):
         assert shown in page
     assert 'name="viewport"' in page
+    assert "@media (prefers-color-scheme: dark)" in page
 
 
-def test_a_page_without_signals_says_so_and_uneven_series_are_refused() -> None:
-    assert "No signals were saved." in report_page(view(signals=())).decode()
-    with pytest.raises(InputError, match="must have one value for each step"):
-        ReportView("net", "", "", "", [], {"loss": (STEPS, np.ones(3))})
+def test_a_page_without_signals_says_so() -> None:
+    assert "No signals were saved." in report_page(view(signals=()), "net").decode()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.views.chart_specs import flat_layers, named, texts, values
 
-from stepsize.errors import InputError
-from stepsize.views import run_chart, run_info, save_chart
-from stepsize.views.run import RunInfo
+from stepsize.views import run_chart, run_info
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -89,26 +86,3 @@ def test_without_rates_there_is_one_panel() -> None:
     spec = run_chart(run_info([3.0, 2.0])).to_dict()
     assert "vconcat" not in spec
     assert named(spec, "points")[0]["encoding"]["x"]["title"] == "step"
-
-
-@pytest.mark.parametrize("info", [
-    run_info([math.nan], lrs=[0.1], diverged_step=0),
-    run_info([1.0], lrs=[0.1]),
-    run_info(np.ones(20), lrs=np.zeros(20), smoothed=np.ones(20), val_steps=[20], val_losses=[math.nan]),
-], ids=["nothing finite", "single step", "constant loss, zero rate"])  # fmt: skip
-def test_degenerate_runs_are_drawn_without_a_warning(
-    info: RunInfo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert save_chart(run_chart(info), tmp_path / "a.png").stat().st_size > 5000
-    assert "WARN" not in capfd.readouterr().err
-
-
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="losses must not be empty"):
-        run_info([])
-    with pytest.raises(InputError, match="lrs must be a flat array, as long as losses"):
-        run_info([1.0], lrs=[0.1, 0.2])
-    with pytest.raises(InputError, match="smoothed must be a flat array, as long as losses"):
-        run_info([1.0], smoothed=[0.1, 0.2])
-    with pytest.raises(InputError, match="val_losses must be a flat array, as long as val_steps"):
-        run_info([1.0], val_steps=[1])

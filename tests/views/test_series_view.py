@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from tests.views.chart_specs import named, values
 
-from stepsize.errors import InputError
 from stepsize.views import Series, best_so_far, save_chart, series_chart, series_info
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -72,27 +71,3 @@ def test_more_than_eight_are_named_instead_of_drawn(tmp_path: Path) -> None:
     assert info.names == tuple(f"c{n}" for n in range(8))
     assert "Not drawn, to keep lines apart: c8, c9." in info.lines
     assert save_chart(series_chart(info), tmp_path / "c.svg").read_text(encoding="utf-8").startswith("<svg")
-
-
-@pytest.mark.parametrize("series", [
-    (best_so_far("a", [1.0], [0.5]),),
-    (best_so_far("a", [1.0, 2.0], [math.inf, math.inf]),),
-    (Series("a", [1.0, 2.0], [0.0, 0.0]), Series("b", [1.0, 2.0], [0.0, -1.0])),
-], ids=["single run", "nothing reached", "zero and negative"])  # fmt: skip
-def test_degenerate_series_are_drawn_without_a_warning(
-    series: tuple[Series, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    chart = series_chart(series_info(series, "cost", title="Degenerate"))
-    assert save_chart(chart, tmp_path / "a.png").stat().st_size > 5000
-    assert "WARN" not in capfd.readouterr().err
-
-
-def test_data_that_cannot_be_drawn_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="x of 'a' must not fall"):
-        Series("a", [1.0, 0.1], [1.0, 2.0])
-    with pytest.raises(InputError, match="x of 'a' must not be empty"):
-        Series("a", [], [])
-    with pytest.raises(InputError, match="losses of 'a' must be a flat array, as long as x of 'a'"):
-        Series("a", [1.0], [1.0, 2.0])
-    with pytest.raises(InputError, match="series must not be empty"):
-        series_info((), "step", title="Nothing")

@@ -10,36 +10,26 @@ import pytest
 from stepsize.curves.numerals import number_text, span_text, wrapped
 from stepsize.views.axes import clip_levels, lr_axis, step_axis, value_axis
 
-
-def test_an_explosion_is_cut_at_twice_the_height_of_the_rest() -> None:
-    assert clip_levels([1.0, 2.0, 2.0, 2.0, 2.0, 1e9]) == (1.0, 3.0)
-
-
-def test_a_small_overshoot_is_shown_whole() -> None:
-    assert clip_levels([1.0, 2.0, 2.0, 2.0, 2.0, 3.2]) == (1.0, 3.2)
-
-
-def test_progress_is_never_cut_but_a_fall_out_of_all_proportion_is() -> None:
-    falling = [2.3, 2.31, 2.3, 2.29, 2.3, 2.2, 1.5, 0.4]
-    assert clip_levels(falling)[0] == 0.4
-    low, _ = clip_levels([*np.linspace(1, 2, 20), -1e12])
-    assert -1e3 < low <= 1.0
-
-
-def test_levels_to_keep_are_kept() -> None:
-    assert clip_levels([1.0, 2.0, 2.0, 2.0, 2.0, 1e9], keep=[-5.0, 8.0, math.nan]) == (-5.0, 8.0)
+REST = [1.0, 2.0, 2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(("values", "keep", "levels"), [
+    ([*REST, 1e9], (), (1.0, 3.0)),  # an explosion is cut at twice the height of the rest
+    ([*REST, 3.2], (), (1.0, 3.2)),  # a small overshoot is shown whole
+    ([*REST, 1e9], [-5.0, 8.0, math.nan], (-5.0, 8.0)),
+    ([2.3, 2.31, 2.3, 2.29, 2.3, 2.2, 1.5, 0.4], (), (0.4, 2.31)),  # progress is never cut
     ([], (), (0.0, 1.0)),
     ([math.nan, math.inf, -math.inf], (), (0.0, 1.0)),
     ([math.nan], (2.0, 3.0), (2.0, 3.0)),
     ([4.0], (), (4.0, 4.0)),
 ])  # fmt: skip
-def test_nothing_finite_and_single_values_have_levels(
-    values: list[float], keep: tuple[float, ...], levels: tuple[float, float]
-) -> None:
+def test_levels_worth_showing(values: list[float], keep: tuple[float, ...], levels: tuple[float, float]) -> None:
     assert clip_levels(values, keep) == levels
+
+
+def test_a_fall_out_of_all_proportion_is_cut() -> None:
+    low, _ = clip_levels([*np.linspace(1, 2, 20), -1e12])
+    assert -1e3 < low <= 1.0
 
 
 def test_levels_follow_a_shift_and_a_scale_of_the_losses() -> None:

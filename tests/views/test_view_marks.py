@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stepsize.errors import InputError
+from stepsize.views import (
+    MapDimension,
+    answer_info,
+    curves_by_rate_info,
+    heat_map_info,
+    outcomes_info,
+    range_test_info,
+    run_info,
+    series_info,
+)
 from stepsize.views.axes import Axis, lr_axis
-from stepsize.views.marks import Flag, checked_arrays, edge_notes, line_through, place_flags, place_point, thinned
+from stepsize.views.marks import Flag, edge_notes, line_through, place_flags, place_point, thinned
 
 Y = Axis(0.0, 10.0, False, "loss")
 
@@ -105,8 +117,11 @@ def test_thinning_keeps_extremes_and_what_is_not_finite() -> None:
     assert thinned(values[:1000], 1000).tolist() == list(range(1000))
 
 
-def test_arrays_of_other_lengths_are_named() -> None:
-    with pytest.raises(InputError, match=r"losses must be a flat array, as long as lrs \(2,\); got \(3,\)"):
-        checked_arrays(lrs=[1, 2], losses=[1, 2, 3])
-    with pytest.raises(InputError, match="lrs must be a flat array"):
-        checked_arrays(lrs=[[1, 2]])
+@pytest.mark.parametrize(("info", "given"), [
+    (answer_info, [(), 10]), (curves_by_rate_info, [()]), (heat_map_info, [(), MapDimension("clip")]),
+    (outcomes_info, [()]), (range_test_info, [[], []]), (run_info, [[]]),
+    (partial(series_info, title="-"), [(), "step"]),
+], ids=["answer", "curves", "map", "outcomes", "range test", "run", "series"])  # fmt: skip
+def test_nothing_to_draw_is_refused(info: Callable[..., object], given: list[Any]) -> None:
+    with pytest.raises(InputError, match=r"must not be empty; got .*There is nothing to draw"):
+        info(*given)

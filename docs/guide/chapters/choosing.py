@@ -130,7 +130,7 @@ def _range_test(combos: Sequence[Combo], curves: Mapping[Combo, TruthCurve], eff
     regrets = []
     for combo in combos:
         for seed in range(_TOOL_SEED, _TOOL_SEED + effort(5, 1)):
-            found = stepsize.range_test_task(build(combo, seed=seed))
+            found = stepsize.range_test(build(combo, seed=seed))
             lr = OPTIMIZERS[combo.optimizer].default_lr if found.lr is None else found.lr
             regrets.append(curves[combo].regret(lr).value)
     steps = build(combos[0]).horizon

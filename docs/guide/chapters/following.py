@@ -20,7 +20,7 @@ from stepsize.optimizers.adaptive import Adapted
 from stepsize.training import Metric, Run, Task
 from stepsize.training.batches import Stream
 from stepsize.training.evaluate import evaluate
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.views import number_text
 
 _STARTS = (0.01, 1.0, 10.0)
@@ -209,7 +209,7 @@ def _adapted(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
 
 def _plateau(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
     """Train at a constant rate that is halved where the guiding loss makes no progress that is worth waiting for."""
-    with isolated_rng(seed):
+    with preserved(seed=seed):
         model, stream = task.model(), Stream(task.train)
         optimizer = OPTIMIZERS["momentum"].make(model.parameters(), lr)
         bound = stepsize.bind(schedules.constant(), optimizer, steps=task.horizon)

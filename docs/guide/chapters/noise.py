@@ -28,7 +28,7 @@ from torch import nn
 from stepsize.tasks import build_task
 from stepsize.training import Changes, Task, TensorBatches, varied
 from stepsize.training.evaluate import evaluate
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.views import number_text
 
 _BATCHES = (8, 32, 128)
@@ -138,7 +138,7 @@ def _linear(steps: int) -> tuple[Task, float]:
     task = replace(
         built, model=model, schedule=None, train=TensorBatches((x, y), 32), val=TensorBatches((x, y), len(x), False)
     )
-    with isolated_rng(0):
+    with preserved(seed=0):
         return task, float(evaluate(task, model(), step=0).evaluation.loss)
 
 
@@ -152,7 +152,7 @@ def _excess(grid: Grid, least: float) -> NDArray[np.float64]:
 def _noise(size: int, batches: int) -> tuple[float, float]:
     """Return noise ÷ gradient in length, before training and after it."""
     task = small_task("digits")
-    with isolated_rng(0):
+    with preserved(seed=0):
         model = task.model()
         before = _noise_of(task, model, size, batches)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training import Task
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.views import number_text
 
 _TRUSTED = 0.1  # share by which the real change may miss the predicted one
@@ -89,7 +89,7 @@ def _update(task: Task, optimizer: str, lrs: tuple[float, ...], seed: int, loude
     after, moved = [], []
     before = gradient = 0.0
     for lr in lrs:
-        with isolated_rng(seed):
+        with preserved(seed=seed):
             model, batch = task.model(), next(iter(task.train))
             start = _flat(model)
             stepper = OPTIMIZERS[optimizer].make(model.parameters(), lr)

@@ -27,8 +27,9 @@ from stepsize.cli import (
     translate,
     watch,
 )
+from stepsize.cli.commands import add_command
 from stepsize.cli.failures import STOPPED, tell_stopped
-from stepsize.cli.options import expanded
+from stepsize.cli.options import flag
 
 _EXIT_CODES = (
     "Exit codes: 0 success · 1 error while running · 2 invalid input · 3 no answer, or the run diverged · "
@@ -45,16 +46,14 @@ app = typer.Typer(
 for _command in (
     find, range_test, compare, profile, train, watch, live, steer, runs, report, diagnose, translate, tasks, doctor,
 ):  # fmt: skip
-    app.command(_command.NAME, epilog=f"Example: {_command.EXAMPLE}")(expanded(_command.command))
+    add_command(app, _command)
 app.add_typer(sweep.app, name=sweep.NAME)
 app.add_typer(schedule.app, name=schedule.NAME)
 
 
 @app.callback(invoke_without_command=True, epilog=f"Example: {find.EXAMPLE}\n\n{_EXIT_CODES}")
 def _root(
-    context: typer.Context,
-    *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    context: typer.Context, *, version: Annotated[bool, flag("--version", "Print the version and exit.")] = False
 ) -> None:
     """Find a learning rate for a PyTorch training run, with an interval and the evidence."""
     if version:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.failures import NO_ANSWER
 from stepsize.cli.options import (
     NOWHERE,
     STORE,
@@ -26,10 +27,13 @@ from stepsize.cli.options import (
     TaskOptions,
     WorkersOption,
     kept_in,
+    option,
+    stored,
 )
-from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show, verdict_text
+from stepsize.cli.output import Charted, facts, hint, verdict_text
 from stepsize.cli.progress import metered
 from stepsize.cli.resolve import opened_task
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,111 +46,92 @@ EXAMPLE = "stepsize compare digits-mlp --optimizers sgd,momentum,adam --plot com
 Charts = Literal["final", "rates", "steps"]
 
 
+@dataclass(frozen=True)
+class _Output(Charted):
+    plot: PlotOption = None
+    chart: Annotated[Charts, typer.Option(help="What --plot draws.")] = "final"
+    as_json: JsonOption = False
+
+
 def command(
     task: TaskArgument,
     *,
     optimizers: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "NAMES",
+            "Comma-separated optimizer names. Default: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw.",
             "--optimizers",
             "--optimizer",
-            metavar="NAMES",
-            help="Comma-separated optimizer names. Default: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw.",
-            show_default=False,
         ),
     ] = None,
     schedules: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "TEXT",
+            "Instead of the task's own; given several times, each optimizer is tuned with each.",
             "--schedules",
             "--schedule",
-            metavar="TEXT",
-            help="Instead of the task's own; given several times, each optimizer is tuned with each.",
         ),
     ] = None,
-    batch_sizes: Annotated[
-        str | None, typer.Option("--batch-sizes", metavar="NUMBERS", help="Batch sizes to compare at, comma-separated.")
-    ] = None,
-    trials: Annotated[
-        int, typer.Option("--trials", metavar="N", help="Number of runs that find the rate of each.")
-    ] = 9,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Number of final runs of each.", max=100_000)] = 3,
+    batch_sizes: Annotated[str | None, option("NUMBERS", "Batch sizes to compare at, comma-separated.")] = None,
+    trials: Annotated[int, option("N", "Number of runs that find the rate of each.")] = 9,
+    seeds: Annotated[int, option("N", "Number of final runs of each.", max=100_000)] = 3,
     target: Annotated[
-        float | None,
-        typer.Option(
-            "--target", metavar="LOSS", help="Report the steps to this training loss. Default: the median final one."
-        ),
+        float | None, option("LOSS", "Report the steps to this training loss. Default: the median final one.")
     ] = None,
     drift: Annotated[
-        float | None,
-        typer.Option("--drift", metavar="TURNS", help="Rotate the inputs by so many full turns during a run.", min=0),
+        float | None, option("TURNS", "Rotate the inputs by so many full turns during a run.", min=0)
     ] = None,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the comparison in the store.")
-    ] = None,
+    name: Annotated[str | None, option("NAME", "Name of the comparison in the store.")] = None,
     steps: StepsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
-    plot: PlotOption = None,
-    chart: Annotated[Charts, typer.Option("--chart", help="What --plot draws.")] = "final",
-    as_json: JsonOption = False,
+    output: _Output,
 ) -> None:
     """Tune each optimizer and schedule with an equal budget, and say which is better by more than the noise.
 
     Each run is saved as it ends: the same command continues where it was stopped.
     """
-    with reporting_failures():
-        plot = plot_path(plot)
-        from stepsize.study.comparing import CLASSICS, compare
+    from stepsize.study.comparing import CLASSICS, compare
 
-        names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
-        sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]
-        asked = {
-            "task": task,
-            "steps": steps,
-            "drift": drift,
-            "data": None if data is None else str(data),
-            "device": device,
-        }
-        try:
-            with (
-                opened_task(TaskOptions(task, None, data, device), ScheduleOptions(steps=steps)) as opened,
-                metered(f"compare {opened.name}", quiet=as_json) as meter,
-            ):
-                from stepsize.tasks import drifting
+    names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
+    sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]
+    options, length = TaskOptions(task, None, data, device), ScheduleOptions(steps=steps)
+    drifts = {} if drift is None else {"drift": drift}
+    try:
+        with (
+            opened_task(options, length) as opened,
+            metered(f"compare {opened.name}", quiet=output.as_json) as meter,
+        ):
+            from stepsize.tasks import drifting
 
-                found = compare(
-                    opened if drift is None else drifting(opened, drift),
-                    names,
-                    schedules=schedules or None,
-                    batch_sizes=sizes,
-                    trials=trials,
-                    seeds=seeds,
-                    target=target,
-                    workers=workers,
-                    store=kept_in(store),
-                    name=name,
-                    on_progress=_on_progress(meter),
-                    asked={key: value for key, value in asked.items() if value is not None},
-                )
-        except KeyboardInterrupt:
-            if store == NOWHERE:
-                hint("Nothing was saved: the comparison had --store none.")
-            else:
-                hint("Finished runs are saved. Run the same command to continue.")
-            raise
-        if as_json:
-            print_json(found.to_json())
+            found = compare(
+                opened if drift is None else drifting(opened, drift),
+                names,
+                schedules=schedules or None,
+                batch_sizes=sizes,
+                trials=trials,
+                seeds=seeds,
+                target=target,
+                workers=workers,
+                store=kept_in(store),
+                name=name,
+                on_progress=_on_progress(meter),
+                asked={**stored(options, length), **drifts},
+            )
+    except KeyboardInterrupt:
+        if store == NOWHERE:
+            hint("Nothing was saved: the comparison had --store none.")
         else:
-            show(render(found))
-        if plot is not None:
-            save_plot(found.plot(chart), plot)
-        if not as_json:
-            hint(f"Next: {_next(found, task)}")
-        if found.verdict == "no answer":
-            raise typer.Exit(NO_ANSWER)
+            hint("Finished runs are saved. Run the same command to continue.")
+        raise
+    output.give(found.to_json, lambda: render(found), lambda: found.plot(output.chart))
+    output.hint(f"Next: {_next(found, task)}")
+    if found.verdict == "no answer":
+        raise typer.Exit(NO_ANSWER)
 
 
 def _next(found: Comparison, task: str) -> str:
@@ -160,8 +145,6 @@ def _next(found: Comparison, task: str) -> str:
 
 def render(found: Comparison) -> RenderableType:
     """Return the answer for rich: a table per batch size, and the verdict."""
-    from stepsize.curves.numerals import number_text
-
     rows: list[tuple[str, RenderableType]] = [
         ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.objective}"),
         (
@@ -184,8 +167,6 @@ def render(found: Comparison) -> RenderableType:
 
 
 def _table(result: BatchSizeResult, objective: str) -> Table:
-    from stepsize.curves.numerals import number_text
-
     all_losses = {
         "training loss": [one.train_loss for one in result.contenders],
         "validation loss": [one.val_loss for one in result.contenders],
@@ -210,8 +191,6 @@ def _table(result: BatchSizeResult, objective: str) -> Table:
 def _cells(one: ContenderResult, losses: list[float]) -> list[str]:
     import numpy as np
 
-    from stepsize.curves.numerals import number_text
-
     def written(value: float | None) -> str:
         return "–" if value is None or math.isnan(value) else number_text(value)
 
@@ -231,8 +210,6 @@ def _cells(one: ContenderResult, losses: list[float]) -> list[str]:
 
 
 def _on_progress(meter: Meter) -> Any:
-    from stepsize.curves.numerals import number_text
-
     def watch(progress: CompareProgress) -> None:
         running = progress.sweep.running
         step = "" if running is None else f", step {running.step} of {running.setting.steps}"

@@ -5,42 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption
-from stepsize.cli.output import print_json, show
+from stepsize.cli.options import HtmlOption, JsonOption, argument, option
+from stepsize.cli.output import give
 
 NAME = "diagnose"
 EXAMPLE = "stepsize diagnose log.csv --steps 2000"
 
 
 def command(
-    log: Annotated[
-        Path, typer.Argument(metavar="LOG", help="CSV, JSON, text, TensorBoard, W&B or MLflow; or its folder.")
-    ],
+    log: Annotated[Path, argument("LOG", "CSV, JSON, text, TensorBoard, W&B or MLflow; or its folder.")],
     *,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="Number of planned training steps.")
-    ] = None,
-    loss: Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Column of the training loss.")] = None,
-    lr: Annotated[str | None, typer.Option("--lr", metavar="NAME", help="Column of the learning rate.")] = None,
-    val: Annotated[str | None, typer.Option("--val", metavar="NAME", help="Column of the validation loss.")] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="PATH", help="Write the report as an HTML page.")
-    ] = None,
+    steps: Annotated[int | None, option("N", "Number of planned training steps.", min=1)] = None,
+    loss: Annotated[str | None, option("NAME", "Column of the training loss.")] = None,
+    lr: Annotated[str | None, option("NAME", "Column of the learning rate.")] = None,
+    val: Annotated[str | None, option("NAME", "Column of the validation loss.")] = None,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Diagnose a run from its log of losses and learning rates."""
-    with reporting_failures():
-        from stepsize.monitor import diagnose
+    from stepsize.monitor import diagnose
 
-        page = None if html is None else check_page_path(html)
-        report = diagnose(log, steps=steps, loss=loss, lr=lr, val=val)
-        if as_json:
-            print_json(report.to_json())
-        else:
-            show(findings_text(report))
-        if page is not None:
-            save_page(report, page, log.name)
+    page = None if html is None else check_page_path(html)
+    report = diagnose(log, steps=steps, loss=loss, lr=lr, val=val)
+    give(report.to_json, lambda: findings_text(report), as_json=as_json)
+    if page is not None:
+        save_page(report, page, log.name)

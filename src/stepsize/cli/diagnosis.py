@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,34 @@ from stepsize.cli.saved import verdict_style
 
 if TYPE_CHECKING:
     from stepsize.monitor import Finding, GuardAction, RateVerdict, Report
+    from stepsize.store import OrderRecord
 
 _COLORS = {"info": "dim", "warning": "yellow", "critical": "red"}
 
 
-def findings_text(report: Report, actions: Sequence[GuardAction] = ()) -> RenderableType:
-    """Return verdict, findings and actions as something that rich can show."""
+def findings_text(
+    report: Report, actions: Sequence[GuardAction] = (), orders: Sequence[OrderRecord] = ()
+) -> RenderableType:
+    """Return verdict, findings, actions and orders as something that rich can show."""
     parts: list[RenderableType] = [Text(report.source, style="dim")] if report.source else []
     parts += [verdict_text(report.verdict), *map(finding_text, report.findings)]
-    if actions:
-        parts += [Text("\nActions of the guard", style="bold"), *(Text(str(one)) for one in actions)]
+    parts += [*steps_taken("Actions of the guard", map(str, actions)), *steps_taken("Orders", map(order_text, orders))]
     if not report.findings:
         parts.append(Text("No findings.", style="dim"))
     return Group(*parts)
+
+
+def steps_taken(title: str, lines: Iterable[str]) -> list[RenderableType]:
+    """Return lines with a title above them; nothing without lines."""
+    shown = [Text(line) for line in lines]
+    return [Text(f"\n{title}", style="bold"), *shown] if shown else []
+
+
+def order_text(order: OrderRecord) -> str:
+    """Return an order, who gave it, and what became of it."""
+    given = ", ".join(f"{name} {value}" for name, value in order.arguments.items() if value not in (None, False))
+    step = "" if order.step is None else f" from step {order.step:,}"
+    return f"{order.number}. {order.verb}{f' {given}' * bool(given)} by {order.who}: {order.state}{step}. {order.reply}"
 
 
 def verdict_text(verdict: RateVerdict) -> Text:
@@ -47,11 +62,7 @@ def finding_text(finding: Finding) -> Text:
 
 
 def check_page_path(path: Path) -> Path:
-    """Return where a page goes.
-
-    Raises:
-        InputError: If it does not end in .html, or its folder does not exist.
-    """
+    """Return ``path`` if a page can be written there."""
     from stepsize.errors import InputError
 
     if path.suffix.lower() not in (".html", ".htm"):
@@ -73,6 +84,5 @@ def save_page(
     from stepsize.files import write_whole
     from stepsize.views import report_page
 
-    view = report.view(title, facts, actions)
-    write_whole(check_page_path(path), report_page(view))
+    write_whole(check_page_path(path), report_page(report, title, facts, actions))
     messages().print(Text(f"Report saved to {path}"), soft_wrap=True)

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 import stepsize
-from stepsize.cli.failures import FAILED, reporting_failures
+from stepsize.cli.failures import FAILED
 from stepsize.cli.options import JsonOption
-from stepsize.cli.output import facts, print_json, show
+from stepsize.cli.output import facts, give, quiet_table
 
 NAME = "doctor"
 EXAMPLE = "stepsize doctor --json"
@@ -29,23 +29,14 @@ _NOT_SHOWN = ("all", "bench", "docs", "peers", "test")  # made of others, or for
 
 def command(*, as_json: JsonOption = False) -> None:
     """Show what this machine offers to a training run: versions, devices, extras, data."""
-    with reporting_failures():
-        found = report()
-        if as_json:
-            print_json(found)
-        else:
-            show(render(found))
-        if not found["ready"]:
-            raise typer.Exit(FAILED)
+    found = report()
+    give(lambda: found, lambda: render(found), as_json=as_json)
+    if not found["ready"]:
+        raise typer.Exit(FAILED)
 
 
 def report() -> dict[str, Any]:
-    """Look at this machine and return what it offers, as plain values; changes nothing.
-
-    Example:
-        >>> report()["devices"][0]["name"]
-        'cpu'
-    """
+    """Return what this machine offers, as plain values."""
     import torch
 
     folder = os.environ.get("STEPSIZE_DATA") or None
@@ -164,12 +155,8 @@ def _data_line(found: dict[str, Any]) -> str:
     return f"{found['data_folder']}: {', '.join(found['data_files']) or 'no files that can be read'}"
 
 
-def _quiet_table(*columns: str) -> Table:
-    return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
-
-
 def _device_table(devices: list[dict[str, Any]]) -> Table:
-    table = _quiet_table("device", "name", "memory (GiB)", "precisions")
+    table = quiet_table("device", "name", "memory (GiB)", "precisions")
     for one in devices:
         memory = "shared" if one["memory"] is None else f"{one['memory'] / 2**30:.1f}"
         table.add_row(one["name"], Text(one["title"]), memory, ", ".join(one["precisions"]))
@@ -178,7 +165,7 @@ def _device_table(devices: list[dict[str, Any]]) -> Table:
 
 def _extras_table(packages: list[dict[str, Any]]) -> Table:
     """One row per extra: the packages that are there, those that are missing, and how to get them."""
-    table = _quiet_table("extra", "installed", "missing", "to install")
+    table = quiet_table("extra", "installed", "missing", "to install")
     for extra in dict.fromkeys(one["extra"] for one in packages):
         asked = [one for one in packages if one["extra"] == extra]
         missing = [one for one in asked if one["version"] is None]

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from stepsize.cli.output import messages
+from stepsize.cli.output import messages, say
 from stepsize.errors import DataUnavailableError, InputError, MissingExtraError, StepsizeError, UnknownStudyError
 
 FAILED = 1
@@ -23,12 +23,7 @@ STOPPED = 130
 
 @contextmanager
 def reporting_failures() -> Iterator[None]:
-    """Turn what is raised inside into a message on stderr and an exit code.
-
-    Raises:
-        typer.Exit: With ``BAD_INPUT`` for an error of the input, ``STOPPED`` for Ctrl-C, ``FAILED`` for an error of the
-            task's own code. A bug of stepsize itself comes through as it is.
-    """
+    """Turn what is raised inside into a message on stderr and an exit code; a bug of stepsize itself comes through."""
     try:
         yield
     except KeyboardInterrupt:
@@ -43,29 +38,29 @@ def reporting_failures() -> Iterator[None]:
             raise
         if isinstance(error, OSError) and not task_frames(error):  # a full disk, a folder in the way
             _tell_error(f"a file could not be read or written: {error}")
-            raise typer.Exit(FAILED) from None
-        if isinstance(error, MemoryError) and not task_frames(error):
+        elif isinstance(error, MemoryError) and not task_frames(error):
             _tell_error(f"there is not enough memory: {error}. Ask for fewer steps, runs or members at once")
-            raise typer.Exit(FAILED) from None
-        if _is_ours(error):
+        elif _is_ours(error):
             raise
-        messages().print(Text(task_traceback(error).rstrip()), soft_wrap=True)
-        _tell_error("the task's own model, loss or data raised this.")
+        else:
+            say(task_traceback(error).rstrip())
+            _tell_error("the task's own model, loss or data raised this.")
         raise typer.Exit(FAILED) from None
+
+
+def check_answer(lr: float | None) -> None:
+    """End with the exit code of no answer if there is no rate."""
+    if lr is None:
+        raise typer.Exit(NO_ANSWER)
 
 
 def tell_stopped() -> None:
     """Say in one line that Ctrl-C was heard."""
-    messages().print("Interrupted before an answer was found.", soft_wrap=True)
+    say("Interrupted before an answer was found.")
 
 
 def task_traceback(error: BaseException) -> str:
-    """Return the traceback of ``error`` with only the frames of the task's own code.
-
-    Example:
-        >>> print(task_traceback(ValueError("no")), end="")
-        ValueError: no
-    """
+    """Return the traceback of ``error`` with only the frames of the task's own code."""
     told = traceback.TracebackException.from_exception(error)
     link: traceback.TracebackException | None = told
     while link is not None:
@@ -86,10 +81,9 @@ def _heads_nothing(lines: list[str], index: int) -> bool:
 
 
 def _tell_error(text: str, notes: Iterator[str] | tuple[str, ...] = ()) -> None:
-    console = messages()
-    console.print(Text.assemble(("Error: ", "bold red"), text), soft_wrap=True)
+    messages().print(Text.assemble(("Error: ", "bold red"), text), soft_wrap=True)
     for note in notes:
-        console.print(Text(note), soft_wrap=True)
+        say(note)
 
 
 def _is_ours(error: BaseException) -> bool:

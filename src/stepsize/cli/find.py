@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from stepsize.cli.failures import NO_ANSWER, STOPPED, reporting_failures
-from stepsize.cli.options import (
-    JsonOption,
-    PlotOption,
-    ScheduleOptions,
-    SeedOption,
-    TaskOptions,
-    fraction,
-    typed,
-)
-from stepsize.cli.output import answer_of, hint, plot_path, print_json, save_plot, show
+from stepsize.cli.failures import STOPPED, check_answer
+from stepsize.cli.options import ScheduleOptions, SeedOption, TaskOptions, fraction, option, typed
+from stepsize.cli.output import OutputOptions, answer_of, hint
 from stepsize.cli.progress import find_watcher, metered
 from stepsize.cli.resolve import opened_task
+from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
     from stepsize.study.found import Found
@@ -36,77 +29,59 @@ def command(
     asked: TaskOptions,
     *,
     until: Annotated[
-        float | None,
-        typer.Option(
-            "--until", metavar="X", parser=fraction, help="Final loss above the best that is as good. Default: 2%."
-        ),
+        float | None, option("X", "Final loss above the best that is as good. Default: 2%.", parser=fraction)
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(
-            "--budget",
-            metavar="X",
-            help="Full runs, or a time such as 10min. Default: 3 full runs or 1 min, whichever is more.",
-        ),
+        option("X", "Full runs, or a time such as 10min. Default: 3 full runs or 1 min, whichever is more."),
     ] = None,
-    workers: Annotated[
-        str, typer.Option("--workers", metavar="NAME", help="in-order, population, processes or ray.")
-    ] = "in-order",
+    workers: Annotated[str, option("NAME", "in-order, population, processes or ray.")] = "in-order",
     store: Annotated[
-        str | None,
-        typer.Option(
-            "--store", metavar="WHERE", help="Save each run here, a path or a PostgreSQL URL, and continue from it."
-        ),
+        str | None, option("WHERE", "Save each run here, a path or a PostgreSQL URL, and continue from it.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the search in the store.")] = None,
+    name: Annotated[str | None, option("NAME", "Name of the search in the store.")] = None,
     length: ScheduleOptions,
     seed: SeedOption = None,
-    plot: PlotOption = None,
-    as_json: JsonOption = False,
+    output: OutputOptions,
 ) -> None:
     """Recommend a peak learning rate, the range that is as good, and say how sure that is.
 
     Ctrl-C stops the search and prints what is known.
     """
-    with reporting_failures():
-        path = plot_path(plot)
-        from stepsize.study.budget import as_budget
-        from stepsize.study.finding import find
+    from stepsize.study.budget import as_budget
+    from stepsize.study.finding import find
 
-        limit = as_budget(budget)
-        with (
-            opened_task(asked, length) as opened,
-            metered(f"find {opened.name} ({limit})", quiet=as_json) as meter,
-        ):
-            found = find(
-                opened,
-                _UNTIL if until is None else until,
-                budget,
-                seed=seed,
-                workers=workers,
-                store=store,
-                name=name,
-                on_progress=find_watcher(meter, horizon=opened.horizon, seed=opened.seed if seed is None else seed),
-            )
-        search = {
-            "--until": until,
-            "--seed": seed,
-            "--workers": None if workers == "in-order" else workers,
-            "--store": None if store is None else found.where,
-            "--name": name,
-        }
-        again = next_command(found, asked, length, search, budget)
-        if as_json:
-            print_json({**found.to_json(), "next": again})
-        else:
-            differ = Text("no: random generators or data positions differ from before", style="red")
-            rows = [] if found.restored else [("restored", differ)]
-            show(answer_of(found, rows, limit=f" (budget {limit})"))
-        if path is not None and found.runs:
-            save_plot(found.plot(), path)
-        elif path is not None:
-            hint("No chart: no run has ended.")
-        _conclude(found, again, quiet=as_json)
+    limit = as_budget(budget)
+    with (
+        opened_task(asked, length) as opened,
+        metered(f"find {opened.name} ({limit})", quiet=output.as_json) as meter,
+    ):
+        found = find(
+            opened,
+            _UNTIL if until is None else until,
+            budget,
+            seed=seed,
+            workers=workers,
+            store=store,
+            name=name,
+            on_progress=find_watcher(meter, horizon=opened.horizon, seed=opened.seed if seed is None else seed),
+        )
+    search = {
+        "--until": until,
+        "--seed": seed,
+        "--workers": None if workers == "in-order" else workers,
+        "--store": None if store is None else found.where,
+        "--name": name,
+    }
+    again = next_command(found, asked, length, search, budget)
+    differ = Text("no: random generators or data positions differ from before", style="red")
+    rows = [] if found.restored else [("restored", differ)]
+    output.give(
+        lambda: {**found.to_json(), "next": again},
+        lambda: answer_of(found, rows, limit=f" (budget {limit})"),
+        found.plot if found.runs else None,
+    )
+    _conclude(found, again, output)
 
 
 def next_command(
@@ -117,7 +92,6 @@ def next_command(
     If the rate is decided, that is ``stepsize train``; if no rate trained the model, ``stepsize profile``; otherwise
     ``stepsize find``, with the same budget if it was interrupted and twice the budget if more runs may settle it.
     """
-    from stepsize.curves.numerals import number_text
 
     def written(command: str, *options: Mapping[str, object]) -> str:
         given = {name: value for part in options for name, value in part.items() if value is not None}
@@ -144,7 +118,7 @@ def _twice(found: Found, budget: str | None) -> str:
     return str(math.ceil(2 * max(limit.runs, found.cost.full_runs)))
 
 
-def _conclude(found: Found, again: str, *, quiet: bool) -> None:
+def _conclude(found: Found, again: str, output: OutputOptions) -> None:
     """Say what to do now, and end with the exit code."""
     if found.cost.stopped == "interrupted":
         if found.where is None:
@@ -154,9 +128,7 @@ def _conclude(found: Found, again: str, *, quiet: bool) -> None:
             if "://" in found.where and not found.where.startswith("sqlite"):
                 hint("The password is left out: write it into the URL, or set PGPASSWORD.")
         raise typer.Exit(STOPPED)
-    if not quiet:
-        if found.lr is None:
-            hint(found.answer.next)
-        hint(f"{'Train with it' if found.answer.decided else 'Next'}: {again}")
     if found.lr is None:
-        raise typer.Exit(NO_ANSWER)
+        output.hint(found.answer.next)
+    output.hint(f"{'Train with it' if found.answer.decided else 'Next'}: {again}")
+    check_answer(found.lr)

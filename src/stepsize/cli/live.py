@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import STORE
+from stepsize.cli.options import STORE, flag, option
 from stepsize.cli.output import hint
 from stepsize.errors import InputError
 
@@ -24,38 +23,31 @@ PORT = 8765
 def command(
     store: Annotated[str, typer.Argument(metavar="STORE", help="Store: a path or a PostgreSQL URL.")] = STORE,
     *,
-    port: Annotated[int, typer.Option("--port", metavar="N", help="Port; 0 takes a free one.")] = PORT,
-    host: Annotated[
-        str, typer.Option("--host", metavar="NAME", help="Address to listen on. Only the default is private.")
-    ] = "127.0.0.1",
-    read_only: Annotated[bool, typer.Option("--read-only", help="Take no orders: for a shared screen.")] = False,
-    token: Annotated[
-        str | None, typer.Option("--token", metavar="TEXT", help="Token of the address. Default: a random one.")
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="PATH", help="Certificate (PEM): serve over TLS.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="PATH", help="Key of the certificate.")] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address and open no browser.")] = False,
+    port: Annotated[int, option("N", "Port; 0 takes a free one.")] = PORT,
+    host: Annotated[str, option("NAME", "Address to listen on. Only the default is private.")] = "127.0.0.1",
+    read_only: Annotated[bool, flag("--read-only", "Take no orders: for a shared screen.")] = False,
+    token: Annotated[str | None, option("TEXT", "Token of the address. Default: a random one.")] = None,
+    tls_cert: Annotated[Path | None, option("PATH", "Certificate (PEM): serve over TLS.")] = None,
+    tls_key: Annotated[Path | None, option("PATH", "Key of the certificate.")] = None,
+    no_open: Annotated[bool, flag("--no-open", "Print the address and open no browser.")] = False,
 ) -> None:
     """Open a page with the runs and searches of a store as they go on; Ctrl-C ends the page, not the runs."""
-    with reporting_failures():
-        if (tls_cert is None) != (tls_key is None):
-            raise InputError("tls-key", tls_key, "must be given together with tls-cert")
-        from stepsize.live import serve
-        from stepsize.store import Store
+    if (tls_cert is None) != (tls_key is None):
+        raise InputError("tls-key", tls_key, "must be given together with tls-cert")
+    from stepsize.live import serve
+    from stepsize.store import Store
 
-        tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
-        with Store.open(store, create=False) as opened:
-            server = serve(opened, host=host, port=port, token=token, read_only=read_only, tls=tls)
-            sys.stdout.write(f"{server.url}\n")
-            sys.stdout.flush()
-            if tls is None and not _is_private(host):
-                hint("Without TLS, others on the network can read the token. Pass --tls-cert and --tls-key.")
-            hint("Ctrl-C ends the page; training continues.")
-            if not no_open and _has_screen():
-                webbrowser.open(server.url)
-            server.run()
+    tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
+    with Store.open(store, create=False) as opened:
+        server = serve(opened, host=host, port=port, token=token, read_only=read_only, tls=tls)
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        if tls is None and not _is_private(host):
+            hint("Without TLS, others on the network can read the token. Pass --tls-cert and --tls-key.")
+        hint("Ctrl-C ends the page; training continues.")
+        if not no_open and _has_screen():
+            webbrowser.open(server.url)
+        server.run()
 
 
 def _is_private(host: str) -> bool:

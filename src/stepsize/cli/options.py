@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from stepsize.errors import InputError
 
 _T = TypeVar("_T")
+STORE = "stepsize.db"
+NOWHERE = "none"
+
+
+def argument(metavar: str, text: str, **more: Any) -> Any:
+    """Return an argument, as the metadata of an annotation."""
+    return typer.Argument(metavar=metavar, help=text, show_default=False, **more)
+
+
+def option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """Return an option with a value, as the metadata of an annotation; its name is the parameter's if none is given."""
+    return typer.Option(*names, metavar=metavar, help=text, **more)
+
+
+def flag(name: str, text: str) -> Any:
+    """Return an option without a value, as the metadata of an annotation."""
+    return typer.Option(name, help=text)
 
 
 def number(text: str) -> float:
@@ -43,15 +58,7 @@ def fraction(text: str) -> float:
 
 
 def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tuple[_T, _T]:
-    """Return two numbers that were typed with a colon between them.
-
-    Raises:
-        InputError: If it is no such pair.
-
-    Example:
-        >>> pair("--lr", "1e-6:1", float, "1e-6:1")
-        (1e-06, 1.0)
-    """
+    """Return two numbers that were typed with a colon between them."""
     first, colon, second = text.partition(":")
     try:
         if colon:
@@ -63,56 +70,25 @@ def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tup
 
 TaskArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="TASK",
-        help="A built-in name (stepsize tasks lists them), file.py:task, or package.module:task.",
-        show_default=False,
-    ),
+    argument("TASK", "A built-in name (stepsize tasks lists them), file.py:task, or package.module:task."),
 ]
-OptimizerOption = Annotated[
-    str | None, typer.Option("--optimizer", metavar="NAME", help="Optimizer. Default: the task's.")
-]
-StepsOption = Annotated[
-    int | None, typer.Option("--steps", metavar="N", help="Number of training steps (horizon). Default: the task's.")
-]
+OptimizerOption = Annotated[str | None, option("NAME", "Optimizer. Default: the task's.")]
+StepsOption = Annotated[int | None, option("N", "Number of training steps (horizon). Default: the task's.")]
 ScheduleOption = Annotated[
     str | None,
-    typer.Option(
-        "--schedule",
-        metavar="TEXT",
-        help="Schedule, for example 'wsd cooldown=20%' (stepsize schedule list). Default: the task's.",
-    ),
+    option("TEXT", "Schedule, for example 'wsd cooldown=20%' (stepsize schedule list). Default: the task's."),
 ]
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder with data files of built-in tasks. Default: $STEPSIZE_DATA."),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", metavar="DEVICE", help="Device, for example cpu or cuda:0. Default: the task's."),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", min=0, help="Random seed for initial weights, batch order and dropout."),
-]
-PlotOption = Annotated[
-    Path | None, typer.Option("--plot", metavar="PATH", help="Save a chart here: .png, .svg, .html or .pdf.")
-]
-StoreOption = Annotated[
-    str, typer.Option("--store", metavar="WHERE", help="Where runs are saved: a path, a PostgreSQL URL, or none.")
-]
-WorkersOption = Annotated[
-    str, typer.Option("--workers", metavar="NAME", help="population, in-order, processes or ray.")
-]
+DataOption = Annotated[Path | None, option("DIR", "Folder with data files of built-in tasks. Default: $STEPSIZE_DATA.")]
+DeviceOption = Annotated[str | None, option("DEVICE", "Device, for example cpu or cuda:0. Default: the task's.")]
+SeedOption = Annotated[int | None, option("N", "Random seed for initial weights, batch order and dropout.", min=0)]
+PlotOption = Annotated[Path | None, option("PATH", "Save a chart here: .png, .svg, .html or .pdf.")]
+HtmlOption = Annotated[Path | None, option("PATH", "Write the report as an HTML page.")]
+StoreOption = Annotated[str, option("WHERE", "Where runs are saved: a path, a PostgreSQL URL, or none.")]
+WorkersOption = Annotated[str, option("NAME", "population, in-order, processes or ray.")]
 LastOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=1, show_default=False, help="Number of the newest to list. Default: 100 in a table, else all."
-    ),
+    int | None, option("N", "Number of the newest to list. Default: 100 in a table, else all.", min=1)
 ]
-STORE = "stepsize.db"
-NOWHERE = "none"
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")]
+JsonOption = Annotated[bool, flag("--json", "Print the answer as one JSON object.")]
 
 
 def kept_in(store: str) -> str | None:
@@ -138,42 +114,25 @@ class ScheduleOptions:
     steps: StepsOption = None
 
 
-def typed(options: TaskOptions | ScheduleOptions) -> dict[str, object]:
-    """Return the options that were given, as they are typed.
+def stored(*groups: TaskOptions | ScheduleOptions) -> dict[str, object]:
+    """Return the options that were given as plain values, by which a store says what a study was asked for.
 
     Example:
-        >>> typed(TaskOptions("digits-mlp", optimizer="adam"))
-        {'--optimizer': 'adam'}
+        >>> stored(TaskOptions("digits-mlp", data=Path("mnist")), ScheduleOptions(steps=100))
+        {'task': 'digits-mlp', 'data': 'mnist', 'steps': 100}
     """
-    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "task"}
-    return {f"--{name}": value for name, value in given.items() if value is not None}
+    given = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    return {name: value for name, value in plain.items() if value is not None}
 
 
-def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """Return ``command`` as typer takes it: each parameter that is a dataclass of options becomes these options."""
-    signature = inspect.signature(command, eval_str=True)
-    annotations = {name: one.annotation for name, one in signature.parameters.items()}
-    groups: dict[str, Any] = {name: group for name, group in annotations.items() if is_dataclass(group)}
-    parameters: list[inspect.Parameter] = []
-    for name, one in signature.parameters.items():
-        parameters += _options_of(groups[name]) if name in groups else [one.replace(kind=one.KEYWORD_ONLY)]
-
-    @functools.wraps(command)
-    def called(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
-
-    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {one.name: one.annotation for one in parameters}
-    return called
+def restored(asked: Mapping[str, Any]) -> tuple[TaskOptions, ScheduleOptions]:
+    """Return the options of which :func:`stored` made ``asked``."""
+    data = None if "data" not in asked else Path(asked["data"])
+    options = TaskOptions(asked["task"], asked.get("optimizer"), data, asked.get("device"))
+    return options, ScheduleOptions(asked.get("schedule"), asked.get("steps"))
 
 
-def _options_of(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    defaults = inspect.signature(group).parameters
-    return [
-        inspect.Parameter(field.name, kind, default=defaults[field.name].default, annotation=hints[field.name])
-        for field in fields(group)
-    ]
+def typed(options: TaskOptions | ScheduleOptions) -> dict[str, object]:
+    """Return the options that were given, as they are typed."""
+    return {f"--{name}": value for name, value in stored(options).items() if name != "task"}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from stepsize.cli.options import JsonOption, PlotOption
+from stepsize.curves.numerals import number_text, span_text
+from stepsize.plain import plain
 
 if TYPE_CHECKING:
     from stepsize.study.found import Found
@@ -43,40 +47,61 @@ def show(renderable: RenderableType) -> None:
     answers().print(renderable)
 
 
+def give(content: Callable[[], Mapping[str, Any]], text: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Print an answer on stdout: as one JSON object, or for people."""
+    if as_json:
+        print_json(content())
+    else:
+        show(text())
+
+
 def print_json(content: Mapping[str, Any]) -> None:
     """Print ``content`` on stdout as one JSON object, by the letter of the standard: NaN and infinities become null."""
-    sys.stdout.write(json.dumps(strict(content), allow_nan=False, indent=2) + "\n")
+    sys.stdout.write(json.dumps(plain(content), allow_nan=False, indent=2) + "\n")
 
 
-def strict(value: Any) -> Any:
-    """Return nested ``value`` with None in place of each number that JSON cannot hold.
+class Charted:
+    """Answers that can also be drawn: what commands with ``--plot`` and ``--json`` have in common."""
 
-    Example:
-        >>> strict({"cost": float("nan"), "lr": (0.1, float("inf"))})
-        {'cost': None, 'lr': [0.1, None]}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value
+    plot: Path | None
+    as_json: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a place where no chart can be written, before anything is trained."""
+        from stepsize.views import check_plot_path
+
+        if self.plot is not None:
+            check_plot_path(self.plot)
+
+    def give(
+        self,
+        content: Callable[[], Mapping[str, Any]],
+        text: Callable[[], RenderableType],
+        chart: Callable[[], Chart] | None,
+    ) -> None:
+        """Print an answer and draw it; the chart is None if there is nothing to draw."""
+        give(content, text, as_json=self.as_json)
+        if self.plot is None:
+            return
+        if chart is None:
+            hint("No chart: no run has ended.")
+            return
+        from stepsize.views import save_chart
+
+        say(f"Chart saved to {save_chart(chart(), self.plot)}")
+
+    def hint(self, text: str) -> None:
+        """Print a quiet line on stderr, unless a program reads the answer."""
+        if not self.as_json:
+            hint(text)
 
 
-def plot_path(path: Path | None) -> Path | None:
-    """Return where a chart can be written, if one is asked for; called before anything is trained."""
-    from stepsize.views import check_plot_path
+@dataclass(frozen=True)
+class OutputOptions(Charted):
+    """Where an answer goes."""
 
-    return None if path is None else check_plot_path(path)
-
-
-def save_plot(chart: Chart, path: Path) -> None:
-    """Write ``chart`` to ``path`` and say so on stderr."""
-    from stepsize.views import save_chart
-
-    saved = save_chart(chart, path)
-    messages().print(Text(f"Chart saved to {saved}"), soft_wrap=True)
+    plot: PlotOption = None
+    as_json: JsonOption = False
 
 
 def newest(rows: list[_T], last: int | None, *, as_json: bool) -> list[_T]:
@@ -87,9 +112,14 @@ def newest(rows: list[_T], last: int | None, *, as_json: bool) -> list[_T]:
     return rows[-most:]
 
 
+def say(text: str, style: str = "") -> None:
+    """Print a line on stderr."""
+    messages().print(Text(text, style=style), soft_wrap=True)
+
+
 def hint(text: str) -> None:
     """Print a quiet line on stderr."""
-    messages().print(Text(text, style="dim"), soft_wrap=True)
+    say(text, "dim")
 
 
 def facts(rows: Rows) -> Table:
@@ -102,10 +132,16 @@ def facts(rows: Rows) -> Table:
     return table
 
 
+def quiet_table(*columns: str, right: Iterable[str] = (), gap: int = 0) -> Table:
+    """Return a table without lines; columns of numbers are on the ``right``, rows have a ``gap`` between them."""
+    table = Table(box=None, padding=(0, 2, gap, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left")
+    return table
+
+
 def rate_lines(lr: float | None, as_good: tuple[float, float] | None) -> list[RenderableType]:
     """Return the recommended rate on a line of its own, and the range that is as good; nothing without an answer."""
-    from stepsize.curves.numerals import number_text, span_text
-
     if lr is None:
         return []
     rate = Text.assemble("\n", (f"learning rate {number_text(lr)}", "bold cyan"))
@@ -119,8 +155,6 @@ def verdict_text(verdict: str, reason: str) -> Text:
 
 def answer_of(found: Found | SweepResult, first: Rows = (), limit: str = "") -> RenderableType:
     """Return an answer: the rate on a line of its own, the range that is as good, the verdict, and facts."""
-    from stepsize.curves.numerals import number_text
-
     cost = found.cost
     counts = ((cost.full_runs, "full run"), (cost.runs, "run"))
     full, some = (f"{number_text(count)} {kind}{'s' * (count != 1)}" for count, kind in counts)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption, SeedOption, TaskOptions
-from stepsize.cli.output import plot_path, print_json, save_plot, show
+from stepsize.cli.options import SeedOption, TaskOptions, option
+from stepsize.cli.output import OutputOptions
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import opened_task
+from stepsize.curves.numerals import number_text, span_text
 
 if TYPE_CHECKING:
     from stepsize.probe import Advice, Profile, ProfileMeasurement
@@ -27,29 +26,17 @@ def command(
     asked: TaskOptions,
     *,
     batches: Annotated[
-        int | None,
-        typer.Option("--batches", metavar="N", help="Batches whose gradients are compared. Default: by the horizon."),
+        int | None, option("N", "Batches whose gradients are compared. Default: by the horizon.")
     ] = None,
     seed: SeedOption = None,
-    plot: PlotOption = None,
-    as_json: JsonOption = False,
+    output: OutputOptions,
 ) -> None:
     """Measure the properties of data and model that determine the learning rate, and advise."""
-    with reporting_failures():
-        path = plot_path(plot)
-        from stepsize.probe import profile
+    from stepsize.probe import profile
 
-        with (
-            opened_task(asked) as opened,
-            metered(f"profile {opened.name}", quiet=as_json) as meter,
-        ):
-            found = profile(opened, seed=seed, batches=batches, on_progress=train_watcher(meter))
-        if as_json:
-            print_json(found.to_json())
-        else:
-            show(render(found))
-        if path is not None:
-            save_plot(found.plot(title=f"Profile of {opened.name}"), path)
+    with opened_task(asked) as opened, metered(f"profile {opened.name}", quiet=output.as_json) as meter:
+        found = profile(opened, seed=seed, batches=batches, on_progress=train_watcher(meter))
+    output.give(found.to_json, lambda: render(found), lambda: found.plot(title=f"Profile of {opened.name}"))
 
 
 def render(found: Profile) -> RenderableType:
@@ -80,9 +67,6 @@ def _measured(measured: tuple[ProfileMeasurement, ...]) -> Table:
 
 
 def _value(measured: ProfileMeasurement) -> str:
-    from stepsize.curves.numerals import span_text
-    from stepsize.views import number_text
-
     if measured.value is None:
         return "unknown"
     unit = f" {measured.unit}" if measured.unit else ""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption, SeedOption, TaskOptions, pair
-from stepsize.cli.output import facts, hint, plot_path, print_json, rate_lines, save_plot, show, verdict_text
+from stepsize.cli.failures import check_answer
+from stepsize.cli.options import SeedOption, TaskOptions, option, pair
+from stepsize.cli.output import OutputOptions, facts, rate_lines, verdict_text
 from stepsize.cli.progress import metered, range_watcher
 from stepsize.cli.resolve import opened_task
+from stepsize.curves.numerals import number_text, span_text
 
 if TYPE_CHECKING:
     from stepsize.probe import RangeTest
@@ -26,42 +26,25 @@ EXAMPLE = "stepsize range-test digits-mlp --lr 1e-6:1 --plot range.png"
 def command(
     asked: TaskOptions,
     *,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps to spend on ramps.")] = 300,
-    lr: Annotated[
-        str, typer.Option("--lr", metavar="LOW:HIGH", help="Lowest and highest rate to consider.")
-    ] = "1e-7:10",
+    steps: Annotated[int, option("N", "Steps to spend on ramps.")] = 300,
+    lr: Annotated[str, option("LOW:HIGH", "Lowest and highest rate to consider.")] = "1e-7:10",
     seed: SeedOption = None,
-    plot: PlotOption = None,
-    as_json: JsonOption = False,
+    output: OutputOptions,
 ) -> None:
     """Raise the learning rate step by step, and report which rates learn and which diverge."""
-    with reporting_failures():
-        path = plot_path(plot)
-        rates = pair("--lr", lr, float, "1e-6:1")
-        from stepsize.probe import range_test_task
+    rates = pair("--lr", lr, float, "1e-6:1")
+    from stepsize.probe import range_test
 
-        with (
-            opened_task(asked) as opened,
-            metered(f"range-test {opened.name}", quiet=as_json) as meter,
-        ):
-            on_progress = range_watcher(meter, steps=steps)
-            found = range_test_task(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
-        if as_json:
-            print_json(found.to_json())
-        else:
-            show(render(found, opened))
-        if path is not None:
-            save_plot(found.plot(title=f"Range test of {opened.name}"), path)
-        if not as_json:
-            hint(f"For full runs: {shlex.join(['stepsize', 'find', asked.task])}")
-        if found.lr is None:
-            raise typer.Exit(NO_ANSWER)
+    with opened_task(asked) as opened, metered(f"range-test {opened.name}", quiet=output.as_json) as meter:
+        on_progress = range_watcher(meter, steps=steps)
+        found = range_test(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
+    output.give(found.to_json, lambda: render(found, opened), lambda: found.plot(title=f"Range test of {opened.name}"))
+    output.hint(f"For full runs: {shlex.join(['stepsize', 'find', asked.task])}")
+    check_answer(found.lr)
 
 
 def render(found: RangeTest, task: Task) -> RenderableType:
     """Return the rate on a separate line, the verdict, and facts, for rich."""
-    from stepsize.curves.numerals import number_text, span_text
-
     rates = {
         "loss falls from": found.low,
         "loss rises from": found.high,
@@ -73,10 +56,7 @@ def render(found: RangeTest, task: Task) -> RenderableType:
         rows.append(("over the noise", f"{span_text(found.interval)} in 90% of resamplings"))
     rows += [(name, number_text(rate)) for name, rate in rates.items() if rate is not None]
     rows += [
-        (
-            "valid for",
-            f"{task.optimizer_name}, constant rate, first steps only; for full runs use stepsize find",
-        ),
+        ("valid for", f"{task.optimizer_name}, constant rate, first steps only; for full runs use stepsize find"),
         ("cost", f"{found.calls} steps, {number_text(found.seconds)} s"),
     ]
     if not found.restored:

@@ -36,15 +36,6 @@ def opened_task(asked: TaskOptions, length: ScheduleOptions = _OWN) -> Iterator[
 
     Meanwhile stdout belongs to the answer alone: what the task prints goes to stderr. A task file can import its
     neighbors, and leaves no bytecode behind.
-
-    Raises:
-        InputError: If there is no such task, or it cannot be changed in this way.
-
-    Example:
-        >>> with opened_task(TaskOptions("digits-mlp", optimizer="sgd", device="cpu")) as task:
-        ...     name = task.optimizer_name
-        >>> name
-        'SGD'
     """
     spec = asked.task
     if "\0" in spec:

@@ -8,7 +8,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import STORE, JsonOption, LastOption
 from stepsize.cli.output import answers, hint, newest, print_json, show
 from stepsize.cli.saved import BEGIN, RunStoreOption, again, opened_store, status_text, steps_text, verdict_style
@@ -23,22 +22,21 @@ _LEAST = {"model": 110, "started (UTC)": 84}  # columns of the terminal that the
 
 def command(*, store: RunStoreOption = STORE, last: LastOption = None, as_json: JsonOption = False) -> None:
     """List the watched runs of a store, the newest last."""
-    with reporting_failures():
-        from stepsize.monitor.saved_runs import list_runs
+    from stepsize.monitor.saved_runs import list_runs
 
-        with opened_store(store) as opened:
-            heads = [] if opened is None else list_runs(opened)
-            where = STORE if opened is None else opened.where
-        heads = newest(heads, last, as_json=as_json)
-        if as_json:
-            print_json({"store": where, "runs": [head.to_json() for head in heads]})
-        elif not heads:
-            hint(f"No watched run is saved in {where}. Start one with: {BEGIN}")
-        else:
-            show(_table(heads, where))
-            running = [head.name for head in heads if not head.over]
-            command = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
-            hint(f"{'Follow it' if running else 'Full report'}: {command}")
+    with opened_store(store) as opened:
+        heads = [] if opened is None else list_runs(opened)
+        where = STORE if opened is None else opened.where
+    heads = newest(heads, last, as_json=as_json)
+    if as_json:
+        print_json({"store": where, "runs": [head.to_json() for head in heads]})
+    elif not heads:
+        hint(f"No watched run is saved in {where}. Start one with: {BEGIN}")
+    else:
+        show(_table(heads, where))
+        running = [head.name for head in heads if not head.over]
+        command = again("watch", running[-1], store) if running else again("report", heads[-1].name, store)
+        hint(f"{'Follow it' if running else 'Full report'}: {command}")
 
 
 def _table(heads: list[RunSummary], where: str) -> Table:

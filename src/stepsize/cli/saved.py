@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.text import Text
 
-from stepsize.cli.options import STORE
+from stepsize.cli.options import STORE, argument, option
 from stepsize.errors import DataUnavailableError, InputError
 
 if TYPE_CHECKING:
@@ -20,15 +19,8 @@ if TYPE_CHECKING:
 BEGIN = "stepsize train digits-mlp --lr 0.01 --watch"
 """A command that watches a run."""
 
-RunStoreOption = Annotated[
-    str, typer.Option("--store", metavar="WHERE", help="Store of watched runs: a path or a PostgreSQL URL.")
-]
-RunArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RUN", help="Name of the run (stepsize runs lists them). Default: the newest.", show_default=False
-    ),
-]
+RunStoreOption = Annotated[str, option("WHERE", "Store of watched runs: a path or a PostgreSQL URL.")]
+RunArgument = Annotated[str | None, argument("RUN", "Name of the run (stepsize runs lists them). Default: the newest.")]
 _STATUSES = {"running": "cyan", "done": "green", "diverged": "red", "failed": "red", "broken": "red"}
 _VERDICTS = {"fine": "green", "inconclusive": "dim"}
 
@@ -64,11 +56,7 @@ def opened_store(where: str) -> Iterator[Store | None]:
 
 @contextmanager
 def opened_run(where: str, run: str | None) -> Iterator[tuple[Store, str]]:
-    """Open a store, and find the run: the newest if none is named.
-
-    Raises:
-        InputError: If the store holds no watched run.
-    """
+    """Open a store, and find the run: the newest if none is named."""
     from stepsize.monitor.recorder import KIND
 
     with opened_store(where) as store:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.failures import reporting_failures
 from stepsize.cli.options import DataOption, JsonOption
-from stepsize.cli.output import hint, print_json, show
+from stepsize.cli.output import give, hint, quiet_table
 from stepsize.errors import DataUnavailableError
 
 if TYPE_CHECKING:
@@ -45,23 +43,14 @@ class Listed:
 
 def command(*, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List the built-in tasks: small tasks on real data."""
-    with reporting_failures():
-        tasks = listed(data)
-        if as_json:
-            print_json({"tasks": [task.to_json() for task in tasks]})
-            return
-        show(render(tasks))
-        if not all(task.ready for task in tasks):
-            hint("Tasks with missing data need a folder: --data DIR, or $STEPSIZE_DATA.")
+    tasks = listed(data)
+    give(lambda: {"tasks": [task.to_json() for task in tasks]}, lambda: render(tasks), as_json=as_json)
+    if not as_json and not all(task.ready for task in tasks):
+        hint("Tasks with missing data need a folder: --data DIR, or $STEPSIZE_DATA.")
 
 
 def listed(data: Path | None = None) -> tuple[Listed, ...]:
-    """Return the built-in tasks, with whether their data are in ``data`` (default ``$STEPSIZE_DATA``).
-
-    Example:
-        >>> listed()[0].entry.name, listed()[0].data
-        ('digits-mlp', 'included')
-    """
+    """Return the built-in tasks, with whether their data are in ``data`` (default ``$STEPSIZE_DATA``)."""
     from stepsize.tasks import TASKS, data_folder
 
     if data is not None:
@@ -71,12 +60,9 @@ def listed(data: Path | None = None) -> tuple[Listed, ...]:
 
 def render(tasks: tuple[Listed, ...]) -> RenderableType:
     """Return the list as a table, for rich."""
-    table = Table("name", "what is learned", box=None, padding=(0, 2, 1, 0), header_style="bold")
+    columns = ("name", "what is learned", "steps", "batch", "optimizer", "data")
+    table = quiet_table(*columns, right=("steps", "batch"), gap=1)
     table.columns[0].no_wrap = True
-    for name in ("steps", "batch"):
-        table.add_column(name, justify="right")
-    table.add_column("optimizer")
-    table.add_column("data")
     colors = {"included": "green", "found": "green", "missing": "yellow"}
     for task in tasks:
         entry = task.entry

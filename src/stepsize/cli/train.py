@@ -11,21 +11,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
-from stepsize.cli.failures import NO_ANSWER, reporting_failures
-from stepsize.cli.options import (
-    STORE,
-    JsonOption,
-    PlotOption,
-    ScheduleOptions,
-    SeedOption,
-    TaskOptions,
-    kept_in,
-    number,
-)
-from stepsize.cli.output import facts, hint, plot_path, print_json, save_plot, show
+from stepsize.cli.failures import NO_ANSWER
+from stepsize.cli.options import STORE, ScheduleOptions, SeedOption, TaskOptions, flag, kept_in, number, option
+from stepsize.cli.output import OutputOptions, facts, hint
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import opened_task
 from stepsize.cli.saved import again
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,105 +37,80 @@ _SMOOTHING = 0.05  # half the smoother's window, as a fraction of the run
 def command(
     asked: TaskOptions,
     *,
-    lr: Annotated[
-        float, typer.Option("--lr", metavar="X", parser=number, help="Peak learning rate.", show_default=False)
-    ],
+    lr: Annotated[float, option("X", "Peak learning rate.", parser=number)],
     length: ScheduleOptions,
     seed: SeedOption = None,
-    evals: Annotated[
-        int,
-        typer.Option("--evals", metavar="N", min=1, help="Number of validation evaluations, including the final one."),
-    ] = 10,
+    evals: Annotated[int, option("N", "Number of validation evaluations, including the final one.", min=1)] = 10,
     follow: Annotated[
         bool,
-        typer.Option(
-            "--follow",
-            help="Adapt the learning rate to the validation loss (about 3 times the cost of one run).",
-        ),
+        flag("--follow", "Adapt the learning rate to the validation loss (about 3 times the cost of one run)."),
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Monitor the run and diagnose its learning rate.")] = False,
-    guard: Annotated[
-        bool, typer.Option("--guard", help="Monitor the run and roll back to a good state on divergence.")
-    ] = False,
+    watch: Annotated[bool, flag("--watch", "Monitor the run and diagnose its learning rate.")] = False,
+    guard: Annotated[bool, flag("--guard", "Monitor the run and roll back to a good state on divergence.")] = False,
+    control: Annotated[bool, flag("--control", "Monitor the run and take orders (stepsize steer).")] = False,
     fork: Annotated[
-        bool,
-        typer.Option(
-            "--fork", help="Also fork a run at 25% of the steps to 0.5× and 2× the learning rate, and compare."
-        ),
+        bool, flag("--fork", "Also fork a run at 25% of the steps to 0.5× and 2× the learning rate, and compare.")
     ] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="PATH", help="Write the report of --watch as one HTML page.")
-    ] = None,
+    html: Annotated[Path | None, option("PATH", "Write the report of --watch as one HTML page.")] = None,
     store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            metavar="WHERE",
-            help="Where --watch and --guard save the run: a path, a PostgreSQL URL, or none.",
-        ),
+        str, option("WHERE", "Where --watch and --guard save the run: a path, a PostgreSQL URL, or none.")
     ] = STORE,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="Name of the watched run in the store. Default: the task's."),
-    ] = None,
-    plot: PlotOption = None,
-    as_json: JsonOption = False,
+    name: Annotated[str | None, option("NAME", "Name of the watched run in the store. Default: the task's.")] = None,
+    output: OutputOptions,
 ) -> None:
     """Train once at a learning rate and report the result."""
-    with reporting_failures():
-        from stepsize.views import run_chart, run_info
+    if html is not None:
+        check_page_path(html)
+    watch = watch or guard or control or html is not None
+    if follow and watch:
+        raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
+    from stepsize.monitor import watch_task as watching
+    from stepsize.training import counterfactual, train
+    from stepsize.training import follow as following
+    from stepsize.views import run_chart, run_info
 
-        if html is not None:
-            check_page_path(html)
-        path = plot_path(plot)
-        if follow and (watch or guard or html):
-            raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
-        from stepsize.monitor import watch_task as watching
-        from stepsize.training import counterfactual, train
-        from stepsize.training import follow as following
-
-        with (
-            opened_task(asked, length) as opened,
-            metered(f"train {opened.name}", quiet=as_json) as meter,
-        ):
-            on_progress = train_watcher(meter)
-            followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
+    with opened_task(asked, length) as opened, metered(f"train {opened.name}", quiet=output.as_json) as meter:
+        on_progress = train_watcher(meter)
+        followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
+        watched = None
+        if watch:
             kept = kept_in(store)
-            watched = (
-                watching(opened, lr, seed=seed, guarded=guard, on_progress=on_progress, store=kept, name=name)
-                if watch or guard or html
-                else None
+            watched = watching(
+                opened,
+                lr,
+                seed=seed,
+                guarded=guard,
+                on_progress=on_progress,
+                store=kept,
+                name=name,
+                control=control,
             )
-            forked = counterfactual(opened, lr, seed=seed) if fork else None
-            done = followed or watched
-            run = (
-                done.run
-                if done
-                else train(opened, lr, seed=seed, evals=_steps(opened.horizon, evals), on_progress=on_progress)
-            )
-        if as_json:
-            more = {} if forked is None else {"fork": forked.to_json()}
-            print_json({**(done or run).to_json(), **more})
-        else:
-            show(render(run, opened, followed))
-            if watched is not None:
-                show(findings_text(watched.report, watched.actions))
-            if forked is not None:
-                show(Text(f"\n{forked.status}"))
-        if html is not None and watched is not None:
-            save_page(watched.report, html, opened.name, actions=watched.actions)
-        if path is not None:
-            save_plot(run_chart(run_info(**charted(run, opened, followed))), path)
-        if watched is not None and watched.name is not None:
-            hint(f"Run saved. Show it with: {again('report', watched.name, store)}")
-        if run.divergence is not None:
-            raise typer.Exit(NO_ANSWER)
+        forked = counterfactual(opened, lr, seed=seed) if fork else None
+        done = followed or watched
+        evals_at = _steps(opened.horizon, evals)
+        run = done.run if done else train(opened, lr, seed=seed, evals=evals_at, on_progress=on_progress)
+
+    def text() -> RenderableType:
+        parts = [render(run, opened, followed)]
+        parts += [] if watched is None else [findings_text(watched.report, watched.actions)]
+        return Group(*parts, *([] if forked is None else [Text(f"\n{forked.status}")]))
+
+    more = {} if forked is None else {"fork": forked.to_json()}
+    output.give(
+        lambda: {**(done or run).to_json(), **more},
+        text,
+        lambda: run_chart(run_info(**charted(run, opened, followed))),
+    )
+    if html is not None and watched is not None:
+        save_page(watched.report, html, opened.name, actions=watched.actions)
+    if watched is not None and watched.name is not None:
+        hint(f"Run saved. Show it with: {again('report', watched.name, store)}")
+    if run.divergence is not None:
+        raise typer.Exit(NO_ANSWER)
 
 
 def render(run: Run, task: Task, followed: Followed | None = None) -> RenderableType:
     """Return a table of facts about a run, and how it ended, for rich."""
-    from stepsize.views import number_text
-
     setting = run.setting
     rows = [("learning rate", number_text(setting.lr))]
     if followed is not None:
@@ -170,7 +137,6 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
 def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str, Any]:
     """Return what the chart of a run shows, as arguments of ``run_info``."""
     from stepsize.training.stepping import rung_schedule
-    from stepsize.views import number_text
 
     setting = run.setting
     factor = rung_schedule(task, setting.steps)

@@ -16,12 +16,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.diagnosis import finding_text, verdict_text
-from stepsize.cli.failures import STOPPED, reporting_failures
-from stepsize.cli.options import STORE, JsonOption
+from stepsize.cli.diagnosis import finding_text, order_text, steps_taken, verdict_text
+from stepsize.cli.failures import STOPPED
+from stepsize.cli.options import STORE, JsonOption, flag
 from stepsize.cli.output import answers, hint, print_json, show
 from stepsize.cli.saved import RunArgument, RunStoreOption, again, opened_run, status_text, steps_text
 from stepsize.cli.sparks import spark
+from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
     from stepsize.monitor.saved_runs import RunReader, RunSummary, SavedRun
@@ -48,21 +49,20 @@ def command(
     run: RunArgument = None,
     *,
     store: RunStoreOption = STORE,
-    once: Annotated[bool, typer.Option("--once", help="Print the current state once and exit.")] = False,
+    once: Annotated[bool, flag("--once", "Print the current state once and exit.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Follow a watched run of another process until it ends; Ctrl-C stops following, and training continues."""
-    with reporting_failures():
-        from stepsize.monitor.saved_runs import RunReader
+    from stepsize.monitor.saved_runs import RunReader
 
-        with opened_run(store, run) as (opened, name):
-            reader = RunReader(opened, name)
-            if as_json:
-                print_json({"store": opened.where, **_values(reader.read())})
-            elif once or not answers().is_terminal:
-                show(frame(reader.read(), answers().width))
-            else:
-                _follow(reader, store)
+    with opened_run(store, run) as (opened, name):
+        reader = RunReader(opened, name)
+        if as_json:
+            print_json({"store": opened.where, **_values(reader.read())})
+        elif once or not answers().is_terminal:
+            show(frame(reader.read(), answers().width))
+        else:
+            _follow(reader, store)
 
 
 def frame(saved: SavedRun, width: int) -> RenderableType:
@@ -113,8 +113,6 @@ def _top(head: RunSummary, width: int) -> RenderableType:
 
 
 def _curves(saved: SavedRun, width: int) -> RenderableType:
-    from stepsize.curves.numerals import number_text
-
     grid = Table.grid(padding=(0, 1))
     columns = min(_WIDEST, max(_NARROWEST, width - _BESIDE))
     for name, title in _SIGNALS.items():
@@ -132,9 +130,8 @@ def _findings(saved: SavedRun) -> Iterator[RenderableType]:
     if len(found) > _MOST_FINDINGS:
         yield Text(f"\n{len(found) - _MOST_FINDINGS} earlier findings", style="dim")
     yield from map(finding_text, found[-_MOST_FINDINGS:])
-    if saved.actions:
-        yield Text("\nActions of the guard", style="bold")
-        yield from (Text(str(one)) for one in saved.actions[-_MOST_FINDINGS:])
+    yield from steps_taken("Actions of the guard", map(str, saved.actions[-_MOST_FINDINGS:]))
+    yield from steps_taken("Orders", map(order_text, saved.orders[-_MOST_FINDINGS:]))
     if not found:
         yield Text("\nNo findings so far.", style="dim")
 

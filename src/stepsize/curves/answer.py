@@ -26,6 +26,8 @@ _FLAT = 10.0  # ratio of the ends of the range from which the choice hardly matt
 _LEARNED = 0.01  # fraction of the untrained value that the best run must have gained
 _FLAT_WITHIN = 0.05  # tolerance up to which a wide range means that the choice hardly matters
 _NOISY = 0.1  # excess beyond which the noise of a run is no excuse
+_FAILED = 2.0  # times the best final loss from which a run at a higher rate has failed
+_BELOW = 0.1  # decades that the answer stays below it
 _TIE = 1e-3  # weight of the mean height beside the expected excess
 _AS_GOOD = 0.35  # probability of being as good from which a rate belongs to the range
 
@@ -136,12 +138,21 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
 
 
 def _recommended(model: LrModel, full: Sequence[Point]) -> int:
-    """Return the index of the rate of least expected excess between the lowest tried and the highest that worked."""
-    worked = [point.lr for point in model.points if _works(point, model.untrained)]
-    low, high = math.log10(min(point.lr for point in full)), math.log10(max(worked))
+    """Return the index of the rate of least expected excess between the lowest tried and the highest that is safe."""
+    low, high = math.log10(min(point.lr for point in full)), _safe(model, full)
     allowed = (model.x >= min(low, high) - 0.026) & (model.x <= high + 0.026)
     height = model.draws.mean(axis=0) - model.draws.mean()  # decides where every excess is capped
     return int(np.argmin(np.where(allowed, model.expected + _TIE * height, np.inf)))
+
+
+def _safe(model: LrModel, full: Sequence[Point]) -> float:
+    """Return log10 of the highest rate that worked, or a little less than one that failed on some seed."""
+    highest = math.log10(max(point.lr for point in model.points if _works(point, model.untrained)))
+    lowest = math.log10(min(point.lr for point in full))
+    best = min(full, key=lambda point: point.value if _works(point, model.untrained) else math.inf)
+    limit = min(model.untrained, _FAILED * best.value) if best.value > 0 else model.untrained
+    failed = [p.lr for p in full if p.lr >= best.lr and not _works(p, limit)]
+    return max(lowest, min([highest, *(math.log10(lr) - _BELOW for lr in failed)]))
 
 
 def _around(x: NDArray[np.float64], chance: NDArray[np.float64], at: int) -> tuple[float, float]:

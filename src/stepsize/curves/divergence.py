@@ -20,7 +20,7 @@ class DivergenceRule:
     With L0 the median of the first losses, s their noise (from first differences, so that a trend does not
     count) and D the descent so far, a run has diverged when
 
-    - a loss is not finite; or
+    - ``in_a_row`` losses in a row are not finite; or
     - most of the last w losses exceed L0 + max(20 s, 3 D), w = a tenth of the horizon, between 8 and 200; or
     - half of the horizon was spent above L0 + 3 s, as a bounded loss does when the model is dead. Without a horizon
       this rule is off: in a long run the rare losses above the start add up.
@@ -30,6 +30,7 @@ class DivergenceRule:
 
     Args:
         horizon: Number of steps of the run, >= 1; None if unknown.
+        in_a_row: Number of losses; one is enough if an update follows each loss, as it then spoils the weights.
 
     Example:
         >>> rule = DivergenceRule(100)
@@ -38,8 +39,9 @@ class DivergenceRule:
         ['most of the last 10 losses lie above 4.297, far above the start at 2.2']
     """
 
-    def __init__(self, horizon: int | None) -> None:
+    def __init__(self, horizon: int | None, in_a_row: int = 1) -> None:
         self._horizon = horizon
+        self._in_a_row, self._not_finite = in_a_row, 0
         horizon = horizon or _UNKNOWN
         self._start_steps = int(np.clip(horizon // 20, 5, 20))
         self._start: list[float] = []
@@ -54,7 +56,9 @@ class DivergenceRule:
     def update(self, loss: float) -> str:
         """Take the next loss; return why the run has diverged, or an empty string."""
         if not math.isfinite(loss):
-            return f"the loss became {loss}"
+            self._not_finite += 1
+            return f"the loss became {loss}" if self._not_finite >= self._in_a_row else ""
+        self._not_finite = 0
         if len(self._start) < self._start_steps:
             self._begin(loss)
             return ""

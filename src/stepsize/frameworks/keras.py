@@ -103,7 +103,7 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         if logs and "val_loss" in logs:
             self._step(None, float(logs["val_loss"]))
         if self._file is not None and self._updates is not None:
-            state = {"iterations": int(self._updates.inner.iterations), "state": self._state()}
+            state = {"iterations": int(self._updates.inner.iterations), "state": self.state_dict()}
             write_whole(self._file, json.dumps(state).encode())
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -112,14 +112,6 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
             self._updates.release()
             self._updates = None
         self._end()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return its state as plain values; see also the argument ``state``."""
-        return self._state()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue, in the next ``fit``, from what :meth:`state_dict` returned."""
-        self._resume(state)
 
 
 class _Facade(Optimizer):

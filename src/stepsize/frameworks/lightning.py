@@ -94,11 +94,3 @@ class Stepsize(Session, Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """End as failed."""
         self._end(exception)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what goes into a checkpoint."""
-        return self._state()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of a checkpoint."""
-        self._resume(state_dict)

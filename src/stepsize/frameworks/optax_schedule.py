@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stepsize.errors import MissingExtraError
+from stepsize.errors import needing
 from stepsize.frameworks.table import rate_table
 
 if TYPE_CHECKING:
@@ -40,12 +40,8 @@ def to_optax(schedule: Schedule, lr: float, steps: int | None = None) -> Callabl
         ```
     """
     rates = rate_table(schedule, lr, steps)
-    try:
+    with needing("jax"):
         import jax
-    except ModuleNotFoundError as error:
-        if error.name != "jax":
-            raise  # jax is installed, but something that it needs is not
-        raise MissingExtraError("jax", "jax") from None
     table = jax.numpy.asarray(rates)
 
     def rate(count: ArrayLike) -> Array:

@@ -42,16 +42,7 @@ class Options(WatchOptions, total=False):
 
 
 class Session:
-    """A run of a trainer while it is watched, or also guarded; the base of its callback.
-
-    Args:
-        guard: Whether the run is rolled back on a fault, as by :func:`stepsize.guard`: weights and optimizers are
-            restored, and the trainer continues with the next batches.
-        options: Arguments of :func:`stepsize.watch` and :func:`stepsize.guard`; the trainer provides what it knows.
-
-    Raises:
-        InputError: If an option does not exist.
-    """
+    """A run of a trainer while it is watched, or also guarded; the base of its callback."""
 
     def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
         known = get_type_hints(Options if guard else WatchOptions)
@@ -65,11 +56,7 @@ class Session:
 
     @property
     def watching(self) -> Watch:
-        """The watch of the run.
-
-        Raises:
-            InputError: If training has not begun.
-        """
+        """The watch of the run; InputError if training has not begun."""
         live = self._begun()
         return live.watching if isinstance(live, Guard) else live
 
@@ -93,6 +80,16 @@ class Session:
         """Reason why the guard or an order stops the run, or None."""
         own = self._live.stopped if isinstance(self._live, Guard) else None
         return own if own is not None or self._live is None else self.watching.stopped
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the run as plain values: what goes into a checkpoint."""
+        if self._live is None:
+            return {} if self._resumed is None else dict(self._resumed)
+        return self._live.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue, when training begins, from what :meth:`state_dict` returned."""
+        self._resumed = state_dict or None
 
     def report(self) -> Report:
         """Return everything that is known so far."""
@@ -132,15 +129,6 @@ class Session:
     def _end(self, error: BaseException | None = None) -> None:
         if self._live is not None:
             self._live.__exit__(None if error is None else type(error), error, None)
-
-    def _state(self) -> dict[str, Any]:
-        if self._live is None:
-            return {} if self._resumed is None else dict(self._resumed)
-        return self._live.state_dict()
-
-    def _resume(self, state: Mapping[str, Any]) -> None:
-        """Take the state of a checkpoint, for when training begins."""
-        self._resumed = state or None
 
 
 def _fitting(state: Mapping[str, Any], live: Watch | Guard) -> Mapping[str, Any]:

@@ -11,12 +11,7 @@ _MOST = 50_000_000
 
 
 def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
-    """Return the learning rate of each update, and the one that is held after them: shape ``(steps + 1,)``.
-
-    Raises:
-        InputError: If the schedule is not resolved and ``steps`` not given, ``lr`` or ``steps`` breaks its rule, or
-            there is neither ``steps`` nor an end.
-    """
+    """Return the learning rate of each update, and the one that is held after them: shape ``(steps + 1,)``."""
     given: object = schedule  # any type at run time
     if not isinstance(given, Schedule):
         remedy = "Of a HyperparameterSchedule use .rate; wrap a function with stepsize.schedules.function"

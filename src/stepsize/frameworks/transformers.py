@@ -9,15 +9,11 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from stepsize.errors import MissingExtraError
+from stepsize.errors import needing
 from stepsize.frameworks.session import Options, Session, finite_steps
 
-try:
+with needing("transformers"):
     from transformers.trainer_callback import ExportableState, TrainerCallback
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "transformers":
-        raise
-    raise MissingExtraError("transformers", "transformers") from None
 
 
 class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,unused-ignore]
@@ -59,7 +55,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
         """Begin, after a checkpoint was restored."""
         saved = state.stateful_callbacks.get(type(self).__name__, {}) if state.global_step else {}
         saved = saved[0] if isinstance(saved, list) else saved
-        self._resume(self.resumed or saved.get("attributes", {}).get("resumed") or {})
+        self.load_state_dict(self.resumed or saved.get("attributes", {}).get("resumed") or {})
         optimizer = kwargs["optimizer"]
         self._begin(
             kwargs["model"],
@@ -101,7 +97,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
         """Return what goes into a checkpoint."""
         plain = {name: value for name, value in self._options.items() if isinstance(value, str | int | float)}
         paths = {name: str(value) for name, value in self._options.items() if isinstance(value, Path)}
-        return {"args": {"guard": self._guarded, **plain, **paths}, "attributes": {"resumed": self._state()}}
+        return {"args": {"guard": self._guarded, **plain, **paths}, "attributes": {"resumed": self.state_dict()}}
 
     def _take_loss(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
         """Take the loss of a batch from the output of the model."""

@@ -7,18 +7,14 @@ import hmac
 import ipaddress
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-from urllib.parse import parse_qs
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepsize.errors import InputError
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES = 4_096  # of the body of a request: an order is some hundred
 _MOST_URL = 16_384  # bytes after "?": the names of the runs that are shown
@@ -38,11 +34,7 @@ _HEADERS = {
 
 
 def checked_token(token: str | None) -> str:
-    """Return the token, a random one if none is given.
-
-    Raises:
-        InputError: If it can be guessed, or cannot be written into an address.
-    """
+    """Return the token, a random one if none is given; one that can be guessed is refused."""
     if token is None:
         return secrets.token_urlsafe(32)
     fits = token.isascii() and token.replace("-", "").replace("_", "").isalnum()
@@ -58,20 +50,13 @@ class Gate:
 
     The token in the address of the first page becomes a cookie that no script can read and no other site can send.
     Wrong tokens are answered one after the other; the right one never waits.
-
-    Args:
-        app: What answers the requests that it lets through.
-        token: The token.
-        port: Port of the server, part of the cookie's name: servers on one host share their cookies.
-        host: Name or address under which the server was started.
-        secure: Whether the server speaks TLS.
     """
 
-    app: App
+    app: ASGIApp
     token: str
-    port: int
+    port: int  # part of the cookie's name: servers on one host share their cookies
     host: str = "127.0.0.1"
-    secure: bool = False
+    secure: bool = False  # whether the server speaks TLS
     _slow: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _waiting: int = field(default=0, init=False)
 
@@ -80,31 +65,38 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)  # the start and the end of the server
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        query = scope["query_string"][:_MOST_URL].decode("latin-1")
-        given = parse_qs(query).get("token", [])
-        if (refused := self._refusal(scope, headers)) is not None:
-            await _answer(send, *refused)
-        elif given and scope["path"] == "/" and self._right(given[0]):
-            await _answer(send, 303, "", location="/", **{"set-cookie": self._cookie()})
-        elif self._right(self._of_cookie(headers)):
+        answer = await self._answer(Request(scope))
+        if answer is None:
             await self.app(scope, _bounded(receive), _protected(send))
         else:
-            await self._refuse_slowly(send)
+            await answer(scope, receive, _protected(send))
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
+    async def _answer(self, request: Request) -> Response | None:
+        """Return the answer to a request, None if it may pass."""
+        if (refused := self._refusal(request)) is not None:
+            status, text = refused
+            return PlainTextResponse(text, status)
+        name = f"stepsize-live-{self.port}"
+        if request.scope["path"] == "/" and self._right(request.query_params.get("token", "")):
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(name, self.token, httponly=True, samesite="strict", secure=self.secure)
+            return answer
+        return None if self._right(request.cookies.get(name, "")) else await self._refused_slowly()
+
+    def _refusal(self, request: Request) -> tuple[int, str] | None:
         """Return status and text of what is refused whatever token comes with it."""
+        headers = request.headers
         if not self._is_ours(headers.get("host", "")):
             return 421, "This server does not answer under that name."
-        if len(scope["query_string"]) > _MOST_URL:
+        if len(request.scope["query_string"]) > _MOST_URL:
             return 414, "The address is too long."
-        changes = scope["method"] not in ("GET", "HEAD")
+        changes = request.method not in ("GET", "HEAD")
         origin = f"{'https' if self.secure else 'http'}://{headers['host']}"
         if headers.get("origin", None if changes else origin) != origin:
             return 403, "Only the page itself may ask."
         # A link on another site may lead to the first page, with the token.
         elsewhere = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-        if elsewhere and (changes or scope["path"] != "/"):
+        if elsewhere and (changes or request.scope["path"] != "/"):
             return 403, "Only the page itself may ask."
         if changes and headers.get("content-type", "").partition(";")[0] != "application/json":
             return 415, "An order is JSON."
@@ -124,37 +116,17 @@ class Gate:
     def _right(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self.token.encode())
 
-    @property
-    def _name(self) -> str:
-        return f"stepsize-live-{self.port}"
-
-    def _cookie(self) -> str:
-        return f"{self._name}={self.token}; HttpOnly; SameSite=Strict; Path=/{'; Secure' * self.secure}"
-
-    def _of_cookie(self, headers: dict[str, str]) -> str:
-        pairs = (one.strip().partition("=") for one in headers.get("cookie", "").split(";"))
-        return next((value for name, _, value in pairs if name == self._name), "")
-
-    async def _refuse_slowly(self, send: Send) -> None:
+    async def _refused_slowly(self) -> Response:
         if self._waiting >= _WAITING:
-            await _answer(send, 429, "Too many wrong tokens.")
-            return
+            return PlainTextResponse("Too many wrong tokens.", 429)
         self._waiting += 1
         try:
             async with self._slow:
                 await asyncio.sleep(_SLOW)
         finally:
             self._waiting -= 1
-        await _answer(send, 401, "The token is missing or wrong. Open the address that `stepsize live` printed.")
-
-
-async def _answer(send: Send, status: int, text: str, **headers: str) -> None:
-    every = {"content-type": "text/plain; charset=utf-8", **_HEADERS, **headers}
-    body = text.encode()
-    raw = [(name.encode(), value.encode()) for name, value in every.items()]
-    start = {"type": "http.response.start", "status": status, "headers": [*raw, (b"content-length", b"%d" % len(body))]}
-    await send(start)
-    await send({"type": "http.response.body", "body": body})
+        text = "The token is missing or wrong. Open the address that `stepsize live` printed."
+        return PlainTextResponse(text, 401)
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -175,8 +147,7 @@ def _protected(send: Send) -> Send:
 
     async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
-            more = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-            message = {**message, "headers": [*message.get("headers", ()), *more]}
+            MutableHeaders(scope=message).update(_HEADERS)
         await send(message)
 
     return send_more

@@ -78,11 +78,7 @@ class _RunFeed:
 
 
 class Feed:
-    """Reads a store for pages: the list of what is in it, and the runs that are shown; safe for threads.
-
-    Args:
-        store: Store that others write.
-    """
+    """Reads a store for pages: the list of what is in it, and the runs that are shown; safe for threads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -138,7 +134,7 @@ class Feed:
                     "verdict": head.verdict.to_json(),
                     "findings": [one.to_json() for one in read_findings(self._store, name)],
                     "actions": [str(one) for one in actions_of(state)],
-                    "orders": [{**asdict(one), "sent": one.sent.isoformat(timespec="seconds")} for one in orders],
+                    "orders": [one.to_json() for one in orders],
                     "future": {} if head.over else self._future(name, orders),
                 }
                 self._details[name] = ((head, orders), detail)
@@ -192,13 +188,7 @@ class Feed:
 
 
 class Page:
-    """One open page: what it was sent, so that it is sent only what is new.
-
-    Args:
-        feed: Where it comes from.
-        names: Runs that are shown.
-        positions: What the page has of each run already; -1 for nothing.
-    """
+    """One open page: what it was sent, so that it is sent only what is new."""
 
     def __init__(self, feed: Feed, names: Sequence[str], positions: Sequence[int] = ()) -> None:
         self._feed, self._names = feed, list(names)

@@ -20,16 +20,7 @@ def future_of(
 ) -> dict[str, list[list[float]]]:
     """Return later steps, and the rate there in multiples of the present one, of each group; nothing if it is unknown.
 
-    Args:
-        written: Schedule that the run was started with.
-        orders: Its journal.
-        step: Number of steps made.
-        planned: Number of planned steps; an order to extend the horizon adds to it.
-        groups: Numbers of the parameter groups.
-
-    Example:
-        >>> future_of("linear 100", [], 50, 100, ["0"])["0"][1][::33]
-        [1.0, 0.34]
+    ``written`` is the schedule that the run was started with, ``step`` the number of steps made.
     """
     if not written or not planned:
         return {}

@@ -24,21 +24,12 @@ class WatchBudget:
     In runs of more than 1,000 updates, after the first 64, something is measured only while the time spent is at most
     2% of the training time without it, counting half of the time that is still to come, less what the bare counting of
     updates will take. At the end it is 2% of all, as long as the first 64 updates and that counting leave anything:
-    with what no clock within the hooks sees, that is about 3%.
-    Shorter runs are watched whatever that costs.
-
-    Args:
-        steps: Horizon; None if unknown.
-
-    Attributes:
-        spent: Seconds that watching took so far.
-        agreed: Seconds spent and trained that several processes agreed on, to decide alike; None in one process.
-        due: Update at which the next series is measured, if that is allowed.
+    with what no clock within the hooks sees, that is about 3%. Shorter runs are watched whatever that costs.
     """
 
     def __init__(self, steps: int | None) -> None:
-        self.spent = 0.0
-        self.agreed: tuple[float, float] | None = None
+        self.spent = 0.0  # seconds of watching
+        self.agreed: tuple[float, float] | None = None  # seconds spent and trained: the same in several processes
         self._horizon = steps or _UNKNOWN
         # The verdict needs its signals even if a run is too short and its model too small to pay for them.
         self._always = steps if steps and steps <= _SHORT else _DENSE
@@ -49,7 +40,7 @@ class WatchBudget:
         self._first = 0
         self._bare = (0.0, 0)  # seconds and number of updates that were only counted
         self._until = 0  # end of the present series
-        self.due = 0
+        self.due = 0  # update at which the next series is measured, if that is allowed
 
     def begin(self, step: int, updates: int = 1, within: float = 0.0) -> None:
         """Take the time since the last call, for ``updates`` updates, less ``within`` seconds of watching.

@@ -31,7 +31,6 @@ _LOG = logging.getLogger("stepsize")
 _KEPT = 3  # snapshots, in host memory
 _LOSSES = 16  # whose mean is the loss before and after an order
 _LATE = 64  # steps after which the loss after an order is what is known
-_CHANGES = ("scale", "hold", "resume", "cooldown", "extend", "snapshot")
 ENDED = "The run ended before this order was carried out."
 
 
@@ -49,16 +48,7 @@ class _Saved:
 
 @final
 class Control:
-    """Takes orders to a run and carries them out.
-
-    Attributes:
-        inbox: Orders that wait for the next call of :meth:`act`; another thread may add to it.
-        outbox: Orders with what became of them, for the journal.
-        others: Further objects that an undo restores.
-        refusals: Reason why a command is not possible in this run, by its name; ``""`` stands for all.
-        stopped: Reason why the run is to stop, or None.
-        raised: Factor by which orders have raised the learning rate.
-    """
+    """Takes orders to a run and carries them out."""
 
     def __init__(
         self,
@@ -68,12 +58,12 @@ class Control:
         others: Iterable[Any],
         roll_back: Callable[[Any], None],
     ) -> None:
-        self.inbox: deque[OrderRecord] = deque()
-        self.outbox: deque[OrderRecord] = deque()
-        self.others = [one for one in others if hasattr(one, "load_state_dict")]
-        self.refusals: dict[str, str] = {}
-        self.stopped: str | None = None
-        self.raised = 1.0
+        self.inbox: deque[OrderRecord] = deque()  # waits for the next call of act(); another thread may add to it
+        self.outbox: deque[OrderRecord] = deque()  # orders with what became of them, for the journal
+        self.others = [one for one in others if hasattr(one, "load_state_dict")]  # which an undo restores, too
+        self.refusals: dict[str, str] = {}  # why a command is not possible in this run, by its name; "" stands for all
+        self.stopped: str | None = None  # why the run is to stop
+        self.raised = 1.0  # factor by which orders have raised the learning rate
         self._models, self._optimizers, self._record = list(models), list(optimizers), record
         self._roll_back = roll_back
         self._rates: BoundRates | OwnRates | None = None
@@ -108,7 +98,7 @@ class Control:
             self.inbox.extend(orders)
             return
         for order in orders:
-            self._answer(self._done(order))
+            self.outbox.append(self._done(order))
         self._close_open(_LATE)
         ends = None if self._rates is None else self._rates.ends
         if self._rates is not None and ends is not None and self._rates.step >= ends and self.stopped is None:
@@ -141,7 +131,7 @@ class Control:
         """Answer what is still open, and let go of the optimizers."""
         self._close_open(0)
         for order in self.take():
-            self._answer(replace(order, state="refused", reply=ENDED))
+            self.outbox.append(replace(order, state="refused", reply=ENDED))
         if self._limiter is not None:
             self._limiter.remove()
 
@@ -252,7 +242,7 @@ class Control:
             if loss is None and made < late:
                 still.append((step, order))
             elif loss is not None:
-                self._answer(replace(order, loss_after=loss))
+                self.outbox.append(replace(order, loss_after=loss))
         self._open = still
 
     def _mean(self, first: int, end: int) -> float | None:
@@ -260,9 +250,6 @@ class Control:
         recent = self._record.recent("loss", 2 * _LATE)
         values = recent.values[first:] if first < 0 else recent.values[(recent.steps >= first) & (recent.steps < end)]
         return float(values.mean()) if values.size else None
-
-    def _answer(self, order: OrderRecord) -> None:
-        self.outbox.append(order)
 
 
 def pack(orders: Sequence[OrderRecord]) -> bytes:

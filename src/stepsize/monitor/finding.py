@@ -25,33 +25,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Rule:
-    """A pitfall that the signals show.
+    """A pitfall that the signals show."""
 
-    Args:
-        code: Stable code in lower case with hyphens.
-        title: A few words.
-        severity: How bad it is.
-        meaning: Explanation in a few sentences.
-        signals: Signals that it needs; without them it reports nothing.
-        reference: Source.
-        how_to_check: What would confirm it or rule it out.
-        check: Function from a record to what it saw, or None.
-        urgent: Whether it is checked at every step.
-        twice: Whether it must hold at two checks in a row.
-        holds: Whether it is withdrawn if it does not hold at the end of a log.
-    """
-
-    code: str
+    code: str  # in lower case with hyphens; stable
     title: str
     severity: Severity
     meaning: str
-    signals: tuple[str, ...]
+    signals: tuple[str, ...]  # without which it reports nothing
     reference: str
     how_to_check: str
     check: Callable[[Record], Seen | None]
-    urgent: bool = False
-    twice: bool = False
-    holds: bool = False
+    urgent: bool = False  # whether it is checked at every step
+    twice: bool = False  # whether it must hold at two checks in a row
+    holds: bool = False  # whether it is withdrawn if it does not hold at the end of a log
 
     def find(self, record: Record) -> Finding | None:
         """Return the finding at this moment of a run, or None."""

@@ -6,7 +6,6 @@ import logging
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
@@ -129,7 +128,7 @@ class Loggers:
     def note(self, record: Record, new: Iterable[Finding]) -> None:
         """Log what is new: findings immediately, signals at intervals."""
         for finding in new:
-            self._send(partial(_finding, finding=finding))
+            self._send("finding", finding)
         if record.step >= self._next:
             self._next = record.step + self._every
             self._values(record)
@@ -145,7 +144,7 @@ class Loggers:
             with tempfile.TemporaryDirectory() as folder:
                 png = Path(folder) / "report.png"
                 save_chart(report.plot(), png)
-                self._send(lambda logger: logger.chart(png, max(0, record.step - 1)))
+                self._send("chart", png, max(0, record.step - 1))
         except (ImportError, MissingExtraError):
             _LOG.info("stepsize.watch: log_to gets no chart: the extra 'plot' is not installed")
 
@@ -158,12 +157,13 @@ class Loggers:
                 last = self._sent[name] = int(new.steps[-1])
                 by_step.setdefault(last, {})[_PREFIX + name] = float(new.values.mean())
         for step in sorted(by_step):
-            self._send(partial(_values, values=by_step[step], step=step))
+            self._send("values", by_step[step], step)
 
-    def _send(self, do: Callable[[_Logger], object]) -> None:
+    def _send(self, what: str, *given: object) -> None:
+        """Call a method of each logger."""
         for logger in list(self._loggers):
             try:
-                do(logger)
+                getattr(logger, what)(*given)
             except Exception as error:  # noqa: BLE001 - logging must not break training
                 self._loggers.remove(logger)
                 kind = type(logger).__name__.lstrip("_")
@@ -171,21 +171,8 @@ class Loggers:
                 _LOG.warning("stepsize.watch: log_to (%s) failed and gets nothing more: %s", kind, why)
 
 
-def _finding(logger: _Logger, finding: Finding) -> None:
-    logger.finding(finding)
-
-
-def _values(logger: _Logger, values: Mapping[str, float], step: int) -> None:
-    logger.values(values, step)
-
-
 def as_loggers(log_to: LogTo, steps: int | None) -> Loggers | None:
-    """Return what ``log_to`` names; None for None.
-
-    Raises:
-        InputError: If it is something else, or MLflow has no active run.
-        MissingExtraError: If MLflow is not installed.
-    """
+    """Return what ``log_to`` names; None for None."""
     if log_to is None:
         return None
     several = log_to if isinstance(log_to, list | tuple) else [log_to]
@@ -193,9 +180,7 @@ def as_loggers(log_to: LogTo, steps: int | None) -> Loggers | None:
 
 
 def _as_logger(one: Any) -> _Logger:
-    if isinstance(one, str):
-        if one != "mlflow":
-            raise InputError("log_to", one, 'must be "mlflow", a SummaryWriter, a W&B run or a function')
+    if isinstance(one, str) and one == "mlflow":
         return _MLflow()
     if hasattr(one, "add_scalar"):
         return _TensorBoard(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,6 +21,8 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.sketch import Sketch
 from stepsize.training.wrapped import outside_of_graphs
 
+_LOG = logging.getLogger("stepsize")
+_UNTOLD = 50  # updates without a loss before that is logged
 _LAG = 16  # updates whose numbers are copied from a device together
 _FIGURES = 6
 _CHECK = 64  # updates between two checks that the optimizer still holds what is measured
@@ -87,20 +90,9 @@ class _Unread:
 class StepMeter:
     """Hooks on an optimizer that measure each of its updates, right before the weights change.
 
-    If the backward pass runs within ``optimizer.step(closure)``, it measures after the closure's first call.
-
-    Attributes:
-        updates: Number of updates made.
-        rates: Learning rates of the last update, of each group.
-        trouble: Error within a hook, or None; nothing is measured after it.
-        spent: Seconds that the hooks took.
-
-    Args:
-        optimizer: Any optimizer that runs torch's step hooks.
-        models: Owners of its parameters, for their names.
-        scaler: Gradient scaler, if losses are scaled; its scale is taken out of the gradients.
-        distributed: Whether gradients are averaged over processes after the backward pass; then what happens to them
-            before the update is not clipping.
+    If the backward pass runs within ``optimizer.step(closure)``, it measures after the closure's first call. The scale
+    of a ``scaler`` is taken out of the gradients. ``distributed`` says that gradients are averaged over processes after
+    the backward pass: then what happens to them before the update is not clipping.
     """
 
     def __init__(
@@ -108,10 +100,11 @@ class StepMeter:
     ) -> None:
         self.optimizer = optimizer
         self.layout: Layout = lay_out(optimizer, models)
-        self.updates = 0
+        self.updates = 0  # made so far
         self._groups = len(optimizer.param_groups)
-        self.trouble: Exception | None = None
-        self.spent = 0.0
+        self.trouble: Exception | None = None  # within a hook; nothing is measured after it
+        self.silent = False  # whether it is to be logged that no loss was reported
+        self.spent = 0.0  # seconds in the hooks
         self._scaler = scaler
         self.device = self.layout.parameters[0].device
         same = [p.device == self.device for p in self.layout.parameters]
@@ -124,7 +117,7 @@ class StepMeter:
             optimizer.backward_hooks = [*getattr(optimizer, "backward_hooks", ()), self.hear_backward]  # type: ignore[attr-defined]
         self._nothing = torch.tensor(math.nan, device=self.device)
         self._raw: Tensor | None = None  # the witness's squared gradient norm after backward, before any clipping
-        self.rates: tuple[float, ...] = ()
+        self.rates: tuple[float, ...] = ()  # of the last update
         self._first = True  # whether the update before was not measured
         self._last = (1.0, math.nan)  # clipping and |g|² of the last update that was read
         self._active = True
@@ -374,6 +367,9 @@ class StepMeter:
         self._inside = False
         try:
             self._raw = None
+            if self.silent and self.updates == _UNTOLD:
+                advice = "call watching.step(loss) after each optimizer.step()"
+                _LOG.warning("stepsize.watch: %d updates without a loss; %s", _UNTOLD, advice)
             self._infinite = optimizer.__dict__.get("found_inf")
             if not self.updates % _CHECK:
                 self._check_replaced()

@@ -36,67 +36,43 @@ SIGNALS = {
 }
 """Signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
+_IN_A_ROW = 3  # losses that are not finite: a single one can be that of a batch which the loop leaves out
 _FIRST = 12  # losses from which the start is read
 _SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is stated about a run rather than measured.
-
-    Attributes:
-        steps: Number of training steps (horizon); None if unknown.
-        optimizer: Class of the optimizer; several are joined by ``+``.
-        learning_rate_free: Whether the optimizer estimates its own learning rate.
-        schedule: Factors of the whole schedule at up to 1,000 steps, if they are known in advance.
-        usual_lr: Usual absolute rate of the (first) optimizer; None if it is in no table.
-        adaptive: Whether that optimizer scales each coordinate by its gradients; None if it is in no table.
-        parameters: Number of trainable parameters that optimizers hold; 0 if unknown.
-        momentum: Its momentum if that lengthens steps, as in SGD; else 0.
-        scheduler: For torch schedulers: name, and number of calls and updates.
-        written: The schedule as text; empty if it is unknown, or contains a function.
-    """
+    """What is stated about a run rather than measured; None if unknown."""
 
     steps: int | None = None
-    optimizer: str = ""
+    optimizer: str = ""  # class; several are joined by +
     learning_rate_free: bool = False
-    schedule: tuple[float, ...] = ()
-    usual_lr: float | None = None
-    adaptive: bool | None = None
+    schedule: tuple[float, ...] = ()  # factors at up to 1,000 steps, if they are known in advance
+    usual_lr: float | None = None  # of the first optimizer
+    adaptive: bool | None = None  # whether it scales each coordinate by its gradients
     parameters: int = 0
-    momentum: float = 0.0
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
-    written: str = ""
+    momentum: float = 0.0  # if it lengthens steps, as in SGD
+    scheduler: Mapping[str, Any] = field(default_factory=dict)  # of torch: name, number of calls and updates
+    written: str = ""  # the schedule; empty if it contains a function
 
 
 class Record:
-    """The signals of one run.
-
-    Attributes:
-        facts: What is stated about the run.
-        traces: Signals by name: those of :data:`SIGNALS`, ``lr/N`` and ``update_ratio/NAME``.
-        step: Number of steps made.
-        skipped: Number of steps without an update.
-        diverged: Step and reason of the divergence, or None.
-        outbox: Queue that also receives every point, for a recorder; None without one.
-        first: First finite losses.
-        looks: Number of moments at which the learning rate was judged.
-        verdicts: What was said at each of them.
-        divergence: Rule that detects a divergence.
-    """
+    """The signals of one run."""
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
-        self.traces: dict[str, Trace] = {}
-        self.step = 0
-        self.skipped = 0
-        self.diverged: tuple[int, str] | None = None
-        self.outbox: deque[Point] | None = None
-        self.first: list[float] = []
-        self.looks = 0
-        self.verdicts: list[Any] = []
+        self.traces: dict[str, Trace] = {}  # signals by name: those of SIGNALS, lr/N and update_ratio/NAME
+        self.step = 0  # steps made
+        self.skipped = 0  # steps without an update
+        self.diverged: tuple[int, str] | None = None  # step and reason
+        self.outbox: deque[Point] | None = None  # which also receives every point, for a recorder
+        self.first: list[float] = []  # finite losses
+        self.looks = 0  # moments at which the learning rate was judged
+        self.verdicts: list[Any] = []  # what was said at each of them
         self._begin: tuple[float, float] | None = None  # start and its noise, once they no longer change
-        self.divergence = DivergenceRule(self.facts.steps)
+        self.divergence = DivergenceRule(self.facts.steps, _IN_A_ROW)
+        self._not_finite: tuple[int, float] | None = None  # step and loss since which no loss is finite
 
     def add(self, name: str, step: int, value: float) -> None:
         """Take one value of a signal."""
@@ -126,8 +102,17 @@ class Record:
     def _check(self, step: int, loss: float) -> None:
         if len(self.first) < _FIRST and math.isfinite(loss):
             self.first.append(loss)
+        if math.isfinite(loss):
+            self._not_finite = None
+        else:
+            self._not_finite = self._not_finite or (step, loss)
         if self.diverged is None and (reason := self.divergence.update(loss)):
-            self.diverged = (step, reason)
+            self.diverged = (self._not_finite[0] if self._not_finite else step, reason)
+
+    def end(self) -> None:
+        """Note that the run is over: if its last loss is not finite, it diverged."""
+        if self.diverged is None and self._not_finite is not None:
+            self.diverged = (self._not_finite[0], f"the loss became {self._not_finite[1]}")
 
     def _trace(self, name: str) -> Trace:
         trace = self.traces.get(name)
@@ -141,7 +126,7 @@ class Record:
 
     def roll_back(self, mark: Any) -> None:
         """Forget that the run diverged: it was rolled back to where ``mark`` was taken. Its signals stay."""
-        self.diverged = None
+        self.diverged = self._not_finite = None
         self.divergence = copy.deepcopy(mark)
 
     def __contains__(self, name: str) -> bool:
@@ -216,6 +201,7 @@ class Record:
             "step": self.step,
             "skipped": self.skipped,
             "diverged": self.diverged,
+            "not_finite": self._not_finite,
             "first": list(self.first),
             "divergence": {name: list(value) if isinstance(value, deque) else value for name, value in rule},
             "traces": {name: trace.state_dict() for name, trace in self.traces.items()},
@@ -237,6 +223,8 @@ class Record:
             raise InputError("state", sorted(state), "must be what the state_dict of a watch returned") from error
         self.traces, self.step, self.skipped = traces, step, skipped
         self.diverged = None if diverged is None else (int(diverged[0]), str(diverged[1]))
+        since = state.get("not_finite")
+        self._not_finite = None if since is None else (int(since[0]), float(since[1]))
         self.first[:] = first
         for name, value in rule.items():
             now = getattr(self.divergence, name)

@@ -50,20 +50,7 @@ _END = 30.0  # seconds that the end of a run waits for the last write
 def start_recorder(
     where: str | Path | None, name: str | None, what: str, facts: Facts, *, control: bool = False
 ) -> RunRecorder | None:
-    """Start to save a watched run; None if nothing is saved, or if the store cannot be written, which is logged.
-
-    Args:
-        where: Store; None saves nothing.
-        name: Name of the run in the store, to which a number is added if it is taken. Defaults to the time.
-        what: Description of the model.
-        facts: Facts about the run.
-        control: Whether the run takes orders.
-
-    Raises:
-        InputError: If ``where`` is not a store address, or ``name`` not a name.
-        DataUnavailableError: If its folder does not exist.
-        MissingExtraError: If it is PostgreSQL and psycopg is not installed.
-    """
+    """Start to save a watched run; None if nothing is saved, or if the store cannot be written, which is logged."""
     if where is None:
         if name is not None:
             raise InputError("name", name, "names a run in a store, and no store was given", "Pass store= too")
@@ -89,14 +76,6 @@ class RunRecorder:
     The training thread only appends to :attr:`points` and sets attributes. If the store fails, that is logged once,
     and nothing more is saved. Only the recorder's thread writes, so a fork of the process, which has no such thread,
     leaves the store alone.
-
-    Attributes:
-        name: Name of the run in the store.
-        points: Queue of signals: name, step, value.
-        record: Record whose steps are counted.
-        verdict: Last verdict.
-        actions: Actions of a guard.
-        control: What takes orders to the run.
     """
 
     def __init__(self, store: Store, writer: Writer, *, takes_orders: bool = False) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,11 @@ from stepsize.monitor.record import Record
 from stepsize.monitor.trace import LossPoints
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.verdict import RateVerdict
+from stepsize.plain import plain
 from stepsize.views import Pictured
 
 if TYPE_CHECKING:
-    from stepsize.monitor.guarding.action import GuardAction
-    from stepsize.views import Chart, ReportView
+    from stepsize.views import Chart
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,28 +57,11 @@ class Report(Pictured):
         lines = [self.source, self.status, f"Now: {shown}.", str(self.verdict), *map(str, self.findings)]
         return "\n".join(line for line in lines if line)
 
-    def view(
-        self, title: str, facts: Sequence[tuple[str, str]] = (), actions: Sequence[GuardAction] = ()
-    ) -> ReportView:
-        """Return what a page or a chart of it shows."""
-        from stepsize.views import ReportView
-
-        return ReportView(
-            title=title,
-            status=self.status,
-            verdict=self.verdict.code,
-            reason=self.verdict.reason,
-            findings=self.findings,
-            signals={name: (points.steps, points.values) for name, points in self.signals.items()},
-            facts=facts,
-            actions=[str(one) for one in actions],
-        )
-
     def plot(self, title: str = "Watched run") -> Chart:
         """Return the chart of the signals, with the numbers of the findings where they were made."""
         from stepsize.views import report_chart
 
-        return report_chart(self.view(title))
+        return report_chart(self, title)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``; numbers that are not finite become None."""
@@ -92,8 +74,7 @@ class Report(Pictured):
             "verdict": self.verdict.to_json(),
             "findings": [one.to_json() for one in self.findings],
             "signals": {
-                name: {"steps": one.steps.tolist(), "values": [_plain(value) for value in one.values.tolist()]}
-                for name, one in self.signals.items()
+                name: {"steps": one.steps.tolist(), "values": plain(one.values)} for name, one in self.signals.items()
             },
         }
 
@@ -103,7 +84,3 @@ def report_of(record: Record, tracker: FindingTracker, source: str = "", verdict
     signals = {name: trace.history() for name, trace in record.traces.items()}
     facts, verdict = record.facts, verdict or tracker.verdict(record)
     return Report(record.step, facts.steps, facts.optimizer, verdict, tracker.findings, signals, source)
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -72,17 +72,25 @@ class SavedRun:
         head: Summary.
         report: Findings, verdict and signals at the time of the last write.
         actions: Actions of a guard; empty without one.
+        orders: Orders to it, in order; empty if it took none.
     """
 
     head: RunSummary
     report: Report
     actions: tuple[GuardAction, ...]
+    orders: tuple[OrderRecord, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for ``json.dumps``."""
         report = self.report.to_json()
         summary = report.pop("status")
-        return {**self.head.to_json(), "summary": summary, **report, "actions": [one.to_json() for one in self.actions]}
+        return {
+            **self.head.to_json(),
+            "summary": summary,
+            **report,
+            "actions": [one.to_json() for one in self.actions],
+            "orders": [one.to_json() for one in self.orders],
+        }
 
 
 def read_run(store: Store, name: str) -> SavedRun:
@@ -147,16 +155,7 @@ def actions_of(state: WatchRecord | None) -> tuple[GuardAction, ...]:
 
 
 class RunReader:
-    """Reads a watched run again and again while another process writes it; each time only what is new.
-
-    Args:
-        store: Store that holds it.
-        name: Name of the run.
-
-    Raises:
-        UnknownNameError: If the store holds nothing of that name.
-        InputError: If it is not a watched run.
-    """
+    """Reads a watched run again and again while another process writes it; each time only what is new."""
 
     def __init__(self, store: Store, name: str) -> None:
         study = store.study(name)
@@ -186,7 +185,7 @@ class RunReader:
         head = summary_of(study, status, state, len(findings), orders)
         signals = {name: blocks.history() for name, blocks in self._blocks.items()}
         report = Report(head.steps, head.planned, head.optimizer, head.verdict, findings, signals)
-        return SavedRun(head, report, actions_of(state))
+        return SavedRun(head, report, actions_of(state), orders)
 
 
 def summary_of(

@@ -20,11 +20,7 @@ class Sketch:
     Of each tensor every k-th coordinate is sampled, with k odd and coprime to the last dimension, so that no column
     is preferred. A tensor's products count k-fold, so every sum is an unbiased estimate over coordinates; small
     tensors are taken whole, and exact. Only the moment before an update is sampled: the step d of the last update is
-    the difference of the weights then and now.
-
-    Args:
-        parameters: Trainable parameters, on one device.
-        groups: Number of the group of each, from 0.
+    the difference of the weights then and now. All parameters are on one device.
     """
 
     def __init__(self, parameters: Sequence[Tensor], groups: Sequence[int]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from stepsize.checks import check_lr
@@ -18,12 +17,12 @@ from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.guard import Guard, guard
 from stepsize.monitor.report import Report
 from stepsize.monitor.watching import Watch, watch
-from stepsize.training.batches import Stream, to_device
+from stepsize.training.batches import Stream
 from stepsize.training.border import undisturbed
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import autocast, evaluate
+from stepsize.training.evaluate import evaluate, mean_loss
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.task import Task
@@ -80,6 +79,7 @@ def watch_task(
     on_progress: Callable[[Progress], None] | None = None,
     store: str | Path | None = None,
     name: str | None = None,
+    control: bool = False,
 ) -> WatchedRun:
     """Train ``task`` once at the peak learning rate ``lr`` while it is watched.
 
@@ -91,6 +91,7 @@ def watch_task(
         on_progress: Called with a :class:`~stepsize.training.Progress` after each step.
         store: Where the run is saved, as for :func:`stepsize.watch`. By default nothing is saved.
         name: Name of the run in the store. Defaults to the task's; a number is appended if it is taken.
+        control: Whether the run takes orders from the store, as for :func:`stepsize.watch`; it cannot be extended.
 
     Returns:
         The run, the report on it, and the actions of the guard.
@@ -112,7 +113,7 @@ def watch_task(
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
     name = task.name if store is not None and name is None else name
     with undisturbed(task, setting.seed):
-        return _Watched(task, setting, guarded, on_progress, store, name).run()
+        return _Watched(task, setting, guarded, on_progress, store, name, control).run()
 
 
 class _Watched:
@@ -126,10 +127,11 @@ class _Watched:
         on_progress: Callable[[Progress], None] | None,
         store: str | Path | None,
         name: str | None,
+        control: bool,
     ) -> None:
         self._began = time.perf_counter()
         self._task, self._setting, self._on_progress = task, setting, on_progress
-        stepper = self._stepper = Stepper(task, setting.lr, setting.steps)
+        stepper = self._stepper = Stepper(task, setting.lr)
         self._factors = rung_factors(task, setting.steps)
         self._initial = digest(dict(stepper.model.state_dict()))
         self._losses: list[Tensor] = []
@@ -137,11 +139,13 @@ class _Watched:
         self._every = max(1, setting.steps // _EVALUATIONS)
         self._updates = 0  # including those that were rolled back
         options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name, "schedule": task.schedule}
+        options["control"] = control
         options["scaler"] = next(iter(stepper.stateful), None)
         self._guard: Guard | None = guard(stepper.model, stepper.optimizer, **options) if guarded else None
         self._watch: Watch = (
             self._guard.watching if self._guard is not None else watch(stepper.model, stepper.optimizer, **options)
         )
+        self._watch.control.refusals["extend"] = "is not possible: the task sets the number of steps"
 
     def run(self) -> WatchedRun:
         """Train to the end, or until it diverges."""
@@ -150,12 +154,13 @@ class _Watched:
                 if not self._step(len(self._losses) if self._guard is None else self._guard.step_number, batches):
                     break
         report = self._watch.report()
-        actions, stopped = (self._guard.actions, self._guard.stopped) if self._guard else ((), None)
-        return WatchedRun(self._done(stopped), report, actions, stopped, self._watch.name)
+        actions, given_up = (self._guard.actions, self._guard.stopped) if self._guard else ((), None)
+        stopped = given_up or self._watch.stopped
+        return WatchedRun(self._done(given_up), report, actions, stopped, self._watch.name)
 
     def _batches(self) -> Iterator[list[Any]]:
         stream = Stream(self._task.train)
-        drawn = iter(lambda: [next(stream) for _ in range(self._task.accumulate)], None)
+        drawn = iter(lambda: stream.take(self._task.accumulate), None)
         if self._guard is not None:
             yield from self._guard.batches(drawn)
             return
@@ -174,17 +179,11 @@ class _Watched:
         (self._guard or self._watch).step(loss, closure=self._loss, val_loss=val_loss)
         if self._on_progress is not None:
             self._on_progress(Progress(self._setting, step + 1, None))
-        return self._guard is not None or self._watch.record.diverged is None
+        return self._watch.stopped is None and (self._guard is not None or self._watch.record.diverged is None)
 
     def _loss(self) -> Tensor:
         """Return the loss of the last update's batches at the present weights."""
-        device = torch.device(self._task.device or "cpu")
-        with autocast(self._task):
-            losses = [
-                self._task.compute_loss(self._stepper.model, to_device(batch, device))
-                for batch in self._stepper.batches
-            ]
-        return torch.stack(losses).mean()
+        return mean_loss(self._task, self._stepper.model, self._stepper.batches)
 
     def _evaluate(self, step: int) -> float | None:
         if self._task.val is None:
@@ -198,6 +197,8 @@ class _Watched:
     def _done(self, stopped: str | None) -> Run:
         losses = np.asarray([float(loss) for loss in self._losses])
         diverged = self._watch.record.diverged
+        if diverged is not None:
+            losses = losses[: diverged[0] + 1]
         if stopped is not None and self._guard is not None:
             diverged = (self._guard.step_number, stopped)
         if diverged is None and (not self._evaluations or self._evaluations[-1].step != len(losses)):

@@ -39,10 +39,8 @@ class Team:
     """The processes that watch one run.
 
     A process that watches alone must not wait for others. So each registers in the store of the process group when it
-    begins; whether all did is known at the first update, since its backward pass went through all of them.
-
-    Args:
-        what: Description of the model, the same in all processes.
+    begins; whether all did is known at the first update, since its backward pass went through all of them. ``what``
+    describes the model, the same in all processes.
     """
 
     def __init__(self, what: str) -> None:

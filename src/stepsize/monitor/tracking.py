@@ -18,24 +18,16 @@ _URGENT = tuple(rule for rule in RULES if rule.urgent)
 
 
 class FindingTracker:
-    """Checks the rules and collects their findings: each code once, when it is first seen.
-
-    Args:
-        on_finding: Called with each new finding; the first error that it raises is logged.
-
-    Attributes:
-        latest: Verdict at the last check of all rules; None before the first.
-        pruned: Exception of optuna that ``on_finding`` raised to end the run; None otherwise.
-    """
+    """Checks the rules and collects their findings: each code once, when it is first seen."""
 
     def __init__(self, on_finding: Callable[[Finding], object] | None = None) -> None:
         self._on_finding, self._failed = on_finding, False
-        self.pruned: Exception | None = None
+        self.pruned: Exception | None = None  # optuna's, which on_finding raised to end the run
         self._found: dict[str, Finding] = {}
         self._before: set[str] = set()
         self._next = 0
         self._verdict: RateVerdict | None = None
-        self.latest: RateVerdict | None = None
+        self.latest: RateVerdict | None = None  # at the last check of all rules
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -16,9 +16,7 @@ _FEWEST = 8  # points that a reading needs
 class WeightTrajectory:
     """Keeps a sample of the weights at evenly spaced steps, and reads from it what single steps do not show.
 
-    Args:
-        weights: Returns the sample: shape ``(tensors, coordinates)``, a new tensor, on the device.
-        steps: Horizon; None if unknown: then points are thinned as they become many.
+    Without a horizon, points are thinned as they become many.
     """
 
     def __init__(self, weights: Callable[[], Tensor], steps: int | None) -> None:

@@ -22,11 +22,12 @@ from stepsize.errors import InputError
 from stepsize.monitor.attached import Attempts, SchedulerCalls, as_models, check_owned, describe, facts_of
 from stepsize.monitor.budget import WatchBudget
 from stepsize.monitor.control import Control, pack, unpack
+from stepsize.monitor.counting import Counted, counting, write_counted
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.loggers import Loggers, LogTo, as_loggers
 from stepsize.monitor.meter import StepMeter
-from stepsize.monitor.probe import Along, undisturbed_models
+from stepsize.monitor.probe import CriticalRate, undisturbed_models
 from stepsize.monitor.record import Record
 from stepsize.monitor.recorder import RunRecorder, start_recorder
 from stepsize.monitor.report import Report, report_of
@@ -35,20 +36,17 @@ from stepsize.monitor.tracking import FindingTracker
 from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.training.losses import loss_in
-from stepsize.training.wrapped import bare_optimizers, outside_of_graphs
+from stepsize.training.wrapped import bare_optimizers
 
 if TYPE_CHECKING:
     from stepsize.store import OrderRecord
 
 _LOG = logging.getLogger("stepsize")
-_UNTOLD = 50  # updates without a loss before that is logged
 _ALARM = 4.0  # noises above the start: a loss beyond is checked immediately
 _WORSE = 16  # losses, all of which the last one exceeds if the loss rises
 _EVERY = 8  # updates between two checks of the urgent rules
 _LATE = 0.2  # seconds that a loss can wait to be recorded
 _LEAN = 64  # updates at most that are only counted, one after the other
-_PROBES = 64  # measurements of the critical rate in a run
-_PROBE_EVERY = 100  # steps, if the horizon is unknown
 
 
 def watch(
@@ -177,22 +175,20 @@ class Watch:
         if recorder is not None:
             recorder.record, record.outbox, recorder.control = record, recorder.points, self.control
         self._ended = ""
-        self._meter: Callable[[Optimizer], StepMeter] = partial(
-            StepMeter, models=models, scaler=scaler, distributed=distributed
-        )
+        self._meter = partial(StepMeter, models=models, scaler=scaler, distributed=distributed)
         self._meters = [self._meter(one) for one in optimizers]
+        self._meters[0].silent = True
         steps = record.facts.steps
         self._trajectory = WeightTrajectory(self._meters[0].weights, steps)
         self._offsets = self._group_numbers()
-        self._along: Along | None = None
-        self._every = max(1, steps // _PROBES) if steps else _PROBE_EVERY
+        self._critical = CriticalRate(models, optimizers[0], steps)
         self._budget = WatchBudget(steps)
         self._aside = 0.0  # seconds of the user's own functions, which are not a cost of watching
         self._attempts = Attempts(scaler, optimizers)
         self._may_be_lean = scaler is None and len(self._meters) == 1 and self._meters[0].prompt
         self._next_check = 0
         self._lean: Callable[[Tensor | float | None], bool] | None = None  # counts an update if that is all to do
-        self._later: list[tuple[float, tuple[float, ...]]] = []  # their losses and learning rates
+        self._later: list[Counted] = []
         self._alarm = math.inf  # a loss above it is checked immediately
         self._parts: list[Tensor | float] = []  # losses of the batches of the next update
         self._pending = False  # whether batches were reported after which there was no update
@@ -201,9 +197,6 @@ class Watch:
         self._shared = False  # whether the team is complete: then numbers are exchanged
         self._exchange_every = EXCHANGE
         self._failing = ""  # what went wrong here, and is still to be reported to the other processes
-        self._trouble: Exception | None = None
-        self._hooks: list[Any] = []
-        self._untold: Any = optimizers[0].register_step_post_hook(outside_of_graphs(self._warn_untold))
 
     def __enter__(self) -> Self:
         """Return itself; the hooks are on already."""
@@ -271,10 +264,11 @@ class Watch:
             return
         began, self._aside = perf_counter(), 0.0
         measured, counted = self._meters[0].active, 1 + len(self._later)
-        in_hooks = sum(meter.spent for meter in self._meters)
+        timed: list[StepMeter | CriticalRate] = [*self._meters, self._critical]
+        in_hooks = sum(one.spent for one in timed)
         self._budget.begin(self.record.step, counted, in_hooks)
-        for meter in self._meters:
-            meter.spent = 0.0
+        for one in timed:
+            one.spent = 0.0
         if not self._failing:
             self._safely(self._raise_troubles)
         self._safely(lambda: self._step(loss, closure, val_loss))
@@ -321,7 +315,7 @@ class Watch:
         self._forget()
 
     def _forget(self) -> None:
-        self._along = None
+        self._critical.roll_back()
         for meter in self._meters:
             meter.roll_back()
 
@@ -343,6 +337,8 @@ class Watch:
 
     def _finish(self) -> None:
         self._raise_troubles()
+        self._read(wait=True)
+        self.record.end()
         self._check_rules(thorough=True)
         if self._loggers is not None:
             self._loggers.close(self.record, report_of(self.record, self._tracker))
@@ -362,20 +358,12 @@ class Watch:
         if self._validate is not None:
             ends.append(step - step % self._validate_every + self._validate_every - 1)
         if min(ends) > step:
-            self._lean = _counting(self.record, self._meters[0], self._later, min(ends), self._alarm)
+            self._lean = counting(self.record, self._meters[0], self._later, min(ends), self._alarm)
 
     def _write_later(self) -> None:
         """Record the updates that were only counted."""
-        if not self._later:
-            return
-        later = list(self._later)
-        self._later.clear()
-        steps = range(self.record.step - len(later), self.record.step)
-        losses = [loss for loss, _ in later]
-        self.record.add_losses(steps, losses)
-        self._last.extend(losses[-_WORSE:])
-        for number, rates in enumerate(zip(*(rates for _, rates in later), strict=True)):
-            self.record.extend(f"lr/{number}", steps, rates)
+        if self._later:
+            self._last.extend(write_counted(self.record, self._later)[-_WORSE:])
 
     def _step(self, loss: Tensor | float | None, closure: Callable[[], Tensor] | None, val_loss: float | None) -> None:
         self._write_later()
@@ -389,7 +377,7 @@ class Watch:
         if not updated and attempted:
             return self._skip()
         if loss is not None:
-            self._stop_warning()
+            first.silent = False
             found = loss_in(loss)
             self._parts.append(found.detach() if isinstance(found, Tensor) else float(found))
         if not updated:
@@ -426,7 +414,7 @@ class Watch:
                 self._read(wait=True)
                 meter.remove()
                 self._meters[number] = self._meter(meter.optimizer)
-                self._meters[number].updates = meter.updates
+                self._meters[number].updates, self._meters[number].silent = meter.updates, meter.silent
                 if not number:
                     self._trajectory = WeightTrajectory(self._meters[0].weights, self.record.facts.steps)
         self._offsets = self._group_numbers()
@@ -529,7 +517,7 @@ class Watch:
 
     def _raise_troubles(self) -> None:
         """Raise what went wrong within a hook, where it must not be raised: that is the user's own step."""
-        for error in (self._trouble, *(meter.trouble for meter in self._meters)):
+        for error in (self._critical.trouble, *(meter.trouble for meter in self._meters)):
             if error is not None:
                 raise error
 
@@ -559,28 +547,18 @@ class Watch:
 
     def _probe(self, step: int, closure: Callable[[], Tensor] | None) -> None:
         """Measure the critical rate along the update just made, if the weights before it were kept."""
-        if self._along is not None and closure is not None:
-            value = self._along.headroom(closure, self._agreed)
+        if closure is not None:
+            value = self._critical.headroom(closure, self._agreed)
             if not math.isnan(value):
                 self.record.add("headroom", step, value)
-        self._along = None
-        self._remove_hooks()
-        if closure is not None and (step + 1) % self._every == 0 and self._budget.allows(step + 1):
-            self._hooks = [self._optimizers[0].register_step_pre_hook(outside_of_graphs(self._arm))]
+        self._critical.forget()
+        if closure is not None and self._critical.due(step + 1) and self._budget.allows(step + 1):
+            self._critical.keep_next()
 
     def _agreed(self, loss: float) -> float:
         """Return the mean of a loss over the processes, so that all of them continue alike."""
         team = self._team if self._shared else None
         return loss if team is None else team.mean(loss, self._meters[0].device)
-
-    def _arm(self, *_: Any) -> None:
-        """Keep the weights before an update that is to be probed; runs within the user's own step."""
-        began = perf_counter()
-        try:
-            self._along = self._along or Along(self._models)
-        except Exception as error:  # noqa: BLE001 - such as no memory for the copy
-            self._trouble = error
-        self._budget.spent += perf_counter() - began
 
     def _read(self, *, wait: bool) -> bool:
         """Record what has been copied from the device; return whether anything was."""
@@ -596,19 +574,6 @@ class Watch:
                     self._add_loss(measured.step, measured.loss)
                 measured.write(self.record, meter.layout, offset)
         return came
-
-    def _warn_untold(self, *_: Any) -> None:
-        if self._meters[0].updates == _UNTOLD:
-            self._stop_warning()
-            _LOG.warning(
-                "stepsize.watch: %d updates without a loss; call watching.step(loss) after each optimizer.step()",
-                _UNTOLD,
-            )
-
-    def _stop_warning(self) -> None:
-        if self._untold is not None:
-            self._untold.remove()
-            self._untold = None
 
     def _safely(self, do: Callable[[], object]) -> None:
         """Do something; an error ends the watching, and not what is watched."""
@@ -629,32 +594,6 @@ class Watch:
         self._remove()
 
     def _remove(self) -> None:
-        self._stop_warning()
         for meter in self._meters:
             meter.remove()
-        self._remove_hooks()
-
-    def _remove_hooks(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
-
-
-def _counting(
-    record: Record, meter: StepMeter, later: list[tuple[float, tuple[float, ...]]], end: int, alarm: float
-) -> Callable[[Tensor | float | None], bool]:
-    """Return what counts updates before ``end`` of which only loss and learning rates are needed, in the least time."""
-
-    def count(loss: Tensor | float | None) -> bool:
-        try:
-            value: float = loss.item() if isinstance(loss, Tensor) else float(loss)  # type: ignore[arg-type]
-        except (RuntimeError, TypeError, ValueError):
-            return False  # the full path reports errors
-        if not (value <= alarm and meter.updated and record.step < end) or meter.holding or meter.trouble is not None:
-            return False
-        meter.updated = False
-        record.step += 1
-        later.append((value, meter.rates))
-        return True
-
-    return count
+        self._critical.forget()

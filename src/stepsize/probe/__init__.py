@@ -7,4 +7,3 @@ from stepsize.probe.profiling import ProfileMeasurement as ProfileMeasurement
 from stepsize.probe.profiling import profile as profile
 from stepsize.probe.range_test import RangeTest as RangeTest
 from stepsize.probe.range_test import range_test as range_test
-from stepsize.probe.range_test import range_test_task as range_test_task

@@ -58,12 +58,10 @@ class Batches:
 
 
 class Rates:
-    """The rates of all groups of all optimizers, moved together, which preserves their ratios.
+    """The rates of all groups of all optimizers, moved together, which preserves their ratios to the highest.
 
-    The reference is the group with the highest rate (the first of them): a rate x given to :meth:`set` gives
-    group g the rate x * lr_g / lr_reference, where lr_g is what the group had when this was created. The rates
-    are written right before each update too (a pre-step hook), so a scheduler that the user's own step drives
-    does not get in the way.
+    They are written right before each update too, so a scheduler that the user's own step drives does not get in the
+    way.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
@@ -112,14 +110,8 @@ class SpoiledError(Exception):
 class ControlledStep:
     """The user's ``step(batch) -> loss`` with its rates set from outside, and its whole state restored at will.
 
-    ``take`` returns a snapshot of the present state. ``seed`` is what the generators are seeded with whenever the state
-    is restored.
-
-    Attributes:
-        calls: Number of calls of ``step``.
-        drawn: Number of batches that updates of ramps were made on.
-        made: Number of these updates.
-        left_out: Number of batches without a finite loss at the initial weights either.
+    ``take`` returns a snapshot of the present state. It counts calls of ``step``, batches ``drawn`` for the updates
+    ``made`` in ramps, and batches ``left_out``, which have no finite loss at the initial weights either.
     """
 
     def __init__(
@@ -173,8 +165,7 @@ class ControlledStep:
     def update(self, lr: float) -> float:
         """Make the next update at the rate ``lr``, on as many batches as it takes, and return their mean loss.
 
-        Raises:
-            SpoiledError: At the first batch that has no finite loss at the initial weights either.
+        SpoiledError at the first batch that has no finite loss at the initial weights either.
         """
         losses: list[float] = []
         skipped = 0
@@ -204,10 +195,7 @@ class ControlledStep:
             self(batch, 0.0)
 
     def critical(self, batch: Any, *, start: float, between: tuple[float, float]) -> Critical:
-        """Probe the critical rate on ``batch``; a step at rate 0 returns the loss at other weights.
-
-        If the update was skipped, as a gradient scaler does until it has found its scale, there is none.
-        """
+        """Probe the critical rate on ``batch``, with steps at rate 0; a skipped update has none."""
         self.rewind()
         return probe_update(
             self._parameters,
@@ -232,10 +220,7 @@ class ControlledStep:
 
 
 def mean_over_ranks(loss: float) -> float:
-    """Return the mean of ``loss`` over the ranks of the default process group, so that all ranks decide the same.
-
-    A loss that is not finite on one rank is not finite on any, so a divergence anywhere stops every rank.
-    """
+    """Return the mean of ``loss`` over the ranks: all decide the same, and one that is not finite stops all."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return loss
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -23,15 +23,9 @@ def probe_update(
 ) -> Critical:
     """Make one update at the rate ``start``, then follow its direction to other rates without further updates.
 
-    An update is proportional to its rate (weight decay included), so w(lr) = w + lr (w1 - w) / ``start``.
-
-    Args:
-        parameters: The weights.
-        update: Makes the update and returns the loss before it.
-        loss: Returns the loss at the present weights.
-        rewind: Restores the state before the update, also at the end.
-        start: Rate of the update, and begin of the search.
-        between: Lowest and highest rate to search.
+    An update is proportional to its rate (weight decay included), so w(lr) = w + lr (w1 - w) / ``start``. ``update``
+    returns the loss before it, ``loss`` that at the present weights, and ``rewind`` restores the state before the
+    update.
     """
     before = [parameter.detach().clone() for parameter in parameters]
     try:

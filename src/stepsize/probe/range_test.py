@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,11 +21,12 @@ from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED, RangeReading, suggest
 from stepsize.errors import InputError, TaskError
+from stepsize.plain import plain
 from stepsize.probe.controlled import MOST_SKIPPED, Batches, ControlledStep, SpoiledError
 from stepsize.probe.critical import RANGE
 from stepsize.probe.ramp import RateRamp, run_ramp
 from stepsize.probe.state import StepState, find_state
-from stepsize.training.binding import BoundScheduler, other_writer
+from stepsize.training.binding import BoundScheduler
 from stepsize.training.border import undisturbed
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
@@ -98,15 +99,15 @@ class RangeTest(Pictured):
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a loss that is not finite becomes None."""
-        plain = ("lr", "multiplier", "low", "high", "diverged_at", "verdict", "reason", "restored")
+        told = ("lr", "multiplier", "low", "high", "diverged_at", "verdict", "reason", "restored")
         return {
-            **{name: getattr(self, name) for name in plain},
+            **{name: getattr(self, name) for name in told},
             "interval": None if self.interval is None else list(self.interval),
             "critical": self.critical.lr,
             "cost": {"calls": self.calls, "seconds": self.seconds, "snapshot_bytes": self.snapshot_bytes},
             "curve": {
                 "lr": self.lrs.tolist(),
-                "loss": [loss if math.isfinite(loss) else None for loss in self.losses.tolist()],
+                "loss": plain(self.losses),
                 "ramp": self.ramp.tolist(),
             },
             "differences": list(self.differences),
@@ -169,7 +170,7 @@ def range_test(
     Args:
         step: ``step(batch) -> loss``: one full update (forward, backward, clipping, ``optimizer.step()``, ...)
             that returns its loss: a number, a scalar tensor, or an object, dict or tuple that holds one. Or alone: a
-            task, or what :meth:`Task.of` makes one of; then a new model of it is tested.
+            task, or what :meth:`Task.of` makes one of; then a new model of it is tested, at constant rate.
         optimizer: The optimizer, or several that train together.
         batches: Any iterable of batches. With a one-shot iterator, continue with ``result.batches`` afterwards.
         lr: Lowest and highest rate of the reference group to consider, absolute.
@@ -210,7 +211,8 @@ def range_test(
         2026, for the probe.
     """
     if optimizer is None and batches is None:
-        return range_test_task(Task.of(step), lr=lr, steps=steps, seed=seed, on_progress=on_progress)
+        task = Task.of(step)
+        return _test_task(task, lr, steps, task.seed if seed is None else seed, on_progress)
     if batches is None:
         raise InputError("batches", None, "must be an iterable of batches", "Only a task is tested without")
     optimizers = bare_optimizers("optimizer", optimizer)
@@ -219,38 +221,16 @@ def range_test(
     return _sweep(found, step, optimizers, batches, lr, steps, seed or 0, on_progress, offload=offload)
 
 
-def range_test_task(
+def _test_task(
     task: Task,
-    *,
-    lr: tuple[float, float] = DEFAULT_RANGE,
-    steps: int = 300,
-    seed: int | None = None,
-    on_progress: Callable[[float, float], None] | None = None,
+    lr: tuple[float, float],
+    steps: int,
+    seed: int,
+    on_progress: Callable[[float, float], None] | None,
 ) -> RangeTest:
-    """Run the range test on a new model of ``task``, at constant rate, with its clipping, accumulation and precision.
-
-    Args:
-        task: Task to train; its schedule and horizon are not used.
-        lr: Lowest and highest rate to consider, absolute.
-        steps: Steps to spend on ramps, >= 10.
-        seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
-        on_progress: Called with rate and loss after each step.
-
-    Returns:
-        The same as :func:`stepsize.range_test`.
-
-    Raises:
-        InputError: If an argument breaks its rule.
-        TaskError: If the parts of the task do not fit together.
-
-    Example:
-        >>> from stepsize.tasks import build_task
-        >>> range_test_task(build_task("cancer-mlp")).verdict
-        'open'
-    """
-    seed = task.seed if seed is None else seed
+    """Test a new model of ``task``, at constant rate, with its clipping, accumulation and precision."""
     with undisturbed(task, seed):
-        stepper = Stepper(task, 1e-3, task.horizon)
+        stepper = Stepper(task, 1e-3)
         _check(stepper.update, lr, steps)
         state = StepState([stepper.model], [stepper.optimizer], stepper.stateful)
         batches = _Grouped(task.train, task.accumulate)
@@ -289,7 +269,7 @@ def _sweep(
     began = time.perf_counter()
     feed = Batches(batches)
     take = partial(Snapshot, modules=state.modules, optimizers=state.optimizers, others=state.others, offload=offload)
-    with other_writer(optimizers), _restoring(take(data=[batches])) as snapshot, _muted(state.others):
+    with _restoring(take(data=[batches])) as snapshot, _muted(state.others):
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, take, feed, seed)
         try:
@@ -325,14 +305,14 @@ def _sweep(
 @contextmanager
 def _muted(objects: Iterable[Any]) -> Iterator[None]:
     """Let the schedulers among ``objects`` do nothing in the block: their rates are not used, and some have an end."""
-    schedulers = [one for one in objects if isinstance(one, LRScheduler) and not isinstance(one, BoundScheduler)]
-    for one in schedulers:
-        one.step = lambda *_, **__: None  # type: ignore[method-assign]
-    try:
+    with ExitStack() as after:
+        for one in objects:
+            if isinstance(one, BoundScheduler):
+                after.enter_context(one.suspend())
+            elif isinstance(one, LRScheduler):
+                one.step = lambda *_, **__: None  # type: ignore[method-assign]
+                after.callback(delattr, one, "step")
         yield
-    finally:
-        for one in schedulers:
-            del one.step
 
 
 @contextmanager
@@ -386,10 +366,7 @@ def _run_ramps(
     steps: int,
     on_progress: Callable[[float, float], None] | None,
 ) -> list[RateRamp]:
-    """Run ramps over the same grid of rates until ``steps`` are spent; at least one is run to its end.
-
-    If the first diverges before anything can be read from it, others show no more.
-    """
+    """Run ramps over the same grid until ``steps`` are spent; only one if nothing can be read from it."""
     rates = _grid(critical, lr, steps, controlled.rates.amplification)
     ramps: list[RateRamp] = []
     spent = 0

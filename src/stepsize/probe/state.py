@@ -24,12 +24,11 @@ class StepState:
 
 
 def find_state(step: Callable[..., Any], optimizers: Iterable[Optimizer], given: Iterable[Any] = ()) -> StepState:
-    """Return everything with state that a training step over ``optimizers`` may change.
+    """Return everything with state that a step over ``optimizers`` may change, and ``given``.
 
-    That is: every live module that owns one of the optimizers' parameters and every module that contains
-    such a one (so that buffers and frozen parts are covered too); the schedulers attached to the optimizers; whatever
-    module, optimizer or object with a ``state_dict`` the function reads from its closure, its globals, its
-    defaults, or the object that it is a method of, directly or one container, object or function deep; and ``given``.
+    That is: every live module around the optimizers' parameters, with its buffers and frozen parts; the schedulers
+    attached to the optimizers; and what the function refers to (closure, globals, defaults, owner), one container or
+    object deep.
     """
     swept = list(optimizers)
     seen: dict[int, Any] = {id(item): item for item in swept}

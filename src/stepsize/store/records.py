@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -106,6 +106,10 @@ class OrderRecord:
     step: int | None = None
     loss_before: float | None = None
     loss_after: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values for ``json.dumps``."""
+        return {**asdict(self), "sent": self.sent.isoformat(timespec="seconds")}
 
 
 @dataclass(frozen=True, eq=False)

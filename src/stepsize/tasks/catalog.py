@@ -26,15 +26,8 @@ _VAL_BATCH = 1_024  # evaluation takes one or a few forward passes
 class TaskEntry:
     """What stepsize knows of a built-in task.
 
-    Attributes:
-        name: Name, on the command line too.
-        title: What is learned, in one line.
-        source: Source of the data, and their license.
-        steps: Horizon of a full run.
-        batch_size: Examples per batch of training data.
-        optimizer: Its optimizer, unless another is named.
-        parts: Builds model, loss and data; called with the paths of ``files``.
-        files: Files that it needs from the data folder.
+    ``title`` says what is learned, ``source`` where the data are from and their license; ``steps`` is the full horizon,
+    and ``parts`` builds model, loss and data from the paths of ``files`` in the data folder.
     """
 
     name: str

@@ -85,6 +85,10 @@ class Stream:
             return batch
         raise TaskError(self._argument, type(self._source).__name__, "must yield at least one batch")
 
+    def take(self, count: int) -> list[Any]:
+        """Return the next batches: those of one update."""
+        return [next(self) for _ in range(count)]
+
 
 def length_of(source: Any) -> int | None:
     """Return how many batches ``source`` holds; None if it does not say, as a loader over an endless data set."""
@@ -97,9 +101,7 @@ def length_of(source: Any) -> int | None:
 def part_of(source: Any, examples: int) -> Any:
     """Return a random part of ``source`` of at least ``examples``, in whole batches, the same part each time.
 
-    Validation data are often sorted, by class or by time, so the first of them are not a sample. If single examples
-    or batches cannot be reached by number (a stream, a loader with its own sampler) all of it is returned, and
-    the reader stops early.
+    The first validation data are no sample of data that are sorted. A source without numbers is returned whole.
     """
     random = torch.Generator().manual_seed(_PART_SEED)
     if isinstance(source, TensorBatches):

@@ -9,9 +9,11 @@ from typing import Any, get_args
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stepsize.checks import check_number, check_whole, is_whole
+from stepsize.checks import check_number, check_positive, check_whole, is_whole
 from stepsize.errors import InputError
-from stepsize.schedules import HyperparameterSchedule, Schedule, parse
+from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
+from stepsize.schedules.units import Duration
+from stepsize.training.batches import length_of
 
 SCHEMA = 2  # of the state; raised when an old reader would misread a new one
 _FIELDS = ("schema", "step", "stepped", "asked", "followed")
@@ -37,6 +39,27 @@ def check_word(argument: str, value: object, known: Any) -> None:
     """Raise InputError unless ``value`` is one of the words of a Literal."""
     if value not in get_args(known):
         raise InputError(argument, value, f"must be one of: {', '.join(get_args(known))}")
+
+
+def horizon_of(
+    steps: Duration | None, clock: Clock | None, epochs: float | None, loader: Any, accumulate: int
+) -> tuple[Duration | None, Clock | None]:
+    """Return steps and clock that a number of epochs and a loader stand for."""
+    check_whole("accumulate", accumulate, unit="batches")
+    if epochs is None and loader is None:
+        return steps, clock
+    for other, given in (("clock", clock), ("steps", steps if epochs is not None else None)):
+        if given is not None:
+            raise InputError(other, given, "must not be given together with epochs and loader")
+    batches = length_of(loader) if loader is not None else None
+    if batches is None:
+        rule = "must have a length" if loader is not None else "must be given with epochs"
+        raise InputError("loader", type(loader).__name__, rule, "Or give steps=")
+    clock = Clock(accumulate=accumulate, steps_per_epoch=max(1, batches) / accumulate)
+    if epochs is not None:
+        check_positive("epochs", epochs, "number of epochs")
+        steps = max(1, round(epochs * batches / accumulate))
+    return steps, clock
 
 
 def schedule_of(argument: str, value: object) -> HyperparameterSchedule:

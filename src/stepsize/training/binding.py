@@ -14,28 +14,27 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from stepsize.checks import check_number, check_positive, check_whole
+from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Schedule
 from stepsize.schedules.units import Duration
-from stepsize.training.batches import length_of
 from stepsize.training.bind_checks import (
     SCHEMA,
     check_word,
     checked_state,
     group_number,
+    horizon_of,
     peak_rates,
     schedule_of,
     version_of,
     was_skipped,
 )
 from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
-from stepsize.training.group_values import Added, GroupValues
+from stepsize.training.group_values import GroupValues
 from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
 OnChange = Literal["error", "continue", "restart"]
 Counts = Literal["updates", "calls"]
-_PAUSED: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
 _IDLE = 20  # calls of .step() without any update that was seen: a gradient scaler skips fewer at its start
 _DRIVEN: WeakKeyDictionary[Optimizer, ref[BoundScheduler]] = WeakKeyDictionary()
 
@@ -53,7 +52,6 @@ def bind(
     accumulate: int = 1,
     on_change: OnChange = "error",
     counts: Counts = "updates",
-    added: Added = "peak",
 ) -> BoundScheduler:
     """Let an optimizer follow a schedule: update number t of group g is made at the rate peak_g · f(t).
 
@@ -98,8 +96,6 @@ def bind(
         counts: ``"updates"``, as above, or ``"calls"``: each ``.step()`` advances by one, as in torch. For optimizers
             that do not run torch's hooks, and for steps that are compiled as a whole or replayed from a captured graph
             (with their ``lr`` in a tensor, which is filled in place).
-        added: What the ``lr`` of a group is that is added later without an ``initial_lr``: its ``"peak"``, or its
-            ``"present"`` rate, from which its peak follows.
 
     Returns:
         The scheduler, with the rates of its first update written.
@@ -123,35 +119,13 @@ def bind(
     optimizers = _optimizers(optimizer, counts)
     check_word("on_change", on_change, OnChange)
     check_word("counts", counts, Counts)
-    check_word("added", added, Added)
-    steps, clock = _horizon(steps, clock, epochs, loader, accumulate)
+    steps, clock = horizon_of(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
     own = {everyone[group_number(i, len(everyone))]: schedule_of("groups", each) for i, each in (groups or {}).items()}
     schedules = GroupSchedules(schedule_of("schedule", schedule), own).resolved(steps, clock)
     schedules.check()
-    values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers), added)
+    values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers))
     return BoundScheduler(optimizers, schedules, values, on_change, counts)
-
-
-def _horizon(
-    steps: Duration | None, clock: Clock | None, epochs: float | None, loader: Any, accumulate: int
-) -> tuple[Duration | None, Clock | None]:
-    """Return steps and clock that a number of epochs and a loader stand for."""
-    check_whole("accumulate", accumulate, unit="batches")
-    if epochs is None and loader is None:
-        return steps, clock
-    for other, given in (("clock", clock), ("steps", steps if epochs is not None else None)):
-        if given is not None:
-            raise InputError(other, given, "must not be given together with epochs and loader")
-    batches = length_of(loader) if loader is not None else None
-    if batches is None:
-        rule = "must have a length" if loader is not None else "must be given with epochs"
-        raise InputError("loader", type(loader).__name__, rule, "Or give steps=")
-    clock = Clock(accumulate=accumulate, steps_per_epoch=max(1, batches) / accumulate)
-    if epochs is not None:
-        check_positive("epochs", epochs, "number of epochs")
-        steps = max(1, round(epochs * batches / accumulate))
-    return steps, clock
 
 
 @final
@@ -164,6 +138,8 @@ class BoundScheduler(LRScheduler):
         on_change: What loading the state of another schedule does; see :func:`bind`.
         counts: What the step counter counts; see :func:`bind`.
         released: Whether it has let go of the optimizers.
+        asked: The schedules that it was bound with.
+        followed: The schedules of all groups, as they were changed since.
     """
 
     def __init__(
@@ -181,7 +157,7 @@ class BoundScheduler(LRScheduler):
         self.on_change: OnChange = on_change
         self.counts: Counts = counts
         self._step_count = 1  # of calls; Accelerate adds to it
-        self._asked = schedules
+        self.asked = schedules
         self._values = values
         self._step = 0
         self._stepped: set[int] = set()  # the optimizers that have made update number _step, until all have
@@ -310,22 +286,12 @@ class BoundScheduler(LRScheduler):
     @property
     def schedule(self) -> HyperparameterSchedule:
         """What the groups without a schedule of their own follow; after a change, with what was before it."""
-        return self._followed.main
+        return self.followed.main
 
     @property
     def between(self) -> bool:
         """Whether no round of several optimizers is under way, and the schedule is not suspended."""
         return not self._stepped and not self._suspended
-
-    @property
-    def asked(self) -> GroupSchedules:
-        """The schedules that it was bound with."""
-        return self._asked
-
-    @property
-    def followed(self) -> GroupSchedules:
-        """The schedules of all groups, as they were changed since."""
-        return self._followed
 
     def follow(self, schedules: GroupSchedules) -> None:
         """Follow other schedules from the next update on, at the same step; for orders to a running training."""
@@ -383,8 +349,6 @@ class BoundScheduler(LRScheduler):
             self._warn_overwritten(*overwritten)
 
     def _warn_overwritten(self, where: str, found: float, wrote: float) -> None:
-        if self._suspended or any(_PAUSED.get(optimizer) for optimizer in self.optimizers):
-            return
         self._warn_once(
             "writer",
             f"{where} had the rate {found:.6g}, but the schedule had written {wrote:.6g}: that is overwritten, now "
@@ -408,13 +372,13 @@ class BoundScheduler(LRScheduler):
         Peaks are not part of it: they are in the groups, so in the optimizer's own state. The rates are written again
         before each update, so it does not matter which of the two states is loaded first.
         """
-        changed = self._followed is not self._asked
+        changed = self.followed is not self.asked
         return {
             "schema": SCHEMA,
             "step": self._step,
             "stepped": sorted(self._stepped),
-            "asked": self._asked.documents(),
-            "followed": self._followed.documents() if changed else None,
+            "asked": self.asked.documents(),
+            "followed": self.followed.documents() if changed else None,
             "last_epoch": self._step,
             "_step_count": self._step + 1,
             "_last_lr": [float(rate) for rate in self.get_lr()],
@@ -435,20 +399,20 @@ class BoundScheduler(LRScheduler):
         saved = SavedSchedules(state_dict["asked"], state_dict["followed"])
         change = self.on_change if on_change is None else on_change
         check_word("on_change", change, OnChange)
-        if saved.same(self._asked):
-            schedules = saved.followed(self._asked)
+        if saved.same(self.asked):
+            schedules = saved.followed(self.asked)
         elif change == "error":
             raise InputError(
                 "schedule",
-                str(self._asked),
+                str(self.asked),
                 f"must be the one saved in the state ('{saved}', at step {step:,})",
                 "Bind that one, or pass on_change='continue' to switch to the new one without a jump, or "
                 "on_change='restart' to start it from the beginning",
             )
         elif change == "continue":
-            schedules = self._asked.continued(saved, step)
+            schedules = self.asked.continued(saved, step)
         else:
-            step, stepped, schedules = 0, set(), self._asked
+            step, stepped, schedules = 0, set(), self.asked
         self._follow(schedules)
         self._step, self._stepped = step, stepped
         self._warned.discard("end")
@@ -459,7 +423,7 @@ class BoundScheduler(LRScheduler):
 
     def _follow(self, schedules: GroupSchedules) -> None:
         self._values.follow(schedules)
-        self._followed = schedules
+        self.followed = schedules
         length = schedules.length
         self._end = math.inf if length is None else length
 
@@ -502,7 +466,7 @@ class BoundScheduler(LRScheduler):
         return self._values.rates(self._step)
 
     def __repr__(self) -> str:
-        return f"BoundScheduler({self._followed}, {self.counts} made: {self._step:,})"
+        return f"BoundScheduler({self.followed}, {self.counts} made: {self._step:,})"
 
     # -------------------------------------------------------- hooks and copies
 
@@ -558,21 +522,6 @@ class _Adding:
         optimizer = self._optimizer()
         if optimizer is not None:
             vars(optimizer).pop("add_param_group", None)
-
-
-@contextmanager
-def other_writer(optimizers: Sequence[Optimizer]) -> Iterator[None]:
-    """Let another part of this package write the rates of ``optimizers`` within the block, without a warning."""
-    for optimizer in optimizers:
-        _PAUSED[optimizer] = _PAUSED.get(optimizer, 0) + 1
-    try:
-        yield
-    finally:
-        for optimizer in optimizers:
-            _PAUSED[optimizer] -= 1
-            bound = _driver(optimizer)
-            if bound is not None:
-                bound._values.forget_written()
 
 
 def _optimizers(optimizer: object, counts: object) -> list[Optimizer]:

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from stepsize.errors import TaskError
@@ -24,11 +24,10 @@ from stepsize.training.batches import (
     map_tensors,
     nan_in_data,
     tensors_in,
-    to_device,
 )
 from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import autocast, evaluate
+from stepsize.training.evaluate import evaluate, loss_on
 from stepsize.training.losses import LossFormError
 from stepsize.training.position import preserved
 from stepsize.training.rng import seed_everything
@@ -54,10 +53,7 @@ class Inspection:
 
 @contextmanager
 def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[None]:
-    """Run the block under ``seed``; generators and data positions are put back after it, whatever happens.
-
-    The task is inspected before, unless it or what it is a variant of was (``inspected``).
-    """
+    """Run the block under ``seed``; generators and data positions are put back. The task is inspected before."""
     if not inspected:
         inspect_task(task)
     with preserved(task.train, task.val, seed=seed):
@@ -67,21 +63,9 @@ def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[N
 def inspect_task(task: Task) -> Inspection:
     """Inspect a task once, before it runs: models, one update, a rewind, the length and form of its data.
 
-    It costs two models, three forward and two backward passes, and one batch of validation data. Nothing is changed but
-    the form of the task's loss, if the one that its name suggests does not work.
-
-    Returns:
-        What is unusual, in words. Warnings say what makes answers less reliable.
-
-    Raises:
-        TaskError: If it cannot be trained; the message names the part.
-
-    Example:
-        >>> x = torch.randn(64, 3)
-        >>> task = Task(model=lambda: nn.Linear(3, 1), loss=nn.functional.mse_loss, train=(x, x.sum(1, keepdim=True)),
-        ...             optimizer="sgd", steps=20)
-        >>> inspect_task(task).notes
-        ()
+    It costs two models, three forward and two backward passes, and a batch of validation data, and changes nothing but
+    the form of the task's loss, if the one that its name suggests does not work. TaskError names a part that cannot be
+    trained; the notes say what is unusual.
     """
     if task not in _KNOWN:
         with undisturbed(task, task.seed, inspected=True):
@@ -100,7 +84,7 @@ def _inspect(task: Task) -> list[str]:
     notes = [*_settle_form(task, first)]  # a pass in train mode: it moves what models share, as averages do
     del first
     seed_everything(task.seed)
-    stepper = Stepper(task, _LR, task.horizon)
+    stepper = Stepper(task, _LR)
     _check_fresh(task, stepper.model, weights, owned)
     del owned
     batch, skipped = _first_finite(task, stepper.model)
@@ -143,7 +127,7 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     batch = copied(next(Stream(task.train)))
     first = task.loss_takes
     try:
-        check_first_loss(_loss(task, model, batch))
+        check_first_loss(loss_on(task, model, batch))
         _check_inputs(task, batch)
         return []
     except _OTHER_FORM as error:
@@ -151,7 +135,7 @@ def _settle_form(task: Task, model: nn.Module) -> list[str]:
     other = "model" if first == "output" else "output"
     object.__setattr__(task, "loss_takes", other)  # the dataclass is frozen for everyone else
     try:
-        check_first_loss(_loss(task, model, batch))
+        check_first_loss(loss_on(task, model, batch))
         return [f"the loss is called as loss({'model, batch' if other == 'model' else 'output, target'})"]
     except Exception:  # noqa: BLE001
         object.__setattr__(task, "loss_takes", first)
@@ -171,11 +155,6 @@ def _check_inputs(task: Task, given: Any) -> None:
             )
 
 
-def _loss(task: Task, model: nn.Module, batch: Any) -> Tensor:
-    with autocast(task):
-        return task.compute_loss(model, to_device(batch, torch.device(task.device or "cpu")))
-
-
 def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
     """Return the first batch with a finite loss of the untrained model, and what to say of those before it."""
     stream, loss = Stream(task.train), math.nan
@@ -184,7 +163,7 @@ def _first_finite(task: Task, model: nn.Module) -> tuple[Any, list[str]]:
         batch = next(stream)
         randomness = torch.get_rng_state()
         with torch.no_grad():
-            loss = float(_loss(task, model, copied(batch)))
+            loss = float(loss_on(task, model, copied(batch)))
         torch.set_rng_state(randomness)
         if math.isfinite(loss):
             return batch, [] if not number else [f"the initial model has no finite loss on batch {number - 1} of train"]
@@ -205,7 +184,7 @@ def _check_last_batch(task: Task, model: nn.Module, batch: Any) -> None:
     with preserved():
         try:
             single = map_tensors(batch, lambda tensor: tensor[:1] if tensor.ndim else tensor)
-            _loss(task, deepcopied(model, model), single)
+            loss_on(task, deepcopied(model, model), single)
         except ValueError as error:
             rule = f"ends with a batch of one example, on which the model cannot be trained ({error})"
             raise TaskError("train", f"{examples} examples", rule, "Pass drop_last=True to the DataLoader") from error

@@ -12,15 +12,10 @@ from torch.optim import Optimizer
 
 
 class Call:
-    """How to call the ``step`` of one optimizer.
+    """How to call the ``step`` of one optimizer, by its parameters.
 
-    - If ``step`` has a parameter ``loss``, it gets the mean loss of the update's batches, a tensor without a graph.
-    - If it has a parameter ``loss_fn``, it gets a function that returns this loss at the present weights, without
-      gradients and with the same dropout.
-    - If it needs a ``closure`` (L-BFGS), it gets one that makes the backward passes again.
-
-    Args:
-        optimizer: Any.
+    ``loss`` is the mean loss of the update's batches, ``loss_fn`` returns it at the present weights and dropout, and a
+    ``closure`` (L-BFGS) makes the backward passes again.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:

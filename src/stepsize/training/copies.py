@@ -13,8 +13,7 @@ _T = TypeVar("_T")
 def deepcopied(model: nn.Module, together: _T) -> _T:
     """Return a deep copy of ``together``, which holds ``model``.
 
-    torch refuses to copy a tensor that was computed from parameters. Layers under the old ``weight_norm`` and
-    ``spectral_norm`` hold one as an attribute, which their next forward pass computes again: the copy gets its value.
+    torch refuses to copy computed tensors. The old ``weight_norm`` keeps one as an attribute: its value is copied.
     """
     computed = [
         (vars(module), name, value)

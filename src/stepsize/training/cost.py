@@ -13,24 +13,13 @@ _VAL_SHARE = 0.15  # of the work of a short run, for its evaluation
 
 
 def update_passes(batches: float) -> float:
-    """Return the work of updates on ``batches`` batches in all, in forward passes of a batch.
-
-    Example:
-        >>> update_passes(10)
-        30.0
-    """
+    """Return the work of updates on ``batches`` batches in all, in forward passes of a batch."""
     return _UPDATE * batches
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Cost of the runs of a task.
-
-    Args:
-        horizon: Number of steps of a full run.
-        accumulate: Batches per update.
-        batch_size: Examples per batch of training data.
-        val_examples: Number of validation examples; 0 without validation data.
+    """Cost of the runs of a task, given examples per batch and of its validation data (0 without).
 
     Example:
         >>> costs = CostModel(horizon=1000, accumulate=1, batch_size=32, val_examples=3200)
@@ -67,10 +56,7 @@ class CostModel:
         return examples / self.batch_size / self.full_passes
 
     def val_limit(self, steps: int | None) -> int | None:
-        """Return how many validation examples a run of ``steps`` updates is evaluated on; None (all) at full horizon.
-
-        ``steps`` None stands for the evaluation at initialization.
-        """
+        """Return how many validation examples a run of ``steps`` updates (None: none) is evaluated on; None is all."""
         if steps is not None and steps >= self.horizon:
             return None
         batches = (steps or max(1, self.horizon // 16)) * self.accumulate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,18 @@ def autocast(task: Task) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(task.device or "cpu").type, dtype=dtype)
 
 
+def loss_on(task: Task, model: nn.Module, batch: Any) -> Tensor:
+    """Return the loss of ``model`` on ``batch``, on the device and in the precision of the task."""
+    batch = to_device(batch, torch.device(task.device or "cpu"))
+    with autocast(task):
+        return task.compute_loss(model, batch)
+
+
+def mean_loss(task: Task, model: nn.Module, batches: Iterable[Any]) -> Tensor:
+    """Return the mean loss of ``model`` on several batches."""
+    return torch.stack([loss_on(task, model, batch) for batch in batches]).mean()
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put ``model`` into eval mode for the block; each part gets its own mode back."""
@@ -52,11 +64,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
-    """Yield the batches of ``source``, which must end.
-
-    Raises:
-        TaskError: If it does not say how many batches it has, and yields more than 10,000.
-    """
+    """Yield the batches of ``source``; TaskError if it has no length and does not end within 10,000."""
     known = length_of(source) is not None
     for number, batch in enumerate(source):
         if not known and number == _MOST_BATCHES:
@@ -72,18 +80,8 @@ def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
 def evaluate(task: Task, model: nn.Module, *, step: int, examples: int | None = None) -> Evaluated:
     """Return the mean loss and metrics of ``model`` on the task's validation data, weighted by batch length.
 
-    What it draws from the random generators and the data is put back, so that an evaluation does not change a run.
+    Generators, data positions and modes are put back. ``examples`` takes a random part of so many, the same each time.
     A batch without a finite loss at initialization either (all its labels are ignored, say) does not count.
-
-    Args:
-        task: Task with ``val``, loss and metrics.
-        model: Put into eval mode meanwhile; its own modes are restored.
-        step: Number of updates that the model has had, for the record.
-        examples: Examples to take, rounded up to whole batches; None takes all. They are a random part, the
-            same each time, if the data can be reached by number, else the first.
-
-    Raises:
-        TaskError: If ``val`` yields no batch, or does not end.
     """
     assert task.val is not None
     with preserved(task.val), eval_mode(model), torch.no_grad(), autocast(task):

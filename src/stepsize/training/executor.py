@@ -32,26 +32,10 @@ class StreamingExecutor(Executor, Protocol):
 
 
 class InOrder:
-    """Trains the configurations sequentially, in this process.
+    """Trains the configurations sequentially, in this process, and evaluates after the steps ``evals`` too.
 
-    It checks that the model factory gives the same weights for the same seed: otherwise rates
-    would be compared from different starts (a factory that returns the same model twice continues training it).
-
-    Args:
-        evals: Steps after which to evaluate on validation data, in addition to the last.
-
-    Raises:
-        InputError: If an evaluation step is not a whole number >= 1.
-        TaskError: When called, if the factory gives other weights for a seed that was seen before.
-
-    Example:
-        >>> import torch
-        >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
-        >>> task = Task(model=lambda: torch.nn.Linear(1, 1), loss=torch.nn.functional.mse_loss, train=(x, 3 * x),
-        ...             optimizer="sgd", steps=50)
-        >>> runs = InOrder()(task, [Setting(lr, seed=0, steps=50) for lr in (0.01, 0.1)])
-        >>> runs[0].initial == runs[1].initial, runs[0].train_loss > runs[1].train_loss
-        (True, True)
+    TaskError if the model factory gives other weights for a seed that was seen before: rates would be compared from
+    different starts.
     """
 
     def __init__(self, evals: Iterable[int] = ()) -> None:

@@ -113,10 +113,7 @@ def objective(task: Task, runs: ForkedRuns, place: int, step: int) -> float:
 def cooled_down(
     task: Task, runs: ForkedRuns, batches: Sequence[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
 ) -> list[float]:
-    """Return the objective of copies of ``runs`` after updates along ``levels``, infinite if they diverge.
-
-    Random generators are put back, so that it leaves no trace.
-    """
+    """Return the objective of copies of ``runs`` after updates along ``levels``, infinite if they diverge."""
     with preserved():
         copies = runs.forked(range(runs.size))
         losses = updated(copies, batches, levels, peaks)

@@ -24,7 +24,7 @@ from stepsize.schedules import Schedule
 from stepsize.training.batches import length_of
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.losses import as_loss
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.training.torch_schedules import from_torch
 from stepsize.training.wrapped import bare_optimizer
 
@@ -56,7 +56,7 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
         model._trainer.took(made)  # type: ignore[union-attr, operator]
         return _at(made, lr)
 
-    with isolated_rng(0), _quiet():
+    with preserved(seed=0), _quiet():
         made, scheduler = _configured(models())
     task["optimizer"] = _named(optimizer, made)
     task["schedule"] = _schedule(scheduler, None if batches is None else batches / accumulate)
@@ -99,7 +99,7 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
         return _at(_trainer_optimizer(trainer, models.of(parameters)), lr)
 
-    with isolated_rng(0), _quiet():
+    with preserved(seed=0), _quiet():
         made = _trainer_optimizer(trainer, models())
         task["schedule"] = _trainer_schedule(trainer, made, horizon)
     task["optimizer"] = _named(optimizer, made)

@@ -64,8 +64,7 @@ class GroupSchedules:
     def continued(self, saved: SavedSchedules, step: int) -> GroupSchedules:
         """Return what was ``saved`` up to ``step`` and these from there, without a jump of any group's factor.
 
-        A group whose schedule is still the one that was asked for continues with what it follows. InputError if that is
-        not possible, or could not be saved again.
+        A group whose schedule is still the one that was asked for continues with what it follows.
         """
         names = sorted({*self.by_group, *saved.names()})
         return GroupSchedules(

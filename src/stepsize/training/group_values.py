@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -17,15 +17,14 @@ from stepsize.training.group_schedules import UNIT, GroupSchedules, name_of
 
 _BLOCK = 1_024  # updates evaluated at once; blocks begin at its multiples, so where a run resumes does not matter
 Group = dict[str, Any]
-Added = Literal["peak", "present"]
 Overwritten: TypeAlias = tuple[str, float, float]  # a group, its rate, and the rate that was written
 
 
 def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: str) -> dict[str, float]:
-    """Return the peaks that ``schedule`` multiplies, under the keys that they have in the group.
+    """Return the peaks that ``schedule`` multiplies, under their keys in the group, or else its present values.
 
-    ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` exist only if the schedule
-    moves them. What the group has under these keys counts, otherwise its present values.
+    ``initial_lr`` is torch's own key; ``initial_momentum`` and ``initial_weight_decay`` exist if the schedule moves
+    them.
     """
     if group.get("lr") is None:
         raise InputError("optimizer", f"{where} without lr", "must have a learning rate in each group")
@@ -50,11 +49,10 @@ def peaks_of(group: Mapping[str, Any], schedule: HyperparameterSchedule, where: 
 
 @final
 class GroupValues:
-    """Writes the values of schedules into all parameter groups of some optimizers, again and again and fast.
+    """Writes the values of schedules into all parameter groups of some optimizers; InputError if one does not fit.
 
     Groups are read again at each writing: those added later follow the main schedule from their own rates, and those
     that ``optimizer.load_state_dict`` put in place bring their own peaks (or keep the known ones).
-    InputError if a schedule does not fit its groups; nothing is changed then.
     """
 
     def __init__(
@@ -62,11 +60,10 @@ class GroupValues:
         optimizers: Sequence[Optimizer],
         schedules: GroupSchedules,
         lr: Sequence[float] | None = None,
-        added: Added = "peak",
     ) -> None:
         self.multiplier = 1.0
         self._schedules = schedules
-        self._members = [_Members(index, optimizer, added) for index, optimizer in enumerate(optimizers)]
+        self._members = [_Members(index, optimizer) for index, optimizer in enumerate(optimizers)]
         rates = None if lr is None else iter(lr)
         for members in self._members:
             groups = members.optimizer.param_groups
@@ -95,11 +92,11 @@ class GroupValues:
             if members.touched(groups):
                 found = members.overwritten(groups) or found
             if groups is not members.groups or len(groups) != members.count:
-                members.adopt(self._schedules, step, self.multiplier)
+                members.adopt(self._schedules)
             try:
                 members.write(groups, step, self.multiplier)
             except KeyError:  # a group was replaced within the list: it does not know its peaks yet
-                members.adopt(self._schedules, step, self.multiplier)
+                members.adopt(self._schedules)
                 members.write(groups, step, self.multiplier)
             members.remember(groups)
         return found
@@ -140,10 +137,9 @@ class GroupValues:
 class _Members:
     """The groups of one optimizer, and which table each follows."""
 
-    def __init__(self, index: int, optimizer: Optimizer, added: Added) -> None:
+    def __init__(self, index: int, optimizer: Optimizer) -> None:
         self.index = index
         self.optimizer = optimizer
-        self._added = added
         self.known: list[dict[str, float]] = []
         self.forget()
 
@@ -197,13 +193,8 @@ class _Members:
             for i, (group, before) in enumerate(zip(groups, known, strict=False))
         ]
 
-    def adopt(self, schedules: GroupSchedules, step: int, multiplier: float) -> None:
+    def adopt(self, schedules: GroupSchedules) -> None:
         groups = self.optimizer.param_groups
-        if self._added == "present":
-            for i in range(len(self.known), len(groups)):
-                factor = self.table(schedules, i).rate(step) * multiplier
-                if "initial_lr" not in groups[i] and factor > 0:
-                    groups[i]["initial_lr"] = float(groups[i]["lr"]) / factor
         peaks = self.peaks(schedules)
         for group, own in zip(groups, peaks, strict=True):
             group.update(own)
@@ -236,9 +227,7 @@ class _Members:
 class FactorTable:
     """The factors of a schedule, evaluated a block ahead, so that one update costs a look into a list.
 
-    Nothing is evaluated after the end: a user's function may not be defined there. The values are those of
-    :meth:`HyperparameterSchedule.values` in plain floats, the same operations in the same order, so that what is
-    written agrees with a preview to the last bit.
+    Nothing is evaluated after the end. Values are those of :meth:`HyperparameterSchedule.values` to the last bit.
     """
 
     def __init__(self, schedule: HyperparameterSchedule) -> None:

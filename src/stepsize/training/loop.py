@@ -84,7 +84,7 @@ def train_setting(
     task = varied(task, setting.changes)
 
     def build() -> SequentialRuns:
-        return SequentialRuns([Stepper(task, setting.lr, setting.steps)])
+        return SequentialRuns([Stepper(task, setting.lr)])
 
     return train_together([task], [setting], build, evals, on_progress, keep_model=keep_model)[0]
 
@@ -100,8 +100,7 @@ def train_together(
 ) -> list[Run]:
     """Train all configurations, of one seed and horizon, on the same batches; return their runs in that order.
 
-    There is one task per configuration, with its changes; they share model, loss and data. ``build`` builds the runs
-    under the seed. With ``keep_model`` the run gets its trained model.
+    Each has its task (``varied``); ``build`` builds the runs under the seed.
     """
     with undisturbed(tasks[0], settings[0].seed, inspected=True):
         return _Training(tasks, settings, build, evals, on_progress).run(keep_model=keep_model)
@@ -164,7 +163,7 @@ class _Training:
         ]
 
     def _update(self, step: int) -> None:
-        batches = [next(self._stream) for _ in range(self._task.accumulate)]
+        batches = self._stream.take(self._task.accumulate)
         self._examples += sum(count_examples(batch) for batch in batches)
         self._batches += len(batches)
         losses = self._runs.update(batches, [self._factors[member][step] for member in self._live])

@@ -17,8 +17,8 @@ class LossFormError(TaskError):
 def loss_in(value: Any) -> Any:
     """Return the loss that ``value`` holds, or ``value`` itself.
 
-    That is the ``loss`` of an object or of a mapping, as models of transformers return it; the sum of a mapping of
-    scalar losses, as detectors of torchvision return it; or the first item of a tuple, as in ``loss, logits``.
+    That is its ``loss``, as in transformers; the sum of a mapping of losses, as of detectors of torchvision; or the
+    first item of a tuple.
     """
     if isinstance(value, Tensor | float | int):
         return value
@@ -33,11 +33,7 @@ def loss_in(value: Any) -> Any:
 
 
 def as_loss(value: Any, *, training: bool) -> Tensor:
-    """Return the scalar tensor that ``value`` is or holds; see :func:`loss_in`.
-
-    Raises:
-        LossFormError: If there is none.
-    """
+    """Return the scalar tensor that ``value`` is or holds (:func:`loss_in`); LossFormError if there is none."""
     found = loss_in(value)
     if isinstance(found, Tensor) and found.numel() == 1:
         return found.reshape(()) if found.ndim else found

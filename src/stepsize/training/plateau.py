@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, SupportsFloat, final, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, SupportsFloat, cast, final
 
 from torch import Tensor
 
@@ -14,10 +14,13 @@ from stepsize.checks import is_number, is_whole
 from stepsize.curves.numerals import number_text
 from stepsize.curves.plateau import PlateauDecision, PlateauRule
 from stepsize.errors import InputError
+from stepsize.plain import plain
+from stepsize.training.bind_checks import check_word
 from stepsize.training.binding import BoundScheduler
 
 _OnChange = Literal["error", "continue"]
 _SCHEMA = 1
+_FIELDS = ("schema", "settings", "multiplier", "observations", "ignored", "values", "drops")  # of a state
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,7 @@ class PlateauStep:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for ``json.dumps``; a number that is not known yet becomes None."""
-        plain = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self.decision).items()
-        }
-        return {"changed": self.changed, "multiplier": self.multiplier, "decision": plain, "status": self.status}
+        return cast("dict[str, Any]", plain(self))
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,12 @@ class Plateau:
         on_change: What :meth:`load_state_dict` does if it was saved with other arguments: ``"error"``, or
             ``"continue"`` with the new ones and the saved multiplier, values and drops.
 
+    Attributes:
+        rule: When it drops.
+        observations: Number of observed values, including those skipped or not finite.
+        ignored: Number of observed values that were not finite.
+        drops: All drops so far, oldest first.
+
     Raises:
         InputError: If an argument is out of its range, or ``bound`` has a controller already.
 
@@ -120,17 +125,30 @@ class Plateau:
         on_change: _OnChange = "error",
     ) -> None:
         _check_bound(bound)
-        _check_on_change(on_change)
-        self._settings = _Settings(factor, floor, skip_first, PlateauRule() if rule is None else rule)
-        if bound.multiplier < floor:
-            raise InputError(
-                "floor", floor, f"must be at most the multiplier of the bound scheduler, {bound.multiplier:g}"
-            )
+        check_word("on_change", on_change, _OnChange)
+        self.rule = PlateauRule() if rule is None else rule
+        self._factor, self._floor, self._skip_first = factor, floor, skip_first
+        self._check_arguments(bound.multiplier)
         self._on_change: _OnChange = on_change
-        self._memory = _Memory()
+        self.observations = self.ignored = 0
+        self.drops: tuple[PlateauDrop, ...] = ()
+        self._values: list[float] = []  # since the last drop, at most rule.needs
         self._bound = bound
         self._released = False
         _take(bound, self)
+
+    def _check_arguments(self, multiplier: float) -> None:
+        factor, floor, rule = self._factor, self._floor, self.rule
+        if not is_number(factor) or not 0 < factor < 1:
+            raise InputError("factor", factor, "must be between 0 and 1", "0.5 halves the rate at every drop")
+        if not is_number(floor) or not 0 <= floor <= 1:
+            raise InputError("floor", floor, "must be in [0, 1]", "It is a multiplier, not a rate: lr / peak lr")
+        if not is_whole(self._skip_first):
+            raise InputError("skip_first", self._skip_first, "must be a whole number of observations, >= 0")
+        if not isinstance(rule, PlateauRule):
+            raise InputError("rule", rule, "must be a PlateauRule", "For example PlateauRule(maximize=True)")
+        if multiplier < floor:
+            raise InputError("floor", floor, f"must be at most the multiplier of the bound scheduler, {multiplier:g}")
 
     def __repr__(self) -> str:
         return f"Plateau(multiplier={self.multiplier:g}, observations={self.observations}, drops={len(self.drops)})"
@@ -144,26 +162,6 @@ class Plateau:
     def multiplier(self) -> float:
         """The multiplier of the schedule: that of the bound scheduler."""
         return self._bound.multiplier
-
-    @property
-    def rule(self) -> PlateauRule:
-        """When it drops."""
-        return self._settings.rule
-
-    @property
-    def observations(self) -> int:
-        """Number of observed values, including those skipped or not finite."""
-        return self._memory.observations
-
-    @property
-    def ignored(self) -> int:
-        """Number of observed values that were not finite."""
-        return self._memory.ignored
-
-    @property
-    def drops(self) -> tuple[PlateauDrop, ...]:
-        """All drops so far, oldest first."""
-        return self._memory.drops
 
     def observe(self, value: SupportsFloat) -> PlateauStep:
         """Record the next value of the metric, and lower the rate if it is time.
@@ -184,16 +182,18 @@ class Plateau:
         """
         self._check_held()
         number = _number(value)
-        memory = self._memory.with_value(number, self._settings)
-        decision = self.rule.judge(memory.values)
+        self.observations += 1
+        self.ignored += not math.isfinite(number)
+        if self.observations > self._skip_first:
+            self._values = [*self._values, number][-self.rule.needs :]
+        decision = self.rule.judge(self._values)
         old = new = float(self.multiplier)
         if decision.plateau and math.isfinite(number):
-            new = min(old, max(float(self._settings.floor), old * float(self._settings.factor)))
+            new = min(old, max(float(self._floor), old * float(self._factor)))
         if new < old:
             self._bound.multiplier = new
-            drop = PlateauDrop(self._bound.last_epoch, memory.observations, old, new, decision.reason)
-            memory = memory.with_drop(drop)
-        self._memory = memory
+            self.drops += (PlateauDrop(self._bound.last_epoch, self.observations, old, new, decision.reason),)
+            self._values = []
         return PlateauStep(new < old, new, decision, self._status(number, old, new, decision))
 
     def release(self) -> None:
@@ -206,10 +206,20 @@ class Plateau:
         """Return all that a resume needs, as plain values that ``torch.load(weights_only=True)`` reads."""
         return {
             "schema": _SCHEMA,
-            "settings": self._settings.plain(),
+            "settings": self._settings(),
             "multiplier": float(self.multiplier),
-            **self._memory.plain(),
+            "observations": self.observations,
+            "ignored": self.ignored,
+            "values": [*self._values],
+            "drops": [asdict(drop) for drop in self.drops],
         }
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what a user chose, which must not change unnoticed between saving and loading."""
+        own = {"factor": self._factor, "floor": self._floor, "skip_first": self._skip_first}
+        named = own | {f"rule.{key}": value for key, value in asdict(self.rule).items()}
+        # a numpy float is a float, but a weights_only load refuses it
+        return {key: float(value) if isinstance(value, float) else value for key, value in named.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], on_change: _OnChange | None = None) -> None:
         """Continue from a saved state, and set the multiplier; before or after the bound scheduler loads its own.
@@ -223,15 +233,19 @@ class Plateau:
                 ``"error"``, or the controller was released. Nothing is changed then.
         """
         self._check_held()
-        change = _check_on_change(self._on_change if on_change is None else on_change)
-        saved, multiplier, memory = _read(state_dict)
-        changes = _changes(saved, self._settings.plain())
-        if changes and change == "error":
+        change = self._on_change if on_change is None else on_change
+        check_word("on_change", change, _OnChange)
+        multiplier, values, drops = _read(state_dict)
+        saved, here = state_dict["settings"], self._settings()
+        names = [name for name in sorted(saved.keys() | here.keys()) if saved.get(name) != here.get(name)]
+        if names and change == "error":
+            changes = "; ".join(f"{name} {saved.get(name)} -> {here.get(name)}" for name in names)
             rule = "must have been saved with the arguments of this controller"
             remedy = "Construct it with the saved ones, or pass on_change='continue' to use the new ones"
-            raise InputError("state_dict", "; ".join(changes), rule, remedy)
+            raise InputError("state_dict", changes, rule, remedy)
         self._bound.multiplier = multiplier
-        self._memory = memory.cut(self.rule.needs)
+        self.observations, self.ignored = state_dict["observations"], state_dict["ignored"]
+        self._values, self.drops = values[-self.rule.needs :], drops
 
     def _check_held(self) -> None:
         if self._released:
@@ -242,7 +256,7 @@ class Plateau:
 
     def _status(self, number: float, old: float, new: float, decision: PlateauDecision) -> str:
         """Return what one observation led to, as a sentence."""
-        floor, skip = self._settings.floor, self._settings.skip_first
+        floor, skip = self._floor, self._skip_first
         if not math.isfinite(number):
             return f"the metric is {number}: counted and ignored, the multiplier stays at {number_text(old)}"
         if self.observations <= skip:
@@ -253,59 +267,6 @@ class Plateau:
         if decision.plateau:
             return f"the multiplier stays at its floor, {number_text(old)}"
         return f"the multiplier stays at {number_text(old)}; {decision.reason}"
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What a user chose, which must not change unnoticed between saving and loading."""
-
-    factor: float
-    floor: float
-    skip_first: int
-    rule: PlateauRule
-
-    def __post_init__(self) -> None:
-        if not is_number(self.factor) or not 0 < self.factor < 1:
-            raise InputError("factor", self.factor, "must be between 0 and 1", "0.5 halves the rate at every drop")
-        if not is_number(self.floor) or not 0 <= self.floor <= 1:
-            raise InputError("floor", self.floor, "must be in [0, 1]", "It is a multiplier, not a rate: lr / peak lr")
-        if not is_whole(self.skip_first):
-            raise InputError("skip_first", self.skip_first, "must be a whole number of observations, >= 0")
-        if not isinstance(self.rule, PlateauRule):
-            raise InputError("rule", self.rule, "must be a PlateauRule", "For example PlateauRule(maximize=True)")
-
-    def plain(self) -> dict[str, Any]:
-        """Return the settings by name, those of the rule as ``rule.…``."""
-        own = {"factor": self.factor, "floor": self.floor, "skip_first": self.skip_first}
-        named = own | {f"rule.{key}": value for key, value in asdict(self.rule).items()}
-        # a numpy float is a float, but a weights_only load refuses it
-        return {key: float(value) if isinstance(value, float) else value for key, value in named.items()}
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """What was seen and done; replaced as a whole, so that an error leaves the old one."""
-
-    observations: int = 0
-    ignored: int = 0
-    values: tuple[float, ...] = ()  # since the last drop, at most rule.needs
-    drops: tuple[PlateauDrop, ...] = ()
-
-    def with_value(self, value: float, settings: _Settings) -> _Memory:
-        count = self.observations + 1
-        seen = _Memory(count, self.ignored + (not math.isfinite(value)), self.values, self.drops)
-        if count <= settings.skip_first:
-            return seen
-        return _Memory(count, seen.ignored, (*self.values, value), self.drops).cut(settings.rule.needs)
-
-    def with_drop(self, drop: PlateauDrop) -> _Memory:
-        return _Memory(self.observations, self.ignored, (), (*self.drops, drop))
-
-    def cut(self, needs: int) -> _Memory:
-        return _Memory(self.observations, self.ignored, self.values[-needs:], self.drops)
-
-    def plain(self) -> dict[str, Any]:
-        return {**asdict(self), "values": list(self.values), "drops": [asdict(drop) for drop in self.drops]}
 
 
 _HOLDERS: weakref.WeakKeyDictionary[BoundScheduler, weakref.ref[Plateau]] = weakref.WeakKeyDictionary()
@@ -341,35 +302,22 @@ def _number(value: SupportsFloat) -> float:
         raise InputError("value", value, "must be a number", "Give the metric of this evaluation") from error
 
 
-def _check_on_change(value: _OnChange) -> _OnChange:
-    if value not in get_args(_OnChange):
-        raise InputError("on_change", value, f"must be one of: {', '.join(get_args(_OnChange))}")
-    return value
-
-
-def _read(state: Mapping[str, Any]) -> tuple[dict[str, Any], float, _Memory]:
-    """Return the settings, the multiplier and the memory that ``state`` holds."""
-    wanted = {"schema", "settings", "multiplier", *(field.name for field in fields(_Memory))}
-    if not isinstance(state, Mapping) or set(state) != wanted:
+def _read(state: object) -> tuple[float, list[float], tuple[PlateauDrop, ...]]:
+    """Return multiplier, values and drops of a state, or raise InputError."""
+    if not isinstance(state, Mapping) or set(state) != set(_FIELDS):
         received = sorted(state) if isinstance(state, Mapping) else type(state).__name__
-        raise InputError(
-            "state_dict", received, f"must hold {', '.join(sorted(wanted))}", "Give what state_dict() returned"
-        )
+        rule = f"must hold {', '.join(sorted(_FIELDS))}"
+        raise InputError("state_dict", received, rule, "Give what state_dict() returned")
     if state["schema"] != _SCHEMA:
         raise InputError("state_dict", state["schema"], f"must be of schema {_SCHEMA}", "Another release wrote it")
     try:
-        values = tuple(float(value) for value in state["values"])
+        values = [float(value) for value in state["values"]]
         drops = tuple(PlateauDrop(**drop) for drop in state["drops"])
-        settings, multiplier = dict(state["settings"]), float(state["multiplier"])
+        dict(state["settings"])
+        multiplier = float(state["multiplier"])
     except (TypeError, ValueError) as error:
         raise InputError("state_dict", state, "must hold what state_dict() returned") from error
     counts = state["observations"], state["ignored"]
     if not (all(map(is_whole, counts)) and math.isfinite(multiplier) and multiplier >= 0):
         raise InputError("state_dict", state, "must hold counts and a multiplier, none of them negative")
-    return settings, multiplier, _Memory(*counts, values, drops)
-
-
-def _changes(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Return the settings that differ, each with its saved and its present value."""
-    names = sorted(saved.keys() | here.keys())
-    return [f"{n} {saved.get(n)} -> {here.get(n)}" for n in names if saved.get(n) != here.get(n)]
+    return multiplier, values, drops

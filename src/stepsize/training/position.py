@@ -17,11 +17,7 @@ _PARTS = ("sampler", "batch_sampler", "dataset")
 
 @dataclass(frozen=True, eq=False)
 class DataPosition:
-    """The position of one source of batches, as far as it is known.
-
-    A ``torch.Generator`` of a loader or its samplers advances with each pass; a loader with
-    ``state_dict`` and ``load_state_dict`` knows its position.
-    """
+    """The position of a source of batches: generators of its samplers, and its ``state_dict`` if it has one."""
 
     generators: tuple[tuple[torch.Generator, torch.Tensor], ...]
     loader: Any
@@ -49,10 +45,7 @@ class DataPosition:
 
 @contextmanager
 def preserved(*sources: Any, seed: int | None = None) -> Iterator[None]:
-    """Put the random generators and the positions of ``sources`` (None: no source) back after the block.
-
-    With ``seed`` the generators are seeded for the block.
-    """
+    """Put generators and positions of ``sources`` back after the block, which runs under ``seed``, if given."""
     randomness = RngState.take()
     positions = [DataPosition.take(source) for source in sources if source is not None]
     try:

@@ -38,11 +38,7 @@ class Recording:
         return self._losses[-1] if self._losses else None
 
     def take(self, loss: float, batches: Iterable[Any]) -> bool:
-        """Record the training loss of the next update, made on ``batches``; return whether the run continues.
-
-        Raises:
-            TaskError: If the loss is not finite because the data are not.
-        """
+        """Record the training loss of the next update, made on ``batches``; return whether the run continues."""
         step = len(self._losses)
         if not step:  # infinities that leave the first loss finite are meant, as in masks
             self._masked = math.isfinite(loss) and holds_non_finite(list(batches))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +45,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - users' data pipelines draw from it
     torch.manual_seed(seed)
-
-
-@contextmanager
-def isolated_rng(seed: int) -> Iterator[None]:
-    """Seed every global generator for the block, and put their states back after it, come what may."""
-    before = RngState.take()
-    try:
-        seed_everything(seed)
-        yield
-    finally:
-        before.restore()

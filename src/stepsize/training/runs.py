@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.plain import plain
 from stepsize.views import Chart, Pictured, run_chart, run_info
 
 if TYPE_CHECKING:
@@ -263,26 +264,16 @@ class Run(Pictured):
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as plain values for ``json.dumps``; a figure that is not finite becomes None."""
-        return {
+        told = {
             "lr": self.setting.lr,
             "seed": self.setting.seed,
             "steps": self.setting.steps,
             "status": self.status,
             "diverged_at_step": None if self.divergence is None else self.divergence.step,
-            "train_loss": _plain(self.train_loss),
-            "val_loss": _plain(self.val_loss),
-            "evaluations": [
-                {
-                    "step": seen.step,
-                    "loss": _plain(seen.loss),
-                    "metrics": {k: _plain(v) for k, v in seen.metrics.items()},
-                }
-                for seen in self.evaluations
-            ],
-            "losses": [_plain(loss) for loss in self.losses.tolist()],
+            "train_loss": self.train_loss,
+            "val_loss": self.val_loss,
+            "evaluations": self.evaluations,
+            "losses": self.losses,
             "cost": {"seconds": self.seconds, "passes": self.passes},
         }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        return cast("dict[str, Any]", plain(told))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from stepsize.errors import InputError, RestoreError
 from stepsize.training.digest import digest
@@ -68,23 +68,19 @@ class Snapshot:
         self._sources = list(data)
         self._rng = RngState.take()
         self._positions = [DataPosition.take(source) for source in self._sources]
-        self._tensors = [_SavedTensor.take(tensor, offload) for tensor in self._live_tensors()]
-        self._saved_modules = [_SavedModule.take(module, offload) for module in self._modules]
-        self._saved_optimizers = [_SavedOptimizer.take(optimizer, offload) for optimizer in self._optimizers]
-        self._saved_others = [_held(other.state_dict(), offload) for other in self._others]
+        copies = self._copies = _Copies(offload)
+        self._restoring = [  # modules first: they say which tensor stands under which name
+            *[_restoring_module(module, copies) for module in self._modules],
+            *[_restoring_tensor(tensor, copies) for tensor in self._live_tensors()],
+            *[_restoring_optimizer(optimizer, copies) for optimizer in self._optimizers],
+            *[_restoring_other(other, copies) for other in self._others],
+        ]
         self._digests = self.digests()
 
     @property
     def nbytes(self) -> int:
         """Memory of the copies, in bytes."""
-        modules = [[part.held, part.grad] for part in self._tensors]
-        attributes = [part.attributes for part in self._saved_modules]
-        optimizers = [
-            [[items for _, _, items in part.groups], [value for _, value in part.state], part.attributes]
-            for part in self._saved_optimizers
-        ]
-        held = tree_leaves([modules, attributes, optimizers, self._saved_others])
-        return sum(one.value.numel() * one.value.element_size() for one in held if isinstance(one, _Held))
+        return self._copies.nbytes
 
     @property
     def digest(self) -> str:
@@ -93,14 +89,8 @@ class Snapshot:
 
     def restore(self, *, position: bool = True) -> None:
         """Restore everything, any number of times; without ``position`` the data continue where they are."""
-        for module in self._saved_modules:
-            module.restore()
-        for tensor in self._tensors:
-            tensor.restore()
-        for optimizer in self._saved_optimizers:
-            optimizer.restore()
-        for other, state in zip(self._others, self._saved_others, strict=True):
-            other.load_state_dict(_put_back(state, _Held.copied))
+        for restore in self._restoring:
+            restore()
         if position:
             for source in self._positions:
                 source.restore()
@@ -154,11 +144,6 @@ class _Held:
     live: Tensor
     value: Tensor
 
-    @classmethod
-    def take(cls, live: Tensor, offload: bool) -> _Held:
-        value = live.detach().clone()
-        return cls(live, value.cpu() if offload else value)
-
     def restore(self) -> Tensor:
         with torch.no_grad():
             if self.live.layout == torch.strided and 0 in self.live.stride():
@@ -173,80 +158,82 @@ class _Held:
         return self.value.to(self.live.device, copy=True)
 
 
-@dataclass(frozen=True, eq=False)
-class _SavedTensor:
-    held: _Held
-    grad: _Held | None
-    trained: bool
+class _Copies:
+    """Makes copies of tensors, beside them or in host memory, and counts their bytes."""
 
-    @classmethod
-    def take(cls, live: Tensor, offload: bool) -> _SavedTensor:
-        grad = live.grad if live.is_leaf else None
-        return cls(_Held.take(live, offload), None if grad is None else _Held.take(grad, offload), live.requires_grad)
+    def __init__(self, offload: bool) -> None:
+        self._offload = offload
+        self.nbytes = 0
 
-    def restore(self) -> None:
-        live = self.held.restore()
+    def of(self, tree: Any) -> Any:
+        """Return a copy of ``tree`` that holds its tensors' values beside the tensors themselves."""
+        return tree_map(lambda leaf: self._held(leaf) if isinstance(leaf, Tensor) else copy.deepcopy(leaf), tree)
+
+    def _held(self, live: Tensor) -> _Held:
+        value = live.detach().clone()
+        self.nbytes += value.numel() * value.element_size()
+        return _Held(live, value.cpu() if self._offload else value)
+
+
+def _put_back(tree: Any, tensor: Callable[[_Held], Tensor] = _Held.restore) -> Any:
+    """Return what was copied: tensors as ``tensor`` gives them, and copies of all else."""
+    return tree_map(lambda leaf: tensor(leaf) if isinstance(leaf, _Held) else copy.deepcopy(leaf), tree)
+
+
+def _restoring_tensor(live: Tensor, copies: _Copies) -> Callable[[], None]:
+    trained, held = live.requires_grad, copies.of([live, live.grad if live.is_leaf else None])
+
+    def restore() -> None:
+        _, grad = _put_back(held)
         if live.is_leaf:
-            live.requires_grad_(self.trained)
-            live.grad = None if self.grad is None else self.grad.restore()
+            live.requires_grad_(trained)
+            live.grad = grad
+
+    return restore
 
 
-@dataclass(frozen=True, eq=False)
-class _SavedModule:
-    live: nn.Module
-    parameters: dict[str, nn.Parameter | None]
-    buffers: dict[str, Tensor | None]
-    modules: dict[str, nn.Module | None]
-    attributes: dict[str, Any]
-    training: bool
+def _restoring_module(live: nn.Module, copies: _Copies) -> Callable[[], None]:
+    # Which tensor stands under which name: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
+    held: tuple[Any, ...] = (live._parameters, live._buffers, live._modules)
+    named = [(names, dict(names)) for names in held]
+    attributes, training = copies.of(_attributes_of_module(live)), live.training
 
-    @classmethod
-    def take(cls, live: nn.Module, offload: bool) -> _SavedModule:
-        attributes = {name: _held(value, offload) for name, value in _attributes_of_module(live).items()}
-        parameters, buffers = dict(live._parameters), dict(live._buffers)
-        return cls(live, parameters, buffers, dict(live._modules), attributes, live.training)
+    def restore() -> None:
+        for now, then in named:
+            now.clear()
+            now.update(then)
+        for name in _attributes_of_module(live).keys() - attributes.keys():
+            del vars(live)[name]
+        vars(live).update(_put_back(attributes))
+        live.training = training
 
-    def restore(self) -> None:
-        # Which tensor stands under which name: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
-        self.live._parameters.clear()
-        self.live._parameters.update(self.parameters)
-        self.live._buffers.clear()
-        self.live._buffers.update(self.buffers)
-        self.live._modules.clear()
-        self.live._modules.update(self.modules)
-        for name in _attributes_of_module(self.live).keys() - self.attributes.keys():
-            del vars(self.live)[name]
-        vars(self.live).update({name: _put_back(value, _Held.restore) for name, value in self.attributes.items()})
-        self.live.training = self.training
+    return restore
 
 
-@dataclass(frozen=True, eq=False)
-class _SavedOptimizer:
-    live: Optimizer
-    groups: list[tuple[dict[str, Any], list[Tensor], dict[str, Any]]]  # the group, its parameters, all its items
-    state: list[tuple[Any, Any]]
-    attributes: dict[str, Any]
+def _restoring_optimizer(live: Optimizer, copies: _Copies) -> Callable[[], None]:
+    groups = [
+        (group, list(group["params"]), copies.of({**group, "params": None})) for group in live.param_groups
+    ]  # the group itself, its parameters, all its items
+    state = [(parameter, copies.of(value)) for parameter, value in live.state.items()]
+    attributes = copies.of(_own_attributes(live))
 
-    @classmethod
-    def take(cls, live: Optimizer, offload: bool) -> _SavedOptimizer:
-        groups = []
-        for group in live.param_groups:
-            items = {key: None if key == "params" else _held(value, offload) for key, value in group.items()}
-            groups.append((group, list(group["params"]), items))
-        state = [(parameter, _held(value, offload)) for parameter, value in live.state.items()]
-        return cls(live, groups, state, _held(_own_attributes(live), offload))
-
-    def restore(self) -> None:
-        self.live.param_groups[:] = [group for group, _, _ in self.groups]
-        for group, params, items in self.groups:
+    def restore() -> None:
+        live.param_groups[:] = [group for group, _, _ in groups]
+        for group, params, items in groups:
             group.clear()
-            old = _put_back(items, _Held.restore)
-            group.update({key: list(params) if key == "params" else value for key, value in old.items()})
-        self.live.state.clear()
-        self.live.state.update({parameter: _put_back(value, _Held.restore) for parameter, value in self.state})
-        for name in _own_attributes(self.live).keys() - self.attributes.keys():
-            delattr(self.live, name)
-        vars(self.live).update(_put_back(self.attributes, _Held.restore))
+            group.update({**_put_back(items), "params": list(params)})
+        live.state.clear()
+        live.state.update({parameter: _put_back(value) for parameter, value in state})
+        for name in _own_attributes(live).keys() - attributes.keys():
+            delattr(live, name)
+        vars(live).update(_put_back(attributes))
+
+    return restore
+
+
+def _restoring_other(live: Any, copies: _Copies) -> Callable[[], None]:
+    state = copies.of(live.state_dict())
+    return lambda: live.load_state_dict(_put_back(state, _Held.copied))
 
 
 def _optimizer_state(optimizer: Optimizer) -> list[Any]:
@@ -284,13 +271,3 @@ def _is_plain(value: Any, deep: int = 3) -> bool:
 
 def _unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return list({id(part): part for module in modules for part in module.modules()}.values())
-
-
-def _held(tree: Any, offload: bool) -> Any:
-    """Return a copy of ``tree`` that holds its tensors' values beside the tensors themselves."""
-    return tree_map(lambda leaf: _Held.take(leaf, offload) if isinstance(leaf, Tensor) else copy.deepcopy(leaf), tree)
-
-
-def _put_back(tree: Any, tensor: Callable[[_Held], Tensor]) -> Any:
-    """Return what :func:`_held` took: tensors as ``tensor`` gives them, and copies of all else."""
-    return tree_map(lambda leaf: tensor(leaf) if isinstance(leaf, _Held) else copy.deepcopy(leaf), tree)

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, tensors_in, to_device
+from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, tensors_in
 from stepsize.training.border import undisturbed
 from stepsize.training.cost import CostModel
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import autocast, bounded, evaluate
+from stepsize.training.evaluate import bounded, evaluate, loss_on
 from stepsize.training.stepping import build_model
 from stepsize.training.task import Task
 from stepsize.training.threads import counted_operations
@@ -26,8 +26,8 @@ class Start:
     Attributes:
         untrained: Objective at initialization, lower is better.
         costs: Cost of its runs.
-        operations: Multiply-adds of a forward pass of one batch, of the layers that have weights.
-        fingerprint: Digest of the initial weights and the first batch, to tell tasks apart.
+        operations: Multiply-adds of a forward pass of one batch.
+        fingerprint: Digest of the initial weights and the first batch.
         parameters: Number of parameters of the model.
     """
 
@@ -77,7 +77,6 @@ def _count_val(task: Task) -> int:
 
 
 def _first_loss(task: Task, model: nn.Module, batch: Any) -> float:
-    with torch.no_grad(), autocast(task):
-        batch = to_device(batch, torch.device(task.device or "cpu"))
-        loss = task.compute_loss(model, batch)
+    with torch.no_grad():
+        loss = loss_on(task, model, batch)
     return float(loss.mean()) if isinstance(loss, Tensor) else math.nan  # the first update will name what is wrong

@@ -102,11 +102,7 @@ class BoundRates:
 
 @final
 class OwnRates:
-    """Rates that the loop or a torch scheduler sets: multiplied for the moment of the update, or held.
-
-    Args:
-        updates: Returns the number of updates made so far.
-    """
+    """Rates that the loop or a torch scheduler sets: multiplied for the moment of the update, or held."""
 
     ready = True
 

@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from stepsize.errors import TaskError
 from stepsize.optimizers import optimizer_factory
 from stepsize.schedules import Schedule, resampled
-from stepsize.training.batches import Stream, count_examples, to_device
+from stepsize.training.batches import Stream
 from stepsize.training.calling import Call, tell_training
 from stepsize.training.copies import deepcopied
-from stepsize.training.evaluate import autocast, eval_mode
+from stepsize.training.evaluate import eval_mode, loss_on, mean_loss
 from stepsize.training.group_values import write_value
 from stepsize.training.position import preserved
 from stepsize.training.rng import RngState, seed_everything
@@ -28,18 +28,17 @@ _DEVICE_LAG = 16  # updates between two reads of the losses if a read would stal
 
 
 class Stepper:
-    """Model, optimizer and data of one run at the peak rate ``lr`` over ``steps``; :meth:`step` makes one update."""
+    """Model and optimizer of one run at the peak rate ``lr``; :meth:`update` makes one update."""
 
-    def __init__(self, task: Task, lr: float, steps: int) -> None:
+    def __init__(self, task: Task, lr: float) -> None:
         self._task = task
         self.model = build_model(task)
         self.optimizer = build_optimizer(task, self.model, lr)
         self._call = Call(self.optimizer)
         tell_training(self.optimizer)
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self._factors = rung_factors(task, steps)
-        self._device = torch.device(task.device or "cpu")
-        self._scaler = torch.amp.GradScaler(self._device.type) if task.precision == "fp16" else None
+        device = torch.device(task.device or "cpu")
+        self._scaler = torch.amp.GradScaler(device.type) if task.precision == "fp16" else None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         if self._call.takes_closure and task.precision == "fp16":
             raise TaskError(
@@ -48,20 +47,13 @@ class Stepper:
                 f"cannot train {type(self.optimizer).__name__}, which asks for the loss again",
                 "Use bf16 or fp32",
             )
-        self._stream = Stream(task.train)
-        self.examples = 0
-        self.taken = 0  # batches
+        self._checked = False  # the first loss
         self.batches: Sequence[Any] = ()  # of the last update
 
     @property
     def stateful(self) -> list[Any]:
         """What updates change besides model and optimizer."""
         return [] if self._scaler is None else [self._scaler]
-
-    def step(self, step: int) -> Tensor:
-        """Make update number ``step`` and return its mean training loss, shape ``()``, on the device."""
-        self.scale(self._factors[step])
-        return self.update([next(self._stream) for _ in range(self._task.accumulate)])
 
     def scale(self, factor: float) -> None:
         """Set the groups' rates to ``factor`` times their peaks."""
@@ -95,13 +87,10 @@ class Stepper:
         return loss
 
     def _backward(self, batch: Any) -> Tensor:
-        batch = to_device(batch, self._device)
-        with autocast(self._task):
-            loss = self._task.compute_loss(self.model, batch)
-        if not self.taken:
+        loss = loss_on(self._task, self.model, batch)
+        if not self._checked:
             check_first_loss(loss)
-        self.examples += count_examples(batch)
-        self.taken += 1
+            self._checked = True
         share = loss / self._task.accumulate
         (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -134,9 +123,8 @@ class Stepper:
                 randomness.restore()
             for module in modes:
                 module.track_running_stats = False  # not an update: BatchNorm must not count it
-            with torch.no_grad(), autocast(self._task):
-                losses = [self._task.compute_loss(self.model, to_device(batch, self._device)) for batch in batches]
-            return torch.stack(losses).mean()
+            with torch.no_grad():
+                return mean_loss(self._task, self.model, batches)
         finally:
             for module, tracked in modes.items():
                 module.track_running_stats = tracked
@@ -186,7 +174,7 @@ def rung_schedule(task: Task, steps: int) -> Callable[[float], float]:
 
 
 def build_model(task: Task) -> nn.Module:
-    """Return a new model of the task on its device, in train mode, under the generators' present state.
+    """Return a new model of the task on its device, in train mode, under the present seed.
 
     If its factory seeds the generators, the run's seed is set again: else all seeds would give the same run.
     """
@@ -218,8 +206,8 @@ def _materialize(task: Task, model: nn.Module) -> None:
         return
     with preserved(task.train):
         batch = next(Stream(task.train))
-    with eval_mode(model), torch.no_grad(), autocast(task):  # BatchNorm must not count it
-        task.compute_loss(model, to_device(batch, torch.device(task.device or "cpu")))
+    with eval_mode(model), torch.no_grad():  # BatchNorm must not count it
+        loss_on(task, model, batch)
 
 
 def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:

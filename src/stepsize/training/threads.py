@@ -46,14 +46,7 @@ def counted_operations(model: nn.Module) -> Iterator[Operations]:
 
 
 def threads_for(operations: float) -> int | None:
-    """Return the threads that a run of so many multiply-adds per forward pass should use; None leaves them as they are.
-
-    It follows from the task alone, never from a measured time, so that the same seed gives the same answer.
-
-    Example:
-        >>> threads_for(1e6), threads_for(1e10)
-        (1, None)
-    """
+    """Return the threads of a run of so many multiply-adds per forward pass, whatever the time; None leaves them."""
     return 1 if 0 < operations < _SMALL else None
 
 

@@ -10,17 +10,14 @@ from weakref import WeakKeyDictionary
 import torch
 
 from stepsize.training.batches import holds_non_finite, to_device
-from stepsize.training.rng import isolated_rng
+from stepsize.training.position import preserved
 from stepsize.training.task import Task
 
 _TOLD: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()
 
 
 def left_out(task: Task, batch: Any, argument: str, number: int) -> bool:
-    """Return whether ``batch`` has no finite loss at initialization either; say so once for each data set.
-
-    Its loss then says nothing about a rate: if all labels of a batch are ignored, the mean of no losses is NaN.
-    """
+    """Return whether ``batch`` has no finite loss at initialization either (all labels ignored, say); tell so once."""
     if holds_non_finite(batch) or math.isfinite(_untrained_loss(task, batch)):
         return False
     tell_once(
@@ -44,5 +41,5 @@ def _untrained_loss(task: Task, batch: Any) -> float:
     from stepsize.training.stepping import build_model
 
     device = torch.device(task.device or "cpu")
-    with isolated_rng(task.seed), torch.no_grad():
+    with preserved(seed=task.seed), torch.no_grad():
         return float(task.compute_loss(build_model(task), to_device(batch, device)))

@@ -35,24 +35,7 @@ def varied(task: Task, changes: Changes) -> Task:
     - A warmup replaces the rise that the schedule begins with, or is put before it.
     - Momentum, beta2 and weight decay are set on the parameter groups of the optimizer that the task makes.
 
-    Args:
-        task: What is varied; it is not changed.
-        changes: What is different.
-
-    Returns:
-        A task; its name says what was changed.
-
-    Raises:
-        TaskError: If a value breaks its rule, or the task has no part that takes it; the message names the change.
-        InputError: If the optimizer is not in the catalog, or the schedule cannot be read.
-
-    Example:
-        >>> x = torch.randn(64, 3)
-        >>> task = Task(model=lambda: torch.nn.Linear(3, 1), loss=torch.nn.functional.mse_loss,
-        ...             train=(x, x.sum(1, keepdim=True)), optimizer="momentum", steps=20, batch_size=16, name="sums")
-        >>> other = varied(task, Changes(batch_size=32, momentum=0.8))
-        >>> other.name, other.horizon, varied(task, Changes(batch_size=32, momentum=0.8)) is other
-        ('sums (batch_size=32, momentum=0.8)', 10, True)
+    TaskError names the change that breaks its rule, or that no part of the task takes.
     """
     if not changes.given():
         return task

@@ -43,11 +43,7 @@ def bare_optimizer(optimizer: Any) -> Any:
 
 
 def bare_optimizers(argument: str, given: Any) -> list[Optimizer]:
-    """Return one or several optimizers as a list, each out of its wrappers.
-
-    Raises:
-        InputError: If these are no optimizers of torch, or hold no parameter that can be trained.
-    """
+    """Return one or several optimizers as a list, each out of its wrappers; InputError if they train nothing."""
     several = isinstance(given, Iterable) and not isinstance(given, Optimizer)
     found = [bare_optimizer(one) for one in (given if several else [given])]
     for one in found:

@@ -30,7 +30,6 @@ from stepsize.views.profile import profile_chart as profile_chart
 from stepsize.views.profile import profile_info as profile_info
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
-from stepsize.views.report import ReportView as ReportView
 from stepsize.views.report import report_chart as report_chart
 from stepsize.views.report import report_info as report_info
 from stepsize.views.report import report_page as report_page

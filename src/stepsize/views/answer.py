@@ -17,8 +17,6 @@ from stepsize.views.marks import (
     ChartPoint,
     Flag,
     Line,
-    checked_arrays,
-    checked_rates,
     checked_some,
     edge_notes,
     line_through,
@@ -56,9 +54,6 @@ class CurveFit:
     loss: NDArray[np.float64] | Sequence[float]
     low: NDArray[np.float64] | Sequence[float]
     high: NDArray[np.float64] | Sequence[float]
-
-    def __post_init__(self) -> None:
-        checked_arrays(lrs=self.lrs, loss=self.loss, low=self.low, high=self.high)
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,6 @@ def answer_info(
         (('125 steps', 'full runs (2,000 steps)'), ['inside', 'diverged'], 'lr 0.008')
     """
     checked_some(runs=runs)
-    checked_rates("runs", [run.lr for run in runs])
     names = {steps: _length_name(steps, horizon) for steps in sorted({run.steps for run in runs})}
     marked = [] if lr is None else [(lr, f"lr {number_text(lr)}", "lr")]
     if train_optimum is not None:

@@ -16,8 +16,6 @@ from stepsize.views.marks import (
     DIVERGED,
     ChartPoint,
     Line,
-    checked_arrays,
-    checked_rates,
     checked_some,
     edge_notes,
     line_through,
@@ -43,11 +41,6 @@ class RateCurve:
     losses: NDArray[np.float64] | Sequence[float]
     val_loss: float = math.nan
     diverged_step: int | None = None
-
-    def __post_init__(self) -> None:
-        checked_rates("lr", [self.lr])
-        checked_arrays(losses=self.losses)
-        checked_some(losses=self.losses)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from stepsize.errors import InputError
-from stepsize.views.axes import Axis, step_axis, value_axis
+from stepsize.views.axes import Axis, step_axis
 from stepsize.views.layers import layered, x_encoding, y_encoding
-from stepsize.views.report import EXTENT, NAMES, PANELS, Series, first_values, was_clipped
+from stepsize.views.report import EXTENT, PANELS, Series, is_shown, panel_axis, series_name
 from stepsize.views.theme import COLORS, DARK, DASHES, INK, MUTED, WIDTH, themed
 from stepsize.views.vega import Chart, alt
 
@@ -48,13 +46,10 @@ class LivePanel:
 
 
 def live_info(runs: Mapping[str, Mapping[str, Series]], planned: int = 0) -> tuple[LivePanel, ...]:
-    """Return the panels of one run, or of several runs on top of each other, and their axes.
-
-    Args:
-        runs: Signals of each run: steps (rising) and values by name.
-        planned: Number of planned steps, all of which are on the axis; 0 if it is unknown.
+    """Return the panels of one run, or of several runs on top of each other; all ``planned`` steps are on the axis.
 
     Example:
+        >>> import numpy as np
         >>> signals = {"loss": (np.arange(3), np.array([2.0, 1.0, 0.5])), "lr/0": (np.arange(3), np.full(3, 0.1))}
         >>> [(panel.title, [one.name for one in panel.series]) for panel in live_info({"net": signals})]
         [('loss', ['training']), ('learning rate', ['group 0'])]
@@ -65,12 +60,9 @@ def live_info(runs: Mapping[str, Mapping[str, Series]], planned: int = 0) -> tup
     x = step_axis(max(last, planned))
     panels = []
     for title, signals in _wanted(runs).items():
-        known = [(run, name) for name in signals for run, one in runs.items() if _is_shown(name, one)]
-        values = [runs[run][name][1] for run, name in known]
-        if any(np.isfinite(some).any() for some in values):
-            begins = first_values([runs[run][name] for run, name in known])
-            y = value_axis(np.concatenate(values), "", may_log=True, keep=begins)
-            panels.append(LivePanel(title, x, replace(y, count=4), _series(known, list(runs))))
+        known = [(run, name) for name in signals for run, one in runs.items() if is_shown(name, one)]
+        if (y := panel_axis(runs[run][name] for run, name in known)) is not None:
+            panels.append(LivePanel(title, x, y, _series(known, list(runs))))
     return tuple(panels)
 
 
@@ -108,11 +100,7 @@ def live_chart(panel: LivePanel) -> Chart:
 
 
 def page_spec(chart: Chart, width: int, *, dark: bool = False) -> dict[str, Any]:
-    """Return a chart as Vega-Lite takes it, ``width`` pixels wide, without its title, which the page writes itself.
-
-    Raises:
-        InputError: If a plot of that width has no room beside its numbers.
-    """
+    """Return a chart as Vega-Lite takes it, ``width`` pixels wide, without its title, which the page writes itself."""
     if not 200 <= width <= 10_000:
         raise InputError("width", width, "must be between 200 and 10,000 pixels")
     spec: dict[str, Any] = chart.to_dict()
@@ -137,17 +125,13 @@ def _wanted(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, Sequence[str]
     return {title: _GROUPS if "lr/0" in names else names for title, names in PANELS.items()}
 
 
-def _is_shown(name: str, signals: Mapping[str, Series]) -> bool:
-    return name in signals and len(signals[name][0]) > 0 and (name != "clipped" or was_clipped(signals[name][1]))
-
-
 def _series(known: Sequence[tuple[str, str]], runs: Sequence[str]) -> tuple[LiveSeries, ...]:
     """Return the series with their looks: of several runs a run has the same one in all panels."""
     found = []
     for place, (run, signal) in enumerate(known):
         alone = len(runs) == 1
         index = place if alone else runs.index(run)
-        name = NAMES.get(signal, signal.replace("lr/", "group ")) if alone else run
+        name = series_name(signal) if alone else run
         dash = DASHES[(index + index // len(COLORS)) % len(DASHES)]
         found.append(LiveSeries(run, signal, name, COLORS[index % len(COLORS)], tuple(dash)))
     return tuple(found)

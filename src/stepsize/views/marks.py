@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,25 +134,8 @@ def thinned(values: ArrayLike, most: int) -> NDArray[np.int64]:
     return np.unique(np.minimum(kept, len(array) - 1))
 
 
-def checked_arrays(**arrays: ArrayLike) -> None:
-    """Raise an InputError unless all ``arrays`` are one-dimensional and as long as the first."""
-    shapes = {name: np.shape(np.asarray(array)) for name, array in arrays.items()}
-    first_name, first = next(iter(shapes.items()))
-    for name, shape in shapes.items():
-        if len(shape) != 1 or shape != first:
-            raise InputError(name, shape, f"must be a flat array, as long as {first_name} {first}")
-
-
-def checked_some(**lists: ArrayLike | Sequence[object]) -> None:
+def checked_some(**lists: Sized) -> None:
     """Raise an InputError if one of ``lists`` holds nothing."""
     for name, items in lists.items():
-        if not np.shape(np.asarray(items, dtype=object))[0]:
+        if not len(items):
             raise InputError(name, items, "must not be empty", "There is nothing to draw")
-
-
-def checked_rates(name: str, rates: ArrayLike) -> None:
-    """Raise an InputError unless all ``rates`` have a place on a log axis."""
-    array = np.asarray(rates, dtype=np.float64)
-    bad = array[~(np.isfinite(array) & (array > 0))]
-    if bad.size:
-        raise InputError(name, float(bad[0]), "must be positive and finite, since its axis is logarithmic")

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, wrapped
-from stepsize.errors import InputError
 from stepsize.views.axes import Axis, value_axis
 from stepsize.views.layers import CROSS, layered, row_encoding, rows, stacked, x_encoding
 from stepsize.views.marks import ABOVE, BELOW, INSIDE, NOT_FINITE, ChartPoint, checked_some, place_point
@@ -30,12 +29,6 @@ class OutcomeGroup:
     task: str
     losses: Mapping[str, NDArray[np.float64] | Sequence[float]]
     loss_label: str = "final loss"
-
-    def __post_init__(self) -> None:
-        checked_some(**{f"rows of '{self.task}'": list(self.losses)})
-        for name, losses in self.losses.items():
-            if len(np.shape(losses)) != 1 or not len(losses):
-                raise InputError(f"losses of '{name}'", losses, "must hold the final loss of at least one seed")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis
 from stepsize.views.layers import flags, layered, lines, row_encoding, rows, series_encodings, stacked, x_encoding
-from stepsize.views.marks import Flag, Line, checked_arrays, checked_some, line_through, place_flags
+from stepsize.views.marks import Flag, Line, line_through, place_flags
 from stepsize.views.theme import SERIES, WIDTH
 from stepsize.views.vega import Chart, alt
 
@@ -26,10 +26,6 @@ class GrowthCurve:
     noise: float
     sizes: Sequence[float]
     factors: Sequence[float]
-
-    def __post_init__(self) -> None:
-        checked_arrays(sizes=self.sizes, factors=self.factors)
-        checked_some(sizes=self.sizes)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from stepsize.views.marks import (
     ChartPoint,
     Flag,
     Line,
-    checked_arrays,
-    checked_rates,
     checked_some,
     edge_notes,
     line_through,
@@ -76,10 +74,7 @@ def range_test_info(
     """
     rates, levels = np.asarray(lrs, dtype=np.float64), np.asarray(losses, dtype=np.float64)
     numbers = np.asarray(ramp if len(ramp) else np.zeros(len(rates)), dtype=np.int64)
-    checked_arrays(lrs=rates, losses=levels, ramp=numbers)
-    checked_arrays(fit_lrs=fit_lrs, fit_losses=fit_losses)
-    checked_some(lrs=rates)
-    checked_rates("lrs", rates)
+    checked_some(lrs=lrs)
     read_off = (("low", low), ("lr", lr), ("high", high), ("diverged", diverged_at))
     marked = [(rate, f"{role} {number_text(rate)}", role) for role, rate in read_off if rate is not None]
     x = lr_axis([*rates.tolist(), *(rate for rate, _, _ in marked), *(interval or ())])

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from stepsize.errors import InputError
 from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import layered, lines, rows, x_encoding
 from stepsize.views.marks import Line, line_through
-from stepsize.views.theme import INK, MUTED, SERIES, WARNING, header, themed
+from stepsize.views.theme import INK, MUTED, SERIES, WARNING, dark_style, header, themed
 from stepsize.views.vega import Chart, alt
 
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
@@ -27,7 +27,6 @@ _ROWS = 4
 Severity: TypeAlias = Literal["info", "warning", "critical"]
 _COLORS = {"info": MUTED, "warning": SERIES[1], "critical": WARNING}
 _INKS = {**_COLORS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to be read as text on white
-
 
 Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values."""
@@ -41,100 +40,68 @@ PANELS = {
     "critical learning rate / learning rate": ("headroom",),
     "gradient norm after / before clipping": ("clipped",),
 }
-NAMES = {"loss": "training", "val_loss": "validation"}
 _MOST_POINTS = 400
 _CLIPPED = 0.999
 
 
-@dataclass(frozen=True, eq=False)
-class ReportView:
-    """What the page of a watched run shows.
-
-    Args:
-        title: Name of the run.
-        status: Summary.
-        verdict: Verdict on the learning rate in a word or two.
-        reason: Explanation with numbers.
-        findings: Findings with code, severity, step, message, remedy, reference and how_to_check, the earliest first.
-        signals: Steps (rising) and values by name.
-        facts: Further facts about the run: names and texts.
-        actions: Actions of a guard.
-
-    Raises:
-        InputError: If a signal does not have one value for each step.
-    """
-
-    title: str
-    status: str
-    verdict: str
-    reason: str
-    findings: Sequence[Any]
-    signals: Mapping[str, Series]
-    facts: Sequence[tuple[str, str]] = ()
-    actions: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        for name, (steps, values) in self.signals.items():
-            if len(steps) != len(values):
-                raise InputError(name, (len(steps), len(values)), "must have one value for each step")
-
-
 @dataclass(frozen=True)
 class PanelInfo:
-    """One panel.
-
-    Attributes:
-        title: Title.
-        x: Axis of steps, shared by all panels.
-        y: Axis of values, logarithmic if they span decades.
-        lines: Line of each series.
-        names: Names of the series.
-        marks: Number, step and severity of each finding.
-    """
+    """One panel; ``marks`` are number, step and severity of each finding."""
 
     title: str
-    x: Axis
+    x: Axis  # shared by all panels
     y: Axis
     lines: tuple[Line, ...]
     names: tuple[str, ...]
     marks: tuple[tuple[int, int, Severity], ...]
 
 
-def report_info(view: ReportView) -> tuple[PanelInfo, ...]:
-    """Return what the panels of ``view`` show, and where.
-
-    Example:
-        >>> steps = np.arange(3)
-        >>> view = ReportView("net", "", "", "", [], {"loss": (steps, np.array([2.0, 1.0, 9.0]))})
-        >>> [info] = report_info(view)
-        >>> info.title, info.names
-        ('loss', ('training',))
-    """
-    panels = {title: _series(view, names) for title, names in PANELS.items()}
-    last = max((int(steps[-1]) for panel in panels.values() for steps, _ in panel.values()), default=1)
-    x = step_axis(last)
-    marks = tuple((number, one.step, one.severity) for number, one in enumerate(view.findings, start=1))
+def report_info(report: Any) -> tuple[PanelInfo, ...]:
+    """Return what the panels of a ``Report`` show, and where: its signals, and its findings at their steps."""
+    signals = {name: (points.steps, points.values) for name, points in report.signals.items()}
+    panels = {
+        title: {series_name(name): _thinned(*signals[name]) for name in names if is_shown(name, signals)}
+        for title, names in PANELS.items()
+    }
+    x = step_axis(max((int(steps[-1]) for panel in panels.values() for steps, _ in panel.values()), default=1))
+    marks = tuple((number, one.step, one.severity) for number, one in enumerate(report.findings, start=1))
     infos = []
     for title, panel in panels.items():
-        values = np.concatenate([np.empty(0), *(values for _, values in panel.values())])
-        if not np.isfinite(values).any():
-            continue
-        y = value_axis(values, "", may_log=True, keep=first_values(panel.values()))
-        drawn = tuple(line for name, (s, v) in panel.items() for line in line_through(name, s, v, y))
-        infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
+        if (y := panel_axis(panel.values())) is not None:
+            drawn = tuple(line for name, points in panel.items() for line in line_through(name, *points, y))
+            infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
     return tuple(infos)
 
 
-def _series(view: ReportView, names: Sequence[str]) -> dict[str, Series]:
-    """Return the series of a panel, thinned; of clipping only if anything was clipped."""
-    shown = {}
-    for name in names:
-        steps, values = view.signals.get(name, (np.empty(0, np.int64), np.empty(0)))
-        if len(steps) and (name != "clipped" or was_clipped(values)):
-            parts = np.array_split(np.arange(len(steps)), min(_MOST_POINTS, len(steps)))
-            means = np.array([_mean(values[part]) for part in parts])
-            shown[NAMES.get(name, name.replace("lr/", "group "))] = (steps[[part[0] for part in parts]], means)
-    return shown
+def is_shown(name: str, signals: Mapping[str, Series]) -> bool:
+    """Return whether there is anything of a signal: a panel of ones says nothing of clipping."""
+    if name not in signals or not len(signals[name][0]):
+        return False
+    return name != "clipped" or bool(np.nanmin(signals[name][1], initial=1.0) < _CLIPPED)
+
+
+def series_name(signal: str) -> str:
+    """Return the name of a signal within its panel."""
+    return {"loss": "training", "val_loss": "validation"}.get(signal, signal.replace("lr/", "group "))
+
+
+def panel_axis(series: Iterable[Series]) -> Axis | None:
+    """Return the axis of some series, with the first value of each: the start of a run is not an outlier.
+
+    None if nothing is finite.
+    """
+    finite = [kept for _, values in series if (kept := values[np.isfinite(values)]).size]
+    if not finite:
+        return None
+    return replace(
+        value_axis(np.concatenate(finite), "", may_log=True, keep=[float(one[0]) for one in finite]), count=4
+    )
+
+
+def _thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Series:
+    """Return the mean of each of at most 400 stretches, at its first step."""
+    parts = np.array_split(np.arange(len(steps)), min(_MOST_POINTS, len(steps)))
+    return steps[[part[0] for part in parts]], np.array([_mean(values[part]) for part in parts])
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -142,55 +109,47 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(finite.mean()) if finite.size else math.nan
 
 
-def first_values(panel: Iterable[Series]) -> list[float]:
-    """Return the first finite value of each series: the start of a run is not an outlier."""
-    return [float(values[np.isfinite(values)][0]) for _, values in panel if np.isfinite(values).any()]
+def report_page(
+    report: Any, title: str, facts: Sequence[tuple[str, str]] = (), actions: Sequence[object] = ()
+) -> bytes:
+    """Return the page of a ``Report``: one self-contained HTML file that loads nothing and runs nothing.
 
-
-def was_clipped(values: NDArray[np.float64]) -> bool:
-    """Return whether gradients were clipped at all: a panel of ones says nothing."""
-    return bool(np.nanmin(values, initial=1.0) < _CLIPPED)
-
-
-def report_page(view: ReportView) -> bytes:
-    """Return the page: one self-contained HTML file that loads nothing and runs nothing."""
-    found = "".join(_section(number, one) for number, one in enumerate(view.findings, start=1))
-    pictures = "".join(f"<figure>{_svg(info, place)}</figure>" for place, info in enumerate(report_info(view)))
-    known = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in view.facts)
-    actions = "".join(f"<li>{html.escape(one)}</li>" for one in view.actions)
+    ``facts`` are names and texts, ``actions`` those of a guard.
+    """
+    found = "".join(_section(number, one) for number, one in enumerate(report.findings, start=1))
+    pictures = "".join(f"<figure>{_svg(info, place)}</figure>" for place, info in enumerate(report_info(report)))
+    known = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts)
+    acted = "".join(f"<li>{html.escape(str(one))}</li>" for one in actions)
     body = _PAGE.format(
-        title=html.escape(view.title),
-        status=html.escape(view.status),
-        verdict=html.escape(view.verdict),
-        reason=html.escape(view.reason),
+        title=html.escape(title),
+        status=html.escape(report.status),
+        verdict=html.escape(report.verdict.code),
+        reason=html.escape(report.verdict.reason),
         findings=found or "<p>No findings.</p>",
         pictures=pictures or "<p>No signals were saved.</p>",
         facts=f"<dl>{known}</dl>" if known else "",
-        actions=f"<h2>Actions of the guard</h2><ul>{actions}</ul>" if actions else "",
+        actions=f"<h2>Actions of the guard</h2><ul>{acted}</ul>" if acted else "",
         ink=INK,
-        muted=MUTED,
+        inks=" ".join(f".{name} {{ color: {ink}; }}" for name, ink in _INKS.items()),
+        dark=dark_style(),
     )
     return body.encode("utf-8")
 
 
-def report_chart(view: ReportView) -> Chart:
-    """Return the panels as one chart: the loss at the top, two of the others beside each other.
-
-    Raises:
-        InputError: If there are no signals.
-    """
-    panels = [_panel(info) for info in report_info(view)]
+def report_chart(report: Any, title: str) -> Chart:
+    """Return the panels as one chart, two beside each other."""
+    panels = [_panel(info) for info in report_info(report)]
     if not panels:
         raise InputError("signals", "none", "must hold at least one value", "Train a step first")
     pairs = [alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in range(0, len(panels), 2)]
     drawn = alt.vconcat(*pairs).resolve_scale(color="independent")
-    chart: Chart = themed(drawn.properties(title=header(view.title, (view.status,))))
+    chart: Chart = themed(drawn.properties(title=header(title, (report.status,))))
     return chart
 
 
 def _section(number: int, one: Any) -> str:
     parts = [
-        f'<p><b style="color:{_INKS[one.severity]}">{number}. {html.escape(one.code)}</b> '
+        f'<p><b class="{one.severity}">{number}. {html.escape(one.code)}</b> '
         f'<span class="quiet">{one.severity}, step {one.step:,}</span><br>{html.escape(one.message)}</p>'
     ]
     if one.remedy:
@@ -250,9 +209,12 @@ h1 {{ font-size: 1.5rem; margin: 0 0 .3rem; }} h2 {{ font-size: 1.15rem; margin:
 p, section, li {{ max-width: 44rem; }} p {{ margin: .3rem 0; }} ul {{ padding-left: 1.2rem; }}
 section {{ border-left: 4px solid; padding: .1rem 0 .1rem .8rem; margin: .8rem 0; }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .6rem 0; }}
-dt {{ color: {muted}; }} dd {{ margin: 0; }} .quiet {{ color: {muted}; font-size: .9rem; }}
+dd {{ margin: 0; }} dt, .quiet {{ opacity: .72; }} .quiet {{ font-size: .9rem; }}
 .signals {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: .4rem 1rem; }}
 figure {{ margin: 0; }} svg {{ height: auto; display: block; }}
+{inks}
+{dark}
+@media (prefers-color-scheme: dark) {{ b[class] {{ filter: brightness(1.7); }} }}
 </style></head><body>
 <h1>{title}</h1><p>{status}</p>{facts}
 <h2>Learning rate: {verdict}</h2><p>{reason}</p>

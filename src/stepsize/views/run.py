@@ -16,7 +16,6 @@ from stepsize.views.marks import (
     ChartPoint,
     Flag,
     Line,
-    checked_arrays,
     checked_some,
     edge_notes,
     line_through,
@@ -69,10 +68,7 @@ def run_info(
         >>> [point.kind for point in info.points], info.flags[0].text
         (['inside', 'inside', 'not finite'], 'diverged at step 2')
     """
-    checked_arrays(val_steps=val_steps, val_losses=val_losses)
     checked_some(losses=losses)
-    for name, array in (("lrs", lrs), ("smoothed", smoothed)):
-        checked_arrays(losses=losses, **({name: array} if len(array) else {}))
     levels, rates, smooth = (np.asarray(array, dtype=np.float64) for array in (losses, lrs, smoothed))
     x = step_axis(max(len(levels), *(int(step) for step in val_steps), diverged_step or 0))
     y = value_axis(levels, "loss", keep=_seen(levels, [] if diverged_step is not None else val_losses), may_log=True)

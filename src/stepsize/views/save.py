@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tempfile
 from importlib.util import find_spec
@@ -12,6 +11,8 @@ from typing import Any
 
 from stepsize.errors import InputError, MissingExtraError, needing
 from stepsize.files import write_whole
+from stepsize.views.offline import html_page
+from stepsize.views.theme import dark_style
 from stepsize.views.vega import alt
 
 PLOT_SUFFIXES = (".png", ".svg", ".html", ".pdf")
@@ -86,24 +87,14 @@ def vega_script() -> bytes:
     return script.encode()
 
 
-class _InScript(json.JSONEncoder):
-    """JSON that may stand in a page: a name such as ``</script>`` must not end the script that it is in."""
-
-    def encode(self, o: Any) -> str:
-        return super().encode(o).replace("<", "\\u003c")
-
-
-def _rendered(chart: alt.TopLevelMixin, kind: str) -> bytes:
-    if kind in ("svg", "html"):
-        text = io.StringIO()
-        if kind == "html":
-            chart.save(text, format="html", inline=True, json_kwds={"cls": _InScript})
-        else:
-            chart.save(text, format="svg")
-        return text.getvalue().encode("utf-8")
-    data = io.BytesIO()
-    if kind == "png":
-        chart.save(data, format="png", scale_factor=_PNG_SCALE)
-    else:
-        chart.save(data, format="pdf")
-    return data.getvalue()
+def _rendered(chart: Any, kind: str) -> bytes:
+    if kind in ("png", "pdf"):
+        data = io.BytesIO()
+        how: dict[str, Any] = {"scale_factor": _PNG_SCALE} if kind == "png" else {}
+        chart.save(data, format=kind, **how)
+        return data.getvalue()
+    if kind == "html":
+        return html_page(chart, dark_style()).encode()
+    text = io.StringIO()
+    chart.save(text, format="svg")
+    return text.getvalue().encode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import flags, layered, line_legend, lines, stacked
-from stepsize.views.marks import Flag, Line, checked_arrays, checked_some, line_through, place_flags, thinned
-from stepsize.views.theme import COLORS, HEIGHT, MUTED, SERIES, WIDTH, themed
+from stepsize.views.layers import bare, flags, layered, line_legend, lines, stacked
+from stepsize.views.marks import Flag, Line, line_through, place_flags, thinned
+from stepsize.views.theme import COLORS, CONFIG, HEIGHT, MUTED, SERIES, WIDTH, themed
 from stepsize.views.vega import Chart, alt
 
 Floats = NDArray[np.float64]
@@ -23,7 +22,6 @@ Floats = NDArray[np.float64]
 _MOST_POINTS = 2000  # of a curve
 _MOST_DECADES = 6  # of a log axis: the last update of a decay to zero would otherwise take half of it
 _MOST_SMALL_DECADES = 4  # of that of a small panel
-_MOST_CURVES = len(COLORS)
 # Of lines: the first is the widest, so that it shows beside a later one that coincides with it.
 _WIDEST, _THINNEST, _WIDENING = 3.0, 1.8, 0.6
 _KEY_ROLE = "optimum"  # the muted, dashed look of a flag
@@ -53,12 +51,6 @@ class ScheduleCurve:
     weight_decay: ArrayLike | None = None
     effective: ArrayLike | None = None
     timescale: ArrayLike | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise InputError("name", self.name, "must not be empty", "Name the schedule as in the legend")
-        for field, values in self.values().items():
-            _check_numbers(f"{field} of '{self.name}'", values, infinite=field in _MAY_BE_INFINITE)
 
     def values(self) -> dict[str, Floats]:
         """Return what it has, by field."""
@@ -105,8 +97,9 @@ def schedule_info(
         >>> info.panels[0].lines[0].x, info.panels[0].lines[0].y
         ((0.0, 2.0, 3.0), (0.1, 0.01, 0.01))
     """
-    at = _checked_steps(steps)
-    _check(at, curves, marks, log_lr)
+    at = np.asarray(steps, dtype=np.float64)
+    if log_lr and not (_all(curves, "lr") > 0).any():
+        raise InputError("log_lr", True, "must be False if no learning rate is positive", "Use a linear axis")
     first, end = float(at[0]), _end(at)
     x = step_axis(math.ceil(end - first))
     x = replace(x, low=x.low + first, high=x.high + first)
@@ -131,8 +124,7 @@ def schedule_info(
 
 def schedule_chart(info: ScheduleInfo) -> Chart:
     """Return the chart of schedules: the learning rate, and below it what moves along with it."""
-    bare = replace(info.x, bare=True)
-    axes = [bare] * (len(info.panels) - 1) + [info.x]
+    axes = [bare(info.x)] * (len(info.panels) - 1) + [info.x]
     return stacked(info.title, info.lines, *map(lambda panel, x: _drawn(info, panel, x), info.panels, axes))
 
 
@@ -141,27 +133,27 @@ def schedule_thumbnail(steps: ArrayLike, factors: ArrayLike, title: str = "") ->
 
     Its vertical axis shows 0 and 1, or 0 and the peak if that is below 1/2 or above 2.
     """
-    at, values = _checked_steps(steps), np.asarray(factors, dtype=np.float64)
-    _check_length("factors", values, at)
-    _check_numbers("factors", values, infinite=False)
+    at, values = np.asarray(steps, dtype=np.float64), np.asarray(factors, dtype=np.float64)
     end, peak = _end(at), float(values.max())
     top = 1.0 if 0.5 <= peak <= 2 or peak <= 0 else peak
     low, high = min(0.0, float(values.min())), max(top, peak)
     pad = 0.04 * (high - low)
-    x, y = Axis(float(at[0]), end, False, "step"), Axis(low - pad, high + pad, False, "factor")
+    x = _small_ticks(float(at[0]), end, (float(at[0]), min(end, float(at[-1]), key=_digits)))
+    y = _small_ticks(low - pad, high + pad, (0.0, top))
     pieces = line_through("factor", *_treads(at, values, y), y)
-    curve = lines(pieces, x, y, alt.value(SERIES[0]), name="factor", interpolate="step-after")[0]
-    picture = layered(
-        curve.encode(
-            x=_bare_encoding(alt.X, x, (x.low, min(end, float(at[-1]), key=_digits)), flush=True),
-            y=_bare_encoding(alt.Y, y, (0.0, top), flush=False),
-        ),
-        height=_THUMB_HEIGHT,
-    ).properties(width=_THUMB_WIDTH)
+    drawn = lines(pieces, x, y, alt.value(SERIES[0]), name="factor", interpolate="step-after")
+    picture = layered(*drawn, height=_THUMB_HEIGHT).properties(width=_THUMB_WIDTH)
     if title:
         picture = picture.properties(title=alt.TitleParams(text=title, fontSize=12, offset=6))
-    small: alt.LayerChart = themed(picture).configure_view(stroke=None)
+    look = {**CONFIG["axis"], "grid": False, "labelFontSize": 10, "labelColor": MUTED, "tickSize": 3}
+    small: alt.LayerChart = themed(picture).configure_view(stroke=None).configure_axis(**look)
     return small
+
+
+def _small_ticks(low: float, high: float, ticks: tuple[float, float]) -> Axis:
+    """Return an axis without a title that has two ticks with their numbers."""
+    texts = [f"{tick:,.0f}" if tick == round(tick) and abs(tick) >= 1 else number_text(tick, 2) for tick in ticks]
+    return Axis(low, high, False, "", bare=True, texts=tuple(zip(ticks, texts, strict=True)))
 
 
 def _drawn(info: ScheduleInfo, panel: SchedulePanel, x: Axis) -> alt.LayerChart:
@@ -256,65 +248,6 @@ def _notes(fields: dict[str, Floats], axes: dict[str, Axis], log_lr: bool) -> li
     return notes
 
 
-def _bare_encoding(channel: Any, axis: Axis, ticks: tuple[float, float], *, flush: bool) -> Any:
-    """Return the encoding of a thumbnail: two ticks with their numbers, no grid and no title."""
-    texts = [f"{tick:,.0f}" if tick == round(tick) and abs(tick) >= 1 else number_text(tick, 2) for tick in ticks]
-    look = alt.Axis(
-        values=list(ticks),
-        labelExpr=f"{texts}[indexof({list(ticks)}, datum.value)]",
-        labelFlush=flush,
-        labelFontSize=10,
-        labelColor=MUTED,
-        grid=False,
-        tickSize=3,
-    )
-    scale = alt.Scale(domain=[axis.low, axis.high], nice=False, zero=False)
-    return channel("x" if channel is alt.X else "y", type="quantitative", title=None, scale=scale, axis=look)
-
-
 def _digits(number: float) -> int:
     """How many digits a reader sees before the zeros: of 999 and 1000, the second is the nicer end."""
     return len(f"{number:.12g}".rstrip("0"))
-
-
-# Checks --------------------------------------------------------------------------------------------------------------
-
-
-def _check(steps: Floats, curves: Sequence[ScheduleCurve], marks: Sequence[tuple[float, str]], log_lr: bool) -> None:
-    names = [curve.name for curve in curves]
-    if not 1 <= len(names) <= _MOST_CURVES:
-        rule = f"must hold 1 to {_MOST_CURVES} schedules, since more colors cannot be distinguished"
-        raise InputError("curves", len(names), rule, "Draw them on several charts")
-    if len(set(names)) < len(names):
-        raise InputError("curves", names, "must have different names", "Rename one of them")
-    for curve in curves:
-        for field, values in curve.values().items():
-            _check_length(f"{field} of '{curve.name}'", values, steps)
-    for step, text in marks:
-        if not steps[0] <= step <= _end(steps):
-            rule = f"must be between the first and the last step, {steps[0]:g} to {_end(steps):g}"
-            raise InputError("marks", (step, text), rule, "Leave it out, or draw more steps")
-    if log_lr and not (_all(curves, "lr") > 0).any():
-        raise InputError("log_lr", True, "must be False if no learning rate is positive", "Use a linear axis")
-
-
-def _checked_steps(steps: ArrayLike) -> Floats:
-    checked_arrays(steps=steps)
-    checked_some(steps=steps)
-    array = np.asarray(steps, dtype=np.float64)
-    if not np.isfinite(array).all() or not (np.diff(array) > 0).all():
-        raise InputError("steps", steps, "must be finite and strictly increasing", "Sort them and drop repeated ones")
-    return array
-
-
-def _check_length(name: str, values: Floats, steps: Floats) -> None:
-    checked_arrays(**{"steps": steps, name: values})
-
-
-def _check_numbers(name: str, values: Floats, *, infinite: bool) -> None:
-    bad = np.isnan(values) if infinite else ~np.isfinite(values)
-    if bad.any():
-        place = int(np.flatnonzero(bad)[0])
-        rule = "must not be NaN" if infinite else "must be finite"
-        remedy = f"See entry {place}, the first of {int(bad.sum())} that are not"
-        raise InputError(name, float(values.ravel()[place]), rule, remedy)

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
-from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
 from stepsize.views.layers import edges, layered, lines, points, series_encodings, stacked
-from stepsize.views.marks import ChartPoint, Line, checked_arrays, checked_some, edge_notes, line_through, place_point
+from stepsize.views.marks import ChartPoint, Line, checked_some, edge_notes, line_through, place_point
 from stepsize.views.theme import COLORS
 from stepsize.views.vega import Chart
 
@@ -29,13 +28,6 @@ class Series:
     x: NDArray[np.float64] | Sequence[float]
     losses: NDArray[np.float64] | Sequence[float]
     marked: float | None = None
-
-    def __post_init__(self) -> None:
-        where = f"x of '{self.name}'"
-        checked_arrays(**{where: self.x, f"losses of '{self.name}'": self.losses})
-        checked_some(**{where: self.x})
-        if (np.diff(np.asarray(self.x, dtype=np.float64)) < 0).any():
-            raise InputError(where, self.x, "must not fall", "Sort the points")
 
 
 @dataclass(frozen=True)

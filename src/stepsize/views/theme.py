@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stepsize.views.offline import offline
 from stepsize.views.vega import alt
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ DARK = {
     _VERMILLION: "#FF8A4C",
     ANSWER: "#3DBE96",
     "WHITE": "#14191F",
+    "#8A5A00": "#E69F00",
+    "#B34700": "#FF8A4C",
+    "#ECEEF1": "#2A323B",
     "#B8BEC6": "#3B444E",
     "#8A929C": "#66717D",
 }
@@ -89,6 +93,15 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def dark_style() -> str:
+    """Return the style sheet of a page with charts as SVG, for readers who prefer a dark page."""
+    rules = [
+        f'svg [{what}="{light}" i] {{ {what}: {dark}; }}' for light, dark in DARK.items() for what in ("fill", "stroke")
+    ]
+    page = f"body, svg {{ background: {DARK['WHITE']} !important; color: {DARK[INK]}; }}"
+    return f"@media (prefers-color-scheme: dark) {{ {page} {' '.join(rules)} }}"
+
+
 def header(title: str, lines: tuple[str, ...]) -> alt.TitleParams:
     """Return the title with its lines below."""
     return alt.TitleParams(text=title, subtitle=list(lines) if lines else alt.Undefined, offset=12)
@@ -96,7 +109,7 @@ def header(title: str, lines: tuple[str, ...]) -> alt.TitleParams:
 
 def themed(chart: Drawn) -> Drawn:
     """Return ``chart`` in the look of all charts, with its title and lines as a text for those who cannot see it."""
-    styled: Drawn = chart.configure(**CONFIG)
+    styled: Drawn = offline(chart.configure(**CONFIG), dark_style())
     title = styled.title
     if not isinstance(title, alt.TitleParams) or title.text is alt.Undefined:
         return styled

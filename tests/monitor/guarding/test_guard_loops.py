@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.monitor.loops import regression, update
+from tests.monitor.ranks import told_by_two
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -27,11 +26,6 @@ def _net() -> nn.Linear:
     return nn.Linear(4, 1)
 
 
-def _loss(net: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = net(x)
-    return (out - x.sum(-1, keepdim=True)).square().mean()
-
-
 def test_batches_are_guarded_across_epochs() -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
@@ -41,10 +35,7 @@ def test_batches_are_guarded_across_epochs() -> None:
         for _ in range(10):
             for x in guarding.batches(DataLoader(_data(20).flatten(0, 1), 16)):  # type: ignore[arg-type]
                 count += 1
-                loss = _loss(net, x) * (math.nan if count == 42 else 1.0)  # the second batch of the third epoch
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                loss = update(net, optimizer, x, times=math.nan if count == 42 else 1.0)  # in the third epoch
                 seen.append(float(x.sum()))
                 guarding.step(loss)
     (act,) = guarding.actions
@@ -66,7 +57,7 @@ def test_accumulation_goes_back_to_the_start_of_an_update() -> None:
             drawn.append(float(x.sum()))
             if i % 4 == 0:
                 begins.append(net.weight.grad is None)
-            loss = _loss(net, x) / 4
+            loss = regression(net, x) / 4
             loss.backward()  # type: ignore[no-untyped-call]
             if i % 4 == 3:
                 if i == 99 and not spoiled:
@@ -88,7 +79,7 @@ def test_micro_batches_that_are_told_are_no_updates() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with guard(net, optimizer, steps=40) as guarding:
         for i, x in enumerate(guarding.batches(_data(160))):
-            loss = _loss(net, x) / 4
+            loss = regression(net, x) / 4
             loss.backward()  # type: ignore[no-untyped-call]
             if i % 4 == 3:
                 optimizer.step()
@@ -108,10 +99,7 @@ def test_without_batches_of_its_own_weights_go_back_and_the_training_goes_on(kin
     with guard(net, optimizer, schedule=scheduler, steps=120, every=10) as guarding:
         for number, x in enumerate(_data()):
             factor = (math.nan if kind == "nan" else 1e6) if number == 47 else 1.0
-            loss = _loss(net, x) * factor
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            loss = update(net, optimizer, x, times=factor)
             scheduler.step()
             rates.append(guarding._rates.last[0])
             guarding.step(loss)
@@ -124,7 +112,7 @@ def test_without_batches_of_its_own_weights_go_back_and_the_training_goes_on(kin
     assert rates[act.step + 1] == pytest.approx(0.5 * planned[act.step + 1])
     assert rates[act.step + 12 :] == pytest.approx(planned[act.step + 12 :])  # the schedule was not put back
     assert bool(net.weight.isfinite().all())
-    assert _loss(net, _data()[0]).item() < 0.05
+    assert regression(net, _data()[0]).item() < 0.05
 
 
 def test_its_state_goes_on_in_another_process() -> None:
@@ -137,14 +125,8 @@ def test_its_state_goes_on_in_another_process() -> None:
             if state is not None:
                 guarding.load_state_dict(state)
             for x in _data()[first:last]:
-                loss = _loss(net, x)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                if guarding.step_number == 31:
-                    assert net.weight.grad is not None
-                    net.weight.grad.fill_(math.nan)
-                optimizer.step()
-                guarding.step(loss)
+                spoiled = math.nan if guarding.step_number == 31 else None
+                guarding.step(update(net, optimizer, x, spoiled=spoiled))
             kept = json.loads(json.dumps(guarding.state_dict()))
         return guarding, kept, net.state_dict()
 
@@ -158,61 +140,35 @@ def test_its_state_goes_on_in_another_process() -> None:
 
 
 _SCRIPT = """
-import datetime, json, math, sys
-import torch
-import torch.distributed as dist
-from torch import nn
-import stepsize
-
-rank, meeting, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2,
-                        timeout=datetime.timedelta(seconds=60))
-torch.manual_seed(0)
 net = nn.parallel.DistributedDataParallel(nn.Linear(4, 1))
 optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-generator = torch.Generator().manual_seed(10 + rank)
 data = torch.randn(120, 16, 4, generator=generator)
-spoiled, watched = [], []
+spoiled = []
 with stepsize.guard(net, optimizer, steps=100, every=10) as guarding, stepsize.watch(net, optimizer, steps=100) as w:
     for x in guarding.batches(data):
-        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
-        told = loss.detach()
-        if rank == 1 and guarding.position == 48 and not spoiled:
+        position = guarding.position
+        loss = update(net, optimizer, x)
+        if rank == 1 and position == 48 and not spoiled:
             spoiled.append(1)
-            told = told * 1e8
-        if rank == 0 and guarding.position == 70 and len(spoiled) < 2:
-            spoiled.append(2)
-            spoiled.append(2)
-            told = told * math.nan
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        w.step(told, val_loss=0.5 if rank == 0 and guarding.step_number % 20 == 0 else None)
-        guarding.step(told)
-json.dump({
+            loss = loss * 1e8
+        if rank == 0 and position == 70 and len(spoiled) < 2:
+            spoiled += [2, 2]
+            loss = loss * math.nan
+        w.step(loss, val_loss=0.5 if rank == 0 and guarding.step_number % 20 == 0 else None)
+        guarding.step(loss)
+told = {
     "actions": [[one.kind, one.step, one.back_to] for one in guarding.actions],
     "broken": [guarding.watching.broken, w.broken],
     "losses": guarding.watching.record.recent("loss").values.tolist(), "steps": guarding.step_number,
     "findings": [[one.code, one.step] for one in guarding.findings], "weights": net.module.weight.tolist(),
     "verdict": [guarding.verdict.code, w.verdict.code], "seen": w.record.recent("loss").values.tolist(),
     "val": w.record.recent("val_loss").values.tolist(),
-}, open(out, "w"))
-dist.destroy_process_group()
+}
 """
 
 
 def test_two_processes_decide_alike_about_a_bad_batch_of_one(tmp_path: Path) -> None:
-    script, meeting = tmp_path / "ranks.py", tmp_path / "meeting"
-    script.write_text(_SCRIPT)
-    outs = [tmp_path / f"out{rank}.json" for rank in range(2)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(meeting), str(out)], env=environment)
-        for rank, out in enumerate(outs)
-    ]
-    assert [rank.wait(timeout=110) for rank in ranks] == [0, 0]
-    one, two = (json.loads(out.read_text()) for out in outs)
+    one, two = told_by_two(_SCRIPT, tmp_path)
     assert one["broken"] == two["broken"] == ["", ""]
     assert [kind for kind, _, _ in one["actions"]] == ["replay", "replay"]
     assert str(one) == str(two)  # NaN equals itself only in writing
@@ -227,11 +183,7 @@ def test_a_snapshot_between_updates_is_what_is_restored() -> None:
     with guard(net, optimizer, steps=40, every=10) as guarding:
         for x in _data(40):
             weights[guarding.step_number] = digest(dict(net.state_dict()))
-            loss = _loss(net, x) * (math.nan if guarding.step_number == 25 else 1.0)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            guarding.step(loss)
+            guarding.step(update(net, optimizer, x, times=math.nan if guarding.step_number == 25 else 1.0))
             if guarding.actions:
                 break
     assert digest(dict(net.state_dict())) == weights[20]

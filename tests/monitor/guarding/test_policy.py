@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepsize.monitor.guarding.batches import Replayable
-from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier
+from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
 
 POLICY = Policy(cut=0.5, rewarm=10, retries=3, settled=40)
 
@@ -47,6 +47,42 @@ def test_another_batch_is_the_rate_whose_cut_stays() -> None:
     act, state = decide(POLICY, state, _fault(36), 20)
     assert act.kind == "cut"
     assert multiplier(POLICY, state, 500) == 0.5
+
+
+def test_a_cut_is_taken_back_if_the_data_were_the_cause() -> None:
+    state = State()
+    for step, kind in ((30, "replay"), (50, "cut"), (50, "skip")):
+        act, state = decide(POLICY, state, _fault(step), 20)
+        assert act.kind == kind
+    assert [multiplier(POLICY, state, step) for step in (20, 50, 61, 500)] == [0.5, 0.5, 1, 1]
+
+
+def test_a_batch_that_failed_before_another_one_did_is_the_data() -> None:
+    state, acts = State(), []
+    for step in (30, 50, 30):
+        act, state = decide(POLICY, state, _fault(step), 20)
+        acts.append(act)
+    assert [one.kind for one in acts] == ["replay", "cut", "skip"]
+    assert acts[-1].skipped == (29, 30)
+    assert multiplier(POLICY, state, 500) == 1
+
+
+def test_after_long_updates_the_same_batch_again_is_still_the_rate() -> None:
+    state, policy = State(), replace(POLICY, retries=5)
+    for step, kind in ((30, "replay"), (36, "cut"), (36, "cut")):
+        act, state = decide(policy, state, replace(_fault(step), long=True), 20)
+        assert act.kind == kind
+    assert multiplier(policy, state, 500) == 0.25
+    act, state = decide(policy, state, replace(_fault(20), long=True, reached=0.5), 0)
+    assert (act.kind, state.level) == ("cut", 0.25 * 0.5 / 20)
+    assert "restarting at 1/20 of the learning rate that failed" in act.why
+
+
+def test_an_incident_ends_soon_after_its_batches_were_left_out() -> None:
+    _, state = decide(POLICY, State(), _fault(30), 20)
+    assert settled_after(POLICY, state) == POLICY.settled
+    _, state = decide(POLICY, state, _fault(30), 20)
+    assert settled_after(POLICY, state) == 8
 
 
 def test_a_fault_that_persists_from_the_start_restarts_at_a_twentieth_once() -> None:

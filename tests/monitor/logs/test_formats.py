@@ -192,7 +192,7 @@ FAULTS = {  # header, rows, findings with their steps, words of the answer
     ),
     "one loss that is not finite": (
         *("step,loss", [f"{n},{'nan' if n == 200 else loss(n)}" for n in range(300)]),
-        *({"spike": 200}, "The loss jumped to nan"),
+        *({"spike": 201}, "The loss of step 200 was not finite, and later ones are"),
     ),
     "a rate with 5 decimals": (
         *("step,loss,lr", [f"{n},{loss(n)},{3.1e-6 * (1 - n / 400):.5f}" for n in range(400)]),

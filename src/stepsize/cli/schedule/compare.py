@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption, expanded
-from stepsize.cli.output import hint, plot_path, print_json, save_plot, show
+from stepsize.cli.options import JsonOption, PlotOption, argument
+from stepsize.cli.output import Charted, quiet_table
 from stepsize.cli.schedule.plan import (
+    FACTORS,
     ClockOptions,
     HorizonOption,
     LogOption,
@@ -25,6 +24,7 @@ from stepsize.cli.schedule.plan import (
     resolved,
     steps_text,
 )
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,39 +63,37 @@ class Compared:
         return {name: self.lr * self.schedule(step) for name, step in at.items()}
 
 
-@expanded
+@dataclass(frozen=True)
+class _Output(Charted):
+    plot: PlotOption = None
+    log: LogOption = False
+    as_json: JsonOption = False
+
+
 def command(
-    schedules: Annotated[
-        list[str],
-        typer.Argument(metavar="SCHEDULE", help="Written schedules, each in quotes: 2 to 8.", show_default=False),
-    ],
+    schedules: Annotated[list[str], argument("SCHEDULE", "Written schedules, each in quotes: 2 to 8.")],
     *,
     steps: HorizonOption = None,
     lr: PeakOption = None,
     clock: ClockOptions,
-    plot: PlotOption = None,
-    log: LogOption = False,
-    as_json: JsonOption = False,
+    output: _Output,
 ) -> None:
     """Compare schedules: their key figures, and where each differs from the first."""
-    with reporting_failures():
-        from stepsize.views import schedule_chart
+    from stepsize.views import schedule_chart
 
-        path = plot_path(plot)
-        if not 2 <= len(schedules) <= _MOST:
-            remedy = 'Put each in quotes of its own, as in: "warmup 5%, cosine" "wsd"'
-            raise InputError("schedules", len(schedules), f"must be 2 to {_MOST} to be compared", remedy)
-        peak = peak_lr(lr)
-        written = [read(text) for text in schedules]
-        found = compared(written, [resolved(each, steps, clock) for each in written], peak)
-        if as_json:
-            print_json(document(found))
-        else:
-            show(render(found))
-            if lr is None:
-                hint("Factors of the peak rate; with --lr X they become rates.")
-        if path is not None:
-            save_plot(schedule_chart(info_of(found, named_lr=lr is not None, log=log)), path)
+    if not 2 <= len(schedules) <= _MOST:
+        remedy = 'Put each in quotes of its own, as in: "warmup 5%, cosine" "wsd"'
+        raise InputError("schedules", len(schedules), f"must be 2 to {_MOST} to be compared", remedy)
+    peak = peak_lr(lr)
+    written = [read(text) for text in schedules]
+    found = compared(written, [resolved(each, steps, clock) for each in written], peak)
+    output.give(
+        lambda: document(found),
+        lambda: render(found),
+        lambda: schedule_chart(info_of(found, named_lr=lr is not None, log=output.log)),
+    )
+    if lr is None:
+        output.hint(FACTORS)
 
 
 def compared(written: Sequence[Schedule], in_steps: Sequence[Schedule], lr: float) -> tuple[Compared, ...]:
@@ -141,8 +139,6 @@ def document(found: Sequence[Compared]) -> dict[str, Any]:
 
 def render(found: Sequence[Compared]) -> RenderableType:
     """Return the key figures and the differences for people."""
-    from stepsize.views import number_text
-
     table = _table("", "schedule", "length", "first", "peak", "at", "last", "effective steps")
     differences = _table("", "from A", "first at", "most at", "A there", "it there", "effective steps")
     for each in found:
@@ -157,8 +153,6 @@ def render(found: Sequence[Compared]) -> RenderableType:
 
 
 def _difference(found: Difference, lr: float) -> tuple[str, ...]:
-    from stepsize.views import number_text
-
     if found.first is None:
         return ("same" if found.same else "other length",)
     step, first, own = found.largest
@@ -192,7 +186,4 @@ def _legend(each: Compared) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("", "schedule", "from A") else "right")
-    return table
+    return quiet_table(*columns, right=set(columns) - {"", "schedule", "from A"})

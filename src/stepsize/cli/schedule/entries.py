@@ -4,42 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption
-from stepsize.cli.output import facts, hint, print_json, show
+from stepsize.cli.options import JsonOption, argument
+from stepsize.cli.output import facts, hint, print_json, quiet_table, show
 
 NAME = "list"
 EXAMPLE = "stepsize schedule list"
 
 
 def command(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Show only this one, with its parameters.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, argument("NAME", "Show only this one, with its parameters.")] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """List the schedules that can be written, with an example of each, and the shapes."""
-    with reporting_failures():
-        from stepsize.schedules import SCHEDULES
+    from stepsize.schedules import SCHEDULES
 
-        listed = document()
-        if name is not None:
-            known = SCHEDULES[name].name
-            listed = next(entry for entry in listed["schedules"] if entry["name"] == known)
-        if as_json:
-            print_json(listed)
-            return
-        show(render(listed) if name is None else _details(listed))
-        hint("t: the step; p: the fraction of its steps that is done, from 0 to 1.")
-        if name is None:
-            hint('Join them with commas: stepsize schedule "warmup 5%, constant, cooldown 20%" --steps 1000')
-            hint("Parameters of one of them: stepsize schedule list cosine")
+    listed = document()
+    if name is not None:
+        known = SCHEDULES[name].name
+        listed = next(entry for entry in listed["schedules"] if entry["name"] == known)
+    if as_json:
+        print_json(listed)
+        return
+    show(render(listed) if name is None else _details(listed))
+    hint("t: the step; p: the fraction of its steps that is done, from 0 to 1.")
+    if name is None:
+        hint('Join them with commas: stepsize schedule "warmup 5%, constant, cooldown 20%" --steps 1000')
+        hint("Parameters of one of them: stepsize schedule list cosine")
 
 
 def document() -> dict[str, Any]:
@@ -72,11 +66,13 @@ def document() -> dict[str, Any]:
 
 def render(listed: dict[str, Any]) -> RenderableType:
     """Return the catalog for people."""
-    table = _table("name", "what it is, its factor, and how it is written")
+    table = quiet_table("name", "what it is, its factor, and how it is written", gap=1)
     for entry in listed["schedules"]:
         what = Text.assemble(entry["title"], "\n", (entry["formula"], "dim"), "\n", (entry["written"], "green"))
         table.add_row(Text(entry["name"], style="cyan"), what)
-    shapes = _table("shape", "from 1 down to 0", "parameters", gap=0)
+    shapes = quiet_table("shape", "from 1 down to 0", "parameters")
+    for each in (table, shapes):
+        each.columns[0].no_wrap = True
     for shape in listed["shapes"]:
         parameters = ", ".join(f"{each['name']}={each['default']:g}" for each in shape["parameters"])
         shapes.add_row(Text(shape["name"], style="cyan"), Text(shape["formula"]), parameters)
@@ -93,9 +89,3 @@ def _details(entry: dict[str, Any]) -> RenderableType:
         ("source", entry["source"]),
     ]
     return Group(Text(entry["name"], style="bold underline"), facts([row for row in rows if row[1]]))
-
-
-def _table(*columns: str, gap: int = 1) -> Table:
-    table = Table(*columns, box=None, padding=(0, 2, gap, 0), header_style="bold")
-    table.columns[0].no_wrap = True
-    return table

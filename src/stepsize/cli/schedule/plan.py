@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from stepsize.checks import check_lr
-from stepsize.cli.options import number
+from stepsize.cli.options import flag, number, option
 from stepsize.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -22,43 +20,36 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 10_000_000  # a table of more, in float64, is no preview
 _RULES = ("follows", "independent", "corrected")  # not imported, so that --help stays fast
-_PANEL = "For epochs, samples and tokens"
 _CLOCK = re.compile(r"Give Clock\((?P<field>\w+)=…\)")  # the library's remedy if a unit lacks something
 _CALL = ".extended(to=…)"  # the library's remedy if a length is not that of the horizon
 
+FACTORS = "Factors of the peak rate; with --lr X they become rates."
+
 HorizonOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "N",
+        "Horizon: a number of steps, '3ep', '2M samples' or '10B tokens'. Default: the schedule's own length.",
         "--steps",
-        metavar="N",
-        help="Horizon: a number of steps, '3ep', '2M samples' or '10B tokens'. Default: the schedule's own length.",
-        show_default=False,
     ),
 ]
-PeakOption = Annotated[
-    float | None,
-    typer.Option(
-        "--lr", metavar="X", parser=number, help="Peak learning rate. Default: factors are shown.", show_default=False
-    ),
-]
-LogOption = Annotated[bool, typer.Option("--log", help="Draw the learning rate on a log axis.")]
+PeakOption = Annotated[float | None, option("X", "Peak learning rate. Default: factors are shown.", parser=number)]
+LogOption = Annotated[bool, flag("--log", "Draw the learning rate on a log axis.")]
 
 
-def _count(option: str, text: str) -> Any:
-    return typer.Option(option, metavar="N", help=text, rich_help_panel=_PANEL, show_default=False)
+def _count(text: str) -> Any:
+    return option("N", text, rich_help_panel="For epochs, samples and tokens", show_default=False)
 
 
 @dataclass(frozen=True)
 class ClockOptions:
     """The fields of a ``Clock`` as they were typed, each an option of its own."""
 
-    batch_size: Annotated[int | None, _count("--batch-size", "Samples per micro-batch.")] = None
-    accumulate: Annotated[int, _count("--accumulate", "Micro-batches per step. Default: 1")] = 1
-    world_size: Annotated[int, _count("--world-size", "Processes that train together. Default: 1")] = 1
-    sequence_length: Annotated[int | None, _count("--sequence-length", "Tokens per sample.")] = None
-    steps_per_epoch: Annotated[
-        float | None, _count("--steps-per-epoch", "Steps (not micro-batches) per pass over the data.")
-    ] = None
+    batch_size: Annotated[int | None, _count("Samples per micro-batch.")] = None
+    accumulate: Annotated[int, _count("Micro-batches per step. Default: 1")] = 1
+    world_size: Annotated[int, _count("Processes that train together. Default: 1")] = 1
+    sequence_length: Annotated[int | None, _count("Tokens per sample.")] = None
+    steps_per_epoch: Annotated[float | None, _count("Steps (not micro-batches) per pass over the data.")] = None
 
     def clock(self) -> Clock:
         from stepsize.schedules import Clock
@@ -70,24 +61,17 @@ class ClockOptions:
 class MovingOptions:
     """What moves beside the rate, as it was typed."""
 
-    momentum: Annotated[
-        str | None,
-        typer.Option("--momentum", metavar="M", help="Momentum or β₁: a number, or a written schedule of momenta."),
-    ] = None
-    weight_decay: Annotated[
-        float | None,
-        typer.Option("--weight-decay", metavar="X", parser=number, help="Coefficient of the weight decay."),
-    ] = None
+    momentum: Annotated[str | None, option("M", "Momentum or β₁: a number, or a written schedule of momenta.")] = None
+    weight_decay: Annotated[float | None, option("X", "Coefficient of the weight decay.", parser=number)] = None
     decay_rule: Annotated[
         str,
-        typer.Option(
-            "--decay-rule",
-            metavar="RULE",
-            help="How fast weights shrink: follows (with lr), independent (as at the peak) or corrected (with lr²).",
+        option(
+            "RULE",
+            "How fast weights shrink: follows (with lr), independent (as at the peak) or corrected (with lr²).",
         ),
     ] = "follows"
     keep_effective: Annotated[
-        bool, typer.Option("--keep-effective", help="Let lr/(1 − momentum) follow the schedule instead of lr.")
+        bool, flag("--keep-effective", "Let lr/(1 − momentum) follow the schedule instead of lr.")
     ] = False
 
 
@@ -103,13 +87,7 @@ def read(text: str, option: str = "") -> Schedule:
 
 
 def resolved(schedule: Schedule, steps: str | None, options: ClockOptions) -> Schedule:
-    """Return ``schedule`` over the horizon that was typed, or over its own length.
-
-    Example:
-        >>> from stepsize.schedules import linear
-        >>> resolved(linear(), "2ep", ClockOptions(steps_per_epoch=50)).length
-        100
-    """
+    """Return ``schedule`` over the horizon that was typed, or over its own length."""
     clock = options.clock()
     with remedies_as_options():
         horizon = _own_length(schedule, clock) if steps is None else max(1, clock.steps(steps, "steps"))
@@ -153,12 +131,7 @@ def peak_lr(lr: float | None) -> float:
 
 
 def steps_text(steps: float) -> str:
-    """Return a number of steps that need not be whole, for people.
-
-    Example:
-        >>> steps_text(8416.71), steps_text(12.345)
-        ('8,417', '12.35')
-    """
+    """Return a number of steps that need not be whole, for people."""
     return f"{steps:,.0f}" if steps >= 1000 else f"{steps:.4g}"
 
 

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import JsonOption, PlotOption, expanded
-from stepsize.cli.output import facts, hint, messages, plot_path, print_json, save_plot
-from stepsize.cli.output import show as print_answer
+from stepsize.cli.options import JsonOption, PlotOption, argument, option
+from stepsize.cli.output import Charted, facts, say
 from stepsize.cli.schedule.plan import (
+    FACTORS,
     ClockOptions,
     HorizonOption,
     LogOption,
@@ -26,6 +23,7 @@ from stepsize.cli.schedule.plan import (
     steps_text,
     with_moving,
 )
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,14 +67,24 @@ class Shown:
         return {key: array for key, array in every.items() if array is not None}
 
 
-@expanded
+@dataclass(frozen=True)
+class _Output(Charted):
+    plot: PlotOption = None
+    log: LogOption = False
+    table: Annotated[Path | None, option("PATH", "Write the values of every update here.", "--csv")] = None
+    as_json: JsonOption = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.table is not None:
+            _check_csv_path(self.table)
+
+
 def command(
     schedule: Annotated[
         list[str],
-        typer.Argument(
-            metavar="SCHEDULE",
-            help="A written schedule, such as 'warmup 5%, cosine'. stepsize schedule list shows all of them.",
-            show_default=False,
+        argument(
+            "SCHEDULE", "A written schedule, such as 'warmup 5%, cosine'. stepsize schedule list shows all of them."
         ),
     ],
     *,
@@ -84,33 +92,20 @@ def command(
     lr: PeakOption = None,
     moving: MovingOptions,
     clock: ClockOptions,
-    plot: PlotOption = None,
-    log: LogOption = False,
-    table: Annotated[
-        Path | None, typer.Option("--csv", metavar="PATH", help="Write the values of every update here.")
-    ] = None,
-    as_json: JsonOption = False,
+    output: _Output,
 ) -> None:
     """Show the key points of a schedule: learning rate, momentum, weight decay and what they make together."""
-    with reporting_failures():
-        from stepsize.schedules import preview, to_csv
-        from stepsize.views import schedule_chart
+    from stepsize.schedules import preview, to_csv
+    from stepsize.views import schedule_chart
 
-        path = plot_path(plot)
-        csv_path = None if table is None else _csv_path(table)
-        written = _joined(schedule)
-        whole, peaks = with_moving(resolved(written, steps, clock), lr, moving, clock)
-        shown = Shown(written, whole, preview(whole, peaks), peaks, lr is not None)
-        if as_json:
-            print_json(document(shown))
-        else:
-            print_answer(render(shown))
-            if lr is None:
-                hint("Factors of the peak rate; with --lr X they become rates.")
-        if csv_path is not None:
-            messages().print(Text(f"Table saved to {to_csv(whole, peaks, csv_path)}"), soft_wrap=True)
-        if path is not None:
-            save_plot(schedule_chart(info_of(shown, log=log)), path)
+    written = _joined(schedule)
+    whole, peaks = with_moving(resolved(written, steps, clock), lr, moving, clock)
+    shown = Shown(written, whole, preview(whole, peaks), peaks, lr is not None)
+    output.give(lambda: document(shown), lambda: render(shown), lambda: schedule_chart(info_of(shown, log=output.log)))
+    if lr is None:
+        output.hint(FACTORS)
+    if output.table is not None:
+        say(f"Table saved to {to_csv(whole, peaks, output.table)}")
 
 
 def document(shown: Shown) -> dict[str, Any]:
@@ -191,16 +186,13 @@ def _joined(words: list[str]) -> Schedule:
 
 
 def _number(value: float, digits: int) -> str:
-    from stepsize.views import number_text
-
     return "∞" if value == float("inf") else number_text(value, digits)
 
 
-def _csv_path(path: Path) -> Path:
+def _check_csv_path(path: Path) -> None:
     if path.suffix.lower() != ".csv":
         raise InputError("csv", str(path), "must end in .csv", f"Name it '{path.with_suffix('.csv')}'")
     if path.is_dir():
         raise InputError("csv", str(path), "must be a file, not a folder", f"Name it '{path / 'lr.csv'}'")
     if not path.parent.is_dir():
         raise InputError("csv", str(path), "must be a file in a folder that exists", f"Create '{path.parent}' first")
-    return path

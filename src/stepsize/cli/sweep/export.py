@@ -8,10 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import STORE, StoreOption
+from stepsize.cli.options import STORE, StoreOption, argument
 from stepsize.cli.output import hint
 from stepsize.cli.sweep.run import NameArgument
 from stepsize.errors import InputError
@@ -27,36 +24,30 @@ _OPTUNA = "optuna"
 
 def command(
     name: NameArgument,
-    to: Annotated[
-        str,
-        typer.Argument(
-            metavar="TO", help="FILE.csv, FILE.json, or optuna: its tables in the same database.", show_default=False
-        ),
-    ],
+    to: Annotated[str, argument("TO", "FILE.csv, FILE.json, or optuna: its tables in the same database.")],
     *,
     store: StoreOption = STORE,
 ) -> None:
     """Write the runs of a sweep to a file, or its trials into optuna's tables of the same database."""
-    with reporting_failures():
-        suffix = Path(to).suffix.lower()
-        if to != _OPTUNA and suffix not in (".csv", ".json"):
-            raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
-        if to != _OPTUNA and not Path(to).parent.is_dir():
-            raise InputError("TO", to, "must be in a folder that exists", f"Create '{Path(to).parent}' first")
-        from stepsize.store import Store
-        from stepsize.study.sweeping import read_sweep
+    suffix = Path(to).suffix.lower()
+    if to != _OPTUNA and suffix not in (".csv", ".json"):
+        raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
+    if to != _OPTUNA and not Path(to).parent.is_dir():
+        raise InputError("TO", to, "must be in a folder that exists", f"Create '{Path(to).parent}' first")
+    from stepsize.store import Store
+    from stepsize.study.sweeping import read_sweep
 
-        with Store.open(store, create=False) as opened:
-            found = read_sweep(opened, name)
-            if to == _OPTUNA:
-                from stepsize.study.export import export_to_optuna
+    with Store.open(store, create=False) as opened:
+        found = read_sweep(opened, name)
+        if to == _OPTUNA:
+            from stepsize.study.export import export_to_optuna
 
-                export_to_optuna(opened, name, found.space)
-                hint(f"optuna's dashboard opens it: the storage is {opened.where}, the study {name}.")
-                return
-        text = _csv(found) if suffix == ".csv" else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-        write_whole(Path(to), text.encode())
-        hint(f"{len(found.runs)} runs of {name} are in {to}")
+            export_to_optuna(opened, name, found.space)
+            hint(f"optuna's dashboard opens it: the storage is {opened.where}, the study {name}.")
+            return
+    text = _csv(found) if suffix == ".csv" else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+    write_whole(Path(to), text.encode())
+    hint(f"{len(found.runs)} runs of {name} are in {to}")
 
 
 def _csv(found: SweepResult) -> str:

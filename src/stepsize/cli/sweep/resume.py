@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import STORE, JsonOption, PlotOption, StoreOption, WorkersOption
-from stepsize.cli.sweep.run import Asked, ChartOption, NameArgument, Outlet, names_code, train
+from stepsize.cli.options import STORE, StoreOption, WorkersOption, flag
+from stepsize.cli.sweep.run import NameArgument, SweepOutput, names_code, train
 from stepsize.errors import InputError
 
 NAME = "resume"
@@ -21,29 +20,26 @@ def command(
     *,
     store: StoreOption = STORE,
     workers: WorkersOption = "population",
-    plot: PlotOption = None,
-    chart: ChartOption = "rates",
-    as_json: JsonOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Run the task's file without asking.")] = False,
+    output: SweepOutput,
+    yes: Annotated[bool, flag("--yes", "Run the task's file without asking.")] = False,
 ) -> None:
     """Continue a sweep that was stopped or killed; one that is done gives its answer again.
 
     A task from a file is searched where it was: run this in the same folder. The store names the file, so it is shown
     and confirmed before it is run.
     """
-    with reporting_failures():
-        outlet = Outlet(plot, chart, as_json)
-        outlet.check()
-        from stepsize.store import Store
-        from stepsize.study.sweeping import stored_sweep
+    from stepsize.store import Store
+    from stepsize.study.sweeping import stored_sweep
 
-        with Store.open(store, create=False) as opened:
-            kept = stored_sweep(opened, name)
-        if "task" not in kept.asked:
-            rule = "must be a sweep that was begun on the command line"
-            raise InputError("name", name, rule, "Continue this one by calling stepsize.sweep as before")
-        _allow(str(kept.asked["task"]), yes=yes)
-        train(Asked(**kept.asked), {"name": name, **kept.arguments}, workers=workers, store=store, outlet=outlet)
+    with Store.open(store, create=False) as opened:
+        kept = stored_sweep(opened, name)
+    if "task" not in kept.asked:
+        rule = "must be a sweep that was begun on the command line"
+        raise InputError("name", name, rule, "Continue this one by calling stepsize.sweep as before")
+    if "drift" in kept.asked:
+        raise InputError("name", name, "must not be a part of a comparison", "Run stepsize compare again as before")
+    _allow(str(kept.asked["task"]), yes=yes)
+    train(kept.asked, {"name": name, **kept.arguments}, workers=workers, store=store, output=output)
 
 
 def _allow(task: str, *, yes: bool) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import RenderableType
 
-from stepsize.cli.failures import NO_ANSWER, reporting_failures
+from stepsize.cli.failures import check_answer
 from stepsize.cli.options import (
     NOWHERE,
     STORE,
@@ -24,10 +24,15 @@ from stepsize.cli.options import (
     TaskArgument,
     TaskOptions,
     WorkersOption,
+    argument,
     kept_in,
+    option,
+    restored,
+    stored,
 )
-from stepsize.cli.output import answer_of, hint, plot_path, print_json, save_plot, show
+from stepsize.cli.output import Charted, answer_of, hint
 from stepsize.cli.resolve import opened_task
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,13 +42,24 @@ if TYPE_CHECKING:
 NAME = "run"
 EXAMPLE = "stepsize sweep digits-mlp --lr 1e-4:0.1 --plot sweep.png"
 _SPACE = "LOW:HIGH, or comma-separated values"
-Charts = Literal["rates", "map", "curves", "cost"]
-
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the sweep (stepsize sweep show).", show_default=False)
-]
-ChartOption = Annotated[Charts, typer.Option("--chart", help="What --plot draws.")]
 _MOST = 100_000  # configurations or seeds: more than any machine can hold
+Charts = Literal["rates", "map", "curves", "cost"]
+NameArgument = Annotated[str, argument("NAME", "Name of the sweep (stepsize sweep show).")]
+
+
+@dataclass(frozen=True)
+class SweepOutput(Charted):
+    """Where the answer of a sweep goes."""
+
+    plot: PlotOption = None
+    chart: Annotated[Charts, typer.Option(help="What --plot draws.")] = "rates"
+    as_json: JsonOption = False
+
+    def answer(self, found: SweepResult) -> None:
+        """Print the answer, draw it, and exit with the code for no answer if there is none."""
+        self.give(found.to_json, lambda: render(found), (lambda: found.plot(self.chart)) if found.runs else None)
+        self.hint(f"Next: {found.next}")
+        check_answer(found.lr)
 
 
 def names_code(task: str) -> bool:
@@ -51,159 +67,93 @@ def names_code(task: str) -> bool:
     return ":" in task or "." in task
 
 
-def _dimension(flag: str, text: str) -> Any:
-    return typer.Option(flag, metavar="RANGE", help=f"{text}: {_SPACE}.")
+def _dimension(text: str) -> Any:
+    return option("RANGE", f"{text}: {_SPACE}.")
 
 
 def command(
     task: TaskArgument,
     *,
-    lr: Annotated[str | None, _dimension("--lr", "Peak rates")] = None,
-    momentum: Annotated[str | None, _dimension("--momentum", "Momentum or first beta")] = None,
-    beta2: Annotated[str | None, _dimension("--beta2", "Second beta")] = None,
-    weight_decay: Annotated[str | None, _dimension("--weight-decay", "Weight decay")] = None,
-    batch_size: Annotated[str | None, _dimension("--batch-size", "Examples per batch")] = None,
-    warmup: Annotated[str | None, _dimension("--warmup", "Warmup, as a fraction of the horizon")] = None,
-    sampler: Annotated[
-        str | None, typer.Option("--sampler", metavar="NAME", help="Sampler that proposes configurations.")
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", help="Number of configurations.", max=_MOST)
-    ] = None,
-    rungs: Annotated[str, typer.Option("--rungs", metavar="NAME", help="full, halving, asha or hyperband.")] = "full",
-    seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", help="Number of seeds for the best ones.", max=_MOST)
-    ] = 3,
+    lr: Annotated[str | None, _dimension("Peak rates")] = None,
+    momentum: Annotated[str | None, _dimension("Momentum or first beta")] = None,
+    beta2: Annotated[str | None, _dimension("Second beta")] = None,
+    weight_decay: Annotated[str | None, _dimension("Weight decay")] = None,
+    batch_size: Annotated[str | None, _dimension("Examples per batch")] = None,
+    warmup: Annotated[str | None, _dimension("Warmup, as a fraction of the horizon")] = None,
+    sampler: Annotated[str | None, option("NAME", "Sampler that proposes configurations.")] = None,
+    trials: Annotated[int | None, option("N", "Number of configurations.", max=_MOST)] = None,
+    rungs: Annotated[str, option("NAME", "full, halving, asha or hyperband.")] = "full",
+    seeds: Annotated[int, option("N", "Number of seeds for the best ones.", max=_MOST)] = 3,
     workers: WorkersOption = "population",
     store: StoreOption = STORE,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep in the store.")] = None,
+    name: Annotated[str | None, option("NAME", "Name of the sweep in the store.")] = None,
     optimizer: Annotated[
-        str | None,
-        typer.Option(
-            "--optimizer", "--optimizers", metavar="NAMES", help="Instead of the task's own; comma-separated."
-        ),
+        str | None, option("NAMES", "Instead of the task's own; comma-separated.", "--optimizer", "--optimizers")
     ] = None,
     schedule: Annotated[
-        list[str] | None,
-        typer.Option("--schedule", "--schedules", metavar="TEXT", help="Instead of the task's own; can be repeated."),
+        list[str] | None, option("TEXT", "Instead of the task's own; can be repeated.", "--schedule", "--schedules")
     ] = None,
     steps: StepsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
-    plot: PlotOption = None,
-    chart: ChartOption = "rates",
-    as_json: JsonOption = False,
+    output: SweepOutput,
 ) -> None:
     """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
     Each run is saved as it ends: the same command continues where it was stopped.
     """
-    with reporting_failures():
-        given = {
-            "lr": lr,
-            "momentum": momentum,
-            "beta2": beta2,
-            "weight_decay": weight_decay,
-            "batch_size": batch_size,
-            "warmup": warmup,
-        }
-        space = {key: read_dimension(key, text) for key, text in given.items() if text is not None}
-        schedules = schedule or []
-        if len(schedules) > 1:
-            space["schedule"] = list(schedules)
-        if optimizer is not None and "," in optimizer:
-            space["optimizer"] = [part.strip() for part in optimizer.split(",") if part.strip()]
-            optimizer = None
-        asked = Asked(
-            task=task,
-            optimizer=optimizer,
-            schedule=schedules[0] if len(schedules) == 1 else None,
-            steps=steps,
-            data=None if data is None else str(data),
-            device=device,
-        )
-        options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": name, **space}
-        train(asked, options, workers=workers, store=store, outlet=Outlet(plot, chart, as_json))
+    given = {
+        "lr": lr,
+        "momentum": momentum,
+        "beta2": beta2,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "warmup": warmup,
+    }
+    space = {key: read_dimension(key, text) for key, text in given.items() if text is not None}
+    schedules = schedule or []
+    if len(schedules) > 1:
+        space["schedule"] = list(schedules)
+    if optimizer is not None and "," in optimizer:
+        space["optimizer"] = [part.strip() for part in optimizer.split(",") if part.strip()]
+        optimizer = None
+    length = ScheduleOptions(schedules[0] if len(schedules) == 1 else None, steps)
+    asked = stored(TaskOptions(task, optimizer, data, device), length)
+    options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": name, **space}
+    train(asked, options, workers=workers, store=store, output=output)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the task of a sweep is made from; it is stored with the sweep."""
-
-    task: str
-    optimizer: str | None = None
-    schedule: str | None = None
-    steps: int | None = None
-    data: str | None = None
-    device: str | None = None
-
-    @property
-    def options(self) -> tuple[TaskOptions, ScheduleOptions]:
-        """The same as the options of the command line."""
-        data = None if self.data is None else Path(self.data)
-        return TaskOptions(self.task, self.optimizer, data, self.device), ScheduleOptions(self.schedule, self.steps)
-
-
-@dataclass(frozen=True)
-class Outlet:
-    """Where an answer is shown."""
-
-    plot: Path | None = None
-    chart: Charts = "rates"
-    as_json: bool = False
-
-    def check(self) -> None:
-        """Raise InputError if a chart cannot be saved there: before anything is trained."""
-        plot_path(self.plot)
-
-    def give(self, found: SweepResult) -> None:
-        """Print the answer, draw it, and exit with the code for no answer if there is none."""
-        if self.as_json:
-            print_json(found.to_json())
-        else:
-            show(render(found))
-        if self.plot is not None:
-            if found.runs:
-                save_plot(found.plot(self.chart), self.plot)
-            else:
-                hint("No chart: no run has ended.")
-        if not self.as_json:
-            hint(f"Next: {found.next}")
-        if found.lr is None:
-            raise typer.Exit(NO_ANSWER)
-
-
-def train(asked: Asked, options: dict[str, Any], *, workers: str, store: str, outlet: Outlet) -> None:
+def train(
+    asked: Mapping[str, Any], options: Mapping[str, Any], *, workers: str, store: str, output: SweepOutput
+) -> None:
     """Train a sweep or continue it, with the arguments ``options`` of :func:`stepsize.sweep`, and give its answer."""
-    outlet.check()
-    from stepsize.cli.sweep.table import SweepScreen
+    from stepsize.cli.sweep.table import sweep_screen
     from stepsize.study.sweeping import sweep
 
     begun: list[str] = []
 
-    with opened_task(*asked.options) as opened:
+    with opened_task(*restored(asked)) as opened:
         try:
-            with SweepScreen(f"sweep {opened.name}", quiet=outlet.as_json) as screen:
+            with sweep_screen(f"sweep {opened.name}", quiet=output.as_json) as update:
 
                 def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
-                    screen.update(progress)
+                    update(progress)
 
-                kept = {name: value for name, value in asdict(asked).items() if value is not None}
                 found = sweep(
-                    opened, workers=workers, store=kept_in(store), on_progress=watch, **{"asked": kept, **options}
+                    opened, workers=workers, store=kept_in(store), on_progress=watch, **{"asked": asked, **options}
                 )
         except KeyboardInterrupt:
             if store == NOWHERE:
                 hint("Nothing was saved: the sweep had --store none.")
             elif begun:
-                yes = ["--yes"] * names_code(asked.task)  # it was just run
+                yes = ["--yes"] * names_code(asked["task"])  # it was just run
                 again = ["stepsize", "sweep", "resume", begun[0], *yes, *_unless(STORE, store), *_workers(workers)]
                 hint(f"Finished runs are saved in {_hidden(store)}. Continue with: {shlex.join(again)}")
                 if "://" in store:
                     hint("The password is left out there: write it into the URL, or set PGPASSWORD.")
             raise
-    outlet.give(found)
+    output.answer(found)
 
 
 def _unless(default: str, store: str) -> list[str]:
@@ -249,7 +199,6 @@ def _number(name: str, part: str, text: str) -> float | int:
 
 def render(found: SweepResult) -> RenderableType:
     """Return the answer for rich: the rate on a line of its own, the range that is as good, the verdict, and facts."""
-    from stepsize.curves.numerals import number_text
     from stepsize.study.result import named
 
     summary = found.summary

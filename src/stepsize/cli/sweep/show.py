@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.table import Table
 
-from stepsize.cli.failures import reporting_failures
-from stepsize.cli.options import STORE, JsonOption, LastOption, PlotOption, StoreOption
+from stepsize.cli.options import STORE, LastOption, StoreOption, argument
 from stepsize.cli.output import hint, newest, print_json, show
-from stepsize.cli.sweep.run import ChartOption, Outlet
+from stepsize.cli.sweep.run import SweepOutput
 
 if TYPE_CHECKING:
     from stepsize.store import Store
@@ -20,29 +18,22 @@ EXAMPLE = "stepsize sweep show"
 
 
 def command(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Name of the sweep. Default: list all.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, argument("NAME", "Name of the sweep. Default: list all.")] = None,
     *,
     store: StoreOption = STORE,
     last: LastOption = None,
-    plot: PlotOption = None,
-    chart: ChartOption = "rates",
-    as_json: JsonOption = False,
+    output: SweepOutput,
 ) -> None:
     """List the sweeps of a store, or show the answer of one as far as it is; nothing is trained."""
-    with reporting_failures():
-        outlet = Outlet(plot, chart, as_json)
-        outlet.check()
-        from stepsize.store import Store
+    from stepsize.store import Store
 
-        with Store.open(store, create=False) as opened:
-            if name is None:
-                _list(opened, last, as_json=as_json)
-                return
+    with Store.open(store, create=False) as opened:
+        if name is None:
+            _list(opened, last, as_json=output.as_json)
+        else:
             from stepsize.study.sweeping import read_sweep
 
-            outlet.give(read_sweep(opened, name))
+            output.answer(read_sweep(opened, name))
 
 
 def listed(store: Store) -> list[dict[str, Any]]:

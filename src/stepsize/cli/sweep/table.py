@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.output import messages
+from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
     from stepsize.study.study import StudyProgress
@@ -25,72 +26,47 @@ _REFRESHES = 4.0  # per second
 _MOST_NOTES = 3
 
 
-class SweepScreen:
-    """Shows a sweep on stderr while the context lasts.
+@contextmanager
+def sweep_screen(
+    title: str, *, quiet: bool, console: Console | None = None
+) -> Iterator[Callable[[StudyProgress], None]]:
+    """Show a sweep on stderr while the context lasts, from what the function that it gives is called with."""
+    console = messages() if console is None else console
+    if not console.is_interactive:
+        yield _printing(title, console) if not quiet else lambda _: None
+        return
+    known: tuple[StudyProgress, float] | None = None
 
-    On a terminal, a table is drawn up to four times a second, and removed at the end. Elsewhere each finished run and
-    each new note gets a line. ``NO_COLOR`` is respected, as by all output.
+    def update(progress: StudyProgress) -> None:
+        nonlocal known
+        known = progress, time.monotonic()
 
-    Args:
-        title: What is done, for example ``"sweep digits-mlp"``.
-        quiet: Whether to print nothing if stderr is not a terminal.
-        console: Where to draw. Default: stderr.
-    """
-
-    def __init__(self, title: str, *, quiet: bool = False, console: Console | None = None) -> None:
-        self._title = title
-        self._console = messages() if console is None else console
-        self._quiet = quiet
-        self._progress: StudyProgress | None = None
-        self._updated = 0.0
-        self._printed_notes = 0
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self._console.is_interactive:
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._render,
-                refresh_per_second=_REFRESHES,
-                transient=True,
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def update(self, progress: StudyProgress) -> None:
-        """Show the progress of a study; cheap enough to be called at each step."""
-        self._progress, self._updated = progress, time.monotonic()
-        if self._live is not None or self._console.is_interactive or self._quiet:
-            return
-        for note in progress.notes[self._printed_notes :]:
-            self._print(f"{self._title}: {note}")
-        self._printed_notes = len(progress.notes)
-        if progress.run is not None:
-            self._print(_finished(self._title, progress, progress.run))
-
-    def _print(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
-
-    def _render(self) -> RenderableType:
-        """Return the last progress, with a clock that goes on; called by the display's own thread."""
-        if self._progress is None:
+    def drawn() -> RenderableType:  # by the display's own thread, with a clock that goes on
+        if known is None:
             return _line("getting ready")
-        passed = time.monotonic() - self._updated
-        return sweep_table(self._title, self._progress, passed)
+        return sweep_table(title, known[0], time.monotonic() - known[1])
+
+    with Live(console=console, get_renderable=drawn, refresh_per_second=_REFRESHES, transient=True):
+        yield update
+
+
+def _printing(title: str, console: Console) -> Callable[[StudyProgress], None]:
+    """Return what prints a line for each run that ended and each new note."""
+    printed = 0
+
+    def update(progress: StudyProgress) -> None:
+        nonlocal printed
+        lines = [f"{title}: {note}" for note in progress.notes[printed:]]
+        printed = len(progress.notes)
+        lines += [] if progress.run is None else [_finished(title, progress, progress.run)]
+        for line in lines:
+            console.print(Text(line), soft_wrap=True)
+
+    return update
 
 
 def sweep_table(title: str, progress: StudyProgress, passed: float = 0.0) -> RenderableType:
-    """Return the table of the live display, ``passed`` seconds after ``progress``; it reads no clock and no terminal.
-
-    It holds the progress, the cost, the best run, the best few, what runs now, and the last notes.
-    """
+    """Return the table of the live display, ``passed`` seconds after ``progress``; it reads no clock."""
     parts: list[RenderableType] = [_head(title, progress, passed), _line(_spent(progress))]
     parts.append(_line(f"best {_named(progress, progress.top[0])}" if progress.top else "no result yet", style="bold"))
     if progress.top:
@@ -122,8 +98,6 @@ def _head(title: str, progress: StudyProgress, passed: float) -> RenderableType:
 
 
 def _spent(progress: StudyProgress) -> Text:
-    from stepsize.curves.numerals import number_text
-
     text = Text(f"cost {number_text(progress.spent)} full runs")
     if progress.diverged:
         text.append(f", {progress.diverged} of {progress.done} runs diverged", style="red")
@@ -131,14 +105,11 @@ def _spent(progress: StudyProgress) -> Text:
 
 
 def _named(progress: StudyProgress, run: Run) -> str:
-    from stepsize.curves.numerals import number_text
-
     return f"{_values(run.trial.values)}: {progress.objective} {number_text(run.value, 4)}"
 
 
 def _runs(progress: StudyProgress) -> RenderableType:
     """The best few runs; a column for each dimension that any of them has."""
-    from stepsize.curves.numerals import number_text
     from stepsize.study.plan_ladder import written_share
 
     names = list(dict.fromkeys(name for run in progress.top for name in run.trial.values))
@@ -154,7 +125,6 @@ def _runs(progress: StudyProgress) -> RenderableType:
 
 
 def _finished(title: str, progress: StudyProgress, run: Run) -> str:
-    from stepsize.curves.numerals import number_text
     from stepsize.study.plan_ladder import written_share
 
     result = f"{_values(run.trial.values)}: diverged" if run.diverged else _named(progress, run)
@@ -173,8 +143,6 @@ def _values(values: Mapping[str, Value]) -> str:
 
 
 def _value(value: Value) -> str:
-    from stepsize.curves.numerals import number_text
-
     return number_text(value) if isinstance(value, float) else str(value)
 
 

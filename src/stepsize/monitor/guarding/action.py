@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
+
+Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,9 @@ class GuardAction:
     """An action of a guard.
 
     Attributes:
-        kind: ``"replay"``, ``"rollback"``, ``"skip"``, ``"cut"``, ``"cap"`` or ``"stop"``.
+        kind: ``"replay"`` repeats the same batches at the cut learning rate, ``"rollback"`` continues with the batches
+            that follow, at the cut learning rate; ``"skip"`` leaves out the batches that cause the fault; ``"cut"``
+            keeps the learning rate cut; ``"cap"`` never exceeds the learning rate before; ``"stop"`` ends the run.
         step: Step at which the fault was detected.
         back_to: Step that the run was rolled back to, or None.
         level: Lasting multiplier of the learning rate after the action.
@@ -22,14 +26,14 @@ class GuardAction:
         done: Whether it was carried out; False in a dry run.
     """
 
-    kind: str
+    kind: Kind
     step: int
     back_to: int | None
     level: float
     low_until: int | None
     skipped: tuple[int, ...]
     why: str
-    done: bool
+    done: bool = True
 
     def __str__(self) -> str:
         back = "" if self.back_to is None else f", back to step {self.back_to:,}"

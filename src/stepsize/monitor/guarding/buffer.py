@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "ma
 
 @dataclass(frozen=True, eq=False)
 class SavedState:
-    """A state between two updates: the next step, the next batch, the last learning rates, and the snapshot."""
+    """A state between two updates: the next step (also as watched) and batch, last rates, ``Record.mark()``."""
 
     step: int
     position: int
     rates: tuple[float, ...]
+    watched: int
     snapshot: Snapshot
+    mark: Any
 
 
 def go_back(snapshot: Snapshot, optimizers: Sequence[Optimizer], *, replays: bool = False) -> None:
@@ -57,14 +59,10 @@ def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
 class SnapshotBuffer:
     """At most ``size`` states; a new one replaces the oldest. Until step ``early``, the first one is also kept.
 
-    Args:
-        take: Takes a snapshot of the present state.
-        size: At least 2: the newest may contain a fault that has not been detected yet.
-        early: Last step from which the run can begin anew.
+    Two are the fewest: the newest may contain a fault that has not been detected yet.
     """
 
-    def __init__(self, take: Callable[[], Snapshot], size: int, early: int) -> None:
-        self._take = take
+    def __init__(self, size: int, early: int) -> None:
         self._size, self._early = size, early
         self._saved: deque[SavedState] = deque()
 
@@ -80,12 +78,12 @@ class SnapshotBuffer:
         """Drop all states."""
         self._saved.clear()
 
-    def save(self, step: int, position: int, rates: tuple[float, ...]) -> None:
-        """Save the present state; it replaces one of the same step."""
-        if self._saved and self._saved[-1].step == step:
+    def save(self, state: SavedState) -> None:
+        """Save a state; it replaces one of the same step."""
+        if self._saved and self._saved[-1].step == state.step:
             self._saved.pop()
-        self._saved.append(SavedState(step, position, rates, self._take()))
-        first = self.oldest.step == 0 and step <= self._early
+        self._saved.append(state)
+        first = self.oldest.step == 0 and state.step <= self._early
         while len(self._saved) > self._size + first:
             del self._saved[int(first)]
 

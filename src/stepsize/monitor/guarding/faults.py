@@ -26,6 +26,7 @@ _MISTAKE = 4.0
 _HALF_WINDOW = 8  # losses, whose median no single batch moves
 _MEDIAN = 5  # losses, to find the best level so far
 _LONG = 0.1  # an update so long compared with the weights leaves the region where gradients say anything
+_REPLACED = 0.5  # an update so long replaces most of the weights
 _LOST = 0.9  # of the progress
 _EARLY = 0.25  # of the steps, before which many runs have learned nothing yet
 _PROGRESS = 4.0  # noises of the last losses
@@ -40,13 +41,9 @@ def find_fault(
 ) -> Fault | None:
     """Return what is wrong with the last losses, gradients and learning rates, or None.
 
-    Args:
-        record: Signals.
-        numbers: Numbers of the last steps: as watched, as guarded, and of their batch.
-        since: Watched step from which losses count: earlier ones belong to what was rolled back.
-        expected: Expected learning rates.
-        undone: Ranges of watched steps that were rolled back. Their losses are no reference for others: else the
-            first bad loss would hide the second.
+    ``numbers`` are those of the last steps: as watched, as guarded, and of their batch. Losses count from the watched
+    step ``since``; earlier ones belong to what was rolled back. ``undone`` are ranges of watched steps that were rolled
+    back: their losses are no reference for others, else the first bad loss would hide the second.
     """
     step, batch = numbers[-1][1:]
     excess = expected.excess(record, step)
@@ -70,14 +67,14 @@ def find_fault(
     )
 
 
-def nothing_learned(record: Record, since: int, progress: float) -> str | None:
-    """Return that the loss is where it began long after an action, or None: such weights do not recover.
+def long_before(record: Record, step: int) -> bool:
+    """Return whether updates shortly before a watched step were long compared with the weights."""
+    ratios = record.recent("update_ratio", 4 * _HALF_WINDOW).finite().until(step).values[-2 * _HALF_WINDOW :]
+    return bool(ratios.size) and float(ratios.max()) > _LONG
 
-    Args:
-        record: Signals.
-        since: Watched step after the last action.
-        progress: Fraction of the run that is done; NaN if unknown.
-    """
+
+def nothing_learned(record: Record, since: int, progress: float) -> str | None:
+    """Return that the loss is where it began long after the last action, or None: such weights do not recover."""
     new = record.recent("loss", 2 * _WINDOW).finite().since(since)
     if len(new) < 2 * _WINDOW or not record.first or progress < _EARLY:
         return None
@@ -88,12 +85,7 @@ def nothing_learned(record: Record, since: int, progress: float) -> str | None:
 
 
 def never_as_low(record: Record, since: int) -> str | None:
-    """Return that the loss jumped far above the start and was never again as low as before, for a quarter of the run.
-
-    Args:
-        record: Signals.
-        since: Watched step after the last action.
-    """
+    """Return that the loss jumped far above the start and was not as low since, for a quarter of the run; or None."""
     losses = record.history("loss").finite().since(since)
     if not record.facts.steps or len(record.first) < _HALF_WINDOW:
         return None
@@ -135,22 +127,30 @@ def _far(initial: float) -> float:
 
 
 def _not_recovered(record: Record, new: LossPoints, at: Where) -> Fault | None:
-    """Return the fault of a loss that was far above the start after long updates, and has stayed high since."""
+    """Return the fault of a loss that was far above the start after long updates, and has stayed high since.
+
+    An update that replaced most of the weights counts like such a loss, if the loss is still above the start.
+    """
     width = int(np.clip((record.facts.steps or 0) // 25, 2 * _HALF_WINDOW, 4 * _WINDOW))
-    if len(new) <= width or len(record.first) < _HALF_WINDOW:
-        return None
-    high = np.nonzero(new.values > _far(max(record.first[:2])))[0]
-    if not high.size or len(new) - 1 - high[-1] < width or not _long_updates(record, 4 * width):
+    if len(new) <= width or len(record.first) < _HALF_WINDOW or not _long_updates(record, 4 * width):
         return None
     last, initial = new.values[-width:], record.first[0]
-    best = min(initial, _lowest(new.values[: high[0]]))
-    now, noise = float(np.median(last)), 1.05 * float(np.median(np.abs(np.diff(last))))
+    now = float(np.median(last))
+    ratios = record.recent("update_ratio", 4 * width).finite().since(int(new.steps[0]))
+    high = new.steps[new.values > _far(initial)]
+    if not high.size and now > max(initial, record.start):
+        high = ratios.steps[ratios.values > _REPLACED]
+    if not high.size or high[-1] >= new.steps[-width]:
+        return None
+    before = new.until(int(high[0])).values
+    best, noise = min(initial, _lowest(before)), 1.05 * float(np.median(np.abs(np.diff(last))))
     learned = initial - best >= max(_PROGRESS * noise, 0.1 * abs(initial))
     if now < (best + 0.5 * (initial - best) if learned else initial - 0.1 * abs(initial)):
         return None
-    where = at.get(int(new.steps[high[0]]))
-    jump = f"{width} steps after it jumped to {number_text(float(new.values[high].max()))}"
-    return None if where is None else Fault(*where, f"the loss is {number_text(now)}, {jump}", lasting=True)
+    where = at.get(int(high[0]))
+    top = number_text(float(new.since(int(high[0])).values.max()))
+    reason = f"the loss is {number_text(now)}, {width} steps after it jumped to {top}"
+    return None if where is None else Fault(*where, reason, lasting=True)
 
 
 def _long_updates(record: Record, steps: int) -> bool:

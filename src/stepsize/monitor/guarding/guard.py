@@ -20,11 +20,11 @@ from stepsize.monitor.attached import as_models
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.batches import Replayable
-from stepsize.monitor.guarding.buffer import SnapshotBuffer, go_back
+from stepsize.monitor.guarding.buffer import SavedState, SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
-from stepsize.monitor.guarding.faults import find_fault, never_as_low, nothing_learned
-from stepsize.monitor.guarding.policy import Decision, Fault, Policy, State, decide, multiplier
+from stepsize.monitor.guarding.faults import find_fault, long_before, never_as_low, nothing_learned
+from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
 from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
@@ -35,7 +35,6 @@ from stepsize.training.wrapped import bare_optimizers
 _LOG = logging.getLogger("stepsize")
 _STEPS = 2_000  # if the horizon is unknown
 _EARLY = 8  # 1 over the fraction of the steps in which a run can begin anew
-_SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 def guard(
@@ -194,18 +193,18 @@ class Guard:
         self._every, self._dry = every, dry_run
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
-        self._early = max(every, (watching.steps or _STEPS) // _EARLY)
-        self._buffer = SnapshotBuffer(self._snapshot, keep, self._early)
+        self._unwritten = False  # whether the last checkpoint could not be written
+        self._buffer = SnapshotBuffer(keep, max(every, (watching.steps or _STEPS) // _EARLY))
         self._control = watching.control
         self._control.others = list(others)
         self._rates = self._control.limiter()
         self._rates.multiplier = lambda: multiplier(self._policy, self._state, self.step_number)
         self._batches: Replayable | None = None
         self._between = True  # whether no update is under way
+        self._save_next = False  # whether an incident just ended, during which nothing was saved
         self._at = 0  # number of the batch after the last update
         self._numbers: deque[tuple[int, int, int]] = deque(maxlen=64 + 2 * every)  # watched step, step, batch
         self._resumed = 0
-        self._marks: dict[int, Any] = {}
         self._expected = ExpectedRates(schedule, watching.record)
         self._given, self._orders = schedule, (0, 0)
         self._since = 0  # watched step from which losses count
@@ -265,10 +264,10 @@ class Guard:
             self._batches, self._at = Replayable(begin=self._resumed), self._resumed
             self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
             self._others += self._schedule  # is restored, too
-            self._forget_states()
+            self._buffer.clear()
         self._batches.extend(self._left_of(source))
         while not self.should_stop:
-            if self._between and self.step_number % self._every == 0:
+            if self._between and (self._save_next or self.step_number % self._every == 0):
                 self._save()
             try:
                 batch = next(self._batches)
@@ -311,11 +310,14 @@ class Guard:
             self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
         )
         if fault is not None:
-            self._act(replace(fault, width=width, reached=self._expected.reached(max(0, fault.step - 1))))
+            long = long_before(self.watching.record, self._watched(fault.step))
+            reached = self._expected.reached(max(0, fault.step - 1))
+            self._act(replace(fault, width=width, long=long, reached=reached))
             return
         last = self._state.incident
-        if last is not None and self.step_number > last.step + self._policy.settled:
-            self._state = replace(self._state, incident=None, actions=0)
+        if last is not None and self.step_number > last.step + settled_after(self._policy, self._state):
+            self._state = replace(self._state, incident=None, actions=0, skipped=False)
+            self._save_next = True
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
             self._save()
@@ -328,7 +330,7 @@ class Guard:
         self._expected.allowed = self._control.raised
         if undone != self._orders[1]:
             self._since, self._state = step, State(level=self._state.level)
-            self._forget_states()
+            self._buffer.clear()
             self._save()
 
     def resume(self) -> bool:
@@ -380,11 +382,7 @@ class Guard:
         self._state = State(**state, incident=None if incident is None else Fault(**incident))
         self._rates.cap(progress.get("caps") or ())
         self._actions = [GuardAction.from_json(one) for one in progress["actions"]]
-        self._forget_states()
-
-    def _forget_states(self) -> None:
         self._buffer.clear()
-        self._marks.clear()
 
     def _left_of(self, source: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a source after those of the run that is resumed."""
@@ -411,68 +409,81 @@ class Guard:
             finite = [torch.isfinite(p).all().cpu() for model in self._models for p in model.parameters()]
         if not all(map(bool, finite)):
             return
-        self._buffer.save(self.step_number, self.position, self._rates.last)
-        self._marks[self.step_number] = self.watching.record.mark()
-        self._marks = {step: mark for step, mark in self._marks.items() if step >= self._buffer.oldest.step}
+        self._save_next = False
+        record = self.watching.record
+        place = self.step_number, self.position, self._rates.last, record.step
+        self._buffer.save(SavedState(*place, self._snapshot(), record.mark()))
         if self._batches is not None:
             self._batches.forget(self._buffer.oldest.position)
         if write and self._checkpoint is not None:
-            others = self._others if self._policy.replays else [*self._others, *self._schedule]
-            save(self._checkpoint, [*self._models, *self._optimizers, *others], self._progress())
+            self._write(self._checkpoint)
+
+    def _write(self, path: Path) -> None:
+        """Write the checkpoint; a disk that fails must not end the run, and the file of an earlier step stays."""
+        others = self._others if self._policy.replays else [*self._others, *self._schedule]
+        try:
+            save(path, [*self._models, *self._optimizers, *others], self._progress())
+        except OSError as error:
+            if not self._unwritten:
+                _LOG.warning(
+                    "stepsize.guard: the checkpoint of step %d could not be written, training continues: %s",
+                    self.step_number,
+                    error,
+                )
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _act(self, fault: Fault) -> None:
         self._since = self.watching.record.step
         if not len(self._buffer):
             return self._stop(fault, "there is no state to restore: it failed before the first update")
         if self._dry:
-            decision, _ = decide(self._policy, State(), fault, fault.step)
-            return self._log(decision, fault.step, None, self._state, done=False)
+            action, _ = decide(self._policy, State(), fault, fault.step)
+            return self._note(replace(action, back_to=None, level=self._state.level, low_until=None, done=False))
         incident = self._state.incident or fault
         latest = min(fault.step, incident.step) - 2
         if fault.lasting and self._buffer.oldest.step == 0:
             latest = 0  # what was learned so far was learned at a learning rate that is too high
-        decision, _ = decide(self._policy, self._state, fault, latest)
-        if decision.kind == "cut":  # the weights were harmed before the fault was detected: further back each time
+        if (
+            decide(self._policy, self._state, fault, latest)[0].kind == "cut"
+        ):  # the weights were harmed before the fault was detected: further back each time
             latest = min(latest, self._rolled_back_to - 1)
         saved = self._buffer.before(latest)
         self._rolled_back_to = saved.step
-        decision, state = decide(self._policy, self._state, fault, saved.step)
+        action, self._state = decide(self._policy, self._state, fault, saved.step)
         go_back(saved.snapshot, self._optimizers, replays=self._policy.replays)
         self._control.restored()
-        self._state = state
-        if decision.kind == "cap":
+        if action.kind == "cap":
             self._rates.cap(saved.rates)
-        self._note_undone(saved.step)
+        self._note_undone(saved.watched)
         if self._batches is not None:
             self._batches.go_back(saved.position)
-            self._batches.skip(decision.skipped)
+            self._batches.skip(action.skipped)
             self.step_number, self._at = saved.step, saved.position
-        self.watching.roll_back(self._marks[saved.step])
-        if decision.kind == "stop":
-            self.stopped = decision.why
-        return self._log(decision, fault.step, saved.step, state, done=True)
+        self.watching.roll_back(saved.mark)
+        if action.kind == "stop":
+            self.stopped = action.why
+        return self._note(action)
 
-    def _log(self, decision: Decision, step: int, back_to: int | None, state: State, *, done: bool) -> None:
-        low = state.low_until if state.low_from is not None and done else None
-        action = GuardAction(decision.kind, step, back_to, state.level, low, decision.skipped, decision.why, done)
+    def _note(self, action: GuardAction) -> None:
         self._actions.append(action)
         _LOG.warning("stepsize.guard: %s", action)
         self._note_actions()
 
-    def _note_undone(self, step: int) -> None:
-        """Note which watched steps are undone by the rollback to ``step``."""
-        now = self.watching.record.step
-        first = now
-        for watched, guarded, _ in reversed(self._numbers):
-            if guarded < step:
-                break
-            first = watched
-        self._rolled_back.append((first, now))
+    def _watched(self, step: int) -> int:
+        """Return the watched step of the last time that ``step`` was made."""
+        return next((watched for watched, guarded, _ in reversed(self._numbers) if guarded == step), 0)
+
+    def _note_undone(self, first: int) -> None:
+        """Note that the watched steps from ``first`` on are undone."""
+        self._rolled_back = deque((one for one in self._rolled_back if one[0] < first), maxlen=64)
+        self._rolled_back.append((first, self.watching.record.step))
 
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:
             self.stopped = f"{fault.reason}; {why}"
-            self._log(Decision("stop", self.stopped), fault.step, None, State(level=self._state.level), done=True)
+            self._note(GuardAction("stop", fault.step, None, self._state.level, None, (), self.stopped))
 
     def _stop_if_dead(self) -> None:
         if self._dry or self.stopped is not None:
@@ -485,9 +496,3 @@ class Guard:
             after = "such weights rarely recover: start again at a tenth of the learning rate"
         if why is not None:
             self._stop(Fault(self.step_number - 1, self.position - 1, why), after)
-
-
-def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the values of a parameter group that a schedule sets."""
-    values = {key: value for key, value in group.items() if key in _SCHEDULED or key.startswith("initial_")}
-    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["replay", "rollback", "skip", "cut", "cap", "stop"]
+from stepsize.monitor.guarding.action import GuardAction, Kind
 
 _RESTART = 1 / 20  # of the rate that failed: in benchmarks/lr_record, the best is typically 10 to 30 times lower
 _APART = 8  # updates between two bad batches that have nothing to do with each other
@@ -21,6 +20,7 @@ class Fault:
     excess: float = 1.0  # learning rate in use over the expected one, if that is the fault
     lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
     width: int = 1  # number of batches of the update; ``batch`` is the last of them
+    long: bool = False  # whether updates before it were long compared with the weights
     reached: float = 1.0  # learning rate at which it began, over the peak of the schedule
 
 
@@ -45,72 +45,77 @@ class State:
     low_until: int = 0  # step at which the learning rate begins to recover
     incident: Fault | None = None  # fault of the open incident
     actions: int = 0  # in it
+    failed: tuple[int, ...] = ()  # batches at which it failed
     capped: bool = False  # whether the learning rate can no longer exceed that of the good steps
     skipped: bool = False  # whether the last action left out a batch
+    blamed: bool = False  # whether the last action cut the learning rate because two batches failed
     restarted: bool = False  # whether it began anew at a fraction of the learning rate that failed
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What is done after the rollback, why, and which batches are left out.
-
-    ``"replay"`` repeats the same batches at the cut learning rate, ``"rollback"`` continues with the batches that
-    follow, at the cut learning rate; ``"skip"`` leaves out the batches that cause the fault; ``"cut"`` keeps the
-    learning rate cut; ``"cap"`` never exceeds the learning rate before; ``"stop"`` ends the run.
-    """
-
-    kind: Kind
-    why: str
-    skipped: tuple[int, ...] = ()
-
-
-def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Decision, State]:
+def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[GuardAction, State]:
     """Return what to do about ``fault`` when rolling back to step ``back_to``, and what to remember.
 
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
     cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
-    learning rate recovers.
+    learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless
+    long updates point to the learning rate.
     """
+    kind, why, skipped, state = _decided(policy, state, fault, back_to)
+    low = None if state.low_from is None else state.low_until
+    return GuardAction(kind, fault.step, back_to, state.level, low, skipped, why), state
+
+
+def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Kind, str, tuple[int, ...], State]:
     last = state.incident
     if state.skipped and last is not None and fault.batch > last.batch + _APART * fault.width:
-        state, last = replace(state, actions=0), None  # that was the cause; another bad batch is another incident
-    state = replace(state, incident=fault, actions=state.actions + 1, skipped=False)
+        state = replace(state, actions=0)  # that was the cause; another bad batch is another incident
+    before = state
+    failed = (*(before.failed if before.actions else ()), fault.batch)
+    state = replace(before, incident=fault, actions=before.actions + 1, failed=failed, skipped=False, blamed=False)
     if state.actions > policy.retries:
-        return Decision("stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts"), state
+        return "stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts", (), state
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
-        return Decision("cap", why), replace(state, capped=True)
-    if fault.lasting and back_to == 0 and not state.restarted:
+        return "cap", why, (), replace(state, capped=True)
+    again = before.actions > 0
+    if (fault.lasting or (again and fault.long)) and back_to == 0 and not state.restarted:
         level = state.level * fault.reached * _RESTART
-        why = f"{fault.reason}, and that persists: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
-        return Decision("cut", why), replace(state, level=level, low_from=None, restarted=True)
+        what = "that persists" if fault.lasting else "again"
+        why = f"{fault.reason}, and {what}: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
+        return "cut", why, (), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
         why = f"{fault.reason}, and that persists: caused by the learning rate, which is cut to {level:g}×"
-        return Decision("cut", why), replace(state, level=level, low_from=None)
-    again = last is not None and state.actions > 1
+        return "cut", why, (), replace(state, level=level, low_from=None)
     level = state.level * policy.cut
     elsewhere = f"{fault.reason}, again on other batches: caused by the learning rate, which is cut to {level:g}×"
     if not policy.replays:
         low = replace(state, low_from=fault.step + 1, low_until=fault.step + 1)
         if again:
-            return Decision("cut", elsewhere), replace(low, level=level, low_from=None)
+            return "cut", elsewhere, (), replace(low, level=level, low_from=None)
         why = f"{fault.reason}; continuing with the next batches at {policy.cut:g}× the learning rate"
-        return Decision("rollback", why), low
+        return "rollback", why, (), low
     low = replace(state, low_from=back_to, low_until=fault.step + 1)
-    if last is None or not again:
+    if not again:
         why = f"{fault.reason}; replaying the same batches at {policy.cut:g}× the learning rate"
-        return Decision("replay", why), low
-    same = abs(fault.batch - last.batch) <= fault.width
-    if same and policy.skip:
-        first, end = sorted((last.batch, fault.batch))
+        return "replay", why, (), low
+    same = [batch for batch in failed[:-1] if abs(fault.batch - batch) <= fault.width]
+    if same and policy.skip and not (before.blamed and fault.long):
+        first, end = min(*same, fault.batch), max(*same, fault.batch)
         batches = tuple(range(max(0, first - fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
-        return Decision("skip", why, batches), replace(low, low_from=None, skipped=True)
+        if before.blamed:  # not by the rate, which recovers once batches that passed only at the cut rate have passed
+            return "skip", why, batches, replace(low, level=state.level / policy.cut, skipped=True)
+        return "skip", why, batches, replace(low, low_from=None, skipped=True)
     why = f"{fault.reason}, again at the same batch: the learning rate is cut to {level:g}×" if same else elsewhere
-    return Decision("cut", why), replace(low, level=level, low_from=None)
+    return "cut", why, (), replace(low, level=level, low_from=None, blamed=True)
+
+
+def settled_after(policy: Policy, state: State) -> int:
+    """Return how many good steps close an incident: fewer once the batches that caused it were left out."""
+    return min(policy.settled, _APART) if state.skipped else policy.settled
 
 
 def multiplier(policy: Policy, state: State, step: int) -> float:

@@ -15,12 +15,8 @@ from stepsize.training.wrapped import outside_of_graphs
 class RateLimiter:
     """Hooks that change the learning rate of each update, and leave what schedulers see as it is.
 
-    Attributes:
-        steer: Returns the rate of a group, by its number over all optimizers, in place of the one that was set.
-        multiplier: Returns the multiplier of the learning rates of the next update.
-
-    Args:
-        optimizers: Optimizers whose groups are changed.
+    ``steer`` returns the rate of a group, by its number over all optimizers, in place of the one that was set;
+    ``multiplier`` the multiplier of the learning rates of the next update.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-_SPLIT = "train|training|valid|validation|val|eval|evaluation|test|dev"
 _MEAN = "total|epoch|batch|iter|step|avg|average|mean|running|smoothed"
 _HELD_OUT = "valid|validation|val|eval|evaluation|test|dev"
 NAMES: Mapping[str, re.Pattern[str]] = {  # patterns of names as plain_name writes them
@@ -44,12 +43,7 @@ def plain_name(name: str) -> str:
 
 
 def columns_of(kind: str, counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return the columns of a kind: the densest of the usual names, or several parts that are to be added.
-
-    Args:
-        kind: Key of :data:`NAMES`.
-        counts: Number of values of each column.
-    """
+    """Return the columns of a kind, of those with so many values: the densest usual name, or parts to be added."""
     usable = {name: plain_name(name) for name in counts if not _EXTREME.search(name)}
     found = [name for name, plain in usable.items() if NAMES[kind].fullmatch(plain)]
     if found:

@@ -21,11 +21,7 @@ _READABLE = "a CSV file, JSON lines, trainer_state.json, a TensorBoard event fil
 
 
 def read_log(path: Path) -> Rows:
-    """Return the rows of a run: of a file, or of the folder that holds them.
-
-    Raises:
-        InputError: If nothing is found, or several runs.
-    """
+    """Return the rows of a run: of a file, or of the folder that holds them."""
     if path.is_dir():
         return _of_folder(path)
     if not path.is_file():  # a device or a pipe may never end

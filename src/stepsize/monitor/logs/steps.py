@@ -21,9 +21,6 @@ def steps_of(rows: Sequence[Row], loss: Sequence[str]) -> tuple[list[int | None]
     The rows with a training loss decide. A counter that is not whole, repeats or starts again (an epoch, a batch within
     it) is not a step: then these rows are counted. One that returns to an earlier step and continues is a run that was
     resumed, and its later rows count. Other rows lie where they stand among those with a loss.
-
-    Raises:
-        InputError: If a step is too large.
     """
     trained = [place for place, row in enumerate(rows) if any(name in row for name in loss)]
     counters = [_counted(rows[place]) for place in trained]

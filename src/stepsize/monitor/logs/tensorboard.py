@@ -18,9 +18,6 @@ def read_events(path: Path) -> Rows:
 
     Records are framed by their length (8 bytes), its checksum (4), and the checksum of the content (4); a torn last
     record is left out. Each is an ``Event`` message with a step and a summary of tagged values.
-
-    Raises:
-        InputError: If it is not an event file.
     """
     rows: list[Row] = []
     try:

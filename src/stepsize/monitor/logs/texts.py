@@ -21,17 +21,11 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Rows:
-    """What a file holds.
-
-    Attributes:
-        rows: Numbers by name, in the order of the file.
-        form: Format, in words.
-        planned: Number of planned steps, if the file has it.
-    """
+    """What a file holds: numbers by name, in its order."""
 
     rows: list[Row]
-    form: str
-    planned: int | None = None
+    form: str  # format, in words
+    planned: int | None = None  # number of planned steps, if the file has it
 
 
 _NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
@@ -45,11 +39,7 @@ _ROUNDED = re.compile(r"[-+]?0\.0{3,}")
 
 
 def read_text(path: Path) -> Rows:
-    """Return the rows of a text log.
-
-    Raises:
-        InputError: If no rows with numbers are found.
-    """
+    """Return the rows of a text log."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

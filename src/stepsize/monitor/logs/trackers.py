@@ -20,11 +20,7 @@ _HISTORY, _ITEM, _KEY, _NESTED, _VALUE = 2, 1, 1, 2, 16  # fields of W&B's messa
 
 
 def read_wandb(path: Path) -> Rows:
-    """Return the history of an offline run of W&B (``run-ID.wandb``).
-
-    Raises:
-        InputError: If it is something else.
-    """
+    """Return the history of an offline run of W&B (``run-ID.wandb``)."""
     content = path.read_bytes()
     if content[:4] != b":W&B":
         raise InputError("log", path.name, "must be the file of an offline run of W&B")

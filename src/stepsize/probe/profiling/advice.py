@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.probe.profiling.edge import StabilityEdge
-from stepsize.probe.profiling.experiments import batch_sizes, clips, optimizers, rate_range, search, warmups
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.noise import NoiseScale, growth
 from stepsize.probe.profiling.result import Advice, ProfileFacts, when
@@ -24,6 +24,8 @@ _HEAD_START = 0.2  # of the loss of zero outputs that the best constant saves
 _MAJORITY = 0.7
 _LAYERS = 30.0  # between the update ratios of layers
 _FEWEST_OF_CLASS = 1.0  # examples of the rarest class per batch
+_BELOW, _ABOVE = 100.0, 10.0  # × the critical rate: where the best rates of the built-in tasks were found
+_ANY_RANGE = (1e-5, 1.0)  # without a critical rate
 _COVERAGE = (  # measured against benchmarks/truth
     "On the twelve built-in tasks, with AdamW and with momentum, it contained the best rate of a dense grid in 21 of "
     "24 cases, and one whose loss was within 10% of the best in 23."
@@ -55,14 +57,15 @@ def _on_data(facts: ProfileFacts) -> Iterator[Advice]:
 def _on_rate(facts: ProfileFacts) -> Iterator[Advice]:
     if not facts.steady:
         return
-    low, high = (number_text(end, 2) for end in rate_range(facts))
+    span = _range_of(facts)
+    low, high = (number_text(end, 2) for end in span)
     seen = ", ".join(f"{number_text(edge.lr)} {when(edge.step)}" for edge in facts.edges)
     scaled = f", both times 1 - {number_text(facts.momentum)} for the momentum" if facts.momentum else ""
     yield Advice(
         "rate", f"Search for the peak rate between {low} and {high}.",
         f"The critical rate was {seen}; the range reaches from a hundredth of the median to ten times it{scaled}. "
         f"{_COVERAGE}",
-        search(facts),
+        f"stepsize.find(task, budget=1.0)  # its answer should lie in {_written(*span)}",
     )  # fmt: skip
 
 
@@ -92,7 +95,7 @@ def _on_warmup(facts: ProfileFacts) -> Iterator[Advice]:
             f"{last.step} steps the critical learning rate changed by no more than it varies between steps."
         )
     evidence = f"Critical rates, median and range over {len(last.probes)} updates: {seen}."
-    yield Advice("warmup", sentence, evidence, warmups(facts))
+    yield Advice("warmup", sentence, evidence, _sweep(facts, "warmup=[0.01, 0.05, 0.15]"))
 
 
 def _risen(edges: Sequence[StabilityEdge]) -> int:
@@ -135,7 +138,7 @@ def _on_batch_size(facts: ProfileFacts) -> Iterator[Advice]:
         f"The noise scale was {', '.join(parts)}; late in a run it is usually larger. The number of steps is "
         "proportional to 1 + noise scale / batch size."
     )
-    yield Advice("batch size", sentence, evidence, batch_sizes(facts, sorted((batch, other))))
+    yield Advice("batch size", sentence, evidence, _sweep(facts, f"batch_size={sorted((batch, other))}"))
 
 
 def _updates(noise: NoiseScale, batch: int, to: int) -> float:
@@ -184,14 +187,14 @@ def _on_clipping(facts: ProfileFacts) -> Iterator[Advice]:
                 "clipped, the threshold sets the step size and not the learning rate.",
                 f"{clipped:.0%} of {len(norms)} gradients {moment} exceed {number_text(facts.clip)}; their median norm "
                 f"is {number_text(middle, 2)}.",
-                clips(facts, (facts.clip, high)),
+                _sweep(facts, f"clip=[{number_text(facts.clip, 2)}, {number_text(high, 2)}]"),
             )  # fmt: skip
     elif most > _BURSTS * middle:
         yield Advice(
             "clipping", f"Clip the gradient norm at about {number_text(high, 2)}; nine of ten gradients are smaller.",
             f"Of {len(norms)} gradients {moment} the largest has a norm of {number_text(most, 2)}, "
             f"{number_text(most / middle, 2)} times the median.",
-            clips(facts, (high,)),
+            _sweep(facts, f"clip=[{number_text(high, 2)}]"),
         )  # fmt: skip
 
 
@@ -226,13 +229,6 @@ def _of_numbers(seen: Features, low: float, high: float) -> Iterator[Advice]:
             f"{seen.far} of {seen.columns} {seen.unit}s hold entries more than 10 standard deviations (their own and "
             f"the typical one) from their mean, up to {number_text(seen.farthest)}.",
             "stepsize.profile(task) of the changed data: the noise scale should fall",
-        )  # fmt: skip
-    if seen.whole:
-        yield Advice(
-            "features", f"If the whole numbers in {seen.name} are names of categories, embed them or give each a "
-            "column.",
-            f"{seen.whole} of {seen.columns} {seen.unit}s hold 3 to 20 different whole numbers and nothing else.",
-            "stepsize.find of both tasks: compare their losses",
         )  # fmt: skip
 
 
@@ -288,7 +284,7 @@ def _on_classes(facts: ProfileFacts) -> Iterator[Advice]:
         yield Advice(
             "classes", "Draw rare classes more often, or take larger batches: most updates never see the rarest one.",
             f"It has {classes.rarest:.2g} of the labels: {number_text(per_batch, 2)} examples per batch.",
-            batch_sizes(facts, (facts.batch_size, 4 * facts.batch_size)),
+            _sweep(facts, f"batch_size={[facts.batch_size, 4 * facts.batch_size]}"),
         )  # fmt: skip
 
 
@@ -297,13 +293,31 @@ def _on_layers(facts: ProfileFacts) -> Iterator[Advice]:
     if facts.extremes is None or facts.extremes[1][0] <= _LAYERS * facts.extremes[0][0]:
         return
     (least, slow), (most, fast) = facts.extremes
+    low, high = _range_of(facts)  # the two optimizers' rates differ by decades
     fix = "try Adam, or a higher rate for the slow layers" if facts.exponent == 1 else "scale their initial weights"
     yield Advice(
         "layers", f"One rate is a compromise here: {fix}.",
         f"Relative to its size, |u| / |w|, {fast} moves {number_text(most / least, 2)} times as far as {slow} in the "
         "first update.",
-        optimizers(facts),
+        f'stepsize.sweep(task, lr={_written(min(low, 1e-4), max(high, 1.0))}, optimizer=["momentum", "adamw"])',
     )  # fmt: skip
+
+
+def _range_of(facts: ProfileFacts) -> tuple[float, float]:
+    """Return the rates worth a search: from a hundredth of the median critical rate to ten times it."""
+    if not facts.steady:
+        return _ANY_RANGE
+    middle = statistics.median(facts.steady)
+    return middle / _BELOW, middle * _ABOVE
+
+
+def _written(low: float, high: float) -> str:
+    return f"({number_text(low, 2)}, {number_text(high, 2)})"
+
+
+def _sweep(facts: ProfileFacts, further: str) -> str:
+    """Return the sweep that would confirm an advice, as code that runs as it is if ``task`` is the task."""
+    return f"stepsize.sweep(task, lr={_written(*_range_of(facts))}, {further})"
 
 
 _TOPICS: tuple[Callable[[ProfileFacts], Iterator[Advice]], ...] = (

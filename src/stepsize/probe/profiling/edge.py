@@ -13,9 +13,8 @@ from torch.optim import Optimizer
 
 from stepsize.curves.critical import Critical
 from stepsize.probe.critical import probe_update
-from stepsize.training.batches import to_device
 from stepsize.training.cost import update_passes
-from stepsize.training.evaluate import autocast
+from stepsize.training.evaluate import mean_loss
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
@@ -48,8 +47,7 @@ class Prober:
     def __init__(self, task: Task, seed: int) -> None:
         self._task = task
         self._seed = seed
-        self._stepper = Stepper(task, _BUILT_AT, task.horizon)
-        self._device = torch.device(task.device or "cpu")
+        self._stepper = Stepper(task, _BUILT_AT)
         self.model = self._stepper.model
         self.passes = 0.0
 
@@ -120,9 +118,8 @@ class Prober:
     def _loss(self, batches: Sequence[Any]) -> float:
         seed_everything(self._seed)
         self.passes += len(batches)
-        with torch.no_grad(), autocast(self._task):
-            losses = [self._task.compute_loss(self.model, to_device(batch, self._device)) for batch in batches]
-        return float(torch.stack([loss.float() for loss in losses]).mean())
+        with torch.no_grad():
+            return float(mean_loss(self._task, self.model, batches))
 
 
 def heavy_ball(optimizer: Optimizer) -> float:

@@ -17,7 +17,6 @@ from stepsize.training.task import Task
 _MOST_ROWS = 8_192
 _MOST_CORRELATED = 256  # columns whose correlations are looked at
 _FAR = 10.0  # standard deviations from the mean beyond which an entry is an outlier
-_FEW_VALUES = 20  # whole numbers of so few values may be categories
 _CONSTANT = 1e-7  # of the column's magnitude: a spread below it is rounding
 _NULL = 1e-6  # of the largest eigenvalue: below it a direction does not count
 Array = NDArray[np.float64]
@@ -42,7 +41,6 @@ class Features:
         far: Number of columns with an entry more than 10 standard deviations from their mean, of the column's own
             and of the typical one.
         farthest: Largest distance of an entry from its column's mean, in the larger of those deviations.
-        whole: Number of columns that hold a few whole numbers only, and more than two of them.
         condition: Largest over smallest eigenvalue of the correlation matrix, of those above 1e-6 of the largest.
         top_share: Fraction of the largest eigenvalue in their sum.
         directions: Number of eigenvalues above 1e-6 of the largest.
@@ -61,7 +59,6 @@ class Features:
     offset: float = 0.0
     far: int = 0
     farthest: float = 0.0
-    whole: int = 0
     condition: float | None = None
     top_share: float | None = None
     directions: int = 0
@@ -69,11 +66,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class InputData:
-    """The task's data as tensors: inputs by name, and the target if the batches show it.
-
-    ``target`` is the last element of the batches, if the loss is ``loss(output, target)``. ``source`` names the data in
-    words; ``reason`` says why there are none.
-    """
+    """Inputs by name, the target if the batches show it, where they are from, and why there are none."""
 
     inputs: tuple[tuple[str, Tensor], ...] = ()
     target: Tensor | None = None
@@ -103,12 +96,6 @@ def features_of(name: str, tensor: Tensor) -> Features:
 
     A column of images ``(rows, channels, height, width)`` is a channel, of other shapes the last dimension. Whole
     numbers are taken for categories, and only counted.
-
-    Example:
-        >>> x = torch.stack([torch.linspace(-1, 1, 100), 50 * torch.linspace(-1, 1, 100) ** 2, torch.ones(100)], 1)
-        >>> found = features_of("x", x)
-        >>> found.columns, found.constant, found.high / found.low > 20
-        (3, 1, True)
     """
     stride = max(1, -(-len(tensor) // _MOST_ROWS))
     rows = tensor[::stride].detach()
@@ -118,56 +105,34 @@ def features_of(name: str, tensor: Tensor) -> Features:
     table, unit = _table(rows)
     finite = np.isfinite(table)
     clean = table[finite.all(1)]
-    column = Column.read(clean) if len(clean) > 1 else None
     basic = {"rows": len(rows), "columns": table.shape[1], "not_finite": int((~finite).sum())}
-    if column is None or not column.moving.any():
-        return Features(name, "numbers", unit, **basic, constant=0 if column is None else table.shape[1])
-    spread = column.spread[column.moving]
-    condition, share, directions = _conditioning(column.scaled(clean))
+    if len(clean) < 2:
+        return Features(name, "numbers", unit, **basic)
+    mean, spread = clean.mean(0), clean.std(0, ddof=1)
+    moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(clean).max(0))
+    if not moving.any():
+        return Features(name, "numbers", unit, **basic, constant=table.shape[1])
+    kept, mean, spread = clean[:, moving], mean[moving], spread[moving]
+    typical = float(np.median(spread))
+    # A column that hardly moves beside the others, as a pixel at the rim, does not count, however long its tail.
+    farthest = np.abs(kept - mean).max(0) / np.maximum(spread, typical)
+    condition, share, directions = _conditioning((kept - mean) / spread)
     return Features(
         name,
         "numbers",
         unit,
         **basic,
-        constant=int((~column.moving).sum()),
+        constant=int((~moving).sum()),
         low=float(spread.min()),
         high=float(spread.max()),
-        typical=float(np.median(spread)),
-        offset=float((np.abs(column.mean[column.moving]) / spread).max()),
-        far=int((column.farthest > _FAR).sum()),
-        farthest=float(column.farthest.max()),
-        whole=int(column.whole.sum()),
+        typical=typical,
+        offset=float((np.abs(mean) / spread).max()),
+        far=int((farthest > _FAR).sum()),
+        farthest=float(farthest.max()),
         condition=condition,
         top_share=share,
         directions=directions,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Figures of each column of a table, shape ``(columns,)``: which of them change, how far, around what."""
-
-    mean: Array
-    spread: Array
-    moving: NDArray[np.bool_]
-    farthest: Array
-    whole: NDArray[np.bool_]
-
-    @classmethod
-    def read(cls, table: Array) -> Column:
-        """Return the figures of ``table``, shape ``(rows, columns)``, which holds finite numbers only."""
-        mean, spread = table.mean(0), table.std(0, ddof=1)
-        moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(table).max(0))
-        safe = np.where(moving, spread, 1.0)
-        # A column that hardly moves beside the others, as a pixel at the rim, does not count, however long its tail.
-        typical = np.median(spread[moving]) if moving.any() else 1.0
-        farthest = np.where(moving, np.abs(table - mean).max(0) / np.maximum(safe, typical), 0.0)
-        whole = np.asarray([3 <= _whole_values(column) <= _FEW_VALUES for column in table.T])
-        return cls(mean, spread, moving, farthest, whole)
-
-    def scaled(self, table: Array) -> Array:
-        """Return the columns of ``table`` that change, centered and scaled to unit deviation."""
-        return np.asarray((table[:, self.moving] - self.mean[self.moving]) / self.spread[self.moving])
 
 
 def _table(rows: Tensor) -> tuple[Array, str]:
@@ -179,11 +144,6 @@ def _table(rows: Tensor) -> tuple[Array, str]:
         rows, unit = rows.flatten(0, -2), "column"
     stride = max(1, -(-len(rows) // (8 * _MOST_ROWS)))  # an image has many pixels
     return rows[::stride].double().cpu().numpy(), unit
-
-
-def _whole_values(column: Array) -> int:
-    """How many values a column of whole numbers has; 0 where it holds others."""
-    return len(np.unique(column)) if bool((column == np.round(column)).all()) else 0
 
 
 def _conditioning(scaled: Array) -> tuple[float | None, float | None, int]:

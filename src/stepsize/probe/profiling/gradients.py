@@ -24,14 +24,9 @@ _COUPLING = (nn.modules.batchnorm._BatchNorm,)  # layers through which the examp
 
 @dataclass(frozen=True, eq=False)
 class GradientSample:
-    """Gradients g_i of n disjoint pieces of data at one point.
+    """Gradients g_i of n disjoint pieces of data at one point: <g_i, g_j>, and of each piece examples, batch and loss.
 
-    Attributes:
-        gram: Inner products <g_i, g_j>, shape ``(n, n)``.
-        sizes: Examples of each piece, shape ``(n,)``.
-        batch: Number of the batch that each piece was cut from, shape ``(n,)``.
-        losses: Training loss of each piece, shape ``(n,)``.
-        mean: Mean gradient over all examples by parameter name; None for a parameter that no loss depends on.
+    ``mean`` is the mean gradient over all examples by parameter name; None for a parameter that no loss depends on.
     """
 
     gram: NDArray[np.float64]
@@ -58,14 +53,9 @@ class GradientSample:
 def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pieces: int = 1) -> GradientSample:
     """Return the gradients of ``batches`` at the present weights of ``model``, each cut into ``pieces``.
 
-    They are those that an update would see, before clipping: in the model's present mode, so with dropout;
-    under bf16 if the task trains in it, in full precision if it trains in fp16. Gradients of more than a
+    They are those of an update before clipping, with dropout; in full precision if the task trains in fp16. More than a
     million numbers are folded onto a million with random signs (the count sketch of Charikar, Chen and Farach-Colton,
-    2002), which keeps their inner products up to a relative error of about sqrt(2 / 2^20) = 0.14% of the product of
-    their norms. No weight or gradient of the model is changed, only buffers by the forward passes.
-
-    Raises:
-        TaskError: If a loss is not finite, or depends on no parameter.
+    2002), which keeps inner products up to 0.14% of the product of the norms. TaskError if a loss is not finite.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     sums: list[Tensor | None] = [None] * len(named)

@@ -36,32 +36,13 @@ class NoiseScale:
 
 
 def noise_scale(gram: Array, sizes: Array, *, population: int | None = None, seed: int = 0) -> NoiseScale | None:
-    """Return the gradient noise scale from the inner products of the gradients of disjoint pieces of data.
+    """Return the gradient noise scale from <g_i, g_j> of pieces of b_i examples; None of fewer than 4 pieces.
 
-    With pieces of b_i examples drawn without replacement from N, the mean of |g_i|^2 is
+    With pieces drawn without replacement from a ``population`` of N (None: infinitely many) the mean of |g_i|^2 is
     |G|^2 + tr(Sigma) (mean(1 / b_i) - 1 / N), and that of <g_i, g_j> is |G|^2 - tr(Sigma) / N. So both are estimated
-    without bias by ``tr(Sigma) = (mean |g_i|^2 - mean <g_i, g_j>) / mean(1 / b_i)`` and
-    ``|G|^2 = mean <g_i, g_j> + tr(Sigma) / N``: the estimator of two batch sizes of the reference, with all
-    pairs of pieces for the large one.
-
-    Args:
-        gram: <g_i, g_j>, shape ``(n, n)``.
-        sizes: b_i, examples per piece, shape ``(n,)``.
-        population: N, number of training examples; None takes infinitely many.
-        seed: Random seed of the resampling.
-
-    Returns:
-        The noise scale; None with fewer than 4 pieces, or if every gradient is zero.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> gradients = 1.0 + 3.0 * rng.standard_normal((64, 1000)) / np.sqrt(8)  # tr(Sigma) = 9 000, |G|^2 = 1 000
-        >>> found = noise_scale(gradients @ gradients.T, np.full(64, 8.0))
-        >>> round(found.examples, 1), found.interval[0] < 9 < found.interval[1]
-        (9.0, True)
-
-    Reference:
-        McCandlish et al., "An empirical model of large-batch training", arXiv 1812.06162, 2018, appendix A.
+    without bias by ``tr(Sigma) = (mean |g_i|^2 - mean <g_i, g_j>) / mean(1 / b_i)`` and ``|G|^2 = mean <g_i, g_j> +
+    tr(Sigma) / N``: the estimator of two batch sizes of McCandlish et al. (arXiv 1812.06162, 2018, appendix A), with
+    all pairs of pieces for the large one.
     """
     count = len(sizes)
     if count < _FEWEST or not np.trace(gram) > 0:
@@ -78,25 +59,15 @@ def noise_scale(gram: Array, sizes: Array, *, population: int | None = None, see
 def growth(noise: float, batch: float, to: float, *, exponent: float) -> float:
     """Return the factor of the best rate when the batch size goes from ``batch`` to ``to``.
 
-    eta(B) = eta_max / (1 + B_noise / B)^a, with a = 1 for SGD, roughly 1/2 for Adam-type optimizers.
-
-    Example:
-        >>> growth(1000.0, 100, 200, exponent=1.0), growth(math.inf, 100, 400, exponent=0.5)
-        (1.8333333333333333, 2.0)
-
-    Reference:
-        McCandlish et al., arXiv 1812.06162, 2018, for SGD; Malladi et al., "On the SDEs and scaling rules for adaptive
-        gradient algorithms", arXiv 2205.10287, 2022, for the square root.
+    eta(B) = eta_max / (1 + B_noise / B)^a: a = 1 for SGD (McCandlish et al., arXiv 1812.06162, 2018), roughly 1/2 for
+    Adam-type optimizers (Malladi et al., arXiv 2205.10287, 2022).
     """
     ratio = to / batch if math.isinf(noise) else (1 + noise / batch) / (1 + noise / to)
     return float(ratio**exponent)
 
 
 def _estimates(gram: Array, sizes: Array, weights: Array, population: int | None) -> tuple[Array, Array]:
-    """Return tr(Sigma) and |G|^2 for each row of ``weights``: how often each piece is taken, shape ``(r, n)``.
-
-    A piece that was drawn twice is never paired with itself.
-    """
+    """Return tr(Sigma) and |G|^2 for each row of ``weights``, shape ``(r, n)``; no piece is paired with itself."""
     diagonal = np.diag(gram)
     total = weights.sum(1)
     squares = weights @ diagonal / total

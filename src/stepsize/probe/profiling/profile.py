@@ -243,7 +243,7 @@ class _Look:
         stream = Stream(self._task.train)
         edges: list[StabilityEdge] = []
         for step in range(1, steps + 1):
-            loss = self._prober.train([next(stream) for _ in range(self._task.accumulate)], lr * step / steps)
+            loss = self._prober.train(stream.take(self._task.accumulate), lr * step / steps)
             if not math.isfinite(loss):
                 return None
             if self._on_progress is not None:

@@ -1,4 +1,4 @@
-"""From numbers to measured quantities: what each means, how it was measured, and what would confirm it."""
+"""From numbers to measured quantities: what each means, and how it was measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.probe.profiling.edge import StabilityEdge
-from stepsize.probe.profiling.experiments import batch_sizes, clips, search, warmups
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.result import Moment, ProfileFacts, ProfileMeasurement, when
 
@@ -35,7 +34,6 @@ def _noise(facts: ProfileFacts, moment: Moment) -> ProfileMeasurement:
         f"Gradients of {noise.pieces} disjoint pieces of about {number_text(noise.piece_size)} examples, each "
         "compared with each; the interval contains 90% of resamplings of the pieces.",
         _noise_follows(noise.examples, facts.batch_size),
-        batch_sizes(facts, (facts.batch_size, 2 * facts.batch_size)),
     )  # fmt: skip
 
 
@@ -60,21 +58,20 @@ def _edge(facts: ProfileFacts, edge: StabilityEdge) -> ProfileMeasurement:
         f"critical rate {when(edge.step)}", edge.lr, "", edge.interval,
         "The smallest rate at which one update, without momentum, raises the loss of its own batch: median "
         f"and range over {len(edge.probes)} updates.",
-        follows, warmups(facts) if edge.step else search(facts),
+        follows,
     )  # fmt: skip
 
 
 def _norm(facts: ProfileFacts, moment: Moment) -> ProfileMeasurement:
     low, middle, high = (float(level) for level in np.quantile(moment.norms, (0.1, 0.5, 0.9)))
-    follows = confirm = ""
+    follows = ""
     if facts.clip is not None:
         clipped = float((moment.norms > facts.clip).mean())
         follows = f"Clipping at {number_text(facts.clip)} affects {clipped:.0%} of the gradients here."
-        confirm = clips(facts, (facts.clip, high))
     return ProfileMeasurement(
         f"gradient norm {when(moment.step)}", middle, "", (low, high),
         f"The unclipped gradients of {len(moment.norms)} batches: median, and the range of the middle 80%.",
-        follows, confirm,
+        follows,
     )  # fmt: skip
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepsize.plain import plain
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.layers import Layer
-from stepsize.probe.profiling.noise import NoiseScale
+from stepsize.probe.profiling.noise import NoiseScale, growth
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
-from stepsize.views import Chart, Pictured
+from stepsize.views import Chart, GrowthCurve, Pictured, profile_chart, profile_info
+
+_DECADES, _POINTS = 2.0, 41  # of batch sizes on the chart, on both sides of the present one
 
 
 def when(step: int) -> str:
@@ -127,7 +129,6 @@ class ProfileMeasurement:
         interval: Uncertainty; None if it is exact for the data that were measured.
         evidence: How it was measured.
         follows: What it means for the learning rate.
-        confirm: An experiment, as code, that would show whether that is so; empty if nothing is claimed.
     """
 
     name: str
@@ -136,7 +137,6 @@ class ProfileMeasurement:
     interval: tuple[float, float] | None
     evidence: str
     follows: str
-    confirm: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,24 +206,31 @@ class Profile(Pictured):
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a number that is not finite becomes None."""
         parts = ("measured", "advice", "unavailable", "facts", "cost", "restored")
-        return {"task": self.facts.task, "status": self.status, **{name: _plain(getattr(self, name)) for name in parts}}
+        return {"task": self.facts.task, "status": self.status, **{name: plain(getattr(self, name)) for name in parts}}
 
     def plot(self, title: str = "Profile") -> Chart:
         """Return the chart: how the rate may grow with the batch size, and how far an update moves each layer."""
-        from stepsize.probe.profiling.plotting import drawn
+        facts, sizes = self.facts, _sizes_around(self.facts.batch_size)
+        exponent = 1.0 if facts.exponent is None else facts.exponent
+        curves = []
+        for moment in facts.moments:
+            if moment.noise is not None:
+                noise = moment.noise.examples
+                factors = [growth(noise, facts.batch_size, size, exponent=exponent) for size in sizes]
+                curves.append(GrowthCurve(when(moment.step), noise, sizes, factors))
+        scale = facts.steady[0] if facts.steady else None
+        info = profile_info(
+            curves,
+            facts.batch_size,
+            [(str(layer), layer.ratio * (scale or 1.0)) for layer in facts.layers if layer.ratio is not None],
+            layers_at="the critical rate" if scale is not None else "rate 1",
+            title=title,
+            subtitle=self.status,
+        )
+        return profile_chart(info)
 
-        return drawn(self, title)
 
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value
+def _sizes_around(batch: int) -> list[float]:
+    """Return batch sizes two decades around the present one."""
+    decades = [_DECADES * (2 * point / (_POINTS - 1) - 1) for point in range(_POINTS)]
+    return [max(1.0, batch * 10**decade) for decade in decades]

@@ -107,14 +107,8 @@ def outputs_of(task: Task, model: nn.Module, batches: Sequence[Any]) -> Outputs:
 def best_constant(loss: Callable[..., Tensor], seen: Outputs) -> tuple[float, float]:
     """Return the loss of outputs that are all 0, and that of the best output that is the same for every example.
 
-    The loss can be any: the constant is fitted with the loss itself, one number for each class of
-    labels, else one for each coordinate of the output. The second value is never above the first.
-
-    Example:
-        >>> labels = torch.tensor([0, 0, 0, 1])
-        >>> zero, constant = best_constant(nn.functional.cross_entropy, Outputs((torch.zeros(4, 3),), (labels,)))
-        >>> round(zero, 3), round(constant, 3)  # log 3, and the entropy of (3/4, 1/4)
-        (1.099, 0.562)
+    The constant is fitted with the loss itself: a number for each class of labels, else for each coordinate of the
+    output.
     """
     shape = _constant_shape(seen)
     constant = torch.zeros(shape, device=seen.outputs[0].device, requires_grad=True)
@@ -144,13 +138,7 @@ def best_constant(loss: Callable[..., Tensor], seen: Outputs) -> tuple[float, fl
 
 
 def classes_of(target: Tensor) -> Classes | None:
-    """Return the balance of the classes in ``target``: whole numbers, or the two numbers 0 and 1; else None.
-
-    Example:
-        >>> found = classes_of(torch.tensor([0.0, 0.0, 0.0, 1.0]))
-        >>> found.count, found.majority, round(found.entropy, 3)
-        (2, 0.75, 0.562)
-    """
+    """Return the balance of the classes in ``target``: whole numbers, or the two numbers 0 and 1; else None."""
     if target.is_complex() or not target.numel():
         return None
     if target.is_floating_point() and not bool(((target == 0) | (target == 1)).all()):

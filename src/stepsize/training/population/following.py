@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stepsize.checks import check_lr, check_whole
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
+from stepsize.plain import plain
 from stepsize.training.batches import Stream, count_examples
 from stepsize.training.border import undisturbed
 from stepsize.training.cost import CostModel, update_passes
@@ -82,7 +83,7 @@ class Followed:
                 "step": one.step,
                 "lr": one.lr,
                 "reason": one.reason,
-                "tried": [{"lr": lr, "value": value if math.isfinite(value) else None} for lr, value in one.tried],
+                "tried": [{"lr": lr, "value": plain(value)} for lr, value in one.tried],
             }
             for one in self.decisions
         ]
@@ -237,7 +238,7 @@ class _Following:
     def _next(self) -> list[Any]:
         if self._ahead:
             return self._ahead.popleft()
-        batches = [next(self._stream) for _ in range(self._task.accumulate)]
+        batches = self._stream.take(self._task.accumulate)
         self._examples = self._examples or count_examples(batches[0])
         return batches
 
@@ -274,10 +275,9 @@ class _Following:
 
 
 def _lower(values: Sequence[float], before: float) -> int:
-    """Return the place below the lowest one that is as good as the best.
+    """Return the place below the lowest one that is as good as the best: short runs prefer rates that are too high.
 
-    Such a short run prefers rates that are too high for the whole one. If only the highest is as good as itself,
-    its place: the good rate may be higher still.
+    If only the highest is as good as itself, its place: the good rate may be higher still.
     """
     limit = min(values) + _AS_GOOD * max(0.0, before - min(values))
     lowest = next(place for place, value in enumerate(values) if value <= limit)

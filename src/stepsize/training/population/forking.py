@@ -185,7 +185,7 @@ def _fork(task: Task, setting: Setting, at: float, times: list[float], cooldown:
     stream = Stream(task.train)
 
     def draw(count: int) -> list[list[Any]]:
-        return [[next(stream) for _ in range(task.accumulate)] for _ in range(count)]
+        return [stream.take(task.accumulate) for _ in range(count)]
 
     losses = updated(runs, draw(step), factors[:step], [1.0])[:, 0]
     before = objective(task, runs, 0, step) if np.isfinite(losses).all() else math.inf

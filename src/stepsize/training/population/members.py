@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import to_device
 from stepsize.training.copies import deepcopied
-from stepsize.training.evaluate import autocast
+from stepsize.training.evaluate import autocast, loss_on
 from stepsize.training.position import preserved
 from stepsize.training.rng import RngState
 from stepsize.training.stepping import check_first_loss
@@ -42,11 +42,8 @@ class _Lossy(nn.Module):
 class DryRun:
     """What one plain forward pass on a copy of the model showed.
 
-    Attributes:
-        loss: The loss.
-        changing: Names of the buffers that a forward pass changes (BatchNorm's).
-        saved: Bytes that it kept for the backward pass.
-        drew: Whether it drew from a random generator (dropout).
+    ``changing`` are names of buffers that it changes (BatchNorm's), ``saved`` the bytes kept for the backward pass, and
+    ``drew`` whether it drew random numbers (dropout).
     """
 
     loss: float
@@ -56,12 +53,7 @@ class DryRun:
 
 
 def dry_run(task: Task, model: nn.Module, batch: Any) -> DryRun:
-    """Make one plain pass on a copy of ``model`` and put the generators back: what stacking needs to know.
-
-    Raises:
-        TaskError: If the loss cannot be trained; as in a plain run.
-        NotStackableError: If a pass replaces a buffer instead of changing it in place.
-    """
+    """Make one plain pass on a copy of ``model`` and put the generators back: what stacking needs to know."""
     randomness = RngState.take()
     twin = deepcopied(model, model)
     buffers = dict(twin.named_buffers())
@@ -73,8 +65,8 @@ def dry_run(task: Task, model: nn.Module, batch: Any) -> DryRun:
         saved += tensor.numel() * tensor.element_size()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor), autocast(task):
-        loss = task.compute_loss(twin, to_device(batch, torch.device(task.device or "cpu")))
+    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
+        loss = loss_on(task, twin, batch)
     check_first_loss(loss)
     drew = not _same(randomness, RngState.take())
     randomness.restore()
@@ -122,8 +114,8 @@ class Members:
     def losses(self, batch: Any) -> Tensor:
         """Return each member's loss on ``batch``, shape (K,), with its graph; all draw the same random numbers.
 
-        A plain run draws them too, unless dropout meets a tensor that is not contiguous: torch fills
-        its mask in the order of memory, and that differs in stacks.
+        So does a plain run, unless dropout meets a tensor that is not contiguous: its mask is filled in the order of
+        memory.
         """
         batch = to_device(batch, self._device)
 

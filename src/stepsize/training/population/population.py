@@ -90,8 +90,7 @@ class Population:
             self._tell(str(reason))
             return self._alone(task, settings, on_progress=on_progress)
         except torch.OutOfMemoryError:
-            if len(settings) == 1:
-                raise
+            pass  # of which the next try takes half; not within this handler, which holds the tensors
         self._chunk = max(1, len(settings) // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -8,10 +8,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.optim import LBFGS, Optimizer
+from torch.optim import Optimizer
 
-from stepsize.errors import InputError, NotStackableError
-from stepsize.training.population.rules import StackedRule, State, Vectors, find_rule, stackable
+from stepsize.errors import NotStackableError
+from stepsize.training.population.rules import RULES, StackedRule, State, Vectors
 
 
 @dataclass
@@ -39,81 +39,43 @@ class _Slot:
 
 
 def stack_optimizers(
-    optimizers: Sequence[Optimizer], members: Sequence[Sequence[Tensor]], stacked: Sequence[Tensor]
+    optimizers: Sequence[Optimizer],
+    members: Sequence[Sequence[Tensor]],
+    stacked: Sequence[Tensor],
+    rules: Mapping[str, StackedRule] = RULES,
 ) -> StackedOptimizer:
-    """Return one optimizer that updates all members at once, made of K torch optimizers.
+    """Return one optimizer that updates all members as their own torch optimizers would, but for rounding.
 
-    Each member's updates equal those of its own torch optimizer but for rounding (which is that of bfloat16 in Muon,
-    since torch iterates in it). The given optimizers are only read: their classes, and the hyperparameters of each
-    group, in which members may differ.
-
-    Args:
-        optimizers: One per member, built over that member's parameters and never stepped.
-        members: Parameters of each member, in the order of ``stacked``.
-        stacked: Parameters of all members, shape (K, *shape) each, float32 or float64; changed in place by steps.
-            Those that no optimizer holds are not changed.
-
-    Raises:
-        NotStackableError: If the optimizers are of a class without a rule, differ in more than numbers, or have been
-            stepped before.
-        InputError: If numbers or shapes of the arguments do not fit together.
-
-    Example:
-        >>> members = [[torch.ones(3)] for _ in range(2)]
-        >>> optimizers = [torch.optim.SGD(own, lr=lr) for own, lr in zip(members, (0.1, 0.5))]
-        >>> stacked = [torch.ones(2, 3)]
-        >>> stack_optimizers(optimizers, members, stacked).step([torch.ones(2, 3)])
-        >>> stacked[0]
-        tensor([[0.9000, 0.9000, 0.9000],
-                [0.5000, 0.5000, 0.5000]])
+    ``stacked`` holds the parameters of all ``members``, shape (K, *shape) each. The optimizers, one per member, are
+    only read: their classes, and the hyperparameters of each group, in which members may differ. NotStackableError if
+    they are of a class without a rule, differ in more than numbers, or were stepped before.
     """
-    _check_shapes(optimizers, members, stacked)
-    rule = _rule(optimizers)
+    for whole in stacked:
+        if whole.dtype not in (torch.float32, torch.float64):
+            raise NotStackableError(f"parameters of {whole.dtype} cannot be stacked, only of float32 and float64")
+    rule = _rule(optimizers, rules)
     places = [_places(optimizer, own) for optimizer, own in zip(optimizers, members, strict=True)]
     counts = {len(optimizer.param_groups) for optimizer in optimizers}
     if len(counts) > 1 or any(place != places[0] for place in places):
         raise NotStackableError("the members' optimizers divide the parameters into different groups")
     groups = [_group(rule, optimizers, index, stacked[0].device) for index in range(counts.pop())]
     slots = [None if place is None else _Slot(p, place) for p, place in zip(stacked, places[0], strict=True)]
-    return StackedOptimizer(rule, groups, slots, len(optimizers))
+    return StackedOptimizer(rule, groups, slots)
 
 
 @final
 class StackedOptimizer:
     """Updates the stacked parameters of K members, each by its own hyper-parameters; made by `stack_optimizers`."""
 
-    def __init__(self, rule: StackedRule, groups: Sequence[_Group], slots: Sequence[_Slot | None], size: int) -> None:
+    def __init__(self, rule: StackedRule, groups: Sequence[_Group], slots: Sequence[_Slot | None]) -> None:
         self._rule = rule
         self._groups = list(groups)
         self._slots = list(slots)
-        self._size = size
         self._derive()
-
-    @property
-    def size(self) -> int:
-        """K."""
-        return self._size
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], factors: float | Tensor = 1.0) -> None:
-        """Update all members once, in place.
-
-        Args:
-            gradients: One per stacked parameter and of its shape; they are overwritten. A parameter
-                whose gradient is None keeps its value and its state, as in torch.
-            factors: Factor of the peak rates in this update, or one per member, shape (K,).
-
-        Raises:
-            InputError: If the gradients do not have the parameters' number and shapes, or there are not as many factors
-                as members; nothing is changed then.
-        """
-        if len(gradients) != len(self._slots):
-            raise InputError("gradients", len(gradients), f"must be {len(self._slots)}, one per stacked parameter")
-        for slot, gradient in zip(self._slots, gradients, strict=True):
-            if slot is not None and gradient is not None and gradient.shape != slot.parameter.shape:
-                raise InputError("gradients", tuple(gradient.shape), f"must have {tuple(slot.parameter.shape)} here")
-        if isinstance(factors, Tensor) and factors.shape not in ((), (self._size,)):
-            raise InputError("factors", tuple(factors.shape), f"must be one, or of shape ({self._size},)")
+        """Update all members in place at factors × their peak rates; the gradients are overwritten."""
         known: dict[tuple[int, int, torch.dtype], Vectors] = {}
         lrs = [_times(group.numbers["lr"], factors) for group in self._groups]
         for slot, gradient in zip(self._slots, gradients, strict=True):
@@ -130,13 +92,6 @@ class StackedOptimizer:
     @torch.no_grad()
     def keep(self, members: Tensor, stacked: Sequence[Tensor]) -> None:
         """Continue with ``members`` (indices) only; ``stacked`` holds their parameters, for later steps."""
-        if len(stacked) != len(self._slots):
-            raise InputError("stacked", len(stacked), f"must be {len(self._slots)} parameters")
-        for slot, parameter in zip(self._slots, stacked, strict=True):
-            wanted = None if slot is None else (len(members), *slot.parameter.shape[1:])
-            if wanted is not None and tuple(parameter.shape) != wanted:
-                raise InputError("stacked", tuple(parameter.shape), f"must hold a parameter of shape {wanted}")
-        self._size = len(members)
         for group in self._groups:
             group.numbers = _cut(group.numbers, members)
         for slot, parameter in zip(self._slots, stacked, strict=True):
@@ -148,7 +103,7 @@ class StackedOptimizer:
     def forked(self, members: Tensor, stacked: Sequence[Tensor]) -> StackedOptimizer:
         """Return an optimizer that continues with ``members``, which may repeat; this one stays as it is."""
         slots = [None if slot is None else replace(slot) for slot in self._slots]
-        other = StackedOptimizer(self._rule, [replace(group) for group in self._groups], slots, self._size)
+        other = StackedOptimizer(self._rule, [replace(group) for group in self._groups], slots)
         other.keep(members, stacked)
         return other
 
@@ -192,39 +147,18 @@ def _cut(tensors: Mapping[str, Tensor], members: Tensor) -> dict[str, Tensor]:
     return {name: tensor.index_select(0, members.to(tensor.device)) for name, tensor in tensors.items()}
 
 
-def _check_shapes(
-    optimizers: Sequence[Optimizer], members: Sequence[Sequence[Tensor]], stacked: Sequence[Tensor]
-) -> None:
-    if not optimizers or not stacked:
-        raise InputError("optimizers" if stacked else "stacked", 0, "must not be empty")
-    if len(members) != len(optimizers):
-        raise InputError("members", len(members), f"must be {len(optimizers)}, one per optimizer")
-    for own in members:
-        if len(own) != len(stacked):
-            raise InputError("members", len(own), f"must have {len(stacked)} parameters each, as stacked does")
-        for parameter, whole in zip(own, stacked, strict=True):
-            wanted = (len(members), *parameter.shape)
-            if tuple(whole.shape) != wanted:
-                raise InputError("stacked", tuple(whole.shape), f"must hold a parameter of shape {wanted}")
-    for whole in stacked:
-        if whole.dtype not in (torch.float32, torch.float64):
-            raise NotStackableError(f"parameters of {whole.dtype} cannot be stacked, only of float32 and float64")
-
-
-def _rule(optimizers: Sequence[Optimizer]) -> StackedRule:
+def _rule(optimizers: Sequence[Optimizer], rules: Mapping[str, StackedRule]) -> StackedRule:
     kind = type(optimizers[0])
     if any(type(optimizer) is not kind for optimizer in optimizers):
         names = sorted({type(optimizer).__name__ for optimizer in optimizers})
         raise NotStackableError(f"the members have optimizers of different classes: {', '.join(names)}")
-    if isinstance(optimizers[0], LBFGS):
-        raise NotStackableError(f"{kind.__name__} evaluates the loss within a step, through a closure")
-    rule = find_rule(kind)
-    if rule is None:
-        known = ", ".join(stackable())
-        raise NotStackableError(f"{kind.__module__}.{kind.__qualname__} has no stacked form; these do: {known}")
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if name not in rules:
+        known = ", ".join(each.rpartition(".")[2] for each in rules)
+        raise NotStackableError(f"{name} has no stacked form; these do: {known}")
     if any(_stepped(optimizer) for optimizer in optimizers):
         raise NotStackableError("an optimizer was stepped before, and its state would be dropped")
-    return rule
+    return rules[name]
 
 
 def _stepped(optimizer: Optimizer) -> bool:

@@ -39,13 +39,9 @@ class StackingInfo:
 
 
 def check_stacking(task: Task, setting: Setting, *, memory: float = math.inf) -> StackingInfo:
-    """Find out with two members whether runs of ``task`` can be stacked; generators and data stay as they were.
+    """Find out with two members whether runs of ``task`` can be stacked: NotStackableError if not, with the reason.
 
     If two do not fit into ``memory`` bytes, nothing is copied.
-
-    Raises:
-        NotStackableError: If they cannot; the message is the reason.
-        TaskError: If the parts of the task do not fit together.
     """
     with undisturbed(task, setting.seed, inspected=True):
         model = build_model(task)
@@ -81,7 +77,7 @@ def begin_run(task: Task, setting: Setting) -> ForkedRuns:
     try:
         info = check_stacking(task, setting)
     except NotStackableError:
-        return SequentialRuns([Stepper(task, setting.lr, setting.steps)])
+        return SequentialRuns([Stepper(task, setting.lr)])
     return VectorizedRuns.begin([task], [setting], info)
 
 
