@@ -101,6 +101,7 @@ def watch_task(
         TaskError: If the parts of the task do not fit together.
 
     Example:
+        >>> import torch
         >>> from stepsize import Task
         >>> from torch import nn
         >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
