@@ -35,7 +35,7 @@ class Prior:
         shift: Standard deviation, in decades, of the shift of a new curve against a recorded one.
         wide_shift: The same for the fraction ``wide_fraction`` of the curves.
         wide_fraction: Fraction of the curves that may lie anywhere.
-        scale: Standard deviation of the log of the factor on a recorded curve.
+        scale: Standard deviation of the factor on a recorded curve, whose mean is 1.
         free_fraction: Fraction that follows no recorded curve.
         deviations: (size, length in decades) of the deviation from a recorded curve, in units of the depth; the last
             is that of a curve that follows none.
