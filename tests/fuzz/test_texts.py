@@ -223,7 +223,8 @@ def test_json_logs(tmp_path: Path, data: st.DataObject) -> None:
 def test_searched_spaces(text: str, name: str) -> None:
     def space() -> None:
         given = read_dimension(name, text)
-        as_space(**{"lr": (1e-3, 1.0), name: given}).from_units([0.5])
+        found = as_space(**{"lr": (1e-3, 1.0), name: given})
+        found.from_units([0.5] * len(found.dimensions))
 
     ends_in_a_sentence(lambda: ends_as_typed(space))
 
