@@ -139,6 +139,13 @@ def test_a_rate_is_recommended_below_one_that_failed_on_some_seed(value: float, 
     assert answer_from(model([-2.0] * 20, [*lucky, unlucky])).lr == 0.0079
 
 
+def test_the_rate_of_the_only_full_run_is_not_recommended_if_it_failed() -> None:
+    short = runs(0.001, 0.006, 0.01, best=0.01, share=0.25)
+    answer = answer_from(model([-1.5] * 20, [*short, Point(0.03, 1.0, diverged=True)]))
+    assert answer.lr is not None
+    assert answer.lr <= 0.01
+
+
 def test_no_rate_below_the_tried_or_above_the_highest_that_worked_is_recommended() -> None:
     low = answer_from(model([-2.9] * 20, runs(0.01, 0.03, 0.1, best=10**-2.9, width=3)))
     assert low.lr == 0.01

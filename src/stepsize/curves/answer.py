@@ -148,11 +148,10 @@ def _recommended(model: LrModel, full: Sequence[Point]) -> int:
 def _safe(model: LrModel, full: Sequence[Point]) -> float:
     """Return log10 of the highest rate that worked, or a little less than one that failed on some seed."""
     highest = math.log10(max(point.lr for point in model.points if _works(point, model.untrained)))
-    lowest = math.log10(min(point.lr for point in full))
     best = min(full, key=lambda point: point.value if _works(point, model.untrained) else math.inf)
     limit = min(model.untrained, _FAILED * best.value) if best.value > 0 else model.untrained
     failed = [p.lr for p in full if p.lr >= best.lr and not _works(p, limit)]
-    return max(lowest, min([highest, *(math.log10(lr) - _BELOW for lr in failed)]))
+    return min([highest, *(math.log10(lr) - _BELOW for lr in failed)])
 
 
 def _around(x: NDArray[np.float64], chance: NDArray[np.float64], at: int) -> tuple[float, float]:
