@@ -132,9 +132,8 @@ def fit_lr_model(
     where g is a recorded curve of another run (:class:`~stepsize.curves.lr_prior.Prior`), shifted by d decades
     and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l the level of the
     length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height
-    above the best run, because a run far above only says that its rate is bad. A diverged run has height 0. Each
-    combination of curve, shift, scale and noise is weighted by its marginal likelihood, and curves are drawn from the
-    mixture.
+    above the best run, because a run far above only says that its rate is bad. A diverged run has height 0. The
+    factor c is integrated over; curve, shift and noise are drawn from their posterior, and so are the curves.
 
     Args:
         points: The runs; may be empty, which returns the prior.
