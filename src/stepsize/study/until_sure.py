@@ -240,7 +240,10 @@ class UntilSure:
         drawn = model.optima[draw.permutation(len(model.optima))]
         inside = drawn[(drawn > low) & (drawn < high)]
         places = inside if len(inside) else np.clip(drawn, low, high)
-        for seed in (self._seed if first else fresh, fresh + len(self._queue)) if share == 1.0 else (self._seed,):
+        seeds = [self._seed if first or share < 1.0 else fresh]
+        if share == 1.0:
+            seeds.append(fresh + len(self._queue))  # if runs of the first one are near all places
+        for seed in seeds:
             for x in places:
                 if all(s != seed or abs(tried - x) >= apart for tried, s in same):
                     return float(x), seed
