@@ -19,7 +19,8 @@ class Prior:
     """Recorded curves of other training runs, and the numbers that say how new curves differ from them.
 
     The curves, their movement and the noise are learned by ``python -m benchmarks lr-prior`` on the record in
-    ``benchmarks/lr_record``; the other numbers were chosen by regret on the design set (``docs/benchmarks.md``).
+    ``benchmarks/lr_record``; the other numbers were chosen by regret on the design set and on the record itself, with
+    the data set of each task left out (``docs/benchmarks.md``).
 
     Attributes:
         x: log10(lr / usual rate) of the tabulated heights, evenly spaced, shape ``(g,)``.
@@ -66,8 +67,8 @@ class Prior:
     wide_shift: float = 1.2
     wide_fraction: float = 0.2
     scale: float = 0.3
-    free_fraction: float = 0.25
-    deviations: tuple[tuple[float, float], ...] = ((0.08, 0.74), (0.24, 0.74), (0.5, 0.74))
+    free_fraction: float = 0.1
+    deviations: tuple[tuple[float, float], ...] = ((0.05, 0.74), (0.15, 0.74), (0.4, 0.74))
     deviation_weights: tuple[float, ...] = (0.75, 0.25)
     length_memory: float = 2.9
     level: float = 1.5
