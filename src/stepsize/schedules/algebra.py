@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,10 +59,6 @@ class Then(Node):
             if inside.any():
                 result[inside] = phase.held(steps[inside] - begins[i])
         return result
-
-    def jumps(self, until: float) -> Iterator[float]:
-        for begin, phase in zip(self._begins().tolist(), self.phases, strict=True):
-            yield from (begin, *(begin + jump for jump in phase.jumps(until - begin)))
 
     def span(self, clock: Clock) -> float | None:
         spans = [phase.span(clock) for phase in self.phases]
@@ -140,10 +135,6 @@ class Times(Node):
     def factors(self, steps: Array) -> Array:
         return self.left.factors(steps) * self.right.factors(steps)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.left.jumps(until)
-        yield from self.right.jumps(until)
-
     def span(self, clock: Clock) -> float | None:
         left = self.left.span(clock)
         return self.right.span(clock) if left is None else left
@@ -185,9 +176,6 @@ class Change(Node):
 
     def factors(self, steps: Array) -> Array:
         return self.inner.factors(steps)
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.inner.jumps(until)
 
     def span(self, clock: Clock) -> float | None:
         return self.inner.span(clock)
@@ -284,10 +272,6 @@ class After(Change):
     def factors(self, steps: Array) -> Array:
         return self.inner.factors(steps + whole(self.steps))
 
-    def jumps(self, until: float) -> Iterator[float]:
-        begin = whole(self.steps)
-        yield from (jump - begin for jump in self.inner.jumps(until + begin))
-
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)
         return None if inner is None else inner - clock.exact(self.steps, "steps")
@@ -328,11 +312,6 @@ class Repeated(Change):
         if self.times is not None:  # the end stays at the end of the last cycle
             cycle = np.minimum(cycle, self.times - 1)
         return self.inner.factors(steps - cycle * each) * self.per_cycle**cycle
-
-    def jumps(self, until: float) -> Iterator[float]:
-        each = int(self.inner.length or 0)
-        for begin in range(0, math.ceil(min(until, self.length or until)), each):
-            yield from (begin, *(begin + jump for jump in self.inner.jumps(each)))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)

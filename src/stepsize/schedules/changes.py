@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
@@ -55,9 +54,6 @@ class CooledDown(Change):
     @cached_property  # computed at each call, n changes one after the other would take 2^n calls
     def _down(self) -> Ramp:
         return Ramp(self.inner.value(whole(self.at)), self.end, self.shape, steps=self.over)
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (*self.inner.jumps(until), whole(self.at))
 
     def span(self, clock: Clock) -> float | None:
         return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
@@ -121,13 +117,6 @@ class Extended(Change):
             after = at + (steps - at) * (length - at) / (to - at)
         return self.inner.held(np.where(steps < at, steps, after))
 
-    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
-        ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
-        begin = at + to - length if self.by == "holding" else at
-        inside = [*self.inner.jumps(length)]
-        yield from (*inside, at, begin, *(begin + (jump - at) * ratio for jump in inside))
-
     def span(self, clock: Clock) -> float | None:
         return clock.exact(self.to, "to")
 
@@ -169,9 +158,6 @@ class Switched(Change):
     def factors(self, steps: Array) -> Array:
         at = whole(self.at)
         return np.where(steps < at, self.inner.held(steps), self._ratio * self.other.held(steps))
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (*self.inner.jumps(until), whole(self.at), *self.other.jumps(until))
 
     def span(self, clock: Clock) -> float | None:
         return self.other.span(clock)

@@ -145,6 +145,11 @@ class HyperparameterSchedule:
         return all(part.resolved for part in self.parts.values())
 
     @property
+    def holds_function(self) -> bool:
+        """Whether it contains a function, so that it has no written form."""
+        return any(part.node.holds_function for part in self.parts.values())
+
+    @property
     def rate_only(self) -> bool:
         """Whether momentum and weight decay keep the optimizer's values."""
         return self.momentum is None and self.weight_decay == "follows"

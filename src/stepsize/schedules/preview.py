@@ -13,6 +13,9 @@ from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
 
 _MOST_PHASES = 12  # beyond, a table of all boundaries is no help
+_VISIBLE = 1e-3  # fraction of the factor that a change between two updates must exceed to be looked at
+_HALVINGS = 30  # of the step before an update, after which what is left of the change
+_AT_ONCE = 0.2  # is a jump if it is still this fraction of the change; a root is steep, but has less left
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def preview(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, *, steps:
 
 def _points(rate: Schedule, factors: Array, lrs: Array, count: int) -> Iterator[KeyPoint]:
     found: dict[int, str] = {0: "first update"}
-    for step, what in _boundaries(rate, count):
+    for step, what in _boundaries(rate, factors, count):
         found.setdefault(step, what)
     peak = int(np.argmax(factors[:-1]))
     if factors[peak] > factors[:-1].min():
@@ -94,12 +97,26 @@ def _points(rate: Schedule, factors: Array, lrs: Array, count: int) -> Iterator[
     yield from (KeyPoint(step, found[step]) for step in sorted(found))
 
 
-def _boundaries(rate: Schedule, count: int) -> list[tuple[int, str]]:
-    jumps = set(rate.jumps(count))
-    found = dict.fromkeys(jumps, "jump")
+def _boundaries(rate: Schedule, factors: Array, count: int) -> list[tuple[int, str]]:
+    found = {} if rate.node.holds_function else dict.fromkeys(_jumps(rate, factors), "jump")
     if isinstance(rate.node, Then):
         lengths = [phase.length or 0 for phase in rate.node.phases[:-1]]
         for at in np.cumsum(lengths).tolist():
             if at < count:
                 found.setdefault(at, "next phase begins")
     return sorted(found.items())[:_MOST_PHASES]
+
+
+def _jumps(rate: Schedule, factors: Array) -> list[int]:
+    """Return the updates between which and the one before the factor jumps: found by bisection of what it changes."""
+    change = np.abs(np.diff(factors[:-1]))
+    after = 1 + np.flatnonzero(change > _VISIBLE * np.maximum(factors[1:-1], factors[:-2]))
+    left, right = after - 1.0, after.astype(np.float64)
+    before, behind = factors[after - 1], factors[after]
+    for _ in range(_HALVINGS):
+        middle = (left + right) / 2
+        between = rate(middle)
+        early = np.abs(between - before) > np.abs(behind - between)
+        left, right = np.where(early, left, middle), np.where(early, middle, right)
+        before, behind = np.where(early, before, between), np.where(early, between, behind)
+    return after[np.abs(behind - before) > _AT_ONCE * change[after - 1]].tolist()

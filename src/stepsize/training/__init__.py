@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from stepsize.training.snapshot import Snapshot as Snapshot
     from stepsize.training.task import Metric as Metric
     from stepsize.training.task import Task as Task
-    from stepsize.training.torch_preview import TorchPreview as TorchPreview
-    from stepsize.training.torch_preview import preview_torch as preview_torch
     from stepsize.training.torch_schedules import from_torch as from_torch
     from stepsize.training.variation import varied as varied
 
@@ -60,13 +58,11 @@ _HOMES = {
     "StreamingExecutor": "executor",
     "Task": "task",
     "TensorBatches": "batches",
-    "TorchPreview": "torch_preview",
     "Trial": "runs",
     "bind": "binding",
     "counterfactual": "population",
     "follow": "population",
     "from_torch": "torch_schedules",
-    "preview_torch": "torch_preview",
     "train": "loop",
     "varied": "variation",
 }

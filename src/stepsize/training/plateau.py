@@ -6,7 +6,7 @@ import math
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, SupportsFloat, cast, final
+from typing import Any, SupportsFloat, cast, final
 
 from torch import Tensor
 
@@ -15,10 +15,8 @@ from stepsize.curves.numerals import number_text
 from stepsize.curves.plateau import PlateauDecision, PlateauRule
 from stepsize.errors import InputError
 from stepsize.plain import plain
-from stepsize.training.bind_checks import check_word
 from stepsize.training.binding import BoundScheduler
 
-_OnChange = Literal["error", "continue"]
 _SCHEMA = 1
 _FIELDS = ("schema", "settings", "multiplier", "observations", "ignored", "values", "drops")  # of a state
 
@@ -85,8 +83,6 @@ class Plateau:
         rule: When to drop; None is ``PlateauRule()``, for a metric of which less is better.
         floor: The smallest multiplier, in [0, 1]; not a rate.
         skip_first: Number of observations that are skipped at first, for example during a long warmup, >= 0.
-        on_change: What :meth:`load_state_dict` does if it was saved with other arguments: ``"error"``, or
-            ``"continue"`` with the new ones and the saved multiplier, values and drops.
 
     Attributes:
         rule: When it drops.
@@ -122,14 +118,11 @@ class Plateau:
         rule: PlateauRule | None = None,
         floor: float = 0.0,
         skip_first: int = 0,
-        on_change: _OnChange = "error",
     ) -> None:
         _check_bound(bound)
-        check_word("on_change", on_change, _OnChange)
         self.rule = PlateauRule() if rule is None else rule
         self._factor, self._floor, self._skip_first = factor, floor, skip_first
         self._check_arguments(bound.multiplier)
-        self._on_change: _OnChange = on_change
         self.observations = self.ignored = 0
         self.drops: tuple[PlateauDrop, ...] = ()
         self._values: list[float] = []  # since the last drop, at most rule.needs
@@ -221,31 +214,28 @@ class Plateau:
         # a numpy float is a float, but a weights_only load refuses it
         return {key: float(value) if isinstance(value, float) else value for key, value in named.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], on_change: _OnChange | None = None) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved state, and set the multiplier; before or after the bound scheduler loads its own.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
-            on_change: What to do if it was saved with other arguments. Default: what the constructor was given.
 
         Raises:
-            InputError: If it is not such a state, or was saved with other arguments and ``on_change`` is
-                ``"error"``, or the controller was released. Nothing is changed then.
+            InputError: If it is not such a state, was saved with other arguments, or the controller was released.
+                Nothing is changed then.
         """
         self._check_held()
-        change = self._on_change if on_change is None else on_change
-        check_word("on_change", change, _OnChange)
         multiplier, values, drops = _read(state_dict)
         saved, here = state_dict["settings"], self._settings()
         names = [name for name in sorted(saved.keys() | here.keys()) if saved.get(name) != here.get(name)]
-        if names and change == "error":
+        if names:
             changes = "; ".join(f"{name} {saved.get(name)} -> {here.get(name)}" for name in names)
             rule = "must have been saved with the arguments of this controller"
-            remedy = "Construct it with the saved ones, or pass on_change='continue' to use the new ones"
+            remedy = "Construct it with the saved ones, or begin anew with bound.multiplier = state_dict['multiplier']"
             raise InputError("state_dict", changes, rule, remedy)
         self._bound.multiplier = multiplier
         self.observations, self.ignored = state_dict["observations"], state_dict["ignored"]
-        self._values, self.drops = values[-self.rule.needs :], drops
+        self._values, self.drops = values, drops
 
     def _check_held(self) -> None:
         if self._released:
