@@ -66,7 +66,8 @@ def update(optimizer: Optimizer, loss: Tensor) -> None:
     """Make one update down ``loss``, calling as the training loop does."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(**({"loss": loss.detach()} if "loss" in parameters_of_step(optimizer) else {}))
+    given: dict[str, Any] = {"loss": loss.detach()} if "loss" in parameters_of_step(optimizer) else {}
+    optimizer.step(**given)
 
 
 def descend(entry: OptimizerEntry, lr: float, steps: int) -> list[float]:
@@ -201,8 +202,7 @@ def test_groups_that_must_share_their_rate_are_named_so(entry: OptimizerEntry) -
     optimizer = build(entry, [{"params": [first]}, {"params": [second], "lr": entry.default_lr / 10}], entry.default_lr)
 
     if entry.name in _ONE_RATE:
-        said = "different lr values in different parameter groups|More than one param group"
-        with pytest.raises((RuntimeError, UserWarning), match=said):
+        with pytest.raises(RuntimeError, match="different lr values in different parameter groups"):
             update(optimizer, quadratic(first) + quadratic(second))
     else:
         update(optimizer, quadratic(first) + quadratic(second))

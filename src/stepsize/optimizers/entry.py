@@ -87,21 +87,13 @@ def adam_like(name: str, title: str, make: OptimizerFactory, **different: Any) -
 
 @dataclass(frozen=True)
 class Packaged:
-    """A constructor in another package, which is imported on the first call.
+    """A constructor in another package, which is imported on the first call."""
 
-    Args:
-        package: What pip installs.
-        module: Module of the class.
-        attribute: Name of the class.
-        options: Further arguments.
-        rates: Arguments that take the rate.
-    """
-
-    package: str
+    package: str  # what pip installs
     module: str
-    attribute: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    rates: tuple[str, ...] = ("lr",)
+    attribute: str  # the class
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments
+    rates: tuple[str, ...] = ("lr",)  # arguments that take the rate
 
     def __call__(self, params: Iterable[Any], lr: float) -> Optimizer:
         try:

@@ -186,7 +186,23 @@ class Change(Node):
 
 
 @dataclass(frozen=True)
-class Within(Change):
+class Lasting(Change):
+    """A change with a length of its own: the field that is written without its name."""
+
+    @property
+    def length(self) -> int | None:
+        return whole(getattr(self, self.unnamed))
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(getattr(self, self.unnamed), self.unnamed)
+
+    def _lasts(self, clock: Clock, steps: int | None) -> int:
+        """Return ``steps``, or else its own length in steps."""
+        return max(1, clock.steps(getattr(self, self.unnamed), self.unnamed)) if steps is None else steps
+
+
+@dataclass(frozen=True)
+class Within(Lasting):
     """The inner schedule over a length that is not in steps yet; it is gone once it is resolved."""
 
     kind: ClassVar[str] = "within"
@@ -198,15 +214,8 @@ class Within(Change):
     def relative(self) -> str | None:
         return self.inner.relative or f"{self.kind}: steps is {self.steps}"
 
-    @property
-    def length(self) -> int | None:
-        return whole(self.steps)
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.steps, "steps")
-
     def resolve(self, clock: Clock, steps: int | None) -> Node:
-        return self.inner.resolve(clock, max(1, clock.steps(self.steps, "steps")) if steps is None else steps)
+        return self.inner.resolve(clock, self._lasts(clock, steps))
 
 
 @dataclass(frozen=True)
@@ -226,7 +235,7 @@ class Floored(Change):
 
 
 @dataclass(frozen=True)
-class First(Change):
+class First(Lasting):
     """The first steps of the inner schedule."""
 
     kind: ClassVar[str] = "first"
@@ -239,16 +248,8 @@ class First(Change):
         if self.relative is None:
             check_inside("steps", whole(self.steps), self.inner)
 
-    @property
-    def length(self) -> int | None:
-        return whole(self.steps)
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.steps, "steps")
-
     def resolve(self, clock: Clock, steps: int | None) -> Node:
-        own = max(1, clock.steps(self.steps, "steps")) if steps is None else steps
-        return First(on_its_own(self.inner, clock), own)
+        return First(on_its_own(self.inner, clock), self._lasts(clock, steps))
 
 
 @dataclass(frozen=True)

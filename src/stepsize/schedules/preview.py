@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepsize.schedules.algebra import Then
 from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks, Values, as_hyperparameters
@@ -13,9 +14,10 @@ from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
 
 _MOST_PHASES = 12  # beyond, a table of all boundaries is no help
-_VISIBLE = 1e-3  # fraction of the factor that a change between two updates must exceed to be looked at
-_HALVINGS = 30  # of the step before an update, after which what is left of the change
-_AT_ONCE = 0.2  # is a jump if it is still this fraction of the change; a root is steep, but has less left
+_VISIBLE = 1e-3  # fraction of the factor that a jump must exceed to be shown
+_NEAR = 1e-9  # steps before an update
+_HALVINGS = 30  # of the time between two updates, about as near
+_AT_ONCE = 0.2  # fraction of the change until then that a jump exceeds; a root is steep, but less so
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class Preview:
     effective_steps: float
 
 
-def preview(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, *, steps: int | None = None) -> Preview:
+def preview(schedule: HyperparameterSchedule | Schedule | str, peaks: Peaks, *, steps: int | None = None) -> Preview:
     """Return what ``schedule`` will do at each update, exactly as a bound optimizer will get it.
 
     Args:
-        schedule: A schedule of the rate, or of rate, momentum and weight decay; resolved.
+        schedule: A schedule of the rate, its written form, or one of rate, momentum and weight decay; resolved.
         peaks: Peak rate, momentum and weight decay.
         steps: Number of updates. Default: its length.
 
@@ -72,7 +74,7 @@ def preview(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, *, steps:
         >>> float(seen.values.effective_lr[50])
         0.03...
     """
-    schedule = as_hyperparameters(schedule)
+    schedule = as_hyperparameters("schedule", schedule)
     count = schedule.rate.count(steps)
     at = np.arange(count + 1, dtype=np.float64)
     factors = schedule.rate(at)
@@ -108,15 +110,26 @@ def _boundaries(rate: Schedule, factors: Array, count: int) -> list[tuple[int, s
 
 
 def _jumps(rate: Schedule, factors: Array) -> list[int]:
-    """Return the updates between which and the one before the factor jumps: found by bisection of what it changes."""
-    change = np.abs(np.diff(factors[:-1]))
-    after = 1 + np.flatnonzero(change > _VISIBLE * np.maximum(factors[1:-1], factors[:-2]))
-    left, right = after - 1.0, after.astype(np.float64)
-    before, behind = factors[after - 1], factors[after]
+    """Return the updates at which the factor has jumped since the update before."""
+    places = np.arange(1.0, len(factors) - 1)
+    first, last = factors[:-2], factors[1:-1]
+    right_before = rate(places - np.maximum(_NEAR, 4 * np.spacing(places)))
+    seen = np.abs(last - right_before) > np.maximum(
+        _VISIBLE * np.maximum(first, last), _AT_ONCE * np.abs(right_before - first)
+    )
+    between = ~seen & (np.abs(last - first) > _VISIBLE * np.maximum(first, last))
+    seen[between] = _jumps_between(rate, places[between], first[between], last[between])
+    found: list[int] = (1 + np.flatnonzero(seen)).tolist()
+    return found
+
+
+def _jumps_between(rate: Schedule, places: Array, first: Array, last: Array) -> NDArray[np.bool_]:
+    """Return whether most of the change from update to update is one jump, found by bisection."""
+    left, right, change = places - 1, places, np.abs(last - first)
     for _ in range(_HALVINGS):
         middle = (left + right) / 2
-        between = rate(middle)
-        early = np.abs(between - before) > np.abs(behind - between)
+        value = rate(middle)
+        early = np.abs(value - first) > np.abs(last - value)
         left, right = np.where(early, left, middle), np.where(early, middle, right)
-        before, behind = np.where(early, before, between), np.where(early, between, behind)
-    return after[np.abs(behind - before) > _AT_ONCE * change[after - 1]].tolist()
+        first, last = np.where(early, first, value), np.where(early, value, last)
+    return np.asarray(np.abs(last - first) > _AT_ONCE * change)

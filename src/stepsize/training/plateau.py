@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, SupportsFloat, cast, final
@@ -78,7 +77,7 @@ class Plateau:
     distributed run give every process the same value, or their rates differ.
 
     Args:
-        bound: A scheduler from :func:`stepsize.bind`. It takes one controller at a time: :meth:`release` frees it.
+        bound: A scheduler from :func:`stepsize.bind`; several controllers of one multiply.
         factor: Multiplier of the rate at each drop, in (0, 1).
         rule: When to drop; None is ``PlateauRule()``, for a metric of which less is better.
         floor: The smallest multiplier, in [0, 1]; not a rate.
@@ -91,7 +90,7 @@ class Plateau:
         drops: All drops so far, oldest first.
 
     Raises:
-        InputError: If an argument is out of its range, or ``bound`` has a controller already.
+        InputError: If an argument is out of its range.
 
     Example:
         >>> import torch
@@ -119,7 +118,7 @@ class Plateau:
         floor: float = 0.0,
         skip_first: int = 0,
     ) -> None:
-        _check_bound(bound)
+        _check_type(bound)
         self.rule = PlateauRule() if rule is None else rule
         self._factor, self._floor, self._skip_first = factor, floor, skip_first
         self._check_arguments(bound.multiplier)
@@ -127,8 +126,6 @@ class Plateau:
         self.drops: tuple[PlateauDrop, ...] = ()
         self._values: list[float] = []  # since the last drop, at most rule.needs
         self._bound = bound
-        self._released = False
-        _take(bound, self)
 
     def _check_arguments(self, multiplier: float) -> None:
         factor, floor, rule = self._factor, self._floor, self.rule
@@ -145,11 +142,6 @@ class Plateau:
 
     def __repr__(self) -> str:
         return f"Plateau(multiplier={self.multiplier:g}, observations={self.observations}, drops={len(self.drops)})"
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if not self._released:  # a copy that came with a copy of the bound controls that one
-            _take(self._bound, self)
 
     @property
     def multiplier(self) -> float:
@@ -171,9 +163,9 @@ class Plateau:
             What was decided and done. The new rate holds from the next update on.
 
         Raises:
-            InputError: If ``value`` is not one number, or the controller was released.
+            InputError: If ``value`` is not one number, or the bound scheduler was released.
         """
-        self._check_held()
+        self._check_bound()
         number = _number(value)
         self.observations += 1
         self.ignored += not math.isfinite(number)
@@ -188,12 +180,6 @@ class Plateau:
             self.drops += (PlateauDrop(self._bound.last_epoch, self.observations, old, new, decision.reason),)
             self._values = []
         return PlateauStep(new < old, new, decision, self._status(number, old, new, decision))
-
-    def release(self) -> None:
-        """Let go of the bound scheduler, whose multiplier stays as it is; another controller can then take it."""
-        if not self._released:
-            del _HOLDERS[self._bound]
-            self._released = True
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resume needs, as plain values that ``torch.load(weights_only=True)`` reads."""
@@ -221,10 +207,10 @@ class Plateau:
             state_dict: What :meth:`state_dict` returned.
 
         Raises:
-            InputError: If it is not such a state, was saved with other arguments, or the controller was released.
+            InputError: If it is not such a state, was saved with other arguments, or the bound scheduler was released.
                 Nothing is changed then.
         """
-        self._check_held()
+        self._check_bound()
         multiplier, values, drops = _read(state_dict)
         saved, here = state_dict["settings"], self._settings()
         names = [name for name in sorted(saved.keys() | here.keys()) if saved.get(name) != here.get(name)]
@@ -237,10 +223,7 @@ class Plateau:
         self.observations, self.ignored = state_dict["observations"], state_dict["ignored"]
         self._values, self.drops = values, drops
 
-    def _check_held(self) -> None:
-        if self._released:
-            remedy = "Make a new Plateau(bound), and load this one's state_dict() to continue from it"
-            raise InputError("plateau", self, "must not have been released", remedy)
+    def _check_bound(self) -> None:
         if self._bound.released:
             raise InputError("bound", self._bound, "drives no optimizer any more", "Bind the schedule again")
 
@@ -259,19 +242,7 @@ class Plateau:
         return f"the multiplier stays at {number_text(old)}; {decision.reason}"
 
 
-_HOLDERS: weakref.WeakKeyDictionary[BoundScheduler, weakref.ref[Plateau]] = weakref.WeakKeyDictionary()
-
-
-def _take(bound: BoundScheduler, plateau: Plateau) -> None:
-    """Make ``plateau`` the one controller of ``bound``; one that no longer exists does not count."""
-    holder = _HOLDERS.get(bound)
-    if holder is not None and holder() is not None:
-        remedy = "Two would overwrite each other's multiplier: call release() on the other one first"
-        raise InputError("bound", "one that has a Plateau", "must have no other controller", remedy)
-    _HOLDERS[bound] = weakref.ref(plateau)
-
-
-def _check_bound(value: object) -> None:
+def _check_type(value: object) -> None:
     if not isinstance(value, BoundScheduler):
         remedy = "Bind a schedule first: bound = stepsize.bind(schedule, optimizer)"
         raise InputError("bound", type(value).__name__, "must be a BoundScheduler", remedy)

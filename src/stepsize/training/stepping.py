@@ -220,10 +220,7 @@ def reading_lag(task: Task) -> int:
     return 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
 
 
-def check_first_loss(loss: Any) -> None:
+def check_first_loss(loss: Tensor) -> None:
     """Raise TaskError unless ``loss`` of a new model can be trained; whether it is finite is checked before."""
-    if not isinstance(loss, Tensor) or loss.ndim != 0:
-        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise TaskError("loss", shape, "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()")
     if not loss.requires_grad:
         raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
