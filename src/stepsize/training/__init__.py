@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from stepsize.training.batches import TensorBatches as TensorBatches
     from stepsize.training.binding import BoundScheduler as BoundScheduler
     from stepsize.training.binding import bind as bind
-    from stepsize.training.executor import Executor as Executor
     from stepsize.training.executor import InOrder as InOrder
     from stepsize.training.executor import StreamingExecutor as StreamingExecutor
     from stepsize.training.loop import train as train
@@ -43,7 +42,6 @@ _HOMES = {
     "Counterfactual": "population",
     "Divergence": "runs",
     "Evaluation": "runs",
-    "Executor": "executor",
     "Followed": "population",
     "InOrder": "executor",
     "Metric": "task",

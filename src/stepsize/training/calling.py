@@ -1,23 +1,11 @@
-"""What an optimizer asks of the loop that calls it: the loss, a closure, or a switch to evaluation weights."""
+"""Optimizers that evaluate other weights than they train."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch.optim import Optimizer
-
-
-def parameters_of_step(optimizer: Optimizer) -> Mapping[str, inspect.Parameter]:
-    """Return what the ``step`` of an optimizer takes; of its class, as torch wraps the methods of instances."""
-    return inspect.signature(type(optimizer).step).parameters
-
-
-def needs_closure(optimizer: Optimizer) -> bool:
-    """Return whether an optimizer makes the backward passes itself, by calling a closure (L-BFGS)."""
-    closure = parameters_of_step(optimizer).get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
-from stepsize.optimizers import optimizer_factory
+from stepsize.optimizers.catalog import needs_closure, optimizer_factory, parameters_of_step
 from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream
-from stepsize.training.calling import needs_closure, parameters_of_step, tell_training
+from stepsize.training.calling import tell_training
 from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import eval_mode, loss_on
 from stepsize.training.group_values import write_value
