@@ -217,7 +217,9 @@ class Plateau:
         if names:
             changes = "; ".join(f"{name} {saved.get(name)} -> {here.get(name)}" for name in names)
             rule = "must have been saved with the arguments of this controller"
-            remedy = "Construct it with the saved ones, or begin anew with bound.multiplier = state_dict['multiplier']"
+            remedy = (
+                "Construct it with the saved ones, or start a new one with bound.multiplier = state_dict['multiplier']"
+            )
             raise InputError("state_dict", changes, rule, remedy)
         self._bound.multiplier = multiplier
         self.observations, self.ignored = state_dict["observations"], state_dict["ignored"]
