@@ -84,16 +84,6 @@ def test_a_metric_that_rises_is_maximized() -> None:
     assert drops_at(rising) != []
 
 
-def test_the_first_observations_can_be_skipped() -> None:
-    training = Training.under(constant())
-    plateau = Plateau(training.bound, rule=SHORT, skip_first=3)
-    seen = [plateau.observe(1.0) for _ in range(7)]
-
-    assert [step.changed for step in seen] == [False] * 6 + [True]
-    assert seen[1].status == "observation 2 of the first 3, which are skipped"
-    assert "waiting" in seen[3].status
-
-
 def test_a_multiplier_set_by_hand_is_where_the_next_drop_starts() -> None:
     training = Training.under(constant())
     training.bound.multiplier = 0.8
@@ -230,8 +220,6 @@ def test_what_is_no_number_is_refused_and_changes_nothing(value: Any, message: s
         ({"factor": "half"}, "factor must be between 0 and 1"),
         ({"floor": -0.1}, r"floor must be in \[0, 1\]"),
         ({"floor": 1.5}, r"floor must be in \[0, 1\]; got 1.5. It is a multiplier, not a rate"),
-        ({"skip_first": -1}, "skip_first must be a whole number of observations"),
-        ({"skip_first": 2.0}, "skip_first must be a whole number of observations"),
         ({"rule": "mean"}, "rule must be a PlateauRule; got 'mean'"),
     ],
 )

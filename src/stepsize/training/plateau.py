@@ -81,11 +81,10 @@ class Plateau:
         factor: Multiplier of the rate at each drop, in (0, 1).
         rule: When to drop; None is ``PlateauRule()``, for a metric of which less is better.
         floor: The smallest multiplier, in [0, 1]; not a rate.
-        skip_first: Number of observations that are skipped at first, for example during a long warmup, >= 0.
 
     Attributes:
         rule: When it drops.
-        observations: Number of observed values, including those skipped or not finite.
+        observations: Number of observed values, including those that are not finite.
         ignored: Number of observed values that were not finite.
         drops: All drops so far, oldest first.
 
@@ -116,11 +115,10 @@ class Plateau:
         factor: float = 0.5,
         rule: PlateauRule | None = None,
         floor: float = 0.0,
-        skip_first: int = 0,
     ) -> None:
         _check_type(bound)
         self.rule = PlateauRule() if rule is None else rule
-        self._factor, self._floor, self._skip_first = factor, floor, skip_first
+        self._factor, self._floor = factor, floor
         self._check_arguments(bound.multiplier)
         self.observations = self.ignored = 0
         self.drops: tuple[PlateauDrop, ...] = ()
@@ -133,8 +131,6 @@ class Plateau:
             raise InputError("factor", factor, "must be between 0 and 1", "0.5 halves the rate at every drop")
         if not is_number(floor) or not 0 <= floor <= 1:
             raise InputError("floor", floor, "must be in [0, 1]", "It is a multiplier, not a rate: lr / peak lr")
-        if not is_whole(self._skip_first):
-            raise InputError("skip_first", self._skip_first, "must be a whole number of observations, >= 0")
         if not isinstance(rule, PlateauRule):
             raise InputError("rule", rule, "must be a PlateauRule", "For example PlateauRule(maximize=True)")
         if multiplier < floor:
@@ -169,8 +165,7 @@ class Plateau:
         number = _number(value)
         self.observations += 1
         self.ignored += not math.isfinite(number)
-        if self.observations > self._skip_first:
-            self._values = [*self._values, number][-self.rule.needs :]
+        self._values = [*self._values, number][-self.rule.needs :]
         decision = self.rule.judge(self._values)
         old = new = float(self.multiplier)
         if decision.plateau and math.isfinite(number):
@@ -195,7 +190,7 @@ class Plateau:
 
     def _settings(self) -> dict[str, Any]:
         """Return what a user chose, which must not change unnoticed between saving and loading."""
-        own = {"factor": self._factor, "floor": self._floor, "skip_first": self._skip_first}
+        own = {"factor": self._factor, "floor": self._floor}
         named = own | {f"rule.{key}": value for key, value in asdict(self.rule).items()}
         # a numpy float is a float, but a weights_only load refuses it
         return {key: float(value) if isinstance(value, float) else value for key, value in named.items()}
@@ -231,13 +226,10 @@ class Plateau:
 
     def _status(self, number: float, old: float, new: float, decision: PlateauDecision) -> str:
         """Return what one observation led to, as a sentence."""
-        floor, skip = self._floor, self._skip_first
         if not math.isfinite(number):
             return f"the metric is {number}: counted and ignored, the multiplier stays at {number_text(old)}"
-        if self.observations <= skip:
-            return f"observation {self.observations} of the first {skip}, which are skipped"
         if new < old:
-            ending = ", the floor: it falls no further" if new == floor else ""
+            ending = ", the floor: it falls no further" if new == self._floor else ""
             return f"the multiplier falls from {number_text(old)} to {number_text(new)}{ending}; {decision.reason}"
         if decision.plateau:
             return f"the multiplier stays at its floor, {number_text(old)}"
