@@ -29,7 +29,8 @@ def model(
 ) -> LrModel:
     """Return a model whose draws are parabolas in log10 lr with their lowest points at ``centers``."""
     draws = np.array([((X - center) / width) ** 2 - 1 for center in centers])
-    return LrModel(X, draws, np.zeros(len(centers)), 1.0, noise, untrained, True, tuple(points))
+    unknown = (-math.inf, math.inf)
+    return LrModel(X, draws, np.zeros(len(centers)), 1.0, noise, untrained, True, unknown, tuple(points))
 
 
 def runs(*rates: float, best: float = 0.01, width: float = 1.0, share: float = 1.0) -> list[Point]:
@@ -68,6 +69,15 @@ def test_the_rate_has_least_expected_excess_not_the_most_votes() -> None:
     assert 0.004 < answer.lr < 0.01
     assert answer.excess == pytest.approx(found.expected.min())
     assert answer.verdict == "open"
+
+
+def test_shorter_runs_can_show_that_a_side_is_worse() -> None:
+    """No full run far from the best, but the model knows a clearly worse rate on either side from shorter runs."""
+    alike = [replace(point, value=UNTRAINED / math.e) for point in runs(0.006, 0.01, 0.015)]
+    near = model([-2.0] * 20, alike)
+    assert answer_from(near).verdict == "open"
+    for worse, verdict in (((-3.0, -1.0), "settled"), ((-3.0, math.inf), "open"), ((-1.5, -1.0), "open")):
+        assert answer_from(replace(near, worse=worse)).verdict == verdict, worse
 
 
 def test_until_is_what_as_good_means_and_the_noise_of_a_run_where_it_is_more() -> None:

@@ -118,8 +118,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     sure = float(chance[at]) if longest >= 1 else min(float(chance[at]), 0.5)
     seeds = [point.seed for point in full if abs(math.log10(point.lr / lr)) <= NEAR]
     supported = len(seeds) >= _SUPPORT and len(set(seeds)) >= SEEDS
-    worse = clearly_worse(full, tolerance)
-    below, above = any(rate < lr for rate in worse), any(rate > lr for rate in worse)
+    below, above = worse_sides(model, lr, tolerance)
     flat = high / low >= _FLAT * 0.95 and tolerance <= max(until, _FLAT_WITHIN)  # the ratio is rounded
     decided = longest >= 1 and sure >= SURE and supported and ((below and above) or flat)
     verdict: VerdictCode = ("flat" if flat else "settled") if decided else "open"
@@ -172,6 +171,16 @@ def _rounded(x: float) -> float:
 
 def _works(point: Point, untrained: float) -> bool:
     return not point.diverged and math.isfinite(point.value) and point.value < untrained
+
+
+def worse_sides(model: LrModel, lr: float, tolerance: float) -> tuple[bool, bool]:
+    """Return whether a lower and a higher rate than ``lr`` are known to be worse, from the longest or shorter runs."""
+    longest = max(point.share for point in model.points)
+    worse = clearly_worse([point for point in model.points if point.share == longest], tolerance)
+    low, high = model.worse
+    at = math.log10(lr)
+    below, above = any(rate < lr for rate in worse), any(rate > lr for rate in worse)
+    return below or -math.inf < low < at, above or at < high < math.inf
 
 
 def clearly_worse(runs: Sequence[Point], tolerance: float) -> list[float]:

@@ -25,7 +25,7 @@ _ROUNDS = 12  # of moves of all particles
 _JITTER = 0.15  # decades of a move of the shift
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
-_CLEARLY = 4.0  # standard deviations of a run above the best one beyond which no other valley is expected: on record
+_CLEARLY = 4.0  # standard deviations of a run above the best one beyond which no other minimum lies: on record
 _WORSE = 0.02  # there is one in less than 1% of the cases, also if the run is only this much worse (of the depth);
 _WORSE_SHORT = 0.1  # the same for runs of another length, whose own best rate can lie higher
 _LOWER = 0.45  # by as many decades
@@ -66,6 +66,7 @@ class LrModel:
         untrained: Value at initialization.
         relative: Whether all values are positive, so that an excess is relative to the best value; otherwise it is
             relative to the improvement over the value at initialization.
+        worse: log10 of the nearest rates below and above the best one that are clearly worse; infinite if none is.
         points: The runs that it was fitted to.
     """
 
@@ -76,6 +77,7 @@ class LrModel:
     noise: float
     untrained: float
     relative: bool
+    worse: tuple[float, float]
     points: tuple[Point, ...]
 
     @cached_property
@@ -411,25 +413,33 @@ class _Mixture:
             trust = 1 / (0.02**2 + (prior.doubt_above * data.above[near]) ** 2)
             at = np.array([np.interp(data.x[near], x, drawn) for drawn in draws])
             levels = ((data.height[near] - at) * trust).sum(axis=1) / trust.sum()
-        single = float(np.median(noise)) * data.depth if data.relative else float(np.median(noise))
-        return LrModel(x, draws, levels, data.depth, single, untrained, data.relative, points)
+        typical = float(np.median(noise))
+        single = typical * data.depth if data.relative else typical
+        worse = self._worse(near, typical)
+        return LrModel(x, draws, levels, data.depth, single, untrained, data.relative, worse, points)
 
     def _rising(self, x: Array, draws: Array, near: NDArray[np.bool_], noise: float) -> Array:
-        """Return the draws without another valley beyond runs that are clearly worse than the best of their length."""
-        data, lowest, highest = self._data, -np.inf, np.inf
-        for length in np.unique(data.k):
-            inside = data.k == length
-            place, above, same = data.x[inside], data.above[inside], bool(near[inside].all())
-            best = place[data.height[inside].argmin()]
-            worse = above > max(_CLEARLY * noise, _WORSE if same else _WORSE_SHORT)
-            lowest = max(lowest, place[worse & (place < best - (0.0 if same else _LOWER))].max(initial=-np.inf))
-            highest = min(highest, place[worse & (place > best)].min(initial=np.inf))
+        """Return the draws without another minimum beyond runs that are clearly worse than the best of their length."""
+        lowest, highest = self._worse(near, noise)
         low, high = np.searchsorted(x, lowest - 1e-9), np.searchsorted(x, highest + 1e-9) - 1
         if low <= high:
             down, up = draws[:, low::-1], draws[:, high:]
             down[:] = np.maximum.accumulate(down, axis=1)
             up[:] = np.maximum.accumulate(up, axis=1)
         return draws
+
+    def _worse(self, near: NDArray[np.bool_], noise: float) -> tuple[float, float]:
+        """Return log10 of the nearest rates below and above the best of their length that are clearly worse."""
+        data, lowest, highest = self._data, -math.inf, math.inf
+        for length in np.unique(data.k):
+            inside = data.k == length
+            place, above, same = data.x[inside], data.above[inside], bool(near[inside].all())
+            best = place[data.height[inside].argmin()]
+            worse = above > max(_CLEARLY * noise, _WORSE if same else _WORSE_SHORT)
+            below = place[worse & (place < best - (0.0 if same else _LOWER))]
+            lowest = max(lowest, float(below.max(initial=-math.inf)))
+            highest = min(highest, float(place[worse & (place > best)].min(initial=math.inf)))
+        return lowest, highest
 
 
 def _gauss(distance: Array, width: float) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, clearly_worse
+from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, worse_sides
 from stepsize.curves.lr_model import LrModel, fit_lr_model
 from stepsize.curves.lr_prior import Prior
 from stepsize.study.strategy import Job, point_of
@@ -309,10 +309,10 @@ class UntilSure:
             return at, max(seeds, default=self._seed) + 1
         places = [x for x, _ in self._tried(1.0)]
         low, high = (math.log10(end) for end in answer.as_good)
-        worse = clearly_worse([point_of(run) for run in self._full()], answer.tolerance)
-        if not any(rate < answer.lr for rate in worse):
+        below, above = worse_sides(self.model(), answer.lr, answer.tolerance)
+        if not below:
             return min(low, *places) - NEAR, self._seed
-        if not any(rate > answer.lr for rate in worse):
+        if not above:
             return max(high, *places) + NEAR, self._seed
         return None
 
