@@ -260,10 +260,10 @@ def resume_transformers(folder: Path, make: Maker, **options: Any) -> Any:
 
 def resume_keras(folder: Path, make: Maker) -> Any:
     """Return a callback that saw four epochs, resumed after the second."""
-    for epochs in (2, 4):
-        seen = make(state=folder / "state.json")
+    first, second = (make(state=folder / "state.json") for _ in range(2))
+    for seen, epochs in ((first, 2), (second, 4)):
         fit_keras(folder, keras().callbacks.BackupAndRestore(folder, delete_checkpoint=False), seen, epochs=epochs)
-    return seen
+    return second
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Twin:
         """The same of each layer, which is a weight and a bias."""
         sizes = [p.numel() for p in self.net.parameters()]
         sizes = [sum(pair) for pair in zip(sizes[::2], sizes[1::2], strict=True)]
-        now, then = (self.weights[n].split(sizes) for n in (step, step - 1))
+        now, then = (torch.split(self.weights[n], sizes) for n in (step, step - 1))
         return [float((one - other).norm() / one.norm()) for one, other in zip(now, then, strict=True)]
 
 

@@ -147,8 +147,9 @@ def test_the_parts_are_taken_as_people_type_them() -> None:
 
     torch.manual_seed(0)
     module, loader, data = module_of(), batches(), Data()
+    verbs: Any = stepsize  # whose types are those of a task
     same = [
-        stepsize.train(*given, 0.01, **options)  # type: ignore[arg-type]
+        verbs.train(*given, 0.01, **options)
         for given, options in (
             (((module, (loader, loader), trainer),), {}),
             ((module, loader, loader, trainer), {}),
@@ -161,21 +162,21 @@ def test_the_parts_are_taken_as_people_type_them() -> None:
     ]
     assert len({(tuple(run.losses), run.val_loss) for run in same}) == 1
     assert same[0].val_loss is not None
-    parts: Any = (module, data, trainer)
-    assert stepsize.find(*parts, 0.05, 2).lr is not None
-    assert len(stepsize.range_test(*parts, steps=60).losses) >= 10
-    assert stepsize.sweep(*parts, (1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None
-    assert stepsize.compare(*parts, ["sgd", "adam"], trials=4, seeds=1).results
-    assert (stepsize.profile(*parts)["critical rate at the start"].value or 0) > 0
-    assert stepsize.counterfactual(*parts, 0.01, repeats=1).branches
-    assert stepsize.follow(*parts, 0.01, decisions=1).cost
-    assert stepsize.watch_task(*parts, 0.01).report.steps == 64
+    parts = (module, data, trainer)
+    assert verbs.find(*parts, 0.05, 2).lr is not None
+    assert len(verbs.range_test(*parts, steps=60).losses) >= 10
+    assert verbs.sweep(*parts, (1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None
+    assert verbs.compare(*parts, ["sgd", "adam"], trials=4, seeds=1).results
+    assert (verbs.profile(*parts)["critical rate at the start"].value or 0) > 0
+    assert verbs.counterfactual(*parts, 0.01, repeats=1).branches
+    assert verbs.follow(*parts, 0.01, decisions=1).cost
+    assert verbs.watch_task(*parts, 0.01).report.steps == 64
     with pytest.raises(TaskError, match=r"task must be a stepsize\.Task, a LightningModule, \(module, data\)"):
         stepsize.find(nn.Linear(3, 1))
     with pytest.raises(InputError, match="batches must be an iterable"):
         stepsize.range_test(lambda _: 0.0, torch.optim.SGD([torch.ones(1, requires_grad=True)]))
     with pytest.raises(InputError, match="until must be a fraction between 0 and 1; got 'adam'"):
-        stepsize.find(module, data, trainer, "adam")  # type: ignore[arg-type, call-arg]
+        verbs.find(*parts, "adam")
 
 
 @needs("lightning")
