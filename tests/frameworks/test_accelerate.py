@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import pytest
 import torch
-from tests.frameworks.plain import LR, loader, needs, net, plain
+from tests.frameworks.plain import LR, loader, needs, net, plain, rows
 from tests.frameworks.test_every_loop import accelerator_of
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import stepsize
 from stepsize.errors import InputError
@@ -31,6 +35,39 @@ def test_bind_and_guard_take_a_prepared_optimizer() -> None:
     assert [act.kind for act in guarding.actions] == ["replay"]
     assert guarding.step_number == bound.last_epoch == 48
     bound.release()
+
+
+def _fabric(model: nn.Module, optimizer: Any, batches: Any) -> tuple[Any, Any, Any, Any]:
+    fabric = importlib.import_module("lightning").Fabric(accelerator="cpu", devices=1)
+    return fabric, *fabric.setup(model, optimizer), fabric.setup_dataloaders(batches)
+
+
+def _accelerate(model: nn.Module, optimizer: Any, batches: Any) -> tuple[Any, Any, Any, Any]:
+    accelerator = accelerator_of()
+    return accelerator, *accelerator.prepare(model, optimizer, batches)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [pytest.param(_accelerate, marks=needs("accelerate")), pytest.param(_fabric, marks=needs("lightning"))],
+)
+def test_what_was_prepared_is_taken_by_a_range_test_and_by_a_task(prepare: Any) -> None:
+    module = net()
+    shuffled = DataLoader(TensorDataset(*rows()), batch_size=8, shuffle=True)
+    tool, model, optimizer, batches = prepare(module, torch.optim.SGD(module.parameters(), lr=LR), shuffled)
+
+    def step(batch: Any) -> Any:
+        loss = nn.functional.mse_loss(model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        tool.backward(loss)
+        optimizer.step()
+        return loss
+
+    tested = stepsize.range_test(step, optimizer, batches, steps=60)
+    assert tested.restored
+    assert len(tested.losses) >= 10
+    task = stepsize.Task(model=net, loss=nn.functional.mse_loss, train=batches, val=batches, optimizer="sgd", epochs=1)
+    assert stepsize.train(task, LR).losses.tolist() == stepsize.train(task, LR).losses.tolist()
 
 
 def test_a_wrapper_without_hooks_of_its_own_is_unwrapped() -> None:
