@@ -153,6 +153,7 @@ def test_the_parts_are_taken_as_people_type_them() -> None:
         for given, options in (
             (((module, (loader, loader), trainer),), {}),
             ((module, loader, loader, trainer), {}),
+            (((trainer, module, loader, loader),), {}),
             ((module, data, trainer), {}),
             ((trainer, module, data), {}),
             ((module,), {"datamodule": data, "trainer": trainer}),
@@ -175,6 +176,8 @@ def test_the_parts_are_taken_as_people_type_them() -> None:
         stepsize.find(nn.Linear(3, 1))
     with pytest.raises(InputError, match="batches must be an iterable"):
         stepsize.range_test(lambda _: 0.0, torch.optim.SGD([torch.ones(1, requires_grad=True)]))
+    with pytest.raises(TaskError, match="data must be a data module, a loader, or a loader and a validation loader"):
+        verbs.find(module, loader, loader, loader)
     with pytest.raises(InputError, match="until must be a fraction between 0 and 1; got 'adam'"):
         verbs.find(*parts, "adam")
 

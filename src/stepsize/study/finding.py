@@ -74,7 +74,7 @@ def find(
 
     Args:
         task: What to train: a task, or what :meth:`Task.of` makes one of, such as a ``Trainer`` of transformers. The
-            parts of a Lightning training can also be given one after the other: ``find(module, datamodule, trainer)``.
+            parts of a Lightning training can also be separate arguments: ``find(module, datamodule, trainer)``.
             Without ``val`` the training loss selects, and the answer says so.
         until: Excess of the final loss over the best that counts as equally good, as a fraction. Default 0.02 (2%).
         budget: Full runs as a number, or a time such as ``"10min"``. Default: three full runs or one minute,

@@ -140,17 +140,26 @@ def arguments_of(given: Any) -> dict[str, Any]:
     """Return the arguments of the task that an object describes."""
     if _is_trainer(given):
         return trainer_arguments(given, {})
-    module, data, trainer, *_ = *(given if isinstance(given, tuple) else (given,)), None, None
-    val = None
-    if isinstance(data, tuple) and len(data) == 2 and not any(hasattr(part, "shape") for part in data):
-        data, val = data
-    return lightning_arguments(module, data, val, trainer, {})
+    parts = given if isinstance(given, tuple) else (given,)
+    module = next(part for part in parts if _is_module(part))
+    trainer = next((part for part in parts if is_lightning_trainer(part)), None)
+    data = [part for part in parts if part is not None and part is not module and part is not trainer]
+    if len(data) == 1 and isinstance(data[0], tuple) and not any(hasattr(part, "shape") for part in data[0]):
+        data = list(data[0])
+    if len(data) > 2:
+        kinds = ", ".join(type(part).__name__ for part in data)
+        raise TaskError("data", kinds, "must be a data module, a loader, or a loader and a validation loader")
+    train, val = (*data, None, None)[:2]
+    return lightning_arguments(module, train, val, trainer, {})
 
 
 def is_lightning(given: Any) -> bool:
     """Return whether this is a LightningModule, or a tuple of one and its data."""
-    module = given[0] if isinstance(given, tuple) and 1 <= len(given) <= 3 else given
-    return hasattr(module, "training_step") and hasattr(module, "configure_optimizers")
+    return any(map(_is_module, given)) if isinstance(given, tuple) else _is_module(given)
+
+
+def _is_module(given: Any) -> bool:
+    return hasattr(given, "training_step") and hasattr(given, "configure_optimizers")
 
 
 def is_lightning_trainer(given: Any) -> bool:
@@ -309,7 +318,9 @@ def _check_trainer(trainer: Any) -> None:
         raise TaskError("trainer.precision", trainer.precision, rule, remedy)
     clips = str(getattr(trainer, "gradient_clip_algorithm", None) or "norm").rpartition(".")[2].lower()
     if trainer.gradient_clip_val and clips != "norm":
-        raise TaskError("trainer.gradient_clip_algorithm", clips, "must be 'norm'", "Values are not clipped one by one")
+        raise TaskError(
+            "trainer.gradient_clip_algorithm", clips, "must be 'norm'", "A search clips the norm of the gradient"
+        )
     for callback in getattr(trainer, "callbacks", ()):
         kind = next((one.__name__ for one in type(callback).__mro__ if one.__name__ in _OWN_RUNS), None)
         if kind is not None:

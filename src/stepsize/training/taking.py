@@ -1,4 +1,4 @@
-"""The parts of a Lightning training, given one after the other to a function that takes a task."""
+"""The parts of a Lightning training as separate arguments of a function that takes a task."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ def takes_parts(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def called(*given: Any, **options: Any) -> R:
         parts = list(takewhile(_is_part, given))
-        module = next((part for part in parts if is_lightning(part)), None)
-        if module is None or isinstance(module, tuple):
+        places = len(parts)
+        if not any(is_lightning(part) and not isinstance(part, tuple) for part in parts):
             return function(*given, **options)
-        named = [options.pop(name) for name in _KEYWORDS if name in options]
-        others = [part for part in (*parts, *named) if part is not module and part is not None]
-        trainer = next((part for part in others if is_lightning_trainer(part)), None)
-        data = [part for part in others if part is not trainer]
-        joined = (module, data[0] if len(data) == 1 else tuple(data) or None, trainer)
-        return function(joined, *given[len(parts) :], **options)  # type: ignore[call-arg, arg-type, unused-ignore]
+        parts += [options.pop(name) for name in _KEYWORDS if name in options]
+        return function(tuple(parts), *given[places:], **options)  # type: ignore[call-arg, arg-type, unused-ignore]
 
     return called
 
