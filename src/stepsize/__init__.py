@@ -71,7 +71,7 @@ _HOMES = {
     "preview_torch": "stepsize.training",
     "profile": "stepsize.probe",
     "progress_bar": "stepsize.views",
-    "range_test": "stepsize.probe",
+    "range_test": "stepsize.probe.range_test",
     "schedules": "stepsize",
     "suggest": "stepsize.curves.range_reading",
     "sweep": "stepsize.study.sweeping",
