@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stepsize.optimizers.adaptive import Adapted as Adapted
     from stepsize.optimizers.adaptive import adapt as adapt
     from stepsize.probe import profile as profile
-    from stepsize.probe import range_test as range_test
+    from stepsize.probe.range_test import range_test as range_test
     from stepsize.store import Store as Store
     from stepsize.study.comparing import compare as compare
     from stepsize.study.finding import find as find
@@ -69,7 +69,7 @@ _HOMES = {
     "Store": "stepsize.store",
     "profile": "stepsize.probe",
     "progress_bar": "stepsize.views",
-    "range_test": "stepsize.probe",
+    "range_test": "stepsize.probe.range_test",
     "schedules": "stepsize",
     "suggest": "stepsize.curves.range_reading",
     "sweep": "stepsize.study.sweeping",

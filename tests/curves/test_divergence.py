@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,3 +233,23 @@ def test_the_window_grows_with_the_horizon(horizon: int) -> None:
     step = fired(losses, horizon)
     assert step is not None
     assert step - horizon // 2 == min(horizon // 10, 200) // 2
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    kind=st.sampled_from([learning, exploding, noise]),
+    odd=st.lists(st.tuples(st.integers(0, STEPS - 1), st.sampled_from([math.nan, -math.inf, 1e3, -1e3])), max_size=4),
+    cuts=st.lists(st.integers(0, STEPS), max_size=12),
+    horizon=st.sampled_from([None, 60, STEPS]),
+)
+def test_several_losses_at_once_are_the_same_as_one_after_the_other(
+    seed: int, kind: Any, odd: list[tuple[int, float]], cuts: list[int], horizon: int | None
+) -> None:
+    losses = [float(loss) for loss in kind(seed)]
+    for place, value in odd:
+        losses[place] = value
+    one, many = DivergenceRule(horizon, 3), DivergenceRule(horizon, 3)
+    ends = sorted({0, *cuts, len(losses)})
+    for begin, end in itertools.pairwise(ends):
+        assert many.update_all(losses[begin:end]) == [one.update(loss) for loss in losses[begin:end]]
+        assert str(vars(many)) == str(vars(one))

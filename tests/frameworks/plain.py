@@ -105,13 +105,12 @@ class Plain:
     losses: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
 
-    def held_to(self, record: Record, *, clip: bool = True) -> None:
+    def held_to(self, record: Record, *, layers: bool = True) -> None:
         """Assert that a record is that of this training."""
         assert record.step == len(self.losses)
         assert record.skipped == 0
-        held_to(self.twin, record, self.losses, clipped=self.clipped)
-        if clip:
-            assert record.recent("clipped").values == pytest.approx(self.clipped, rel=1e-3)
+        held_to(self.twin, record, self.losses, clipped=self.clipped, layers=layers)
+        assert record.recent("clipped").values == pytest.approx(self.clipped, rel=1e-3)
 
 
 def plain(*, epochs: int = 1, accumulate: int = 1, clip: float | None = None, bf16: bool = False) -> Plain:

@@ -7,47 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from tests.frameworks.plain import LR, loader, needs, net, plain, quiet
+from tests.frameworks.plain import LR, loader, needs, net, plain, rows
+from tests.frameworks.test_every_loop import accelerator_of
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import stepsize
 from stepsize.errors import InputError
 
 
-def accelerated(**options: Any) -> Any:
-    for state in ("PartialState", "AcceleratorState", "GradientState"):
-        importlib.import_module("accelerate.state").__dict__[state]._reset_state()
-    return importlib.import_module("accelerate").Accelerator(cpu=True, **options)
-
-
-@needs("accelerate")
-@pytest.mark.parametrize("accumulate", [1, 4])
-@pytest.mark.parametrize("clip", [None, 0.7])
-@pytest.mark.parametrize("bf16", [False, True])
-def test_accelerate_is_measured_as_a_plain_loop(accumulate: int, clip: float | None, bf16: bool) -> None:
-    accelerator = accelerated(gradient_accumulation_steps=accumulate, mixed_precision="bf16" if bf16 else "no")
-    inner = torch.optim.SGD((module := net()).parameters(), lr=LR, momentum=0.5)
-    model, optimizer, batches = accelerator.prepare(module, inner, loader())
-    assert optimizer is not inner
-    with quiet(), stepsize.watch(model, optimizer, steps=48 // accumulate) as watching:
-        for _ in range(2):
-            for x, y in batches:
-                with accelerator.accumulate(model):
-                    with accelerator.autocast():
-                        loss = nn.functional.mse_loss(model(x), y)
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients and clip is not None:
-                        accelerator.clip_grad_norm_(model.parameters(), clip)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    watching.step(loss)
-    assert not watching.broken
-    plain(epochs=2, accumulate=accumulate, clip=clip, bf16=bf16).held_to(watching.record)
-
-
 @needs("accelerate")
 def test_bind_and_guard_take_a_prepared_optimizer() -> None:
-    accelerator = accelerated()
+    accelerator = accelerator_of()
     module = net()
     model, optimizer, batches = accelerator.prepare(module, torch.optim.SGD(module.parameters(), lr=LR), loader())
     bound = stepsize.bind("cosine", optimizer, steps=48)
@@ -66,22 +37,37 @@ def test_bind_and_guard_take_a_prepared_optimizer() -> None:
     bound.release()
 
 
-@needs("lightning")
-@pytest.mark.parametrize("accumulate", [1, 4])
-def test_fabric_is_measured_as_a_plain_loop(accumulate: int) -> None:
+def _fabric(model: nn.Module, optimizer: Any, batches: Any) -> tuple[Any, Any, Any, Any]:
     fabric = importlib.import_module("lightning").Fabric(accelerator="cpu", devices=1)
+    return fabric, *fabric.setup(model, optimizer), fabric.setup_dataloaders(batches)
+
+
+def _accelerate(model: nn.Module, optimizer: Any, batches: Any) -> tuple[Any, Any, Any, Any]:
+    accelerator = accelerator_of()
+    return accelerator, *accelerator.prepare(model, optimizer, batches)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [pytest.param(_accelerate, marks=needs("accelerate")), pytest.param(_fabric, marks=needs("lightning"))],
+)
+def test_what_was_prepared_is_taken_by_a_range_test_and_by_a_task(prepare: Any) -> None:
     module = net()
-    model, optimizer = fabric.setup(module, torch.optim.SGD(module.parameters(), lr=LR, momentum=0.5))
-    with stepsize.watch(model, optimizer, steps=24 // accumulate) as watching:
-        for number, (x, y) in enumerate(fabric.setup_dataloaders(loader()), start=1):
-            with fabric.no_backward_sync(model, enabled=number % accumulate != 0):
-                loss = nn.functional.mse_loss(model(x), y)
-                fabric.backward(loss / accumulate)
-            if number % accumulate == 0:
-                optimizer.step()
-                optimizer.zero_grad()
-            watching.step(loss)
-    plain(accumulate=accumulate).held_to(watching.record)
+    shuffled = DataLoader(TensorDataset(*rows()), batch_size=8, shuffle=True)
+    tool, model, optimizer, batches = prepare(module, torch.optim.SGD(module.parameters(), lr=LR), shuffled)
+
+    def step(batch: Any) -> Any:
+        loss = nn.functional.mse_loss(model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        tool.backward(loss)
+        optimizer.step()
+        return loss
+
+    tested = stepsize.range_test(step, optimizer, batches, steps=60)
+    assert tested.restored
+    assert len(tested.losses) >= 10
+    task = stepsize.Task(model=net, loss=nn.functional.mse_loss, train=batches, val=batches, optimizer="sgd", epochs=1)
+    assert stepsize.train(task, LR).losses.tolist() == stepsize.train(task, LR).losses.tolist()
 
 
 def test_a_wrapper_without_hooks_of_its_own_is_unwrapped() -> None:

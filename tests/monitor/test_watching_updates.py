@@ -1,9 +1,8 @@
-"""In every kind of loop each update is measured once, after backward and clipping, right before the weights change."""
+"""What is an update: what a scaler skips, a step of several closures, a validation loss, a batch that is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tests.monitor.twins import Twin, held_to
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, AdamW
 
-from stepsize.monitor import Watch, watch
+from stepsize.monitor import watch
 
 STEPS = 24
 
@@ -29,117 +28,6 @@ def _batches(count: int) -> Iterator[Tensor]:
 def _loss(net: nn.Module, x: Tensor) -> Tensor:
     out: Tensor = net(x)
     return nn.functional.mse_loss(out, x.sum(1, keepdim=True).to(out.dtype))
-
-
-class _Twinned(SGD):
-    """SGD whose own step, right before it changes the weights, is what the twin sees."""
-
-    twin: Twin
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self.twin.look()
-        super().step()
-        return loss
-
-
-@contextmanager
-def _watched(scaler: object = None) -> Iterator[tuple[Any, Any, Watch, Twin]]:
-    net = _net()
-    optimizer = _Twinned(net.parameters(), lr=0.05, momentum=0.5)
-    optimizer.twin = twin = Twin(net)
-    with watch(net, optimizer, steps=STEPS, scaler=scaler) as watching:
-        yield net, optimizer, watching, twin
-    assert not watching.broken
-    assert watching.record.step == STEPS
-    assert watching.record.skipped == 0
-
-
-def test_a_closure() -> None:
-    losses = []
-    with _watched() as (net, optimizer, watching, twin):
-        for x in _batches(STEPS):
-
-            def closure(x: Tensor = x) -> Tensor:
-                optimizer.zero_grad()
-                loss = _loss(net, x)
-                loss.backward()  # type: ignore[no-untyped-call]
-                return loss
-
-            loss = optimizer.step(closure)
-            losses.append(loss.item())
-            watching.step(loss)
-    held_to(twin, watching.record, losses)
-    assert watching.record.recent("clipped").values == pytest.approx([1.0] * STEPS)
-
-
-@pytest.mark.parametrize("closure", [False, True])
-@pytest.mark.parametrize("set_to_none", [False, True])
-def test_accumulation_over_four_batches_and_every_batch_told(closure: bool, set_to_none: bool) -> None:
-    losses: list[float] = []
-    told: list[float] = []
-    with _watched() as (net, optimizer, watching, twin):
-
-        def backward(x: Tensor) -> Tensor:
-            loss = _loss(net, x)
-            (loss / 4).backward()  # type: ignore[no-untyped-call]
-            told.append(loss.item())
-            return loss
-
-        for number, x in enumerate(_batches(4 * STEPS)):
-            if number % 4 < 3:
-                watching.step(backward(x))
-                continue
-            if closure:
-                loss = optimizer.step(lambda x=x: backward(x))
-            else:
-                loss = backward(x)
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=set_to_none)
-            watching.step(loss)
-            losses.append(sum(told[-4:]) / 4)
-    held_to(twin, watching.record, losses)
-    assert watching.record.recent("clipped").values == pytest.approx([1.0] * STEPS)
-
-
-def test_accumulation_of_which_only_updates_are_told() -> None:
-    with _watched() as (net, optimizer, watching, twin):
-        for number, x in enumerate(_batches(4 * STEPS)):
-            loss = _loss(net, x)
-            (loss / 4).backward()  # type: ignore[no-untyped-call]
-            if number % 4 == 3:
-                optimizer.step()
-                watching.step(loss)
-                optimizer.zero_grad()
-    held_to(twin, watching.record, None)
-
-
-@pytest.mark.parametrize("closure", [False, True])
-def test_clipping(closure: bool) -> None:
-    norms = []
-    with _watched() as (net, optimizer, watching, twin):
-
-        def backward(x: Tensor) -> Tensor:
-            optimizer.zero_grad()
-            loss = _loss(net, x)
-            loss.backward()  # type: ignore[no-untyped-call]
-            norms.append(float(nn.utils.clip_grad_norm_(net.parameters(), 0.3)))
-            return loss
-
-        for x in _batches(STEPS):
-            if closure:
-                watching.step(optimizer.step(lambda x=x: backward(x)))
-            else:
-                loss = backward(x)
-                optimizer.step()
-                watching.step(loss)
-    clipped = [min(1.0, 0.3 / norm) for norm in norms]
-    assert min(clipped) < 0.5
-    assert watching.record.recent("clipped").values == pytest.approx(clipped, rel=1e-3)
-    held_to(twin, watching.record, None, clipped=clipped)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -38,8 +38,17 @@ class Twin:
     def update_ratio(self, step: int) -> float:
         return float((self.weights[step] - self.weights[step - 1]).norm() / self.weights[step].norm())
 
+    def layer_ratios(self, step: int) -> list[float]:
+        """The same of each layer, which is a weight and a bias."""
+        sizes = [p.numel() for p in self.net.parameters()]
+        sizes = [sum(pair) for pair in zip(sizes[::2], sizes[1::2], strict=True)]
+        now, then = (torch.split(self.weights[n], sizes) for n in (step, step - 1))
+        return [float((one - other).norm() / one.norm()) for one, other in zip(now, then, strict=True)]
 
-def held_to(twin: Twin, record: Record, losses: list[float] | None, *, clipped: list[float] | None = None) -> None:
+
+def held_to(
+    twin: Twin, record: Record, losses: list[float] | None, *, clipped: list[float] | None = None, layers: bool = True
+) -> None:
     """Assert that the signals of every update are those of the twin, which saw the gradients that were applied."""
     count = len(twin.gradients)
     times = clipped or [1.0] * count  # signals are those of gradients before clipping
@@ -54,3 +63,6 @@ def held_to(twin: Twin, record: Record, losses: list[float] | None, *, clipped: 
     assert record.recent("slope_then").values == pytest.approx(then, rel=2e-3, abs=1e-7)
     assert record.recent("slope_now").values == pytest.approx(now, rel=2e-3, abs=1e-7)
     assert record.recent("update_ratio").values == pytest.approx([twin.update_ratio(n) for n in steps], rel=1e-3)
+    of_layers = [record.recent(f"update_ratio/{layer}") for layer in record.layers()] if layers else []
+    for step, *ratios in zip(of_layers[0].steps, *(one.values for one in of_layers), strict=True) if layers else ():
+        assert ratios == pytest.approx(twin.layer_ratios(step), rel=1e-3)

@@ -138,20 +138,81 @@ def test_schedules_by_epochs_data_modules_and_what_is_refused() -> None:
 
 
 @needs("lightning")
-def test_everything_that_takes_a_task_takes_a_module_with_its_data() -> None:
+def test_the_parts_are_taken_as_people_type_them() -> None:
     lightning = importlib.import_module("lightning")
     trainer = lightning.Trainer(max_epochs=8, accelerator="cpu", logger=False, enable_checkpointing=False)
+
+    class Data(lightning.LightningDataModule):  # type: ignore[name-defined, misc]
+        train_dataloader = val_dataloader = staticmethod(batches)
+
     torch.manual_seed(0)
-    given = (module_of(), (batches(), batches()), trainer)
-    assert Task.of(given).val is not None
-    assert stepsize.find(given, budget=2).lr is not None
-    assert len(stepsize.range_test(given, steps=60).losses) >= 10
-    assert stepsize.sweep(given, lr=(1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None
-    assert (stepsize.profile(given)["critical rate at the start"].value or 0) > 0
+    module, loader, data = module_of(), batches(), Data()
+    verbs: Any = stepsize  # whose types are those of a task
+    same = [
+        verbs.train(*given, 0.01, **options)
+        for given, options in (
+            (((module, (loader, loader), trainer),), {}),
+            ((module, loader, loader, trainer), {}),
+            (((trainer, module, loader, loader),), {}),
+            ((module, data, trainer), {}),
+            ((trainer, module, data), {}),
+            ((module,), {"datamodule": data, "trainer": trainer}),
+            ((module,), {"train_dataloaders": loader, "val_dataloaders": loader, "trainer": trainer}),
+            ((module, [*loader], [*loader], trainer), {}),
+        )
+    ]
+    assert len({(tuple(run.losses), run.val_loss) for run in same}) == 1
+    assert same[0].val_loss is not None
+    parts = (module, data, trainer)
+    assert verbs.find(*parts, 0.05, 2).lr is not None
+    assert len(verbs.range_test(*parts, steps=60).losses) >= 10
+    assert verbs.sweep(*parts, (1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None
+    assert verbs.compare(*parts, ["sgd", "adam"], trials=4, seeds=1).results
+    assert (verbs.profile(*parts)["critical rate at the start"].value or 0) > 0
+    assert verbs.counterfactual(*parts, 0.01, repeats=1).branches
+    assert verbs.follow(*parts, 0.01, decisions=1).cost
+    assert verbs.watch_task(*parts, 0.01).report.steps == 64
     with pytest.raises(TaskError, match=r"task must be a stepsize\.Task, a LightningModule, \(module, data\)"):
         stepsize.find(nn.Linear(3, 1))
     with pytest.raises(InputError, match="batches must be an iterable"):
         stepsize.range_test(lambda _: 0.0, torch.optim.SGD([torch.ones(1, requires_grad=True)]))
+    with pytest.raises(TaskError, match="data must be a data module, a loader, or a loader and a validation loader"):
+        verbs.find(module, loader, loader, loader)
+    with pytest.raises(InputError, match="until must be a fraction between 0 and 1; got 'adam'"):
+        verbs.find(*parts, "adam")
+
+
+@needs("lightning")
+def test_hooks_that_change_the_data_are_called_and_those_that_change_updates_refused() -> None:
+    lightning = importlib.import_module("lightning")
+    base = type(module_of())
+
+    class Doubled(base):  # type: ignore[misc, valid-type]
+        def on_after_batch_transfer(self, batch: Any, number: int) -> Any:
+            return batch[0], 2 * batch[1]
+
+    torch.manual_seed(0)
+    first = train(Task.from_lightning(module_of(), batches(), epochs=1), 1e-9).losses[0]
+    torch.manual_seed(0)
+    assert train(Task.from_lightning(Doubled(), batches(), epochs=1), 1e-9).losses[0] > 2 * first
+    hooks = ("optimizer_step", "configure_gradient_clipping", "lr_scheduler_step", "backward", "optimizer_zero_grad")
+    for hook in hooks:
+        own = type("Own", (base,), {hook: lambda *_, **__: None})
+        with pytest.raises(TaskError, match=rf"module must be Lightning's own in a search; got 'Own\.{hook}'"):
+            Task.from_lightning(own, batches(), epochs=1)
+
+    def refused(match: str, **options: Any) -> None:
+        trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, **options)
+        with pytest.raises(TaskError, match=match):
+            Task.from_lightning(module_of(), batches(), trainer=trainer)
+
+    callbacks = importlib.import_module("lightning.pytorch.callbacks")
+    refused("gradient_clip_algorithm must be 'norm'", gradient_clip_val=0.5, gradient_clip_algorithm="value")
+    refused("precision must be one of: 16-mixed", precision="64-true")
+    refused("BaseFinetuning does", callbacks=[callbacks.BackboneFinetuning()])
+    refused("StochasticWeightAveraging does", callbacks=[callbacks.StochasticWeightAveraging(1e-2)])
+    limited = lightning.Trainer(max_epochs=4, accelerator="cpu", logger=False, limit_train_batches=0.5)
+    assert Task.from_lightning(module_of(), batches(), trainer=limited).horizon == 16
 
 
 @needs("lightning")
@@ -290,6 +351,26 @@ def test_a_trainer_with_an_optimizer_and_a_bound_schedule_of_its_own(tmp_path: P
     assert task.horizon == 40
     assert str(task.schedule) == str(bound.schedule.rate)
     bound.release()
+
+
+@needs("transformers")
+def test_a_trainer_with_its_own_loader_or_step(tmp_path: Path) -> None:
+    transformers = importlib.import_module("transformers")
+
+    class Half(transformers.Trainer):  # type: ignore[name-defined, misc]
+        def get_train_dataloader(self) -> Any:
+            return DataLoader(Rows(), batch_size=32)
+
+    class Own(transformers.Trainer):  # type: ignore[name-defined, misc]
+        def training_step(self, *given: Any, **more: Any) -> Any: ...
+
+    arguments = transformers.TrainingArguments(output_dir=str(tmp_path), num_train_epochs=3, use_cpu=True, report_to=[])
+    given = {"model": Regression(), "args": arguments, "train_dataset": Rows()}
+    task = Task.from_trainer(Half(**given))
+    assert task.horizon == 6
+    assert len(train(task, 0.1).losses) == 6
+    with pytest.raises(TaskError, match=r"trainer must be that of transformers; got 'Own\.training_step'"):
+        Task.from_trainer(Own(**given))
 
 
 @needs("transformers")

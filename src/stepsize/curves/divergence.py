@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 _FAR = 20.0  # standard deviations above the start: no batch is that unlucky for half a window
 _CLEAR = 3.0  # standard deviations above the start that half of a run does not show by chance
+_MEDIAN = 5  # losses of which the median counts as reached
 _DESCENTS = 3.0  # multiple of the descent so far that the loss must rise
 _UNKNOWN = 2_000  # steps, if the horizon is unknown: only the lengths of windows depend on it
 _RELATIVE_FLOOR = 1e-3  # only if noise and progress are both zero: a deterministic, flat start
@@ -36,7 +38,7 @@ class DivergenceRule:
         horizon = horizon or _UNKNOWN
         self._start_steps = int(np.clip(horizon // 20, 5, 20))
         self._start: list[float] = []
-        self._recent: deque[float] = deque(maxlen=5)
+        self._recent: deque[float] = deque(maxlen=_MEDIAN)
         self._window: deque[bool] = deque(maxlen=int(np.clip(horizon // 10, 8, 200)))
         self._high = 0
         self._level = math.nan
@@ -55,10 +57,34 @@ class DivergenceRule:
             return ""
         self._recent.append(loss)
         if len(self._recent) == self._recent.maxlen:
-            self._best = min(self._best, sorted(self._recent)[2])
+            self._best = min(self._best, sorted(self._recent)[_MEDIAN // 2])
         descent = max(0.0, self._level - self._best)
         limit = self._level + max(_FAR * self._noise, _DESCENTS * descent, _RELATIVE_FLOOR * abs(self._level))
         return self._diverged(loss, limit)
+
+    def update_all(self, losses: Sequence[float]) -> list[str]:
+        """Take several losses, the same as one after the other; return what :meth:`update` returns for each."""
+        # losses within the noise of the start change only what was reached, and that can be read of all at once
+        alike = bool(losses) and all(-math.inf < loss <= self._clear for loss in losses)
+        if not alike or len(self._recent) < _MEDIAN or self._high or self._dwelt:
+            return [self.update(loss) for loss in losses]
+        near = np.array([*self._recent, *losses][1:])
+        medians = np.sort(np.lib.stride_tricks.sliding_window_view(near, _MEDIAN), axis=1)[:, _MEDIAN // 2]
+        self._best = min(self._best, float(medians.min()))
+        self._recent.extend(losses)
+        self._window.extend([False] * len(losses))
+        self._not_finite = 0
+        return [""] * len(losses)
+
+    @property
+    def _dwelt(self) -> bool:
+        """Whether half of the horizon was spent above the start."""
+        return self._horizon is not None and self._above > max(self._horizon // 2, 20)
+
+    @property
+    def _clear(self) -> float:
+        """Highest loss that is not clearly above the start."""
+        return self._level + max(_CLEAR * self._noise, _RELATIVE_FLOOR * abs(self._level))
 
     def _begin(self, loss: float) -> None:
         self._start.append(loss)
@@ -80,7 +106,7 @@ class DivergenceRule:
             return f"most of the last {width} losses lie above {limit:.4g}, far above the start at {self._level:.4g}"
         if self._horizon is None:
             return ""
-        self._above += loss > self._level + max(_CLEAR * self._noise, _RELATIVE_FLOOR * abs(self._level))
-        if self._above > max(self._horizon // 2, 20):
+        self._above += loss > self._clear
+        if self._dwelt:
             return f"half of the horizon was spent above the start at {self._level:.4g}"
         return ""

@@ -64,7 +64,7 @@ class Stepsize(Session, Callback):
         self._begin(
             trainer.strategy.model if trainer.world_size > 1 else pl_module,
             trainer.optimizers,
-            steps=finite_steps(trainer.estimated_stepping_batches),
+            steps=_steps(trainer, pl_module),
             schedule=next(iter([*bound, *schedulers]), None),
             scaler=getattr(trainer.precision_plugin, "scaler", None),
         )
@@ -94,3 +94,10 @@ class Stepsize(Session, Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """End as failed."""
         self._end(exception)
+
+
+def _steps(trainer: Any, module: Any) -> int | None:
+    """Return the number of updates; ``max_steps`` counts those of each optimizer that a module steps by itself."""
+    steps = finite_steps(trainer.estimated_stepping_batches)
+    counted = 1 if module.automatic_optimization else len(trainer.optimizers)
+    return steps if steps is None or steps != trainer.max_steps else -(-steps // max(1, counted))

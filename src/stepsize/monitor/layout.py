@@ -29,7 +29,7 @@ def lay_out(optimizer: Optimizer, models: Iterable[nn.Module]) -> Layout:
         for place, p in enumerate(group["params"])
         if p.requires_grad
     ]
-    paths = [name.split(".")[:-1] or [name] for _, name, _ in owned]
+    paths = [_path(name)[:-1] or [name] for _, name, _ in owned]
     depth = max(map(len, paths), default=1)
     while depth > 1 and len({(*path[:depth], n) for path, (_, _, n) in zip(paths, owned, strict=True)}) > _MOST:
         depth -= 1
@@ -40,6 +40,12 @@ def lay_out(optimizer: Optimizer, models: Iterable[nn.Module]) -> Layout:
     several = len(optimizer.param_groups) > 1
     labels = tuple(_label(part, number, several) for part, number in order)
     return Layout(tuple(p for p, _, _ in owned), tuple(order[key] for key in keys), labels)
+
+
+def _path(name: str) -> list[str]:
+    """Return the parts of a parameter's name; Keras has all in one dict, and their layers in the keys."""
+    _, within, path = name.rpartition("._torch_params.")
+    return path.split("/") if within else name.split(".")
 
 
 def _label(part: str, number: int, several: bool) -> str:

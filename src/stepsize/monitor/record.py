@@ -91,8 +91,14 @@ class Record:
     def add_losses(self, steps: Sequence[int], losses: Sequence[float]) -> None:
         """Take the training losses of several steps."""
         self.extend("loss", steps, losses)
-        for step, loss in zip(steps, losses, strict=True):
-            self._check(step, loss)
+        if len(self.first) < _FIRST or self.diverged is not None or not all(map(math.isfinite, losses)):
+            for step, loss in zip(steps, losses, strict=True):
+                self._check(step, loss)
+            return
+        self._not_finite = None
+        for step, reason in zip(steps, self.divergence.update_all(losses), strict=True):
+            if reason and self.diverged is None:
+                self.diverged = (step, reason)
 
     def add_loss(self, step: int, loss: float) -> None:
         """Take the training loss of a step."""

@@ -25,6 +25,7 @@ from stepsize.training.digest import digest
 from stepsize.training.evaluate import evaluate, mean_loss
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 from stepsize.views import Chart, Pictured
 
@@ -70,8 +71,9 @@ class WatchedRun(Pictured):
         }
 
 
+@takes_parts
 def watch_task(
-    task: Task,
+    task: Task | Any,
     lr: float,
     *,
     seed: int | None = None,
@@ -110,6 +112,7 @@ def watch_task(
         >>> watch_task(task, 1e-5).report.verdict.code
         'too low'
     """
+    task = Task.of(task)
     check_lr("lr", lr)
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
     name = task.name if store is not None and name is None else name

@@ -46,7 +46,7 @@ _ALARM = 4.0  # noises above the start: a loss beyond is checked immediately
 _WORSE = 16  # losses, all of which the last one exceeds if the loss rises
 _EVERY = 8  # updates between two checks of the urgent rules
 _LATE = 0.2  # seconds that a loss can wait to be recorded
-_LEAN = 64  # updates at most that are only counted, one after the other
+_LEAN = 256  # updates at most that are only counted, one after the other
 
 
 def watch(

@@ -31,6 +31,7 @@ from stepsize.training.border import undisturbed
 from stepsize.training.rng import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 from stepsize.training.wrapped import bare_optimizers
 from stepsize.views import Chart, Pictured, range_test_chart, range_test_info
@@ -137,6 +138,7 @@ class RangeTest(Pictured):
         return range_test_chart(info)
 
 
+@takes_parts
 def range_test(
     step: Callable[[Any], Any] | Any,
     optimizer: Optimizer | Iterable[Optimizer] | None = None,

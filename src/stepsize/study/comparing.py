@@ -27,6 +27,7 @@ from stepsize.study.study import StudyProgress, default_name, seeds_of
 from stepsize.study.sweeping import sweep
 from stepsize.training import Changes, StreamingExecutor, Task, varied
 from stepsize.training.runs import Run
+from stepsize.training.taking import takes_parts
 
 CLASSICS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
 _FEWEST = 3  # trials: fewer rates have no inside
@@ -56,6 +57,7 @@ class CompareProgress:
 CompareWatcher: TypeAlias = Callable[[CompareProgress], None]
 
 
+@takes_parts
 def compare(
     task: Task | Any,
     optimizers: Sequence[str] = CLASSICS,

@@ -20,6 +20,7 @@ from stepsize.study.until_sure import Question, UntilSure
 from stepsize.training.conditions import RunConditions
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.start import Start, look_at_start
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class FindProgress:
 FindWatcher: TypeAlias = Callable[[FindProgress], None]
 
 
+@takes_parts
 def find(
     task: Task | Any,
     until: float = 0.02,
@@ -71,9 +73,9 @@ def find(
     ``until`` of the best, or within the noise of a single run if that is more (at most 10%), with a probability of 90%.
 
     Args:
-        task: What to train: a task, or what :meth:`Task.of` makes one of, such as ``(module, datamodule)`` of Lightning
-            or a ``Trainer`` of transformers. Without ``val`` the training loss
-            selects, and the answer says so.
+        task: What to train: a task, or what :meth:`Task.of` makes one of, such as a ``Trainer`` of transformers. The
+            parts of a Lightning training can also be separate arguments: ``find(module, datamodule, trainer)``.
+            Without ``val`` the training loss selects, and the answer says so.
         until: Excess of the final loss over the best that counts as equally good, as a fraction. Default 0.02 (2%).
         budget: Full runs as a number, or a time such as ``"10min"``. Default: three full runs or one minute,
             whichever is more. Below 1, shorter runs answer and the verdict stays open.

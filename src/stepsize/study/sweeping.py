@@ -21,6 +21,7 @@ from stepsize.study.workers import Workers
 from stepsize.training.conditions import RunConditions
 from stepsize.training.executor import StreamingExecutor
 from stepsize.training.start import look_at_start
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _MOST = 64  # trials, unless more are asked for
 _START, _ETA = 1 / 16, 4  # of rungs that are named
 
 
+@takes_parts
 def sweep(
     task: Task | Any,
     lr: Any = None,

@@ -28,14 +28,26 @@ from stepsize.training.position import preserved
 from stepsize.training.torch_schedules import from_torch
 from stepsize.training.wrapped import bare_optimizer
 
-_PRECISIONS = {"16": "fp16", "16-mixed": "fp16", "16-true": "fp16", "bf16": "bf16", "bf16-mixed": "bf16"}
+_PRECISIONS = {"16-mixed": "fp16", "bf16-mixed": "bf16", "32-true": "fp32"}
+_OWN_UPDATES = (  # hooks of a module that make the update another one
+    "optimizer_step",
+    "configure_gradient_clipping",
+    "backward",
+    "optimizer_zero_grad",
+    "lr_scheduler_step",
+)
+_OWN_RUNS = (  # callbacks of a trainer that change what is trained, and how
+    "BaseFinetuning",
+    "GradientAccumulationScheduler",
+    "StochasticWeightAveraging",
+)
 Rate = Schedule | Callable[[int], float] | None
 
 
 def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the task that a LightningModule describes; those that are given come first."""
     train, validation = _loaders(module, data, val)
-    task = _lightning_settings(trainer)
+    task = _lightning_settings(trainer, length_of(train))
     steps, epochs = given.get("steps", task.pop("steps", None)), given.get("epochs", task.pop("epochs", None))
     task.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
     if "steps" in task and "epochs" in task:
@@ -76,6 +88,9 @@ def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: M
 def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the task that a Trainer of transformers describes; those that are given come first."""
     settings = trainer.args
+    if _overrides(trainer, "training_step", "transformers"):
+        remedy = "Move the loss into compute_loss, or use range_test on your own loop"
+        raise TaskError("trainer", f"{type(trainer).__name__}.training_step", "must be that of transformers", remedy)
     task: dict[str, Any] = {
         "clip": settings.max_grad_norm or None,
         "accumulate": settings.gradient_accumulation_steps,
@@ -84,7 +99,13 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         "seed": settings.seed,
         "name": type(trainer.model).__name__,
     }
-    train = _rows(trainer, trainer.train_dataset, settings.train_batch_size, shuffle=True)
+    own_data = any(_overrides(trainer, name, "transformers") for name in ("get_train_dataloader", "_get_train_sampler"))
+    own_data = own_data or getattr(settings, "train_sampling_strategy", "random") != "random"
+    train = (
+        trainer.get_train_dataloader()
+        if own_data
+        else _rows(trainer, trainer.train_dataset, settings.train_batch_size, shuffle=True)
+    )
     validation = trainer.eval_dataset
     val = None if validation is None else _rows(trainer, validation, settings.eval_batch_size, shuffle=False)
     if "steps" not in given and "epochs" not in given:
@@ -112,23 +133,38 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_described(given: Any) -> bool:
     """Return whether an object, or a module with its data, describes a task."""
-    return _is_lightning(given) or _is_trainer(given)
+    return is_lightning(given) or _is_trainer(given)
 
 
 def arguments_of(given: Any) -> dict[str, Any]:
     """Return the arguments of the task that an object describes."""
     if _is_trainer(given):
         return trainer_arguments(given, {})
-    module, data, trainer, *_ = *(given if isinstance(given, tuple) else (given,)), None, None
-    val = None
-    if isinstance(data, tuple) and len(data) == 2 and not any(hasattr(part, "shape") for part in data):
-        data, val = data
-    return lightning_arguments(module, data, val, trainer, {})
+    parts = given if isinstance(given, tuple) else (given,)
+    module = next(part for part in parts if _is_module(part))
+    trainer = next((part for part in parts if is_lightning_trainer(part)), None)
+    data = [part for part in parts if part is not None and part is not module and part is not trainer]
+    if len(data) == 1 and isinstance(data[0], tuple) and not any(hasattr(part, "shape") for part in data[0]):
+        data = list(data[0])
+    if len(data) > 2:
+        kinds = ", ".join(type(part).__name__ for part in data)
+        raise TaskError("data", kinds, "must be a data module, a loader, or a loader and a validation loader")
+    train, val = (*data, None, None)[:2]
+    return lightning_arguments(module, train, val, trainer, {})
 
 
-def _is_lightning(given: Any) -> bool:
-    module = given[0] if isinstance(given, tuple) and 1 <= len(given) <= 3 else given
-    return hasattr(module, "training_step") and hasattr(module, "configure_optimizers")
+def is_lightning(given: Any) -> bool:
+    """Return whether this is a LightningModule, or a tuple of one and its data."""
+    return any(map(_is_module, given)) if isinstance(given, tuple) else _is_module(given)
+
+
+def _is_module(given: Any) -> bool:
+    return hasattr(given, "training_step") and hasattr(given, "configure_optimizers")
+
+
+def is_lightning_trainer(given: Any) -> bool:
+    """Return whether this is a Trainer of Lightning."""
+    return hasattr(given, "accumulate_grad_batches") and hasattr(given, "gradient_clip_val")
 
 
 def _is_trainer(given: Any) -> bool:
@@ -172,6 +208,12 @@ class _Models:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["make"])  # type: ignore[misc]
+
+
+def _overrides(given: Any, name: str, *packages: str) -> bool:
+    """Return whether the class of an object has a method that is not that of the packages."""
+    method = getattr(type(given), name, None)
+    return method is not None and method.__module__.partition(".")[0] not in packages
 
 
 def _named(optimizer: Callable[..., Optimizer], made: Optimizer) -> Callable[..., Optimizer]:
@@ -253,19 +295,46 @@ def _first(loaders: Any) -> Any:
     return loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders or None
 
 
-def _lightning_settings(trainer: Any) -> dict[str, Any]:
+def _lightning_settings(trainer: Any, batches: int | None) -> dict[str, Any]:
     if trainer is None:
         return {}
+    _check_trainer(trainer)
     task: dict[str, Any] = {
         "clip": trainer.gradient_clip_val or None,
         "accumulate": trainer.accumulate_grad_batches,
-        "precision": _PRECISIONS.get(str(trainer.precision), "fp32"),
+        "precision": _PRECISIONS[str(trainer.precision)],
     }
     if trainer.max_steps is not None and trainer.max_steps > 0:
         task["steps"] = trainer.max_steps
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        task["epochs"] = trainer.max_epochs
+        task["epochs"] = trainer.max_epochs * _used(trainer, batches)
     return task
+
+
+def _check_trainer(trainer: Any) -> None:
+    """Raise TaskError if a trainer trains in a way that a task does not have."""
+    if str(trainer.precision) not in _PRECISIONS:
+        rule, remedy = f"must be one of: {', '.join(_PRECISIONS)}", "Pass precision= of a task, or another trainer"
+        raise TaskError("trainer.precision", trainer.precision, rule, remedy)
+    clips = str(getattr(trainer, "gradient_clip_algorithm", None) or "norm").rpartition(".")[2].lower()
+    if trainer.gradient_clip_val and clips != "norm":
+        raise TaskError(
+            "trainer.gradient_clip_algorithm", clips, "must be 'norm'", "A search clips the norm of the gradient"
+        )
+    for callback in getattr(trainer, "callbacks", ()):
+        kind = next((one.__name__ for one in type(callback).__mro__ if one.__name__ in _OWN_RUNS), None)
+        if kind is not None:
+            remedy = "Pass a trainer without it; for unfreezing, search with what is trained at first"
+            rule = f"must not change the run; {kind} does, and the search does not call it"
+            raise TaskError("trainer.callbacks", type(callback).__name__, rule, remedy)
+
+
+def _used(trainer: Any, batches: int | None) -> float:
+    """Return the fraction of the batches that a trainer reads in an epoch."""
+    limit = getattr(trainer, "limit_train_batches", None)
+    if batches is None or limit is None or isinstance(limit, bool):
+        return 1.0
+    return max(1, int(batches * limit)) / batches if isinstance(limit, float) else min(1.0, limit / batches)
 
 
 class _Standin:
@@ -345,6 +414,12 @@ def _lightning_model(module: Any, trainer: _Standin) -> nn.Module:
     if not getattr(made, "automatic_optimization", True):
         remedy = "Write the loss as loss(model, batch) of a stepsize.Task, or use range_test on your own loop"
         raise TaskError("module", type(made).__name__, "must use automatic optimization", remedy)
+    for hook in _OWN_UPDATES:
+        if _overrides(made, hook, "lightning", "pytorch_lightning"):
+            remedy = (
+                f"Remove {hook} (clipping and accumulation can be the trainer's), or use range_test on your own loop"
+            )
+            raise TaskError("module", f"{type(made).__name__}.{hook}", "must be Lightning's own in a search", remedy)
     made._trainer = made._stepsize_trainer = trainer  # a copy of a module has no trainer
     trainer.model = weakref.ref(made)
     for name in ("log", "log_dict"):
@@ -360,8 +435,14 @@ def _training_step(model: Any, batch: Any) -> Tensor:
     if model._trainer is None:
         model._trainer = model._stepsize_trainer
     with _quiet():
+        for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):  # where batches are augmented
+            batch = getattr(model, hook, _same)(batch, 0)
         output = model.training_step(batch, model._trainer.batch() if model.training else 0)
     return as_loss(output[0] if isinstance(output, tuple) else output, training=True)
+
+
+def _same(batch: Any, _: int) -> Any:
+    return batch
 
 
 def _configured(model: Any) -> tuple[Optimizer, Any]:

@@ -18,12 +18,14 @@ from stepsize.training.forked import ForkedRuns, SequentialRuns
 from stepsize.training.recording import Recording
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag, rung_factors
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 from stepsize.training.variation import varied
 
 
+@takes_parts
 def train(
-    task: Task,
+    task: Task | Any,
     lr: float,
     *,
     seed: int | None = None,
@@ -61,6 +63,7 @@ def train(
         >>> run.status, run.val_loss < 1e-3
         ('Trained for 100 steps.', True)
     """
+    task = Task.of(task)
     check_lr("lr", lr)
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon if steps is None else steps)
     check_whole("steps", setting.steps)

@@ -27,8 +27,8 @@ class DataPosition:
     def take(cls, source: Any) -> DataPosition:
         """Return the present position of ``source``."""
         generators = tuple((generator, generator.get_state()) for generator in _generators(source))
-        stateful = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
-        return cls(generators, source if stateful else None, copy.deepcopy(source.state_dict()) if stateful else None)
+        state = _state_of(source)
+        return cls(generators, None if state is None else source, state)
 
     def restore(self) -> None:
         """Put the position back."""
@@ -56,6 +56,15 @@ def preserved(*sources: Any, seed: int | None = None) -> Iterator[None]:
         for position in positions:
             position.restore()
         randomness.restore()
+
+
+def _state_of(source: Any) -> Any:
+    if not (hasattr(source, "state_dict") and hasattr(source, "load_state_dict")):
+        return None
+    try:
+        return copy.deepcopy(source.state_dict())
+    except AttributeError:  # a wrapper, such as that of Accelerate, around a loader that keeps no state
+        return None
 
 
 def _generators(source: Any) -> list[torch.Generator]:

@@ -185,7 +185,7 @@ class Task:
 
         Args:
             given: A task; a LightningModule with loaders of its own; a tuple of one and its data (a data module, a
-                loader, or ``(loader, val_loader)``), and its trainer if any; or a ``Trainer`` of transformers.
+                loader, or a loader and a validation loader), and its trainer if any; or a ``Trainer`` of transformers.
 
         Returns:
             ``given`` itself if it is a task, or what :meth:`from_lightning` or :meth:`from_trainer` returns.

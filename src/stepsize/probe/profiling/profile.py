@@ -28,6 +28,7 @@ from stepsize.training.border import inspect_task, undisturbed
 from stepsize.training.cost import CostModel, update_passes
 from stepsize.training.runs import Progress, Setting, Watcher
 from stepsize.training.snapshot import Snapshot
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 
 _BATCHES = (4, 16)  # whose gradients are compared at each of the two moments; more for a long horizon
@@ -41,6 +42,7 @@ _TRIES = 3  # a warmup that diverges is tried again, each time four times slower
 _FIRST_START = 1e-3  # where the search of the first critical rate begins
 
 
+@takes_parts
 def profile(
     task: Task | Any, *, seed: int | None = None, batches: int | None = None, on_progress: Watcher | None = None
 ) -> Profile:

@@ -24,6 +24,7 @@ from stepsize.training.forked import ForkedRuns, cooled_down, objective, updated
 from stepsize.training.population.vectorized import begin_run
 from stepsize.training.runs import Divergence, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import rung_factors
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 
 _FEWEST = 40  # steps of a run that can be followed
@@ -90,8 +91,9 @@ class Followed:
         return {**self.run.to_json(), "lrs": self.lrs.tolist(), "decisions": decisions, "full_runs": self.cost}
 
 
+@takes_parts
 def follow(
-    task: Task, lr: float, *, decisions: int = 8, seed: int | None = None, on_progress: Watcher | None = None
+    task: Task | Any, lr: float, *, decisions: int = 8, seed: int | None = None, on_progress: Watcher | None = None
 ) -> Followed:
     """Train ``task`` once, and adapt the rate to the validation loss on the way.
 
@@ -125,6 +127,7 @@ def follow(
         Jaderberg et al., "Population based training of neural networks", 2017, for the selection of forks; Wu et al.,
         "Understanding short-horizon bias in stochastic meta-optimization", 2018, for the decay before it.
     """
+    task = Task.of(task)
     check_lr("lr", lr)
     check_whole("decisions", decisions)
     if task.val is None:

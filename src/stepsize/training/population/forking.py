@@ -19,6 +19,7 @@ from stepsize.training.forked import cooled_down, objective, updated
 from stepsize.training.population.vectorized import begin_run
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import rung_factors
+from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 
 Array = NDArray[np.float64]
@@ -123,8 +124,9 @@ class Counterfactual:
         return {**told, "branches": [asdict(one) for one in self.branches]}
 
 
+@takes_parts
 def counterfactual(
-    task: Task,
+    task: Task | Any,
     lr: float,
     *,
     at: float = 0.25,
@@ -165,6 +167,7 @@ def counterfactual(
     Reference:
         Wu et al., "Understanding short-horizon bias in stochastic meta-optimization", 2018, on why a cooldown.
     """
+    task = Task.of(task)
     check_lr("lr", lr)
     check_number("at", at, above=0, below=1)
     check_number("cooldown", cooldown, above=0, below=1)
