@@ -24,13 +24,26 @@ def signals(**values: float) -> dict[str, Series]:
 
 
 def test_one_run_has_its_series_together_and_several_runs_one_series_a_panel() -> None:
-    one = signals(loss=2.0, lr_0=0.1, lr_1=0.3) | {"val_loss": (STEPS, np.ones(100))}
+    one = signals(loss=2.0, lr_0=0.1, lr_1=0.3, momentum_0=0.9) | {"val_loss": (STEPS, np.ones(100))}
 
     single = {panel.title: [series.name for series in panel.series] for panel in live_info({"a": one}, planned=400)}
     several = {panel.title: [series.name for series in panel.series] for panel in live_info({"a": one, "b": one})}
 
-    assert single == {"loss": ["training", "validation"], "learning rate": ["group 0", "group 1"]}
-    assert several == {"training loss": ["a", "b"], "validation loss": ["a", "b"], "learning rate": ["a", "b"]}
+    assert single == {
+        "loss": ["training", "validation"],
+        "learning rate": ["group 0", "group 1"],
+        "momentum": ["group 0"],
+    }
+    titles = ("training loss", "validation loss", "learning rate", "momentum")
+    assert several == {title: ["a", "b"] for title in titles}
+
+
+def test_a_rate_that_ends_at_zero_does_not_stretch_its_axis() -> None:
+    for end in (1e-9, 0.0):
+        rates = np.append(np.geomspace(0.1, 1e-3, 99), end)
+        [panel] = live_info({"a": {"lr/0": (STEPS, rates)}})
+        assert panel.y.log
+        assert 1e-4 < panel.y.low < 1e-3
 
 
 def test_planned_steps_are_on_the_axis_and_an_explosion_does_not_stretch_it() -> None:

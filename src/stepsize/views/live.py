@@ -15,8 +15,8 @@ from stepsize.views.vega import Chart, alt
 
 _HEIGHT = 170
 _TITLE = {"val_loss": "validation loss", "loss": "training loss"}
-_GROUPS = tuple(f"lr/{group}" for group in range(len(DASHES)))
-LIVE_SIGNALS = frozenset((*_GROUPS, *(name for names in PANELS.values() for name in names)))
+_OF_GROUPS = {f"{kind}/0": tuple(f"{kind}/{group}" for group in range(len(DASHES))) for kind in ("lr", "momentum")}
+LIVE_SIGNALS = frozenset(name for names in (*PANELS.values(), *_OF_GROUPS.values()) for name in names)
 """Names of the signals that are shown."""
 
 _PHONE = 480  # pixels: what is narrower
@@ -61,7 +61,7 @@ def live_info(runs: Mapping[str, Mapping[str, Series]], planned: int = 0) -> tup
     panels = []
     for title, signals in _wanted(runs).items():
         known = [(run, name) for name in signals for run, one in runs.items() if is_shown(name, one)]
-        if (y := panel_axis(runs[run][name] for run, name in known)) is not None:
+        if (y := panel_axis(title, (runs[run][name] for run, name in known))) is not None:
             panels.append(LivePanel(title, x, y, _series(known, list(runs))))
     return tuple(panels)
 
@@ -120,9 +120,9 @@ def in_dark(value: Any) -> Any:
 def _wanted(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, Sequence[str]]:
     """Return the signals of each panel: of one run together, of several runs one signal a panel."""
     if len(runs) > 1:
-        pairs = [(title, name) for title, names in PANELS.items() for name in names]
-        return {_TITLE.get(name, title): [name] for title, name in pairs if name[:3] != "lr/" or name == "lr/0"}
-    return {title: _GROUPS if "lr/0" in names else names for title, names in PANELS.items()}
+        first = [(title, names[:1] if names[0] in _OF_GROUPS else names) for title, names in PANELS.items()]
+        return {_TITLE.get(name, title): [name] for title, names in first for name in names}
+    return {title: _OF_GROUPS.get(names[0], names) for title, names in PANELS.items()}
 
 
 def _series(known: Sequence[tuple[str, str]], runs: Sequence[str]) -> tuple[LiveSeries, ...]:

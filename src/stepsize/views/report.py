@@ -34,6 +34,7 @@ Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 PANELS = {
     "loss": ("loss", "val_loss"),
     "learning rate": ("lr/0", "lr/1", "lr/2"),
+    "momentum": ("momentum/0", "momentum/1", "momentum/2"),
     "update / weight": ("update_ratio",),
     "cosine of successive gradients": ("cosine",),
     "gradient norm": ("grad_norm",),
@@ -41,6 +42,7 @@ PANELS = {
     "gradient norm after / before clipping": ("clipped",),
 }
 _MOST_POINTS = 400
+_LEAST_RATE = 1e-3  # of the highest one
 _CLIPPED = 0.999
 
 
@@ -67,7 +69,7 @@ def report_info(report: Any) -> tuple[PanelInfo, ...]:
     marks = tuple((number, one.step, one.severity) for number, one in enumerate(report.findings, start=1))
     infos = []
     for title, panel in panels.items():
-        if (y := panel_axis(panel.values())) is not None:
+        if (y := panel_axis(title, panel.values())) is not None:
             drawn = tuple(line for name, points in panel.items() for line in line_through(name, *points, y))
             infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
     return tuple(infos)
@@ -82,15 +84,21 @@ def is_shown(name: str, signals: Mapping[str, Series]) -> bool:
 
 def series_name(signal: str) -> str:
     """Return the name of a signal within its panel."""
-    return {"loss": "training", "val_loss": "validation"}.get(signal, signal.replace("lr/", "group "))
+    return {"loss": "training", "val_loss": "validation"}.get(
+        signal, signal.replace("lr/", "group ").replace("momentum/", "group ")
+    )
 
 
-def panel_axis(series: Iterable[Series]) -> Axis | None:
-    """Return the axis of some series, with the first value of each: the start of a run is not an outlier.
+def panel_axis(title: str, series: Iterable[Series]) -> Axis | None:
+    """Return the axis of a panel, with the first value of each series: the start of a run is not an outlier.
 
+    Rates of less than a thousandth of the highest, as at the end of a schedule, are beyond it.
     None if nothing is finite.
     """
     finite = [kept for _, values in series if (kept := values[np.isfinite(values)]).size]
+    if title == "learning rate" and finite:
+        least = _LEAST_RATE * max(float(values.max()) for values in finite)
+        finite = [kept for values in finite if (kept := values[values >= least]).size]
     if not finite:
         return None
     return replace(
