@@ -17,8 +17,8 @@ from stepsize.monitor.saved_runs import RunSummary, actions_of, orders_to, read_
 from stepsize.monitor.trace import Blocks
 from stepsize.store import OrderRecord, ProgressRecord, Store, StudyRecord, Tally, WatchRecord
 from stepsize.store.writer import RUNNING
-from stepsize.views import LIVE_SIGNALS, LivePanel, live_info, thinned
-from stepsize.views.report import Series
+from stepsize.views import SHOWN_SIGNALS, SignalPanel, signals_info, thinned
+from stepsize.views.signals import Series
 
 MOST_RUNS = 60
 """Runs that a page shows on top of each other."""
@@ -64,7 +64,7 @@ class _RunFeed:
                 self._pieces = []
             else:
                 signals = {name: (steps, values) for name, (steps, values) in part.arrays.items()}
-            shown = {name: one for name, one in signals.items() if name in LIVE_SIGNALS}
+            shown = {name: one for name, one in signals.items() if name in SHOWN_SIGNALS}
             self._pieces.append(_Piece(part.position, _thin(shown, _MOST_OF_RUN)))
             self._whole = {}
 
@@ -109,11 +109,11 @@ class Feed:
             self._refresh()
             return [name for name in dict.fromkeys(names) if name in self._heads][:MOST_RUNS]
 
-    def panels(self, names: Sequence[str]) -> tuple[LivePanel, ...]:
+    def panels(self, names: Sequence[str]) -> tuple[SignalPanel, ...]:
         """Return the panels of runs on top of each other, with axes for their points so far."""
         with self._lock:
             runs = {name: self._updated(name).whole() for name in names}
-            return live_info(runs, max((self._heads[name].planned or 0 for name in names), default=0))
+            return signals_info(runs, max((self._heads[name].planned or 0 for name in names), default=0))
 
     def since(self, name: str, position: int, most: int) -> tuple[int, dict[str, Any] | None]:
         """Return the new position of a run and its new points as plain values; None if there are none."""
@@ -232,11 +232,11 @@ def most_of(names: Sequence[str]) -> int:
     return min(_MOST_OF_RUN, _MOST_POINTS // max(1, len(names)))
 
 
-def panel_json(panel: LivePanel) -> dict[str, Any]:
+def panel_json(panel: SignalPanel) -> dict[str, Any]:
     """Return a panel as plain values."""
     x, y = panel.x, panel.y
     axes = {"x": [x.low, x.high], "y": [y.low, y.high], "log": y.log}
-    return {"title": panel.title, **axes, "series": [asdict(one) for one in panel.series]}
+    return {"title": panel.title, **axes, "series": [asdict(one) for one in panel.lines]}
 
 
 def _progress_json(progress: ProgressRecord | None) -> dict[str, Any]:
