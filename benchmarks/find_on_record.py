@@ -116,9 +116,7 @@ def _summary(budget: float, rows: Sequence[dict[str, Any]]) -> str:
     regret = 100 * np.array([row["regret"] for row in rows])
     kept = np.array([row["regret"] <= row["tolerance"] + 1e-9 for row in rows])
     decided = np.array([row["verdict"] in ("settled", "flat") for row in rows])
-    holds = [
-        row["interval"] and row["interval"][0] <= 1.001 * row["best"] <= 1.002 * row["interval"][1] for row in rows
-    ]
+    holds = [_holds(row["interval"], row["best"]) for row in rows]
     median, high = np.quantile(regret, (0.5, 0.9))
     right = f"{kept[decided].mean():.0%} of them right" if decided.any() else "-"
     sure = np.mean([row["sure"] for row in rows])
