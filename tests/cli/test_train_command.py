@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tests.cli.conftest import Invoke, WriteTask
+from tests.views.chart_specs import named, values
 
 import stepsize
-from stepsize.cli.train import charted
+from stepsize.cli.train import chart
 from stepsize.training.stepping import rung_schedule
 
 
@@ -87,29 +85,14 @@ def test_the_chart_shows_the_rate_of_each_step() -> None:
     task = small_task()
     run = stepsize.train(task, 0.1, evals=(30, 60))
 
-    view = charted(run, task)
+    spec = chart(run, task).to_dict()
 
     factor = rung_schedule(task, 60)
-    assert list(view["lrs"]) == [0.1 * factor(step) for step in range(60)]
-    assert list(view["val_steps"]) == [30, 60]
-    assert view["diverged_step"] is None
-
-
-def test_the_smoothed_line_follows_the_losses_without_their_noise_up_to_the_first_that_is_not_finite() -> None:
-    task = small_task(steps=500)  # more steps than the smoother is given points
-    run = stepsize.train(task, 0.05)
-
-    line = np.asarray(charted(run, task)["smoothed"])
-    ended = np.asarray(charted(replace(run, losses=np.append(run.losses[:40], [math.inf] * 460)), task)["smoothed"])
-    short = charted(replace(run, losses=run.losses[:10]), task)["smoothed"]
-
-    tail = run.losses[-100:]
-    assert line.shape == run.losses.shape
-    assert np.std(np.diff(line[-100:])) < 0.2 * np.std(np.diff(tail))
-    assert math.isclose(line[-100:].mean(), tail.mean(), rel_tol=0.1)
-    assert np.isfinite(ended[:40]).all()
-    assert np.isnan(ended[40:]).all()
-    assert len(short) == 0
+    [rates], [evals] = named(spec, "lr"), named(spec, "evals")
+    assert [row["y"] for row in values(spec, rates)] == [0.1 * factor(step) for step in range(60)]
+    assert [row["x"] for row in values(spec, evals)] == [30, 60]
+    assert named(spec, "smoothed")
+    assert spec["title"]["subtitle"][0].startswith("SGD, schedule ")
 
 
 def test_a_rate_that_follows_unseen_data_tells_its_decisions(invoke: Invoke, write_task: WriteTask) -> None:

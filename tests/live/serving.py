@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,15 +37,22 @@ class Answer(NamedTuple):
 class Asker:
     """Asks a server as a browser with the right cookie would, unless headers say otherwise."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, certificate: Path | None = None) -> None:
         self.url = url
         self.port = port = int(url.split(":")[2].partition("/")[0])
         self.headers = {"Cookie": f"stepsize-live-{port}={TOKEN}", "Host": f"127.0.0.1:{port}"}
+        self.trusts = None if certificate is None else ssl.create_default_context(cafile=str(certificate))
+
+    def connection(self, timeout: float = 30) -> http.client.HTTPConnection:
+        """Return a new connection, over TLS if a certificate is trusted."""
+        if self.trusts is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.trusts)
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str | None) -> Answer:
         """Ask once; a header that is None is left out."""
         mine = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = self.connection()
         try:
             connection.putrequest(method, path, skip_host=True)
             for name, value in mine.items():
@@ -61,14 +69,14 @@ class Asker:
 
     def order(self, run: str, verb: str, arguments: Any, **headers: str | None) -> Answer:
         """Send an order as the page does."""
-        usual = {"Origin": f"http://127.0.0.1:{self.port}", "Content-Type": "application/json"}
+        usual = {"Origin": self.url.partition("/?")[0], "Content-Type": "application/json"}
         body = {"run": run, "verb": verb, "arguments": arguments}
         return self.ask("/api/orders", "POST", body, **{**usual, **headers})
 
     @contextmanager
     def events(self, query: str = "", **headers: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
         """Give what a page hears: the mark and the content of each event."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = self.connection()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("GET", f"/api/events{query}", headers={**self.headers, **named})
         try:
@@ -96,7 +104,7 @@ def served(path: Path, **options: Any) -> Iterator[Asker]:
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         try:
-            yield Asker(server.url)
+            yield Asker(server.url, options["tls"][0] if "tls" in options else None)
         finally:
             server.close()
             thread.join(30)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from tests.live.serving import served, writing
 import stepsize
 from stepsize.errors import InputError
 from stepsize.live.feed import Feed, Page
-from stepsize.store import Store
+from stepsize.store import ProgressRecord, Store
 from stepsize.study.finding import read_found
+from stepsize.study.study import StudyProgress
 
 LATE = 3.0  # seconds on a busy machine; by design one
 
@@ -109,6 +112,7 @@ def test_orders_and_their_replies_are_heard(path: Path) -> None:
         assert (order["verb"], order["state"], order["who"]) == ("scale", "sent", "page at 127.0.0.1")
 
 
+@pytest.mark.timeout(300)
 def test_sixty_runs_of_a_hundred_thousand_steps_are_thinned_and_spikes_stay(path: Path) -> None:
     steps, count = np.arange(100_000), 60
     names = [f"net {index}" for index in range(count)]
@@ -119,19 +123,19 @@ def test_sixty_runs_of_a_hundred_thousand_steps_are_thinned_and_spikes_stay(path
             run.write({"loss": (steps, values), "lr/0": (steps, values), "distance": (steps, values)})
     with Store.open(path) as store:
         feed = Feed(store)
-        begun = time.perf_counter()
+        begun = time.process_time()
         news = Page(feed, feed.known(names)).news()
-        took = time.perf_counter() - begun
+        took = time.process_time() - begun
         size = len(json.dumps(news))
         [points] = [one for name, one in news["points"].items() if name == "net 59"]
         assert max(points["signals"]["loss"][1]) == 500.0
         assert set(points["signals"]) == {"loss", "lr/0"}  # what is not drawn is not sent
         assert sum(len(one["signals"]["loss"][0]) for one in news["points"].values()) < 50_000
         assert size < 6_000_000
-        assert took < 20
-        again = time.perf_counter()
+        assert took < 10
+        again = time.process_time()
         assert Page(feed, names, [0] * count).news()["list"]["runs"]
-        assert time.perf_counter() - again < 5
+        assert time.process_time() - again < 2
 
 
 def test_a_store_that_fails_is_told_and_asked_again(path: Path) -> None:
@@ -170,6 +174,48 @@ def test_a_search_is_answered_as_find_answers_it_with_its_chart(path: Path) -> N
     with Store.open(path) as store:
         again = read_found(store, "f")
         assert (again.lr, again.as_good, again.verdict) == (found.lr, found.as_good, found.verdict)
+
+
+def listed(page: Page) -> dict[str, Any]:
+    """Return the only study of the list, as a page hears it."""
+    [study] = page.news()["list"]["studies"]
+    return dict(study)
+
+
+@pytest.mark.parametrize(("limit", "at_most"), [({"budget": 9.0}, True), ({}, False)])
+def test_what_is_being_tried_and_the_time_left_are_heard(path: Path, limit: dict[str, Any], at_most: bool) -> None:
+    task = stepsize.build_task("cancer-mlp", steps=40)
+    seen: list[tuple[int, float, dict[str, Any]]] = []
+
+    def look(progress: StudyProgress) -> None:
+        if progress.running is not None and progress.running.step == 1:
+            pace = progress.seconds / progress.spent if progress.spent else math.nan
+            left = (limit["budget"] - progress.spent if limit else 3 - progress.done) * pace
+            seen.append((progress.running.setting.seed, left, listed(Page(Feed(store), []))))
+
+    with Store.open(path) as store:
+        rates, options = [1e-3, 1e-2, 1e-1], {"seeds": 1, "workers": "in-order"}
+        stepsize.sweep(task, lr=rates, store=store, name="s", on_progress=look, **options, **limit)  # type: ignore[arg-type]
+        ended = listed(Page(Feed(store), []))
+
+    tried = [study["tried"] for _, _, study in seen]
+    assert sorted(tried) == [[f"lr {lr} (full run, seed {seen[0][0]})"] for lr in ("0.001", "0.01", "0.1")]
+    assert seen[0][2]["secondsLeft"] is None
+    for _, left, study in seen[1:]:
+        assert study["atMost"] is at_most
+        assert study["secondsLeft"] == pytest.approx(left, rel=0.3)
+    assert (ended["status"], "tried" in ended) == ("done", False)
+
+
+def test_many_that_are_tried_at_once_are_counted_and_a_killed_search_tries_nothing(path: Path) -> None:
+    running = [{"lr": 0.1, "momentum": 0.9, "steps": 500 + place, "share": 0.5, "seed": 3} for place in range(20)]
+    with Store.open(path) as store:
+        with store.begin("s", "sweep", {}) as writer:
+            writer.set_progress(ProgressRecord(datetime.now(UTC), running))
+            study = listed(Page(Feed(store), []))
+            assert study["tried"][0] == "lr 0.1, momentum 0.9 (500 steps, seed 3)"
+            assert (len(study["tried"]), study["tried"][-1]) == (9, "12 more")
+        assert "tried" not in listed(Page(Feed(store), []))
 
 
 def test_a_sweep_is_answered_as_sweep_answers_it_and_a_run_is_no_study(path: Path) -> None:

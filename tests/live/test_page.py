@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +21,7 @@ import pytest
 from tests.docs.chromium import Tab, chromium, opened
 from tests.live.serving import served, writing
 
-from stepsize.store import Store
+from stepsize.store import ProgressRecord, Store
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
@@ -331,6 +334,42 @@ def mouse(tab: Tab, kind: str, x: float, y: float, buttons: int = 1) -> None:
     tab.tell("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=buttons, clickCount=1)
 
 
+def test_a_cooldown_is_previewed_beside_its_button(tab: Tab, tmp_path: Path) -> None:
+    store = tmp_path / "runs.db"
+    steps = np.arange(200)
+    with writing(store, steps=1_000) as run, served(store) as page:
+        run.write(
+            {"loss": (steps, np.ones(200)), "lr/0": (steps, np.full(200, 0.1)), "lr/1": (steps, np.full(200, 0.2))}
+        )
+        visit(tab, page.url)
+        shown(tab, "document.getElementById('cooldown-text').textContent", lambda value: "until step 299 (701" in value)
+        enter(tab, "steps", "input", "400")
+        assert "until step 599 (401" in text(tab, "cooldown-text")
+        [now, end] = tab.ask("document.querySelector('#cooldown-lines .down').getAttribute('points')").split()
+        low, high = 0, 999  # the steps that are shown
+        assert [float(one) for one in now.split(",")] == pytest.approx([100 * (199 - low) / (high - low), 6.0], abs=0.1)
+        assert [float(one) for one in end.split(",")] == pytest.approx([100 * (599 - low) / (high - low), 100], abs=0.1)
+        enter(tab, "steps", "input", "")
+        assert tab.ask("document.getElementById('cooldown').hidden")
+
+
+def test_a_search_says_what_it_tries_and_for_how_long(tab: Tab, tmp_path: Path) -> None:
+    store = tmp_path / "runs.db"
+    running = [{"lr": 0.01, "steps": 40, "share": 1.0, "seed": 2}]
+    with Store.open(store) as opened_store, opened_store.begin("s", "find", {"task": {"name": "net"}}) as writer:
+        writer.set_progress(ProgressRecord(datetime.now(UTC), running, 300.0, at_most=True))
+        with served(store) as page:
+            tab.open(page.url, width=390)
+            shown(
+                tab,
+                "document.getElementById('study-now').textContent",
+                "Being tried: lr 0.01 (full run, seed 2).".__eq__,
+            )
+            shown(
+                tab, "document.getElementById('study-facts').textContent", lambda value: "at most 5 min left" in value
+            )
+
+
 def test_a_page_whose_server_ends_says_so_and_goes_on_with_the_next_one(tab: Tab, path: Path) -> None:
     with served(path) as page:
         visit(tab, page.url)
@@ -348,22 +387,32 @@ def test_a_shared_page_has_no_buttons(tab: Tab, tmp_path: Path) -> None:
         assert tab.ask("document.getElementById('controls').hidden")
 
 
+HALF_HOUR = pytest.mark.skipif(not os.environ.get("STEPSIZE_HALF_HOUR"), reason="STEPSIZE_HALF_HOUR is not set")
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_page_that_stays_open_does_not_grow(tab: Tab, tmp_path: Path) -> None:
+@pytest.mark.timeout(3_000)
+@pytest.mark.parametrize("minutes", [3, pytest.param(30, marks=HALF_HOUR)])
+def test_a_page_that_stays_open_does_not_grow(tab: Tab, tmp_path: Path, minutes: int) -> None:
     store = tmp_path / "runs.db"
     with training(store, "net", steps=10_000_000, pause=0.001) as trained:
         trained.line()
         with live(store) as url:
-            _stay(tab, url)
+            used, nodes = _stay(tab, url, minutes)
+    logging.getLogger(__name__).info("megabytes: %s; nodes: %s", used, nodes)  # for --log-file
+    assert max(used[_CYCLE:]) < 1.3 * max(used[:_CYCLE]), used
+    assert max(nodes[_CYCLE:]) < 1.1 * max(nodes[:_CYCLE]), nodes
 
 
-def _stay(tab: Tab, url: str) -> None:
+def _stay(tab: Tab, url: str, minutes: int) -> tuple[list[float], list[int]]:
+    """Return megabytes of the heap and nodes of the document every five seconds."""
     visit(tab, url)
     for domain in ("Network", "Log"):  # they keep every event
         tab.tell(f"{domain}.disable")
-    used, nodes = [], []
-    for _ in range(2 * _CYCLE):
+    used: list[float] = []
+    nodes: list[int] = []
+    end = time.monotonic() + 60 * minutes
+    while time.monotonic() < end or len(used) < 2 * _CYCLE:
         time.sleep(5)
         tab.events.clear()
         tab.tell("HeapProfiler.collectGarbage")
@@ -371,5 +420,4 @@ def _stay(tab: Tab, url: str) -> None:
         nodes.append(tab.tell("Memory.getDOMCounters")["nodes"])
     for domain in ("Network", "Log"):
         tab.tell(f"{domain}.enable")
-    assert max(used[_CYCLE:]) < 1.3 * max(used[:_CYCLE]), used  # megabytes
-    assert max(nodes[_CYCLE:]) < 1.1 * max(nodes[:_CYCLE]), nodes
+    return used, nodes

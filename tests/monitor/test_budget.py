@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,36 @@ def test_what_is_only_counted_is_written_down_in_order() -> None:
     assert record.recent("loss").values == pytest.approx(losses)
     assert record.recent("lr/0").values == pytest.approx(rates)
     assert record.history("loss").values == pytest.approx(losses)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_momentum_is_recorded_from_where_it_changes(adam: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(4, 1)
+    groups: list[dict[str, Any]] = [{"params": [net.weight]}, {"params": [net.bias]}]
+    optimizer = torch.optim.Adam(groups) if adam else torch.optim.SGD(groups, lr=0.01, momentum=0.9)
+    leaned = 0
+    with watch(net, optimizer, steps=3_000) as watching:
+        for step, x in enumerate(torch.randn(500, 8, 4, generator=torch.Generator().manual_seed(1))):
+            if step >= 300:
+                changed = {"betas": (0.5 + step / 1_000, 0.99)} if adam else {"momentum": 0.5 + step / 1_000}
+                optimizer.param_groups[1].update(changed)
+            watching.step(update(net, optimizer, x))
+            leaned += bool(watching._later)
+    assert leaned > 100
+    first, second = (watching.record.recent(f"momentum/{group}") for group in range(2))
+    assert first.steps.tolist() == second.steps.tolist() == list(range(300, 500))
+    assert set(first.values.tolist()) == {0.9}
+    assert second.values == pytest.approx([0.5 + step / 1_000 for step in range(300, 500)])
+
+
+def test_a_constant_momentum_is_no_signal() -> None:
+    net = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    with watch(net, optimizer, steps=30) as watching:
+        for x in torch.randn(30, 8, 4):
+            watching.step(update(net, optimizer, x))
+    assert not [name for name in watching.record.traces if name.startswith("momentum")]
 
 
 @pytest.mark.parametrize("loss", [math.nan, 1e9])

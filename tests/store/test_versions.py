@@ -56,11 +56,8 @@ def test_opening_a_store_again_changes_nothing(where: str) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (
-            VERSION - 1,
-            r"written by an older stepsize \(tables of version 2; this one knows 3\); read it with stepsize 0.1",
-        ),
-        (VERSION + 1, r"written by a newer stepsize \(tables of version 4; this one knows 3\); upgrade stepsize"),
+        (VERSION - 1, r"written by an older stepsize \(.*\); read it with stepsize 0.1"),
+        (VERSION + 1, rf"written by a newer stepsize \(tables of version {VERSION + 1}; this .* {VERSION}\); upgrade"),
     ],
 )
 def test_a_store_of_another_version_is_refused_and_left_alone(where: str, version: int, message: str) -> None:

@@ -18,7 +18,7 @@ from tests.store import writing
 from tests.store.test_versions import by_hand
 
 from stepsize.errors import InputError, StoreCorruptError, UnknownStudyError
-from stepsize.store import FindingRecord, Store, WatchRecord
+from stepsize.store import FindingRecord, ProgressRecord, Store, WatchRecord
 
 WHEN = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -48,6 +48,19 @@ def test_signals_that_take_the_place_of_others_go_on_counting(store: Store) -> N
         writer.add_signals(WatchRecord(3, WHEN), points(3.0), instead=True)
         writer.add_signals(WatchRecord(4, WHEN), points(4.0))
     assert [(one.position, float(one.arrays["loss"][1][0])) for one in store.signals("net")] == [(2, 3.0), (3, 4.0)]
+
+
+def test_progress_takes_the_place_of_what_was_written_before(store: Store) -> None:
+    running = ({"lr": 0.1, "steps": 30, "share": 0.5, "seed": 1},)
+    with store.begin("find", "find", {}) as writer, store.begin("other", "find", {}) as other:
+        assert store.progress() == {}
+        writer.set_progress(ProgressRecord(WHEN))
+        other.set_progress(ProgressRecord(WHEN, running))
+        writer.set_progress(ProgressRecord(WHEN, running * 2, 60.0, at_most=True))
+    assert store.progress() == {
+        "find": ProgressRecord(WHEN, running * 2, 60.0, at_most=True),
+        "other": ProgressRecord(WHEN, running),
+    }
 
 
 def test_a_value_that_cannot_be_kept_leaves_nothing_behind(store: Store) -> None:

@@ -124,9 +124,7 @@ CHARTS: dict[str, Callable[[], Chart]] = {
     ),
     "run: nothing finite": lambda: run([math.nan], lrs=[0.1], diverged_step=0),
     "run: single step": lambda: run([1.0], lrs=[0.1]),
-    "run: constant": lambda: run(
-        [1.0] * 20, lrs=[0.0] * 20, smoothed=[1.0] * 20, val_steps=[20], val_losses=[math.nan]
-    ),
+    "run: constant": lambda: run([1.0] * 20, lrs=[0.0] * 20, val_steps=[20], val_losses=[math.nan]),
     "schedule: zero": lambda: schedule(0.0),
     "schedule: zeros": lambda: schedule(0.0, 0.0),
     "schedule: both signs": lambda: schedule(0.1, -0.1),

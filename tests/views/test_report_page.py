@@ -23,7 +23,7 @@ def view(*at: int, signals: tuple[str, ...] = ("loss", "cosine")) -> Report:
 def test_findings_are_marked_where_they_happened_in_every_panel() -> None:
     infos = report_info(view(3, 50))
     assert [info.marks for info in infos] == [((1, 3, "warning"), (2, 50, "warning"))] * 2
-    assert infos[0].x.position(50) == pytest.approx(0.5, abs=0.02)
+    assert infos[0].panel.x.position(50) == pytest.approx(0.5, abs=0.02)
 
 
 def test_numbers_that_would_collide_stand_in_rows() -> None:

@@ -20,7 +20,7 @@ def view() -> dict[str, Any]:
     mean = 0.3 + 2 * np.exp(-steps / 40)
     losses = mean + 0.05 * np.random.default_rng(0).standard_normal(200)
     rates = 0.01 * (1 - steps / 200)
-    return {"losses": losses, "lrs": rates, "smoothed": mean, "val_steps": [100, 200], "val_losses": [0.6, 0.4]}
+    return {"losses": losses, "lrs": rates, "val_steps": [100, 200], "val_losses": [0.6, 0.4]}
 
 
 def test_losses_marks_and_rates_stand_at_their_steps(view: dict[str, Any]) -> None:
@@ -52,11 +52,29 @@ def test_a_divergence_is_a_flag_and_its_blow_up_flattens_nothing(view: dict[str,
 def test_very_long_runs_are_thinned_to_what_the_eye_can_see() -> None:
     losses = 1 + np.random.default_rng(0).random(100_000)
     losses[77_777] = 2.4
-    info = run_info(losses, lrs=np.full(100_000, 0.1), smoothed=losses)
+    info = run_info(losses, lrs=np.full(100_000, 0.1))
     assert len(info.points) <= 3001
     assert 2.4 in [point.value for point in info.points]
     assert len(info.smoothed[0].x) == len(info.points)
     assert len(info.lr_line[0].x) <= 3001
+
+
+def test_the_smoothed_line_follows_the_losses_without_their_noise_up_to_the_first_that_is_not_finite() -> None:
+    losses = 0.3 + 2 * np.exp(-np.arange(500) / 80) + 0.1 * np.random.default_rng(0).standard_normal(500)
+    [line] = run_info(losses).smoothed
+    assert len(line.y) == 500  # more steps than the smoother is given points
+    assert np.std(np.diff(line.y[-100:])) < 0.2 * np.std(np.diff(losses[-100:]))
+    assert np.mean(line.y[-100:]) == pytest.approx(losses[-100:].mean(), rel=0.1)
+    [ended] = run_info(np.append(losses[:40], [math.inf] * 460)).smoothed
+    assert list(ended.x) == list(range(40))
+    assert not run_info(losses[:10]).smoothed
+
+
+def test_losses_of_some_steps_stand_at_these_steps() -> None:
+    info = run_info([3.0, 2.0, 1.0], steps=[0, 500, 999], lrs=[0.3, 0.2, 0.1], val_steps=[1_000], val_losses=[2.0])
+    assert [point.x for point in info.points] == [0, 500, 999]
+    assert list(info.lr_line[0].x) == [0, 500, 999]
+    assert info.x.high == pytest.approx(1_012)
 
 
 def test_the_spec_has_the_losses_above_the_rates_and_one_titled_axis_of_steps(view: dict[str, Any]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -21,17 +20,11 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from stepsize.training import Followed, Run, Task
+    from stepsize.views import Chart
 
 NAME = "train"
 EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
-_MOST_SMOOTHED = 400  # points; smoothing takes time and memory with their square
-_FEWEST_SMOOTHED = 20
-_LOG_SPAN = 30.0  # the largest loss over the smallest, beyond which their logarithms are smoothed
-_SMOOTHING = 0.05  # half the smoother's window, as a fraction of the run
 
 
 def command(
@@ -67,7 +60,6 @@ def command(
     from stepsize.monitor import watch_task as watching
     from stepsize.training import counterfactual, train
     from stepsize.training import follow as following
-    from stepsize.views import run_chart, run_info
 
     with opened_task(asked, length) as opened, metered(f"train {opened.name}", quiet=output.as_json) as meter:
         on_progress = train_watcher(meter)
@@ -99,7 +91,7 @@ def command(
     output.give(
         lambda: {**(done or run).to_json(), **more},
         text,
-        lambda: run_chart(run_info(**charted(run, opened, followed))),
+        lambda: chart(run, opened, followed),
     )
     if html is not None and watched is not None:
         save_page(watched.report, html, opened.name, actions=watched.actions)
@@ -134,45 +126,18 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
     return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {color}"))
 
 
-def charted(run: Run, task: Task, followed: Followed | None = None) -> dict[str, Any]:
-    """Return what the chart of a run shows, as arguments of ``run_info``."""
+def chart(run: Run, task: Task, followed: Followed | None = None) -> Chart:
+    """Return the chart of a run, with the rate of each step."""
     from stepsize.training.stepping import rung_schedule
 
     setting = run.setting
     factor = rung_schedule(task, setting.steps)
     rates = followed.lrs if followed else [setting.lr * factor(step) for step in range(len(run.losses))]
     at = f"from lr {number_text(setting.lr)}" if followed else f"at lr {number_text(setting.lr)}"
-    return {
-        "losses": run.losses,
-        "lrs": rates,
-        "smoothed": _smoothed(run.losses),
-        "val_steps": [evaluation.step for evaluation in run.evaluations],
-        "val_losses": [evaluation.loss for evaluation in run.evaluations],
-        "diverged_step": None if run.divergence is None else run.divergence.step,
-        "title": f"Loss vs. step: {task.name} {at}",
-        "subtitle": f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}. {run.status}",
-    }
+    conditions = f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}."
+    return run.plot(f"Loss vs. step: {task.name} {at}", conditions, lrs=rates)
 
 
 def _steps(horizon: int, count: int) -> list[int]:
     count = min(count, horizon)
     return sorted({max(1, round(horizon * part / count)) for part in range(1, count + 1)})
-
-
-def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the smoothed loss of each step; empty if there are too few, NaN from the first that is not finite."""
-    import numpy as np
-
-    from stepsize.curves.smoothing import smooth
-
-    n = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
-    if n < _FEWEST_SMOOTHED or math.isclose(float(np.ptp(losses[:n])), 0.0):
-        return np.empty(0)
-    blocks = np.array_split(np.arange(n, dtype=np.float64), min(n, _MOST_SMOOTHED))
-    x = np.array([block.mean() for block in blocks])
-    y = np.array([losses[block.astype(int)].mean() for block in blocks])
-    spans = float(y.min()) > 0 and float(y.max()) > _LOG_SPAN * float(y.min())  # a log axis
-    line = smooth(x, np.log(y) if spans else y, at=x, half_width=_SMOOTHING * n).y
-    curve = np.full(len(losses), np.nan)
-    curve[:n] = np.interp(np.arange(n), x, np.exp(line) if spans else line)
-    return curve

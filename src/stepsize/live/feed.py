@@ -10,21 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from stepsize.curves.numerals import number_text
 from stepsize.live.future import future_of
 from stepsize.monitor.recorder import BLOCKS, KIND
 from stepsize.monitor.saved_runs import RunSummary, actions_of, orders_to, read_findings, summary_of
 from stepsize.monitor.trace import Blocks
-from stepsize.store import OrderRecord, Store, StudyRecord, Tally, WatchRecord
-from stepsize.views import LIVE_SIGNALS, LivePanel, live_info, thinned
-from stepsize.views.report import Series
+from stepsize.store import OrderRecord, ProgressRecord, Store, StudyRecord, Tally, WatchRecord
+from stepsize.store.writer import RUNNING
+from stepsize.views import SHOWN_SIGNALS, SignalPanel, signals_info, thinned
+from stepsize.views.signals import Series
 
 MOST_RUNS = 60
 """Runs that a page shows on top of each other."""
 
-_EVERY = 0.4  # seconds between two reads of the store
+_EVERY = 0.2  # seconds between two reads of the store,
+_REST = 4  # or so many times what the last one took
 _MOST_POINTS = 40_000  # of a signal, over all runs of a page
 _MOST_OF_RUN = 2_048  # as many as the store keeps
 _DIGITS = 6  # of a value on its way to the page
+_MOST_TRIED = 8  # runs of a search that are named
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class _RunFeed:
                 self._pieces = []
             else:
                 signals = {name: (steps, values) for name, (steps, values) in part.arrays.items()}
-            shown = {name: one for name, one in signals.items() if name in LIVE_SIGNALS}
+            shown = {name: one for name, one in signals.items() if name in SHOWN_SIGNALS}
             self._pieces.append(_Piece(part.position, _thin(shown, _MOST_OF_RUN)))
             self._whole = {}
 
@@ -83,7 +87,7 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._read = -_EVERY
+        self._next_read = 0.0
         self._studies: dict[str, StudyRecord] = {}
         self._heads: dict[str, RunSummary] = {}
         self._others: list[dict[str, Any]] = []
@@ -105,11 +109,11 @@ class Feed:
             self._refresh()
             return [name for name in dict.fromkeys(names) if name in self._heads][:MOST_RUNS]
 
-    def panels(self, names: Sequence[str]) -> tuple[LivePanel, ...]:
+    def panels(self, names: Sequence[str]) -> tuple[SignalPanel, ...]:
         """Return the panels of runs on top of each other, with axes for their points so far."""
         with self._lock:
             runs = {name: self._updated(name).whole() for name in names}
-            return live_info(runs, max((self._heads[name].planned or 0 for name in names), default=0))
+            return signals_info(runs, max((self._heads[name].planned or 0 for name in names), default=0))
 
     def since(self, name: str, position: int, most: int) -> tuple[int, dict[str, Any] | None]:
         """Return the new position of a run and its new points as plain values; None if there are none."""
@@ -146,10 +150,11 @@ class Feed:
         return future_of(spec.get("written", ""), orders, head.steps, head.planned, groups)
 
     def _refresh(self) -> None:
-        if time.monotonic() - self._read < _EVERY:
+        began = time.monotonic()
+        if began < self._next_read:
             return
         status = self._store.statuses()  # before the rest: a run that has ended has written all of it
-        states, tallies = self._store.watches(), self._store.tallies()
+        states, tallies, progress = self._store.watches(), self._store.tallies(), self._store.progress()
         studies = [one for one in self._store.studies() if one.name in status]
         self._studies = {one.name: one for one in studies}
         watched = [one for one in studies if one.kind == KIND]
@@ -172,11 +177,13 @@ class Feed:
                 "status": status[one.name],
                 "begun": one.created.isoformat(timespec="seconds"),
                 **asdict(tallies.get(one.name, Tally())),
+                **_progress_json(progress.get(one.name) if status[one.name] == RUNNING else None),
             }
             for one in studies
             if one.kind != KIND
         ]
-        self._read = time.monotonic()
+        now = time.monotonic()
+        self._next_read = now + max(_EVERY, _REST * (now - began))
 
     def _line(self, head: RunSummary) -> dict[str, Any]:
         return {**head.to_json(), "control": head.name in self._controls and not head.over}
@@ -225,16 +232,40 @@ def most_of(names: Sequence[str]) -> int:
     return min(_MOST_OF_RUN, _MOST_POINTS // max(1, len(names)))
 
 
-def panel_json(panel: LivePanel) -> dict[str, Any]:
+def panel_json(panel: SignalPanel) -> dict[str, Any]:
     """Return a panel as plain values."""
     x, y = panel.x, panel.y
     axes = {"x": [x.low, x.high], "y": [y.low, y.high], "log": y.log}
-    return {"title": panel.title, **axes, "series": [asdict(one) for one in panel.series]}
+    return {"title": panel.title, **axes, "series": [asdict(one) for one in panel.lines]}
+
+
+def _progress_json(progress: ProgressRecord | None) -> dict[str, Any]:
+    """Return as plain values what is trained now, in words, and the seconds left at a moment; nothing if unknown."""
+    if progress is None:
+        return {}
+    tried = [_run_text(run) for run in progress.running]
+    more = [f"{len(tried) - _MOST_TRIED} more"] if len(tried) > _MOST_TRIED else []
+    return {
+        "tried": [*tried[:_MOST_TRIED], *more],
+        "secondsLeft": progress.seconds_left,
+        "atMost": progress.at_most,
+        "updated": progress.updated.isoformat(timespec="seconds"),
+    }
+
+
+def _run_text(run: Mapping[str, Any]) -> str:
+    values = dict(run)
+    steps, share, seed = (values.pop(name) for name in ("steps", "share", "seed"))
+    settings = (
+        f"{name.replace('_', ' ')} {one if isinstance(one, str) else number_text(one)}" for name, one in values.items()
+    )
+    length = "full run" if share == 1 else f"{steps:,} steps"
+    return f"{', '.join(settings)} ({length}, seed {seed})"
 
 
 def _in_order(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     newest = list(lines)[::-1]
-    return sorted(newest, key=lambda line: line["status"] != "running")
+    return sorted(newest, key=lambda line: line["status"] != RUNNING)
 
 
 def _thin(signals: Mapping[str, Series], most: int) -> dict[str, Series]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
@@ -31,7 +33,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
-_EVERY = 0.4  # seconds between two looks at what is new
+_EVERY = 0.2  # seconds between two looks at what is new
 _ALIVE = 15.0  # seconds after which a quiet connection gets a sign of life
 _MOST_PAGES = 64  # connections at once
 
@@ -54,8 +56,7 @@ class LiveServer:
         read_only: bool,
     ) -> None:
         port = bound.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http{'s' * (tls is not None)}://{shown}:{port}/?token={token}"
+        self.url = f"http{'s' * (tls is not None)}://{_name_of(host)}:{port}/?token={token}"
         self._socket = bound
         gate = Gate(_app(store, read_only=read_only), token, port, host, tls is not None)
         certificate, key = (None, None) if tls is None else tls
@@ -99,21 +100,41 @@ def serve(
 
     Args:
         store: Store that trainings and searches write.
-        host: Address or name on which to listen.
+        host: Address or name on which to listen; all addresses are shown by the name of this machine.
         port: Port; 0 takes a free one.
         token: What the address of the page must hold. Default: a random one.
         read_only: Whether no order is taken.
         tls: Files of the certificate and of its key.
 
     Raises:
-        InputError: If the port is taken, the host is not of this machine, the token can be guessed, or a file of TLS
-            does not exist.
+        InputError: If the port is taken, the host is not of this machine, the token can be guessed, or the files of
+            TLS are not a certificate and its key.
     """
     token = checked_token(token)
-    for name, file in zip(("tls-cert", "tls-key"), tls or (), strict=False):
-        if not file.is_file():
-            raise InputError(name, str(file), "must be a file that exists", "Give the certificate and its key as PEM")
+    if tls is not None:
+        _check_tls(*tls)
     return LiveServer(store, _bound(host, port), host, token, tls, read_only=read_only)
+
+
+def _check_tls(certificate: Path, key: Path) -> None:
+    remedy = "Give the certificate and its key, without a password, as PEM"
+    for name, file in (("tls-cert", certificate), ("tls-key", key)):
+        if not file.is_file():
+            raise InputError(name, str(file), "must be a file that exists", remedy)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        rule = f"must be a certificate and the key of it ({error})"
+        raise InputError("tls-cert, tls-key", f"{certificate}, {key}", rule, remedy) from None
+
+
+def _name_of(host: str) -> str:
+    """Return the host as part of an address; of all addresses of this machine, its name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return socket.gethostname() if address.is_unspecified else f"[{host}]" if address.version == 6 else host
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -222,7 +243,7 @@ def _positions(mark: str) -> list[int]:
 
 
 async def _stream(page: Page, head: Mapping[str, Any], request: Request) -> AsyncIterator[str]:
-    """Yield what is new about twice a second; a store that fails is told, and asked again."""
+    """Yield what is new, a few times per second; a store that fails is told, and asked again."""
     news: dict[str, Any] = {"page": dict(head)}
     quiet, trouble = 0.0, ""
     while not await request.is_disconnected():

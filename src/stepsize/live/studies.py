@@ -26,7 +26,6 @@ _KEPT = 16  # answers
 @dataclass(frozen=True)
 class _Known:
     runs: int
-    trials: int
     found: Found | SweepResult
     chart: Any
 
@@ -41,7 +40,7 @@ class StudyReader:
 
     def read(self, name: str, width: int, *, dark: bool) -> dict[str, Any]:
         """Return what is known, as plain values; raises UnknownStudyError, or InputError if it has no such answer."""
-        study, trials = self._store.known(name), self._store.trials(name)
+        study = self._store.known(name)
         if study.kind not in _READERS:
             raise InputError("name", name, f"must be a search or a sweep, not a {study.kind}")
         with self._lock:
@@ -50,15 +49,13 @@ class StudyReader:
             if count == 0:
                 return {"name": name, "kind": study.kind, "runs": 0}
             known = self._known.get(name)
-            if known is None or (known.runs, known.trials) != (count, len(trials)):
+            if known is None or known.runs != count:
                 found = _READERS[study.kind](self._store, name)
-                known = _Known(count, len(trials), found, found.plot())
+                known = _Known(count, found, found.plot())
                 self._known[name] = known
                 while len(self._known) > _KEPT:
                     del self._known[next(iter(self._known))]
             found = known.found
-            trained = {run.trial.number for run in found.runs}
-            tried = [trial.lr for trial in trials if trial.number not in trained]
             return {
                 "name": name,
                 "kind": study.kind,
@@ -70,7 +67,6 @@ class StudyReader:
                 "next": found.next,
                 "for": str(found.conditions),
                 "cost": f"{number_text(found.cost.full_runs)} full runs in {count} run{'s' * (count != 1)}",
-                "tried": [number_text(lr) for lr in tried],
                 "notes": list(found.notes),
                 "spec": page_spec(known.chart, width, dark=dark),
             }

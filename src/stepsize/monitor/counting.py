@@ -10,8 +10,8 @@ from torch import Tensor
 from stepsize.monitor.meter import StepMeter
 from stepsize.monitor.record import Record
 
-Counted: TypeAlias = tuple[float, tuple[float, ...]]
-"""The loss of an update, and the learning rates of all groups."""
+Counted: TypeAlias = tuple[float, tuple[float, ...], tuple[float, ...]]
+"""The loss of an update, and the learning rates and momenta of all groups."""
 
 
 def counting(
@@ -28,7 +28,7 @@ def counting(
             return False
         meter.updated = False
         record.step += 1
-        later.append((value, meter.rates))
+        later.append((value, meter.rates, meter.momenta))
         return True
 
     return count
@@ -39,8 +39,11 @@ def write_counted(record: Record, later: list[Counted]) -> list[float]:
     counted = list(later)
     later.clear()
     steps = range(record.step - len(counted), record.step)
-    losses = [loss for loss, _ in counted]
+    losses = [loss for loss, _, _ in counted]
     record.add_losses(steps, losses)
-    for number, rates in enumerate(zip(*(rates for _, rates in counted), strict=True)):
+    for number, rates in enumerate(zip(*(rates for _, rates, _ in counted), strict=True)):
         record.extend(f"lr/{number}", steps, rates)
+    moved = [(step, momenta) for step, (_, _, momenta) in zip(steps, counted, strict=True) if momenta]
+    for number, values in enumerate(zip(*(momenta for _, momenta in moved), strict=True)):
+        record.extend(f"momentum/{number}", [step for step, _ in moved], values)
     return losses

@@ -36,6 +36,7 @@ class MeasuredStep:
     step: int
     loss: float | None
     rates: tuple[float, ...]  # of each group
+    momenta: tuple[float, ...] = ()  # of each group; empty until one changes
     products: NDArray[np.float64] | None = None  # of Sketch.take per layer group, of gradients before clipping
     clipped: float = math.nan  # gradient norm after clipping over that before
     gradient_before: float = math.nan  # |g'|², of the whole gradient at the last update
@@ -47,6 +48,8 @@ class MeasuredStep:
         step = self.step
         for number, rate in enumerate(self.rates):
             record.add(f"lr/{offset + number}", step, rate)
+        for number, momentum in enumerate(self.momenta):
+            record.add(f"momentum/{offset + number}", step, momentum)
         if self.products is None:
             return
         with np.errstate(all="ignore"):
@@ -75,6 +78,7 @@ class MeasuredStep:
 class _Unread:
     step: int
     rates: tuple[float, ...]
+    momenta: tuple[float, ...]
     loss: Tensor | float | None
     infinite: Tensor | None
     taken: Tensor | None  # the witness's squared gradient norm before and after clipping, then the products
@@ -118,6 +122,8 @@ class StepMeter:
         self._nothing = torch.tensor(math.nan, device=self.device)
         self._raw: Tensor | None = None  # the witness's squared gradient norm after backward, before any clipping
         self.rates: tuple[float, ...] = ()  # of the last update
+        self.momenta: tuple[float, ...] = ()  # of the last update; empty until one changes
+        self._begin_momenta = _momenta_of(optimizer)
         self._first = True  # whether the update before was not measured
         self._last = (1.0, math.nan)  # clipping and |g|² of the last update that was read
         self._active = True
@@ -201,7 +207,7 @@ class StepMeter:
             return
         self.updated = False
         loss = loss.detach() if isinstance(loss, Tensor) else loss
-        self._unread.append(_Unread(step, self.rates, loss, self._infinite, self._taken, self._first))
+        self._unread.append(_Unread(step, self.rates, self.momenta, loss, self._infinite, self._taken, self._first))
         self._taken = self._infinite = None
 
     def read(self, *, wait: bool = False) -> list[MeasuredStep]:
@@ -247,12 +253,12 @@ class StepMeter:
         skipped = one.infinite is not None and row[at] > 0
         at += one.infinite is not None
         if one.taken is None:
-            return MeasuredStep(one.step, loss, one.rates, skipped=skipped), at
+            return MeasuredStep(one.step, loss, one.rates, one.momenta, skipped=skipped), at
         end = at + one.taken.numel()
         if skipped:  # the gradient is not finite, and the next one's products with it mean nothing
             self._last = (1.0, math.nan)
             self._lapsed = True
-            return MeasuredStep(one.step, loss, one.rates, skipped=True), end
+            return MeasuredStep(one.step, loss, one.rates, one.momenta, skipped=True), end
         raw, after = row[at : at + 2]
         products = np.array(row[at + 2 : end]).reshape(-1, _FIGURES)
         first, self._lapsed = one.first or self._lapsed, False
@@ -262,7 +268,8 @@ class StepMeter:
         with np.errstate(all="ignore"):
             products[:, :4] /= (now * now, now * before, now, before)
         self._last = (now, math.fsum(products[:, 0]) if np.isfinite(products[:, 0]).all() else math.nan)
-        return MeasuredStep(one.step, loss, one.rates, products, clipped, gradient_before, first), end
+        measures = (products, clipped, gradient_before, first)
+        return MeasuredStep(one.step, loss, one.rates, one.momenta, *measures), end
 
     def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         """Return a hook that never raises, and is timed: it runs within the user's own backward pass or step."""
@@ -374,6 +381,9 @@ class StepMeter:
             if not self.updates % _CHECK:
                 self._check_replaced()
             self.rates = tuple([float(group["lr"]) for group in optimizer.param_groups])
+            momenta = _momenta_of(optimizer)
+            if self.momenta or momenta != self._begin_momenta:
+                self.momenta = momenta
         except Exception as error:  # noqa: BLE001 - it runs within the user's own step
             self.trouble = self.trouble or error
 
@@ -382,3 +392,9 @@ class StepMeter:
         held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         if not all(id(p) in held for p in self.layout.parameters):
             raise RuntimeError("parameters of the optimizer were replaced while it was watched; start a new watch")
+
+
+def _momenta_of(optimizer: Optimizer) -> tuple[float, ...]:
+    """Return the momentum of each group, 0 of one without; a tensor counts as none, to read it might wait."""
+    found = [group["betas"][0] if "betas" in group else group.get("momentum") for group in optimizer.param_groups]
+    return tuple([one if isinstance(one, float) else 0.0 for one in found])

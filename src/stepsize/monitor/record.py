@@ -34,7 +34,7 @@ SIGNALS = {
     "headroom": "critical learning rate along the update over the learning rate in use",
     "val_loss": "validation loss",
 }
-"""Signals of the whole model; ``lr/0``, ``lr/1``, … are those of each group, ``update_ratio/NAME`` of a layer."""
+"""Signals of the whole model; ``lr/0``, ``momentum/0``, … are those of each group, ``update_ratio/NAME`` of a layer."""
 
 _IN_A_ROW = 3  # losses that are not finite: a single one can be that of a batch which the loop leaves out
 _FIRST = 12  # losses from which the start is read
@@ -62,7 +62,7 @@ class Record:
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
-        self.traces: dict[str, Trace] = {}  # signals by name: those of SIGNALS, lr/N and update_ratio/NAME
+        self.traces: dict[str, Trace] = {}  # signals by name: those of SIGNALS, lr/N, momentum/N and update_ratio/NAME
         self.step = 0  # steps made
         self.skipped = 0  # steps without an update
         self.diverged: tuple[int, str] | None = None  # step and reason

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -39,9 +38,9 @@ BLOCKS = "blocks"
 """Signals of this kind are the state of :class:`Blocks`, of everything so far."""
 
 _LOG = logging.getLogger("stepsize")
-_EVERY = 1.0  # seconds between two writes: what a killed process loses
+_EVERY = 1.0  # seconds between two writes: what a killed process loses; half of it if the run takes orders
 _WAITING = 200_000  # points that wait for the disk at most, some 20 MB; then the oldest are dropped
-_MOST_WRITES = 64  # after so many writes of points,
+_MOST_WRITES = 128  # after so many writes of points,
 _MOST_POINTS = 250_000  # or so many points, blocks replace them: this bounds the size
 _WAIT = 10.0  # seconds for other writers of the store
 _END = 30.0  # seconds that the end of a run waits for the last write
@@ -94,7 +93,6 @@ class RunRecorder:
         self._written: Any = None  # the last steps, verdict and actions
         self._failed = self._lagged = False
         self._status = ""
-        self._next_write = 0.0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="stepsize store", daemon=True)
         self._thread.start()
@@ -129,8 +127,7 @@ class RunRecorder:
                 self._write(RUNNING)
             while not self._ending.wait(_EVERY / 2 if self._takes_orders else _EVERY):
                 self._pass_orders()
-                if monotonic() >= self._next_write:
-                    self._write(RUNNING)
+                self._write(RUNNING)
             self._write(self._status)
             self._pass_orders(refuse=True)
         except Exception as error:  # noqa: BLE001 - saving must not break what it saves
@@ -157,7 +154,6 @@ class RunRecorder:
     def _write(self, status: str) -> None:
         from stepsize.store import WatchRecord
 
-        self._next_write = monotonic() + 0.9 * _EVERY
         taken = self._taken()
         found = [finding_record(self._found.popleft()) for _ in range(len(self._found))]
         steps = 0 if self.record is None else self.record.step

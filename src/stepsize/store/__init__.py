@@ -7,6 +7,7 @@ from stepsize.errors import needing
 with needing("search"):
     from stepsize.store.records import FindingRecord as FindingRecord
     from stepsize.store.records import OrderRecord as OrderRecord
+    from stepsize.store.records import ProgressRecord as ProgressRecord
     from stepsize.store.records import SignalsRecord as SignalsRecord
     from stepsize.store.records import StudyRecord as StudyRecord
     from stepsize.store.records import Tally as Tally

@@ -80,6 +80,23 @@ class WatchRecord:
 
 
 @dataclass(frozen=True)
+class ProgressRecord:
+    """Progress of a search or sweep that is running.
+
+    Attributes:
+        updated: When this was written, in UTC.
+        running: What is trained now: the values of each trial, with ``steps``, ``share`` and ``seed`` of its run.
+        seconds_left: Time left by the pace so far; None before the first run has ended.
+        at_most: Whether that is the rest of a budget, of which an answer may need less.
+    """
+
+    updated: datetime
+    running: Sequence[Mapping[str, Any]] = ()
+    seconds_left: float | None = None
+    at_most: bool = False
+
+
+@dataclass(frozen=True)
 class OrderRecord:
     """An order to a running training, and what became of it; the orders of a run are its journal.
 

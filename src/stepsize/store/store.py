@@ -24,10 +24,19 @@ from stepsize.store.address import Address, as_address, engine_for
 from stepsize.store.failures import guarded, understood
 from stepsize.store.locks import file_lock_held, server_lock_held
 from stepsize.store.orders import MOST_WAITING, check_order
-from stepsize.store.records import FindingRecord, OrderRecord, SignalsRecord, StudyRecord, Tally, WatchRecord
+from stepsize.store.records import (
+    FindingRecord,
+    OrderRecord,
+    ProgressRecord,
+    SignalsRecord,
+    StudyRecord,
+    Tally,
+    WatchRecord,
+)
 from stepsize.store.tables import (
     FINDINGS,
     ORDERS,
+    PROGRESS,
     RUNS,
     SIGNALS,
     STUDIES,
@@ -140,6 +149,12 @@ class Store:
         with self._reading() as connection:
             names = {row.id: row.name for row in connection.execute(select(STUDIES.c.id, STUDIES.c.name))}
             return {names[study]: Tally(*rest) for study, *rest in connection.execute(query)}
+
+    def progress(self) -> dict[str, ProgressRecord]:
+        """Return the last progress of each search and sweep, by name."""
+        query = select(STUDIES.c.name, PROGRESS).join(PROGRESS, PROGRESS.c.study == STUDIES.c.id)
+        with self._reading() as connection:
+            return {row.name: record_of(ProgressRecord, row) for row in connection.execute(query)}
 
     def runs(self, name: str) -> tuple[Run, ...]:
         """Return the runs of a study in the order in which they were added; raises UnknownStudyError."""

@@ -29,12 +29,20 @@ from sqlalchemy import (
 
 from stepsize.errors import InputError
 from stepsize.store.packing import pack_arrays, thinned, unpack_arrays
-from stepsize.store.records import Arrays, FindingRecord, OrderRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.store.records import (
+    Arrays,
+    FindingRecord,
+    OrderRecord,
+    ProgressRecord,
+    SignalsRecord,
+    StudyRecord,
+    WatchRecord,
+)
 from stepsize.training.runs import Run, Trial
 
 T = TypeVar("T")
 
-VERSION = 3
+VERSION = 4
 _BESIDE = ("id", "trial", "share", "model", "steps")  # fields of a run that are keys, or in the blob of its losses
 _STRICT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _RECORDS = json.JSONEncoder(
@@ -112,6 +120,12 @@ WATCHES = Table(
     TABLES,
     Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
     *_columns(WatchRecord),
+)
+PROGRESS = Table(
+    "stepsize_progress",
+    TABLES,
+    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
+    *_columns(ProgressRecord),
 )
 # Apart from WATCHES, whose row is written every second: the arrays are large and are not written again with it.
 SIGNALS = Table(

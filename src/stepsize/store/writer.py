@@ -11,17 +11,26 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, union, update
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, union, update
 
 from stepsize.checks import check_text
 from stepsize.errors import InputError, StoreError
 from stepsize.store.address import Address
 from stepsize.store.failures import guarded
 from stepsize.store.locks import FileLock, Lock, ServerLock
-from stepsize.store.records import Arrays, FindingRecord, OrderRecord, SignalsRecord, StudyRecord, WatchRecord
+from stepsize.store.records import (
+    Arrays,
+    FindingRecord,
+    OrderRecord,
+    ProgressRecord,
+    SignalsRecord,
+    StudyRecord,
+    WatchRecord,
+)
 from stepsize.store.tables import (
     FINDINGS,
     ORDERS,
+    PROGRESS,
     RUNS,
     SIGNALS,
     STUDIES,
@@ -134,6 +143,12 @@ class Writer:
         self._trials[run.trial.number] = run.trial
         self._keys.add(run.key)
 
+    def set_progress(self, progress: ProgressRecord) -> None:
+        """Write the progress of the study, in place of what was written before."""
+        row = row_of(progress)
+        with self._transaction() as connection:
+            self._put(connection, PROGRESS, row)
+
     def add_signals(
         self,
         state: WatchRecord,
@@ -161,9 +176,7 @@ class Writer:
         packed = None if signals is None else row_of(SignalsRecord(0, *signals), "position")
         mine = SIGNALS.c.study == self._study["study"]
         with self._transaction(status) as connection:
-            changed = connection.execute(update(WATCHES).where(WATCHES.c.study == self._study["study"]).values(head))
-            if not changed.rowcount:
-                connection.execute(insert(WATCHES), {**self._study, **head})
+            self._put(connection, WATCHES, head)
             if rows:
                 connection.execute(insert(FINDINGS), rows)
             if packed is not None:
@@ -214,6 +227,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _put(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        """Write the one row that a table has of the study."""
+        changed = connection.execute(update(table).where(table.c.study == self._study["study"]).values(row))
+        if not changed.rowcount:
+            connection.execute(insert(table), {**self._study, **row})
 
     def _check(self) -> None:
         # A lost connection would be made anew automatically, but without the lock.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stepsize.checks import check_positive, check_whole
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # of the best runs, to whoever watches
 _ROUNDING = 1e-9  # of a budget
+_BRIEF = 0.5  # seconds: not before each run that takes less is progress saved
 _UNCHANGED = Changes()
 
 
@@ -180,6 +182,8 @@ class Study:
     _resumed: int = 0
     _diverged: int = 0
     _spent: float = 0.0
+    _inherited: float = 0.0  # of that, in earlier calls
+    _saved: float = -math.inf  # when progress was saved last
     _stopped: Stopped = ""
 
     def begin_writing(self, store: Any, kind: str, spec: dict[str, Any], open_things: ExitStack) -> None:
@@ -193,7 +197,7 @@ class Study:
         self.strategy.restore(opened.trials(self.name), runs)
         for run in runs:
             self._take(run)
-        self._resumed = len(runs)
+        self._resumed, self._inherited = len(runs), self._spent
 
     def run(self, workers: Workers) -> StudyOutcome:
         """Train what the strategy asks for and return what came out."""
@@ -239,13 +243,49 @@ class Study:
 
     def _submit(self, workers: Workers) -> bool:
         """Keep the workers busy; return whether anything is under way."""
+        before = self._tickets
         while len(self._flying) < workers.capacity and (job := self._next()) is not None:
             if self._writer is not None and workers.capacity > 1:
                 self._writer.add_trial(job.trial)  # several are under way: they are not to be proposed anew
             self._tickets += 1
             self._flying[self._tickets] = job
             workers.submit(self._tickets, self._setting(job))
+        if self._tickets > before:
+            self._save_progress()
         return bool(self._flying)
+
+    def _save_progress(self) -> None:
+        """Save what is trained now and the time left, for those who read the store."""
+        if self._writer is None:
+            return
+        from stepsize.store import ProgressRecord
+
+        now, pace = time.perf_counter(), self._pace()
+        longest = max(map(self._price, self._flying.values()), default=0.0)
+        if pace is not None and pace * longest < _BRIEF and now < self._saved + _BRIEF:
+            return
+        self._saved = now
+        running = [
+            {**job.trial.values, "steps": self._setting(job).steps, "share": job.share, "seed": job.seed}
+            for job in self._flying.values()
+        ]
+        left, at_most = self._left(pace)
+        self._writer.set_progress(ProgressRecord(datetime.now(UTC), running, left, at_most))
+
+    def _pace(self) -> float | None:
+        """Return the seconds per full run in this call, several at a time counted as such; None before the first."""
+        spent = self._spent - self._inherited
+        return (time.perf_counter() - self._began) / spent if spent > 0 else None
+
+    def _left(self, pace: float | None) -> tuple[float | None, bool]:
+        """Return the seconds to the end, and whether that is the rest of a budget, of which not all may be needed."""
+        if pace is None:
+            return None, False
+        clock = self.limits.deadline - time.perf_counter()
+        limit = min((self.limits.budget - self._spent) * pace, max(clock, (self.limits.at_least - self._spent) * pace))
+        if math.isfinite(limit):
+            return max(0.0, limit), True
+        return self.strategy.remaining() * self._spent / len(self._runs) * pace, False
 
     def _next(self) -> Job | None:
         """Return the next job that can begin; None if nothing can until a run ends, or at all."""

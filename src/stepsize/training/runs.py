@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -236,16 +236,20 @@ class Run(Pictured):
     def __repr__(self) -> str:
         return f"<Run: lr {self.lr:.3g}, seed {self.seed}, value {self.value:.6g}. {self.status}>"
 
-    def plot(self, title: str = "Loss vs. step") -> Chart:
-        """Return the chart of its training and validation losses."""
+    def plot(
+        self, title: str = "Loss vs. step", conditions: str = "", *, lrs: Sequence[float] | NDArray[np.float64] = ()
+    ) -> Chart:
+        """Return the chart of its training and validation losses, and of the learning rate at each of its ``steps``."""
         return run_chart(
             run_info(
                 self.losses,
+                steps=self.steps,
+                lrs=lrs,
                 val_steps=[one.step for one in self.evaluations],
                 val_losses=[one.loss for one in self.evaluations],
                 diverged_step=None if self.divergence is None else self.divergence.step,
                 title=title,
-                subtitle=self.status,
+                subtitle=f"{conditions} {self.status}".strip(),
             )
         )
 

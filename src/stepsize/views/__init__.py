@@ -13,11 +13,8 @@ from stepsize.views.heat_map import MapRun as MapRun
 from stepsize.views.heat_map import Scale as Scale
 from stepsize.views.heat_map import heat_map_chart as heat_map_chart
 from stepsize.views.heat_map import heat_map_info as heat_map_info
-from stepsize.views.live import LIVE_SIGNALS as LIVE_SIGNALS
-from stepsize.views.live import LivePanel as LivePanel
 from stepsize.views.live import in_dark as in_dark
 from stepsize.views.live import live_chart as live_chart
-from stepsize.views.live import live_info as live_info
 from stepsize.views.live import page_spec as page_spec
 from stepsize.views.marks import thinned as thinned
 from stepsize.views.notebook import Pictured as Pictured
@@ -49,4 +46,7 @@ from stepsize.views.series import Series as Series
 from stepsize.views.series import best_so_far as best_so_far
 from stepsize.views.series import series_chart as series_chart
 from stepsize.views.series import series_info as series_info
+from stepsize.views.signals import SHOWN_SIGNALS as SHOWN_SIGNALS
+from stepsize.views.signals import SignalPanel as SignalPanel
+from stepsize.views.signals import signals_info as signals_info
 from stepsize.views.vega import Chart as Chart

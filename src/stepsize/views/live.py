@@ -2,79 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from stepsize.errors import InputError
-from stepsize.views.axes import Axis, step_axis
 from stepsize.views.layers import layered, x_encoding, y_encoding
-from stepsize.views.report import EXTENT, PANELS, Series, is_shown, panel_axis, series_name
-from stepsize.views.theme import COLORS, DARK, DASHES, INK, MUTED, WIDTH, themed
+from stepsize.views.signals import SignalPanel
+from stepsize.views.theme import DARK, EXTENT, INK, MUTED, WIDTH, themed
 from stepsize.views.vega import Chart, alt
 
 _HEIGHT = 170
-_TITLE = {"val_loss": "validation loss", "loss": "training loss"}
-_GROUPS = tuple(f"lr/{group}" for group in range(len(DASHES)))
-LIVE_SIGNALS = frozenset((*_GROUPS, *(name for names in PANELS.values() for name in names)))
-"""Names of the signals that are shown."""
-
 _PHONE = 480  # pixels: what is narrower
 _NARROW = {"columns": 1, "tickCount": 4}  # … has at most: columns of a legend, ticks
 _BESIDE = 84  # pixels of the numbers and the title beside a plot that cannot measure itself
 
 
-@dataclass(frozen=True)
-class LiveSeries:
-    """A signal of a run: its name on the page, its color and its dashes; no two of a panel have both in common."""
-
-    run: str
-    signal: str
-    name: str
-    color: str
-    dash: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class LivePanel:
-    """A panel: its title, the axes for the points so far, and what it shows."""
-
-    title: str
-    x: Axis
-    y: Axis
-    series: tuple[LiveSeries, ...]
-
-
-def live_info(runs: Mapping[str, Mapping[str, Series]], planned: int = 0) -> tuple[LivePanel, ...]:
-    """Return the panels of one run, or of several runs on top of each other; all ``planned`` steps are on the axis.
-
-    Example:
-        >>> import numpy as np
-        >>> signals = {"loss": (np.arange(3), np.array([2.0, 1.0, 0.5])), "lr/0": (np.arange(3), np.full(3, 0.1))}
-        >>> [(panel.title, [one.name for one in panel.series]) for panel in live_info({"net": signals})]
-        [('loss', ['training']), ('learning rate', ['group 0'])]
-        >>> [(panel.title, [one.name for one in panel.series]) for panel in live_info({"a": signals, "b": signals})]
-        [('training loss', ['a', 'b']), ('learning rate', ['a', 'b'])]
-    """
-    last = max((int(steps[-1]) for one in runs.values() for steps, _ in one.values() if len(steps)), default=0)
-    x = step_axis(max(last, planned))
-    panels = []
-    for title, signals in _wanted(runs).items():
-        known = [(run, name) for name in signals for run, one in runs.items() if is_shown(name, one)]
-        if (y := panel_axis(runs[run][name] for run, name in known)) is not None:
-            panels.append(LivePanel(title, x, y, _series(known, list(runs))))
-    return tuple(panels)
-
-
-def live_chart(panel: LivePanel) -> Chart:
+def live_chart(panel: SignalPanel) -> Chart:
     """Return the chart of a panel without points: they go into ``line``, ``raw``, ``future`` and ``marks``.
 
     Its parameters ``x_low``, ``x_high``, ``y_low`` and ``y_high`` move the axes.
     """
-    names = [f"{one.run}\n{one.signal}" for one in panel.series]  # no name of a run holds a line break
-    scale = alt.Scale(domain=names, range=[one.color for one in panel.series])
+    names = [f"{one.run}\n{one.signal}" for one in panel.lines]  # no name of a run holds a line break
+    scale = alt.Scale(domain=names, range=[one.color for one in panel.lines])
     color = alt.Color("series:N", scale=scale, legend=None)
-    dashes = alt.Scale(domain=names, range=[list(one.dash) for one in panel.series])
+    dashes = alt.Scale(domain=names, range=[list(one.dash) for one in panel.lines])
     dash = alt.StrokeDash("series:N", scale=dashes, legend=None)
     place = {"x": _moving(x_encoding(panel.x), "x"), "y": _moving(y_encoding(panel.y), "y")}
     base = [alt.Chart(_later(name)).encode(**place, color=color) for name in ("raw", "line", "future")]
@@ -115,26 +66,6 @@ def page_spec(chart: Chart, width: int, *, dark: bool = False) -> dict[str, Any]
 def in_dark(value: Any) -> Any:
     """Return plain values, such as a panel's, with the colors of a dark page."""
     return _fitted(value, WIDTH, DARK)
-
-
-def _wanted(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, Sequence[str]]:
-    """Return the signals of each panel: of one run together, of several runs one signal a panel."""
-    if len(runs) > 1:
-        pairs = [(title, name) for title, names in PANELS.items() for name in names]
-        return {_TITLE.get(name, title): [name] for title, name in pairs if name[:3] != "lr/" or name == "lr/0"}
-    return {title: _GROUPS if "lr/0" in names else names for title, names in PANELS.items()}
-
-
-def _series(known: Sequence[tuple[str, str]], runs: Sequence[str]) -> tuple[LiveSeries, ...]:
-    """Return the series with their looks: of several runs a run has the same one in all panels."""
-    found = []
-    for place, (run, signal) in enumerate(known):
-        alone = len(runs) == 1
-        index = place if alone else runs.index(run)
-        name = series_name(signal) if alone else run
-        dash = DASHES[(index + index // len(COLORS)) % len(DASHES)]
-        found.append(LiveSeries(run, signal, name, COLORS[index % len(COLORS)], tuple(dash)))
-    return tuple(found)
 
 
 def _later(name: str) -> Any:

@@ -6,95 +6,51 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.errors import InputError
-from stepsize.views.axes import Axis, step_axis, value_axis
 from stepsize.views.layers import layered, lines, rows, x_encoding
 from stepsize.views.marks import Line, line_through
-from stepsize.views.theme import INK, MUTED, SERIES, WARNING, dark_style, header, themed
+from stepsize.views.signals import SHOWN_SIGNALS, Series, SignalPanel, signals_info
+from stepsize.views.theme import EXTENT, INK, MUTED, SERIES, WARNING, dark_style, header, themed
 from stepsize.views.vega import Chart, alt
 
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
-EXTENT = 42  # pixels for the numbers at the left, the same in all panels, so that steps stand below each other
 _NUMBER = 16, 13  # pixels that the number of a finding takes, and from row to row
 _ROWS = 4
 Severity: TypeAlias = Literal["info", "warning", "critical"]
 _COLORS = {"info": MUTED, "warning": SERIES[1], "critical": WARNING}
 _INKS = {**_COLORS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to be read as text on white
 
-Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Steps and values."""
-
-PANELS = {
-    "loss": ("loss", "val_loss"),
-    "learning rate": ("lr/0", "lr/1", "lr/2"),
-    "update / weight": ("update_ratio",),
-    "cosine of successive gradients": ("cosine",),
-    "gradient norm": ("grad_norm",),
-    "critical learning rate / learning rate": ("headroom",),
-    "gradient norm after / before clipping": ("clipped",),
-}
 _MOST_POINTS = 400
-_CLIPPED = 0.999
 
 
 @dataclass(frozen=True)
 class PanelInfo:
-    """One panel; ``marks`` are number, step and severity of each finding."""
+    """One panel with its lines; ``marks`` are number, step and severity of each finding."""
 
-    title: str
-    x: Axis  # shared by all panels
-    y: Axis
+    panel: SignalPanel
     lines: tuple[Line, ...]
-    names: tuple[str, ...]
     marks: tuple[tuple[int, int, Severity], ...]
 
 
 def report_info(report: Any) -> tuple[PanelInfo, ...]:
     """Return what the panels of a ``Report`` show, and where: its signals, and its findings at their steps."""
-    signals = {name: (points.steps, points.values) for name, points in report.signals.items()}
-    panels = {
-        title: {series_name(name): _thinned(*signals[name]) for name in names if is_shown(name, signals)}
-        for title, names in PANELS.items()
-    }
-    x = step_axis(max((int(steps[-1]) for panel in panels.values() for steps, _ in panel.values()), default=1))
+    shown = {name: points for name, points in report.signals.items() if name in SHOWN_SIGNALS and len(points.steps)}
+    signals = {name: _thinned(points.steps, points.values) for name, points in shown.items()}
     marks = tuple((number, one.step, one.severity) for number, one in enumerate(report.findings, start=1))
-    infos = []
-    for title, panel in panels.items():
-        if (y := panel_axis(panel.values())) is not None:
-            drawn = tuple(line for name, points in panel.items() for line in line_through(name, *points, y))
-            infos.append(PanelInfo(title, x, y, drawn, tuple(panel), marks))
-    return tuple(infos)
-
-
-def is_shown(name: str, signals: Mapping[str, Series]) -> bool:
-    """Return whether there is anything of a signal: a panel of ones says nothing of clipping."""
-    if name not in signals or not len(signals[name][0]):
-        return False
-    return name != "clipped" or bool(np.nanmin(signals[name][1], initial=1.0) < _CLIPPED)
-
-
-def series_name(signal: str) -> str:
-    """Return the name of a signal within its panel."""
-    return {"loss": "training", "val_loss": "validation"}.get(signal, signal.replace("lr/", "group "))
-
-
-def panel_axis(series: Iterable[Series]) -> Axis | None:
-    """Return the axis of some series, with the first value of each: the start of a run is not an outlier.
-
-    None if nothing is finite.
-    """
-    finite = [kept for _, values in series if (kept := values[np.isfinite(values)]).size]
-    if not finite:
-        return None
-    return replace(
-        value_axis(np.concatenate(finite), "", may_log=True, keep=[float(one[0]) for one in finite]), count=4
+    return tuple(
+        PanelInfo(
+            panel,
+            tuple(line for one in panel.lines for line in line_through(one.name, *signals[one.signal], panel.y)),
+            marks,
+        )
+        for panel in signals_info({"": signals})
     )
 
 
@@ -170,22 +126,26 @@ def _svg(info: PanelInfo, place: int) -> str:
 
 
 def _panel(info: PanelInfo) -> alt.LayerChart:
-    scale = alt.Scale(domain=list(info.names), range=list(SERIES[: len(info.names)]))
-    legend = None if len(info.names) == 1 else alt.Legend(orient="top", title=None)
-    colour = alt.Color("series:N", scale=scale, legend=legend)
+    panel = info.panel
+    names, colors = [one.name for one in panel.lines], [one.color for one in panel.lines]
+    legend = None if len(names) == 1 else alt.Legend(orient="top", title=None, symbolType="stroke")
+    color = alt.Color("series:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
+    dashes = alt.Scale(domain=names, range=[list(one.dash) for one in panel.lines])
+    dash = alt.StrokeDash("series:N", scale=dashes, legend=legend)
     marks = [
         {"x": step, "y": row, "number": str(number), "line": _COLORS[severity], "ink": _INKS[severity]}
         for (number, step, severity), row in zip(info.marks, _rows_of(info), strict=True)
     ]
-    base = alt.Chart(rows(marks)).encode(x=x_encoding(info.x))
+    base = alt.Chart(rows(marks)).encode(x=x_encoding(panel.x))
     rules = base.mark_rule(strokeWidth=1.5, strokeDash=[4, 3]).encode(color=alt.Color("line:N", scale=None))
     text = base.encode(text="number:N", y=alt.Y("y:Q", scale=None))
     style: dict[str, Any] = {"dx": 7, "fontSize": 12, "fontWeight": "bold"}
     halo = text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style)
     numbers = text.mark_text(**style).encode(color=alt.Color("ink:N", scale=None))
-    drawn = lines(info.lines, info.x, info.y, colour, name=re.sub(r"\W+", "_", f"line {info.title}"), width=1.8)
+    name = re.sub(r"\W+", "_", f"line {panel.title}")
+    drawn = lines(info.lines, panel.x, panel.y, color, name=name, width=1.8, dash=dash)
     layers = [*drawn, rules, halo, numbers] if marks else [*drawn]
-    return layered(*layers, height=_HEIGHT).properties(title=header(info.title, ()), width=_WIDTH)
+    return layered(*layers, height=_HEIGHT).properties(title=header(panel.title, ()), width=_WIDTH)
 
 
 def _rows_of(info: PanelInfo) -> list[float]:
@@ -193,7 +153,7 @@ def _rows_of(info: PanelInfo) -> list[float]:
     ends = [-math.inf] * _ROWS
     places = []
     for _, step, _ in info.marks:
-        x = info.x.position(step) * _WIDTH
+        x = info.panel.x.position(step) * _WIDTH
         row = next((row for row, end in enumerate(ends) if x >= end), ends.index(min(ends)))
         ends[row] = x + _NUMBER[0]
         places.append(float(9 + row * _NUMBER[1]))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 WIDTH = 640
 HEIGHT = 320
 LINE_HEIGHT = 16  # of a row of flags, in pixels
+EXTENT = 42  # pixels for the numbers at the left of panels whose steps stand below each other
 
 # Okabe and Ito, "Color Universal Design", 2008: distinguishable under every common color blindness.
 _ORANGE, _SKY, _BLUE = "#E69F00", "#56B4E9", "#0072B2"

@@ -186,6 +186,7 @@ function drawRun(run) {
   say("verdict-check", code === "inconclusive" ? "" : check);
   drawFindings(run);
   $("controls").hidden = state.readOnly || !run.control;
+  drawCooldown(run);
   $("suggested").hidden = !factor;
   if (factor) { $("suggested").dataset.factor = factor; say("suggested", `× ${number(factor, 3)} (suggested)`); }
   const groups = ratesOf(run).map((name) => name.slice(3));
@@ -199,6 +200,31 @@ function drawRun(run) {
     make("td", `${number(order.loss_before)} → ${number(order.loss_after)}`),
   ]));
   $("journal").tBodies[0].replaceChildren(...rows.reverse());
+}
+
+// What a cooldown now would do to the rate, beside its button: the largest rate of the groups stands for all.
+function drawCooldown(run) {
+  const rates = ratesOf(run).map((name) => state.points[run.name][name]).filter(([, values]) => values[values.length - 1] > 0);
+  const [steps, values] = rates.sort(([, a], [, b]) => b[b.length - 1] - a[a.length - 1])[0] ?? [[], []];
+  const over = $("steps").valueAsNumber, now = steps[steps.length - 1], rate = values[values.length - 1];
+  $("cooldown").hidden = !(over > 0 && rate > 0);
+  if ($("cooldown").hidden) return;
+  const end = now + over, low = Math.max(0, now - over), high = Math.max(end, Math.min(run.planned ?? 0, end + over));
+  const place = thinned(steps, values, low, high, 160).filter((i) => steps[i] >= low && values[i] !== null);
+  const coming = Object.values(run.future)[0] ?? [[], []];
+  const lines = [
+    ["", place.map((i) => [steps[i], values[i]])],
+    ["future", coming[0].map((step, i) => [step, coming[1][i] * rate]).filter(([step]) => step <= high)],
+    ["down", [[now, rate], [end, 0]]],
+  ];
+  const top = Math.max(...lines.flatMap(([, points]) => points.map(([, value]) => value)));
+  $("cooldown-lines").replaceChildren(...lines.map(([name, points]) => {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    line.setAttribute("points", points.map(([step, value]) => `${(100 * (step - low)) / (high - low)},${100 - (94 * value) / top}`).join(" "));
+    if (name) line.setAttribute("class", name);
+    return line;
+  }));
+  say("cooldown-text", `Dashed: the rate if you cool down now, until step ${count(end)}${run.planned > end ? ` (${count(run.planned - end)} before the planned end)` : ""}.${coming[0].length ? " Dotted: the schedule." : ""}`);
 }
 
 function orderText({ verb, arguments: given }) {
@@ -228,7 +254,7 @@ function dropCharts() {
   loading++;
   for (const panel of state.panels) panel.view?.finalize();
   Object.assign(state, { panels: [], wanted: "" });
-  $("charts").replaceChildren();
+  $("charts").replaceChildren(make("p", "The charts are being drawn …", { class: "quiet" }));
 }
 
 // What the charts depend on beside their points: series, size and colors.
@@ -332,17 +358,19 @@ async function drawCharts() {
     const { x, y } = axes[place];
     const [low, high] = state.zoom ?? (part === "1" ? x : [end * (1 - part), end * 1.01]);
     const raw = [], line = [];
+    const shown = (value) => panel.log && value !== null ? Math.max(value, y[0] / 10) : value; // zero is far below a log axis
     const most = Math.max(60, Math.min(MOST, MOST_ROWS / panel.series.length));
     for (const { run, signal, name } of panel.series) {
       const [steps, values] = state.points[run]?.[signal] ?? [[], []];
-      const soft = state.smoothing && panel.title !== "learning rate" ? smoothed(values, state.smoothing) : null;
+      const soft = state.smoothing && !/^(lr|momentum)\//.test(signal) ? smoothed(values, state.smoothing) : null;
       for (const [some, into] of soft ? [[values, raw], [soft, line]] : [[values, line]]) {
-        for (const i of thinned(steps, some, low, high, most)) into.push({ x: steps[i], y: some[i], series: `${run}\n${signal}`, name });
+        for (const i of thinned(steps, some, low, high, most)) into.push({ x: steps[i], y: shown(some[i]), series: `${run}\n${signal}`, name });
       }
     }
     const view = panel.view.data("line", line).data("raw", raw).data("marks", marksOf(one)).data("future", panel.title === "learning rate" ? future(one) : []);
     for (const [name, value] of Object.entries({ x_low: low, x_high: high, y_low: y[0], y_high: y[1] })) view.signal(name, value);
     await view.runAsync();
+    await new Promise((done) => { setTimeout(done); }); // keys and clicks come between two charts of many runs
     if (!state.panels.includes(panel)) return; // another selection came in between
   }
 }
@@ -378,20 +406,31 @@ function future(run) {
 
 // ---------------------------------------------------------------- searches and sweeps
 
-async function drawStudy() {
+function drawStudyFacts() {
   const one = state.list.studies.find(({ name }) => name === state.study);
-  const mark = JSON.stringify([one?.runs, one?.trials, one?.status, state.study, dark.matches, $("main").clientWidth]);
+  if (!one) return null;
+  say("study-name", one.name);
+  const { tried, secondsLeft, atMost, updated } = one;
+  const since = (Date.now() - Date.parse(updated)) / 1000;
+  const left = secondsLeft ? ` · ${atMost ? "at most" : "about"} ${duration(Math.max(0, secondsLeft - Math.max(0, since)))} left` : "";
+  say("study-facts", `${one.kind} of ${one.task} · ${one.status} · ${count(one.runs)} runs, cost ${number(one.cost, 3)} full runs${left}`);
+  $("study-now").hidden = !tried?.length;
+  say("study-now", `Being tried: ${tried?.join("; ")}.`);
+  return one;
+}
+
+async function drawStudy() {
+  const one = drawStudyFacts();
+  const mark = JSON.stringify([one?.runs, one?.status, state.study, dark.matches, $("main").clientWidth]);
   if (!one || studied === mark) return;
   studied = mark;
-  say("study-name", one.name);
-  say("study-facts", `${one.kind} of ${one.task} · ${one.status} · ${count(one.runs)} runs`);
   const width = Math.max(260, Math.min(980, $("study-part").clientWidth) - FRAME);
   const answer = await fetch(`/api/study?${new URLSearchParams({ name: one.name, width, dark: Number(dark.matches) })}`);
   const found = await answer.json();
   if (studied !== mark) return;
   say("study-rate", found.error ? "No answer" : !found.runs ? "No run has ended yet" : found.lr === null ? "No answer yet" : `Learning rate ${found.lr}`);
   say("study-reason", found.error ?? (found.runs ? `${found.asGood ? `As good: ${found.asGood}. ` : ""}${found.verdict[0].toUpperCase()}${found.verdict.slice(1)}. ${found.reason}` : ""));
-  say("study-next", found.runs ? [found.next, `Valid for ${found.for}.`, `Cost: ${found.cost}.`, found.tried.length ? `Being tried: ${found.tried.join(", ")}.` : "", ...found.notes].join(" ") : "");
+  say("study-next", found.runs ? [found.next, `Valid for ${found.for}.`, `Cost: ${found.cost}.`, ...found.notes].join(" ") : "");
   if (!found.spec) { $("study-chart").replaceChildren(); return; }
   const { view } = await vegaEmbed($("study-chart"), found.spec, EMBED);
   studyView?.finalize();
@@ -420,6 +459,7 @@ function scale(factor) {
   send("scale", { factor, group, ...(much ? { confirmed: true } : {}) }, question);
 }
 $("scale-form").onsubmit = (event) => { event.preventDefault(); scale($("factor").valueAsNumber); };
+$("steps").oninput = () => { const run = state.details[state.shown[0]]; if (run) drawCooldown(run); };
 $("steps-form").onsubmit = (event) => { event.preventDefault(); send(event.submitter.dataset.verb, { steps: $("steps").valueAsNumber }); };
 for (const button of document.querySelectorAll(".quick")) button.onclick = () => scale(Number(button.dataset.factor));
 for (const button of document.querySelectorAll("#controls .row [data-verb]")) {
@@ -433,6 +473,7 @@ $("filter").oninput = drawList;
 $("smoothing").oninput = () => { state.smoothing = $("smoothing").valueAsNumber; say("smoothing-value", String(state.smoothing)); draw(); };
 $("span").onchange = () => { if ($("span").value !== "zoom") { state.zoom = null; $("span").querySelector("[value=zoom]").hidden = true; } draw(); };
 dark.onchange = draw;
+setInterval(() => { if (state.study) drawStudyFacts(); }, 2000); // the time left goes on without news
 let resized;
 addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(draw, 250); });
 addEventListener("hashchange", readAddress);
