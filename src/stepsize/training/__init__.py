@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from stepsize.training.plateau import PlateauDrop as PlateauDrop
     from stepsize.training.plateau import PlateauStep as PlateauStep
     from stepsize.training.population import Counterfactual as Counterfactual
-    from stepsize.training.population import Followed as Followed
     from stepsize.training.population import Population as Population
     from stepsize.training.population import counterfactual as counterfactual
-    from stepsize.training.population import follow as follow
     from stepsize.training.runs import Changes as Changes
     from stepsize.training.runs import Divergence as Divergence
     from stepsize.training.runs import Evaluation as Evaluation
@@ -46,7 +44,6 @@ _HOMES = {
     "Divergence": "runs",
     "Evaluation": "runs",
     "Executor": "executor",
-    "Followed": "population",
     "InOrder": "executor",
     "Metric": "task",
     "Plateau": "plateau",
@@ -64,7 +61,6 @@ _HOMES = {
     "Trial": "runs",
     "bind": "binding",
     "counterfactual": "population",
-    "follow": "population",
     "from_torch": "torch_schedules",
     "preview_torch": "torch_preview",
     "train": "loop",
