@@ -175,7 +175,7 @@ def following_report(path: Path = FOLLOWING_FILE) -> str:
 
 
 def _table(title: str, rows: Sequence[Ended]) -> str:
-    heads = ["trainings " + title, "cost", "above tuned: median", "p90", "worst", "worse than the usual rate"]
+    heads = ["tasks " + title, "cost", "above tuned: median", "p90", "worst", "worse than the usual rate"]
     tuned, usual = (_tests(rows, method) for method in ("tuned", "usual"))
     lines = []
     for method, name in _TITLES.items():
@@ -212,4 +212,4 @@ def _per_training(rows: Sequence[Ended]) -> str:
     methods = ["tuned", *(method for method in _TITLES if _tests(rows, method))]
     tests = {method: _tests(rows, method) for method in methods}
     lines = [[name, *(f"{np.mean(tests[method].get(name, math.nan)):.4g}" for method in methods)] for name in names]
-    return markdown_table(["training, mean test loss", *methods], lines)
+    return markdown_table(["task, mean test loss", *methods], lines)

@@ -134,9 +134,12 @@ def test_progress_is_told_of_all_runs() -> None:
     assert len(seen) == sum(len(run.losses) for run in found.runs)
 
 
-def test_everything_diverging_is_told() -> None:
-    found = follow(make(optimizer="sgd", schedule="constant", loss=lambda o, t: 1e6 * mse_loss(o, t)), 3e4, seed=0)
-    assert found.run.divergence is not None or found.lr < 3e4
+def test_a_run_that_diverges_at_every_rate_is_told() -> None:
+    broken = lambda output, target: mse_loss(output, target) * (1.0 if output.shape[0] == 32 else math.inf)  # noqa: E731
+    x, y = examples(96)
+    found = follow(make(loss=broken, val=(x[64:], y[64:]), batch_size=32, train=(x[:48], y[:48])), 1e-2, seed=0)
+    assert found.run.diverged
+    assert found.reason == "All full runs diverged."
 
 
 def test_the_chance_is_that_of_the_drawn_curves() -> None:

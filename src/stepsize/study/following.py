@@ -1,4 +1,4 @@
-"""A training that corrects its rate by its validation loss: short runs, one or two full ones, and the best is kept."""
+"""A training whose rate the validation loss corrects: short runs, one or two full ones, and the best is returned."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Followed:
     """A run whose rate was corrected by the validation loss.
 
     Attributes:
-        run: The run that was kept, with its model.
+        run: The run that was chosen, with its model.
         runs: All runs, in order, without their models; those with a ``share`` below 1 are short.
         start: Rate that was given.
-        reason: Why the run was kept, as a sentence.
+        reason: Why the run was chosen, as a sentence.
         cost: Cost in full runs.
     """
 
@@ -48,7 +48,7 @@ class Followed:
 
     @property
     def lr(self) -> float:
-        """Peak rate of the run that was kept."""
+        """Peak rate of the run that was chosen."""
         return self.run.lr
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def follow(task: Task, lr: float, *, seed: int | None = None, on_progress: Watch
     outward. They are read with the model of ``find``, which knows from recorded curves how the best rate moves with
     the length of a run, and how noisy runs are. Then the recommended rate is trained in full. Unless it is ``lr``, a
     second full run follows: at ``lr``, or if that is worse with a probability of 90%, at the rate that is recommended
-    now. The one with the lower validation loss is kept. All runs have the same seed: the same initial weights and
+    now. The one with the lower validation loss is returned. All runs have the same seed: the same initial weights and
     batches.
 
     The rate is not changed within a run. Continuing copies of a run at other rates for some steps, and going on with
@@ -86,7 +86,7 @@ def follow(task: Task, lr: float, *, seed: int | None = None, on_progress: Watch
         on_progress: Called with a :class:`~stepsize.training.Progress` after each update.
 
     Returns:
-        The run that was kept, all runs and the reason.
+        The chosen run, all runs and the reason.
 
     Raises:
         InputError: If the task has no validation data, or an argument is out of range.
@@ -178,10 +178,10 @@ def chance_of_less(model: LrModel, lr: float, other: float) -> float:
 
 
 def _reason(kept: Run, full: Sequence[Run]) -> str:
-    """Say why ``kept`` was kept of the full runs."""
-    reached = (
-        "All full runs diverged" if kept.diverged else f"lr {number_text(kept.lr)} reached {number_text(kept.value)}"
-    )
+    """Say why ``kept`` was chosen among the full runs."""
+    if kept.diverged:
+        return "All full runs diverged."
+    reached = f"lr {number_text(kept.lr)} reached {number_text(kept.value)}"
     others = [
         f"lr {number_text(run.lr)} " + ("diverged" if run.diverged else f"reached {number_text(run.value)}")
         for run in full
