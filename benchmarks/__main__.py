@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     optimizers.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     optimizers.set_defaults(run=_optimizers)
 
+    on_record = commands.add_parser(
+        "find-on-record", help="find, replayed on tasks of the record that its prior has not seen"
+    )
+    on_record.add_argument("--count", type=int, default=150, help="of tasks; default 150")
+    on_record.set_defaults(run=_find_on_record)
+
     deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
     deepobs.set_defaults(run=_deepobs)
 
@@ -280,6 +286,12 @@ def _following(arguments: argparse.Namespace) -> None:
 
     compute_following(arguments.only, arguments.workers)
     print(following_report())
+
+
+def _find_on_record(arguments: argparse.Namespace) -> None:
+    from benchmarks.find_on_record import compute_find_on_record
+
+    compute_find_on_record(arguments.count)
 
 
 def _deepobs(_arguments: argparse.Namespace) -> None:
