@@ -81,7 +81,7 @@ def follow(task: Task, lr: float, *, seed: int | None = None, on_progress: Watch
 
     Args:
         task: Task to train. It needs ``val``, on which the rate is selected: report results on a test set.
-        lr: Peak rate to begin at, absolute, within a factor of about 100 of a good one.
+        lr: Peak rate to begin at, absolute; about right or too low, as short runs prefer high rates.
         seed: Random seed for weight initialization, batch order and dropout. Default: the task's.
         on_progress: Called with a :class:`~stepsize.training.Progress` after each update.
 
