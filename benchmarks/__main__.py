@@ -77,10 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     overhead.add_argument("--out", type=Path, help="the record; default in benchmarks/records")
     overhead.set_defaults(run=_sweep_overhead)
 
+    following = commands.add_parser("following", help="what follow gains from the usual rate, by the test loss")
+    following.add_argument("--only", type=_names, default=(), help="methods to train again; default all")
+    following.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    following.set_defaults(run=_following)
+
     adaptive = commands.add_parser("adaptive", help="rates that adapt by themselves, from a bad start")
     adaptive.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="default 0,1,2")
     adaptive.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
-    adaptive.add_argument("--only", type=_names, help="rules to add to the record, follow or polyak-decaying")
+    adaptive.add_argument("--only", type=_names, help="rules to add to the record: polyak-decaying")
     adaptive.set_defaults(run=_adaptive)
 
     optimizers = commands.add_parser("optimizers", help="optimizers on real tasks, each at its own tuned rate")
@@ -276,6 +281,13 @@ def _adaptive(arguments: argparse.Namespace) -> None:
         compute_adaptive(arguments.seeds, arguments.workers)
 
 
+def _following(arguments: argparse.Namespace) -> None:
+    from benchmarks.following import compute_following, following_report
+
+    compute_following(arguments.only, arguments.workers)
+    print(following_report())
+
+
 def _find_on_record(arguments: argparse.Namespace) -> None:
     from benchmarks.find_on_record import compute_find_on_record
 
@@ -385,6 +397,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.adaptive import adaptive_report
     from benchmarks.by_schedule import BY_SCHEDULE_FILE, schedules_report
     from benchmarks.deepobs import deepobs_report
+    from benchmarks.following import following_report
     from benchmarks.guard_faults import faults_report
     from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
@@ -405,6 +418,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "regret": regret_report(),
         "deepobs": deepobs_report(),
         "adaptive": adaptive_report(),
+        "following": following_report(),
         "optimizers": optimizers_report(),
         "ranges": ranges_report(arguments.ranges or RANGES_FILE),
         "import-time": import_report(),

@@ -27,14 +27,12 @@ from benchmarks.tables import markdown_table, percent
 from benchmarks.truth import TRUTH_FOLDER
 from benchmarks.workers import Progress, each_done
 from stepsize.optimizers.adaptive import Adapted
-from stepsize.training import TensorBatches
-from stepsize.training.evaluate import evaluate
 
 __all__ = ["ADAPTIVE_FILE", "adaptive_report", "compute_adaptive", "compute_more"]
 
 ADAPTIVE_FILE = RECORDS_FOLDER / "adaptive.json"
 STARTS = (0.01, 10.0)
-_FOLLOW = "follow"  # no wrapper of an optimizer: stepsize.follow, which forks
+_FOLLOW = "follow"  # in the record only: what stepsize.follow was before, forks that continued
 _NAMES = ("polyak-decaying",)  # what can be trained; the record has rules that it refuted, too
 _TITLES = {
     "hypergradient": "hypergradient, stabilized",
@@ -65,28 +63,16 @@ def compute_adaptive(seeds: Iterable[int] = (0, 1, 2), workers: int = 2, path: P
         progress.advance(1.0, job[0].name)
 
 
-def compute_more(
-    rules: Iterable[str], workers: int = 2, path: Path = ADAPTIVE_FILE, *, follow_seeds: Iterable[int] = (0, 1, 2)
-) -> None:
-    """Train the starts that the record knows with these rules too, and put their rows into it.
-
-    Following brings its own references, so that it may have more seeds than the record.
-    """
+def compute_more(rules: Iterable[str], workers: int = 2, path: Path = ADAPTIVE_FILE) -> None:
+    """Train the starts that the record knows with these rules too, and put their rows into it."""
     wanted = tuple(rules)
-    if not {*wanted} <= {*_NAMES, _FOLLOW}:
-        raise ValueError(f"only {', '.join((*_NAMES, _FOLLOW))} can be trained, not {', '.join(wanted)}")
+    if not {*wanted} <= {*_NAMES}:
+        raise ValueError(f"only {', '.join(_NAMES)} can be trained, not {', '.join(wanted)}")
     rows = [row for row in read_rows(path) if row["rule"] not in wanted]
-    rows += overheads([rule for rule in wanted if rule != _FOLLOW])
+    rows += overheads(wanted)
     references = [row for row in rows if row["rule"] == _NAMES[0] and "start" in row]
     curves = {combo.name: curve.best_lr for combo, curve in load_curves(all_combos(), TRUTH_FOLDER).items()}
-    seeded = [
-        row | {"seed": seed} for seed in follow_seeds for row in references if row["seed"] == references[0]["seed"]
-    ]
-    jobs = [
-        (rule, row, curves[Combo(row["task"], row["optimizer"]).name])
-        for rule in wanted
-        for row in (seeded if rule == _FOLLOW else references)
-    ]
+    jobs = [(rule, row, curves[Combo(row["task"], row["optimizer"]).name]) for rule in wanted for row in references]
     progress = Progress("adaptive", float(len(jobs)), workers, None)
     for job, found in each_done(_more, jobs, workers):
         if isinstance(found, Exception):
@@ -101,31 +87,7 @@ def _more(job: tuple[str, dict[str, Any], float]) -> dict[str, Any]:
     torch.set_num_threads(1)
     combo = Combo(row["task"], row["optimizer"])
     kept = {key: row[key] for key in ("task", "optimizer", "start", "seed", "tuned", "fixed", "untrained")}
-    if rule == _FOLLOW:
-        return kept | {"rule": rule} | _followed(build(combo), best, row["start"], row["seed"])
     return kept | {"rule": rule, "loss": _known(_adapted(build(combo), best * row["start"], row["seed"]))}
-
-
-def _followed(task: stepsize.Task, best: float, start: float, seed: int) -> dict[str, Any]:
-    """Follow every second example of the unseen data, and judge all by the others, which nothing has chosen by."""
-    assert isinstance(task.val, TensorBatches)
-    halves = [TensorBatches(tuple(t[half::2] for t in task.val.tensors), task.val.batch_size, False) for half in (0, 1)]
-    # The schedule as it was given: the settled one would be settled twice.
-    chooses, judges = (
-        dataclasses.replace(task, val=half, schedule=task.given_schedule, epochs=None) for half in halves
-    )
-    found = stepsize.follow(chooses, best * start, seed=seed)
-    loss = math.inf
-    if found.run.divergence is None and found.run.model is not None:
-        loss = evaluate(judges, found.run.model, step=task.horizon).evaluation.loss
-    return {
-        "tuned": rounded(_final(judges, best, seed)),
-        "fixed": _known(_final(judges, best * start, seed)),
-        "untrained": rounded(stepsize.train(judges, best * 1e-12, seed=seed, steps=1).objective("loss")),
-        "loss": _known(loss),
-        "trainings": rounded(found.cost),
-        "ended": rounded(found.lr / best),
-    }
 
 
 def _measured(job: Job) -> list[dict[str, Any]]:
@@ -241,7 +203,7 @@ def adaptive_report(path: Path = ADAPTIVE_FILE) -> str:
     forked = [row["trainings"] for row in runs if row["rule"] == _FOLLOW]
     if forked:
         about += (
-            f" Following ({follow_seeds} seed(s)) forks, at "
+            f" Forks that continue ({follow_seeds} seed(s)) are what `stepsize.follow` was, at "
             f"{statistics.median(forked):.1f} times the cost of one run (median; {min(forked):.1f} to "
             f"{max(forked):.1f}), and it selects on every second validation example: "
             "its rows are scored on the others, and so are the references next to it. The other rules train once."
@@ -268,7 +230,7 @@ def _line(rule: str, start: float, rows: Sequence[dict[str, Any]]) -> list[str]:
     figures = [percent(value) for value in (*quantiles, float(shares.min()))]
     lost = str(sum(row["loss"] is None for row in rows))
     spent = [percent(float(value)) for value in np.quantile(regrets, (0.5, 0.9))]
-    title = "follow (forks)" if rule == _FOLLOW else _TITLES[rule]
+    title = "forks that continue" if rule == _FOLLOW else _TITLES[rule]
     return [title, f"{start:g} ×", *figures, good, lost, *spent]
 
 
@@ -289,7 +251,7 @@ def _per_task(rows: Sequence[dict[str, Any]]) -> str:
         first = [_mean(row[name] for row in own) for name in ("tuned", "fixed")]
         beside = f"{_mean(row['loss'] for row in followed)} ({_mean(row['tuned'] for row in followed)})"
         lines.append([key[0], key[1], f"{key[2]:g} ×", *first, *by_rule, beside])
-    heads = ["task", "optimizer", "start", "tuned", "fixed", *_TITLES, f"{_FOLLOW} (tuned, same half)"]
+    heads = ["task", "optimizer", "start", "tuned", "fixed", *_TITLES, "forks that continue (tuned, same half)"]
     return markdown_table(heads, lines)
 
 

@@ -148,8 +148,8 @@ def _followed(material: Material) -> list[str]:
                      f"{percent(float(np.median(lost)))} above the tuned rate")  # fmt: skip
     return [
         *_drops(material),
-        "`stepsize.follow`, which forks, at three times the cost of one run, one seed on 24 tasks × optimizers "
-        f"(record `adaptive`), medians: from {'; from '.join(lines)}.",
+        "Forks that continue (`stepsize.follow` before 0.2.0), at three times the cost of one run, one seed on 24 "
+        f"tasks × optimizers (record `adaptive`), medians: from {'; from '.join(lines)}.",
     ]
 
 

@@ -95,9 +95,9 @@ _TEXTS = {
         Another surprise. Halving the rate on a plateau of the validation loss beat neither a tuned constant
         rate nor a linear decay on any of the four tasks. At the tuned peak it rarely lowers the rate, 0 to 1.6
         times per run. On the photos the two tuning seeds put the peak next to the stability limit, as in statement 7;
-        without that task it is still 0 of 3. Such methods can correct a *bad* start: `stepsize.follow` closes
-        nearly the whole gap from a hundredth or from ten times the best rate, at three times the cost. It
-        does not beat a tuned rate either.
+        without that task it is still 0 of 3. Such methods can correct a *bad* start: forking the run closes nearly
+        the whole gap from a hundredth or from ten times the best rate, at three times the cost. It does not
+        beat a tuned rate either.
     """,
     14: """
         Mostly not. Jumps between a tenth and ten times from one step to the next, around the same mean, have

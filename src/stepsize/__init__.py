@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stepsize.store import Store as Store
     from stepsize.study.comparing import compare as compare
     from stepsize.study.finding import find as find
+    from stepsize.study.following import follow as follow
     from stepsize.study.sweeping import sweep as sweep
     from stepsize.tasks import build_task as build_task
     from stepsize.training import BoundScheduler as BoundScheduler
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from stepsize.training import Task as Task
     from stepsize.training import bind as bind
     from stepsize.training import counterfactual as counterfactual
-    from stepsize.training import follow as follow
     from stepsize.training import from_torch as from_torch
     from stepsize.training import train as train
     from stepsize.views import progress_bar as progress_bar
@@ -63,7 +63,7 @@ _HOMES = {
     "build_task": "stepsize.tasks",
     "diagnose": "stepsize.monitor",
     "find": "stepsize.study.finding",
-    "follow": "stepsize.training",
+    "follow": "stepsize.study.following",
     "from_torch": "stepsize.training",
     "Population": "stepsize.training",
     "Store": "stepsize.store",

@@ -22,10 +22,10 @@ import stepsize
 from stepsize.errors import TaskError
 from stepsize.monitor import watch_task
 from stepsize.probe import range_test
+from stepsize.study.following import follow
 from stepsize.training import InOrder, Population, Setting, Task, counterfactual, train
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
-from stepsize.training.population.following import follow
 from stepsize.training.start import look_at_start
 
 VERBS: dict[str, Callable[[Task], Any]] = {

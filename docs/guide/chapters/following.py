@@ -230,13 +230,14 @@ def _plateau(task: Task, lr: float, seed: int) -> tuple[_Losses, float]:
 
 
 def _path(task: Task, best: float, seed: int) -> Any:
-    """Draw the rates of two followed trainings beside the tuned one."""
-    series = []
-    for name, times in (("started at 0.01 × best", 0.01), ("started at 10 × best", 10.0)):
-        lrs = stepsize.follow(task, times * best, seed=seed).lrs
-        series.append(Series(name, np.arange(1, len(lrs) + 1), lrs))
+    """Draw the rates of the runs that were kept from two starts beside the tuned one."""
     assert callable(task.factor)
-    planned = [best * task.factor(step) for step in range(task.horizon)]
-    series.append(Series("tuned, as planned", np.arange(1, task.horizon + 1), planned))
+    factors = np.array([task.factor(step) for step in range(task.horizon)])
+    peaks = {
+        name: stepsize.follow(task, times * best, seed=seed).lr
+        for name, times in (("started at 0.01 × best", 0.01), ("started at 10 × best", 10.0))
+    }
+    steps = np.arange(1, task.horizon + 1)
+    series = [Series(name, steps, lr * factors) for name, lr in (peaks | {"tuned, as planned": best}).items()]
     y = log_axis([best / 300, 30 * best])
     return line_chart(series, plain_axis([0, task.horizon], "step", may_log=False), y, "Learning rate vs. step: digits")

@@ -20,7 +20,8 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.training import Followed, Run, Task
+    from stepsize.study.following import Followed
+    from stepsize.training import Run, Task
     from stepsize.views import Chart
 
 NAME = "train"
@@ -36,7 +37,7 @@ def command(
     evals: Annotated[int, option("N", "Number of validation evaluations, including the final one.", min=1)] = 10,
     follow: Annotated[
         bool,
-        flag("--follow", "Adapt the learning rate to the validation loss (about 3 times the cost of one run)."),
+        flag("--follow", "Correct the learning rate by the validation loss (up to 2.5 times the cost of one run)."),
     ] = False,
     watch: Annotated[bool, flag("--watch", "Monitor the run and diagnose its learning rate.")] = False,
     guard: Annotated[bool, flag("--guard", "Monitor the run and roll back to a good state on divergence.")] = False,
@@ -58,8 +59,8 @@ def command(
     if follow and watch:
         raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
     from stepsize.monitor import watch_task as watching
+    from stepsize.study.following import follow as following
     from stepsize.training import counterfactual, train
-    from stepsize.training import follow as following
 
     with opened_task(asked, length) as opened, metered(f"train {opened.name}", quiet=output.as_json) as meter:
         on_progress = train_watcher(meter)
@@ -91,7 +92,7 @@ def command(
     output.give(
         lambda: {**(done or run).to_json(), **more},
         text,
-        lambda: chart(run, opened, followed),
+        lambda: chart(run, opened),
     )
     if html is not None and watched is not None:
         save_page(watched.report, html, opened.name, actions=watched.actions)
@@ -106,8 +107,8 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
     setting = run.setting
     rows = [("learning rate", number_text(setting.lr))]
     if followed is not None:
-        rows[0] = ("learning rate", f"from {number_text(setting.lr)} to {number_text(followed.lr)}")
-        rows += [(f"at step {one.step:,}", one.reason) for one in followed.decisions]
+        rows[0] = ("learning rate", f"{number_text(setting.lr)}, begun at {number_text(followed.start)}")
+        rows.append(("chosen", followed.reason))
     if run.divergence is None:
         rows.append(("training loss", f"{number_text(run.train_loss)}, mean of the last tenth"))
     if run.evaluations:
@@ -126,16 +127,15 @@ def render(run: Run, task: Task, followed: Followed | None = None) -> Renderable
     return Group(Text(task.name, style="bold underline"), facts(rows), Text(f"\n{run.status}", style=f"bold {color}"))
 
 
-def chart(run: Run, task: Task, followed: Followed | None = None) -> Chart:
+def chart(run: Run, task: Task) -> Chart:
     """Return the chart of a run, with the rate of each step."""
     from stepsize.training.stepping import rung_schedule
 
     setting = run.setting
     factor = rung_schedule(task, setting.steps)
-    rates = followed.lrs if followed else [setting.lr * factor(step) for step in range(len(run.losses))]
-    at = f"from lr {number_text(setting.lr)}" if followed else f"at lr {number_text(setting.lr)}"
+    rates = [setting.lr * factor(step) for step in range(len(run.losses))]
     conditions = f"{task.optimizer_name}, schedule {task.schedule_name}, seed {setting.seed}."
-    return run.plot(f"Loss vs. step: {task.name} {at}", conditions, lrs=rates)
+    return run.plot(f"Loss vs. step: {task.name} at lr {number_text(setting.lr)}", conditions, lrs=rates)
 
 
 def _steps(horizon: int, count: int) -> list[int]:

@@ -38,6 +38,7 @@ class Rule:
     urgent: bool = False  # whether it is checked at every step
     twice: bool = False  # whether it must hold at two checks in a row
     holds: bool = False  # whether it is withdrawn if it does not hold at the end of a log
+    refuted: Callable[[Record, Finding], bool] | None = None  # whether later steps showed that it was wrong
 
     def find(self, record: Record) -> Finding | None:
         """Return the finding at this moment of a run, or None."""

@@ -88,9 +88,10 @@ class RunRecorder:
         self._store, self._writer = store, writer
         self._takes_orders, self._last_order = takes_orders, 0
         self._found: deque[Finding] = deque()
+        self._withdrawn: frozenset[str] = frozenset()
         self._blocks: defaultdict[str, Blocks] = defaultdict(Blocks)
         self._since = [0, 0]  # writes and points since the last blocks
-        self._written: Any = None  # the last steps, verdict and actions
+        self._written: Any = None  # the last steps, verdict, actions and withdrawn codes
         self._failed = self._lagged = False
         self._status = ""
         self._ending = threading.Event()
@@ -98,9 +99,10 @@ class RunRecorder:
         self._thread.start()
         atexit.register(self._leave)
 
-    def found(self, findings: Iterable[Finding]) -> None:
-        """Take new findings."""
+    def found(self, findings: Iterable[Finding], withdrawn: Iterable[str] = ()) -> None:
+        """Take new findings, and the codes of all that were withdrawn."""
         self._found.extend(findings)
+        self._withdrawn = frozenset(withdrawn)
 
     def close(self, status: str) -> None:
         """Write what is left, with the final status, and release the store; closing twice is harmless."""
@@ -157,7 +159,8 @@ class RunRecorder:
         taken = self._taken()
         found = [finding_record(self._found.popleft()) for _ in range(len(self._found))]
         steps = 0 if self.record is None else self.record.step
-        now = (steps, self.verdict, self.actions, status)
+        withdrawn = self._withdrawn
+        now = (steps, self.verdict, self.actions, status, withdrawn)
         if not taken and not found and now == self._written:
             return
         verdict = {} if self.verdict is None else spelled(self.verdict.to_json())
@@ -165,10 +168,12 @@ class RunRecorder:
         state = WatchRecord(steps, datetime.now(UTC), verdict, actions, self._takes_orders)
         if self._since[0] >= _MOST_WRITES or self._since[1] >= _MOST_POINTS:
             whole = {name: blocks.to_arrays() for name, blocks in self._blocks.items()}
-            self._writer.add_signals(state, (BLOCKS, whole), found, instead=True, status=status)
+            self._writer.add_signals(state, (BLOCKS, whole), found, withdrawn=withdrawn, instead=True, status=status)
             self._since = [0, 0]
         else:
-            self._writer.add_signals(state, (POINTS, taken) if taken else None, found, status=status)
+            self._writer.add_signals(
+                state, (POINTS, taken) if taken else None, found, withdrawn=withdrawn, status=status
+            )
         self._written = now
 
     def _taken(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:

@@ -17,12 +17,12 @@ from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.guarding.guard import Guard, guard
 from stepsize.monitor.report import Report
 from stepsize.monitor.watching import Watch, watch
-from stepsize.training.batches import Stream
 from stepsize.training.border import undisturbed
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import evaluate, mean_loss
+from stepsize.training.forked import SequentialRuns, draw, updates
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
 from stepsize.training.stepping import Stepper, rung_factors
 from stepsize.training.taking import takes_parts
@@ -153,30 +153,29 @@ class _Watched:
 
     def run(self) -> WatchedRun:
         """Train to the end, or until it diverges."""
+        runs = SequentialRuns([self._stepper])
         with self._guard or self._watch:
-            for batches in self._batches():
-                if not self._step(len(self._losses) if self._guard is None else self._guard.step_number, batches):
+            for update in updates(runs, self._numbered(), lambda step: [self._factors[step]]):
+                if not self._take(update.step, update.losses[0]):
                     break
         report = self._watch.report()
         actions, given_up = (self._guard.actions, self._guard.stopped) if self._guard else ((), None)
         stopped = given_up or self._watch.stopped
         return WatchedRun(self._done(given_up), report, actions, stopped, self._watch.name)
 
-    def _batches(self) -> Iterator[list[Any]]:
-        stream = Stream(self._task.train)
-        drawn = iter(lambda: stream.take(self._task.accumulate), None)
-        if self._guard is not None:
-            yield from self._guard.batches(drawn)
+    def _numbered(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the batches with their steps, after a rollback those of earlier steps again."""
+        if self._guard is None:
+            yield from zip(range(self._setting.steps), draw(self._task), strict=False)
             return
-        for _ in range(self._setting.steps):
-            yield next(drawn)
+        for batches in self._guard.batches(draw(self._task)):
+            step = self._guard.step_number
+            del self._losses[step:]
+            self._evaluations = [seen for seen in self._evaluations if seen.step <= step]
+            yield step, batches
 
-    def _step(self, step: int, batches: list[Any]) -> bool:
-        """Make one update; return whether the run continues."""
-        del self._losses[step:]  # after a rollback
-        self._evaluations = [seen for seen in self._evaluations if seen.step <= step]
-        self._stepper.scale(self._factors[step])
-        loss = self._stepper.update(batches)
+    def _take(self, step: int, loss: Tensor) -> bool:
+        """Record an update; return whether the run continues."""
         self._losses.append(loss)
         self._updates += 1
         val_loss = self._evaluate(step + 1) if (step + 1) % self._every == 0 else None

@@ -25,6 +25,7 @@ class FindingTracker:
         self.pruned: Exception | None = None  # optuna's, which on_finding raised to end the run
         self._found: dict[str, Finding] = {}
         self._before: set[str] = set()
+        self.withdrawn: set[str] = set()  # codes of what later steps refuted; they are not reported again
         self._next = 0
         self._verdict: RateVerdict | None = None
         self.latest: RateVerdict | None = None  # at the last check of all rules
@@ -57,9 +58,10 @@ class FindingTracker:
         if due:
             self._next = record.step + (max(8, record.facts.steps // _CHECKS) if record.facts.steps else _EVERY)
             self.latest = self._latest(record)
+            self._withdraw(record)
         new, seen = [], set()
         for rule in RULES if due else _URGENT:
-            if rule.code in self._found:
+            if rule.code in self._found or rule.code in self.withdrawn:
                 continue
             finding = rule.find(record)
             if finding is None:
@@ -73,6 +75,14 @@ class FindingTracker:
         if due:
             self._before = seen
         return new
+
+    def _withdraw(self, record: Record) -> None:
+        """Withdraw the findings that the steps since then refuted."""
+        for rule in RULES:
+            found = self._found.get(rule.code)
+            if found is not None and rule.refuted is not None and rule.refuted(record, found):
+                del self._found[rule.code]
+                self.withdrawn.add(rule.code)
 
     def settle(self, record: Record) -> None:
         """Withdraw the findings that the log up to here refutes, and bring the others up to date."""

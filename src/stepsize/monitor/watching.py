@@ -530,7 +530,7 @@ class Watch:
             self.record.facts = dataclasses.replace(self.record.facts, scheduler=self._scheduler.facts())
         new = self._tracker.check(self.record, due=due, thorough=thorough)
         if self._recorder is not None:
-            self._recorder.found(new)
+            self._recorder.found(new, self._tracker.withdrawn)
             self._recorder.verdict = self._tracker.latest
         if self._loggers is not None:
             began = perf_counter()

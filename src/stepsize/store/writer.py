@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -155,6 +155,7 @@ class Writer:
         signals: tuple[str, Arrays] | None = None,
         findings: Sequence[FindingRecord] = (),
         *,
+        withdrawn: Iterable[str] = (),
         instead: bool = False,
         status: str = RUNNING,
     ) -> None:
@@ -164,6 +165,7 @@ class Writer:
             state: Replaces the state that was written before.
             signals: Kind and arrays of the new signals; None if there are none.
             findings: The new ones.
+            withdrawn: Codes of findings that do not hold any more; they are removed.
             instead: Whether these signals replace all that were written before, which bounds the size of the store.
             status: Status of the study from here on.
 
@@ -174,11 +176,14 @@ class Writer:
         head = row_of(state)
         rows = [{**self._study, **row_of(one)} for one in findings]
         packed = None if signals is None else row_of(SignalsRecord(0, *signals), "position")
-        mine = SIGNALS.c.study == self._study["study"]
+        mine, gone = SIGNALS.c.study == self._study["study"], sorted(withdrawn)
         with self._transaction(status) as connection:
             self._put(connection, WATCHES, head)
             if rows:
                 connection.execute(insert(FINDINGS), rows)
+            if gone:
+                refuted = FINDINGS.c.code.in_(gone)
+                connection.execute(delete(FINDINGS).where(FINDINGS.c.study == self._study["study"], refuted))
             if packed is not None:
                 last = connection.scalar(select(func.max(SIGNALS.c.position)).where(mine))
                 if instead:

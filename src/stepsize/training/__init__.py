@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from stepsize.training.plateau import PlateauDrop as PlateauDrop
     from stepsize.training.plateau import PlateauStep as PlateauStep
     from stepsize.training.population import Counterfactual as Counterfactual
-    from stepsize.training.population import Followed as Followed
     from stepsize.training.population import Population as Population
     from stepsize.training.population import counterfactual as counterfactual
-    from stepsize.training.population import follow as follow
     from stepsize.training.runs import Changes as Changes
     from stepsize.training.runs import Divergence as Divergence
     from stepsize.training.runs import Evaluation as Evaluation
@@ -42,7 +40,6 @@ _HOMES = {
     "Counterfactual": "population",
     "Divergence": "runs",
     "Evaluation": "runs",
-    "Followed": "population",
     "InOrder": "executor",
     "Metric": "task",
     "Plateau": "plateau",
@@ -59,7 +56,6 @@ _HOMES = {
     "Trial": "runs",
     "bind": "binding",
     "counterfactual": "population",
-    "follow": "population",
     "from_torch": "torch_schedules",
     "train": "loop",
     "varied": "variation",

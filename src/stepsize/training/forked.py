@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stepsize.training.batches import Stream
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.evaluate import Evaluated, evaluate
 from stepsize.training.position import preserved
@@ -94,12 +95,38 @@ class SequentialRuns(ForkedRuns):
         return at_evaluation_weights(self._steppers[place].optimizer)
 
 
+class Update(NamedTuple):
+    """One update of K runs: its number from 0, the batches that it was made on, and the losses, (K,), on the device."""
+
+    step: int
+    batches: Sequence[Any]
+    losses: Tensor
+
+
+def updates(
+    runs: ForkedRuns, numbered: Iterable[tuple[int, Sequence[Any]]], factors: Callable[[int], Sequence[float]]
+) -> Iterator[Update]:
+    """The loop: update ``runs`` on each of the numbered batches, run k at factors(step)[k] × its peak rates.
+
+    Each update is yielded after it was made; whoever asks for the next one records, evaluates and stops.
+    """
+    for step, batches in numbered:
+        yield Update(step, batches, runs.update(batches, factors(step)))
+
+
+def draw(task: Task) -> Iterator[list[Any]]:
+    """Yield the batches of one update after the other, without end."""
+    stream = Stream(task.train)
+    while True:
+        yield stream.take(task.accumulate)
+
+
 def updated(
     runs: ForkedRuns, batches: Iterable[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
 ) -> NDArray[np.float64]:
     """Make one update per level, run k at level × peaks[k]; return the losses, shape ``(updates, K)``."""
-    losses = [runs.update(now, [level * peak for peak in peaks]) for now, level in zip(batches, levels, strict=True)]
-    values: NDArray[np.float64] = torch.stack(losses).double().cpu().numpy()
+    made = updates(runs, enumerate(batches), lambda step: [levels[step] * peak for peak in peaks])
+    values: NDArray[np.float64] = torch.stack([update.losses for update in made]).double().cpu().numpy()
     return values
 
 

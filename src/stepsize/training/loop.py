@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stepsize.checks import check_lr, check_whole, is_whole
 from stepsize.errors import InputError
-from stepsize.training.batches import Stream, count_examples
+from stepsize.training.batches import count_examples
 from stepsize.training.border import inspect_task, undisturbed
 from stepsize.training.digest import digest
-from stepsize.training.forked import ForkedRuns, SequentialRuns
+from stepsize.training.forked import ForkedRuns, SequentialRuns, draw, updates
 from stepsize.training.recording import Recording
 from stepsize.training.runs import Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag, rung_factors
@@ -137,7 +137,6 @@ class _Training:
         self._initial = digest(dict(self._runs.model(0).state_dict()))
         tables = {id(task): rung_factors(task, self._steps) for task in tasks}  # most are one task
         self._factors = [tables[id(task)] for task in tasks]
-        self._stream = Stream(self._task.train)
         self._examples = self._batches = 0
         self._live = list(range(len(settings)))
         self._seconds = [0.0] * len(settings)
@@ -146,8 +145,12 @@ class _Training:
 
     def run(self, *, keep_model: bool = False) -> list[Run]:
         """Train to the end."""
-        for step in range(1, self._steps + 1):
-            self._update(step - 1)
+        numbered = zip(range(self._steps), draw(self._task), strict=False)
+        for update in updates(self._runs, numbered, self._levels):
+            step = update.step + 1
+            self._examples += sum(count_examples(batch) for batch in update.batches)
+            self._batches += len(update.batches)
+            self._unread.append((update.losses, update.batches))
             if len(self._unread) >= self._lag or step == self._steps:
                 self._read()
             if not self._live:
@@ -165,12 +168,8 @@ class _Training:
             for recording, seconds in zip(self._recordings, self._seconds, strict=True)
         ]
 
-    def _update(self, step: int) -> None:
-        batches = self._stream.take(self._task.accumulate)
-        self._examples += sum(count_examples(batch) for batch in batches)
-        self._batches += len(batches)
-        losses = self._runs.update(batches, [self._factors[member][step] for member in self._live])
-        self._unread.append((losses, batches))
+    def _levels(self, step: int) -> list[float]:
+        return [self._factors[member][step] for member in self._live]
 
     def _read(self) -> None:
         """Read the losses since the last time, and drop runs that diverged; their step is exact, whatever the lag."""

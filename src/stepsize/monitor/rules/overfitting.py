@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stepsize.curves.numerals import number_text
-from stepsize.monitor.finding import Rule, Seen
+from stepsize.monitor.finding import Finding, Rule, Seen
 from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
 
@@ -39,6 +39,12 @@ def _check(record: Record) -> Seen | None:
     return Seen(message, evidence, remedy)
 
 
+def _refuted(record: Record, found: Finding) -> bool:
+    """Return whether the validation loss reached a new minimum."""
+    seen = record.history("val_loss").finite().values
+    return bool(seen.size) and float(seen.min()) < float(found.evidence["best_val_loss"])
+
+
 RULE = Rule(
     code="overfitting",
     title="Overfitting",
@@ -52,4 +58,5 @@ RULE = Rule(
     how_to_check="Ruled out if the validation loss reaches a new minimum.",
     check=_check,
     holds=True,
+    refuted=_refuted,
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from stepsize.curves.numerals import number_text
 from stepsize.curves.plateau import PlateauRule
-from stepsize.monitor.finding import Rule, Seen
+from stepsize.monitor.finding import Finding, Rule, Seen
 from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
 from stepsize.monitor.rules.not_learning import never_learned
@@ -16,6 +16,8 @@ _USED = 16  # some may be outliers and are left out
 _LATE = 0.25
 _STRAIGHT = 0.5
 _FLAT = 0.01  # of the loss: what falls by more still falls, however noisy
+_FELL = 0.05  # of the loss, at no lower a rate: it was no plateau
+_SAME = 0.7  # of the rate at the finding: below, a decay explains the decrease
 _WORTH = 2.5  # standard deviations of one piece: a decay on a plateau lowers the loss by more
 
 
@@ -36,11 +38,23 @@ def _check(record: Record) -> Seen | None:
         return None  # a decayed learning rate ends on a plateau: lowering it brings nothing
     steps = int(blocks.steps[-1] - blocks.steps[len(blocks) // 2])
     evidence = {"slope": decision.slope, "error": decision.slope_error, "noise": decision.noise, "steps": float(steps)}
+    evidence |= {"loss": means[-1], "lr": record.lr}
     message = (
         f"The training loss has not fallen for about {steps:,} steps: {number_text(means[-1])} now, "
         f"{number_text(means[0])} then."
     )
     return Seen(message, evidence, "Decay the learning rate now: what remains is step noise.", 0.3)
+
+
+def _refuted(record: Record, found: Finding) -> bool:
+    """Return whether the loss fell after all, at the same rate or a higher one."""
+    then, rate = float(found.evidence["loss"]), float(found.evidence["lr"])
+    losses = record.history("loss").finite()
+    late = losses.since(found.step + 1).values
+    if late.size < len(losses) // _PIECES or record.lr < _SAME * rate:
+        return False
+    now = float(late[-(len(losses) // _PIECES) :].mean())
+    return now < then - _FELL * abs(then)
 
 
 def _decrease(means: list[float]) -> float:
@@ -64,4 +78,5 @@ RULE = Rule(
     check=_check,
     twice=True,
     holds=True,
+    refuted=_refuted,
 )

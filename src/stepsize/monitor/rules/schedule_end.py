@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepsize.monitor.finding import Rule, Seen
+from stepsize.monitor.finding import Finding, Rule, Seen
 from stepsize.monitor.record import Record
 
 _OVER = 1e-3
@@ -49,6 +49,11 @@ def _never(verb: str, level: float) -> Seen:
     return Seen(message, {"last_over_peak": level}, remedy, severity="info")
 
 
+def _refuted(record: Record, _found: Finding) -> bool:
+    """Return whether the schedule, or the number of steps, was changed."""
+    return record.diverged is None and _check(record) is None
+
+
 RULE = Rule(
     code="schedule-end",
     title="The schedule ends too early, or never decays",
@@ -62,4 +67,5 @@ RULE = Rule(
     how_to_check="Ruled out if the run has a different number of steps than was reported.",
     check=_check,
     holds=True,
+    refuted=_refuted,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stepsize.curves.numerals import number_text
-from stepsize.monitor.finding import Rule, Seen
+from stepsize.monitor.finding import Finding, Rule, Seen
 from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
 
@@ -41,6 +41,11 @@ def _decays(record: Record) -> bool:
     return rates.size > 1 and float(rates[-1]) < _DECAY * float(rates[0])
 
 
+def _refuted(record: Record, _found: Finding) -> bool:
+    """Return whether the loss no longer falls steeply."""
+    return record.diverged is None and _check(record) is None
+
+
 RULE = Rule(
     code="underfitting",
     title="Underfitting",
@@ -55,4 +60,5 @@ RULE = Rule(
     check=_check,
     twice=True,
     holds=True,
+    refuted=_refuted,
 )

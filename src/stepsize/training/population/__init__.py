@@ -1,8 +1,5 @@
 """Several runs of one task in one process: vectorized, or as forks of one run."""
 
-from stepsize.training.population.following import Followed as Followed
-from stepsize.training.population.following import ForkDecision as ForkDecision
-from stepsize.training.population.following import follow as follow
 from stepsize.training.population.forking import Branch as Branch
 from stepsize.training.population.forking import Counterfactual as Counterfactual
 from stepsize.training.population.forking import counterfactual as counterfactual

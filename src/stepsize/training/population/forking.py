@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ from numpy.typing import NDArray
 from stepsize.checks import check_lr, check_number, check_whole
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
-from stepsize.training.batches import Stream
 from stepsize.training.border import undisturbed
-from stepsize.training.forked import cooled_down, objective, updated
+from stepsize.training.forked import cooled_down, draw, objective, updated
 from stepsize.training.population.vectorized import begin_run
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import rung_factors
@@ -185,17 +185,13 @@ def _fork(task: Task, setting: Setting, at: float, times: list[float], cooldown:
     step, length = max(1, round(at * setting.steps)), max(_LEAST, round(cooldown * setting.steps))
     runs = begin_run(task, setting)
     factors = rung_factors(task, setting.steps)
-    stream = Stream(task.train)
-
-    def draw(count: int) -> list[list[Any]]:
-        return [stream.take(task.accumulate) for _ in range(count)]
-
-    losses = updated(runs, draw(step), factors[:step], [1.0])[:, 0]
+    batches = draw(task)
+    losses = updated(runs, [*islice(batches, step)], factors[:step], [1.0])[:, 0]
     before = objective(task, runs, 0, step) if np.isfinite(losses).all() else math.inf
     level = factors[min(step, setting.steps - 1)]
     falling = [level * (1 - (number + 0.5) / length) for number in range(length)]
     forks = runs.forked([0] * len(times))
-    values = [cooled_down(task, forks, draw(length), falling, times) for _ in range(repeats)]
+    values = [cooled_down(task, forks, [*islice(batches, length)], falling, times) for _ in range(repeats)]
     work = step + repeats * length * len(times)
     branches = _compared(times, np.asarray(values))
     return Counterfactual(setting.lr, step, length, before, losses, branches, work / setting.steps)
