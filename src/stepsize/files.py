@@ -19,8 +19,7 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: If nothing can be written there.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
+        >>>         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_whole(Path(folder) / "a.txt", b"whole")
         ...     [(file.name, file.read_bytes()) for file in Path(folder).iterdir()]
         [('a.txt', b'whole')]

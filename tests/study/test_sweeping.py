@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -145,8 +146,8 @@ def test_the_watcher_sees_every_outcome_and_the_notes() -> None:
     assert [progress.done for progress in outcomes] == list(range(1, len(found.runs) + 1))
     assert outcomes[-1].remaining == 0
     assert outcomes[-1].spent == pytest.approx(found.cost.full_runs)
-    assert outcomes[-1].top[0].value == min(o.value for o in found.runs)
-    assert all(a.value <= b.value for p in outcomes for a, b in zip(p.top, p.top[1:], strict=False))
+    values = [run.value for run in found.runs]
+    assert [progress.best.value for progress in outcomes if progress.best] == list(itertools.accumulate(values, min))
     assert any(progress.running is not None for progress in seen)
 
 

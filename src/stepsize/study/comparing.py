@@ -156,12 +156,7 @@ def compare(
 
 
 def coarse_rates(span: tuple[float, float], trials: int) -> list[float]:
-    """Return the first half of the rates to try: evenly spaced in log, with both ends of ``span``.
-
-    Example:
-        >>> [round(lr, 6) for lr in coarse_rates((1e-4, 1.0), 9)]
-        [0.0001, 0.001, 0.01, 0.1, 1.0]
-    """
+    """Return the first half of the rates to try: evenly spaced in log, with both ends of ``span``."""
     return [float(lr) for lr in np.geomspace(*span, max(2, (trials + 1) // 2))]
 
 

@@ -13,7 +13,8 @@ from stepsize.curves.answer import Answer
 from stepsize.curves.numerals import number_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise
 from stepsize.errors import InputError
-from stepsize.study.outcome import Cost, plain
+from stepsize.plain import plain
+from stepsize.study.outcome import Cost
 from stepsize.study.result import Summary
 from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run
@@ -22,6 +23,11 @@ from stepsize.views import Chart, Pictured
 CompareCode: TypeAlias = Literal["distinguishable", "not distinguishable", "alone", "no answer"]
 
 _WINDOW = 0.05  # of a run's losses: the mean over so many must reach the target, since single batches dip below it
+_TOLD = (
+    "name", "lr", "value", "train_loss", "val_loss", "values", "diverged", "steps_to_target", "seconds", "tuning_cost",
+    "tuning_uncertainty", "against_best",
+)  # fmt: skip
+_TUNING = ("lr", "value", "train_loss")  # of a tuning run, in JSON
 _DEPENDS = "depends on batch size"
 _ERROR = 0.05  # probability of a winner where there is none, over all comparisons of a batch size together
 
@@ -133,30 +139,14 @@ class ContenderResult:
         """Return it as plain values for ``json.dumps``; a number that is not finite becomes None."""
         tuning = self.tuning
         sensitivity = None if tuning is None else tuning.sensitivity
-        found: dict[str, Any] = plain(
-            {
-                "name": self.name,
-                **asdict(self.contender),
-                "lr": self.lr,
-                "answer": None if self.answer is None else self.answer.to_json(),
-                "value": self.value,
-                "train_loss": self.train_loss,
-                "val_loss": self.val_loss,
-                "values": {str(seed): value for seed, value in self.values.items()},
-                "diverged": self.diverged,
-                "steps_to_target": {str(seed): step for seed, step in self.steps_to_target.items()},
-                "seconds": self.seconds,
-                "tuning_cost": self.tuning_cost,
-                "tuning_uncertainty": self.tuning_uncertainty,
-                "tuning_runs": [
-                    {"lr": run.lr, "value": run.value, "train_loss": run.train_loss} for run in self.tuning_runs
-                ],
-                "sensitivity": None if sensitivity is None else sensitivity.value,
-                "lowest_diverged": None if tuning is None else tuning.lowest_diverged,
-                "against_best": None if self.against_best is None else asdict(self.against_best),
-            }
-        )
-        return found
+        return {
+            **asdict(self.contender),
+            **{name: plain(getattr(self, name)) for name in _TOLD},
+            "answer": None if self.answer is None else self.answer.to_json(),
+            "tuning_runs": [plain({name: getattr(run, name) for name in _TUNING}) for run in self.tuning_runs],
+            "sensitivity": None if sensitivity is None else sensitivity.value,
+            "lowest_diverged": None if tuning is None else tuning.lowest_diverged,
+        }
 
 
 @dataclass(frozen=True, eq=False)

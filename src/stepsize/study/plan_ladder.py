@@ -203,12 +203,7 @@ def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
 
 
 def written_share(share: float) -> str:
-    """Return a rung in words.
-
-    Example:
-        >>> written_share(0.0625), written_share(0.3), written_share(1.0)
-        ('1/16 of the horizon', '30% of the horizon', 'the full horizon')
-    """
+    """Return a rung in words: ``1/16 of the horizon``, ``30% of the horizon``, ``the full horizon``."""
     if share == 1:
         return "the full horizon"
     near = Fraction(share).limit_denominator(1000)

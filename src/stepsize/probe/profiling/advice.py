@@ -22,7 +22,6 @@ _OFFSET = 3.0  # standard deviations of a column's mean from 0
 _WORSE = 1.2  # × the loss of zero outputs, at the start
 _HEAD_START = 0.2  # of the loss of zero outputs that the best constant saves
 _MAJORITY = 0.7
-_LAYERS = 30.0  # between the update ratios of layers
 _FEWEST_OF_CLASS = 1.0  # examples of the rarest class per batch
 _BELOW, _ABOVE = 100.0, 10.0  # × the critical rate: where the best rates of the built-in tasks were found
 _ANY_RANGE = (1e-5, 1.0)  # without a critical rate
@@ -200,7 +199,7 @@ def _on_clipping(facts: ProfileFacts) -> Iterator[Advice]:
 
 def _on_features(facts: ProfileFacts) -> Iterator[Advice]:
     for seen in facts.features:
-        if seen.kind == "numbers" and seen.low is not None and seen.high is not None:
+        if seen.low is not None and seen.high is not None:
             yield from _of_numbers(seen, seen.low, seen.high)
 
 
@@ -288,21 +287,6 @@ def _on_classes(facts: ProfileFacts) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_layers(facts: ProfileFacts) -> Iterator[Advice]:
-    """Layers that one rate does not suit equally."""
-    if facts.extremes is None or facts.extremes[1][0] <= _LAYERS * facts.extremes[0][0]:
-        return
-    (least, slow), (most, fast) = facts.extremes
-    low, high = _range_of(facts)  # the two optimizers' rates differ by decades
-    fix = "try Adam, or a higher rate for the slow layers" if facts.exponent == 1 else "scale their initial weights"
-    yield Advice(
-        "layers", f"One rate is a compromise here: {fix}.",
-        f"Relative to its size, |u| / |w|, {fast} moves {number_text(most / least, 2)} times as far as {slow} in the "
-        "first update.",
-        f'stepsize.sweep(task, lr={_written(min(low, 1e-4), max(high, 1.0))}, optimizer=["momentum", "adamw"])',
-    )  # fmt: skip
-
-
 def _range_of(facts: ProfileFacts) -> tuple[float, float]:
     """Return the rates worth a search: from a hundredth of the median critical rate to ten times it."""
     if not facts.steady:
@@ -322,5 +306,4 @@ def _sweep(facts: ProfileFacts, further: str) -> str:
 
 _TOPICS: tuple[Callable[[ProfileFacts], Iterator[Advice]], ...] = (
     _on_data, _on_rate, _on_warmup, _on_batch_size, _on_features, _on_target, _on_start, _on_clipping, _on_classes,
-    _on_layers,
 )  # fmt: skip

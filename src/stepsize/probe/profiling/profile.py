@@ -18,7 +18,6 @@ from stepsize.probe.profiling.advice import advise
 from stepsize.probe.profiling.edge import Prober, StabilityEdge, heavy_ball
 from stepsize.probe.profiling.features import features_of, input_data
 from stepsize.probe.profiling.gradients import GradientSample, couples_examples, sample_gradients
-from stepsize.probe.profiling.layers import layers_of, without_gradient
 from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
 from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts, WarmUp
@@ -48,9 +47,9 @@ def profile(
 
     Measured at the start and after a short warmup: the gradient noise scale, up to which the rate grows with
     the batch size; and the critical rate, above which an update raises the loss of its own batch. At the start
-    only: the loss compared with predictions that ignore the input, the scale of outputs and target, the balance of
-    classes, scale and conditioning of the features, and how far an update moves each layer. All advice is based on a
-    measured number and names an experiment that would confirm it.
+    only: the loss compared with predictions that ignore the input, the scale of the target, the balance of classes,
+    and the scale of the features. All advice is based on a measured number and names an experiment that would
+    confirm it.
 
     Args:
         task: Task to train, as for :func:`stepsize.find`; its schedule is not used.
@@ -165,7 +164,7 @@ class _Look:
         return replace(
             facts,
             source=data.source,
-            features=tuple(features_of(name, tensor) for name, tensor in data.inputs),
+            features=tuple(features_of(name, part) for name, part in data.inputs if part.is_floating_point()),
             classes=None if data.target is None else classes_of(data.target),
             target=None if data.target is None else target_scale(data.target),
         )
@@ -173,9 +172,6 @@ class _Look:
     def _of_training(self, facts: ProfileFacts) -> ProfileFacts:
         sample, moment = self._moment(0, facts.population)
         loss = self._loss_scale(sample)
-        first = self._updates(1)[0]
-        self._prober.model.zero_grad(set_to_none=True)
-        layers = layers_of(self._prober.model, sample.mean, self._prober.direction(first))
         edges, warmup = self._warmed_up(facts.momentum)
         moments = [moment]
         if warmup is not None:
@@ -186,8 +182,7 @@ class _Look:
             edges=tuple(edges),
             warmup=warmup,
             loss=loss,
-            layers=layers,
-            silent=without_gradient(sample.mean),
+            silent=sample.silent,
         )
 
     def _moment(self, step: int, population: int | None) -> tuple[GradientSample, Moment]:
@@ -205,11 +200,10 @@ class _Look:
         seen = outputs_of(self._task, self._prober.model, self._batches)
         if seen.reason:
             self._unavailable["loss of a constant prediction"] = seen.reason
-            return LossScale(sample.loss, error, reason=seen.reason)
+            return LossScale(sample.loss, error)
         self._sampled += len(self._batches)
         zero, constant = best_constant(self._task.loss, seen)
-        spread = torch.cat([output.flatten(1) if output.ndim > 1 else output[:, None] for output in seen.outputs])
-        return LossScale(sample.loss, error, zero, constant, float(spread.std(0).mean()) if len(spread) > 1 else None)
+        return LossScale(sample.loss, error, zero, constant)
 
     def _updates(self, count: int) -> list[list[Any]]:
         """Return the batches of ``count`` updates, from those that were drawn."""

@@ -22,7 +22,7 @@ def read(facts: ProfileFacts) -> tuple[ProfileMeasurement, ...]:
         *_losses(facts),
         *_targets(facts),
         *(row for features in facts.features for row in _features(facts, features)),
-        *_layers(facts),
+        *_silent(facts),
     )
 
 
@@ -96,13 +96,6 @@ def _losses(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
         f"The task's loss of the best output that is the same for every example, fitted on {drawn}.",
         "Only a loss below it was learned from the inputs.",
     )  # fmt: skip
-    if loss.output_std is not None:
-        yield ProfileMeasurement(
-            "spread of outputs at the start", loss.output_std, "", None,
-            f"The standard deviation of an output over examples, mean over outputs, on {drawn}.",
-            "Near 0 the model begins without preference." if facts.classes
-            else "It has to reach the spread of the target.",
-        )  # fmt: skip
 
 
 def _against(start: float, zero: float) -> str:
@@ -136,12 +129,6 @@ def _targets(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
 
 def _features(facts: ProfileFacts, seen: Features) -> Iterator[ProfileMeasurement]:
     over = f"{seen.rows:,} rows of {facts.source}"
-    if seen.kind == "categories":
-        yield ProfileMeasurement(
-            f"columns of {seen.name}", float(seen.columns), "", None, f"Whole numbers, over {over}.",
-            "Taken for categories: they have no scale."
-        )  # fmt: skip
-        return
     constant = f"; {seen.constant} more never change" if seen.constant else ""
     if seen.low is not None and seen.high is not None:
         yield ProfileMeasurement(
@@ -150,29 +137,13 @@ def _features(facts: ProfileFacts, seen: Features) -> Iterator[ProfileMeasuremen
             f"over {over}: {span_text((seen.low, seen.high))}.",
             "Weights of the widest columns see the largest gradients." if seen.high > 10 * seen.low else "Even scales.",
         )  # fmt: skip
-    if seen.condition is not None and seen.top_share is not None:
-        yield ProfileMeasurement(
-            f"condition of {seen.name}", seen.condition, "", None,
-            f"Largest over smallest eigenvalue of the correlations between columns, over {over}; {seen.directions} "
-            f"directions count, the first holds {seen.top_share:.0%}.",
-            "Plain gradient descent on a linear model takes about that many updates for the flattest direction.",
-        )  # fmt: skip
 
 
-def _layers(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
-    if facts.extremes is not None:
-        (least, slow), (most, fast) = facts.extremes
-        yield ProfileMeasurement(
-            "spread of layer updates", most / least, "", None,
-            f"The first update relative to the weights, |u| / |w|, of {len(facts.matrices)} layers with matrices: "
-            f"{fast} moves most, by {number_text(most)} times its size at rate 1, {slow} least, by "
-            f"{number_text(least)}.",
-            "One rate suits all layers." if most < 10 * least else "One rate is a compromise between layers.",
-        )  # fmt: skip
-    if facts.layers:
+def _silent(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
+    if facts.moments:
         names = ", ".join(facts.silent[:5]) + (", …" if len(facts.silent) > 5 else "")
         yield ProfileMeasurement(
             "parameters without gradient", float(len(facts.silent)), "", None,
-            "The mean gradient of the batches that were drawn is missing or zero.",
+            "The gradient of each batch that was drawn is missing or zero.",
             f"They are never trained: {names}." if facts.silent else "Every parameter is trained.",
         )  # fmt: skip
