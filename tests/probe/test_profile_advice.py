@@ -14,7 +14,7 @@ from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.noise import NoiseScale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Advice, Moment, ProfileFacts, WarmUp
+from stepsize.probe.profiling.result import Advice, Moment, ProfileFacts
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
 
 PLAIN = ProfileFacts(
@@ -192,7 +192,6 @@ def test_every_advice_has_evidence_with_a_number_and_an_experiment() -> None:
         clip=0.1,
         moments=(moment(0, 40.0), moment(60, 900.0)),
         edges=(edge(0, 1.0), edge(60, 0.2)),
-        warmup=WarmUp(60, 0.1),
         loss=LossScale(5.0, 0.1, 2.3, 1.0),
         classes=Classes(2, 1000, 1.0, 0.84, 0.16, 0.44),
         features=(table(low=0.01, offset=9.0, far=1, farthest=50.0, not_finite=1),),

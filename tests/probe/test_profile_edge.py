@@ -11,7 +11,8 @@ from tests.training.small import batches, make_task, network
 from torch import Tensor, nn
 
 from stepsize import Task
-from stepsize.probe.profiling.edge import Prober, StabilityEdge, heavy_ball
+from stepsize.probe.critical import heavy_ball
+from stepsize.probe.profiling.edge import Prober, StabilityEdge
 from stepsize.training.stepping import build_optimizer
 
 WITHIN = math.log(1.3) / 2 + 1e-6  # half of the bracket at which the search ends
@@ -124,4 +125,4 @@ def test_trials_cost_a_forward_pass_and_the_update_three() -> None:
 @pytest.mark.parametrize(("name", "momentum"), [("sgd", 0.0), ("momentum", 0.9), ("nesterov", 0.9), ("adamw", 0.0)])
 def test_only_heavy_ball_momentum_amplifies(name: str, momentum: float) -> None:
     task = make_task(optimizer=name)
-    assert heavy_ball(build_optimizer(task, task.model(), 0.1)) == momentum
+    assert heavy_ball([build_optimizer(task, task.model(), 0.1)]) == momentum

@@ -115,8 +115,8 @@ def test_the_warm_up_is_told_to_whoever_watches() -> None:
     seen: list[Progress] = []
     found = profile(make_task(steps=100), on_progress=seen.append)
     assert [each.step for each in seen] == list(range(1, 9))
-    assert found.facts.warmup is not None
-    assert {each.setting.lr for each in seen} == {found.facts.warmup.lr}
+    assert found.facts.moments[-1].step == 8
+    assert {each.setting.lr for each in seen} == {found.facts.edges[0].lr / 8}
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "cancer-mlp"])
@@ -223,7 +223,7 @@ def test_a_start_without_an_update_has_no_critical_rate() -> None:
     x, _ = examples()
     found = profile(make_task(model=solved, train=(x, torch.zeros(48, 1))))
     assert found.facts.edges == ()
-    assert found.facts.warmup is None
+    assert len(found.facts.moments) == 1
     assert any(sentence == "Critical rate: the update changed no weight." for sentence in found.unavailable)
     assert all(advice.about != "rate" for advice in found.advice)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stepsize.study.finding import FindProgress, FindWatcher
     from stepsize.study.study import StudyProgress, StudyWatcher
     from stepsize.training import Progress, Run
-    from stepsize.training.runs import Value, Watcher
+    from stepsize.training.runs import Watcher
 
 _FORESEEN = 0.02  # fraction of a budget from which the time left is shown
 _BAR_WIDTH = 30
@@ -95,9 +95,10 @@ def sweep_watcher(meter: Meter) -> StudyWatcher:
 
 def _ended(run: Run, objective: str) -> str:
     from stepsize.study.plan_ladder import written_share
+    from stepsize.study.result import named
 
     length = "" if run.share == 1 else f" on {written_share(run.share)}"
-    return f"{_values(run)}{length}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"
+    return f"{named(run.trial)}{length}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"
 
 
 def _so_far(progress: StudyProgress) -> str:
@@ -108,14 +109,6 @@ def _so_far(progress: StudyProgress) -> str:
     parts += [f"{progress.diverged} of {progress.done} diverged"] if progress.diverged else []
     parts += [f"about {_duration(progress.seconds / fresh * progress.remaining)} left"] if fresh else []
     return "; ".join(parts)
-
-
-def _values(run: Run) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in run.trial.values.items())
-
-
-def _value(value: Value) -> str:
-    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def compare_watcher(meter: Meter) -> CompareWatcher:

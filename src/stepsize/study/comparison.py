@@ -107,8 +107,12 @@ class ContenderResult:
 
     @property
     def tuning_uncertainty(self) -> float:
-        """How much lower the objective may get with a finer search of the rate (:func:`tuning_uncertainty`)."""
-        return tuning_uncertainty(self.tuning_runs)
+        """How much lower the objective is expected to be at the best rate; 0 if the rate was not searched."""
+        curve = None if self.tuning is None else self.tuning.curve
+        if curve is None or self.lr is None:
+            return 0.0
+        excess = float(np.interp(math.log10(self.lr), curve.x, curve.expected))
+        return excess * (abs(self.value) if curve.relative else curve.depth)
 
     @property
     def train_loss(self) -> float:
@@ -308,38 +312,6 @@ def rank_contenders(
         compared.append(replace(other, against_best=paired))
     tied = tuple(one.name for one in compared if one is best or not _beaten(one))
     return BatchSizeResult(batch_size, tuple(compared), target, tied, *_verdict(compared, tied, untrained))
-
-
-def tuning_uncertainty(runs: Sequence[Run]) -> float:
-    """Return how much lower the objective may get between the rates that were tried, or beyond them; at least 0.
-
-    Between two worse rates it is the vertex of the parabola through the three, in log rate. If one neighbor diverged,
-    half of what the step from the other one gained; at an edge, all of it: as if it continued like that.
-
-    Example:
-        >>> from stepsize.training.runs import Setting
-        >>> def tried(values):
-        ...     return [Run(Setting(10.0**n, 0, 100), value=value) for n, value in enumerate(values)]
-        >>> round(tuning_uncertainty(tried([0.5, 0.2, 0.3])), 3), round(tuning_uncertainty(tried([0.5, 0.4, 0.3])), 3)
-        (0.013, 0.1)
-    """
-    seen = sorted(runs, key=lambda run: run.lr)
-    values = [run.value for run in seen]
-    alive = [index for index, value in enumerate(values) if math.isfinite(value)]
-    if len(alive) < 2:
-        return 0.0
-    at = min(alive, key=lambda index: values[index])
-    sides = [values[index] - values[at] for index in (at - 1, at + 1) if 0 <= index < len(values)]
-    gained = [side for side in sides if math.isfinite(side)]
-    if not gained:
-        return 0.0
-    if len(sides) < 2:
-        return gained[0]
-    if len(gained) < 2:
-        return gained[0] / 2
-    x = np.log([seen[index].lr for index in (at - 1, at, at + 1)])
-    a, b, _ = np.polyfit(x - x[1], [gained[0], 0.0, gained[1]], 2)
-    return float(b * b / (4 * a)) if a > 0 else 0.0
 
 
 def steps_to(run: Run, target: float) -> float:

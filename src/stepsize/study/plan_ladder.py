@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stepsize.study.rungs import Bracket, Rungs
+from stepsize.study.strategy import others_of
 from stepsize.training.runs import Run, Trial
 
 Promotion = tuple[int, float]
@@ -175,8 +176,7 @@ class Ladder:
 
 def _no_safer(trial: Trial, gone: Trial) -> bool:
     """Return whether ``trial`` has the values of one that diverged, at the same or a higher rate."""
-    others = {name: value for name, value in trial.values.items() if name != "lr"}
-    return trial.lr >= gone.lr and others == {name: value for name, value in gone.values.items() if name != "lr"}
+    return trial.lr >= gone.lr and others_of(trial) == others_of(gone)
 
 
 def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:

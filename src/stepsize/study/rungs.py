@@ -13,12 +13,7 @@ from stepsize.errors import InputError
 
 @dataclass(frozen=True)
 class Bracket:
-    """Rungs that one group of trials climbs.
-
-    Attributes:
-        shares: Fractions of the full horizon, rising; the last is 1.
-        weight: Number of its trials relative to the other brackets.
-    """
+    """Rungs that one group of trials climbs, rising to 1, and how many trials it gets relative to the others."""
 
     shares: tuple[float, ...]
     weight: int = 1

@@ -102,9 +102,3 @@ class Prober:
         self.passes += len(batches)
         with torch.no_grad():
             return float(mean_loss(self._task, self.model, batches))
-
-
-def heavy_ball(optimizer: Optimizer) -> float:
-    """Return the momentum m of SGD or RMSprop, whose steady updates are 1 / (1 - m) first ones; 0 without."""
-    momentum = max(float(group.get("momentum", 0.0)) for group in optimizer.param_groups)
-    return momentum if 0 <= momentum < 1 else 0.0

@@ -14,13 +14,14 @@ import torch
 
 from stepsize.checks import check_whole
 from stepsize.errors import TaskError
+from stepsize.probe.critical import heavy_ball
 from stepsize.probe.profiling.advice import advise
-from stepsize.probe.profiling.edge import Prober, StabilityEdge, heavy_ball
+from stepsize.probe.profiling.edge import Prober, StabilityEdge
 from stepsize.probe.profiling.features import features_of, input_data
 from stepsize.probe.profiling.gradients import GradientSample, couples_examples, sample_gradients
 from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts, WarmUp
+from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
 from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite, length_of
 from stepsize.training.border import inspect_task, undisturbed
@@ -149,7 +150,7 @@ class _Look:
             horizon=task.horizon,
             batch_size=count_examples(self._batches[0]) * task.accumulate,
             population=population,
-            momentum=heavy_ball(optimizer),
+            momentum=heavy_ball([optimizer]),
             exponent=_exponent(optimizer),
             clip=task.clip,
         )
@@ -172,15 +173,14 @@ class _Look:
     def _of_training(self, facts: ProfileFacts) -> ProfileFacts:
         sample, moment = self._moment(0, facts.population)
         loss = self._loss_scale(sample)
-        edges, warmup = self._warmed_up(facts.momentum)
+        edges, steps = self._warmed_up(facts.momentum)
         moments = [moment]
-        if warmup is not None:
-            moments.append(self._moment(warmup.steps, facts.population)[1])
+        if steps:
+            moments.append(self._moment(steps, facts.population)[1])
         return replace(
             facts,
             moments=tuple(moments),
             edges=tuple(edges),
-            warmup=warmup,
             loss=loss,
             silent=sample.silent,
         )
@@ -210,13 +210,16 @@ class _Look:
         stream = itertools.cycle(self._batches)
         return [[next(stream) for _ in range(self._task.accumulate)] for _ in range(count)]
 
-    def _warmed_up(self, momentum: float) -> tuple[list[StabilityEdge], WarmUp | None]:
-        """Probe the critical rate at the start, within and after a short warmup that ends well below it."""
+    def _warmed_up(self, momentum: float) -> tuple[list[StabilityEdge], int]:
+        """Probe the critical rate at the start, within and after a short warmup that ends well below it.
+
+        Returns the steps of the warmup too, 0 if nothing could be trained.
+        """
         probed = self._updates(_PROBED)
         first = self._prober.edge(probed, step=0, start=_FIRST_START)
         if isinstance(first, str):
             self._unavailable["critical rate"] = first[0].lower() + first[1:].rstrip(".")
-            return [], None
+            return [], 0
         fewest, most = _WARMUP_STEPS
         steps = min(most, max(fewest, round(_WARMUP_SHARE * self._task.horizon)))
         lr = first.lr * (1 - momentum) / _TIMID
@@ -224,11 +227,11 @@ class _Look:
         for _ in range(_TRIES):
             edges = self._train(steps, lr, probed, first)
             if edges is not None:
-                return [first, *edges], WarmUp(steps, lr)
+                return [first, *edges], steps
             untrained.restore(position=False)
             lr /= 4
         self._unavailable["anything after a warmup"] = f"it diverged, even at {lr * 4:.2g}"
-        return [first], None
+        return [first], 0
 
     def _train(
         self, steps: int, lr: float, probed: Sequence[Sequence[Any]], first: StabilityEdge

@@ -41,14 +41,6 @@ class Moment:
     norms: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class WarmUp:
-    """The short training in between: ``steps`` steps whose rate rises linearly from 0 to ``lr``."""
-
-    steps: int
-    lr: float
-
-
 @dataclass(frozen=True, eq=False)
 class ProfileFacts:
     """Everything that was measured about one task.
@@ -65,7 +57,6 @@ class ProfileFacts:
         source: The data that were measured, in words.
         moments: Gradients at the start and after the warmup, as far as it came.
         edges: Critical rates at the start, within and after the warmup.
-        warmup: The training in between; None if nothing could be trained.
         loss: Loss at initialization; None if it is not finite.
         target: Scale of a target of numbers.
         classes: Balance of a target of classes.
@@ -85,7 +76,6 @@ class ProfileFacts:
     source: str = ""
     moments: tuple[Moment, ...] = ()
     edges: tuple[StabilityEdge, ...] = ()
-    warmup: WarmUp | None = None
     loss: LossScale | None = None
     target: TargetScale | None = None
     classes: Classes | None = None
