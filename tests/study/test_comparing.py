@@ -18,7 +18,7 @@ from tests.study.runs import ran
 import stepsize
 from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
 from stepsize.study.comparing import CLASSICS, CompareProgress, coarse_rates, compare, fine_rates
-from stepsize.study.comparison import BatchSizeResult, Contender, ContenderResult, rank_contenders, steps_to
+from stepsize.study.comparison import BatchSizeResult, Comparison, Contender, ContenderResult, rank_contenders, steps_to
 from stepsize.study.result import summarize
 from stepsize.study.strategy import Job
 from stepsize.training.runs import Run, Trial
@@ -40,6 +40,16 @@ def standing(
     tried = tuple(outcome(lr, value) for lr, value in (tuned or {}).items())
     lr, tuning = (min(tuned, key=tuned.__getitem__), summarize(tried, untrained=5.0)) if tuned else (0.1, None)
     return ContenderResult(Contender(name), lr, tuning, tried, runs, {})
+
+
+Heard = tuple[Comparison, list[CompareProgress]]
+
+
+@pytest.fixture(scope="module")
+def heard() -> Heard:
+    """A small comparison and its progress."""
+    seen: list[CompareProgress] = []
+    return compare(make(), ["sgd", "adam"], trials=3, seeds=2, on_progress=seen.append), seen
 
 
 def test_every_contender_has_the_same_budget_and_final_seeds_that_tuning_has_not_seen() -> None:
@@ -100,18 +110,16 @@ def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     ]
 
 
-def test_its_json_is_strict_and_complete() -> None:
-    found = compare(make(), ["sgd", "adam"], trials=3, seeds=2)
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+def test_its_json_is_strict_and_complete(heard: Heard) -> None:
+    told = json.loads(json.dumps(heard[0].to_json(), allow_nan=False))
     assert told["seeds"] == [1, 2]
     first = told["results"][0]["contenders"][0]
     assert {"lr", "value", "train_loss", "val_loss", "sensitivity", "lowest_diverged", "tuning_cost"} <= set(first)
     assert len(first["tuning_runs"]) == 3
 
 
-def test_what_watches_sees_every_training_once() -> None:
-    seen: list[CompareProgress] = []
-    compare(make(), ["sgd", "adam"], trials=3, seeds=2, on_progress=seen.append)
+def test_what_watches_sees_every_training_once(heard: Heard) -> None:
+    seen = heard[1]
     done = [progress.done for progress in seen if progress.sweep.run is not None]
     assert done == list(range(1, 11))
     assert {progress.total for progress in seen} == {10}
@@ -122,8 +130,8 @@ def test_what_watches_sees_every_training_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["final", "rates", "steps"])
-def test_it_draws(kind: Any, tmp_path: Path) -> None:
-    found = compare(make(), ["sgd", "adam"], trials=3, seeds=2)
+def test_it_draws(kind: Any, tmp_path: Path, heard: Heard) -> None:
+    found, _ = heard
     path = found.plot(kind).save(tmp_path / "c.svg")
     text = (path if isinstance(path, Path) else tmp_path / "c.svg").read_text(encoding="utf-8")
     assert "adam" in text
