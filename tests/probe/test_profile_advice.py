@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from stepsize.probe.profiling.advice import advise
@@ -17,18 +16,16 @@ from stepsize.probe.profiling.readings import read
 from stepsize.probe.profiling.result import Advice, Moment, ProfileFacts
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
 
-PLAIN = ProfileFacts(
-    "toy", "SGD", horizon=1000, batch_size=32, population=50_000, momentum=0.0, exponent=1.0, clip=None
-)
+PLAIN = ProfileFacts("toy", "SGD", horizon=1000, batch_size=32, population=50_000, momentum=0.0, exponent=1.0)
 
 
 def edge(step: int, lr: float, spread: float = 1.1) -> StabilityEdge:
     return StabilityEdge(step, lr, (lr / spread, lr * spread), ())
 
 
-def moment(step: int, noise: float, *, low: float = 0.9, high: float = 1.1, norms: Any = (1.0,) * 8) -> Moment:
+def moment(step: int, noise: float, *, low: float = 0.9, high: float = 1.1) -> Moment:
     scale = NoiseScale(noise, (noise * low if math.isfinite(noise) else 5e3, noise * high), 1.0, 1.0, 64, 8.0)
-    return Moment(step, 1.0, scale, np.asarray(norms, dtype=np.float64))
+    return Moment(step, scale)
 
 
 def table(**changes: Any) -> Features:
@@ -122,20 +119,6 @@ def test_a_noise_scale_that_is_open_upwards_lets_the_batch_grow_as_far_as_was_se
     assert "more than can be measured" in found.evidence
 
 
-def test_clipping_is_advised_where_single_gradients_stick_out() -> None:
-    found = one("clipping", moments=(moment(0, 10.0, norms=[1.0] * 9 + [8.0]),))
-    assert "8 times the median" in found.evidence
-    assert about("clipping", moments=(moment(0, 10.0, norms=[1.0, 2.0] * 4),)) == []
-    assert about("clipping", moments=(moment(0, 10.0, norms=[1.0, 9.0]),)) == []  # two gradients tell nothing
-
-
-def test_a_clip_that_shortens_most_gradients_is_called_too_low() -> None:
-    found = one("clipping", moments=(moment(0, 10.0, norms=[2.0] * 6 + [0.5] * 2),), clip=1.0)
-    assert "Raise the clipping threshold to about 2" in found.sentence
-    assert "75% of 8 gradients at the start exceed 1" in found.evidence
-    assert about("clipping", moments=(moment(0, 10.0, norms=[2.0] * 2 + [0.5] * 6),), clip=1.0) == []
-
-
 @pytest.mark.parametrize(
     ("seen", "sentence"),
     [
@@ -189,7 +172,6 @@ def test_classes_out_of_balance_are_told() -> None:
 def test_every_advice_has_evidence_with_a_number_and_an_experiment() -> None:
     facts = replace(
         PLAIN,
-        clip=0.1,
         moments=(moment(0, 40.0), moment(60, 900.0)),
         edges=(edge(0, 1.0), edge(60, 0.2)),
         loss=LossScale(5.0, 0.1, 2.3, 1.0),
@@ -199,7 +181,7 @@ def test_every_advice_has_evidence_with_a_number_and_an_experiment() -> None:
     )
     found = advise(facts)
     assert {advice.about for advice in found} == {
-        "data", "rate", "warmup", "batch size", "features", "start", "clipping", "classes"
+        "data", "rate", "warmup", "batch size", "features", "start", "classes"
     }  # fmt: skip
     for advice in found:
         assert any(character.isdigit() for character in advice.evidence), advice

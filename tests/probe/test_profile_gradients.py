@@ -35,20 +35,9 @@ def test_inner_products_sizes_and_losses_are_those_of_autograd_piece_by_piece(ne
     pieces = [(x[half], y[half]) for x, y in given for half in (slice(0, len(x) // 2), slice(len(x) // 2, None))]
     naive = torch.stack([naive_gradient(net, x, y) for x, y in pieces]).double()
     assert sample.sizes.tolist() == [len(x) for x, _ in pieces]
-    assert sample.batch.tolist() == [number for number in range(len(given)) for _ in range(2)]
     np.testing.assert_allclose(sample.gram, (naive @ naive.T).numpy(), rtol=1e-5, atol=1e-9)
     losses = [nn.functional.mse_loss(net(x), y).item() for x, y in pieces]
     np.testing.assert_allclose(sample.losses, losses, rtol=1e-5)
-
-
-def test_loss_and_norms_are_those_of_whole_batches(net: nn.Module) -> None:
-    x, y = examples(44)
-    given = batches(44, 8)
-    sample = sample_gradients(make_task(), net, given, pieces=3)
-
-    assert sample.loss == pytest.approx(nn.functional.mse_loss(net(x), y).item(), rel=1e-5)
-    norms = [float(naive_gradient(net, *batch).norm()) for batch in given]
-    np.testing.assert_allclose(sample.batch_norms(), norms, rtol=1e-4)
 
 
 def test_the_model_keeps_its_weights_and_gradients(net: nn.Module) -> None:

@@ -24,30 +24,15 @@ _COUPLING = (nn.modules.batchnorm._BatchNorm,)  # layers through which the examp
 
 @dataclass(frozen=True, eq=False)
 class GradientSample:
-    """Gradients g_i of n disjoint pieces of data at one point: <g_i, g_j>, and of each piece examples, batch and loss.
+    """Gradients g_i of n disjoint pieces of data at one point: <g_i, g_j>, and of each piece examples and loss.
 
     ``silent`` names the parameters whose gradient is missing or zero throughout.
     """
 
     gram: NDArray[np.float64]
     sizes: NDArray[np.float64]
-    batch: NDArray[np.int64]
     losses: NDArray[np.float64]
     silent: tuple[str, ...]
-
-    @property
-    def loss(self) -> float:
-        """The mean loss over all examples."""
-        return float(np.average(self.losses, weights=self.sizes))
-
-    def batch_norms(self) -> NDArray[np.float64]:
-        """Return the norm of the gradient of each whole batch, shape ``(batches,)``."""
-        norms = []
-        for number in np.unique(self.batch):
-            inside = self.batch == number
-            share = self.sizes[inside] / self.sizes[inside].sum()
-            norms.append(float(np.sqrt(max(0.0, share @ self.gram[np.ix_(inside, inside)] @ share))))
-        return np.asarray(norms)
 
 
 def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pieces: int = 1) -> GradientSample:
@@ -59,21 +44,20 @@ def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pi
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     silent = {name for name, _ in named}
-    rows, sizes, numbers, losses = [], [], [], []
+    rows, sizes, losses = [], [], []
     fold = _Fold([p for _, p in named])
-    for number, batch in enumerate(batches):
+    for batch in batches:
         for piece in cut(batch, pieces):
             size = count_examples(piece)
             loss, gradients = _gradients(task, model, piece, [p for _, p in named])
             rows.append(fold(gradients))
             silent -= {name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool(g.any())}
             sizes.append(float(size))
-            numbers.append(number)
             losses.append(loss)
     stacked = torch.stack(rows).double() if fold.short else torch.stack(rows)
     gram = (stacked @ stacked.T).double().cpu().numpy()
     silenced = tuple(name for name, _ in named if name in silent)
-    return GradientSample(gram, np.asarray(sizes), np.asarray(numbers), np.asarray(losses), silenced)
+    return GradientSample(gram, np.asarray(sizes), np.asarray(losses), silenced)
 
 
 def couples_examples(model: nn.Module) -> bool:

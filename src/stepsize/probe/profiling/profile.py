@@ -152,7 +152,6 @@ class _Look:
             population=population,
             momentum=heavy_ball([optimizer]),
             exponent=_exponent(optimizer),
-            clip=task.clip,
         )
 
     def _of_data(self, facts: ProfileFacts) -> ProfileFacts:
@@ -193,17 +192,18 @@ class _Look:
         noise = noise_scale(sample.gram, sample.sizes, population=population, seed=self._seed)
         if noise is None:
             self._unavailable["noise scale"] = "fewer than four separate pieces of data, or no gradient at all"
-        return sample, Moment(step, sample.loss, noise, sample.batch_norms())
+        return sample, Moment(step, noise)
 
     def _loss_scale(self, sample: GradientSample) -> LossScale:
+        start = float(np.average(sample.losses, weights=sample.sizes))
         error = float(np.std(sample.losses, ddof=1) / math.sqrt(len(sample.losses))) if len(sample.losses) > 1 else 0.0
         seen = outputs_of(self._task, self._prober.model, self._batches)
         if seen.reason:
             self._unavailable["loss of a constant prediction"] = seen.reason
-            return LossScale(sample.loss, error)
+            return LossScale(start, error)
         self._sampled += len(self._batches)
         zero, constant = best_constant(self._task.loss, seen)
-        return LossScale(sample.loss, error, zero, constant)
+        return LossScale(start, error, zero, constant)
 
     def _updates(self, count: int) -> list[list[Any]]:
         """Return the batches of ``count`` updates, from those that were drawn."""

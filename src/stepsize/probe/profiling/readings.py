@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
@@ -18,7 +16,6 @@ def read(facts: ProfileFacts) -> tuple[ProfileMeasurement, ...]:
     return (
         *(_noise(facts, moment) for moment in facts.moments if moment.noise is not None),
         *(_edge(facts, edge) for edge in facts.edges),
-        *(_norm(facts, moment) for moment in facts.moments if len(moment.norms)),
         *_losses(facts),
         *_targets(facts),
         *(row for features in facts.features for row in _features(facts, features)),
@@ -58,19 +55,6 @@ def _edge(facts: ProfileFacts, edge: StabilityEdge) -> ProfileMeasurement:
         f"critical rate {when(edge.step)}", edge.lr, "", edge.interval,
         "The smallest rate at which one update, without momentum, raises the loss of its own batch: median "
         f"and range over {len(edge.probes)} updates.",
-        follows,
-    )  # fmt: skip
-
-
-def _norm(facts: ProfileFacts, moment: Moment) -> ProfileMeasurement:
-    low, middle, high = (float(level) for level in np.quantile(moment.norms, (0.1, 0.5, 0.9)))
-    follows = ""
-    if facts.clip is not None:
-        clipped = float((moment.norms > facts.clip).mean())
-        follows = f"Clipping at {number_text(facts.clip)} affects {clipped:.0%} of the gradients here."
-    return ProfileMeasurement(
-        f"gradient norm {when(moment.step)}", middle, "", (low, high),
-        f"The unclipped gradients of {len(moment.norms)} batches: median, and the range of the middle 80%.",
         follows,
     )  # fmt: skip
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stepsize.plain import plain
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
@@ -30,15 +27,11 @@ class Moment:
 
     Attributes:
         step: Number of steps before.
-        loss: Mean training loss.
         noise: Gradient noise scale; None if unknown.
-        norms: Norm of the unclipped gradient of each batch, shape ``(batches,)``.
     """
 
     step: int
-    loss: float
     noise: NoiseScale | None
-    norms: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +46,6 @@ class ProfileFacts:
         population: Number of training examples; None if unknown.
         momentum: m of SGD or RMSprop; 0 without.
         exponent: a of eta(B) = eta_max / (1 + B_noise / B)^a: 1 for SGD, 1/2 for Adam-type optimizers, None for others.
-        clip: The task's own clipping threshold.
         source: The data that were measured, in words.
         moments: Gradients at the start and after the warmup, as far as it came.
         edges: Critical rates at the start, within and after the warmup.
@@ -72,7 +64,6 @@ class ProfileFacts:
     population: int | None
     momentum: float
     exponent: float | None
-    clip: float | None
     source: str = ""
     moments: tuple[Moment, ...] = ()
     edges: tuple[StabilityEdge, ...] = ()
@@ -120,7 +111,7 @@ class Advice:
     """One thing to do.
 
     Attributes:
-        about: ``"rate"``, ``"batch size"``, ``"warmup"``, ``"clipping"``, ``"features"``, ``"target"``, ``"start"``,
+        about: ``"rate"``, ``"batch size"``, ``"warmup"``, ``"features"``, ``"target"``, ``"start"``,
             ``"classes"`` or ``"data"``.
         sentence: What to do.
         evidence: Its measured numbers.
