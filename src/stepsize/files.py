@@ -19,7 +19,8 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: If nothing can be written there.
 
     Example:
-        >>>         >>> with tempfile.TemporaryDirectory() as folder:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_whole(Path(folder) / "a.txt", b"whole")
         ...     [(file.name, file.read_bytes()) for file in Path(folder).iterdir()]
         [('a.txt', b'whole')]
