@@ -247,7 +247,7 @@ def test_a_real_difference_wins_although_seeds_differ_more() -> None:
 
 
 def test_a_lead_that_a_finer_search_may_undo_is_none() -> None:
-    settled = {0.01: 2.0, 0.1: 1.3, 1.0: 2.0}  # a valley: little is expected between its points
+    settled = {0.01: 2.0, 0.05: 1.4, 0.1: 1.3, 0.2: 1.4, 1.0: 2.0}  # little is expected between these
     slope = {0.01: 3.0, 0.1: 2.0, 1.0: 1.3}  # still falling by 0.7 a step at the edge
     values = [1.3, 1.31, 1.29]
 
