@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 import stepsize
+from benchmarks.drifting import drifting
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
 from benchmarks.workers import Progress, each_done
 from stepsize.study.comparing import CLASSICS
-from stepsize.tasks import drifting
 
 __all__ = ["OPTIMIZERS_FILE", "compute_optimizers", "optimizers_report"]
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.by_schedule import COMPARED
-from stepsize.tasks import TASKS, build_task, drifting
+from benchmarks.drifting import drifting
+from stepsize.tasks import TASKS, build_task
 from stepsize.training import Task, TensorBatches
 
 __all__ = ["CHANGES", "Arm", "Trial", "built"]

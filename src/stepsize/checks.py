@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
+from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from stepsize.errors import InputError
+
+_LONGEST = 200  # characters of a name: file systems take 255 bytes, and a temporary name beside it is longer
 
 
 def is_whole(value: object, least: int = 0) -> TypeGuard[int]:
@@ -96,3 +102,38 @@ def check_text(argument: str, value: Any, what: str = "printable text", *, most:
 def check_lr(argument: str, lr: Any) -> float:
     """Return ``lr`` as a float if it is a learning rate."""
     return check_positive(argument, lr, "learning rate")
+
+
+def check_output_path(argument: str, path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
+    """Return ``path`` with links resolved if a file can be written there; meant to be asked before any training.
+
+    Raises:
+        InputError: If the suffix is unknown, the folder is missing or closed to writing, or ``path`` is a folder.
+
+    Example:
+        >>> check_output_path("csv", "rates.txt", (".csv",))
+        Traceback (most recent call last):
+            ...
+        stepsize.errors.InputError: csv must end in .csv; got 'rates.txt'. Name it 'rates.csv'
+    """
+    given, place = os.fspath(path), Path(path)
+    if "\0" in given or max(map(len, place.parts), default=0) > _LONGEST:
+        rule = f"must be a path of parts of at most {_LONGEST} characters, none of them null"
+        raise InputError(argument, given, rule)
+    if place.is_dir():
+        raise InputError(argument, given, "must be a file, not a folder", f"Name it '{place / f'lr{suffixes[0]}'}'")
+    if place.suffix.lower() not in suffixes:
+        named = " or ".join([", ".join(suffixes[:-1]), suffixes[-1]] if len(suffixes) > 1 else suffixes)
+        raise InputError(argument, given, f"must end in {named}", f"Name it '{place.with_suffix(suffixes[0])}'")
+    target = Path(os.path.realpath(place))
+    if not target.parent.exists():
+        raise InputError(argument, given, "must be in a folder that exists", f"Create '{target.parent}' first")
+    if not target.parent.is_dir():
+        raise InputError(argument, given, "must be in a folder", f"'{target.parent}' is a file; choose another place")
+    try:  # asking for permission is not enough: file systems can be read-only, even to root
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        remedy = f"{error.strerror}: choose a folder that you may write to"
+        raise InputError(argument, given, "must be in a folder that can be written to", remedy) from None
+    return target

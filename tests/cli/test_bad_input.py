@@ -241,7 +241,7 @@ TYPED = {
         "'cosine 9' --weight-decay nan": "weight_decay must be a finite number, at least 0",
         "'cosine 9' --weight-decay x": f"'--weight-decay': {NUMBER.format('x')}",
         "'cosine 9' --csv out.txt": "csv must end in .csv; got 'out.txt'. Name it 'out.csv'",
-        "'cosine 9' --csv nowhere/out.csv": "a folder that exists; got 'nowhere/out.csv'. Create 'nowhere'",
+        "'cosine 9' --csv nowhere/out.csv": "a folder that exists; got 'nowhere/out.csv'. Create '",
         "'cosine 9' --csv there.csv": "csv must be a file, not a folder; got 'there.csv'",
         "'cosine 9' --plot out.gif": "plot must end in .png, .svg, .html or .pdf",
         "'cosine 9' --step 9": "No such option: --step",

@@ -151,7 +151,7 @@ def test_where_the_budget_pays_for_nothing_there_is_no_chart_and_it_is_said(
     told = json.loads(done.stdout)
     assert told["runs"] == []
     assert told["next"] == "stepsize find mine.py --budget 1"
-    assert "No chart: no run has ended." in done.stderr
+    assert "No chart: there is nothing to draw." in done.stderr
     assert not (tmp_path / "lr.svg").exists()
 
 

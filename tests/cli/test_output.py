@@ -7,19 +7,21 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from stepsize.cli import progress
 from stepsize.cli.output import print_json
-from stepsize.cli.progress import find_watcher, metered
+from stepsize.cli.progress import find_watcher, metered, sweep_watcher
 from stepsize.curves.answer import Answer
 from stepsize.plain import plain
 from stepsize.study.finding import FindProgress
 from stepsize.study.study import StudyProgress
-from stepsize.training import Progress, Run, Setting
+from stepsize.training import Progress, Run, Setting, Trial
 from stepsize.training.runs import Divergence
 
 
@@ -91,7 +93,7 @@ def told(
     """Return what the meter is told of one moment of a search that has taken ten seconds."""
     answer = Answer(lr, None if lr is None else (0.01, 0.05), 0.5, 0.1, 0.02, 0.01, "open", "Because.", "Go on.")
     now = None if running is None else Progress(running, step, 0.5)
-    moment = StudyProgress("s", "validation loss", 3, 0, 1.0, 10.0, 0, 0, (), (), run, now)
+    moment = StudyProgress("s", "validation loss", 3, 0, 1.0, 10.0, 0, 0, None, (), run, now)
     heard = Heard()
     find_watcher(heard, horizon=1000, seed=7)(FindProgress(moment, answer, "4 full runs", fraction))
     return heard.told[-1]
@@ -110,6 +112,39 @@ def test_a_search_tells_why_a_run_is_made() -> None:
     assert told(None, run=Run(Setting(0.01, 7, 1000), value=0.25))[1] == "run 3 ended: lr 0.01, loss 0.25"
     fell = Run(Setting(0.01, 7, 1000), divergence=Divergence(3, "it rose"))
     assert told(None, run=fell)[1] == "run 3 ended: lr 0.01, diverged"
+
+
+BEST = Run(Setting(0.0123456, 3, 400), value=0.0712, trial=Trial(7, {"lr": 0.0123456, "optimizer": "adamw"}), share=1.0)
+SWEEP = StudyProgress(
+    name="digits", objective="training loss", done=12, remaining=28, spent=2.375, seconds=65.0, resumed=2, diverged=3,
+    best=BEST, notes=(), running=Progress(Setting(0.1, 0, 400), 20, None),
+)  # fmt: skip
+
+
+def swept(**changes: Any) -> tuple[float, str, str]:
+    heard = Heard()
+    sweep_watcher(heard)(replace(SWEEP, **changes))
+    return heard.told[-1]
+
+
+def test_a_sweep_tells_its_runs_the_best_the_cost_what_diverged_and_the_time_left() -> None:
+    share, now, so_far = swept()
+    assert share == 0.3
+    assert now == "12 of 40 runs, step 20 of 400"
+    best = "best lr 0.0123, optimizer adamw: training loss 0.0712"
+    assert so_far == f"{best}; cost 2.38 full runs; 3 of 12 diverged; about 3 min left", "6.5 s for each of ten"
+
+
+def test_a_sweep_tells_each_run_that_ends_and_on_which_rung() -> None:
+    short = replace(BEST, share=0.25)
+    assert swept(run=short)[1].endswith("lr 0.0123, optimizer adamw on 1/4 of the horizon: training loss 0.0712")
+    fell = replace(BEST, divergence=Divergence(3, "it rose"))
+    assert swept(run=fell)[1] == "12 of 40 runs, lr 0.0123, optimizer adamw: diverged"
+
+
+def test_a_sweep_that_just_began_tells_only_its_cost() -> None:
+    began = swept(done=0, remaining=0, resumed=0, diverged=0, best=None, running=None, spent=0.0)
+    assert began == (0.0, "0 of 0 runs", "cost 0 full runs")
 
 
 def test_a_full_disk_under_the_answer_is_a_sentence() -> None:

@@ -64,7 +64,7 @@ def test_it_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert any(f"\n{word}. " in output.out for word in ("Settled", "Flat", "Open"))
     assert "Next: " in output.err
     assert (tmp_path / "own.db").is_file()
-    assert "sweep cancer-mlp: 1 of" in output.err
+    assert "sweep cancer-mlp: 100%, " in output.err
 
 
 def test_a_dimension_is_a_range_a_list_or_a_number() -> None:

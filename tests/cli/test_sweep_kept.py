@@ -92,7 +92,7 @@ def test_lists_of_optimizers_and_schedules_are_searched(tmp_path: Path, capsys: 
     [
         (["show", "mien"], "has no study 'mien'; it holds mine. Did you mean 'mine'?"),
         (["resume", "mien"], "Did you mean 'mine'?"),
-        (["export", "mine", "runs.xlsx"], "TO must end in .csv or .json, or be 'optuna'; got 'runs.xlsx'"),
+        (["export", "mine", "runs.xlsx"], "TO must end in .csv or .json; got 'runs.xlsx'. Name it 'runs.csv'"),
         (["export", "mine", "nowhere/runs.csv"], "TO must be in a folder that exists; got 'nowhere/runs.csv'. Create"),
         (["show", "--store", "none.db"], "no store at none.db"),
         (["show", "mine", "--plot", "a.xyz"], "plot must end in"),

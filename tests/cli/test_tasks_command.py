@@ -42,11 +42,13 @@ def test_data_are_found_where_the_folder_has_them(invoke: Invoke, tmp_path: Path
     for name in entry.files:
         (tmp_path / name).touch()
 
-    by_name = {task.entry.name: task for task in listed(tmp_path)}
+    ready = {task["name"]: task["ready"] for task in listed(tmp_path)}
 
-    assert by_name["shoppers-mlp"].data == "found"
-    assert by_name["mnist-cnn"].data == "missing"
-    assert by_name["digits-mlp"].data == "included"
+    assert ready["shoppers-mlp"]
+    assert not ready["mnist-cnn"]
+    assert ready["digits-mlp"]
+    shown = invoke("tasks", "--data", str(tmp_path)).stdout
+    assert all(f" {word} " in shown for word in ("found", "missing", "included"))
 
 
 def test_the_environment_names_the_folder_too(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

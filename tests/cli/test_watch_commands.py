@@ -61,8 +61,8 @@ def test_a_guarded_training_at_a_rate_that_diverges(invoke: Invoke, write_task: 
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ("page.txt", "html must end in .html; got 'page.txt'. Name it 'page.html'"),
-        ("nowhere/page.html", "html must lie in a folder that exists; got 'nowhere/page.html'. Create 'nowhere' first"),
+        ("page.txt", "html must end in .html or .htm; got 'page.txt'. Name it 'page.html'"),
+        ("nowhere/page.html", "html must be in a folder that exists; got 'nowhere/page.html'. Create '"),
     ],
 )
 def test_the_place_of_a_page_is_checked_first(
@@ -77,11 +77,11 @@ def test_the_place_of_a_page_is_checked_first(
 
 def test_a_file_that_cannot_be_written_is_not_blamed_on_the_task(invoke: Invoke) -> None:
     Path("log.csv").write_text("step,loss\n" + "".join(f"{n},1.0\n" for n in range(20)), encoding="utf-8")
-    Path("page.html").mkdir()
+    Path("page.html").symlink_to("/dev/full")
     done = invoke("diagnose", "log.csv", "--html", "page.html")
     assert done.exit_code == 1
     assert "Error: a file could not be read or written: " in done.stderr
-    assert "page.html" in done.stderr
+    assert "No space left" in done.stderr
     assert "the task's own" not in done.stderr
 
 

@@ -1,16 +1,14 @@
-"""What is seen of the columns of the inputs, and which layers an update moves."""
+"""What is seen of the columns of the inputs."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from tests.training.small import ReIterable, batches, examples, make_task
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.probe.profiling.features import features_of, input_data
-from stepsize.probe.profiling.layers import layers_of, without_gradient
 
 
 def columns(rows: int = 400) -> Tensor:
@@ -22,7 +20,7 @@ def test_the_spread_of_scales_is_that_of_the_columns_that_change() -> None:
     x = columns() * torch.tensor([1.0, 10.0, 1e-3, 1.0, 0.0])
     found = features_of("x", x)
     deviations = x[:, :4].std(0)
-    assert (found.kind, found.unit, found.rows, found.columns, found.constant) == ("numbers", "column", 400, 5, 1)
+    assert (found.unit, found.rows, found.columns, found.constant) == ("column", 400, 5, 1)
     assert found.low == pytest.approx(float(deviations.min()))
     assert found.high == pytest.approx(float(deviations.max()))
 
@@ -57,29 +55,6 @@ def test_outliers_count_against_their_own_and_the_typical_scale() -> None:
     found = features_of("x", x)
     assert found.far == 1
     assert found.farthest == pytest.approx(100 / float(x[:, 0].std()), rel=0.1)
-
-
-def test_whole_numbers_are_categories() -> None:
-    assert features_of("t", torch.arange(12).reshape(4, 3)).kind == "categories"
-
-
-def test_the_condition_is_that_of_numpys_correlations() -> None:
-    x = columns() @ torch.diag(torch.tensor([1.0, 50.0, 1.0, 1.0, 1.0], dtype=torch.float64))
-    x[:, 4] = x[:, 3] + 0.1 * x[:, 4]
-    eigenvalues = np.linalg.eigvalsh(np.corrcoef(x.numpy().T))
-    found = features_of("x", x)
-    assert found.condition == pytest.approx(eigenvalues[-1] / eigenvalues[0], rel=1e-6)
-    assert found.top_share == pytest.approx(eigenvalues[-1] / 5)
-    assert found.directions == 5
-
-
-def test_a_repeated_column_is_no_direction_of_its_own() -> None:
-    x = columns()
-    x[:, 4] = x[:, 3]
-    found = features_of("x", x)
-    assert found.directions == 4
-    assert found.condition is not None
-    assert found.condition < 3
 
 
 @pytest.mark.parametrize(
@@ -133,30 +108,3 @@ def test_batches_of_another_form_cannot_be_looked_into(batch: object) -> None:
 def test_batches_of_different_widths_cannot_be_joined() -> None:
     given = [(torch.ones(3, 4), torch.ones(3)), (torch.ones(3, 5), torch.ones(3))]
     assert input_data(make_task(train=ReIterable(*given)), given).reason
-
-
-def test_layers_are_modules_with_their_movement_against_their_size() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 1))
-    model.register_parameter("scale", nn.Parameter(torch.tensor([3.0, 4.0])))
-    gradients = {name: torch.ones_like(p) for name, p in model.named_parameters()}
-    direction = {name: -2.0 * g for name, g in gradients.items()} | {"1.weight": None, "1.bias": None}
-
-    layers = {layer.name: layer for layer in layers_of(model, gradients, direction)}
-
-    assert [str(layer) for layer in layers.values()] == [
-        "scale (Parameter)",
-        "0 (Linear)",
-        "1 (LayerNorm)",
-        "2 (Linear)",
-    ]
-    assert layers["scale"].ratio == pytest.approx(2 * 2**0.5 / 5)
-    assert layers["1"].ratio is None
-    linear = model[0]
-    size = sum(float(p.detach().square().sum()) for p in linear.parameters()) ** 0.5
-    assert layers["0"].ratio == pytest.approx(2 * 6**0.5 / size)
-    assert layers["0"].gradient == pytest.approx(6**0.5)
-    assert [name for name, layer in layers.items() if layer.matrix] == ["0", "2"]
-
-
-def test_missing_and_zero_gradients_are_named() -> None:
-    assert without_gradient({"a": torch.ones(2), "b": None, "c": torch.zeros(2)}) == ("b", "c")

@@ -171,7 +171,8 @@ def test_what_watches_is_told_of_every_run_and_update() -> None:
     assert [progress.done for progress in seen if progress.run is not None] == [1, 2, 3, 4]
     assert [p.running.step for p in seen if p.running is not None] == [1, 2, 3, 4, 5, 6] * 4
     assert seen[-1].remaining == 0
-    assert seen[-1].top[0].value == min(run.value for run in seen[-1].top)
+    assert seen[-1].best is not None
+    assert seen[-1].best.value == min(p.run.value for p in seen if p.run is not None)
 
 
 @pytest.mark.parametrize("limit", ["budget", "seconds"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -25,8 +26,18 @@ def keys(found: SweepResult) -> list[tuple[int, float, int]]:
     return [outcome.key for outcome in found.runs]
 
 
-def test_it_finds_the_rate_of_a_plane() -> None:
-    found = sweep(make(), lr=(1e-3, 10.0), seeds=2)
+Heard = tuple[SweepResult, list[StudyProgress]]
+
+
+@pytest.fixture(scope="module")
+def heard() -> Heard:
+    """A sweep whose range reaches far beyond the rates that work, and its progress."""
+    seen: list[StudyProgress] = []
+    return sweep(make(), lr=(1e-3, 10.0), seeds=2, on_progress=seen.append), seen
+
+
+def test_it_finds_the_rate_of_a_plane(heard: Heard) -> None:
+    found, _ = heard
     assert found.best is not None
     assert 0.03 < found.best.lr < 1
     assert found.lr is not None
@@ -138,15 +149,14 @@ def test_another_task_is_not_taken_for_the_same(tmp_path: Path) -> None:
         sweep(make(8, batch_size=8), store=tmp_path / "s.db", **asked)
 
 
-def test_the_watcher_sees_every_outcome_and_the_notes() -> None:
-    seen: list[StudyProgress] = []
-    found = sweep(make(), lr=(1e-3, 10.0), seeds=2, on_progress=seen.append)
+def test_the_watcher_sees_every_outcome_and_the_notes(heard: Heard) -> None:
+    found, seen = heard
     outcomes = [progress for progress in seen if progress.run is not None]
     assert [progress.done for progress in outcomes] == list(range(1, len(found.runs) + 1))
     assert outcomes[-1].remaining == 0
     assert outcomes[-1].spent == pytest.approx(found.cost.full_runs)
-    assert outcomes[-1].top[0].value == min(o.value for o in found.runs)
-    assert all(a.value <= b.value for p in outcomes for a, b in zip(p.top, p.top[1:], strict=False))
+    values = [run.value for run in found.runs]
+    assert [progress.best.value for progress in outcomes if progress.best] == list(itertools.accumulate(values, min))
     assert any(progress.running is not None for progress in seen)
 
 
@@ -164,8 +174,8 @@ def test_why_a_model_is_not_stacked_is_among_the_notes() -> None:
     assert any(note.startswith("Trained sequentially: ") for note in found.notes)
 
 
-def test_the_result_is_plain_json() -> None:
-    found = sweep(make(), lr=(1e-3, 10.0), seeds=2)
+def test_the_result_is_plain_json(heard: Heard) -> None:
+    found, _ = heard
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert {"best", "lr", "as_good", "sure", "verdict", "next", "curve", "cost", "runs", "notes"} <= set(document)
     assert document["cost"]["full_runs"] == pytest.approx(found.cost.full_runs)

@@ -9,19 +9,10 @@ from stepsize.errors import MissingExtraError, needing
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit.
+    """Run the command line with the words after ``stepsize``, default those of the process, and exit.
 
-    Args:
-        arguments: Words after ``stepsize``. Default: those of the process.
-
-    Raises:
-        SystemExit: Always: 0 success, 1 error while running, 2 invalid input, 3 no answer or the run diverged,
-            130 interrupted.
-
-    Example:
-        >>> main(["--version"])
-        Traceback (most recent call last):
-        SystemExit: 0
+    The exit code is 0 on success, 1 for an error while running, 2 for invalid input, 3 if there is no answer or the run
+    diverged, and 130 if interrupted.
     """
     try:
         with needing("cli"):

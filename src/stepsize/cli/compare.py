@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,32 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER
-from stepsize.cli.options import (
-    NOWHERE,
-    STORE,
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    PlotOption,
-    ScheduleOptions,
-    StepsOption,
-    StoreOption,
-    TaskArgument,
-    TaskOptions,
-    WorkersOption,
-    kept_in,
-    option,
-    stored,
-)
-from stepsize.cli.output import Charted, facts, hint, verdict_text
-from stepsize.cli.progress import metered
+from stepsize.cli.options import NOWHERE, ScheduleOptions, StudyOptions, TaskOptions, kept_in, option, stored
+from stepsize.cli.output import OutputOptions, facts, hint, verdict_text
+from stepsize.cli.progress import compare_watcher, metered
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.cli.progress import Meter
-    from stepsize.study.comparing import CompareProgress
     from stepsize.study.comparison import BatchSizeResult, Comparison, ContenderResult
 
 NAME = "compare"
@@ -47,14 +29,11 @@ Charts = Literal["final", "rates", "steps"]
 
 
 @dataclass(frozen=True)
-class _Output(Charted):
-    plot: PlotOption = None
+class _Output(OutputOptions):
     chart: Annotated[Charts, typer.Option(help="What --plot draws.")] = "final"
-    as_json: JsonOption = False
 
 
 def command(
-    task: TaskArgument,
     *,
     optimizers: Annotated[
         str | None,
@@ -80,15 +59,7 @@ def command(
     target: Annotated[
         float | None, option("LOSS", "Report the steps to this training loss. Default: the median final one.")
     ] = None,
-    drift: Annotated[
-        float | None, option("TURNS", "Rotate the inputs by so many full turns during a run.", min=0)
-    ] = None,
-    workers: WorkersOption = "population",
-    store: StoreOption = STORE,
-    name: Annotated[str | None, option("NAME", "Name of the comparison in the store.")] = None,
-    steps: StepsOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
+    study: StudyOptions,
     output: _Output,
 ) -> None:
     """Tune each optimizer and schedule with an equal budget, and say which is better by more than the noise.
@@ -99,37 +70,35 @@ def command(
 
     names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
     sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]
-    options, length = TaskOptions(task, None, data, device), ScheduleOptions(steps=steps)
-    drifts = {} if drift is None else {"drift": drift}
+    options = TaskOptions(study.task, data=study.data, device=study.device)
+    length = ScheduleOptions(steps=study.steps)
     try:
         with (
             opened_task(options, length) as opened,
             metered(f"compare {opened.name}", quiet=output.as_json) as meter,
         ):
-            from stepsize.tasks import drifting
-
             found = compare(
-                opened if drift is None else drifting(opened, drift),
+                opened,
                 names,
                 schedules=schedules or None,
                 batch_sizes=sizes,
                 trials=trials,
                 seeds=seeds,
                 target=target,
-                workers=workers,
-                store=kept_in(store),
-                name=name,
-                on_progress=_on_progress(meter),
-                asked={**stored(options, length), **drifts},
+                workers=study.workers,
+                store=kept_in(study.store),
+                name=study.name,
+                on_progress=compare_watcher(meter),
+                asked=stored(options, length),
             )
     except KeyboardInterrupt:
-        if store == NOWHERE:
+        if study.store == NOWHERE:
             hint("Nothing was saved: the comparison had --store none.")
         else:
             hint("Finished runs are saved. Run the same command to continue.")
         raise
     output.give(found.to_json, lambda: render(found), lambda: found.plot(output.chart))
-    output.hint(f"Next: {_next(found, task)}")
+    output.hint(f"Next: {_next(found, study.task)}")
     if found.verdict == "no answer":
         raise typer.Exit(NO_ANSWER)
 
@@ -207,17 +176,6 @@ def _cells(one: ContenderResult, losses: list[float]) -> list[str]:
         written(None if one.tuning is None else one.tuning.lowest_diverged),
         f"{one.tuning_cost:.1f}" if one.tuning_cost else "none",
     ]
-
-
-def _on_progress(meter: Meter) -> Any:
-    def watch(progress: CompareProgress) -> None:
-        running = progress.sweep.running
-        step = "" if running is None else f", step {running.step} of {running.setting.steps}"
-        best = "" if progress.best is None else f"{progress.best[0]} {number_text(progress.best[1])}"
-        where = f"{progress.done} of {progress.total} runs, {progress.contender.name}, {progress.phase}{step}"
-        meter(progress.done / progress.total, where, best)
-
-    return watch
 
 
 def _size(part: str, text: str) -> int:

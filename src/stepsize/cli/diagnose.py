@@ -26,8 +26,7 @@ def command(
     """Diagnose a run from its log of losses and learning rates."""
     from stepsize.monitor import diagnose
 
-    page = None if html is None else check_page_path(html)
+    check_page_path(html)
     report = diagnose(log, steps=steps, loss=loss, lr=lr, val=val)
     give(report.to_json, lambda: findings_text(report), as_json=as_json)
-    if page is not None:
-        save_page(report, page, log.name)
+    save_page(report, html, log.name)

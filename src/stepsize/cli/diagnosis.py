@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stepsize.cli.output import messages
+from stepsize.cli.output import say
 from stepsize.cli.saved import verdict_style
 
 if TYPE_CHECKING:
@@ -61,28 +61,27 @@ def finding_text(finding: Finding) -> Text:
     )
 
 
-def check_page_path(path: Path) -> Path:
-    """Return ``path`` if a page can be written there."""
-    from stepsize.errors import InputError
+def check_page_path(path: Path | None) -> None:
+    """Refuse a place where no page can be written, before anything is read or trained."""
+    from stepsize.checks import check_output_path
 
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError("html", str(path), "must end in .html", f"Name it '{path.stem}.html'")
-    if not path.parent.is_dir():
-        raise InputError("html", str(path), "must lie in a folder that exists", f"Create '{path.parent}' first")
-    return path
+    if path is not None:
+        check_output_path("html", path, (".html", ".htm"))
 
 
 def save_page(
     report: Report,
-    path: Path,
+    path: Path | None,
     title: str,
     *,
     facts: Sequence[tuple[str, str]] = (),
     actions: Sequence[GuardAction] = (),
 ) -> None:
-    """Write the report as one page and say so on stderr."""
+    """Write the report as one page, if a path is given, and say so on stderr."""
     from stepsize.files import write_whole
     from stepsize.views import report_page
 
-    write_whole(check_page_path(path), report_page(report, title, facts, actions))
-    messages().print(Text(f"Report saved to {path}"), soft_wrap=True)
+    if path is None:
+        return
+    write_whole(path, report_page(report, title, facts, actions))
+    say(f"Report saved to {path}")

@@ -39,13 +39,15 @@ def report() -> dict[str, Any]:
     """Return what this machine offers, as plain values."""
     import torch
 
+    from stepsize.study.processes import usable_cores
+
     folder = os.environ.get("STEPSIZE_DATA") or None
     return judged(
         {
             "version": stepsize.__version__,
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-            "cores": _cores(),
+            "cores": usable_cores(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "devices": _devices(),
@@ -75,12 +77,6 @@ def render(found: dict[str, Any]) -> RenderableType:
     extras: list[RenderableType] = ["", _extras_table(found["packages"])] if found["packages"] else []
     status = Text(found["status"], style="bold green" if found["ready"] else "bold red")
     return Group(facts(rows), "", _device_table(found["devices"]), *extras, "", status)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: a container may be given fewer than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _devices() -> list[dict[str, Any]]:

@@ -32,12 +32,7 @@ def flag(name: str, text: str) -> Any:
 
 
 def number(text: str) -> float:
-    """Return what was typed for a number; typer adds the option's name to the error.
-
-    Example:
-        >>> number("3e-3")
-        0.003
-    """
+    """Return what was typed for a number; typer adds the option's name to the error."""
     try:
         return float(text)
     except ValueError:
@@ -45,12 +40,7 @@ def number(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """Return what was typed for a fraction, which may be a percentage; typer adds the option's name to the error.
-
-    Example:
-        >>> fraction("2%"), fraction("0.02")
-        (0.02, 0.02)
-    """
+    """Return what was typed for a fraction, which may be a percentage; typer adds the option's name to the error."""
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
@@ -97,6 +87,19 @@ def kept_in(store: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class StudyOptions:
+    """The task of a sweep or comparison, and how its runs are trained and saved."""
+
+    task: TaskArgument
+    workers: WorkersOption = "population"
+    store: StoreOption = STORE
+    name: Annotated[str | None, option("NAME", "Name in the store.")] = None
+    steps: StepsOption = None
+    data: DataOption = None
+    device: DeviceOption = None
+
+
+@dataclass(frozen=True)
 class TaskOptions:
     """The task, and what replaces its own parts; None replaces nothing."""
 
@@ -115,12 +118,7 @@ class ScheduleOptions:
 
 
 def stored(*groups: TaskOptions | ScheduleOptions) -> dict[str, object]:
-    """Return the options that were given as plain values, by which a store says what a study was asked for.
-
-    Example:
-        >>> stored(TaskOptions("digits-mlp", data=Path("mnist")), ScheduleOptions(steps=100))
-        {'task': 'digits-mlp', 'data': 'mnist', 'steps': 100}
-    """
+    """Return the options that were given as plain values, by which a store says what a study was asked for."""
     given = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     return {name: value for name, value in plain.items() if value is not None}

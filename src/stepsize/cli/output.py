@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from rich.console import Console, Group, RenderableType
@@ -60,11 +59,12 @@ def print_json(content: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(plain(content), allow_nan=False, indent=2) + "\n")
 
 
-class Charted:
-    """Answers that can also be drawn: what commands with ``--plot`` and ``--json`` have in common."""
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where an answer goes: what commands with ``--plot`` and ``--json`` have in common."""
 
-    plot: Path | None
-    as_json: bool
+    plot: PlotOption = None
+    as_json: JsonOption = False
 
     def __post_init__(self) -> None:
         """Refuse a place where no chart can be written, before anything is trained."""
@@ -84,7 +84,7 @@ class Charted:
         if self.plot is None:
             return
         if chart is None:
-            hint("No chart: no run has ended.")
+            hint("No chart: there is nothing to draw.")
             return
         from stepsize.views import save_chart
 
@@ -94,14 +94,6 @@ class Charted:
         """Print a quiet line on stderr, unless a program reads the answer."""
         if not self.as_json:
             hint(text)
-
-
-@dataclass(frozen=True)
-class OutputOptions(Charted):
-    """Where an answer goes."""
-
-    plot: PlotOption = None
-    as_json: JsonOption = False
 
 
 def newest(rows: list[_T], last: int | None, *, as_json: bool) -> list[_T]:

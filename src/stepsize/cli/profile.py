@@ -36,7 +36,8 @@ def command(
 
     with opened_task(asked) as opened, metered(f"profile {opened.name}", quiet=output.as_json) as meter:
         found = profile(opened, seed=seed, batches=batches, on_progress=train_watcher(meter))
-    output.give(found.to_json, lambda: render(found), lambda: found.plot(title=f"Profile of {opened.name}"))
+    drawn = (lambda: found.plot(title=f"Profile of {opened.name}")) if found.facts.noise else None
+    output.give(found.to_json, lambda: render(found), drawn)
 
 
 def render(found: Profile) -> RenderableType:
@@ -67,8 +68,6 @@ def _measured(measured: tuple[ProfileMeasurement, ...]) -> Table:
 
 
 def _value(measured: ProfileMeasurement) -> str:
-    if measured.value is None:
-        return "unknown"
     unit = f" {measured.unit}" if measured.unit else ""
     spread = "" if measured.interval is None else f" ({span_text(measured.interval)})"
     digits = 4 if measured.name.startswith(("loss", "entropy")) else 3  # what is read by comparing

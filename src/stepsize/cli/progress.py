@@ -15,9 +15,10 @@ from stepsize.cli.output import messages
 from stepsize.curves.numerals import number_text, span_text
 
 if TYPE_CHECKING:
+    from stepsize.study.comparing import CompareProgress, CompareWatcher
     from stepsize.study.finding import FindProgress, FindWatcher
-    from stepsize.study.study import StudyProgress
-    from stepsize.training import Progress
+    from stepsize.study.study import StudyProgress, StudyWatcher
+    from stepsize.training import Progress, Run
     from stepsize.training.runs import Watcher
 
 _FORESEEN = 0.02  # fraction of a budget from which the time left is shown
@@ -74,7 +75,53 @@ def _time_left(seconds: float, fraction: float) -> list[str]:
     if not _FORESEEN < fraction < 1:
         return []
     left = seconds * (1 - fraction) / fraction
-    return [f"at most {left / 60:.0f} min left" if left >= 100 else f"at most {left:.0f} s left"]
+    return [f"at most {_duration(left)} left"]
+
+
+def sweep_watcher(meter: Meter) -> StudyWatcher:
+    """Return what ``sweep`` reports its progress to."""
+
+    def watch(progress: StudyProgress) -> None:
+        total = progress.done + progress.remaining
+        parts = [f"{progress.done} of {total} runs"]
+        if progress.run is not None:
+            parts.append(_ended(progress.run, progress.objective))
+        elif progress.running is not None:
+            parts.append(f"step {progress.running.step:,} of {progress.running.setting.steps:,}")
+        meter(progress.done / total if total else 0.0, ", ".join(parts), _so_far(progress))
+
+    return watch
+
+
+def _ended(run: Run, objective: str) -> str:
+    from stepsize.study.plan_ladder import written_share
+    from stepsize.study.result import named
+
+    length = "" if run.share == 1 else f" on {written_share(run.share)}"
+    return f"{named(run.trial)}{length}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"
+
+
+def _so_far(progress: StudyProgress) -> str:
+    """Return the best run so far, what was spent, and the time that it will take, as far as known."""
+    fresh = progress.done - progress.resumed
+    parts = [] if progress.best is None else [f"best {_ended(progress.best, progress.objective)}"]
+    parts.append(f"cost {number_text(progress.spent)} full runs")
+    parts += [f"{progress.diverged} of {progress.done} diverged"] if progress.diverged else []
+    parts += [f"about {_duration(progress.seconds / fresh * progress.remaining)} left"] if fresh else []
+    return "; ".join(parts)
+
+
+def compare_watcher(meter: Meter) -> CompareWatcher:
+    """Return what ``compare`` reports its progress to."""
+
+    def watch(progress: CompareProgress) -> None:
+        running = progress.sweep.running
+        step = "" if running is None else f", step {running.step} of {running.setting.steps}"
+        best = "" if progress.best is None else f"{progress.best[0]} {number_text(progress.best[1])}"
+        where = f"{progress.done} of {progress.total} runs, {progress.contender.name}, {progress.phase}{step}"
+        meter(progress.done / progress.total, where, best)
+
+    return watch
 
 
 def train_watcher(meter: Meter) -> Watcher:
@@ -142,6 +189,10 @@ class _LineMeter:
 
 def _nothing(share: float, now: str, best: str = "") -> None:
     """Say nothing."""
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s"
 
 
 def _loss(loss: float | None) -> str:

@@ -27,7 +27,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show a watched run: the learning rate, findings, the actions of a guard, and orders."""
-    path = None if html is None else check_page_path(html)
+    check_page_path(html)
     from stepsize.monitor.saved_runs import read_run
 
     with opened_run(store, run) as (opened, name):
@@ -40,14 +40,8 @@ def command(
         return Group(title, facts(rows), findings_text(saved.report, saved.actions, saved.orders))
 
     give(lambda: {"store": where, **saved.to_json()}, text, as_json=as_json)
-    if path is not None:
-        save_page(
-            saved.report,
-            path,
-            saved.head.name,
-            facts=[(title, str(value)) for title, value in rows],
-            actions=saved.actions,
-        )
+    plain_rows = [(title, str(value)) for title, value in rows]
+    save_page(saved.report, html, saved.head.name, facts=plain_rows, actions=saved.actions)
 
 
 def _head_rows(saved: SavedRun) -> list[tuple[str, str | Text]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from stepsize.training import Task
 
 _T = TypeVar("_T")
-_DEFAULT_ATTRIBUTE = "task"
 _OWN = ScheduleOptions()
 
 
@@ -45,9 +43,9 @@ def opened_task(asked: TaskOptions, length: ScheduleOptions = _OWN) -> Iterator[
             from stepsize.schedules import parse
 
             parse(length.schedule)  # a fault in it shows before any data are read
-        place, colon, attribute = spec.rpartition(":")
-        if not colon or not place:
-            place, attribute = spec, _DEFAULT_ATTRIBUTE
+        from stepsize.study.remote import split_spec
+
+        place, attribute = split_spec(spec)
         if place.endswith(".py"):
             folder, load = Path(place).resolve().parent, _load_file
         elif place != spec or "." in place:
@@ -138,18 +136,9 @@ def _load_file(place: str) -> ModuleType:
         near = difflib.get_close_matches(path.name, others, n=1)
         remedy = f"Did you mean '{path.with_name(near[0])}'?" if near else f"Looked in {path.resolve().parent}"
         raise InputError("task", place, "must be a file that exists", remedy)
-    name = path.stem if path.stem not in sys.modules else f"_task_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles of the file look their module up
-    try:
-        _running(functools.partial(spec.loader.exec_module, module), place)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    from stepsize.study.remote import import_file
+
+    return _running(lambda: import_file(path.resolve()), place)
 
 
 def _load_module(place: str) -> ModuleType:
@@ -162,7 +151,7 @@ def _load_module(place: str) -> ModuleType:
     if not known:
         rule = "must be a module that can be imported from here"
         raise InputError("task", place, rule, "Is its folder the current one?")
-    return _running(functools.partial(importlib.import_module, place), place)
+    return _running(lambda: importlib.import_module(place), place)
 
 
 def _running(code: Callable[[], _T], place: str) -> _T:
@@ -206,7 +195,7 @@ def _attribute(module: ModuleType, name: str, spec: str) -> Task:
     if not hasattr(module, name):
         tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
         place = spec.rpartition(":")[0] or spec
-        remedy = f"It holds no Task; define one, for example: {_DEFAULT_ATTRIBUTE} = stepsize.Task(...)"
+        remedy = "It holds no Task; define one, for example: task = stepsize.Task(...)"
         if tasks:
             remedy = f"There is: {', '.join(f'{place}:{task}' for task in tasks)}"
         raise InputError("task", spec, f"must name an attribute of the module; '{name}' does not exist", remedy)

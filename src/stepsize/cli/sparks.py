@@ -15,10 +15,6 @@ def spark(values: Sequence[float], width: int) -> str:
     """Return values as one line, each column the mean of its share of them.
 
     Positive values that span more than a factor of 30 are shown by their logarithms; × stands where nothing is finite.
-
-    Example:
-        >>> spark([3.0, 2.0, 1.0, float("nan")], 10), spark([1.0, 10.0, 100.0], 10)
-        ('█▅▁×', '▁▅█')
     """
     columns = [_mean(part) for part in _parts(values, width)]
     finite = [value for value in columns if math.isfinite(value)]

@@ -53,8 +53,7 @@ def command(
     output: OutputOptions,
 ) -> None:
     """Train once at a learning rate and report the result."""
-    if html is not None:
-        check_page_path(html)
+    check_page_path(html)
     watch = watch or guard or control or html is not None
     if follow and watch:
         raise InputError("follow", True, "cannot be combined with watch or guard", "Leave one of them out")
@@ -94,7 +93,7 @@ def command(
         text,
         lambda: chart(run, opened),
     )
-    if html is not None and watched is not None:
+    if watched is not None:
         save_page(watched.report, html, opened.name, actions=watched.actions)
     if watched is not None and watched.name is not None:
         hint(f"Run saved. Show it with: {again('report', watched.name, store)}")

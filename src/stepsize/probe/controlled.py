@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from stepsize.curves.critical import Critical
 from stepsize.errors import InputError
-from stepsize.probe.critical import probe_update
+from stepsize.probe.critical import heavy_ball, probe_update
 from stepsize.training.batches import Stream, copied, tensors_in
 from stepsize.training.group_values import write_value
 from stepsize.training.losses import loss_in
@@ -73,9 +73,8 @@ class Rates:
             rule = "must have a group with a positive lr"
             raise InputError("optimizer", "rates that are all 0", rule, "Its ratios are swept")
         self.reference = max(self._base)
-        momentum = max(float(group.get("momentum", 0.0)) for group in self._groups)
-        # Heavy-ball momentum m adds up to 1 / (1 - m) first updates: a rate is as much bolder as its first step tells.
-        self.amplification = 1 / (1 - momentum) if 0 <= momentum < 1 else 1.0
+        # A rate is as much bolder as its first step tells.
+        self.amplification = 1 / (1 - heavy_ball(optimizers))
         self.updates = 0
         self.with_gradients = False  # whether a parameter had a gradient when an update began
         self._lr = self.reference

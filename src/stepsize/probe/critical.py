@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from stepsize.curves.critical import Critical, search_critical
 
 RANGE = (1e-9, 1e4)  # where it is searched, whatever range the user asks about
+
+
+def heavy_ball(optimizers: Iterable[Optimizer]) -> float:
+    """Return the momentum m of SGD or RMSprop, whose steady updates are 1 / (1 - m) first ones; 0 without."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    momentum = max(float(group.get("momentum", 0.0)) for group in groups)
+    return momentum if 0 <= momentum < 1 else 0.0
 
 
 def probe_update(

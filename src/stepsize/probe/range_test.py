@@ -20,7 +20,7 @@ from stepsize.checks import check_whole
 from stepsize.curves.answer import VerdictCode
 from stepsize.curves.critical import Critical
 from stepsize.curves.range_reading import REFERENCE_SPEED, RangeReading, suggest
-from stepsize.errors import InputError, TaskError
+from stepsize.errors import InputError
 from stepsize.plain import plain
 from stepsize.probe.controlled import MOST_SKIPPED, Batches, ControlledStep, SpoiledError
 from stepsize.probe.critical import RANGE
@@ -248,12 +248,8 @@ class _Grouped:
 
     def __iter__(self) -> Iterator[list[Any]]:
         batches = iter(self.source)
-        group = list(islice(batches, self.size))
-        if not group:
-            raise TaskError("train", type(self.source).__name__, "must yield at least one batch")
-        while group:
+        while group := list(islice(batches, self.size)):
             yield group
-            group = list(islice(batches, self.size))
 
 
 def _sweep(

@@ -15,13 +15,7 @@ _RULE = "must be a positive number of full runs, or a time such as '90s', '10min
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit on a search.
-
-    Attributes:
-        runs: Full runs; infinite for no limit.
-        seconds: Wall time; infinite for no limit.
-        either: Whether the search may go on while one of the two is left, instead of both.
-    """
+    """A limit on a search in full runs and seconds; with ``either`` it may go on while one of the two is left."""
 
     runs: float = math.inf
     seconds: float = math.inf
@@ -39,14 +33,9 @@ _DEFAULT = Budget(3.0, 60.0, either=True)
 
 
 def as_budget(given: float | str | None) -> Budget:
-    """Return the budget that was asked for.
+    """Return the budget that was asked for: full runs as a number (also written), or a time such as ``"10min"``.
 
-    Args:
-        given: Full runs as a number (also written), or a time such as ``"10min"``; None allows three full runs or one
-            minute, whichever is more.
-
-    Raises:
-        InputError: If it is neither.
+    None allows three full runs or one minute, whichever is more. Raises InputError if it is neither.
 
     Example:
         >>> str(as_budget("10min")), str(as_budget("3")), str(as_budget(None))

@@ -13,7 +13,8 @@ from stepsize.curves.answer import Answer
 from stepsize.curves.numerals import number_text
 from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise
 from stepsize.errors import InputError
-from stepsize.study.outcome import Cost, plain
+from stepsize.plain import plain
+from stepsize.study.outcome import Cost
 from stepsize.study.result import Summary
 from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run
@@ -22,6 +23,11 @@ from stepsize.views import Chart, Pictured
 CompareCode: TypeAlias = Literal["distinguishable", "not distinguishable", "alone", "no answer"]
 
 _WINDOW = 0.05  # of a run's losses: the mean over so many must reach the target, since single batches dip below it
+_TOLD = (
+    "name", "lr", "value", "train_loss", "val_loss", "values", "diverged", "steps_to_target", "seconds", "tuning_cost",
+    "tuning_uncertainty", "against_best",
+)  # fmt: skip
+_TUNING = ("lr", "value", "train_loss")  # of a tuning run, in JSON
 _DEPENDS = "depends on batch size"
 _ERROR = 0.05  # probability of a winner where there is none, over all comparisons of a batch size together
 
@@ -101,8 +107,12 @@ class ContenderResult:
 
     @property
     def tuning_uncertainty(self) -> float:
-        """How much lower the objective may get with a finer search of the rate (:func:`tuning_uncertainty`)."""
-        return tuning_uncertainty(self.tuning_runs)
+        """How much lower the objective is expected to be at the best rate; 0 if the rate was not searched."""
+        curve = None if self.tuning is None else self.tuning.curve
+        if curve is None or self.lr is None:
+            return 0.0
+        excess = float(np.interp(math.log10(self.lr), curve.x, curve.expected))
+        return excess * (abs(self.value) if curve.relative else curve.depth)
 
     @property
     def train_loss(self) -> float:
@@ -133,30 +143,14 @@ class ContenderResult:
         """Return it as plain values for ``json.dumps``; a number that is not finite becomes None."""
         tuning = self.tuning
         sensitivity = None if tuning is None else tuning.sensitivity
-        found: dict[str, Any] = plain(
-            {
-                "name": self.name,
-                **asdict(self.contender),
-                "lr": self.lr,
-                "answer": None if self.answer is None else self.answer.to_json(),
-                "value": self.value,
-                "train_loss": self.train_loss,
-                "val_loss": self.val_loss,
-                "values": {str(seed): value for seed, value in self.values.items()},
-                "diverged": self.diverged,
-                "steps_to_target": {str(seed): step for seed, step in self.steps_to_target.items()},
-                "seconds": self.seconds,
-                "tuning_cost": self.tuning_cost,
-                "tuning_uncertainty": self.tuning_uncertainty,
-                "tuning_runs": [
-                    {"lr": run.lr, "value": run.value, "train_loss": run.train_loss} for run in self.tuning_runs
-                ],
-                "sensitivity": None if sensitivity is None else sensitivity.value,
-                "lowest_diverged": None if tuning is None else tuning.lowest_diverged,
-                "against_best": None if self.against_best is None else asdict(self.against_best),
-            }
-        )
-        return found
+        return {
+            **asdict(self.contender),
+            **{name: plain(getattr(self, name)) for name in _TOLD},
+            "answer": None if self.answer is None else self.answer.to_json(),
+            "tuning_runs": [plain({name: getattr(run, name) for name in _TUNING}) for run in self.tuning_runs],
+            "sensitivity": None if sensitivity is None else sensitivity.value,
+            "lowest_diverged": None if tuning is None else tuning.lowest_diverged,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,38 +312,6 @@ def rank_contenders(
         compared.append(replace(other, against_best=paired))
     tied = tuple(one.name for one in compared if one is best or not _beaten(one))
     return BatchSizeResult(batch_size, tuple(compared), target, tied, *_verdict(compared, tied, untrained))
-
-
-def tuning_uncertainty(runs: Sequence[Run]) -> float:
-    """Return how much lower the objective may get between the rates that were tried, or beyond them; at least 0.
-
-    Between two worse rates it is the vertex of the parabola through the three, in log rate. If one neighbor diverged,
-    half of what the step from the other one gained; at an edge, all of it: as if it continued like that.
-
-    Example:
-        >>> from stepsize.training.runs import Setting
-        >>> def tried(values):
-        ...     return [Run(Setting(10.0**n, 0, 100), value=value) for n, value in enumerate(values)]
-        >>> round(tuning_uncertainty(tried([0.5, 0.2, 0.3])), 3), round(tuning_uncertainty(tried([0.5, 0.4, 0.3])), 3)
-        (0.013, 0.1)
-    """
-    seen = sorted(runs, key=lambda run: run.lr)
-    values = [run.value for run in seen]
-    alive = [index for index, value in enumerate(values) if math.isfinite(value)]
-    if len(alive) < 2:
-        return 0.0
-    at = min(alive, key=lambda index: values[index])
-    sides = [values[index] - values[at] for index in (at - 1, at + 1) if 0 <= index < len(values)]
-    gained = [side for side in sides if math.isfinite(side)]
-    if not gained:
-        return 0.0
-    if len(sides) < 2:
-        return gained[0]
-    if len(gained) < 2:
-        return gained[0] / 2
-    x = np.log([seen[index].lr for index in (at - 1, at, at + 1)])
-    a, b, _ = np.polyfit(x - x[1], [gained[0], 0.0, gained[1]], 2)
-    return float(b * b / (4 * a)) if a > 0 else 0.0
 
 
 def steps_to(run: Run, target: float) -> float:

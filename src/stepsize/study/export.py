@@ -37,8 +37,7 @@ def export_to_optuna(store: Store, name: str, space: Space) -> int:
 
     A trial is complete, with the mean value over its seeds; one that diverged failed, so that no infinite value spoils
     a chart. The times are those of one worker: the runs one after the other since the study began. Optuna needs about
-    10 ms per trial.
-    Returns the number of trials; raises StoreError if optuna's tables hold a study of that name with trials of others.
+    10 ms per trial. Raises StoreError if optuna's tables hold a study of that name with trials of others.
     """
     trials: dict[int, list[Run]] = {}
     spans: dict[int, tuple[datetime, datetime]] = {}  # from the begin of the first run to the end of the last

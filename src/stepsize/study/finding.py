@@ -154,12 +154,7 @@ def find(
 
 
 def read_found(store: Store, name: str) -> Found:
-    """Return the answer of the search ``name`` as far as it came, from the store alone.
-
-    Raises:
-        UnknownStudyError: If the store has no study of that name.
-        InputError: If it is not a search, or no run has ended.
-    """
+    """Return the answer of the search ``name`` as far as it came, from the store alone."""
     study = store.known(name)
     if study.kind != FIND:
         raise InputError("name", name, f"must be a search of stepsize find, not a {study.kind}")

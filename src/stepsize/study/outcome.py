@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from stepsize.curves.answer import Answer
+from stepsize.plain import plain
 from stepsize.training.runs import Run
 
 FIND, SWEEP = "find", "sweep"
@@ -106,15 +107,6 @@ class Answered:
     def next(self: _HasAnswer) -> str:
         """What to do now, as one sentence."""
         return self.answer.next
-
-
-def plain(value: Any) -> Any:
-    """Return ``value`` with lists for tuples and None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run_json(run: Run) -> dict[str, Any]:

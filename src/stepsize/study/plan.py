@@ -28,19 +28,6 @@ class Plan:
 
     Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
     it. A plan that is asked and told in turns therefore asks for the same jobs after :meth:`restore`.
-
-    Example:
-        >>> from stepsize.study.samplers import SAMPLERS
-        >>> from stepsize.study.space import as_space
-        >>> from stepsize.training.runs import Setting
-        >>> plan = Plan(
-        ...     as_space(lr=(1e-3, 1.0)), SAMPLERS["grid"].make(0, 4), trials=4, rungs=Rungs.full(), seeds=(0, 1)
-        ... )
-        >>> while job := plan.ask():
-        ...     setting = Setting(job.trial.lr, job.seed, steps=100)
-        ...     plan.tell(Run(setting, value=(job.trial.lr - 0.1) ** 2, trial=job.trial, share=job.share))
-        >>> plan.done, plan.notes
-        (True, ['Repeated the 2 best trials on 1 further seed.'])
     """
 
     def __init__(

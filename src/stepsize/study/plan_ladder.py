@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stepsize.study.rungs import Bracket, Rungs
+from stepsize.study.strategy import others_of
 from stepsize.training.runs import Run, Trial
 
 Promotion = tuple[int, float]
@@ -175,8 +176,7 @@ class Ladder:
 
 def _no_safer(trial: Trial, gone: Trial) -> bool:
     """Return whether ``trial`` has the values of one that diverged, at the same or a higher rate."""
-    others = {name: value for name, value in trial.values.items() if name != "lr"}
-    return trial.lr >= gone.lr and others == {name: value for name, value in gone.values.items() if name != "lr"}
+    return trial.lr >= gone.lr and others_of(trial) == others_of(gone)
 
 
 def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
@@ -203,12 +203,7 @@ def promotion_notes(ladders: Sequence[Ladder]) -> list[str]:
 
 
 def written_share(share: float) -> str:
-    """Return a rung in words.
-
-    Example:
-        >>> written_share(0.0625), written_share(0.3), written_share(1.0)
-        ('1/16 of the horizon', '30% of the horizon', 'the full horizon')
-    """
+    """Return a rung in words: ``1/16 of the horizon``, ``30% of the horizon``, ``the full horizon``."""
     if share == 1:
         return "the full horizon"
     near = Fraction(share).limit_denominator(1000)

@@ -39,11 +39,7 @@ _ROUNDING = 1e-9  # of a rate, in decades
 
 
 def found_chart(found: Found) -> Chart:
-    """Return the chart of loss against learning rate of a search: runs, curve, the range that is as good, the answer.
-
-    Raises:
-        InputError: If no run has ended.
-    """
+    """Return the chart of loss against learning rate of a search: runs, curve, what is as good, the answer."""
     points = [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs]
     return _answer_chart(found, points, str(found.answer))
 
@@ -100,11 +96,7 @@ def _on_longest(found: SweepResult) -> list[tuple[Run, float]]:
 
 
 def map_chart(found: SweepResult) -> Chart:
-    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon.
-
-    Raises:
-        InputError: If nothing was searched beside the rate.
-    """
+    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon."""
     beside = next((one for one in found.space.free if one.name != "lr"), None)
     if beside is None:
         raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")

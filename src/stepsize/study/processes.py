@@ -72,16 +72,11 @@ class Processes(RemoteWorkers):
 
     The processes are new interpreters (spawned, as torch and CUDA need) and start when there is something to do. They
     do not run the program's main module again, so a script needs no ``if __name__ == "__main__":``; what they print
-    goes to stderr. A worker that dies is replaced and its configuration trained again. However this process ends,
-    its workers end with it.
+    goes to stderr. A worker that dies is replaced and its configuration trained again, at most ``retries`` times.
+    However this process ends, its workers end with it.
 
-    Runs equal those of one process exactly if it uses as many threads as each of these; None shares the cores. A
-    configuration is tried again ``retries`` times after its worker died. Progress comes at most ten times a second.
-
-    Example:
-        >>> with Processes("digits-mlp", count=2) as workers:
-        ...     workers.capacity
-        2
+    Runs equal those of one process exactly if it uses as many threads as each of these; None shares the cores.
+    Progress comes at most ten times a second.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +31,6 @@ from stepsize.training import InOrder, Run, Setting, Task
 from stepsize.training.from_trainers import is_described
 from stepsize.training.runs import Watcher
 
-_VERSION = metadata.version("stepsize")
 LOOK_SECONDS = 1.0  # between two looks at silent workers, and for Ctrl-C
 _BY_PATH = "Name the task by its import path (train.py:task), so that each worker builds it"
 
@@ -40,9 +39,7 @@ _BY_PATH = "Name the task by its import path (train.py:task), so that each worke
 class TaskSource:
     """How a worker gets the task: small enough to send, and gives the same task wherever it is built.
 
-    Attributes:
-        label: What messages call the task.
-        build: Returns the task; called once in each worker, whose process it can change (``sys.path``).
+    ``label`` is what messages call it; ``build`` is called once in each worker, whose process it can change.
     """
 
     label: str
@@ -73,11 +70,14 @@ def _unpickled(payload: bytes) -> Task:
     return task
 
 
-def _by_path(spec: str) -> TaskSource:
+def split_spec(spec: str) -> tuple[str, str]:
+    """Return the file or module of a written task, and its attribute, ``task`` if none is written."""
     place, colon, attribute = spec.rpartition(":")
-    if not colon or not place:
-        place, attribute = spec.rstrip(":"), ""
-    attribute = attribute or "task"
+    return (place, attribute or "task") if colon and place else (spec.rstrip(":"), "task")
+
+
+def _by_path(spec: str) -> TaskSource:
+    place, attribute = split_spec(spec)
     folder = Path.cwd()
     if place.endswith(".py"):
         path = Path(place).resolve()
@@ -91,12 +91,13 @@ def _imported(place: str, attribute: str, folder: str) -> Task:
     """Return the task of a module, or of a file, which finds its neighbors: ``folder`` stays on ``sys.path``."""
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    module = _imported_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    module = import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     value = getattr(module, attribute)
     return Task.of(value() if callable(value) and not is_described(value) else value)
 
 
-def _imported_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """Return the module of a file, whose place ``sys.modules`` has under a name that hides no other."""
     name = path.stem if path.stem not in sys.modules else f"_task_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -213,6 +214,14 @@ class _Numerics:
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
 
 
+@cache
+def _version() -> str:
+    try:
+        return metadata.version("stepsize")
+    except metadata.PackageNotFoundError:  # on a path, not installed
+        return "unknown"
+
+
 @dataclass(frozen=True)
 class WorkerPayload:
     """What a worker needs before its first configuration: task, threads of torch, numerics, version of the sender."""
@@ -220,7 +229,7 @@ class WorkerPayload:
     source: TaskSource
     threads: int
     numerics: _Numerics = field(default_factory=_Numerics)
-    version: str = _VERSION
+    version: str = field(default_factory=_version)
 
 
 @dataclass(frozen=True)
@@ -238,8 +247,8 @@ class WorkerRuntime:
     """
 
     def __init__(self, payload: WorkerPayload) -> None:
-        if payload.version != _VERSION:
-            rule = f"must be trained by stepsize {payload.version}, which sent it; {here()} has {_VERSION}"
+        if payload.version != _version():
+            rule = f"must be trained by stepsize {payload.version}, which sent it; {here()} has {_version()}"
             raise TaskError("task", payload.source.label, rule, "Install the same version everywhere")
         torch.set_num_threads(payload.threads)
         payload.numerics.apply()
@@ -272,11 +281,7 @@ class RemoteWorkers(Closing, ABC):
         self._error: Exception | None = None
 
     def collect(self) -> Iterator[tuple[int, Run]]:
-        """Yield each run as it ends, at least one; then raise what a task raised, if one did.
-
-        Raises:
-            TaskError: If the task cannot be built in a worker, breaks a rule, or ends its workers again and again.
-        """
+        """Yield each run as it ends, at least one; then raise what a task raised, if one did."""
         while not self._done and self._error is None and self._busy:
             self._listen(LOOK_SECONDS)
         while self._done or self._error is not None:

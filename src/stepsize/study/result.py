@@ -17,7 +17,8 @@ from stepsize.curves.pairs import PairedComparison, compare_pairs, pooled_noise,
 from stepsize.curves.sensitivity import LrSensitivity, lr_sensitivity
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
-from stepsize.study.outcome import Answered, StudyOutcome, plain
+from stepsize.plain import plain
+from stepsize.study.outcome import Answered, StudyOutcome
 from stepsize.study.space import Space
 from stepsize.study.strategy import others_of, point_of, sharing
 from stepsize.training.conditions import RunConditions
@@ -192,22 +193,7 @@ def summarize(
     does to all configurations alike, so that none wins by the lucky seed only; one with a run that diverged does not
     win. The curve and the answer are those of the rate with the other values of the best configuration, from runs of
     all lengths; if fewer than three rates were trained with these, all runs count, the rate is that of the best
-    configuration, and the verdict stays open.
-
-    Args:
-        runs: All runs.
-        untrained: The objective at initialization; None if unknown.
-        usual: The usual rate of the optimizer, and its family; an optimizer that the best configuration names is used
-            instead.
-        validated: Whether validation data select.
-
-    Example:
-        >>> from stepsize.training.runs import Setting
-        >>> loss = {1e-4: 0.9, 1e-3: 0.5, 1e-2: 0.4, 1e-1: 0.7}
-        >>> runs = [Run(Setting(lr, seed, 100), value=loss[lr] + 0.01 * seed) for lr in loss for seed in (0, 1)]
-        >>> found = summarize(runs)
-        >>> found.best.lr, 2e-3 < found.answer.lr < 3e-2
-        (0.01, True)
+    configuration, and the verdict stays open. ``untrained`` is the objective at initialization.
     """
     known = [run for run in runs if not math.isnan(run.value)]
     full = max((run.share for run in runs), default=1.0)

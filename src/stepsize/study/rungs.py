@@ -13,12 +13,7 @@ from stepsize.errors import InputError
 
 @dataclass(frozen=True)
 class Bracket:
-    """Rungs that one group of trials climbs.
-
-    Attributes:
-        shares: Fractions of the full horizon, rising; the last is 1.
-        weight: Number of its trials relative to the other brackets.
-    """
+    """Rungs that one group of trials climbs, rising to 1, and how many trials it gets relative to the others."""
 
     shares: tuple[float, ...]
     weight: int = 1
@@ -46,11 +41,8 @@ class Rungs:
             in the top 1 / eta of those told so far.
 
     Example:
-        >>> rungs = Rungs.halving()
-        >>> rungs.shares
+        >>> RUNGS["halving"].make(1 / 16, eta=4).shares
         (0.0625, 0.25, 1.0)
-        >>> rungs.cost(32)  # 32 / 16 + 8 / 4 + 2
-        6.0
     """
 
     name: str
@@ -62,56 +54,6 @@ class Rungs:
         check_whole("eta", self.eta, 2, remedy="4 promotes the best quarter")
         if not self.brackets:
             raise InputError("brackets", self.brackets, "must hold at least one", "Take (Bracket((0.25, 1.0)),)")
-
-    @staticmethod
-    def full() -> Rungs:
-        """Return one rung: every trial is trained on the full horizon."""
-        return Rungs("full", (Bracket((1.0,)),))
-
-    @staticmethod
-    def halving(start: float = 1 / 16, eta: int = 4) -> Rungs:
-        """Return successive halving: each rung is decided when all its trials are told.
-
-        Args:
-            start: The lowest rung, as a fraction of the full horizon, in (0, 1).
-            eta: One of so many is promoted, >= 2; the next rung is so many times longer.
-
-        Returns:
-            The rungs start, start · eta, … and 1; one above 1 / √eta is left out, being no cheaper.
-
-        Raises:
-            InputError: If ``start`` or ``eta`` is out of range.
-
-        Example:
-            >>> Rungs.halving(0.1, 3).shares
-            (0.1, 0.3..., 1.0)
-        """
-        return Rungs("halving", (Bracket(_shares(start, eta)),), eta)
-
-    @staticmethod
-    def asha(start: float = 1 / 16, eta: int = 4) -> Rungs:
-        """Return asynchronous successive halving: a trial in the top 1 / eta of its rung is promoted immediately.
-
-        No worker waits for a rung to fill, at the price of some promotions that the whole rung would not have made.
-        When no trial is left to start, the rungs are decided as those of :meth:`halving`, whose arguments it has.
-        """
-        return Rungs("asha", (Bracket(_shares(start, eta)),), eta, waits=False)
-
-    @staticmethod
-    def hyperband(start: float = 1 / 16, eta: int = 4) -> Rungs:
-        """Return Hyperband: brackets of halving, from many trials on short horizons to few on the full one.
-
-        With the k + 1 rungs of halving, whose arguments it has, bracket s = k … 0 starts s rungs below the full
-        horizon and takes trials in proportion to ceil((k + 1) · eta^s / (s + 1)), so all brackets cost about the same.
-
-        Example:
-            >>> [(bracket.weight, bracket.shares) for bracket in Rungs.hyperband().brackets]
-            [(16, (0.0625, 0.25, 1.0)), (6, (0.25, 1.0)), (3, (1.0,))]
-        """
-        shares = _shares(start, eta)
-        count = len(shares)
-        below = range(count - 1, -1, -1)
-        return Rungs("hyperband", tuple(Bracket(shares[-1 - s :], -(-count * eta**s // (s + 1))) for s in below), eta)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -126,83 +68,68 @@ class Rungs:
         """Return how many of the ``told`` trials of a closed rung are promoted: at least one, if there is one."""
         return max(self.quota(told), min(told, 1))
 
-    def sizes(self, trials: int) -> tuple[int, ...]:
-        """Return how many of ``trials`` each bracket takes: by weight, the rest to the largest remainders.
-
-        Example:
-            >>> Rungs.hyperband().sizes(10)
-            (7, 2, 1)
-        """
-        total = sum(bracket.weight for bracket in self.brackets)
-        exact = [divmod(trials * bracket.weight, total) for bracket in self.brackets]
-        order = sorted(range(len(exact)), key=lambda at: (-exact[at][1], at))
-        extra = set(order[: trials - sum(whole for whole, _ in exact)])
-        return tuple(whole + (at in extra) for at, (whole, _) in enumerate(exact))
-
     def assigned(self, trials: int) -> tuple[int, ...]:
-        """Return the bracket of each of ``trials`` in order of proposal; they take turns in proportion to their sizes.
-
-        Example:
-            >>> Rungs.hyperband().assigned(10)
-            (0, 0, 1, 0, 0, 2, 0, 0, 1, 0)
-        """
-        sizes = self.sizes(trials)
-        credit = [0] * len(sizes)
+        """Return the bracket of each of ``trials`` in order of proposal, in proportion to their weights."""
+        weights = [bracket.weight for bracket in self.brackets]
+        credit = [0] * len(weights)
         turns = []
         for _ in range(trials):
-            credit = [had + size for had, size in zip(credit, sizes, strict=True)]
-            turn = max(range(len(sizes)), key=credit.__getitem__)
-            credit[turn] -= trials
+            credit = [had + weight for had, weight in zip(credit, weights, strict=True)]
+            turn = max(range(len(weights)), key=credit.__getitem__)
+            credit[turn] -= sum(weights)
             turns.append(turn)
         return tuple(turns)
-
-    def cost(self, trials: int) -> float:
-        """Return the cost of ``trials`` in full runs, on one seed and if none diverges.
-
-        Further promotions of :meth:`asha` are not known in advance.
-
-        Example:
-            >>> Rungs.full().cost(32), Rungs.hyperband().cost(25)
-            (32.0, 8.5)
-        """
-        total = 0.0
-        for bracket, count in zip(self.brackets, self.sizes(trials), strict=True):
-            for share in bracket.shares:
-                total += count * share
-                count = self.closing_quota(count)
-        return total
 
 
 @dataclass(frozen=True)
 class RungsEntry:
-    """A way to climb rungs; ``make`` takes the lowest rung and eta."""
+    """A way to climb rungs; ``brackets`` takes all rungs and eta."""
 
     name: str
-    make: Callable[[float, int], Rungs]
     title: str
+    brackets: Callable[[tuple[float, ...], int], tuple[Bracket, ...]]
     source: str = ""
+    waits: bool = True
+
+    def make(self, start: float = 1 / 16, eta: int = 4) -> Rungs:
+        """Return the rungs start, start · eta, … and 1; one above 1 / √eta is left out, being no cheaper.
+
+        ``start`` is the lowest rung, as a fraction of the full horizon, in (0, 1).
+        """
+        return Rungs(self.name, self.brackets(_shares(start, eta), eta), eta, self.waits)
+
+
+def _hyperband(shares: tuple[float, ...], eta: int) -> tuple[Bracket, ...]:
+    """Return brackets that cost about the same, from many trials on short rungs to few on the full horizon.
+
+    With the k + 1 rungs of halving, bracket s = k … 0 starts s rungs below the full horizon and takes trials in
+    proportion to ceil((k + 1) · eta^s / (s + 1)).
+    """
+    count = len(shares)
+    return tuple(Bracket(shares[-1 - s :], -(-count * eta**s // (s + 1))) for s in range(count - 1, -1, -1))
 
 
 RUNGS: Catalog[RungsEntry] = Catalog(
     "rungs",
     (
-        RungsEntry("full", lambda start, eta: Rungs.full(), "Every trial on the full horizon"),
+        RungsEntry("full", "Every trial on the full horizon", lambda shares, eta: (Bracket((1.0,)),)),
         RungsEntry(
             "halving",
-            Rungs.halving,
             "Successive halving: rung by rung, the best continue",
+            lambda shares, eta: (Bracket(shares),),
             "Jamieson & Talwalkar (2016), arXiv 1502.07943",
         ),
         RungsEntry(
             "asha",
-            Rungs.asha,
             "Asynchronous halving: the best so far continue immediately",
+            lambda shares, eta: (Bracket(shares),),
             "Li et al. (2020), arXiv 1810.05934",
+            waits=False,  # no worker waits for a rung to fill, at the price of some promotions
         ),
         RungsEntry(
             "hyperband",
-            Rungs.hyperband,
             "Hyperband: halving from several lowest rungs",
+            _hyperband,
             "Li et al. (2018), JMLR 18(185)",
         ),
     ),

@@ -14,10 +14,7 @@ from stepsize.training.runs import Run, Trial, Value
 class Job:
     """One run to be made: a trial of some length with a seed.
 
-    Attributes:
-        trial: What to train.
-        share: Its length, as a fraction of the full horizon, in (0, 1]; a short run has its own complete decay.
-        seed: Random seed of initial weights, batch order and dropout.
+    ``share`` is its length as a fraction of the full horizon, in (0, 1]; a short run has its own complete decay.
     """
 
     trial: Trial

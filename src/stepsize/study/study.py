@@ -28,7 +28,6 @@ from stepsize.training.variation import varied
 if TYPE_CHECKING:
     from stepsize.store import Writer
 
-_SHOWN = 5  # of the best runs, to whoever watches
 _ROUNDING = 1e-9  # of a budget
 _BRIEF = 0.5  # seconds: not before each run that takes less is progress saved
 _UNCHANGED = Changes()
@@ -47,7 +46,7 @@ class StudyProgress:
         seconds: Wall time of this call.
         resumed: How many of the runs are from earlier calls.
         diverged: Number of runs that diverged.
-        top: The best runs on the longest horizon so far, best first, at most five.
+        best: The best run on the longest horizon so far; None at first.
         notes: What the study did automatically, as sentences.
         run: The run that just ended; None between runs.
         running: The step just made; None at the end of a run.
@@ -61,7 +60,7 @@ class StudyProgress:
     seconds: float
     resumed: int
     diverged: int
-    top: tuple[Run, ...]
+    best: Run | None
     notes: tuple[str, ...]
     run: Run | None = None
     running: Progress | None = None
@@ -91,36 +90,12 @@ def run_study(
     """Train what ``strategy`` asks for, until it is done or a limit ends it, and return the runs.
 
     Each run is stored before the strategy is told of it. If the process is killed, the same call continues: a study is
-    only continued with an equal ``spec``.
+    only continued with an equal ``spec``. ``workers``, ``source`` and ``store`` are those of :func:`stepsize.sweep`;
+    ``kind`` and ``spec`` are what the store keeps. A strategy that ``learns`` from runs gets fewer jobs at a time.
 
-    Args:
-        task: What to train.
-        strategy: A new strategy; with a store it is first restored to where the study was.
-        start: What is known of the task; None measures it.
-        workers: As of :func:`stepsize.sweep`.
-        source: As of :func:`stepsize.sweep`.
-        learns: Whether the strategy learns from runs: fewer jobs are then submitted at a time.
-        store: A store, a path or a URL; None saves nothing.
-        name: Name in the store. Defaults to the task and a digest of ``spec``.
-        kind: What makes it, for the store.
-        spec: What was asked for, as plain values.
-        on_progress: Called with a :class:`StudyProgress`.
-        budget: Limit in full runs, over all calls: no job begins whose cost does not fit.
-        seconds: Limit in wall time of this call: no job begins after it, nor one that is expected to exceed it.
-        at_least: Full runs that may be spent however long they take.
-        on_interrupt: What Ctrl-C does: ``"raise"`` raises it, ``"answer"`` returns what is known.
-
-    Example:
-        >>> from stepsize.study.plan import Plan
-        >>> from stepsize.study.rungs import Rungs
-        >>> from stepsize.study.samplers import SAMPLERS
-        >>> from stepsize.study.space import as_space
-        >>> from stepsize.tasks import build_task
-        >>> space, grid = as_space(lr=[1e-3, 1e-2, 1e-1]), SAMPLERS["grid"].make(0, 3)
-        >>> plan = Plan(space, grid, trials=3, rungs=Rungs.full(), seeds=(0,))
-        >>> found = run_study(build_task("cancer-mlp", steps=40), plan, budget=2.2)
-        >>> len(found.runs), found.stopped
-        (2, 'budget')
+    ``budget`` is in full runs over all calls: no job begins whose cost does not fit. ``seconds`` is wall time of this
+    call: no job begins after it, nor one that is expected to exceed it; ``at_least`` full runs may be spent however
+    long they take. Ctrl-C raises, or returns what is known if ``on_interrupt`` is ``"answer"``.
     """
     for argument, limit in (("budget", budget), ("seconds", seconds)):
         if limit is not None:
@@ -175,7 +150,7 @@ class Study:
     _local: bool = False
     _runs: list[Run] = field(default_factory=list)
     _messages: list[str] = field(default_factory=list)
-    _top: list[Run] = field(default_factory=list)
+    _best: Run | None = None
     _flying: dict[int, Job] = field(default_factory=dict)
     _held: Job | None = None  # asked for, but does not fit the budget
     _tickets: int = 0
@@ -349,10 +324,8 @@ class Study:
         self._runs.append(run)
         self._spent += run.cost
         self._diverged += run.diverged
-        if math.isfinite(run.value):
-            longest = max(run.share, self._top[0].share if self._top else 0.0)
-            ranked = [seen for seen in (*self._top, run) if seen.share == longest]
-            self._top = sorted(ranked, key=lambda seen: seen.value)[:_SHOWN]
+        if math.isfinite(run.value) and (self._best is None or _place(run) < _place(self._best)):
+            self._best = run
 
     def _progress(self, run: Run | None = None, running: Progress | None = None) -> StudyProgress:
         return StudyProgress(
@@ -364,7 +337,7 @@ class Study:
             seconds=time.perf_counter() - self._began,
             resumed=self._resumed,
             diverged=self._diverged,
-            top=tuple(self._top),
+            best=self._best,
             notes=self._notes(),
             run=run,
             running=running,
@@ -372,6 +345,10 @@ class Study:
 
     def _notes(self) -> tuple[str, ...]:
         return (*self._messages, *self.strategy.notes)
+
+
+def _place(run: Run) -> tuple[float, float]:
+    return -run.share, run.value
 
 
 class _OutOfTime(Exception):  # noqa: N818  it is no error: a study ends by it

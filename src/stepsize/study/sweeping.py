@@ -31,7 +31,6 @@ _UNKNOWN_RANGE = (1e-5, 0.1)  # of lr, for an optimizer that the catalog does no
 _PER_DECADE = 4  # trials, if only the rate is searched
 _PER_DIMENSION = 16  # … if more is
 _MOST = 64  # trials, unless more are asked for
-_START, _ETA = 1 / 16, 4  # of rungs that are named
 
 
 @takes_parts
@@ -118,7 +117,7 @@ def sweep(
         sampler=sampler or ("grid" if len(space.free) <= 1 else "tpe"),
         trials=_trials(space) if trials is None else trials,
         seed=seed,
-        rungs=rungs if isinstance(rungs, Rungs) else RUNGS[rungs].make(_START, _ETA),
+        rungs=rungs if isinstance(rungs, Rungs) else RUNGS[rungs].make(),
         seeds=seeds_of(task, seeds),
         repeats=repeats,
         asked=dict(asked or {}),
@@ -194,13 +193,7 @@ class SweepSpec:
 
 
 def stored_sweep(store: Store, name: str) -> SweepSpec:
-    """Return what the sweep ``name`` was asked for.
-
-    Raises:
-        UnknownStudyError: If the store has no study of that name.
-        InputError: If it is not a sweep.
-        StoreCorruptError: If it was not written by this version of stepsize.
-    """
+    """Return what the sweep ``name`` was asked for, or raise why the store has no such sweep."""
     study = store.known(name)
     if study.kind != SWEEP:
         raise InputError("name", name, f"must be a sweep, not a {study.kind}", "stepsize sweep show lists the sweeps")

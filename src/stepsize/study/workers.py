@@ -18,8 +18,7 @@ LEARNS = 8  # … if proposals learn from runs: fewer together are better inform
 class Workers(Protocol):
     """Trains configurations of one task and returns the runs in any order; made for one study, closed after it.
 
-    Attributes:
-        capacity: How many configurations are best submitted at a time; the study keeps as many submitted.
+    The study keeps ``capacity`` configurations submitted.
     """
 
     @property
@@ -85,13 +84,8 @@ class Local(Closing):
 class WorkerSpec:
     """What workers are needed for.
 
-    Attributes:
-        task: What to train.
-        source: How other processes get the task: a Task, an import path or a built-in name.
-        learns: Whether proposals learn from runs.
-        on_progress: Called with the progress of runs.
-        on_message: Called with sentences on what the workers do automatically.
-        threads: Threads of torch in each process; None shares the cores.
+    Other processes get the task from ``source``. ``learns`` says whether proposals learn from runs; ``threads`` is
+    those of torch in each process, None shares the cores.
     """
 
     task: Task

@@ -3,6 +3,4 @@
 from stepsize.tasks.catalog import TASKS as TASKS
 from stepsize.tasks.catalog import TaskEntry as TaskEntry
 from stepsize.tasks.catalog import build_task as build_task
-from stepsize.tasks.drift import Drifting as Drifting
-from stepsize.tasks.drift import drifting as drifting
 from stepsize.tasks.folder import data_folder as data_folder

@@ -13,19 +13,7 @@ _REMEDY = "Name the folder that holds the data with --data (data=... in Python) 
 
 
 def data_folder(given: str | Path | None = None) -> Path:
-    """Return the folder that holds data files: ``given``, else ``$STEPSIZE_DATA``.
-
-    Args:
-        given: A folder. Default: the environment variable.
-
-    Raises:
-        DataUnavailableError: If neither names a folder that exists.
-
-    Example:
-        >>> data_folder("/no/such/folder")
-        Traceback (most recent call last):
-        stepsize.errors.DataUnavailableError: There is no data folder /no/such/folder (given as data). ...
-    """
+    """Return the folder of data files, ``given`` or ``$STEPSIZE_DATA``, or raise DataUnavailableError."""
     origin, named = ("given as data", given) if given else ("from $STEPSIZE_DATA", os.environ.get("STEPSIZE_DATA"))
     if not named:
         raise DataUnavailableError(f"No data folder is known: no data was given and $STEPSIZE_DATA is unset. {_REMEDY}")

@@ -15,10 +15,6 @@ def mlp(
     """Return linear layers of the given ``sizes`` with ``activation`` between them.
 
     ``norm`` puts a LayerNorm before each activation, ``dropout`` is the probability of dropping a hidden unit.
-
-    Example:
-        >>> mlp([4, 8, 2])(torch.zeros(3, 4)).shape
-        torch.Size([3, 2])
     """
     layers: list[nn.Module] = []
     for width, following in itertools.pairwise(sizes[:-1]):

@@ -31,25 +31,14 @@ class Parts:
 
 
 def split_rows(n: int, share: float) -> tuple[Tensor, Tensor]:
-    """Return the row numbers of training and validation data, ``share`` of all: always the same for the same ``n``.
-
-    Example:
-        >>> train, val = split_rows(10, 0.2)
-        >>> len(train), len(val), sorted([*train.tolist(), *val.tolist()]) == list(range(10))
-        (8, 2, True)
-    """
+    """Return the row numbers of training and validation data, ``share`` of all: always the same for the same ``n``."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(_SPLIT_SEED))
     held_out = round(share * n)
     return order[held_out:], order[:held_out]
 
 
 def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Return ``(x - m) / s`` of all tensors, with the column statistics of ``train``; constant columns become 0.
-
-    Example:
-        >>> standardize(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([[2.0, 6.0]]))[1]
-        tensor([[0., 1.]])
-    """
+    """Return ``(x - m) / s`` of all tensors, with the column statistics of ``train``; constant columns become 0."""
     mean = train.mean(0)
     deviation = train.std(0, correction=0)
     scale = torch.where(deviation > 1e-8, deviation, torch.ones_like(deviation))

@@ -39,7 +39,7 @@ def varied(task: Task, changes: Changes) -> Task:
     """
     if not changes.given():
         return task
-    _check(changes)
+    check_changes(changes)
     variants = _VARIANTS.setdefault(task, {})
     if changes not in variants:
         variants[changes] = _vary(task, changes)
@@ -201,7 +201,7 @@ def _optimizer(task: Task, changes: Changes) -> str | Callable[[Iterable[Any], f
 # Values --------------------------------------------------------------------------------------------------------------
 
 
-def _check(changes: Changes) -> None:
+def check_changes(changes: Changes) -> None:
     """Raise unless every value keeps its rule, whatever the task."""
     if changes.optimizer is not None:
         if not isinstance(changes.optimizer, str):
@@ -211,6 +211,8 @@ def _check(changes: Changes) -> None:
         raise TaskError(
             "schedule", changes.schedule, "must be the written form of a schedule", "Write 'cosine end=0.1'"
         )
+    if changes.schedule is not None:
+        parse(changes.schedule)
     if changes.batch_size is not None:
         check_whole("batch_size", changes.batch_size, unit="examples", error=TaskError)
     for name, below in (("momentum", 1.0), ("beta2", 1.0), ("weight_decay", math.inf)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stepsize.errors import InputError, MissingExtraError, needing
+from stepsize.checks import check_output_path
+from stepsize.errors import MissingExtraError, needing
 from stepsize.files import write_whole
 from stepsize.views.offline import html_page
 from stepsize.views.theme import dark_style
@@ -18,7 +18,6 @@ from stepsize.views.vega import alt
 PLOT_SUFFIXES = (".png", ".svg", ".html", ".pdf")
 
 _PNG_SCALE = 2
-_LONGEST = 200  # characters of a name: file systems take 255 bytes, and a temporary name beside it is longer
 
 
 def check_plot_path(path: str | os.PathLike[str]) -> Path:
@@ -37,26 +36,7 @@ def check_plot_path(path: str | os.PathLike[str]) -> Path:
     for package in ("altair", "vl_convert"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "plot")
-    given, place = os.fspath(path), Path(path)
-    if "\0" in given or max(map(len, place.parts), default=0) > _LONGEST:
-        raise InputError("plot", given, f"must be a path of parts of at most {_LONGEST} characters, none of them null")
-    if place.is_dir():
-        raise InputError("plot", given, "must be a file, not a folder", f"Name it '{place / 'lr.png'}'")
-    if place.suffix.lower() not in PLOT_SUFFIXES:
-        remedy = f"Name it '{place.with_suffix('.png')}'"
-        raise InputError("plot", given, "must end in .png, .svg, .html or .pdf", remedy)
-    target = Path(os.path.realpath(place))
-    if not target.parent.exists():
-        raise InputError("plot", given, "must be in a folder that exists", f"Create '{target.parent}' first")
-    if not target.parent.is_dir():
-        raise InputError("plot", given, "must be in a folder", f"'{target.parent}' is a file; choose another place")
-    try:  # asking for permission is not enough: file systems can be read-only, even to root
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        remedy = f"{error.strerror}: choose a folder that you may write to"
-        raise InputError("plot", given, "must be in a folder that can be written to", remedy) from None
-    return target
+    return check_output_path("plot", path, PLOT_SUFFIXES)
 
 
 def save_chart(chart: alt.TopLevelMixin, path: str | os.PathLike[str]) -> Path:

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.options import JsonOption, PlotOption, argument
-from stepsize.cli.output import Charted, quiet_table
+from stepsize.cli.options import argument
+from stepsize.cli.output import OutputOptions, quiet_table
 from stepsize.cli.schedule.plan import (
     FACTORS,
     ClockOptions,
@@ -64,10 +64,8 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class _Output(Charted):
-    plot: PlotOption = None
+class _Output(OutputOptions):
     log: LogOption = False
-    as_json: JsonOption = False
 
 
 def command(
@@ -113,12 +111,7 @@ def compared(written: Sequence[Schedule], in_steps: Sequence[Schedule], lr: floa
 
 
 def document(found: Sequence[Compared]) -> dict[str, Any]:
-    """Return the answer of ``--json``; its keys are stable.
-
-    ``lr`` (1 if none was given) and ``schedules``: objects with ``letter``, ``schedule`` (the written form),
-    ``in_steps`` (the same in steps), ``steps``, the rates ``first``, ``peak`` (with ``peak_step``) and ``last``,
-    ``effective_steps`` (Σ factor), and ``against_first``: a ``Difference``, null for the first.
-    """
+    """Return the answer of ``--json``; its keys are stable. Rates are factors of the peak, 1, if none was given."""
     return {
         "lr": found[0].lr,
         "schedules": [

@@ -37,12 +37,7 @@ def command(
 
 
 def document() -> dict[str, Any]:
-    """Return the answer of ``--json``; its keys are stable.
-
-    ``schedules``: objects with ``name``, ``title``, ``formula``, ``written``, ``parameters`` (``name`` and ``kind`` of
-    each) and ``source``; ``shapes``: objects with ``name``, ``formula``, ``parameters`` (``name`` and ``default``) and
-    ``source``.
-    """
+    """Return the answer of ``--json``; its keys are stable."""
     from stepsize.schedules import SCHEDULES, SHAPES
 
     schedules = [

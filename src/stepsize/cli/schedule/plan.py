@@ -101,7 +101,7 @@ def with_moving(
 ) -> tuple[HyperparameterSchedule, Peaks]:
     """Return a resolved rate with what moves beside it, and the values that both multiply.
 
-    If the momentum is scheduled, its peak is the one at the peak of the rate, so that ``lr`` is the rate there with
+    The peak of a scheduled momentum is the one at the peak of the rate, so that ``lr`` is the rate there with
     ``keep_effective`` too.
     """
     from stepsize.schedules import HyperparameterSchedule, Peaks

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from stepsize.cli.options import JsonOption, PlotOption, argument, option
-from stepsize.cli.output import Charted, facts, say
+from stepsize.checks import check_output_path
+from stepsize.cli.options import argument, option
+from stepsize.cli.output import OutputOptions, facts, say
 from stepsize.cli.schedule.plan import (
     FACTORS,
     ClockOptions,
@@ -68,16 +69,14 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class _Output(Charted):
-    plot: PlotOption = None
+class _Output(OutputOptions):
     log: LogOption = False
     table: Annotated[Path | None, option("PATH", "Write the values of every update here.", "--csv")] = None
-    as_json: JsonOption = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.table is not None:
-            _check_csv_path(self.table)
+            check_output_path("csv", self.table, (".csv",))
 
 
 def command(
@@ -109,11 +108,7 @@ def command(
 
 
 def document(shown: Shown) -> dict[str, Any]:
-    """Return the answer of ``--json``; its keys are stable.
-
-    ``schedule`` (the written form), ``in_steps`` (the same in steps), ``steps``, ``effective_steps`` (Σ factor),
-    ``peaks`` (``lr`` is 1 if none was given), and ``points``: objects with ``step``, ``what`` and the columns.
-    """
+    """Return the answer of ``--json``; its keys are stable. ``lr`` is 1 if none was given."""
     columns = shown.columns()
     return {
         "schedule": str(shown.written),
@@ -187,12 +182,3 @@ def _joined(words: list[str]) -> Schedule:
 
 def _number(value: float, digits: int) -> str:
     return "∞" if value == float("inf") else number_text(value, digits)
-
-
-def _check_csv_path(path: Path) -> None:
-    if path.suffix.lower() != ".csv":
-        raise InputError("csv", str(path), "must end in .csv", f"Name it '{path.with_suffix('.csv')}'")
-    if path.is_dir():
-        raise InputError("csv", str(path), "must be a file, not a folder", f"Name it '{path / 'lr.csv'}'")
-    if not path.parent.is_dir():
-        raise InputError("csv", str(path), "must be a file in a folder that exists", f"Create '{path.parent}' first")

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from stepsize.checks import check_output_path
 from stepsize.cli.options import STORE, StoreOption, argument
 from stepsize.cli.output import hint
 from stepsize.cli.sweep.run import NameArgument
-from stepsize.errors import InputError
 from stepsize.files import write_whole
 
 if TYPE_CHECKING:
@@ -29,11 +29,8 @@ def command(
     store: StoreOption = STORE,
 ) -> None:
     """Write the runs of a sweep to a file, or its trials into optuna's tables of the same database."""
-    suffix = Path(to).suffix.lower()
-    if to != _OPTUNA and suffix not in (".csv", ".json"):
-        raise InputError("TO", to, "must end in .csv or .json, or be 'optuna'", "For example runs.csv")
-    if to != _OPTUNA and not Path(to).parent.is_dir():
-        raise InputError("TO", to, "must be in a folder that exists", f"Create '{Path(to).parent}' first")
+    if to != _OPTUNA:
+        check_output_path("TO", to, (".csv", ".json"))
     from stepsize.store import Store
     from stepsize.study.sweeping import read_sweep
 
@@ -45,7 +42,7 @@ def command(
             export_to_optuna(opened, name, found.space)
             hint(f"optuna's dashboard opens it: the storage is {opened.where}, the study {name}.")
             return
-    text = _csv(found) if suffix == ".csv" else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+    text = _csv(found) if to.lower().endswith(".csv") else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
     write_whole(Path(to), text.encode())
     hint(f"{len(found.runs)} runs of {name} are in {to}")
 

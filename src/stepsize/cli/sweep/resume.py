@@ -36,8 +36,6 @@ def command(
     if "task" not in kept.asked:
         rule = "must be a sweep that was begun on the command line"
         raise InputError("name", name, rule, "Continue this one by calling stepsize.sweep as before")
-    if "drift" in kept.asked:
-        raise InputError("name", name, "must not be a part of a comparison", "Run stepsize compare again as before")
     _allow(str(kept.asked["task"]), yes=yes)
     train(kept.asked, {"name": name, **kept.arguments}, workers=workers, store=store, output=output)
 

@@ -14,23 +14,17 @@ from stepsize.cli.failures import check_answer
 from stepsize.cli.options import (
     NOWHERE,
     STORE,
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    PlotOption,
     ScheduleOptions,
-    StepsOption,
-    StoreOption,
-    TaskArgument,
+    StudyOptions,
     TaskOptions,
-    WorkersOption,
     argument,
     kept_in,
     option,
     restored,
     stored,
 )
-from stepsize.cli.output import Charted, answer_of, hint
+from stepsize.cli.output import OutputOptions, answer_of, hint
+from stepsize.cli.progress import metered, sweep_watcher
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
@@ -48,12 +42,10 @@ NameArgument = Annotated[str, argument("NAME", "Name of the sweep (stepsize swee
 
 
 @dataclass(frozen=True)
-class SweepOutput(Charted):
+class SweepOutput(OutputOptions):
     """Where the answer of a sweep goes."""
 
-    plot: PlotOption = None
     chart: Annotated[Charts, typer.Option(help="What --plot draws.")] = "rates"
-    as_json: JsonOption = False
 
     def answer(self, found: SweepResult) -> None:
         """Print the answer, draw it, and exit with the code for no answer if there is none."""
@@ -71,70 +63,63 @@ def _dimension(text: str) -> Any:
     return option("RANGE", f"{text}: {_SPACE}.")
 
 
+@dataclass(frozen=True)
+class _Dimensions:
+    """What is searched, as it was typed."""
+
+    lr: Annotated[str | None, _dimension("Peak rates")] = None
+    momentum: Annotated[str | None, _dimension("Momentum or first beta")] = None
+    beta2: Annotated[str | None, _dimension("Second beta")] = None
+    weight_decay: Annotated[str | None, _dimension("Weight decay")] = None
+    batch_size: Annotated[str | None, _dimension("Examples per batch")] = None
+    warmup: Annotated[str | None, _dimension("Warmup, as a fraction of the horizon")] = None
+
+
 def command(
-    task: TaskArgument,
     *,
-    lr: Annotated[str | None, _dimension("Peak rates")] = None,
-    momentum: Annotated[str | None, _dimension("Momentum or first beta")] = None,
-    beta2: Annotated[str | None, _dimension("Second beta")] = None,
-    weight_decay: Annotated[str | None, _dimension("Weight decay")] = None,
-    batch_size: Annotated[str | None, _dimension("Examples per batch")] = None,
-    warmup: Annotated[str | None, _dimension("Warmup, as a fraction of the horizon")] = None,
+    searched: _Dimensions,
     sampler: Annotated[str | None, option("NAME", "Sampler that proposes configurations.")] = None,
     trials: Annotated[int | None, option("N", "Number of configurations.", max=_MOST)] = None,
     rungs: Annotated[str, option("NAME", "full, halving, asha or hyperband.")] = "full",
     seeds: Annotated[int, option("N", "Number of seeds for the best ones.", max=_MOST)] = 3,
-    workers: WorkersOption = "population",
-    store: StoreOption = STORE,
-    name: Annotated[str | None, option("NAME", "Name of the sweep in the store.")] = None,
     optimizer: Annotated[
         str | None, option("NAMES", "Instead of the task's own; comma-separated.", "--optimizer", "--optimizers")
     ] = None,
     schedule: Annotated[
         list[str] | None, option("TEXT", "Instead of the task's own; can be repeated.", "--schedule", "--schedules")
     ] = None,
-    steps: StepsOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
+    study: StudyOptions,
     output: SweepOutput,
 ) -> None:
     """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
     Each run is saved as it ends: the same command continues where it was stopped.
     """
-    given = {
-        "lr": lr,
-        "momentum": momentum,
-        "beta2": beta2,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "warmup": warmup,
-    }
-    space = {key: read_dimension(key, text) for key, text in given.items() if text is not None}
+    space = {key: read_dimension(key, text) for key, text in vars(searched).items() if text is not None}
     schedules = schedule or []
     if len(schedules) > 1:
         space["schedule"] = list(schedules)
     if optimizer is not None and "," in optimizer:
         space["optimizer"] = [part.strip() for part in optimizer.split(",") if part.strip()]
         optimizer = None
-    length = ScheduleOptions(schedules[0] if len(schedules) == 1 else None, steps)
-    asked = stored(TaskOptions(task, optimizer, data, device), length)
-    options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": name, **space}
-    train(asked, options, workers=workers, store=store, output=output)
+    length = ScheduleOptions(schedules[0] if len(schedules) == 1 else None, study.steps)
+    asked = stored(TaskOptions(study.task, optimizer, study.data, study.device), length)
+    options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": study.name, **space}
+    train(asked, options, workers=study.workers, store=study.store, output=output)
 
 
 def train(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, workers: str, store: str, output: SweepOutput
 ) -> None:
     """Train a sweep or continue it, with the arguments ``options`` of :func:`stepsize.sweep`, and give its answer."""
-    from stepsize.cli.sweep.table import sweep_screen
     from stepsize.study.sweeping import sweep
 
     begun: list[str] = []
 
     with opened_task(*restored(asked)) as opened:
         try:
-            with sweep_screen(f"sweep {opened.name}", quiet=output.as_json) as update:
+            with metered(f"sweep {opened.name}", quiet=output.as_json) as meter:
+                update = sweep_watcher(meter)
 
                 def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
@@ -172,12 +157,7 @@ def _hidden(store: str) -> str:
 
 
 def read_dimension(name: str, text: str) -> Any:
-    """Return the values of dimension ``name`` as typed: a tuple is a range, a list a choice, a number is fixed.
-
-    Example:
-        >>> read_dimension("lr", "1e-4:0.1"), read_dimension("batch_size", "32,64"), read_dimension("momentum", "0.9")
-        ((0.0001, 0.1), [32, 64], 0.9)
-    """
+    """Return the values of dimension ``name`` as typed: a tuple is a range, a list a choice, a number is fixed."""
     if ":" in text:
         low, _, high = text.partition(":")
         return _number(name, low, text), _number(name, high, text)

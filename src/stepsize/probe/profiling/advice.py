@@ -6,8 +6,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
@@ -15,14 +13,11 @@ from stepsize.probe.profiling.noise import NoiseScale, growth
 from stepsize.probe.profiling.result import Advice, ProfileFacts, when
 
 _MOVED = 1.5  # factor by which the critical rate must move to count, if the batches agree
-_BURSTS = 3.0  # × the median gradient norm
-_CLIPPED = 0.5  # fraction of clipped gradients above which clipping sets the step, not the rate
 _SPREAD = 10.0  # between the scales of columns, or a target's scale and 1
 _OFFSET = 3.0  # standard deviations of a column's mean from 0
 _WORSE = 1.2  # × the loss of zero outputs, at the start
 _HEAD_START = 0.2  # of the loss of zero outputs that the best constant saves
 _MAJORITY = 0.7
-_LAYERS = 30.0  # between the update ratios of layers
 _FEWEST_OF_CLASS = 1.0  # examples of the rarest class per batch
 _BELOW, _ABOVE = 100.0, 10.0  # × the critical rate: where the best rates of the built-in tasks were found
 _ANY_RANGE = (1e-5, 1.0)  # without a critical rate
@@ -173,34 +168,9 @@ def _count(examples: float) -> str:
     return "more than can be measured" if math.isinf(examples) else number_text(examples, 2)
 
 
-def _on_clipping(facts: ProfileFacts) -> Iterator[Advice]:
-    norms = facts.moments[-1].norms if facts.moments else np.empty(0)
-    if len(norms) < 4:
-        return
-    middle, high, most = (float(np.quantile(norms, level)) for level in (0.5, 0.9, 1.0))
-    moment = "after the warmup" if facts.moments[-1].step else "at the start"
-    if facts.clip is not None:
-        clipped = float((norms > facts.clip).mean())
-        if clipped > _CLIPPED:
-            yield Advice(
-                "clipping", f"Raise the clipping threshold to about {number_text(high, 2)}: if most gradients are "
-                "clipped, the threshold sets the step size and not the learning rate.",
-                f"{clipped:.0%} of {len(norms)} gradients {moment} exceed {number_text(facts.clip)}; their median norm "
-                f"is {number_text(middle, 2)}.",
-                _sweep(facts, f"clip=[{number_text(facts.clip, 2)}, {number_text(high, 2)}]"),
-            )  # fmt: skip
-    elif most > _BURSTS * middle:
-        yield Advice(
-            "clipping", f"Clip the gradient norm at about {number_text(high, 2)}; nine of ten gradients are smaller.",
-            f"Of {len(norms)} gradients {moment} the largest has a norm of {number_text(most, 2)}, "
-            f"{number_text(most / middle, 2)} times the median.",
-            _sweep(facts, f"clip=[{number_text(high, 2)}]"),
-        )  # fmt: skip
-
-
 def _on_features(facts: ProfileFacts) -> Iterator[Advice]:
     for seen in facts.features:
-        if seen.kind == "numbers" and seen.low is not None and seen.high is not None:
+        if seen.low is not None and seen.high is not None:
             yield from _of_numbers(seen, seen.low, seen.high)
 
 
@@ -288,21 +258,6 @@ def _on_classes(facts: ProfileFacts) -> Iterator[Advice]:
         )  # fmt: skip
 
 
-def _on_layers(facts: ProfileFacts) -> Iterator[Advice]:
-    """Layers that one rate does not suit equally."""
-    if facts.extremes is None or facts.extremes[1][0] <= _LAYERS * facts.extremes[0][0]:
-        return
-    (least, slow), (most, fast) = facts.extremes
-    low, high = _range_of(facts)  # the two optimizers' rates differ by decades
-    fix = "try Adam, or a higher rate for the slow layers" if facts.exponent == 1 else "scale their initial weights"
-    yield Advice(
-        "layers", f"One rate is a compromise here: {fix}.",
-        f"Relative to its size, |u| / |w|, {fast} moves {number_text(most / least, 2)} times as far as {slow} in the "
-        "first update.",
-        f'stepsize.sweep(task, lr={_written(min(low, 1e-4), max(high, 1.0))}, optimizer=["momentum", "adamw"])',
-    )  # fmt: skip
-
-
 def _range_of(facts: ProfileFacts) -> tuple[float, float]:
     """Return the rates worth a search: from a hundredth of the median critical rate to ten times it."""
     if not facts.steady:
@@ -321,6 +276,5 @@ def _sweep(facts: ProfileFacts, further: str) -> str:
 
 
 _TOPICS: tuple[Callable[[ProfileFacts], Iterator[Advice]], ...] = (
-    _on_data, _on_rate, _on_warmup, _on_batch_size, _on_features, _on_target, _on_start, _on_clipping, _on_classes,
-    _on_layers,
+    _on_data, _on_rate, _on_warmup, _on_batch_size, _on_features, _on_target, _on_start, _on_classes,
 )  # fmt: skip

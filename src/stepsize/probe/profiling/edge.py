@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from stepsize.curves.critical import Critical
@@ -78,20 +77,6 @@ class Prober:
         middle = statistics.median(found)
         return StabilityEdge(step, middle, (min(found), max(found)), tuple(probes))
 
-    def direction(self, batches: Sequence[Any]) -> dict[str, Tensor | None]:
-        """Return the update for unit rate on ``batches``, by parameter name; None for what no optimizer holds."""
-        snapshot = self.snapshot()
-        before = self._weights()
-        self._first_update(batches, _BUILT_AT)
-        after = self._weights()
-        snapshot.restore(position=False)
-        owned = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        return {
-            name: (after[name] - before[name]) / _BUILT_AT if id(parameter) in owned else None
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad
-        }
-
     def _critical(self, batches: Sequence[Any], start: float) -> Critical:
         """Follow the update of ``batches`` without its momentum, with forward passes alone."""
         snapshot = self.snapshot()
@@ -112,17 +97,8 @@ class Prober:
         seed_everything(self._seed)
         return self.train(batches, lr)
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
-
     def _loss(self, batches: Sequence[Any]) -> float:
         seed_everything(self._seed)
         self.passes += len(batches)
         with torch.no_grad():
             return float(mean_loss(self._task, self.model, batches))
-
-
-def heavy_ball(optimizer: Optimizer) -> float:
-    """Return the momentum m of SGD or RMSprop, whose steady updates are 1 / (1 - m) first ones; 0 without."""
-    momentum = max(float(group.get("momentum", 0.0)) for group in optimizer.param_groups)
-    return momentum if 0 <= momentum < 1 else 0.0

@@ -1,4 +1,4 @@
-"""Properties of the columns of the inputs: scales, constants, outliers, categories, conditioning."""
+"""Properties of the columns of the inputs: scales, constants, outliers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from stepsize.training.batches import TensorBatches
 from stepsize.training.task import Task
 
 _MOST_ROWS = 8_192
-_MOST_CORRELATED = 256  # columns whose correlations are looked at
 _FAR = 10.0  # standard deviations from the mean beyond which an entry is an outlier
 _CONSTANT = 1e-7  # of the column's magnitude: a spread below it is rounding
-_NULL = 1e-6  # of the largest eigenvalue: below it a direction does not count
 Array = NDArray[np.float64]
 
 
@@ -28,7 +26,6 @@ class Features:
 
     Attributes:
         name: Name of the input in the batch.
-        kind: ``"numbers"``, or ``"categories"`` for whole numbers, which have no scale.
         unit: What a column is: ``"column"``, or ``"channel"`` of images.
         rows: Number of rows that were read.
         columns: Number of columns.
@@ -41,13 +38,9 @@ class Features:
         far: Number of columns with an entry more than 10 standard deviations from their mean, of the column's own
             and of the typical one.
         farthest: Largest distance of an entry from its column's mean, in the larger of those deviations.
-        condition: Largest over smallest eigenvalue of the correlation matrix, of those above 1e-6 of the largest.
-        top_share: Fraction of the largest eigenvalue in their sum.
-        directions: Number of eigenvalues above 1e-6 of the largest.
     """
 
     name: str
-    kind: str
     unit: str
     rows: int
     columns: int
@@ -59,9 +52,6 @@ class Features:
     offset: float = 0.0
     far: int = 0
     farthest: float = 0.0
-    condition: float | None = None
-    top_share: float | None = None
-    directions: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,32 +84,26 @@ def input_data(task: Task, batches: Sequence[Any]) -> InputData:
 def features_of(name: str, tensor: Tensor) -> Features:
     """Return the properties of the columns of ``tensor``, on at most 8,192 evenly spaced rows.
 
-    A column of images ``(rows, channels, height, width)`` is a channel, of other shapes the last dimension. Whole
-    numbers are taken for categories, and only counted.
+    A column of images ``(rows, channels, height, width)`` is a channel, of other shapes the last dimension.
     """
     stride = max(1, -(-len(tensor) // _MOST_ROWS))
     rows = tensor[::stride].detach()
-    if not rows.is_floating_point():
-        columns = int(np.prod(rows.shape[1:], dtype=int))
-        return Features(name, "categories", "column", len(rows), columns)
     table, unit = _table(rows)
     finite = np.isfinite(table)
     clean = table[finite.all(1)]
     basic = {"rows": len(rows), "columns": table.shape[1], "not_finite": int((~finite).sum())}
     if len(clean) < 2:
-        return Features(name, "numbers", unit, **basic)
+        return Features(name, unit, **basic)
     mean, spread = clean.mean(0), clean.std(0, ddof=1)
     moving = spread > _CONSTANT * np.maximum(np.abs(mean), np.abs(clean).max(0))
     if not moving.any():
-        return Features(name, "numbers", unit, **basic, constant=table.shape[1])
+        return Features(name, unit, **basic, constant=table.shape[1])
     kept, mean, spread = clean[:, moving], mean[moving], spread[moving]
     typical = float(np.median(spread))
     # A column that hardly moves beside the others, as a pixel at the rim, does not count, however long its tail.
     farthest = np.abs(kept - mean).max(0) / np.maximum(spread, typical)
-    condition, share, directions = _conditioning((kept - mean) / spread)
     return Features(
         name,
-        "numbers",
         unit,
         **basic,
         constant=int((~moving).sum()),
@@ -129,9 +113,6 @@ def features_of(name: str, tensor: Tensor) -> Features:
         offset=float((np.abs(mean) / spread).max()),
         far=int((farthest > _FAR).sum()),
         farthest=float(farthest.max()),
-        condition=condition,
-        top_share=share,
-        directions=directions,
     )
 
 
@@ -144,17 +125,6 @@ def _table(rows: Tensor) -> tuple[Array, str]:
         rows, unit = rows.flatten(0, -2), "column"
     stride = max(1, -(-len(rows) // (8 * _MOST_ROWS)))  # an image has many pixels
     return rows[::stride].double().cpu().numpy(), unit
-
-
-def _conditioning(scaled: Array) -> tuple[float | None, float | None, int]:
-    """Return condition, share of the largest eigenvalue, and number of directions of the correlation matrix."""
-    columns = scaled.shape[1]
-    if columns < 2 or len(scaled) < 3:
-        return None, None, columns
-    kept = scaled[:, np.linspace(0, columns - 1, min(columns, _MOST_CORRELATED)).astype(int)]
-    eigenvalues = np.linalg.eigvalsh(kept.T @ kept / (len(kept) - 1))
-    counted = eigenvalues[eigenvalues > _NULL * eigenvalues[-1]]
-    return float(counted[-1] / counted[0]), float(counted[-1] / eigenvalues.sum()), len(counted)
 
 
 def _joined(batches: Sequence[Any]) -> Any:

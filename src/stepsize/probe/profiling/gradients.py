@@ -24,30 +24,15 @@ _COUPLING = (nn.modules.batchnorm._BatchNorm,)  # layers through which the examp
 
 @dataclass(frozen=True, eq=False)
 class GradientSample:
-    """Gradients g_i of n disjoint pieces of data at one point: <g_i, g_j>, and of each piece examples, batch and loss.
+    """Gradients g_i of n disjoint pieces of data at one point: <g_i, g_j>, and of each piece examples and loss.
 
-    ``mean`` is the mean gradient over all examples by parameter name; None for a parameter that no loss depends on.
+    ``silent`` names the parameters whose gradient is missing or zero throughout.
     """
 
     gram: NDArray[np.float64]
     sizes: NDArray[np.float64]
-    batch: NDArray[np.int64]
     losses: NDArray[np.float64]
-    mean: dict[str, Tensor | None]
-
-    @property
-    def loss(self) -> float:
-        """The mean loss over all examples."""
-        return float(np.average(self.losses, weights=self.sizes))
-
-    def batch_norms(self) -> NDArray[np.float64]:
-        """Return the norm of the gradient of each whole batch, shape ``(batches,)``."""
-        norms = []
-        for number in np.unique(self.batch):
-            inside = self.batch == number
-            share = self.sizes[inside] / self.sizes[inside].sum()
-            norms.append(float(np.sqrt(max(0.0, share @ self.gram[np.ix_(inside, inside)] @ share))))
-        return np.asarray(norms)
+    silent: tuple[str, ...]
 
 
 def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pieces: int = 1) -> GradientSample:
@@ -58,23 +43,21 @@ def sample_gradients(task: Task, model: nn.Module, batches: Sequence[Any], *, pi
     2002), which keeps inner products up to 0.14% of the product of the norms. TaskError if a loss is not finite.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    sums: list[Tensor | None] = [None] * len(named)
-    rows, sizes, numbers, losses = [], [], [], []
+    silent = {name for name, _ in named}
+    rows, sizes, losses = [], [], []
     fold = _Fold([p for _, p in named])
-    for number, batch in enumerate(batches):
+    for batch in batches:
         for piece in cut(batch, pieces):
             size = count_examples(piece)
             loss, gradients = _gradients(task, model, piece, [p for _, p in named])
             rows.append(fold(gradients))
-            sums = [_added(total, new, size) for total, new in zip(sums, gradients, strict=True)]
+            silent -= {name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool(g.any())}
             sizes.append(float(size))
-            numbers.append(number)
             losses.append(loss)
-    examples = sum(sizes)
     stacked = torch.stack(rows).double() if fold.short else torch.stack(rows)
-    mean = {name: None if t is None else t / examples for (name, _), t in zip(named, sums, strict=True)}
     gram = (stacked @ stacked.T).double().cpu().numpy()
-    return GradientSample(gram, np.asarray(sizes), np.asarray(numbers), np.asarray(losses), mean)
+    silenced = tuple(name for name, _ in named if name in silent)
+    return GradientSample(gram, np.asarray(sizes), np.asarray(losses), silenced)
 
 
 def couples_examples(model: nn.Module) -> bool:
@@ -107,12 +90,6 @@ def _gradients(
     if not loss.requires_grad:
         raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
     return value, torch.autograd.grad(loss, parameters, allow_unused=True)
-
-
-def _added(total: Tensor | None, new: Tensor | None, weight: int) -> Tensor | None:
-    if new is None:
-        return total
-    return weight * new.detach() if total is None else total.add_(new.detach(), alpha=weight)
 
 
 class _Fold:

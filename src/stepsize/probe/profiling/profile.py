@@ -14,14 +14,14 @@ import torch
 
 from stepsize.checks import check_whole
 from stepsize.errors import TaskError
+from stepsize.probe.critical import heavy_ball
 from stepsize.probe.profiling.advice import advise
-from stepsize.probe.profiling.edge import Prober, StabilityEdge, heavy_ball
+from stepsize.probe.profiling.edge import Prober, StabilityEdge
 from stepsize.probe.profiling.features import features_of, input_data
 from stepsize.probe.profiling.gradients import GradientSample, couples_examples, sample_gradients
-from stepsize.probe.profiling.layers import layers_of, without_gradient
 from stepsize.probe.profiling.noise import noise_scale
 from stepsize.probe.profiling.readings import read
-from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts, WarmUp
+from stepsize.probe.profiling.result import Moment, Profile, ProfileCost, ProfileFacts
 from stepsize.probe.profiling.scale import LossScale, best_constant, classes_of, outputs_of, target_scale
 from stepsize.training.batches import Stream, TensorBatches, count_examples, holds_non_finite, length_of
 from stepsize.training.border import inspect_task, undisturbed
@@ -50,9 +50,9 @@ def profile(
 
     Measured at the start and after a short warmup: the gradient noise scale, up to which the rate grows with
     the batch size; and the critical rate, above which an update raises the loss of its own batch. At the start
-    only: the loss compared with predictions that ignore the input, the scale of outputs and target, the balance of
-    classes, scale and conditioning of the features, and how far an update moves each layer. All advice is based on a
-    measured number and names an experiment that would confirm it.
+    only: the loss compared with predictions that ignore the input, the scale of the target, the balance of classes,
+    and the scale of the features. All advice is based on a measured number and names an experiment that would
+    confirm it.
 
     Args:
         task: Task to train, as for :func:`stepsize.find`; its schedule is not used.
@@ -152,9 +152,8 @@ class _Look:
             horizon=task.horizon,
             batch_size=count_examples(self._batches[0]) * task.accumulate,
             population=population,
-            momentum=heavy_ball(optimizer),
+            momentum=heavy_ball([optimizer]),
             exponent=_exponent(optimizer),
-            clip=task.clip,
         )
 
     def _of_data(self, facts: ProfileFacts) -> ProfileFacts:
@@ -167,7 +166,7 @@ class _Look:
         return replace(
             facts,
             source=data.source,
-            features=tuple(features_of(name, tensor) for name, tensor in data.inputs),
+            features=tuple(features_of(name, part) for name, part in data.inputs if part.is_floating_point()),
             classes=None if data.target is None else classes_of(data.target),
             target=None if data.target is None else target_scale(data.target),
         )
@@ -175,21 +174,16 @@ class _Look:
     def _of_training(self, facts: ProfileFacts) -> ProfileFacts:
         sample, moment = self._moment(0, facts.population)
         loss = self._loss_scale(sample)
-        first = self._updates(1)[0]
-        self._prober.model.zero_grad(set_to_none=True)
-        layers = layers_of(self._prober.model, sample.mean, self._prober.direction(first))
-        edges, warmup = self._warmed_up(facts.momentum)
+        edges, steps = self._warmed_up(facts.momentum)
         moments = [moment]
-        if warmup is not None:
-            moments.append(self._moment(warmup.steps, facts.population)[1])
+        if steps:
+            moments.append(self._moment(steps, facts.population)[1])
         return replace(
             facts,
             moments=tuple(moments),
             edges=tuple(edges),
-            warmup=warmup,
             loss=loss,
-            layers=layers,
-            silent=without_gradient(sample.mean),
+            silent=sample.silent,
         )
 
     def _moment(self, step: int, population: int | None) -> tuple[GradientSample, Moment]:
@@ -200,31 +194,34 @@ class _Look:
         noise = noise_scale(sample.gram, sample.sizes, population=population, seed=self._seed)
         if noise is None:
             self._unavailable["noise scale"] = "fewer than four separate pieces of data, or no gradient at all"
-        return sample, Moment(step, sample.loss, noise, sample.batch_norms())
+        return sample, Moment(step, noise)
 
     def _loss_scale(self, sample: GradientSample) -> LossScale:
+        start = float(np.average(sample.losses, weights=sample.sizes))
         error = float(np.std(sample.losses, ddof=1) / math.sqrt(len(sample.losses))) if len(sample.losses) > 1 else 0.0
         seen = outputs_of(self._task, self._prober.model, self._batches)
         if seen.reason:
             self._unavailable["loss of a constant prediction"] = seen.reason
-            return LossScale(sample.loss, error, reason=seen.reason)
+            return LossScale(start, error)
         self._sampled += len(self._batches)
         zero, constant = best_constant(self._task.loss, seen)
-        spread = torch.cat([output.flatten(1) if output.ndim > 1 else output[:, None] for output in seen.outputs])
-        return LossScale(sample.loss, error, zero, constant, float(spread.std(0).mean()) if len(spread) > 1 else None)
+        return LossScale(start, error, zero, constant)
 
     def _updates(self, count: int) -> list[list[Any]]:
         """Return the batches of ``count`` updates, from those that were drawn."""
         stream = itertools.cycle(self._batches)
         return [[next(stream) for _ in range(self._task.accumulate)] for _ in range(count)]
 
-    def _warmed_up(self, momentum: float) -> tuple[list[StabilityEdge], WarmUp | None]:
-        """Probe the critical rate at the start, within and after a short warmup that ends well below it."""
+    def _warmed_up(self, momentum: float) -> tuple[list[StabilityEdge], int]:
+        """Probe the critical rate at the start, within and after a short warmup that ends well below it.
+
+        Returns the steps of the warmup too, 0 if nothing could be trained.
+        """
         probed = self._updates(_PROBED)
         first = self._prober.edge(probed, step=0, start=_FIRST_START)
         if isinstance(first, str):
             self._unavailable["critical rate"] = first[0].lower() + first[1:].rstrip(".")
-            return [], None
+            return [], 0
         fewest, most = _WARMUP_STEPS
         steps = min(most, max(fewest, round(_WARMUP_SHARE * self._task.horizon)))
         lr = first.lr * (1 - momentum) / _TIMID
@@ -232,11 +229,11 @@ class _Look:
         for _ in range(_TRIES):
             edges = self._train(steps, lr, probed, first)
             if edges is not None:
-                return [first, *edges], WarmUp(steps, lr)
+                return [first, *edges], steps
             untrained.restore(position=False)
             lr /= 4
         self._unavailable["anything after a warmup"] = f"it diverged, even at {lr * 4:.2g}"
-        return [first], None
+        return [first], 0
 
     def _train(
         self, steps: int, lr: float, probed: Sequence[Sequence[Any]], first: StabilityEdge

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
@@ -18,11 +16,10 @@ def read(facts: ProfileFacts) -> tuple[ProfileMeasurement, ...]:
     return (
         *(_noise(facts, moment) for moment in facts.moments if moment.noise is not None),
         *(_edge(facts, edge) for edge in facts.edges),
-        *(_norm(facts, moment) for moment in facts.moments if len(moment.norms)),
         *_losses(facts),
         *_targets(facts),
         *(row for features in facts.features for row in _features(facts, features)),
-        *_layers(facts),
+        *_silent(facts),
     )
 
 
@@ -62,19 +59,6 @@ def _edge(facts: ProfileFacts, edge: StabilityEdge) -> ProfileMeasurement:
     )  # fmt: skip
 
 
-def _norm(facts: ProfileFacts, moment: Moment) -> ProfileMeasurement:
-    low, middle, high = (float(level) for level in np.quantile(moment.norms, (0.1, 0.5, 0.9)))
-    follows = ""
-    if facts.clip is not None:
-        clipped = float((moment.norms > facts.clip).mean())
-        follows = f"Clipping at {number_text(facts.clip)} affects {clipped:.0%} of the gradients here."
-    return ProfileMeasurement(
-        f"gradient norm {when(moment.step)}", middle, "", (low, high),
-        f"The unclipped gradients of {len(moment.norms)} batches: median, and the range of the middle 80%.",
-        follows,
-    )  # fmt: skip
-
-
 def _losses(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
     loss = facts.loss
     if loss is None:
@@ -96,13 +80,6 @@ def _losses(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
         f"The task's loss of the best output that is the same for every example, fitted on {drawn}.",
         "Only a loss below it was learned from the inputs.",
     )  # fmt: skip
-    if loss.output_std is not None:
-        yield ProfileMeasurement(
-            "spread of outputs at the start", loss.output_std, "", None,
-            f"The standard deviation of an output over examples, mean over outputs, on {drawn}.",
-            "Near 0 the model begins without preference." if facts.classes
-            else "It has to reach the spread of the target.",
-        )  # fmt: skip
 
 
 def _against(start: float, zero: float) -> str:
@@ -136,12 +113,6 @@ def _targets(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
 
 def _features(facts: ProfileFacts, seen: Features) -> Iterator[ProfileMeasurement]:
     over = f"{seen.rows:,} rows of {facts.source}"
-    if seen.kind == "categories":
-        yield ProfileMeasurement(
-            f"columns of {seen.name}", float(seen.columns), "", None, f"Whole numbers, over {over}.",
-            "Taken for categories: they have no scale."
-        )  # fmt: skip
-        return
     constant = f"; {seen.constant} more never change" if seen.constant else ""
     if seen.low is not None and seen.high is not None:
         yield ProfileMeasurement(
@@ -150,29 +121,13 @@ def _features(facts: ProfileFacts, seen: Features) -> Iterator[ProfileMeasuremen
             f"over {over}: {span_text((seen.low, seen.high))}.",
             "Weights of the widest columns see the largest gradients." if seen.high > 10 * seen.low else "Even scales.",
         )  # fmt: skip
-    if seen.condition is not None and seen.top_share is not None:
-        yield ProfileMeasurement(
-            f"condition of {seen.name}", seen.condition, "", None,
-            f"Largest over smallest eigenvalue of the correlations between columns, over {over}; {seen.directions} "
-            f"directions count, the first holds {seen.top_share:.0%}.",
-            "Plain gradient descent on a linear model takes about that many updates for the flattest direction.",
-        )  # fmt: skip
 
 
-def _layers(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
-    if facts.extremes is not None:
-        (least, slow), (most, fast) = facts.extremes
-        yield ProfileMeasurement(
-            "spread of layer updates", most / least, "", None,
-            f"The first update relative to the weights, |u| / |w|, of {len(facts.matrices)} layers with matrices: "
-            f"{fast} moves most, by {number_text(most)} times its size at rate 1, {slow} least, by "
-            f"{number_text(least)}.",
-            "One rate suits all layers." if most < 10 * least else "One rate is a compromise between layers.",
-        )  # fmt: skip
-    if facts.layers:
+def _silent(facts: ProfileFacts) -> Iterator[ProfileMeasurement]:
+    if facts.moments:
         names = ", ".join(facts.silent[:5]) + (", …" if len(facts.silent) > 5 else "")
         yield ProfileMeasurement(
             "parameters without gradient", float(len(facts.silent)), "", None,
-            "The mean gradient of the batches that were drawn is missing or zero.",
+            "The gradient of each batch that was drawn is missing or zero.",
             f"They are never trained: {names}." if facts.silent else "Every parameter is trained.",
         )  # fmt: skip

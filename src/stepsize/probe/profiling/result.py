@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stepsize.plain import plain
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
-from stepsize.probe.profiling.layers import Layer
 from stepsize.probe.profiling.noise import NoiseScale, growth
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
 from stepsize.views import Chart, GrowthCurve, Pictured, profile_chart, profile_info
@@ -31,23 +27,11 @@ class Moment:
 
     Attributes:
         step: Number of steps before.
-        loss: Mean training loss.
         noise: Gradient noise scale; None if unknown.
-        norms: Norm of the unclipped gradient of each batch, shape ``(batches,)``.
     """
 
     step: int
-    loss: float
     noise: NoiseScale | None
-    norms: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """The short training in between: ``steps`` steps whose rate rises linearly from 0 to ``lr``."""
-
-    steps: int
-    lr: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +46,13 @@ class ProfileFacts:
         population: Number of training examples; None if unknown.
         momentum: m of SGD or RMSprop; 0 without.
         exponent: a of eta(B) = eta_max / (1 + B_noise / B)^a: 1 for SGD, 1/2 for Adam-type optimizers, None for others.
-        clip: The task's own clipping threshold.
         source: The data that were measured, in words.
         moments: Gradients at the start and after the warmup, as far as it came.
         edges: Critical rates at the start, within and after the warmup.
-        warmup: The training in between; None if nothing could be trained.
         loss: Loss at initialization; None if it is not finite.
         target: Scale of a target of numbers.
         classes: Balance of a target of classes.
         features: Each input of the model.
-        layers: Each layer of the model, at the start.
         silent: Parameters that get no gradient.
         unavailable: Reasons why something could not be measured, by subject.
     """
@@ -83,16 +64,13 @@ class ProfileFacts:
     population: int | None
     momentum: float
     exponent: float | None
-    clip: float | None
     source: str = ""
     moments: tuple[Moment, ...] = ()
     edges: tuple[StabilityEdge, ...] = ()
-    warmup: WarmUp | None = None
     loss: LossScale | None = None
     target: TargetScale | None = None
     classes: Classes | None = None
     features: tuple[Features, ...] = ()
-    layers: tuple[Layer, ...] = ()
     silent: tuple[str, ...] = ()
     unavailable: Mapping[str, str] | None = None
 
@@ -100,17 +78,6 @@ class ProfileFacts:
     def noise(self) -> NoiseScale | None:
         """The noise scale of the latest moment that has one."""
         return next((moment.noise for moment in reversed(self.moments) if moment.noise is not None), None)
-
-    @property
-    def matrices(self) -> tuple[Layer, ...]:
-        """The layers that hold matrices and move: gains and biases have other sizes by their nature."""
-        return tuple(layer for layer in self.layers if layer.matrix and layer.ratio is not None)
-
-    @property
-    def extremes(self) -> tuple[tuple[float, str], tuple[float, str]] | None:
-        """The layers with matrices that move least and most, relative to their size; None of fewer than two."""
-        moving = sorted((layer.ratio, str(layer)) for layer in self.matrices if layer.ratio is not None)
-        return (moving[0], moving[-1]) if len(moving) >= 2 else None
 
     @property
     def steady(self) -> tuple[float, ...]:
@@ -124,7 +91,7 @@ class ProfileMeasurement:
 
     Attributes:
         name: Stable name for machines and people.
-        value: The number; None if it could not be measured (then ``evidence`` says why), may be infinite.
+        value: The number; may be infinite.
         unit: Unit; empty for a pure number.
         interval: Uncertainty; None if it is exact for the data that were measured.
         evidence: How it was measured.
@@ -132,7 +99,7 @@ class ProfileMeasurement:
     """
 
     name: str
-    value: float | None
+    value: float
     unit: str
     interval: tuple[float, float] | None
     evidence: str
@@ -144,8 +111,8 @@ class Advice:
     """One thing to do.
 
     Attributes:
-        about: ``"rate"``, ``"batch size"``, ``"warmup"``, ``"clipping"``, ``"features"``, ``"target"``, ``"start"``,
-            ``"classes"``, ``"layers"`` or ``"data"``.
+        about: ``"rate"``, ``"batch size"``, ``"warmup"``, ``"features"``, ``"target"``, ``"start"``,
+            ``"classes"`` or ``"data"``.
         sentence: What to do.
         evidence: Its measured numbers.
         confirm: An experiment, as code, that would confirm it.
@@ -195,9 +162,8 @@ class Profile(Pictured):
     @property
     def status(self) -> str:
         """How much was measured, as a sentence."""
-        known = sum(each.value is not None for each in self.measured)
         missing = f"; {len(self.unavailable)} could not be measured" if self.unavailable else ""
-        return f"{known} quantities measured at the cost of {self.cost.full_runs:.2f} full runs{missing}."
+        return f"{len(self.measured)} quantities measured at the cost of {self.cost.full_runs:.2f} full runs{missing}."
 
     def __getitem__(self, name: str) -> ProfileMeasurement:
         """Return the measured quantity called ``name``."""
@@ -209,7 +175,7 @@ class Profile(Pictured):
         return {"task": self.facts.task, "status": self.status, **{name: plain(getattr(self, name)) for name in parts}}
 
     def plot(self, title: str = "Profile") -> Chart:
-        """Return the chart: how the rate may grow with the batch size, and how far an update moves each layer."""
+        """Return the chart: how the rate may grow with the batch size."""
         facts, sizes = self.facts, _sizes_around(self.facts.batch_size)
         exponent = 1.0 if facts.exponent is None else facts.exponent
         curves = []
@@ -218,16 +184,7 @@ class Profile(Pictured):
                 noise = moment.noise.examples
                 factors = [growth(noise, facts.batch_size, size, exponent=exponent) for size in sizes]
                 curves.append(GrowthCurve(when(moment.step), noise, sizes, factors))
-        scale = facts.steady[0] if facts.steady else None
-        info = profile_info(
-            curves,
-            facts.batch_size,
-            [(str(layer), layer.ratio * (scale or 1.0)) for layer in facts.layers if layer.ratio is not None],
-            layers_at="the critical rate" if scale is not None else "rate 1",
-            title=title,
-            subtitle=self.status,
-        )
-        return profile_chart(info)
+        return profile_chart(profile_info(curves, facts.batch_size, title=title, subtitle=self.status))
 
 
 def _sizes_around(batch: int) -> list[float]:

@@ -29,16 +29,12 @@ class LossScale:
         zero: Loss if every output is 0: log(classes) for cross-entropy, the mean square for a regression.
         constant: Loss of the best output that is the same for every example: the entropy of the classes, or
             the variance of the target.
-        output_std: Standard deviation of the initial model's outputs over examples.
-        reason: Why these figures are missing; empty if they are not.
     """
 
     start: float
     error: float
     zero: float | None = None
     constant: float | None = None
-    output_std: float | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True)

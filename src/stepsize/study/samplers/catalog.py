@@ -14,14 +14,9 @@ from stepsize.study.samplers.guided import Guided
 
 @dataclass(frozen=True)
 class SamplerEntry:
-    """A sampler.
+    """A sampler: how it chooses, in one line, and what makes it from seed and number of trials.
 
-    Attributes:
-        name: Its name.
-        title: How it chooses, in one line.
-        build: Makes it from seed and number of trials; :meth:`make` checks them.
-        learns: Whether losses change what it proposes.
-        source: Author, title, year.
+    ``learns`` says whether losses change what it proposes.
     """
 
     name: str

@@ -142,14 +142,10 @@ def _coarse_first(dimension: Dimension, points: int) -> list[Value]:
 
 
 def _halvings(count: int) -> list[int]:
-    """Return 0 … count − 1 in the order of van der Corput: by their bits, lowest first.
+    """Return 0 … count − 1 in the order of van der Corput: by their bits, lowest first, as 0, 8, 4, 2, 6, 1, 5, 3, 7.
 
     Reference:
         van der Corput, Verteilungsfunktionen, 1935.
-
-    Example:
-        >>> _halvings(9)
-        [0, 8, 4, 2, 6, 1, 5, 3, 7]
     """
     bits = max(1, (count - 1).bit_length())
     mirrored = (int(f"{index:0{bits}b}"[::-1], 2) for index in range(2**bits))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.drifting import Drifting, drifting
 from torch import nn
 
 from stepsize.errors import InputError, TaskError
-from stepsize.tasks import Drifting, drifting
 from stepsize.training import InOrder, Setting, Task, train
 from stepsize.training.population import Population
 
