@@ -88,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     optimizers.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
     optimizers.set_defaults(run=_optimizers)
 
+    on_record = commands.add_parser(
+        "find-on-record", help="find, replayed on tasks of the record that its prior has not seen"
+    )
+    on_record.add_argument("--count", type=int, default=150, help="of tasks; default 150")
+    on_record.set_defaults(run=_find_on_record)
+
     deepobs = commands.add_parser("deepobs", help="picks from the beginnings of trainings that others recorded")
     deepobs.set_defaults(run=_deepobs)
 
@@ -268,6 +274,12 @@ def _adaptive(arguments: argparse.Namespace) -> None:
         compute_more(arguments.only, arguments.workers)
     else:
         compute_adaptive(arguments.seeds, arguments.workers)
+
+
+def _find_on_record(arguments: argparse.Namespace) -> None:
+    from benchmarks.find_on_record import compute_find_on_record
+
+    compute_find_on_record(arguments.count)
 
 
 def _deepobs(_arguments: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
 Each curve of the record becomes heights over log10(lr / usual rate), for four lengths of training; the sizes of the
 noise and of what a seed does to neighboring rates are read off the three seeds of each. What is not learned here, but
-chosen by regret on the design trainings, are the shifts, the deviations, ``seed_splits`` and ``believed_points``.
+chosen by regret on the design trainings and on the record, with the data set of each task left out, are the shifts, the
+deviations, ``seed_splits`` and ``believed_points``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ _QUANTILES = (0.03, 0.15, 0.4, 0.7, 0.92)  # of the noise of a run over the dept
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One training of the record: log10 rates over the usual one, losses (lengths, rates, seeds), untrained loss."""
+    """One training of the record: log10 rates over the usual one, losses (lengths, rates, seeds), untrained loss.
+
+    A run that ``failed`` has the untrained loss.
+    """
 
     x: Array
     losses: Array
@@ -40,6 +44,8 @@ class Curve:
     family: str
     steps: float
     parameters: float
+    data: str
+    failed: NDArray[np.bool_]
 
     @property
     def depth(self) -> float:
@@ -54,8 +60,10 @@ def curves(path: Path = RECORD_FILE) -> Iterator[Curve]:
             if not (math.isfinite(start) and start > 0):
                 continue
             facts = json.loads(str(text))
-            losses = np.clip(np.where(np.isfinite(val), val, start), 1e-9, start).astype(float)
-            curve = Curve(x.astype(float), losses, start, facts["family"], facts["steps"], facts["parameters"])
+            failed = ~np.isfinite(val)
+            losses = np.clip(np.where(failed, start, val), 1e-9, start).astype(float)
+            size = facts["steps"], facts["parameters"]
+            curve = Curve(x.astype(float), losses, start, facts["family"], *size, str(facts["data"]), failed)
             if curve.depth >= _SHALLOW:
                 yield curve
 

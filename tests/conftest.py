@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -17,6 +18,10 @@ settings.load_profile("stepsize")
 
 # Tests run in two processes; more threads than cores would only wait for each other.
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what the imports made stays: no collection of garbage has to walk through it
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from stepsize.training import counterfactual as counterfactual
     from stepsize.training import follow as follow
     from stepsize.training import from_torch as from_torch
-    from stepsize.training import preview_torch as preview_torch
     from stepsize.training import train as train
     from stepsize.views import progress_bar as progress_bar
 
@@ -68,7 +67,6 @@ _HOMES = {
     "from_torch": "stepsize.training",
     "Population": "stepsize.training",
     "Store": "stepsize.store",
-    "preview_torch": "stepsize.training",
     "profile": "stepsize.probe",
     "progress_bar": "stepsize.views",
     "range_test": "stepsize.probe",

@@ -170,6 +170,29 @@ def test_a_diverged_run_counts_as_untrained_whatever_its_loss() -> None:
     assert best(fell) < -1.0
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_no_valley_is_expected_beyond_a_run_that_is_clearly_worse(side: int) -> None:
+    places = [-2.0 + side * x for x in (-0.4, 0.0, 0.4, 0.8)]
+    points = [point for seed in range(3) for point in bowl(*places, seed=seed)]
+    model = fit(points)
+    beyond = model.x > -1.2 if side > 0 else model.x < -2.8
+    edge = int(np.abs(model.x + 2.0 - side * 0.8).argmin())
+    assert (model.draws[:, beyond] >= model.draws[:, [edge]] - 1e-9).all()
+    assert (side * (model.optima + 2.0) < 0.8).all()
+    assert model.expected.min() < 0.1, "nothing far away is better"
+
+
+def test_the_runs_of_a_seed_that_saw_only_bad_rates_are_not_taken_for_good_ones() -> None:
+    """The first seed trains several rates that hardly learn before another one finds where it does."""
+    blind = [Point(10**x, UNTRAINED) for x in (-5.0, -4.6, -4.3, -4.0)]
+    seen = [Point(10**-3.3, 1.99, seed=1)] + [
+        Point(10**x, y, seed=2) for x, y in ((-3.1, 1.98), (-2.5, 1.9), (-1.9, 1.5))
+    ]
+    model = fit(blind + seen, usual=1e-3)
+    assert best(model) > -2.2
+    assert model.chance(0.1)[int(np.abs(model.x + 3.3).argmin())] < 0.1
+
+
 def test_values_that_can_be_negative_are_compared_by_difference() -> None:
     model = fit([Point(10**x, -0.9 + 0.3 * (x + 2) ** 2) for x in FULL], untrained=-0.1)
     assert not model.relative

@@ -35,10 +35,9 @@ def heavy(generator: np.random.Generator, n: int) -> Curve:
     return np.asarray(generator.standard_t(2, size=n) / 1.2105)
 
 
-def first_plateau(values: Curve, rule: PlateauRule = RULE, since: int = 0) -> int | None:
+def first_plateau(values: Curve, rule: PlateauRule = RULE) -> int | None:
     """Return at how many observations the rule first asks for a drop, judged after each."""
-    lengths = range(since + 1, len(values) + 1)
-    return next((n for n in lengths if rule.judge(values[:n], since).plateau), None)
+    return next((n for n in range(1, len(values) + 1) if rule.judge(values[:n]).plateau), None)
 
 
 def first_torch_drop(values: Curve, **options: Any) -> int | None:
@@ -276,24 +275,21 @@ def test_differences_too_large_for_a_float_are_judged_too() -> None:
 
 def test_it_waits_for_the_cooldown_and_for_a_full_window_after_a_drop() -> None:
     rule = PlateauRule(window=5, cooldown=3)
-    values = [1.0] * 20
-    codes = [rule.judge(values[:n], since=10).code for n in range(10, 21)]
+    codes = [rule.judge([1.0] * n).code for n in range(11)]
 
     assert codes == ["waiting"] * 8 + ["plateau"] * 3
-    assert rule.judge(values[:12], since=10).reason == "waiting: 2 of the 3 observations of the cooldown"
-    assert rule.judge(values[:15], since=10).reason == "waiting: 2 of the 5 observations that a decision needs"
-    assert math.isnan(rule.judge(values[:12], since=10).slope)
+    assert rule.judge([1.0] * 2).reason == "waiting: 2 of the 3 observations of the cooldown"
+    assert rule.judge([1.0] * 5).reason == "waiting: 2 of the 5 observations that a decision needs"
+    assert math.isnan(rule.judge([1.0] * 2).slope)
     assert rule.judge([]).code == "waiting"
 
 
-@given(seed=st.integers(0, 1000), length=st.integers(0, 40), since=st.integers(0, 40), cooldown=st.integers(0, 4))
-def test_the_values_that_it_needs_suffice(seed: int, length: int, since: int, cooldown: int) -> None:
+@given(seed=st.integers(0, 1000), length=st.integers(0, 40), cooldown=st.integers(0, 4))
+def test_the_values_that_it_needs_suffice(seed: int, length: int, cooldown: int) -> None:
     rule = PlateauRule(window=6, cooldown=cooldown)
     values = gauss(np.random.default_rng(seed), length)
-    since = min(since, length)
-    forgotten = max(0, length - rule.needs)
 
-    assert repr(rule.judge(values[forgotten:], max(0, since - forgotten))) == repr(rule.judge(values, since))
+    assert repr(rule.judge(values[-rule.needs :])) == repr(rule.judge(values))
 
 
 def test_values_that_are_not_finite_are_ignored_in_their_place_and_counted() -> None:
@@ -387,7 +383,3 @@ def test_values_that_are_no_row_of_numbers_are_refused() -> None:
         RULE.judge(np.zeros((2, 3)))
     with pytest.raises(InputError, match="values must be numbers"):
         RULE.judge(["low", "high"])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="since must lie between 0 and the number of values, 2; got 3"):
-        RULE.judge([1.0, 2.0], since=3)
-    with pytest.raises(InputError, match="since must lie"):
-        RULE.judge([1.0, 2.0], since=-1)

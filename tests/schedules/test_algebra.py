@@ -210,7 +210,8 @@ def test_stretched_twice_is_stretched_once(eta: Schedule, times: int, more: int)
 
 def test_stretching_keeps_leaps_at_their_updates() -> None:
     for times in range(1, 50):
-        assert step_decay(7, steps=49).extended(to=49 * times).jumps() == tuple(range(7 * times, 49 * times, 7 * times))
+        factors = step_decay(7, steps=49).extended(to=49 * times).factors()
+        assert (1 + np.flatnonzero(np.diff(factors))).tolist() == [*range(7 * times, 49 * times, 7 * times)]
 
 
 # --------------------------------------------------------- changes of course
@@ -294,20 +295,6 @@ def test_switched_takes_the_new_course_without_a_leap(eta: Schedule, other: Sche
     compare(new, lambda t: eta(t) if t < at else ratio * other(t), long(other))
     assert new(np.arange(at)).tolist() == eta(np.arange(at)).tolist()
     assert new(at) == pytest.approx(eta(at), rel=1e-15)
-
-
-@given(ended, st.data())
-@few
-def test_a_change_of_course_brings_no_leap_of_its_own(eta: Schedule, data: st.DataObject) -> None:
-    assume(not eta.jumps())
-    at = data.draw(st.integers(1, long(eta)))
-
-    assert eta.cooled_down(at=at, over=20, shape="cosine").jumps() == ()
-    if at < long(eta):
-        assert eta.extended(to=at + 30, at=at).jumps() == ()
-        assert eta.extended(to=long(eta) + 9, at=at, by="holding").jumps() == ()
-    if eta(at) > 1e-3:
-        assert eta.switched(linear(100), at=at).jumps() == ()
 
 
 def test_changes_of_course_add_up() -> None:

@@ -97,5 +97,7 @@ def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
         to_csv(linear(3), Peaks(lr=1.0), tmp_path)
     with pytest.raises(InputError, match=r"target must be a path or a file open for writing text; got 3"):
         to_csv(linear(3), Peaks(lr=1.0), 3)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"schedule must be a HyperparameterSchedule or a Schedule; got 3"):
+    with pytest.raises(
+        InputError, match=r"schedule must be a Schedule, its written form or a HyperparameterSchedule; got 3"
+    ):
         to_csv(3, Peaks(lr=1.0), tmp_path / "lr.csv")  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ from stepsize.schedules import (
 PEAKS = Peaks(lr=0.1, momentum=0.9, weight_decay=0.01)
 
 
-def points_of(course: Schedule | HyperparameterSchedule, steps: int | None = None) -> list[tuple[int, str]]:
+def points_of(course: Schedule | HyperparameterSchedule | str, steps: int | None = None) -> list[tuple[int, str]]:
     return [(point.step, point.what) for point in preview(course, PEAKS, steps=steps).points]
 
 
@@ -76,7 +76,11 @@ def test_key_points_are_the_ends_the_peak_and_where_parts_begin() -> None:
     assert points_of(warmup(2).then(constant(3)).then(linear(5))) == [
         (0, "first update"), (2, "peak"), (5, "next phase begins"), (9, "last update"), (10, "after the end"),
     ]  # fmt: skip
-    assert points_of(cosine(10)) == [(0, "first update, peak"), (9, "last update"), (10, "after the end")]
+    assert (
+        points_of("cosine 10")
+        == points_of(cosine(10))
+        == [(0, "first update, peak"), (9, "last update"), (10, "after the end")]
+    )
     assert points_of(constant(3)) == [(0, "first update"), (2, "last update"), (3, "after the end")]
     assert points_of(constant(1)) == [(0, "first update"), (1, "after the end")]
 

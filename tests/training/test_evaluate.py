@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import TaskError
+from stepsize.training import evaluate as evaluation
 from stepsize.training.batches import part_of
 from stepsize.training.evaluate import evaluate
 
@@ -69,8 +70,9 @@ def test_a_part_that_is_all_of_the_data_is_taken_in_their_order(kind: str) -> No
     assert part_of(source, 99) is not source
 
 
-def test_unseen_data_without_an_end_are_an_error() -> None:
-    with pytest.raises(TaskError, match=r"val must end; got 'more than 10,000 batches of a Endless without a length'"):
+def test_unseen_data_without_an_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_MOST_BATCHES", 1_000)
+    with pytest.raises(TaskError, match=r"val must end; got 'more than 1,000 batches of a Endless without a length'"):
         evaluate(make_task(val=Endless(), steps=2), linear(), step=0)
 
     assert evaluate(make_task(val=Endless(), steps=2), linear(), step=0, examples=9).examples == 16

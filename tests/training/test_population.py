@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from stepsize.training.population.vectorized import check_stacking, train_vector
 from stepsize.training.runs import Progress
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-STEPS = 30
+STEPS = 16
 
 
 def data(n: int = 96, width: int = 6) -> tuple[Tensor, Tensor]:
@@ -105,6 +106,12 @@ def agree(one: list[Run], other: list[Run], rtol: float = 1e-9) -> None:
             )
 
 
+@functools.cache
+def alone(*seeds: int) -> list[Run]:
+    """Return the runs of the plain task, trained sequentially."""
+    return InOrder()(make(), settings(*seeds))
+
+
 def both(task: Task, chosen: list[Setting], *, rtol: float = 1e-9, **options: Any) -> list[Run]:
     population = Population(**options)
     runs = population(task, chosen)
@@ -154,7 +161,7 @@ def test_seeds_have_their_own_start_and_batches() -> None:
 )
 def test_what_a_setting_changes_is_the_members_own(changes: Changes) -> None:
     mixed = [*settings(), *settings(changes=changes)]
-    mixed = [replace(s, steps=min(s.steps, 15)) for s in mixed]
+    mixed = [replace(s, steps=STEPS // 2) for s in mixed]
     both(make(), mixed[::2] + mixed[1::2])
 
 
@@ -168,7 +175,7 @@ def test_gradients_are_accumulated() -> None:
 
 
 def test_shorter_horizons_decay_in_full() -> None:
-    both(make(), [Setting(lr, 0, steps, 10) for steps in (8, 16) for lr in RATES])
+    both(make(), [Setting(lr, 0, steps, 10) for steps in (5, 10) for lr in RATES])
 
 
 def test_batches_of_a_loader_and_a_loss_on_the_model() -> None:
@@ -308,9 +315,7 @@ def test_memory_that_runs_out_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) 
         return plain(self, batches)
 
     monkeypatch.setattr(Members, "gradients", hungry)
-    task = make()
-    runs = Population()(task, settings(0, 1))
-    agree(InOrder()(task, settings(0, 1)), runs)
+    agree(alone(0, 1), Population()(make(), settings(0, 1)))
     assert tried.count(4) == 1  # the size that failed is not tried again
 
 
@@ -329,7 +334,7 @@ def chunk_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_chunk_is_at_most_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = chunk_sizes(monkeypatch)
-    both(make(), settings(), chunk=3)
+    agree(alone(), Population(chunk=3)(make(), settings()))
     assert sizes == [3]  # the fourth is trained alone
 
 
@@ -343,7 +348,7 @@ def room_for(members: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_are_trained_at_once_only_where_they_fit_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = chunk_sizes(monkeypatch)
     room_for(2.5, monkeypatch)  # what is free moves a little from look to look
-    both(make(), settings())
+    agree(alone(), Population()(make(), settings()))
     assert sizes == [2, 2]
 
 
@@ -355,7 +360,7 @@ def test_where_two_do_not_fit_nothing_is_stacked(members: float, monkeypatch: py
     room_for(members, monkeypatch)
     monkeypatch.setattr(Members, "__init__", never)
     population = Population()
-    agree(InOrder()(make(), settings()), population(make(), settings()), rtol=0.0)
+    agree(alone(), population(make(), settings()), rtol=0.0)
     assert "two at once take" in population.reasons[0]
     assert "more than a quarter of the free memory" in population.reasons[0]
 

@@ -14,18 +14,11 @@ _PRECISION = 1.3  # ratio of the bracket's ends at which the search ends: a brac
 
 @dataclass(frozen=True)
 class Critical:
-    """What the probe saw.
+    """What the probe saw."""
 
-    Attributes:
-        lr: The smallest rate at which the same batch's loss rises; None where none was seen in the range.
-        base_loss: The batch's loss before the update.
-        trials: Rates tried and the losses after the update, in the order of trial.
-        reason: A sentence on what was seen.
-    """
-
-    lr: float | None
-    base_loss: float
-    trials: tuple[tuple[float, float], ...]
+    lr: float | None  # the smallest rate at which the same batch's loss rises; None where none was seen in the range
+    base_loss: float  # of the batch, before the update
+    trials: tuple[tuple[float, float], ...]  # rates tried and the losses after the update, in the order of trial
     reason: str
 
 
@@ -35,17 +28,8 @@ def search_critical(
     """Return the smallest rate at which one update raises the loss of its own batch.
 
     eta_c = min {eta : L(w + eta u) > L(w)}, u the update direction for unit rate: found by moving in strides of
-    4 from ``start`` until a falling and a rising rate bracket it, then bisecting in log rate.
-
-    Example:
-        >>> bowl = lambda lr: (1 - 2 * lr) ** 2  # one step of gradient descent on w ** 2 from w = 1: eta_c = 1
-        >>> found = search_critical(bowl, base_loss=1.0, start=1e-3, low=1e-7, high=10.0)
-        >>> 0.77 < found.lr < 1.3, len(found.trials)
-        (True, 9)
-
-    Reference:
-        Kalra et al., "A scalable measure of loss landscape curvature for analyzing the training dynamics of
-        LLMs", arXiv 2601.16979, 2026.
+    4 from ``start`` until a falling and a rising rate bracket it, then bisecting in log rate (Kalra et al., "A scalable
+    measure of loss landscape curvature for analyzing the training dynamics of LLMs", arXiv 2601.16979, 2026).
     """
     if not math.isfinite(base_loss):
         return Critical(None, base_loss, (), f"The loss of the batch is {base_loss} before any update.")
@@ -56,24 +40,22 @@ def search_critical(
         trials.append((lr, loss))
         return not loss <= base_loss  # NaN rises
 
-    lr = min(max(start, low), high)
-    up = not rises(lr)
-    falling, rising = (lr, math.inf) if up else (0.0, lr)
-    while falling == 0.0 or rising == math.inf:
-        edge = high if up else low
-        if lr == edge:
-            way = "does not rise at any rate up to" if up else "rises at every rate down to"
-            return Critical(None, base_loss, tuple(trials), f"The loss of the batch {way} {number_text(edge)}.")
-        lr = min(lr * _STRIDE, high) if up else max(lr / _STRIDE, low)
+    lr, falling, rising = min(max(start, low), high), 0.0, math.inf
+    while True:
         if rises(lr):
             rising = lr
         else:
             falling = lr
-    while rising / falling > _PRECISION:
-        lr = math.sqrt(rising * falling)
-        if rises(lr):
-            rising = lr
+        if falling == 0.0 or rising == math.inf:  # not bracketed yet
+            up = rising == math.inf
+            edge = high if up else low
+            if lr == edge:
+                way = "does not rise at any rate up to" if up else "rises at every rate down to"
+                return Critical(None, base_loss, tuple(trials), f"The loss of the batch {way} {number_text(edge)}.")
+            lr = min(lr * _STRIDE, high) if up else max(lr / _STRIDE, low)
+        elif rising / falling > _PRECISION:
+            lr = math.sqrt(rising * falling)
         else:
-            falling = lr
+            break
     reason = f"The loss of the batch falls at {number_text(falling)} and rises at {number_text(rising)}."
     return Critical(math.sqrt(falling * rising), base_loss, tuple(trials), reason)

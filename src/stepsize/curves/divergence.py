@@ -26,17 +26,8 @@ class DivergenceRule:
       this rule is off: in a long run the rare losses above the start add up.
 
     Every threshold is a difference of losses in units of their noise or progress, so offset, sign and scale do not
-    matter. A single spike never counts as divergence, nor does a rough start that recovers.
-
-    Args:
-        horizon: Number of steps of the run, >= 1; None if unknown.
-        in_a_row: Number of losses; one is enough if an update follows each loss, as it then spoils the weights.
-
-    Example:
-        >>> rule = DivergenceRule(100)
-        >>> losses = [2.3, 2.2, 2.25, 2.1, 2.2, 2.0] + [30.0] * 9
-        >>> [reason for loss in losses if (reason := rule.update(loss))][:1]
-        ['most of the last 10 losses lie above 4.297, far above the start at 2.2']
+    matter. A single spike never counts as divergence, nor does a rough start that recovers. One loss ``in_a_row`` is
+    enough if an update follows each loss, as it then spoils the weights.
     """
 
     def __init__(self, horizon: int | None, in_a_row: int = 1) -> None:

@@ -25,8 +25,12 @@ _ROUNDS = 12  # of moves of all particles
 _JITTER = 0.15  # decades of a move of the shift
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
-_MUCH_WORSE = 0.25  # height above the best run, in units of the depth, beyond which no other valley is expected
-_OWN_LEVEL = 3  # runs of a seed from which they are compared with its own best one
+_CLEARLY = 4.0  # standard deviations of a run above the best one beyond which no other valley is expected: on record
+_WORSE = 0.02  # there is one in less than 1% of the cases, also if the run is only this much worse (of the depth);
+_WORSE_SHORT = 0.1  # the same for runs of another length, whose own best rate can lie higher
+_LOWER = 0.45  # by as many decades
+_OWN_LEVEL = 3  # runs of a seed from which they are compared with its own best one,
+_OWN_NEAR = 0.5  # if that is at most so many decades from the best of all
 _WORST = 3.0  # excess beyond which one bad rate is as bad as another
 
 
@@ -133,7 +137,8 @@ def fit_lr_model(
     and scaled by c; q a Gaussian process in x and log2 r for what no recorded curve has; l the level of the
     length; s what a seed does to all rates, and to neighboring rates alike; and e noise that grows with the height
     above the best run, because a run far above only says that its rate is bad. A diverged run has height 0. The
-    factor c is integrated over; curve, shift and noise are drawn from their posterior, and so are the curves.
+    factor c is integrated over; curve, shift and noise are drawn from their posterior, and so are the curves, which
+    only rise beyond a run that is clearly worse than the best one.
 
     Args:
         points: The runs; may be empty, which returns the prior.
@@ -209,9 +214,11 @@ class _Data:
         for length in np.unique(k):
             inside = k == length
             above[inside] = height[inside] - height[inside].min()
+            best = x[inside][height[inside].argmin()]
             for one in np.unique(seed[inside]):
                 own = inside & (seed == one)
-                if own.sum() >= _OWN_LEVEL:  # an unlucky seed is no worse rate
+                near = abs(x[own][height[own].argmin()] - best) <= _OWN_NEAR
+                if near and own.sum() >= _OWN_LEVEL:  # an unlucky seed is no worse rate
                     above[own] = height[own] - height[own].min()
         return cls(x, k, seed, height, above, depth, relative)
 
@@ -398,9 +405,8 @@ class _Mixture:
                 mean = mean + (half.T @ _solve(self._factor[number], rest.T)).T
                 cover = cover - half.T @ half
             root = _factor(cover + 1e-6 * kind.amplitude**2 * np.eye(len(x)))
-            draws[rows] = mean + normal[rows] @ root.T
+            draws[rows] = self._rising(x, mean + normal[rows] @ root.T, near, kind.noise)
             noise[rows] = kind.noise
-        self._keep_rising(x, draws, near)
         if near.any():
             trust = 1 / (0.02**2 + (prior.doubt_above * data.above[near]) ** 2)
             at = np.array([np.interp(data.x[near], x, drawn) for drawn in draws])
@@ -408,16 +414,22 @@ class _Mixture:
         single = float(np.median(noise)) * data.depth if data.relative else float(np.median(noise))
         return LrModel(x, draws, levels, data.depth, single, untrained, data.relative, points)
 
-    def _keep_rising(self, x: Array, draws: Array, near: NDArray[np.bool_]) -> None:
-        """Raise the draws beyond runs that are much worse than the best: no other valley is expected there."""
-        if not near.any():
-            return
-        place, above = self._data.x[near], self._data.above[near]
-        best, bad = place[above.argmin()], place[above > _MUCH_WORSE]
-        for beyond in (x < bad[bad < best].max(initial=-np.inf), x > bad[bad > best].min(initial=np.inf)):
-            if beyond.any() and not beyond.all():
-                edge = np.flatnonzero(~beyond)[0 if beyond[0] else -1]
-                draws[:, beyond] = np.maximum(draws[:, beyond], draws[:, [edge]])
+    def _rising(self, x: Array, draws: Array, near: NDArray[np.bool_], noise: float) -> Array:
+        """Return the draws without another valley beyond runs that are clearly worse than the best of their length."""
+        data, lowest, highest = self._data, -np.inf, np.inf
+        for length in np.unique(data.k):
+            inside = data.k == length
+            place, above, same = data.x[inside], data.above[inside], bool(near[inside].all())
+            best = place[data.height[inside].argmin()]
+            worse = above > max(_CLEARLY * noise, _WORSE if same else _WORSE_SHORT)
+            lowest = max(lowest, place[worse & (place < best - (0.0 if same else _LOWER))].max(initial=-np.inf))
+            highest = min(highest, place[worse & (place > best)].min(initial=np.inf))
+        low, high = np.searchsorted(x, lowest - 1e-9), np.searchsorted(x, highest + 1e-9) - 1
+        if low <= high:
+            down, up = draws[:, low::-1], draws[:, high:]
+            down[:] = np.maximum.accumulate(down, axis=1)
+            up[:] = np.maximum.accumulate(up, axis=1)
+        return draws
 
 
 def _gauss(distance: Array, width: float) -> Array:

@@ -19,65 +19,44 @@ class Prior:
     """Recorded curves of other training runs, and the numbers that say how new curves differ from them.
 
     The curves, their movement and the noise are learned by ``python -m benchmarks lr-prior`` on the record in
-    ``benchmarks/lr_record``; the other numbers were chosen by regret on the design set (``docs/benchmarks.md``).
-
-    Attributes:
-        x: log10(lr / usual rate) of the tabulated heights, evenly spaced, shape ``(g,)``.
-        k: log2 of the lengths of training, as fractions of the full one, ascending, shape ``(h,)``.
-        heights: log(loss / untrained loss) over its size at the best rate of the full length, at most 0, shape
-            ``(curves, h, g)``.
-        families: Optimizer family of each curve, shape ``(curves,)``.
-        steps: log10 of the number of steps of each training, shape ``(curves,)``.
-        parameters: log10 of the number of parameters of each model, shape ``(curves,)``.
-        per_steps: Decades that the best rate moves for ten times the steps.
-        per_parameters: Decades that it moves for ten times the parameters.
-        other_families: Weight of a curve of another family.
-        shift: Standard deviation, in decades, of the shift of a new curve against a recorded one.
-        wide_shift: The same for the fraction ``wide_fraction`` of the curves.
-        wide_fraction: Fraction of the curves that may lie anywhere.
-        scale: Standard deviation of the factor on a recorded curve, whose mean is 1.
-        free_fraction: Fraction that follows no recorded curve.
-        deviations: (size, length in decades) of the deviation from a recorded curve, in units of the depth; the last
-            is that of a curve that follows none.
-        deviation_weights: Probability of each but the last.
-        length_memory: Doublings of the length over which a deviation is remembered.
-        level: Standard deviation of the level of a length of training, in units of the depth.
-        noise: Standard deviation of a single run over seeds, in units of the depth.
-        noise_floor: Standard deviation of a single run that is not proportional to the depth, in log loss.
-        noise_factors: Equally likely factors on both.
-        seed_splits: Equally likely fractions of that variance: (what all rates of a seed share, what neighboring rates
-            of a seed share); the rest is each run's own.
-        seed_length: Decades over which they do.
-        doubt_above: Standard deviation of a run, as a fraction of its height above the best of its length, or of its
-            seed if that has at least three runs.
-        believed_points: Number of runs from which the evidence for one curve over another is no longer multiplied.
+    ``benchmarks/lr_record``; the other numbers were chosen by regret on the design set and on the record itself, with
+    the data set of each task left out (``docs/benchmarks.md``).
     """
 
-    x: Array
-    k: Array
-    heights: Array
-    families: NDArray[np.str_]
-    steps: Array
-    parameters: Array
-    per_steps: float = -0.27
-    per_parameters: float = -0.18
-    other_families: float = 0.2
+    x: Array  # log10(lr / usual rate) of the tabulated heights, evenly spaced
+    k: Array  # log2 of the lengths of training, as fractions of the full one, ascending
+    heights: Array  # log(loss / untrained loss) over its size at the best rate, at most 0, (curves, lengths, rates)
+    families: NDArray[np.str_]  # optimizer family of each curve
+    steps: Array  # log10 of the number of steps of each training
+    parameters: Array  # log10 of the number of parameters of each model
+    per_steps: float = -0.27  # decades that the best rate moves for ten times the steps
+    per_parameters: float = -0.18  # … for ten times the parameters
+    other_families: float = 0.2  # weight of a curve of another family
+    # A new curve is shifted against a recorded one, by a standard deviation in decades; a fraction lies anywhere.
     shift: float = 0.38
     wide_shift: float = 1.2
     wide_fraction: float = 0.2
-    scale: float = 0.3
-    free_fraction: float = 0.25
-    deviations: tuple[tuple[float, float], ...] = ((0.08, 0.74), (0.24, 0.74), (0.5, 0.74))
+    scale: float = 0.3  # standard deviation of the factor on a recorded curve, whose mean is 1
+    free_fraction: float = 0.1  # of curves that follow no recorded one
+    # (size, length in decades) of the deviation from a recorded curve, in units of the depth, and the probability of
+    # each; the last is that of a curve that follows none.
+    deviations: tuple[tuple[float, float], ...] = ((0.05, 0.74), (0.15, 0.74), (0.4, 0.74))
     deviation_weights: tuple[float, ...] = (0.75, 0.25)
-    length_memory: float = 2.9
-    level: float = 1.5
+    length_memory: float = 2.9  # doublings of the length over which a deviation is remembered
+    level: float = 1.5  # standard deviation of the level of a length of training, in units of the depth
+    # Standard deviation of a single run over seeds: in units of the depth, at least in log loss, and equally likely
+    # factors on both.
     noise: float = 0.04
     noise_floor: float = 0.004
     noise_factors: tuple[float, ...] = (0.2, 0.5, 1.1, 2.5, 5.5)
+    # Equally likely fractions of that variance that all rates of a seed share, and that neighboring ones share within
+    # so many decades; the rest is each run's own.
     seed_splits: tuple[tuple[float, float], ...] = ((0.1, 0.6), (0.7, 0.27))
     seed_length: float = 0.45
+    # Standard deviation of a run, as a fraction of its height above the best of its length, or of its seed if that has
+    # at least three runs.
     doubt_above: float = 0.3
-    believed_points: float = 20.0
+    believed_points: float = 20.0  # runs from which the evidence for one curve over another is not multiplied any more
 
     def weights(self, family: str) -> Array:
         """Return the probability of each recorded curve for an optimizer of ``family``; "" treats all alike."""

@@ -26,12 +26,7 @@ def number_text(value: float, digits: int = 3) -> str:
 
 
 def span_text(interval: tuple[float, float]) -> str:
-    """Return an interval of learning rates in words.
-
-    Example:
-        >>> span_text((1e-4, 0.002))
-        '1e-4 to 0.002'
-    """
+    """Return an interval of learning rates in words: ``"1e-4 to 0.002"``."""
     return f"{number_text(interval[0])} to {number_text(interval[1])}"
 
 

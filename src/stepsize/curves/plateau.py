@@ -118,35 +118,32 @@ class PlateauRule:
 
     @property
     def needs(self) -> int:
-        """Number of last observations that a decision needs; older ones can be dropped (``since`` moves with them)."""
+        """Number of last observations that a decision needs; older ones can be dropped."""
         return self.window + self.cooldown
 
-    def judge(self, values: Sequence[float] | Array, since: int = 0) -> PlateauDecision:
-        """Return the decision on the observations so far; nothing is remembered between calls.
+    def judge(self, values: Sequence[float] | Array) -> PlateauDecision:
+        """Return the decision on the observations since the last drop; nothing is remembered between calls.
 
         Args:
             values: The metric, oldest first, shape ``(n,)``; the last ``needs`` suffice. Values that are not finite
                 keep their place but are not used; up to half of a window.
-            since: Index in ``values`` of the first observation after the last drop, 0 … n.
 
         Returns:
             The decision.
 
         Raises:
-            InputError: If ``values`` is not one row of numbers, or ``since`` is out of range.
+            InputError: If ``values`` is not one row of numbers.
 
         Example:
             >>> PlateauRule(window=4, cooldown=0).judge([0.5, 0.5, 0.5]).reason
             'waiting: 3 of the 4 observations that a decision needs'
         """
         row = _row(values)
-        if not 0 <= since <= len(row):
-            raise InputError("since", since, f"must lie between 0 and the number of values, {len(row)}")
-        seen = row[since + self.cooldown :][-self.window :]
+        seen = row[self.cooldown :][-self.window :]
         used = np.isfinite(seen)
         ignored = len(seen) - int(used.sum())
         if len(seen) < self.window or used.sum() < max(4, self.window // 2 + 1):
-            reason = self._missing(len(row) - since, int(used.sum()), ignored)
+            reason = self._missing(len(row), int(used.sum()), ignored)
             return PlateauDecision(False, reason, math.nan, math.nan, math.nan, "waiting", ignored)
         position = np.flatnonzero(used).astype(np.float64)
         line = _line(position, seen[used] if self.maximize else -seen[used], self.confidence)  # up is better

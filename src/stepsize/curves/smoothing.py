@@ -14,24 +14,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Smooth:
-    """A smoothed curve.
-
-    Attributes:
-        x: Where it is evaluated, shape ``(m,)``.
-        y: The curve there, shape ``(m,)``.
-        error: The standard error of ``y``, shape ``(m,)``.
-        noise: The standard deviation of a single point about the curve there, shape ``(m,)``: losses are noisier
-            where they are high.
-        outliers: How many points were ignored as spikes.
-        weights: The operator ``y = weights @ points``, shape ``(m, n)``.
-    """
+    """A smoothed curve at m places."""
 
     x: Array
     y: Array
-    error: Array
-    noise: Array
-    outliers: int
-    weights: Array
+    error: Array  # standard error of y
+    noise: Array  # standard deviation of a single point about the curve there: losses are noisier where they are high
+    outliers: int  # points that were ignored as spikes
+    weights: Array  # y = weights @ points, shape (m, n)
 
 
 def smooth(x: Array, y: Array, *, at: Array, half_width: float) -> Smooth:
@@ -40,16 +30,8 @@ def smooth(x: Array, y: Array, *, at: Array, half_width: float) -> Smooth:
     At each x0 of ``at`` a line is fitted by least squares with weights K((x - x0) / h) * r, where K is the
     tricube kernel, h = ``half_width`` (more where fewer than five points lie within) and r are the bisquare weights of
     the residuals of the round before, relative to the residuals of the neighbours. A line through points on both sides
-    has no lag, unlike a running average.
-
-    Example:
-        >>> x = np.linspace(0, 3, 40)
-        >>> curve = smooth(x, 2 * x + (x == x[20]) * 50, at=x, half_width=0.4)  # one spike
-        >>> bool(np.allclose(curve.y, 2 * x)), curve.outliers
-        (True, 1)
-
-    Reference:
-        Cleveland, "Robust locally weighted regression and smoothing scatterplots", 1979.
+    has no lag, unlike a running average (Cleveland, "Robust locally weighted regression and smoothing scatterplots",
+    1979).
     """
     robust = np.ones_like(y)
     at_points = _kernel(x, x, half_width)

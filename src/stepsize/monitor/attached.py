@@ -14,7 +14,6 @@ from stepsize.errors import InputError
 from stepsize.monitor.record import Facts
 from stepsize.optimizers.usual import PLAIN, usual_of
 from stepsize.schedules import Schedule
-from stepsize.schedules.catalog import holds_function
 from stepsize.training.binding import BoundScheduler
 
 _POINTS = 1_000
@@ -147,4 +146,4 @@ def _resolved(schedule: Any, steps: int | None) -> Schedule | None:
 
 def _written(schedule: Any, steps: int | None) -> str:
     value = _resolved(schedule, steps)
-    return "" if value is None or holds_function(value.node) else str(value)
+    return "" if value is None or value.node.holds_function else str(value)

@@ -93,11 +93,6 @@ class Finding:
 
 
 def advice(factor: float) -> str:
-    """Return a factor of the learning rate as a suggestion.
-
-    Example:
-        >>> advice(3.0), advice(0.5)
-        ('Raise the learning rate by about 3×', 'Lower the learning rate by about 2×')
-    """
+    """Return a factor of the learning rate as a suggestion: ``"Raise the learning rate by about 3×"``."""
     verb, size = ("Raise", factor) if factor >= 1 else ("Lower", 1 / factor)
     return f"{verb} the learning rate by about {number_text(round(size, 1) if size < 10 else round(size))}×"

@@ -47,13 +47,6 @@ class Blocks:
     """Sums of a signal over blocks of 1, 2, 4, … values, at most 2,048 of them.
 
     Values that are not finite count in the width of a block but not in its mean.
-
-    Example:
-        >>> blocks = Blocks()
-        >>> blocks.extend(np.arange(5_000), np.ones(5_000))
-        >>> history = blocks.history()
-        >>> len(history), float(history.values.max())
-        (1250, 1.0)
     """
 
     def __init__(self) -> None:
@@ -139,21 +132,10 @@ class Blocks:
 
 
 class Trace:
-    """A signal: its last 512 values one by one, and all of them as means of equally long blocks.
-
-    Attributes:
-        peak: Largest finite value.
-
-    Example:
-        >>> trace = Trace()
-        >>> for step in range(100_000):
-        ...     trace.add(step, float(step))
-        >>> len(trace.recent()), len(trace.history()) <= 2048, float(trace.history().values[0])
-        (512, True, 31.5)
-    """
+    """A signal: its last 512 values one by one, and all of them as means of equally long blocks."""
 
     def __init__(self) -> None:
-        self.peak = -math.inf
+        self.peak = -math.inf  # largest finite value
         self._steps = np.empty(2 * _RECENT, dtype=np.int64)
         self._values = np.empty(2 * _RECENT)
         self._end = 0  # of the recent values within these

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 import math
 from collections import deque
@@ -18,7 +17,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError
-from stepsize.optimizers.catalog import optimizer_factory, optimizer_title
+from stepsize.optimizers.catalog import needs_closure, optimizer_factory, optimizer_title
 
 _LOGGER = logging.getLogger("stepsize.adaptive")
 _RECORDED = 2.0  # a change of the multiplier by this factor is written down
@@ -341,8 +340,7 @@ def _dot(first: list[Any], second: list[Tensor]) -> Tensor:
 
 
 def _check_adaptable(optimizer: Optimizer) -> None:
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
+    if needs_closure(optimizer):
         name = type(optimizer).__name__
         raise InputError("optimizer", name, "must make its update without a closure", f"{name} has its own search")
     if any(p.is_complex() for group in optimizer.param_groups for p in group["params"]):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from torch.optim import Optimizer
 
 from stepsize.catalog import Catalog
 from stepsize.optimizers.entry import OptimizerEntry, OptimizerFactory
@@ -24,3 +27,14 @@ def optimizer_title(optimizer: str | Callable[..., Any]) -> str:
     if isinstance(optimizer, str):
         return OPTIMIZERS[optimizer].title
     return getattr(optimizer, "__name__", type(optimizer).__name__)
+
+
+def parameters_of_step(optimizer: Optimizer) -> Mapping[str, inspect.Parameter]:
+    """Return what the ``step`` of an optimizer takes; of its class, as torch wraps the methods of instances."""
+    return inspect.signature(type(optimizer).step).parameters
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Return whether an optimizer makes the backward passes itself, by calling a closure (L-BFGS)."""
+    closure = parameters_of_step(optimizer).get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty

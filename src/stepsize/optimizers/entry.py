@@ -87,23 +87,13 @@ def adam_like(name: str, title: str, make: OptimizerFactory, **different: Any) -
 
 @dataclass(frozen=True)
 class Packaged:
-    """A constructor in another package, which is imported on the first call.
+    """A constructor in another package, which is imported on the first call."""
 
-    Args:
-        package: What pip installs.
-        module: Module of the class.
-        attribute: Name of the class.
-        options: Further arguments.
-        rates: Arguments that take the rate.
-        keeps: Attributes of the optimizer that its ``state_dict`` must hold and the package leaves out.
-    """
-
-    package: str
+    package: str  # what pip installs
     module: str
-    attribute: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    rates: tuple[str, ...] = ("lr",)
-    keeps: tuple[str, ...] = ()
+    attribute: str  # the class
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments
+    rates: tuple[str, ...] = ("lr",)  # arguments that take the rate
 
     def __call__(self, params: Iterable[Any], lr: float) -> Optimizer:
         try:
@@ -111,15 +101,4 @@ class Packaged:
         except ImportError as error:
             raise MissingExtraError(self.package, "optimizers") from error
         optimizer: Optimizer = found(params, **dict.fromkeys(self.rates, lr), **self.options)
-        if self.keeps:
-            optimizer.register_state_dict_post_hook(self._write)
-            optimizer.register_load_state_dict_pre_hook(self._read)
         return optimizer
-
-    def _write(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        state["kept"] = {name: getattr(optimizer, name) for name in self.keeps if hasattr(optimizer, name)}
-
-    @staticmethod
-    def _read(optimizer: Optimizer, state: dict[str, Any]) -> None:
-        for name, value in state.get("kept", {}).items():
-            setattr(optimizer, name, value)

@@ -15,13 +15,9 @@ class MuonAdamW(Optimizer):
     """Muon on parameters of two dimensions and AdamW on the others, at one rate.
 
     Muon's orthogonal update is scaled by 0.2 √max(rows, columns), so that the root mean square of its elements is that
-    of AdamW's: one lr serves both. Every group that is given becomes up to two, one for each rule.
-
-    Args:
-        params: As for any optimizer. Embeddings and output layers, which Muon's authors leave to AdamW, cannot be
-            distinguished from other matrices here: give them as a group with ``"muon": False``.
-        lr: Absolute, of both.
-        weight_decay: Decoupled, of both.
+    of AdamW's: one lr serves both. Every group that is given becomes up to two, one for each rule. Embeddings and
+    output layers, which Muon's authors leave to AdamW, cannot be distinguished from other matrices here: give them as a
+    group with ``"muon": False``.
 
     Example:
         >>> layer = torch.nn.Linear(4, 3)

@@ -9,8 +9,6 @@ from stepsize.optimizers.entry import OptimizerEntry, Packaged, adam_like
 _from_many = partial(Packaged, "pytorch-optimizer", "pytorch_optimizer")
 _schedule_free = partial(Packaged, "schedulefree", "schedulefree")
 _dog = partial(Packaged, "dog-optimizer", "dog")
-# without what it keeps, a resumed run would begin its averages again
-_momo = partial(Packaged, "momo-opt", "momo", keeps=("_number_steps", "loss_avg", "lb"))
 _lr_free = partial(
     OptimizerEntry,
     default_lr=1.0,
@@ -19,7 +17,6 @@ _lr_free = partial(
     lr_free=True,
 )
 _SCHEDULE_FREE = "A. Defazio et al., The Road Less Scheduled, 2024"
-_MOMO = "F. Schaipp et al., MoMo: Momentum Models for Adaptive Learning Rates, 2023"
 _DOG = "M. Ivgi, O. Hinder, Y. Carmon, DoG is SGD's Best Friend, 2023"
 
 PACKAGED = (
@@ -78,12 +75,4 @@ PACKAGED = (
     ),
     _lr_free("dog", "DoG, last iterate", _dog("DoG"), source=_DOG),
     _lr_free("ldog", "LDoG, last iterate", _dog("LDoG"), source=_DOG),
-    OptimizerEntry(
-        "momo", "MoMo", _momo("Momo"), 1.0, (1e-2, 100.0),
-        "a cap on its Polyak step: two decades around 1 (Schaipp et al., 2023)", "averaged", 0.9, source=_MOMO,
-    ),
-    OptimizerEntry(
-        "momo-adam", "MoMo-Adam", _momo("MomoAdam"), 1e-2, (1e-4, 1.0),
-        "a cap on its Polyak step: a decade above Adam's (Schaipp et al., 2023)", "averaged", 0.9, source=_MOMO,
-    ),
 )  # fmt: skip

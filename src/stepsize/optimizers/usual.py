@@ -26,14 +26,7 @@ UNKNOWN = Usual(1e-3, "")
 
 
 def usual_rate(optimizer: str | Callable[..., Any]) -> Usual:
-    """Return the usual rate of an optimizer, by name or by the factory that builds it, and its family.
-
-    A factory is called on a small parameter to see what it builds.
-
-    Example:
-        >>> usual_rate("adamw"), usual_rate(lambda parameters, lr: torch.optim.SGD(parameters, lr, momentum=0.9))
-        (Usual(lr=0.001, family='adamw'), Usual(lr=0.1, family='momentum'))
-    """
+    """Return the usual rate of an optimizer and its family; a factory is called on a small parameter to see both."""
     if isinstance(optimizer, str):
         return Usual(OPTIMIZERS[optimizer].default_lr, optimizer)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,10 +59,6 @@ class Then(Node):
             if inside.any():
                 result[inside] = phase.held(steps[inside] - begins[i])
         return result
-
-    def jumps(self, until: float) -> Iterator[float]:
-        for begin, phase in zip(self._begins().tolist(), self.phases, strict=True):
-            yield from (begin, *(begin + jump for jump in phase.jumps(until - begin)))
 
     def span(self, clock: Clock) -> float | None:
         spans = [phase.span(clock) for phase in self.phases]
@@ -140,10 +135,6 @@ class Times(Node):
     def factors(self, steps: Array) -> Array:
         return self.left.factors(steps) * self.right.factors(steps)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.left.jumps(until)
-        yield from self.right.jumps(until)
-
     def span(self, clock: Clock) -> float | None:
         left = self.left.span(clock)
         return self.right.span(clock) if left is None else left
@@ -186,9 +177,6 @@ class Change(Node):
     def factors(self, steps: Array) -> Array:
         return self.inner.factors(steps)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from self.inner.jumps(until)
-
     def span(self, clock: Clock) -> float | None:
         return self.inner.span(clock)
 
@@ -198,7 +186,23 @@ class Change(Node):
 
 
 @dataclass(frozen=True)
-class Within(Change):
+class Lasting(Change):
+    """A change with a length of its own: the field that is written without its name."""
+
+    @property
+    def length(self) -> int | None:
+        return whole(getattr(self, self.unnamed))
+
+    def span(self, clock: Clock) -> float | None:
+        return clock.exact(getattr(self, self.unnamed), self.unnamed)
+
+    def _lasts(self, clock: Clock, steps: int | None) -> int:
+        """Return ``steps``, or else its own length in steps."""
+        return max(1, clock.steps(getattr(self, self.unnamed), self.unnamed)) if steps is None else steps
+
+
+@dataclass(frozen=True)
+class Within(Lasting):
     """The inner schedule over a length that is not in steps yet; it is gone once it is resolved."""
 
     kind: ClassVar[str] = "within"
@@ -210,15 +214,8 @@ class Within(Change):
     def relative(self) -> str | None:
         return self.inner.relative or f"{self.kind}: steps is {self.steps}"
 
-    @property
-    def length(self) -> int | None:
-        return whole(self.steps)
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.steps, "steps")
-
     def resolve(self, clock: Clock, steps: int | None) -> Node:
-        return self.inner.resolve(clock, max(1, clock.steps(self.steps, "steps")) if steps is None else steps)
+        return self.inner.resolve(clock, self._lasts(clock, steps))
 
 
 @dataclass(frozen=True)
@@ -238,7 +235,7 @@ class Floored(Change):
 
 
 @dataclass(frozen=True)
-class First(Change):
+class First(Lasting):
     """The first steps of the inner schedule."""
 
     kind: ClassVar[str] = "first"
@@ -251,16 +248,8 @@ class First(Change):
         if self.relative is None:
             check_inside("steps", whole(self.steps), self.inner)
 
-    @property
-    def length(self) -> int | None:
-        return whole(self.steps)
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.steps, "steps")
-
     def resolve(self, clock: Clock, steps: int | None) -> Node:
-        own = max(1, clock.steps(self.steps, "steps")) if steps is None else steps
-        return First(on_its_own(self.inner, clock), own)
+        return First(on_its_own(self.inner, clock), self._lasts(clock, steps))
 
 
 @dataclass(frozen=True)
@@ -283,10 +272,6 @@ class After(Change):
 
     def factors(self, steps: Array) -> Array:
         return self.inner.factors(steps + whole(self.steps))
-
-    def jumps(self, until: float) -> Iterator[float]:
-        begin = whole(self.steps)
-        yield from (jump - begin for jump in self.inner.jumps(until + begin))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)
@@ -328,11 +313,6 @@ class Repeated(Change):
         if self.times is not None:  # the end stays at the end of the last cycle
             cycle = np.minimum(cycle, self.times - 1)
         return self.inner.factors(steps - cycle * each) * self.per_cycle**cycle
-
-    def jumps(self, until: float) -> Iterator[float]:
-        each = int(self.inner.length or 0)
-        for begin in range(0, math.ceil(min(until, self.length or until)), each):
-            yield from (begin, *(begin + jump for jump in self.inner.jumps(each)))
 
     def span(self, clock: Clock) -> float | None:
         inner = self.inner.span(clock)

@@ -21,8 +21,6 @@ from stepsize.schedules.laws import (
     triangular,
     warm_restarts,
 )
-from stepsize.schedules.leaves import Function
-from stepsize.schedules.node import Node
 from stepsize.schedules.ramps import adam_warmup, constant, cooldown, cosine, decay, linear, polynomial, warmup, wsd
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import SHAPES
@@ -251,13 +249,8 @@ def write(schedule: Schedule) -> str:
     """
     if not isinstance(schedule, Schedule):
         raise InputError("schedule", schedule, "must be a Schedule", "Read a text with stepsize.schedules.parse")
-    if holds_function(schedule.node):
+    if schedule.node.holds_function:
         raise InputError(
             "schedule", str(schedule), "contains a function, which has no written form", "Use .tabulated()"
         )
     return str(schedule)
-
-
-def holds_function(node: Node) -> bool:
-    """Return whether a function of the user's is in ``node``."""
-    return isinstance(node, Function) or any(map(holds_function, node.parts()))

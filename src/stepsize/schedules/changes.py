@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
@@ -11,7 +10,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from stepsize.errors import InputError
-from stepsize.schedules.algebra import Change, check_bounded, check_inside, left_over, on_its_own
+from stepsize.schedules.algebra import Change, Lasting, check_bounded, check_inside, left_over, on_its_own
 from stepsize.schedules.leaves import Ramp
 from stepsize.schedules.node import CheckedShape, Factor, Length, Node, OptionalPosition, Position, whole
 from stepsize.schedules.shapes import ROOT, Array
@@ -56,9 +55,6 @@ class CooledDown(Change):
     def _down(self) -> Ramp:
         return Ramp(self.inner.value(whole(self.at)), self.end, self.shape, steps=self.over)
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (*self.inner.jumps(until), whole(self.at))
-
     def span(self, clock: Clock) -> float | None:
         return None if self.at is None else clock.exact(self.at, "at") + clock.exact(self.over, "over")
 
@@ -80,7 +76,7 @@ class CooledDown(Change):
 
 
 @dataclass(frozen=True)
-class Extended(Change):
+class Extended(Lasting):
     """The inner schedule up to ``at``; what was left of it then ends at ``to``."""
 
     kind: ClassVar[str] = "extended"
@@ -109,10 +105,6 @@ class Extended(Change):
                 "to", to, f"must be at least the present {length:,} steps to hold the rate", "Stretch instead"
             )
 
-    @property
-    def length(self) -> int | None:
-        return whole(self.to)
-
     def factors(self, steps: Array) -> Array:
         length, to, at = float(self.inner.length or 0), whole(self.to), whole(self.at)
         if self.by == "holding":
@@ -121,19 +113,9 @@ class Extended(Change):
             after = at + (steps - at) * (length - at) / (to - at)
         return self.inner.held(np.where(steps < at, steps, after))
 
-    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        length, to, at = int(self.inner.length or 0), whole(self.to), whole(self.at)
-        ratio = 1.0 if self.by == "holding" else (to - at) / (length - at)
-        begin = at + to - length if self.by == "holding" else at
-        inside = [*self.inner.jumps(length)]
-        yield from (*inside, at, begin, *(begin + (jump - at) * ratio for jump in inside))
-
-    def span(self, clock: Clock) -> float | None:
-        return clock.exact(self.to, "to")
-
     def resolve(self, clock: Clock, steps: int | None) -> Node:
-        to = max(1, clock.steps(self.to, "to")) if steps is None else steps
-        return Extended(on_its_own(self.inner, clock), to, clock.steps(self.at, "at"), self.by)
+        inner = on_its_own(self.inner, clock)
+        return Extended(inner, self._lasts(clock, steps), clock.steps(self.at, "at"), self.by)
 
 
 @dataclass(frozen=True)
@@ -169,9 +151,6 @@ class Switched(Change):
     def factors(self, steps: Array) -> Array:
         at = whole(self.at)
         return np.where(steps < at, self.inner.held(steps), self._ratio * self.other.held(steps))
-
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from (*self.inner.jumps(until), whole(self.at), *self.other.jumps(until))
 
     def span(self, clock: Clock) -> float | None:
         return self.other.span(clock)

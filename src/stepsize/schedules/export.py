@@ -10,7 +10,7 @@ from typing import TextIO
 
 from stepsize.errors import InputError
 from stepsize.files import write_whole
-from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks
+from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks, as_hyperparameters
 from stepsize.schedules.preview import preview
 from stepsize.schedules.schedule import Schedule
 
@@ -18,7 +18,7 @@ CSV_COLUMNS = ("step", "factor", "lr", "momentum", "weight_decay", "effective_lr
 
 
 def to_csv(
-    schedule: HyperparameterSchedule | Schedule,
+    schedule: HyperparameterSchedule | Schedule | str,
     peaks: Peaks,
     target: str | os.PathLike[str] | TextIO,
     *,
@@ -31,7 +31,7 @@ def to_csv(
     damaged older one.
 
     Args:
-        schedule: A schedule of the rate, or of rate, momentum and weight decay; resolved.
+        schedule: A schedule of the rate, its written form, or one of rate, momentum and weight decay; resolved.
         peaks: Peak rate, momentum and weight decay.
         target: A path, or a text file that is open for writing.
         steps: Number of updates. Default: its length.
@@ -51,10 +51,7 @@ def to_csv(
         0,1.0,0.1,,0.5,,20.0
         1,0.5,0.05,,0.5,,40.0
     """
-    given: object = schedule  # whatever was given
-    if not isinstance(given, HyperparameterSchedule | Schedule):
-        remedy = "Make one with stepsize.schedules"
-        raise InputError("schedule", given, "must be a HyperparameterSchedule or a Schedule", remedy)
+    schedule = as_hyperparameters("schedule", schedule)
     path = None if hasattr(target, "write") else _place(target)
     seen = preview(schedule, peaks, steps=steps)
     values = {"factor": seen.factors, **{name: getattr(seen.values, name) for name in CSV_COLUMNS[2:]}}

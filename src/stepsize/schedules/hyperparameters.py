@@ -11,6 +11,7 @@ import numpy as np
 
 from stepsize.checks import check_number
 from stepsize.errors import InputError
+from stepsize.schedules.catalog import parse
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
 from stepsize.schedules.units import Clock, Duration
@@ -145,6 +146,11 @@ class HyperparameterSchedule:
         return all(part.resolved for part in self.parts.values())
 
     @property
+    def holds_function(self) -> bool:
+        """Whether it contains a function, so that it has no written form."""
+        return any(part.node.holds_function for part in self.parts.values())
+
+    @property
     def rate_only(self) -> bool:
         """Whether momentum and weight decay keep the optimizer's values."""
         return self.momentum is None and self.weight_decay == "follows"
@@ -207,6 +213,13 @@ class HyperparameterSchedule:
         return np.divide(decay, factor, out=np.zeros_like(factor), where=factor > 0)
 
 
-def as_hyperparameters(value: HyperparameterSchedule | Schedule) -> HyperparameterSchedule:
-    """Return a schedule of the rate alone as one that keeps momentum and weight decay."""
-    return HyperparameterSchedule(value) if isinstance(value, Schedule) else value
+def as_hyperparameters(argument: str, value: object) -> HyperparameterSchedule:
+    """Return ``value`` as a schedule of rate, momentum and weight decay; one of the rate alone keeps the others."""
+    if isinstance(value, HyperparameterSchedule):
+        return value
+    if isinstance(value, str):
+        return HyperparameterSchedule(parse(value))
+    if not isinstance(value, Schedule):
+        remedy = "Make one with stepsize.schedules; function(…) takes any function"
+        raise InputError(argument, value, "must be a Schedule, its written form or a HyperparameterSchedule", remedy)
+    return HyperparameterSchedule(value)

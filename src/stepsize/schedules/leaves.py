@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -121,9 +121,6 @@ class Points(Leaf):
     def _arrays(self) -> tuple[Array, Array]:
         return np.asarray(self.positions, dtype=np.float64), np.asarray(self.values)
 
-    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        yield from map(whole, self.positions)
-
     def __str__(self) -> str:
         points = "|".join(f"{at}:{written(value)}" for at, value in zip(self.positions, self.values, strict=True))
         between = [] if self.between == LINEAR else [f"between={written(self.between)}"]
@@ -142,6 +139,10 @@ class Function(Leaf):
         super().__post_init__()
         if not callable(self.function):
             raise InputError("function", self.function, "must be callable with a step and return a factor")
+
+    @property
+    def holds_function(self) -> bool:
+        return True
 
     def factors(self, steps: Array) -> Array:
         values = [self._checked(int(step)) for step in np.floor(steps).ravel()]
@@ -189,9 +190,6 @@ class Staircase(Leaf):
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.floor(steps / whole(self.every))
 
-    def jumps(self, until: float) -> Iterator[float]:
-        yield from range(whole(self.every), math.ceil(until), whole(self.every))
-
 
 @dataclass(frozen=True)
 class MultiStep(Leaf):
@@ -215,9 +213,6 @@ class MultiStep(Leaf):
 
     def factors(self, steps: Array) -> Array:
         return self.gamma ** np.searchsorted(np.asarray(self.milestones), steps, side="right").astype(np.float64)
-
-    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        yield from map(whole, self.milestones)
 
 
 @dataclass(frozen=True)
@@ -304,10 +299,6 @@ class Restarts(Leaf):
         values: Array = self.end + (peak - self.end) * self.shape.between(1.0, 0.0, progress)
         return values
 
-    def jumps(self, until: float) -> Iterator[float]:
-        begins = (float(self._begin(np.array([float(cycle)]))[0]) for cycle in itertools.count(1))
-        yield from itertools.takewhile(lambda begin: begin < until, begins)
-
     def _begin(self, cycle: Array) -> Array:
         first = whole(self.first)
         if self.growth == 1:
@@ -357,9 +348,6 @@ class OneCycle(Leaf):
 
     def factors(self, steps: Array) -> Array:
         return _through(steps, *self._corners, self.shape)
-
-    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        yield from self._corners[0][1:-1].tolist()
 
     @cached_property
     def _corners(self) -> tuple[Array, Array]:

@@ -98,10 +98,6 @@ class Node(ABC):
         """Return the factor of one step."""
         return float(self.held(np.array([step], dtype=np.float64))[0])
 
-    def jumps(self, until: float) -> Iterator[float]:  # noqa: ARG002
-        """Yield all places in (0, ``until``) at which the factor may jump; others do no harm."""
-        yield from ()
-
     def fields(self) -> Iterator[tuple[str, Any]]:
         """Yield the names and values of what it was made from."""
         for field in dataclasses.fields(self):
@@ -111,6 +107,11 @@ class Node(ABC):
         """Yield the nodes that it is directly made from."""
         for _, value in self.fields():
             yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Node))
+
+    @property
+    def holds_function(self) -> bool:
+        """Whether a function of the user's is in it."""
+        return any(part.holds_function for part in self.parts())
 
     @cached_property
     def height(self) -> int:

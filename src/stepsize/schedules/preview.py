@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepsize.schedules.algebra import Then
 from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks, Values, as_hyperparameters
@@ -13,6 +14,10 @@ from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import Array
 
 _MOST_PHASES = 12  # beyond, a table of all boundaries is no help
+_VISIBLE = 1e-3  # fraction of the factor that a jump must exceed to be shown
+_NEAR = 1e-9  # steps before an update
+_HALVINGS = 30  # of the time between two updates, about as near
+_AT_ONCE = 0.2  # fraction of the change until then that a jump exceeds; a root is steep, but less so
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,11 @@ class Preview:
     effective_steps: float
 
 
-def preview(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, *, steps: int | None = None) -> Preview:
+def preview(schedule: HyperparameterSchedule | Schedule | str, peaks: Peaks, *, steps: int | None = None) -> Preview:
     """Return what ``schedule`` will do at each update, exactly as a bound optimizer will get it.
 
     Args:
-        schedule: A schedule of the rate, or of rate, momentum and weight decay; resolved.
+        schedule: A schedule of the rate, its written form, or one of rate, momentum and weight decay; resolved.
         peaks: Peak rate, momentum and weight decay.
         steps: Number of updates. Default: its length.
 
@@ -69,7 +74,7 @@ def preview(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, *, steps:
         >>> float(seen.values.effective_lr[50])
         0.03...
     """
-    schedule = as_hyperparameters(schedule)
+    schedule = as_hyperparameters("schedule", schedule)
     count = schedule.rate.count(steps)
     at = np.arange(count + 1, dtype=np.float64)
     factors = schedule.rate(at)
@@ -80,7 +85,7 @@ def preview(schedule: HyperparameterSchedule | Schedule, peaks: Peaks, *, steps:
 
 def _points(rate: Schedule, factors: Array, lrs: Array, count: int) -> Iterator[KeyPoint]:
     found: dict[int, str] = {0: "first update"}
-    for step, what in _boundaries(rate, count):
+    for step, what in _boundaries(rate, factors, count):
         found.setdefault(step, what)
     peak = int(np.argmax(factors[:-1]))
     if factors[peak] > factors[:-1].min():
@@ -94,12 +99,37 @@ def _points(rate: Schedule, factors: Array, lrs: Array, count: int) -> Iterator[
     yield from (KeyPoint(step, found[step]) for step in sorted(found))
 
 
-def _boundaries(rate: Schedule, count: int) -> list[tuple[int, str]]:
-    jumps = set(rate.jumps(count))
-    found = dict.fromkeys(jumps, "jump")
+def _boundaries(rate: Schedule, factors: Array, count: int) -> list[tuple[int, str]]:
+    found = {} if rate.node.holds_function else dict.fromkeys(_jumps(rate, factors), "jump")
     if isinstance(rate.node, Then):
         lengths = [phase.length or 0 for phase in rate.node.phases[:-1]]
         for at in np.cumsum(lengths).tolist():
             if at < count:
                 found.setdefault(at, "next phase begins")
     return sorted(found.items())[:_MOST_PHASES]
+
+
+def _jumps(rate: Schedule, factors: Array) -> list[int]:
+    """Return the updates at which the factor has jumped since the update before."""
+    places = np.arange(1.0, len(factors) - 1)
+    first, last = factors[:-2], factors[1:-1]
+    right_before = rate(places - np.maximum(_NEAR, 4 * np.spacing(places)))
+    seen = np.abs(last - right_before) > np.maximum(
+        _VISIBLE * np.maximum(first, last), _AT_ONCE * np.abs(right_before - first)
+    )
+    between = ~seen & (np.abs(last - first) > _VISIBLE * np.maximum(first, last))
+    seen[between] = _jumps_between(rate, places[between], first[between], last[between])
+    found: list[int] = (1 + np.flatnonzero(seen)).tolist()
+    return found
+
+
+def _jumps_between(rate: Schedule, places: Array, first: Array, last: Array) -> NDArray[np.bool_]:
+    """Return whether most of the change from update to update is one jump, found by bisection."""
+    left, right, change = places - 1, places, np.abs(last - first)
+    for _ in range(_HALVINGS):
+        middle = (left + right) / 2
+        value = rate(middle)
+        early = np.abs(value - first) > np.abs(last - value)
+        left, right = np.where(early, left, middle), np.where(early, middle, right)
+        first, last = np.where(early, first, value), np.where(early, value, last)
+    return np.asarray(np.abs(last - first) > _AT_ONCE * change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final, overload
+from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import numpy as np
 
@@ -116,39 +116,6 @@ class Schedule:
         if not isinstance(count, int):
             raise InputError("steps", steps, "must be a number of updates", "Call .over(…) to change the horizon")
         return count
-
-    def jumps(self, steps: int | None = None) -> tuple[int, ...]:
-        """Return the first update after each jump, where the limits from left and right differ.
-
-        Args:
-            steps: Number of updates to search. Default: its length, which an endless schedule does not have.
-
-        Returns:
-            Numbers of updates, increasing.
-
-        Example:
-            >>> from stepsize.schedules import step_decay, cosine
-            >>> step_decay(3, gamma=0.5, steps=9).jumps(), cosine(9).jumps()
-            ((3, 6), ())
-        """
-        until = self.count(steps)
-        places = np.unique([0.0, *self.node.jumps(until)])
-        places = places[(places > 0) & (places < until)]
-        before, after = self._limit(places, -1), self._limit(places, 1)
-        jumping = np.abs(after.value - before.value) > after.doubt + before.doubt
-        # A jump between two updates shows at the later one.
-        found = np.unique(np.ceil(np.round(places[jumping], 6)))
-        return tuple(int(step) for step in found if step < until)
-
-    def _limit(self, places: Array, side: int) -> _Limit:
-        """Return the limits at ``places`` from one side, correct even if the factor is as steep as a root."""
-        nearest = np.maximum(1e-6, 1e-11 * places)
-        far, near, nearer = self(places + side * nearest * np.array([[4.0], [2.0], [1.0]]))
-        last, gain = nearer - near, (nearer - near) - (near - far)
-        # Three halvings of the distance on the way L + c distance^a, from which Aitken's rule extrapolates to L.
-        more = np.divide(-(last**2), gain, out=np.zeros_like(last), where=gain != 0)
-        value = nearer + np.clip(more, -50 * np.abs(last), 50 * np.abs(last))
-        return _Limit(value, 1e-12 + 1e-9 * np.abs(value) + 0.05 * np.abs(last))
 
     def over(self, steps: Duration, clock: Clock | None = None) -> Schedule:
         """Return the same schedule over a horizon, with all durations in whole steps.
@@ -419,11 +386,6 @@ class Schedule:
         reason = self.node.relative
         if reason is not None:
             raise InputError("schedule", reason, "must be in steps", "Call .over(steps) first, with a Clock for epochs")
-
-
-class _Limit(NamedTuple):
-    value: Array
-    doubt: Array
 
 
 def _node(argument: str, value: object) -> Node:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, clearly_worse
 from stepsize.curves.lr_model import LrModel, fit_lr_model
+from stepsize.curves.lr_prior import Prior
 from stepsize.study.strategy import Job, point_of
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Run, Trial
@@ -64,6 +65,7 @@ class Question:
         until: Excess of the final loss over the best that counts as equally good, as a fraction.
         validated: Whether validation data select.
         budget: In full runs, if it is known before; the plan depends on it only below two full runs.
+        prior: What is known before any run; None for the shipped record.
     """
 
     usual: float
@@ -74,6 +76,7 @@ class Question:
     until: float = UNTIL
     validated: bool = True
     budget: float = math.inf
+    prior: Prior | None = None
 
 
 class UntilSure:
@@ -126,6 +129,7 @@ class UntilSure:
             family=question.family,
             size=(question.costs.horizon, question.parameters) if question.parameters else None,
             share=share,
+            prior=question.prior,
             seed=self._asked,
         )
 

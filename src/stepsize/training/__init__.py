@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from stepsize.training.batches import TensorBatches as TensorBatches
     from stepsize.training.binding import BoundScheduler as BoundScheduler
     from stepsize.training.binding import bind as bind
-    from stepsize.training.executor import Executor as Executor
     from stepsize.training.executor import InOrder as InOrder
     from stepsize.training.executor import StreamingExecutor as StreamingExecutor
     from stepsize.training.loop import train as train
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from stepsize.training.snapshot import Snapshot as Snapshot
     from stepsize.training.task import Metric as Metric
     from stepsize.training.task import Task as Task
-    from stepsize.training.torch_preview import TorchPreview as TorchPreview
-    from stepsize.training.torch_preview import preview_torch as preview_torch
     from stepsize.training.torch_schedules import from_torch as from_torch
     from stepsize.training.variation import varied as varied
 
@@ -45,7 +42,6 @@ _HOMES = {
     "Counterfactual": "population",
     "Divergence": "runs",
     "Evaluation": "runs",
-    "Executor": "executor",
     "Followed": "population",
     "InOrder": "executor",
     "Metric": "task",
@@ -60,13 +56,11 @@ _HOMES = {
     "StreamingExecutor": "executor",
     "Task": "task",
     "TensorBatches": "batches",
-    "TorchPreview": "torch_preview",
     "Trial": "runs",
     "bind": "binding",
     "counterfactual": "population",
     "follow": "population",
     "from_torch": "torch_schedules",
-    "preview_torch": "torch_preview",
     "train": "loop",
     "varied": "variation",
 }

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from stepsize.checks import check_number, check_positive, check_whole, is_whole
 from stepsize.errors import InputError
-from stepsize.schedules import Clock, HyperparameterSchedule, Schedule, parse
+from stepsize.schedules import Clock
 from stepsize.schedules.units import Duration
 from stepsize.training.batches import length_of
 
@@ -60,18 +60,6 @@ def horizon_of(
         check_positive("epochs", epochs, "number of epochs")
         steps = max(1, round(epochs * batches / accumulate))
     return steps, clock
-
-
-def schedule_of(argument: str, value: object) -> HyperparameterSchedule:
-    """Return a schedule in any form as one of rate, momentum and weight decay."""
-    if isinstance(value, HyperparameterSchedule):
-        return value
-    if isinstance(value, str):
-        return HyperparameterSchedule(parse(value))
-    if not isinstance(value, Schedule):
-        remedy = "Make one with stepsize.schedules; function(…) takes any function"
-        raise InputError(argument, value, "must be a Schedule, its written form or a HyperparameterSchedule", remedy)
-    return HyperparameterSchedule(value)
 
 
 def group_number(index: object, count: int, argument: str = "groups") -> int:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from stepsize.checks import check_number, check_positive
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Schedule
+from stepsize.schedules.hyperparameters import as_hyperparameters
 from stepsize.schedules.units import Duration
 from stepsize.training.bind_checks import (
     SCHEMA,
@@ -25,7 +26,6 @@ from stepsize.training.bind_checks import (
     group_number,
     horizon_of,
     peak_rates,
-    schedule_of,
     version_of,
     was_skipped,
 )
@@ -121,8 +121,11 @@ def bind(
     check_word("counts", counts, Counts)
     steps, clock = horizon_of(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
-    own = {everyone[group_number(i, len(everyone))]: schedule_of("groups", each) for i, each in (groups or {}).items()}
-    schedules = GroupSchedules(schedule_of("schedule", schedule), own).resolved(steps, clock)
+    own = {
+        everyone[group_number(i, len(everyone))]: as_hyperparameters("groups", each)
+        for i, each in (groups or {}).items()
+    }
+    schedules = GroupSchedules(as_hyperparameters("schedule", schedule), own).resolved(steps, clock)
     schedules.check()
     values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers))
     return BoundScheduler(optimizers, schedules, values, on_change, counts)

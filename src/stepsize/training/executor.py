@@ -12,18 +12,12 @@ from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
 
 
-class Executor(Protocol):
-    """Trains one task with each of several configurations.
+class StreamingExecutor(Protocol):
+    """Trains one task with each of several configurations, and hands out each run as it ends.
 
-    Runs of one seed start from the same weights and see the same batches, a run that diverges does not affect
-    the others, and the runs come back in the order of ``settings``.
+    Runs of one seed start from the same weights and see the same batches, and a run that diverges does not affect the
+    others.
     """
-
-    def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]: ...
-
-
-class StreamingExecutor(Executor, Protocol):
-    """An executor that also hands out each run as it ends."""
 
     def stream(
         self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None

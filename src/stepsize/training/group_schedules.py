@@ -12,7 +12,6 @@ import numpy as np
 
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Peaks, constant, parse
-from stepsize.schedules.catalog import holds_function
 from stepsize.schedules.shapes import Array
 
 UNIT = Peaks(lr=1.0, momentum=0.0, weight_decay=1.0)
@@ -95,7 +94,7 @@ class SavedSchedules:
     def asked_for(self, name: str, schedule: HyperparameterSchedule) -> bool:
         """Return whether ``schedule`` is what was asked for then."""
         document = self._asked.get(name, self._asked[MAIN])
-        if "function" in document or _holds_function(schedule):
+        if "function" in document or schedule.holds_function:
             return {**_document(schedule), "function": ""} == {**document, "function": ""}  # names may change
         return _read(document) == schedule
 
@@ -157,7 +156,7 @@ def _continued(saved: SavedSchedules, name: str, new: HyperparameterSchedule, st
         rate = rate.then(constant(step - rate.length, factor=rate(rate.length)))
     remedy = "Pass on_change='restart' to begin again"
     try:
-        if _holds_function(new):
+        if new.holds_function:
             remedy = "Bind its .tabulated() instead"
             raise InputError("schedule", str(new), "contains a function, which cannot be saved")
         changed = HyperparameterSchedule(
@@ -170,7 +169,7 @@ def _continued(saved: SavedSchedules, name: str, new: HyperparameterSchedule, st
 
 
 def _document(schedule: HyperparameterSchedule) -> Document:
-    if not _holds_function(schedule):
+    if not schedule.holds_function:
         texts = {name: str(part) for name, part in schedule.parts.items()}
         rule = None if "weight_decay" in texts else schedule.weight_decay
         return {**texts, "rule": rule, "keep_effective": schedule.keep_effective}
@@ -190,10 +189,6 @@ def _read(document: Document) -> HyperparameterSchedule:
         return HyperparameterSchedule(**given, keep_effective=document["keep_effective"])
     except (KeyError, TypeError) as problem:
         raise InputError("state_dict", document, "must describe a schedule as a BoundScheduler saved it") from problem
-
-
-def _holds_function(schedule: HyperparameterSchedule) -> bool:
-    return any(holds_function(part.node) for part in schedule.parts.values())
 
 
 def _probes(schedule: HyperparameterSchedule) -> Array:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, SupportsFloat, cast, final
+from typing import Any, SupportsFloat, cast, final
 
 from torch import Tensor
 
@@ -15,10 +14,8 @@ from stepsize.curves.numerals import number_text
 from stepsize.curves.plateau import PlateauDecision, PlateauRule
 from stepsize.errors import InputError
 from stepsize.plain import plain
-from stepsize.training.bind_checks import check_word
 from stepsize.training.binding import BoundScheduler
 
-_OnChange = Literal["error", "continue"]
 _SCHEMA = 1
 _FIELDS = ("schema", "settings", "multiplier", "observations", "ignored", "values", "drops")  # of a state
 
@@ -80,22 +77,19 @@ class Plateau:
     distributed run give every process the same value, or their rates differ.
 
     Args:
-        bound: A scheduler from :func:`stepsize.bind`. It takes one controller at a time: :meth:`release` frees it.
+        bound: A scheduler from :func:`stepsize.bind`; several controllers of one multiply.
         factor: Multiplier of the rate at each drop, in (0, 1).
         rule: When to drop; None is ``PlateauRule()``, for a metric of which less is better.
         floor: The smallest multiplier, in [0, 1]; not a rate.
-        skip_first: Number of observations that are skipped at first, for example during a long warmup, >= 0.
-        on_change: What :meth:`load_state_dict` does if it was saved with other arguments: ``"error"``, or
-            ``"continue"`` with the new ones and the saved multiplier, values and drops.
 
     Attributes:
         rule: When it drops.
-        observations: Number of observed values, including those skipped or not finite.
+        observations: Number of observed values, including those that are not finite.
         ignored: Number of observed values that were not finite.
         drops: All drops so far, oldest first.
 
     Raises:
-        InputError: If an argument is out of its range, or ``bound`` has a controller already.
+        InputError: If an argument is out of its range.
 
     Example:
         >>> import torch
@@ -121,21 +115,15 @@ class Plateau:
         factor: float = 0.5,
         rule: PlateauRule | None = None,
         floor: float = 0.0,
-        skip_first: int = 0,
-        on_change: _OnChange = "error",
     ) -> None:
-        _check_bound(bound)
-        check_word("on_change", on_change, _OnChange)
+        _check_type(bound)
         self.rule = PlateauRule() if rule is None else rule
-        self._factor, self._floor, self._skip_first = factor, floor, skip_first
+        self._factor, self._floor = factor, floor
         self._check_arguments(bound.multiplier)
-        self._on_change: _OnChange = on_change
         self.observations = self.ignored = 0
         self.drops: tuple[PlateauDrop, ...] = ()
         self._values: list[float] = []  # since the last drop, at most rule.needs
         self._bound = bound
-        self._released = False
-        _take(bound, self)
 
     def _check_arguments(self, multiplier: float) -> None:
         factor, floor, rule = self._factor, self._floor, self.rule
@@ -143,8 +131,6 @@ class Plateau:
             raise InputError("factor", factor, "must be between 0 and 1", "0.5 halves the rate at every drop")
         if not is_number(floor) or not 0 <= floor <= 1:
             raise InputError("floor", floor, "must be in [0, 1]", "It is a multiplier, not a rate: lr / peak lr")
-        if not is_whole(self._skip_first):
-            raise InputError("skip_first", self._skip_first, "must be a whole number of observations, >= 0")
         if not isinstance(rule, PlateauRule):
             raise InputError("rule", rule, "must be a PlateauRule", "For example PlateauRule(maximize=True)")
         if multiplier < floor:
@@ -152,11 +138,6 @@ class Plateau:
 
     def __repr__(self) -> str:
         return f"Plateau(multiplier={self.multiplier:g}, observations={self.observations}, drops={len(self.drops)})"
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if not self._released:  # a copy that came with a copy of the bound controls that one
-            _take(self._bound, self)
 
     @property
     def multiplier(self) -> float:
@@ -178,14 +159,13 @@ class Plateau:
             What was decided and done. The new rate holds from the next update on.
 
         Raises:
-            InputError: If ``value`` is not one number, or the controller was released.
+            InputError: If ``value`` is not one number, or the bound scheduler was released.
         """
-        self._check_held()
+        self._check_bound()
         number = _number(value)
         self.observations += 1
         self.ignored += not math.isfinite(number)
-        if self.observations > self._skip_first:
-            self._values = [*self._values, number][-self.rule.needs :]
+        self._values = [*self._values, number][-self.rule.needs :]
         decision = self.rule.judge(self._values)
         old = new = float(self.multiplier)
         if decision.plateau and math.isfinite(number):
@@ -195,12 +175,6 @@ class Plateau:
             self.drops += (PlateauDrop(self._bound.last_epoch, self.observations, old, new, decision.reason),)
             self._values = []
         return PlateauStep(new < old, new, decision, self._status(number, old, new, decision))
-
-    def release(self) -> None:
-        """Let go of the bound scheduler, whose multiplier stays as it is; another controller can then take it."""
-        if not self._released:
-            del _HOLDERS[self._bound]
-            self._released = True
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resume needs, as plain values that ``torch.load(weights_only=True)`` reads."""
@@ -216,72 +190,53 @@ class Plateau:
 
     def _settings(self) -> dict[str, Any]:
         """Return what a user chose, which must not change unnoticed between saving and loading."""
-        own = {"factor": self._factor, "floor": self._floor, "skip_first": self._skip_first}
+        own = {"factor": self._factor, "floor": self._floor}
         named = own | {f"rule.{key}": value for key, value in asdict(self.rule).items()}
         # a numpy float is a float, but a weights_only load refuses it
         return {key: float(value) if isinstance(value, float) else value for key, value in named.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], on_change: _OnChange | None = None) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved state, and set the multiplier; before or after the bound scheduler loads its own.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
-            on_change: What to do if it was saved with other arguments. Default: what the constructor was given.
 
         Raises:
-            InputError: If it is not such a state, or was saved with other arguments and ``on_change`` is
-                ``"error"``, or the controller was released. Nothing is changed then.
+            InputError: If it is not such a state, was saved with other arguments, or the bound scheduler was released.
+                Nothing is changed then.
         """
-        self._check_held()
-        change = self._on_change if on_change is None else on_change
-        check_word("on_change", change, _OnChange)
+        self._check_bound()
         multiplier, values, drops = _read(state_dict)
         saved, here = state_dict["settings"], self._settings()
         names = [name for name in sorted(saved.keys() | here.keys()) if saved.get(name) != here.get(name)]
-        if names and change == "error":
+        if names:
             changes = "; ".join(f"{name} {saved.get(name)} -> {here.get(name)}" for name in names)
             rule = "must have been saved with the arguments of this controller"
-            remedy = "Construct it with the saved ones, or pass on_change='continue' to use the new ones"
+            remedy = (
+                "Construct it with the saved ones, or start a new one with bound.multiplier = state_dict['multiplier']"
+            )
             raise InputError("state_dict", changes, rule, remedy)
         self._bound.multiplier = multiplier
         self.observations, self.ignored = state_dict["observations"], state_dict["ignored"]
-        self._values, self.drops = values[-self.rule.needs :], drops
+        self._values, self.drops = values, drops
 
-    def _check_held(self) -> None:
-        if self._released:
-            remedy = "Make a new Plateau(bound), and load this one's state_dict() to continue from it"
-            raise InputError("plateau", self, "must not have been released", remedy)
+    def _check_bound(self) -> None:
         if self._bound.released:
             raise InputError("bound", self._bound, "drives no optimizer any more", "Bind the schedule again")
 
     def _status(self, number: float, old: float, new: float, decision: PlateauDecision) -> str:
         """Return what one observation led to, as a sentence."""
-        floor, skip = self._floor, self._skip_first
         if not math.isfinite(number):
             return f"the metric is {number}: counted and ignored, the multiplier stays at {number_text(old)}"
-        if self.observations <= skip:
-            return f"observation {self.observations} of the first {skip}, which are skipped"
         if new < old:
-            ending = ", the floor: it falls no further" if new == floor else ""
+            ending = ", the floor: it falls no further" if new == self._floor else ""
             return f"the multiplier falls from {number_text(old)} to {number_text(new)}{ending}; {decision.reason}"
         if decision.plateau:
             return f"the multiplier stays at its floor, {number_text(old)}"
         return f"the multiplier stays at {number_text(old)}; {decision.reason}"
 
 
-_HOLDERS: weakref.WeakKeyDictionary[BoundScheduler, weakref.ref[Plateau]] = weakref.WeakKeyDictionary()
-
-
-def _take(bound: BoundScheduler, plateau: Plateau) -> None:
-    """Make ``plateau`` the one controller of ``bound``; one that no longer exists does not count."""
-    holder = _HOLDERS.get(bound)
-    if holder is not None and holder() is not None:
-        remedy = "Two would overwrite each other's multiplier: call release() on the other one first"
-        raise InputError("bound", "one that has a Plateau", "must have no other controller", remedy)
-    _HOLDERS[bound] = weakref.ref(plateau)
-
-
-def _check_bound(value: object) -> None:
+def _check_type(value: object) -> None:
     if not isinstance(value, BoundScheduler):
         remedy = "Bind a schedule first: bound = stepsize.bind(schedule, optimizer)"
         raise InputError("bound", type(value).__name__, "must be a BoundScheduler", remedy)

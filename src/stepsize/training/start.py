@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from stepsize.training.batches import Stream, TensorBatches, count_examples, length_of, tensors_in
 from stepsize.training.border import undisturbed
@@ -21,21 +18,13 @@ from stepsize.training.threads import counted_operations
 
 @dataclass(frozen=True)
 class Start:
-    """What is known of a task before training.
+    """What is known of a task before training."""
 
-    Attributes:
-        untrained: Objective at initialization, lower is better.
-        costs: Cost of its runs.
-        operations: Multiply-adds of a forward pass of one batch.
-        fingerprint: Digest of the initial weights and the first batch.
-        parameters: Number of parameters of the model.
-    """
-
-    untrained: float
-    costs: CostModel
-    operations: float
-    fingerprint: str = ""
-    parameters: int = 0
+    untrained: float  # objective at initialization, lower is better
+    costs: CostModel  # of its runs
+    operations: float  # multiply-adds of a forward pass of one batch
+    fingerprint: str = ""  # digest of the initial weights and the first batch
+    parameters: int = 0  # of the model
 
     @property
     def batch_size(self) -> int:
@@ -56,9 +45,9 @@ def _look(task: Task) -> Start:
     costs = CostModel(task.horizon, task.accumulate, size, _count_val(task))
     weights = sum(parameter.numel() for parameter in model.parameters())
     fingerprint = digest({**model.state_dict(), "batch": tensors_in(first)})
-    with counted_operations(model) as done:
+    with counted_operations(model) as done, torch.no_grad():
         if task.val is None:
-            untrained, examples = _first_loss(task, model, first), size
+            untrained, examples = float(loss_on(task, model, first)), size
         else:
             seen = evaluate(task, model, step=0, examples=costs.val_limit(None))
             untrained, examples = seen.evaluation.objective(task.objective, maximize=task.maximize), seen.examples
@@ -74,9 +63,3 @@ def _count_val(task: Task) -> int:
     if batches is not None:
         return batches * count_examples(next(iter(task.val), None))
     return sum(count_examples(batch) for batch in bounded(task.val))
-
-
-def _first_loss(task: Task, model: nn.Module, batch: Any) -> float:
-    with torch.no_grad():
-        loss = loss_on(task, model, batch)
-    return float(loss.mean()) if isinstance(loss, Tensor) else math.nan  # the first update will name what is wrong

@@ -9,7 +9,6 @@ from typing import Any, final
 from torch.optim import Optimizer
 
 from stepsize.schedules import HyperparameterSchedule, Schedule, constant, parse
-from stepsize.schedules.catalog import holds_function
 from stepsize.schedules.steering import Steered
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.group_schedules import MAIN, GroupSchedules, name_of
@@ -95,7 +94,7 @@ class BoundRates:
         return GroupSchedules(followed.pop(MAIN), followed)
 
     def _with_rate(self, name: str, rate: Schedule) -> HyperparameterSchedule:
-        if not holds_function(rate.node):
+        if not rate.node.holds_function:
             parse(str(rate))  # or its state could not be loaded
         return dataclasses.replace(self._begin.of(name), rate=rate)
 

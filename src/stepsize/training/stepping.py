@@ -13,12 +13,12 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.optim import Optimizer
 
 from stepsize.errors import TaskError
-from stepsize.optimizers import optimizer_factory
+from stepsize.optimizers.catalog import needs_closure, optimizer_factory, parameters_of_step
 from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream
-from stepsize.training.calling import Call, tell_training
+from stepsize.training.calling import tell_training
 from stepsize.training.copies import deepcopied
-from stepsize.training.evaluate import eval_mode, loss_on, mean_loss
+from stepsize.training.evaluate import eval_mode, loss_on
 from stepsize.training.group_values import write_value
 from stepsize.training.position import preserved
 from stepsize.training.rng import RngState, seed_everything
@@ -34,13 +34,14 @@ class Stepper:
         self._task = task
         self.model = build_model(task)
         self.optimizer = build_optimizer(task, self.model, lr)
-        self._call = Call(self.optimizer)
+        self._takes_loss = "loss" in parameters_of_step(self.optimizer)
+        self._needs_closure = needs_closure(self.optimizer)
         tell_training(self.optimizer)
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         device = torch.device(task.device or "cpu")
         self._scaler = torch.amp.GradScaler(device.type) if task.precision == "fp16" else None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if self._call.takes_closure and task.precision == "fp16":
+        if self._needs_closure and task.precision == "fp16":
             raise TaskError(
                 "precision",
                 "fp16",
@@ -64,7 +65,6 @@ class Stepper:
         """Return one that continues from here with copies of model and optimizer; the data are shared."""
         other = copy.copy(self)
         other.model, other.optimizer, other._scaler = deepcopied(self.model, (self.model, self.optimizer, self._scaler))
-        other._call = Call(other.optimizer)
         other._parameters = [p for p in other.model.parameters() if p.requires_grad]
         return other
 
@@ -72,11 +72,11 @@ class Stepper:
         """Make one update on the mean gradient of ``batches`` at the groups' present rates; return the mean loss."""
         self.batches = batches
         self.optimizer.zero_grad(set_to_none=True)
-        before = RngState.take() if self._call.takes_loss_fn or self._call.takes_closure else None
+        before = RngState.take() if self._needs_closure else None
         losses = [self._backward(batch) for batch in batches]
         loss = torch.stack(losses).mean() if len(losses) > 1 else losses[0]
-        arguments = self._call.arguments(loss, lambda: self._look(batches, before))
-        if self._call.takes_closure:
+        arguments: dict[str, Any] = {"loss": loss} if self._takes_loss else {}
+        if before is not None:
             arguments["closure"] = self._closure(batches, loss, before)
         try:
             self._update(arguments)
@@ -95,7 +95,7 @@ class Stepper:
         (share if self._scaler is None else self._scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _closure(self, batches: Sequence[Any], loss: Tensor, randomness: RngState | None) -> Callable[[], Tensor]:
+    def _closure(self, batches: Sequence[Any], loss: Tensor, randomness: RngState) -> Callable[[], Tensor]:
         """Return what computes the loss with its gradients; the first call returns that of the update's own pass."""
         asked = False
 
@@ -104,8 +104,7 @@ class Stepper:
             if not asked:
                 asked = True
                 return loss
-            if randomness is not None:
-                randomness.restore()
+            randomness.restore()
             self.optimizer.zero_grad(set_to_none=True)
             again = torch.stack([self._backward(batch) for batch in batches]).mean()
             if self._task.clip is not None:
@@ -113,22 +112,6 @@ class Stepper:
             return again
 
         return closure
-
-    def _look(self, batches: Sequence[Any], randomness: RngState | None) -> Tensor:
-        """Return the mean loss of ``batches`` at the present weights, with the dropout of the update's own pass."""
-        after = RngState.take()
-        modes = _averaging(self.model)
-        try:
-            if randomness is not None:
-                randomness.restore()
-            for module in modes:
-                module.track_running_stats = False  # not an update: BatchNorm must not count it
-            with torch.no_grad():
-                return mean_loss(self._task, self.model, batches)
-        finally:
-            for module, tracked in modes.items():
-                module.track_running_stats = tracked
-            after.restore()
 
     def _update(self, arguments: dict[str, Any]) -> None:
         if self._scaler is not None:
@@ -145,12 +128,6 @@ class Stepper:
 def _is_finite(gradient: Tensor) -> bool:
     values = gradient.coalesce().values() if gradient.is_sparse else gradient
     return bool(values.isfinite().all())
-
-
-def _averaging(model: nn.Module) -> dict[Any, bool]:
-    """Return the modules of ``model`` that average over batches in training, and whether they do."""
-    kinds = nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm
-    return {module: module.track_running_stats for module in model.modules() if isinstance(module, kinds)}
 
 
 def rung_factors(task: Task, steps: int) -> list[float]:
@@ -243,10 +220,7 @@ def reading_lag(task: Task) -> int:
     return 1 if torch.device(task.device or "cpu").type == "cpu" else _DEVICE_LAG
 
 
-def check_first_loss(loss: Any) -> None:
+def check_first_loss(loss: Tensor) -> None:
     """Raise TaskError unless ``loss`` of a new model can be trained; whether it is finite is checked before."""
-    if not isinstance(loss, Tensor) or loss.ndim != 0:
-        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise TaskError("loss", shape, "must return a scalar tensor of shape ()", "Reduce it, for example by .mean()")
     if not loss.requires_grad:
         raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")

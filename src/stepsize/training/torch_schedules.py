@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, Never
 
 from torch.optim import lr_scheduler as torch_schedulers
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import SWALR
 
 from stepsize import schedules
 from stepsize.errors import InputError
 from stepsize.schedules import HyperparameterSchedule, Schedule
 from stepsize.training.binding import BoundScheduler
-from stepsize.training.torch_preview import check_scheduler
 
-_PREVIEW = "See its rates with preview_torch(scheduler, steps); write them with stepsize.schedules.points or function"
+_BY_HAND = "Write its rates with stepsize.schedules.points or function"
 _CLOSE = 1e-12  # relative; ratios of rates that were computed from one another differ by less
 
 
@@ -63,11 +62,21 @@ def from_torch(scheduler: LRScheduler) -> HyperparameterSchedule:
         >>> str(schedule.rate), schedule.rate.length
         ('cosine 100 end=0.1', 100)
     """
-    check_scheduler(scheduler)
+    _check(scheduler)
     if isinstance(scheduler, BoundScheduler):
         _refuse(scheduler, "is not a torch scheduler: it follows a schedule of stepsize", "Use its attribute .schedule")
     part = _converted(scheduler)
     return HyperparameterSchedule(part.rate, momentum=part.momentum)
+
+
+def _check(scheduler: object) -> None:
+    """Refuse what is no torch scheduler, and the one that waits for a metric."""
+    if not isinstance(scheduler, LRScheduler):
+        name = type(scheduler).__name__
+        raise InputError("scheduler", name, "must be a torch LRScheduler", "Unwrap it: Accelerate has .scheduler")
+    if isinstance(scheduler, ReduceLROnPlateau):
+        rule = "waits for a metric, so what it will do is not known before the training"
+        raise InputError("scheduler", "ReduceLROnPlateau", rule, "Convert a scheduler of time alone")
 
 
 def _converted(scheduler: LRScheduler) -> _Part:
@@ -75,7 +84,7 @@ def _converted(scheduler: LRScheduler) -> _Part:
     if kind in _MULTIPLYING:
         return _Part(_MULTIPLYING[kind](scheduler), _rates(scheduler.base_lrs), chains=True)
     if kind not in _CONVERSIONS:
-        _refuse(scheduler, "has no known closed form", _PREVIEW)
+        _refuse(scheduler, "has no known closed form", _BY_HAND)
     return _CONVERSIONS[kind](scheduler)
 
 
@@ -152,7 +161,7 @@ def _warm_restarts(scheduler: torch_schedulers.CosineAnnealingWarmRestarts) -> _
 
 def _cyclic(scheduler: torch_schedulers.CyclicLR) -> _Part:
     if scheduler._scale_fn_custom is not None:
-        _refuse(scheduler, "has its own scale_fn, which may be anything", _PREVIEW)
+        _refuse(scheduler, "has its own scale_fn, which may be anything", _BY_HAND)
     up = _near_whole(scheduler, "step_size_up", scheduler.total_size * scheduler.step_ratio)
     down = _near_whole(scheduler, "step_size_down", scheduler.total_size) - up
     per_cycle = 0.5 if scheduler.mode == "triangular2" else 1.0
@@ -204,9 +213,6 @@ def _one_cycle(scheduler: torch_schedulers.OneCycleLR) -> _Part:
     low = _one_value(scheduler, "base_momentum", [group["base_momentum"] for group in groups])
     high = _one_value(scheduler, "max_momentum", [group["max_momentum"] for group in groups])
     return _Part(rate, peaks, schedules.one_cycle_momentum(steps, low=low, high=high, **form))
-
-
-# ---------------------------------------------------------------------------- trees
 
 
 def _few_steps(scheduler: torch_schedulers.OneCycleLR, steps: int, peaks: tuple[float, ...]) -> _Part:
@@ -267,7 +273,7 @@ def _part_of_sequence(scheduler: torch_schedulers.SequentialLR, child: LRSchedul
     part = _converted(child)
     if part.momentum is not None:
         rule = f"holds a {type(child).__name__} that moves the momentum in a part of the run only"
-        _refuse(scheduler, rule, f"Give it cycle_momentum=False, or: {_PREVIEW}")
+        _refuse(scheduler, rule, f"Give it cycle_momentum=False, or: {_BY_HAND}")
     bases = _rates(child.base_lrs)
     begins = _rates([group["initial_lr"] for group in scheduler.optimizer.param_groups])
     own = isinstance(child, torch_schedulers.CyclicLR | torch_schedulers.OneCycleLR)
@@ -318,7 +324,7 @@ def _whole(scheduler: LRScheduler, name: str) -> int:
 def _near_whole(scheduler: LRScheduler, name: str, value: float) -> int:
     near = round(value)
     if near < 1 or not math.isclose(value, near, rel_tol=_CLOSE):
-        _refuse(scheduler, f"has {name}={value:g}, which must be a whole number of steps, at least 1", _PREVIEW)
+        _refuse(scheduler, f"has {name}={value:g}, which must be a whole number of steps, at least 1", _BY_HAND)
     return near
 
 
