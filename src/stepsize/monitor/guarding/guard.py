@@ -96,7 +96,7 @@ def guard(
         distributed: Whether several processes train together, as for :func:`stepsize.watch`.
         on_finding: Called with each new finding.
         store: Where the run and the actions are saved, as for :func:`stepsize.watch`. Steps are counted as they were
-            made: after a rollback, the same part of the run is there again.
+            made: after a rollback, the same part of the run is there again; the report leaves out what was rolled back.
         name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
             saved as a new run.
         log_to: Where the run is also logged, as for :func:`stepsize.watch`.
