@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepsize.monitor.record import Facts, Record
 from stepsize.monitor.trace import Trace
 
 
@@ -39,3 +40,28 @@ def test_points_can_be_cut_by_step() -> None:
         trace.add(step, float(step))
     assert trace.recent().since(7).values.tolist() == [7.0, 8.0, 9.0]
     assert trace.recent().until(2).values.tolist() == [0.0, 1.0]
+
+
+@given(st.integers(0, 9_000), st.integers(0, 9_000), st.integers(0, 3_000))
+def test_what_was_rolled_back_is_dropped(before: int, undone: int, after: int) -> None:
+    record, kept = Record(Facts(steps=20_000)), Record(Facts(steps=20_000))
+    for one in (record, kept):
+        one.add_losses(range(before), [float(step) for step in range(before)])
+        one.step = before
+    mark = record.mark()
+    record.add_losses(range(before, before + undone), [1e9] * undone)
+    record.add("lr/0", before, 9.0)
+    record.step += undone
+    record.roll_back(mark, again=True)
+    assert record.first == kept.first
+    assert math.isnan(record.peak_lr) or record.peak_lr == -math.inf
+    assert record.traces["loss"].peak == kept.traces["loss"].peak
+    assert record.progress == kept.progress
+    for one in (record, kept):
+        one.add_losses(range(one.step, one.step + after), [2.0] * after)
+    seen = record.history("loss")
+    assert seen.values.max(initial=0.0) <= max(before, 2.0)
+    width = max(1, (before + undone + after) // 1024)  # of a block: one with values of both sides is dropped
+    assert seen.steps[seen.steps < before].max(initial=0) >= before - 3 * width
+    recent = record.recent("loss").values.tolist()
+    assert recent[max(0, len(recent) - after) :] == [2.0] * min(after, len(recent))

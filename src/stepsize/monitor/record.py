@@ -57,6 +57,18 @@ class Facts:
     written: str = ""  # the schedule; empty if it contains a function
 
 
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """The state of a record to which it can be rolled back."""
+
+    step: int
+    divergence: DivergenceRule
+    first: int  # number of first losses
+    looks: int
+    verdicts: int  # number of them
+    peaks: Mapping[str, float]  # of the signals
+
+
 class Record:
     """The signals of one run."""
 
@@ -65,6 +77,7 @@ class Record:
         self.traces: dict[str, Trace] = {}  # signals by name: those of SIGNALS, lr/N, momentum/N and update_ratio/NAME
         self.step = 0  # steps made
         self.skipped = 0  # steps without an update
+        self.repeated = 0  # steps that were rolled back and made again
         self.diverged: tuple[int, str] | None = None  # step and reason
         self.outbox: deque[Point] | None = None  # which also receives every point, for a recorder
         self.first: list[float] = []  # finite losses
@@ -126,14 +139,24 @@ class Record:
             trace = self.traces[name] = Trace()
         return trace
 
-    def mark(self) -> Any:
-        """Return what :meth:`roll_back` needs to take a divergence back."""
-        return copy.deepcopy(self.divergence)
+    def mark(self) -> Mark:
+        """Return what :meth:`roll_back` needs to return to this moment."""
+        peaks = {name: trace.peak for name, trace in self.traces.items()}
+        seen = len(self.first), self.looks, len(self.verdicts)
+        return Mark(self.step, copy.deepcopy(self.divergence), *seen, peaks)
 
-    def roll_back(self, mark: Any) -> None:
-        """Forget that the run diverged: it was rolled back to where ``mark`` was taken. Its signals stay."""
-        self.diverged = self._not_finite = None
-        self.divergence = copy.deepcopy(mark)
+    def roll_back(self, mark: Mark, *, again: bool) -> None:
+        """Drop everything since ``mark``: the run was rolled back to it. The count of steps goes on.
+
+        ``again`` says whether the steps since then will be made again.
+        """
+        self.repeated += self.step - mark.step if again else 0
+        self.diverged = self._not_finite = self._begin = None
+        self.divergence = copy.deepcopy(mark.divergence)
+        for name, trace in self.traces.items():
+            trace.drop_since(mark.step, mark.peaks.get(name, -math.inf))
+        del self.first[mark.first :], self.verdicts[mark.verdicts :]
+        self.looks = mark.looks
 
     def __contains__(self, name: str) -> bool:
         return name in self.traces
@@ -197,7 +220,7 @@ class Record:
     @property
     def progress(self) -> float:
         """Fraction of the horizon that is done; NaN without a horizon."""
-        return self.step / self.facts.steps if self.facts.steps else math.nan
+        return (self.step - self.repeated) / self.facts.steps if self.facts.steps else math.nan
 
     def state_dict(self) -> dict[str, Any]:
         """Return all signals as values that JSON and ``torch.load(weights_only=True)`` accept."""
@@ -206,6 +229,7 @@ class Record:
             "schema": _SCHEMA,
             "step": self.step,
             "skipped": self.skipped,
+            "repeated": self.repeated,
             "diverged": self.diverged,
             "not_finite": self._not_finite,
             "first": list(self.first),
@@ -227,7 +251,7 @@ class Record:
             first, rule = [float(one) for one in state["first"]], dict(state["divergence"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("state", sorted(state), "must be what the state_dict of a watch returned") from error
-        self.traces, self.step, self.skipped = traces, step, skipped
+        self.traces, self.step, self.skipped, self.repeated = traces, step, skipped, int(state.get("repeated", 0))
         self.diverged = None if diverged is None else (int(diverged[0]), str(diverged[1]))
         since = state.get("not_finite")
         self._not_finite = None if since is None else (int(since[0]), float(since[1]))

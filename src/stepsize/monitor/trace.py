@@ -76,6 +76,15 @@ class Blocks:
             np.array([first for first, _, _ in blocks], dtype=np.int64), np.array(means, dtype=np.float64)
         )
 
+    def drop_since(self, step: int) -> None:
+        """Drop the values of ``step`` and later, and with them the block that has values of both sides."""
+        if not self._filled and not self._blocks:
+            return
+        every = [*self._blocks, self._open] if self._filled else self._blocks
+        kept = [block for block in every if block[0] < step]
+        self._blocks = kept if self._width == 1 else kept[:-1]
+        self._filled = 0
+
     def to_arrays(self) -> tuple[Whole, Array, Whole, Whole]:
         """Return the whole state: first steps, sums and counts of all blocks and the open one; width and filling."""
         every = [*self._blocks, self._open if self._filled else (0, 0.0, 0)]
@@ -165,6 +174,14 @@ class Trace:
         new = slice(self._kept, self._end)
         self._blocks.extend(self._steps[new], self._values[new])
         self._kept = self._end
+
+    def drop_since(self, step: int, peak: float) -> None:
+        """Drop the values of ``step`` and later; ``peak`` is the largest value before."""
+        if self._end and self._steps[self._end - 1] >= step:
+            self._fill_blocks()
+            self._blocks.drop_since(step)
+            self._end = self._kept = int(np.searchsorted(self._steps[: self._end], step))
+            self.peak = peak
 
     @property
     def last(self) -> float:

@@ -37,6 +37,10 @@ class WeightTrajectory:
             self._kept = self._kept[::2]
             self._every *= 2
 
+    def roll_back(self, step: int) -> None:
+        """Drop the weights after more than ``step`` updates."""
+        self._kept = [one for one in self._kept if one[0] <= step]
+
     def reading(self) -> dict[str, float] | None:
         """Return what the trajectory says so far, with device synchronization; None of fewer than nine points.
 

@@ -28,7 +28,7 @@ from stepsize.monitor.guarding.action import GuardAction
 from stepsize.monitor.loggers import Loggers, LogTo, as_loggers
 from stepsize.monitor.meter import StepMeter
 from stepsize.monitor.probe import CriticalRate, undisturbed_models
-from stepsize.monitor.record import Record
+from stepsize.monitor.record import Mark, Record
 from stepsize.monitor.recorder import RunRecorder, start_recorder
 from stepsize.monitor.report import Report, report_of
 from stepsize.monitor.team import EXCHANGE, Team, trains_together
@@ -289,10 +289,11 @@ class Watch:
         if all(meter.prompt for meter in self._meters):
             self._exchange_every = 1
 
-    def roll_back(self, mark: Any) -> None:
-        """Note that the run was rolled back to the state in which ``record.mark()`` was taken."""
+    def roll_back(self, mark: Mark, *, again: bool = False) -> None:
+        """Note that the run was rolled back to ``mark``, and whether the steps since then will be made again."""
         self._read(wait=True)
-        self.record.roll_back(mark)
+        self.record.roll_back(mark, again=again)
+        self._trajectory.roll_back(mark.step)
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:

@@ -227,15 +227,24 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     elif inner is datetime:
         known = datetime.fromisoformat
     else:
-        return lambda cell: missing if cell is None else _read(inner, json.loads(cell))
+        made = _maker(inner)
+        return lambda cell: missing if cell is None else made(json.loads(cell))
     return lambda cell: missing if cell is None else known(cell)
 
 
-def _read(hint: Any, value: Any) -> Any:
-    """Return records from the dictionaries that JSON made of them."""
+@cache
+def _maker(hint: Any) -> Callable[[Any], Any]:
+    """Return what makes records of the dictionaries that JSON made of them, and tuples of lists."""
     if isinstance(hint, type) and is_dataclass(hint):
-        hints = _hints(hint)
-        return hint(**{name: _read(hints[name], part) for name, part in value.items()})
-    if isinstance(value, list):
-        return tuple(_read(get_args(hint)[0], part) for part in value)
+        made = {name: make for name, one in _hints(hint).items() if (make := _maker(one)) is not _same}
+        if not made:
+            return lambda value: hint(**value)
+        return lambda value: hint(**{name: made.get(name, _same)(part) for name, part in value.items()})
+    if get_origin(hint) is tuple:
+        part = _maker(get_args(hint)[0])
+        return lambda value: tuple(map(part, value))
+    return _same
+
+
+def _same(value: Any) -> Any:
     return value

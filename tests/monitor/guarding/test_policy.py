@@ -73,9 +73,9 @@ def test_after_long_updates_the_same_batch_again_is_still_the_rate() -> None:
         act, state = decide(policy, state, replace(_fault(step), long=True), 20)
         assert act.kind == kind
     assert multiplier(policy, state, 500) == 0.25
-    act, state = decide(policy, state, replace(_fault(20), long=True, reached=0.5), 0)
-    assert (act.kind, state.level) == ("cut", 0.25 * 0.5 / 20)
-    assert "restarting at 1/20 of the learning rate that failed" in act.why
+    act, state = decide(policy, state, replace(_fault(20), long=True, reached=0.125), 0)
+    assert (act.kind, state.level) == ("cut", 0.125 / 25)
+    assert "restarting at 1/25 of the lowest learning rate that failed" in act.why
 
 
 def test_an_incident_ends_soon_after_its_batches_were_left_out() -> None:
@@ -85,13 +85,28 @@ def test_an_incident_ends_soon_after_its_batches_were_left_out() -> None:
     assert settled_after(POLICY, state) == 8
 
 
-def test_a_fault_that_persists_from_the_start_restarts_at_a_twentieth_once() -> None:
+def test_a_fault_that_persists_from_the_start_restarts_far_below_once() -> None:
     lasting = Fault(9, 9, "the loss is 9", lasting=True, reached=0.5)
     act, state = decide(POLICY, State(), lasting, 0)
-    assert (act.kind, state.level) == ("cut", 0.025)
+    assert (act.kind, state.level) == ("cut", 0.02)
     act, state = decide(POLICY, state, lasting, 0)
-    assert (act.kind, state.level) == ("cut", 0.025 * 0.25)
+    assert (act.kind, state.level) == ("cut", 0.02 * 0.25)
     assert decide(POLICY, State(), lasting, 20)[1].level == 0.25  # something was learned before
+
+
+def test_a_restart_goes_by_the_lowest_rate_that_failed() -> None:
+    _, state = decide(POLICY, State(), replace(_fault(15), reached=0.8), 10)
+    _, state = decide(POLICY, state, replace(_fault(12), reached=0.4), 10)
+    _, state = decide(POLICY, state, replace(_fault(19), long=True, reached=0.6), 0)
+    assert state.level == 0.4 / 25
+
+
+def test_after_updates_that_replaced_the_weights_a_restart_is_near_the_usual_rate() -> None:
+    lasting = Fault(1, 1, "the loss is 9e9", lasting=True, reached=0.5, usual=2**-12)
+    act, state = decide(POLICY, State(), lasting, 0)
+    assert state.level == 3 * 2**-12
+    assert "restarting at three times the usual learning rate" in act.why
+    assert decide(POLICY, State(), replace(lasting, usual=0.1), 0)[1].level == 0.02  # never above what failed
 
 
 def test_after_a_batch_was_left_out_another_one_is_another_incident() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stepsize.monitor.record import Mark
 from stepsize.training.rng import RngState
 from stepsize.training.snapshot import Snapshot
 
@@ -18,14 +19,13 @@ _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "ma
 
 @dataclass(frozen=True, eq=False)
 class SavedState:
-    """A state between two updates: the next step (also as watched) and batch, last rates, ``Record.mark()``."""
+    """A state between two updates: the next step and batch, last rates, the mark of the record."""
 
     step: int
     position: int
     rates: tuple[float, ...]
-    watched: int
     snapshot: Snapshot
-    mark: Any
+    mark: Mark
 
 
 def go_back(snapshot: Snapshot, optimizers: Sequence[Optimizer], *, replays: bool = False) -> None:

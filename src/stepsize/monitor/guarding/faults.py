@@ -25,8 +25,8 @@ _OF_FOUR = 3
 _MISTAKE = 4.0
 _HALF_WINDOW = 8  # losses, whose median no single batch moves
 _MEDIAN = 5  # losses, to find the best level so far
-_LONG = 0.1  # an update so long compared with the weights leaves the region where gradients say anything
-_REPLACED = 0.5  # an update so long replaces most of the weights
+LONG = 0.1  # an update so long compared with the weights leaves the region where gradients say anything
+REPLACED = 0.5  # an update so long replaces most of the weights
 _LOST = 0.9  # of the progress
 _EARLY = 0.25  # of the steps, before which many runs have learned nothing yet
 _PROGRESS = 4.0  # noises of the last losses
@@ -37,20 +37,18 @@ def find_fault(
     numbers: Sequence[tuple[int, int, int]],
     since: int,
     expected: ExpectedRates,
-    undone: Sequence[tuple[int, int]] = (),
 ) -> Fault | None:
     """Return what is wrong with the last losses, gradients and learning rates, or None.
 
-    ``numbers`` are those of the last steps: as watched, as guarded, and of their batch. Losses count from the watched
-    step ``since``; earlier ones belong to what was rolled back. ``undone`` are ranges of watched steps that were rolled
-    back: their losses are no reference for others, else the first bad loss would hide the second.
+    ``numbers`` are those of the last steps: as watched, as guarded, and of their batch. A loss can be a fault from the
+    watched step ``since`` on; earlier ones are what it is compared with.
     """
     step, batch = numbers[-1][1:]
     excess = expected.excess(record, step)
     if excess >= _MISTAKE:
         return Fault(step, batch, f"the learning rate is {number_text(excess)}× the expected one", excess)
     at = {watched: (step, batch) for watched, step, batch in numbers}
-    every, norms = _valid(record.recent("loss"), undone), record.recent("grad_norm", 16).since(since)
+    every, norms = record.recent("loss"), record.recent("grad_norm", 16).since(since)
     losses = LossPoints(every.steps[-_WINDOW:], every.values[-_WINDOW:])
     new = losses.since(since)
     for points, what in ((new, "loss"), (norms, "gradient")):
@@ -67,10 +65,10 @@ def find_fault(
     )
 
 
-def long_before(record: Record, step: int) -> bool:
-    """Return whether updates shortly before a watched step were long compared with the weights."""
+def longest_before(record: Record, step: int) -> float:
+    """Return the largest norm of the updates shortly before a watched step, over that of the weights."""
     ratios = record.recent("update_ratio", 4 * _HALF_WINDOW).finite().until(step).values[-2 * _HALF_WINDOW :]
-    return bool(ratios.size) and float(ratios.max()) > _LONG
+    return float(ratios.max(initial=0.0))
 
 
 def nothing_learned(record: Record, since: int, progress: float) -> str | None:
@@ -97,14 +95,6 @@ def never_as_low(record: Record, since: int) -> str | None:
         return None
     jump = f"jumped from {number_text(before)} to {number_text(float(losses.values[high].max()))}"
     return f"the loss {jump} at step {losses.steps[high[0]]:,} and has not been as low since"
-
-
-def _valid(losses: LossPoints, undone: Sequence[tuple[int, int]]) -> LossPoints:
-    """Return the last losses of steps that were not rolled back."""
-    keep = np.ones(len(losses), dtype=bool)
-    for first, end in undone:
-        keep &= (losses.steps < first) | (losses.steps >= end)
-    return LossPoints(losses.steps[keep], losses.values[keep])
 
 
 def _far_above_the_start(record: Record, new: LossPoints, at: Where) -> Fault | None:
@@ -139,7 +129,7 @@ def _not_recovered(record: Record, new: LossPoints, at: Where) -> Fault | None:
     ratios = record.recent("update_ratio", 4 * width).finite().since(int(new.steps[0]))
     high = new.steps[new.values > _far(initial)]
     if not high.size and now > max(initial, record.start):
-        high = ratios.steps[ratios.values > _REPLACED]
+        high = ratios.steps[ratios.values > REPLACED]
     if not high.size or high[-1] >= new.steps[-width]:
         return None
     before = new.until(int(high[0])).values
@@ -155,7 +145,7 @@ def _not_recovered(record: Record, new: LossPoints, at: Where) -> Fault | None:
 
 def _long_updates(record: Record, steps: int) -> bool:
     ratios = record.recent("update_ratio", steps).finite().values
-    return bool(ratios.size) and float(ratios.max()) > _LONG
+    return bool(ratios.size) and float(ratios.max()) > LONG
 
 
 def _lowest(values: NDArray[np.float64]) -> float:

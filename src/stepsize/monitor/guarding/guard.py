@@ -23,7 +23,7 @@ from stepsize.monitor.guarding.batches import Replayable
 from stepsize.monitor.guarding.buffer import SavedState, SnapshotBuffer, go_back
 from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
-from stepsize.monitor.guarding.faults import find_fault, long_before, never_as_low, nothing_learned
+from stepsize.monitor.guarding.faults import LONG, REPLACED, find_fault, longest_before, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
 from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
@@ -96,7 +96,7 @@ def guard(
         distributed: Whether several processes train together, as for :func:`stepsize.watch`.
         on_finding: Called with each new finding.
         store: Where the run and the actions are saved, as for :func:`stepsize.watch`. Steps are counted as they were
-            made: after a rollback, the same part of the run is there again.
+            made: after a rollback, the same part of the run is there again; the report leaves out what was rolled back.
         name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
             saved as a new run.
         log_to: Where the run is also logged, as for :func:`stepsize.watch`.
@@ -209,7 +209,6 @@ class Guard:
         self._given, self._orders = schedule, (0, 0)
         self._since = 0  # watched step from which losses count
         self._rolled_back_to = 0
-        self._rolled_back: deque[tuple[int, int]] = deque(maxlen=64)  # watched steps, half open, that were rolled back
         self._save(write=False)
 
     def __enter__(self) -> Self:
@@ -306,13 +305,12 @@ class Guard:
             self.step_number += 1
         if self._orders != self._control.orders:
             self._follow_orders(before + made)
-        fault = find_fault(
-            self.watching.record, list(self._numbers), self._since, self._expected, list(self._rolled_back)
-        )
+        fault = find_fault(self.watching.record, list(self._numbers), self._since, self._expected)
         if fault is not None:
-            long = long_before(self.watching.record, self._watched(fault.step))
-            reached = self._expected.reached(max(0, fault.step - 1))
-            self._act(replace(fault, width=width, long=long, reached=reached))
+            record, reached = self.watching.record, self._level(max(0, fault.step - 1))
+            long = longest_before(record, self._watched(fault.step)) > LONG
+            usual = self._usual_level() if longest_before(record, record.step) > REPLACED else None
+            self._act(replace(fault, width=width, long=long, reached=reached, usual=usual))
             return
         last = self._state.incident
         if last is not None and self.step_number > last.step + settled_after(self._policy, self._state):
@@ -321,6 +319,16 @@ class Guard:
         self._stop_if_dead()
         if self._batches is None and self.step_number % self._every == 0:
             self._save()
+
+    def _usual_level(self) -> float | None:
+        """Return the level at which the peak would be the usual learning rate of the optimizer; None if unknown."""
+        usual = self.watching.record.facts.usual_lr
+        rate = max(self._rates.last, default=0.0)
+        return usual * self._level(self.step_number - 1) / rate if usual is not None and rate > 0 else None
+
+    def _level(self, step: int) -> float:
+        """Return the learning rate of a step over the peak of the schedule."""
+        return self._expected.reached(step) * multiplier(self._policy, self._state, step)
 
     def _follow_orders(self, step: int) -> None:
         """Expect the rates that orders have set; after an undo, the saved states are of what was undone."""
@@ -345,8 +353,7 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state as plain values, for the checkpoint of a trainer."""
-        numbers, undone = list(map(list, self._numbers)), list(map(list, self._rolled_back))
-        seen = {"since": self._since, "numbers": numbers, "undone": undone}
+        seen = {"since": self._since, "numbers": list(map(list, self._numbers))}
         return {"watch": self.watching.state_dict(), "seen": seen, **self._progress()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -362,7 +369,6 @@ class Guard:
         seen = state.get("seen", {})
         self._since = int(seen.get("since", self.watching.record.step))
         self._numbers.extend((int(one), int(two), int(three)) for one, two, three in seen.get("numbers", ()))
-        self._rolled_back.extend((int(first), int(end)) for first, end in seen.get("undone", ()))
         self._save()
 
     def _progress(self) -> dict[str, Any]:
@@ -411,7 +417,7 @@ class Guard:
             return
         self._save_next = False
         record = self.watching.record
-        place = self.step_number, self.position, self._rates.last, record.step
+        place = self.step_number, self.position, self._rates.last
         self._buffer.save(SavedState(*place, self._snapshot(), record.mark()))
         if self._batches is not None:
             self._batches.forget(self._buffer.oldest.position)
@@ -456,12 +462,11 @@ class Guard:
         self._control.restored()
         if action.kind == "cap":
             self._rates.cap(saved.rates)
-        self._note_undone(saved.watched)
         if self._batches is not None:
             self._batches.go_back(saved.position)
             self._batches.skip(action.skipped)
             self.step_number, self._at = saved.step, saved.position
-        self.watching.roll_back(saved.mark)
+        self.watching.roll_back(saved.mark, again=self._batches is not None)
         if action.kind == "stop":
             self.stopped = action.why
         return self._note(action)
@@ -474,11 +479,6 @@ class Guard:
     def _watched(self, step: int) -> int:
         """Return the watched step of the last time that ``step`` was made."""
         return next((watched for watched, guarded, _ in reversed(self._numbers) if guarded == step), 0)
-
-    def _note_undone(self, first: int) -> None:
-        """Note that the watched steps from ``first`` on are undone."""
-        self._rolled_back = deque((one for one in self._rolled_back if one[0] < first), maxlen=64)
-        self._rolled_back.append((first, self.watching.record.step))
 
     def _stop(self, fault: Fault, why: str) -> None:
         if self.stopped is None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from stepsize.monitor.guarding.action import GuardAction, Kind
 
-_RESTART = 1 / 20  # of the rate that failed: in benchmarks/lr_record, the best is typically 10 to 30 times lower
+_RESTART = 1 / 25  # of the lowest rate that failed: in benchmarks/lr_record, the best is typically 10 to 50 times lower
+_USUAL = 3.0  # times the usual rate, if updates replaced the weights: a rate far too high says nothing about a good one
 _APART = 8  # updates between two bad batches that have nothing to do with each other
 
 
@@ -21,7 +22,8 @@ class Fault:
     lasting: bool = False  # whether it persists for many steps, so that no single batch is the cause
     width: int = 1  # number of batches of the update; ``batch`` is the last of them
     long: bool = False  # whether updates before it were long compared with the weights
-    reached: float = 1.0  # learning rate at which it began, over the peak of the schedule
+    reached: float = 1.0  # learning rate in use when it began, over the peak of the schedule
+    usual: float | None = None  # level at which the peak is the usual learning rate, if an update replaced the weights
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Gu
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
     data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
     points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
-    cut twice; if the run begins anew, at step 0, to a twentieth of the rate that failed. If the replay passes, the
-    learning rate recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless
-    long updates point to the learning rate.
+    cut twice; if the run begins anew, at step 0, to 1/25 of the lowest rate that failed, and to at most three
+    times the usual one of the optimizer if updates replaced the weights. If the replay passes, the learning rate
+    recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless long updates
+    point to the learning rate.
     """
     kind, why, skipped, state = _decided(policy, state, fault, back_to)
     low = None if state.low_from is None else state.low_until
@@ -73,17 +76,21 @@ def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[
         state = replace(state, actions=0)  # that was the cause; another bad batch is another incident
     before = state
     failed = (*(before.failed if before.actions else ()), fault.batch)
-    state = replace(before, incident=fault, actions=before.actions + 1, failed=failed, skipped=False, blamed=False)
+    again = before.actions > 0
+    lowest = min(fault.reached, last.reached) if again and last is not None else fault.reached
+    incident, actions = replace(fault, reached=lowest), before.actions + 1
+    state = replace(before, incident=incident, actions=actions, failed=failed, skipped=False, blamed=False)
     if state.actions > policy.retries:
         return "stop", f"{fault.reason}; giving up after {policy.retries} recovery attempts", (), state
     if fault.excess > 1:
         why = f"{fault.reason}: treated as a mistake; the learning rate is capped"
         return "cap", why, (), replace(state, capped=True)
-    again = before.actions > 0
     if (fault.lasting or (again and fault.long)) and back_to == 0 and not state.restarted:
-        level = state.level * fault.reached * _RESTART
+        level, part = lowest * _RESTART, "1/25 of the lowest learning rate that failed"
+        if fault.usual is not None and level > _USUAL * fault.usual:
+            level, part = _USUAL * fault.usual, "three times the usual learning rate of the optimizer"
         what = "that persists" if fault.lasting else "again"
-        why = f"{fault.reason}, and {what}: restarting at 1/20 of the learning rate that failed, {level:.2g}×"
+        why = f"{fault.reason}, and {what}: restarting at {part}, {level:.2g}×"
         return "cut", why, (), replace(state, level=level, low_from=None, restarted=True)
     if fault.lasting:  # a learning rate that is a little too high does not do that
         level = state.level * policy.cut**2
