@@ -183,7 +183,10 @@ def listed(page: Page) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("limit", "at_most"), [({"budget": 9.0}, True), ({}, False)])
-def test_what_is_being_tried_and_the_time_left_are_heard(path: Path, limit: dict[str, Any], at_most: bool) -> None:
+def test_what_is_being_tried_and_the_time_left_are_heard(
+    path: Path, limit: dict[str, Any], at_most: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepsize.study.study._BRIEF", 0.0)  # these runs are shorter than what is saved less often
     task = stepsize.build_task("cancer-mlp", steps=40)
     seen: list[tuple[int, float, dict[str, Any]]] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -240,7 +240,7 @@ def _maker(hint: Any) -> Callable[[Any], Any]:
         if not made:
             return lambda value: hint(**value)
         return lambda value: hint(**{name: made.get(name, _same)(part) for name, part in value.items()})
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, Sequence):
         part = _maker(get_args(hint)[0])
         return lambda value: tuple(map(part, value))
     return _same
