@@ -109,9 +109,10 @@ def test_resumed_right_after_a_rollback_the_rest_is_the_same(tmp_path: Path) -> 
         trainer.save_checkpoint(tmp_path / "low.ckpt")
     second, _ = rates(2, tmp_path / "low.ckpt")
     one, two = whole.watching.record, second.watching.record
-    assert one.recent("lr/0").values[24:41] == pytest.approx(LR * (0.5 + 0.5 * (np.arange(24, 41) - 21) / 20))
+    rising = one.recent("lr/0").since(24).values[:16]  # up to the next rollback
+    assert rising == pytest.approx(LR * (0.5 + 0.5 * (np.arange(24, 40) - 21) / 20))
     assert two.recent("lr/0").values == pytest.approx(one.recent("lr/0").values)
-    assert two.recent("loss").values[:44] == pytest.approx(one.recent("loss").values[:44], rel=1e-5, nan_ok=True)
+    assert two.recent("loss").values == pytest.approx(one.recent("loss").values, rel=1e-5)
     assert [act.step for act in second.actions] == [act.step for act in whole.actions]
 
 

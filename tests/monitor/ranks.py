@@ -45,7 +45,7 @@ def told_by_two(script: str, folder: Path, *more: str) -> tuple[Any, Any]:
     ranks = [
         subprocess.Popen(
             [sys.executable, str(file), str(rank), str(meeting), str(out), *more],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         for rank, out in enumerate(outs)
     ]

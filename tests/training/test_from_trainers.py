@@ -170,7 +170,7 @@ def test_the_parts_are_taken_as_people_type_them() -> None:
     assert verbs.compare(*parts, ["sgd", "adam"], trials=4, seeds=1).results
     assert (verbs.profile(*parts)["critical rate at the start"].value or 0) > 0
     assert verbs.counterfactual(*parts, 0.01, repeats=1).branches
-    assert verbs.follow(*parts, 0.01, decisions=1).cost
+    assert verbs.follow(*parts, 0.01).cost
     assert verbs.watch_task(*parts, 0.01).report.steps == 64
     with pytest.raises(TaskError, match=r"task must be a stepsize\.Task, a LightningModule, \(module, data\)"):
         stepsize.find(nn.Linear(3, 1))
