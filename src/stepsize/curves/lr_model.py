@@ -25,12 +25,14 @@ _ROUNDS = 12  # of moves of all particles
 _JITTER = 0.15  # decades of a move of the shift
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
-_CLEARLY = 4.0  # standard deviations of a run above the best one beyond which no other minimum lies: on record
-_WORSE = 0.02  # there is one in less than 1% of the cases, also if the run is only this much worse (of the depth);
-_WORSE_SHORT = 0.1  # the same for runs of another length, whose own best rate can lie higher
-_LOWER = 0.45  # by as many decades
-_OWN_LEVEL = 3  # runs of a seed from which they are compared with its own best one,
-_OWN_NEAR = 0.5  # if that is at most so many decades from the best of all
+# Beyond a run that is clearly worse than the best one of its length, the record has another minimum in less than 1% of
+# the cases. Clearly is so many standard deviations of a run, and at least so much of the depth.
+_CLEARLY = 4.0
+_WORSE = 0.02
+_WORSE_SHORT = 0.1  # for runs of another length than is asked about
+_LOWER = 0.45  # decades by which the best rate of such runs may lie higher
+_OWN_LEVEL = 3  # runs of a seed from which they are compared with its own best one …
+_OWN_NEAR = 0.5  # … if that is at most so many decades from the best of all
 _WORST = 3.0  # excess beyond which one bad rate is as bad as another
 
 

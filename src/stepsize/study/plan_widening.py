@@ -50,13 +50,13 @@ def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
     longest = max(run.share for run in finite)
     best = min((run for run in finite if run.share == longest), key=rank)
     known = [run for run in runs if not math.isnan(run.value)]
-    below, above = _worse_sides(known, best)
+    below, above = _worse_beside(known, best)
     if below == above or _spread(known, best) >= _FLAT:
         return None
     return Edge("lower" if above else "upper", best)
 
 
-def _worse_sides(runs: Sequence[Run], best: Run) -> tuple[bool, bool]:
+def _worse_beside(runs: Sequence[Run], best: Run) -> tuple[bool, bool]:
     """Return whether enough runs below, and above the best one were clearly worse than the best of their rung."""
     same = sharing(runs, best.trial)
     alone = len({run.trial.lr for run in same}) >= _OTHERS or len(same) == len(runs)

@@ -236,7 +236,7 @@ class UntilSure:
         first = len(same) < recipe.greedy
         low, high = self._window(share) if first else self._reach(same)
         apart = recipe.distinct if share == 1.0 else recipe.apart
-        if not first and (missing := self._missing()) is not None:
+        if not first and (missing := self._missing(model)) is not None:
             return missing
         best = self._greedy(model, share) if first and not self._queue else None
         if best is not None and low <= best <= high:
@@ -294,7 +294,7 @@ class UntilSure:
         gap = max(range(len(places) - 1), key=lambda at: places[at + 1] - places[at])
         return (places[gap] + places[gap + 1]) / 2
 
-    def _missing(self) -> tuple[float, int] | None:
+    def _missing(self, model: LrModel) -> tuple[float, int] | None:
         """Return log10 of the rate, and the seed, of the run that a sure answer lacks to be settled; None if none.
 
         That is the answer on a second seed, or a rate beyond the range that is as good, on the side where nothing
@@ -309,7 +309,7 @@ class UntilSure:
             return at, max(seeds, default=self._seed) + 1
         places = [x for x, _ in self._tried(1.0)]
         low, high = (math.log10(end) for end in answer.as_good)
-        below, above = worse_sides(self.model(), answer.lr, answer.tolerance)
+        below, above = worse_sides(model, answer.lr, answer.tolerance)
         if not below:
             return min(low, *places) - NEAR, self._seed
         if not above:
