@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,9 +110,13 @@ def test_no_rate_is_trained_twice_on_a_seed() -> None:
 
 
 def test_later_full_runs_compare_rates_on_new_seeds() -> None:
-    runs = driven(UntilSure(question(until=1e-6)), bowl(noise=0.5), most=30)
+    def noisy(job: Job) -> float:  # too noisy to be settled soon
+        luck = np.random.default_rng([job.seed, round(1000 * abs(math.log10(job.trial.lr)))]).normal()
+        return bowl()(job) * math.exp(0.4 * luck)
+
+    runs = driven(UntilSure(question(until=1e-6)), noisy, most=30)
     later = Counter(run.seed for run in runs if run.share == 1.0 and run.seed > 0)
-    assert list(later.values()).count(Recipe().batch) >= 1, later
+    assert list(later.values()).count(Recipe().batch) >= 2, later
 
 
 def test_a_horizon_that_is_too_short_for_short_runs_has_full_ones_only() -> None:
