@@ -116,3 +116,16 @@ def _wait_for(sign: Path, process: subprocess.Popen[str]) -> None:
         if sign.exists() or process.poll() is not None:
             return
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent as POSIX does")
+def test_ctrl_c_while_a_dataclass_is_made_has_the_exit_code_of_an_interrupt(
+    write_task: WriteTask, tmp_path: Path
+) -> None:
+    # dataclasses execute source text; Python then ends by the signal, unless that is cleared
+    interrupted = 'def loss(output, target):\n    exec("raise KeyboardInterrupt")\ntask = make(loss=loss)'
+
+    done = run("train", write_task(interrupted), "--lr", "1e-3", "--json", folder=tmp_path)
+
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == ["Interrupted before an answer was found."]

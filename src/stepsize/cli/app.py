@@ -72,3 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # between the commands' own handling and ours, for example while torch loads
         tell_stopped()
         sys.exit(STOPPED)
+    finally:
+        # Python ends by SIGINT, whatever the exit code, if Ctrl-C came in source text that it was executing, although
+        # it was caught further out: dataclasses are made so while a module loads. The next such text clears that.
+        exec("")  # noqa: S102
