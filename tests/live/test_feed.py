@@ -198,7 +198,7 @@ def test_what_is_being_tried_and_the_time_left_are_heard(
 
     with Store.open(path) as store:
         rates, options = [1e-3, 1e-2, 1e-1], {"seeds": 1, "workers": "in-order"}
-        stepsize.sweep(task, lr=rates, store=store, name="s", on_progress=look, **options, **limit)  # type: ignore[arg-type]
+        stepsize.sweep(task, lr=rates, store=store, name="s", on_progress=look, **options, **limit)  # type: ignore[arg-type, call-overload, unused-ignore]
         ended = listed(Page(Feed(store), []))
 
     tried = [study["tried"] for _, _, study in seen]

@@ -26,7 +26,7 @@ class _Moving:
 
 def _walked(places: Tensor, steps: int | None) -> WeightTrajectory:
     moving = _Moving(places)
-    way = WeightTrajectory(moving, steps)
+    way = WeightTrajectory(moving, lambda kept: kept, steps)
     for step in range(1, len(places)):
         moving.now = step
         way.note(step)
@@ -75,7 +75,7 @@ def test_tensors_that_begin_at_zero_have_no_distance() -> None:
 
 @pytest.mark.parametrize("steps", [None, 100_000])
 def test_memory_does_not_grow(steps: int | None) -> None:
-    way = WeightTrajectory(lambda: torch.ones(1, 1), steps)
+    way = WeightTrajectory(lambda: torch.ones(1, 1), lambda kept: kept, steps)
     for step in range(1, 150_001):
         way.note(step)
         assert len(way._kept) <= 129

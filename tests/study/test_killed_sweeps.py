@@ -87,7 +87,7 @@ def killed_often(folder: Path, asked: dict[str, object], kills: int, *, seed: in
 def check_kills(folder: Path, asked: dict[str, object], kills: int) -> None:
     with Store.open(killed_often(folder, asked, kills, seed=kills)) as store:
         killed = read_sweep(store, "killed")
-    whole = sweep(build_task("cancer-mlp", steps=40), **asked)  # type: ignore[arg-type]
+    whole = sweep(build_task("cancer-mlp", steps=40), **asked)  # type: ignore[arg-type, call-overload, unused-ignore]
 
     keys = [outcome.key for outcome in killed.runs]
     assert len(keys) == len(set(keys))

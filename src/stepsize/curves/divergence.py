@@ -64,13 +64,12 @@ class DivergenceRule:
 
     def update_all(self, losses: Sequence[float]) -> list[str]:
         """Take several losses, the same as one after the other; return what :meth:`update` returns for each."""
-        # losses within the noise of the start change only what was reached, and that can be read of all at once
-        alike = bool(losses) and all(-math.inf < loss <= self._clear for loss in losses)
+        # losses within the noise of the start change only what was reached
+        alike = bool(losses) and math.isfinite(sum(losses)) and max(losses) <= self._clear
         if not alike or len(self._recent) < _MEDIAN or self._high or self._dwelt:
             return [self.update(loss) for loss in losses]
-        near = np.array([*self._recent, *losses][1:])
-        medians = np.sort(np.lib.stride_tricks.sliding_window_view(near, _MEDIAN), axis=1)[:, _MEDIAN // 2]
-        self._best = min(self._best, float(medians.min()))
+        near = [*self._recent, *losses][1:]
+        self._best = min(self._best, *(sorted(near[at : at + _MEDIAN])[_MEDIAN // 2] for at in range(len(losses))))
         self._recent.extend(losses)
         self._window.extend([False] * len(losses))
         self._not_finite = 0

@@ -13,7 +13,7 @@ _WANTED = 256  # of the first quarter: more would only cost
 _OF = (3, 8)  # at least and at most one such series in so many
 _UNKNOWN = 4_000  # updates, if the horizon is unknown
 _NEAR = 15  # calls whose pace is compared
-_BREAK = 8.0  # times the usual pace, beyond which something else than training took the time
+_SLOW, _BREAK = 2.0, 8.0  # times the usual pace of an update, and updates: beyond, something else took the time
 _COUNTING = 8e-6  # seconds that the hooks and calls of an update take; reading a clock in them would take as long
 _AHEAD = 0.5  # of the time that is still to come can be drawn on: the beginning says most
 
@@ -53,7 +53,7 @@ class WatchBudget:
         took = max(0.0, perf_counter() - self._since - within - _COUNTING * updates)
         self._paces.append(took / updates)
         typical = sorted(self._paces)[len(self._paces) // 2]
-        self._trained += min(took, _BREAK * typical * updates)
+        self._trained += min(took, (_SLOW * updates + _BREAK) * typical)
 
     def times(self) -> tuple[float, float]:
         """Return the seconds spent on watching, and on training alone."""

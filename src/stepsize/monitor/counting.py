@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import TypeAlias
 
 from torch import Tensor
@@ -15,16 +15,22 @@ Counted: TypeAlias = tuple[float, tuple[float, ...], tuple[float, ...]]
 
 
 def counting(
-    record: Record, meter: StepMeter, later: list[Counted], end: int, alarm: float
+    record: Record, meter: StepMeter, later: list[Counted], orders: Sized, end: int, alarm: float
 ) -> Callable[[Tensor | float | None], bool]:
-    """Return what counts updates before ``end`` into ``later``, and says whether it did."""
+    """Return what counts updates before ``end``, or orders, into ``later``, and says whether it did."""
 
     def count(loss: Tensor | float | None) -> bool:
+        if orders:
+            return False
         try:
             value: float = loss.item() if isinstance(loss, Tensor) else float(loss)  # type: ignore[arg-type]
         except (RuntimeError, TypeError, ValueError):
             return False  # the full path reports errors
-        if not (value <= alarm and meter.updated and record.step < end) or meter.holding or meter.trouble is not None:
+        if (
+            not (value <= alarm and meter.updated and record.step < end)
+            or meter.held is not None
+            or meter.trouble is not None
+        ):
             return False
         meter.updated = False
         record.step += 1

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -37,7 +35,8 @@ class MeasuredStep:
     loss: float | None
     rates: tuple[float, ...]  # of each group
     momenta: tuple[float, ...] = ()  # of each group; empty until one changes
-    products: NDArray[np.float64] | None = None  # of Sketch.take per layer group, of gradients before clipping
+    products: list[float] | None = None  # of Sketch.take, all of a layer group one after the other
+    clip: tuple[float, float] = (1.0, 1.0)  # factors by which this gradient and the last one were clipped
     clipped: float = math.nan  # gradient norm after clipping over that before
     gradient_before: float = math.nan  # |g'|², of the whole gradient at the last update
     first: bool = True  # whether the update before was not measured: products with it mean nothing
@@ -52,8 +51,7 @@ class MeasuredStep:
             record.add(f"momentum/{offset + number}", step, momentum)
         if self.products is None:
             return
-        with np.errstate(all="ignore"):
-            gradient, across, now, then, moved, weights = self.products.sum(axis=0).tolist()
+        gradient, across, now, then, moved, weights = self._sums(self.products)
         main = offset == 0  # several optimizers each have their own directions; the first one's are judged
         if main:
             record.add("grad_norm", step, math.sqrt(gradient) if gradient >= 0 else math.nan)
@@ -68,10 +66,19 @@ class MeasuredStep:
             record.add("update_ratio", step, math.sqrt(moved / weights) if weights > 0 else math.nan)
         if step % _LAYERS > 1:
             return
-        with np.errstate(all="ignore"):
-            ratios = np.sqrt(self.products[:, 4] / self.products[:, 5])
-        for label, ratio in zip(layout.labels, ratios.tolist(), strict=True):
-            record.add(f"update_ratio/{label}", step, ratio)
+        for label, one, size in zip(layout.labels, *(self.products[n::_FIGURES] for n in (4, 5)), strict=True):
+            record.add(f"update_ratio/{label}", step, math.sqrt(one / size) if size > 0 else math.nan)
+
+    def _sums(self, products: list[float]) -> list[float]:
+        """Return the products of the whole model, as if nothing had been clipped."""
+        now, before = self.clip
+        scales = (now * now, now * before, now, before, 1.0, 1.0)
+        return [sum(products[place::_FIGURES]) / scale for place, scale in enumerate(scales)]
+
+    @property
+    def gradient(self) -> float:
+        """The squared norm of the gradient, before any clipping."""
+        return math.nan if self.products is None else sum(self.products[::_FIGURES]) / self.clip[0] ** 2
 
 
 @dataclass(eq=False, slots=True)
@@ -84,10 +91,11 @@ class _Unread:
     taken: Tensor | None  # the witness's squared gradient norm before and after clipping, then the products
     first: bool
 
-    def numbers(self, device: torch.device) -> list[Tensor]:
-        """Return what has to be copied from the device, as flat tensors."""
+    @property
+    def numbers(self) -> list[Tensor | float]:
+        """What has to be read from the device, in flat tensors."""
         heads = [one for one in (self.loss, self.infinite) if one is not None]
-        flat = [torch.as_tensor(one, dtype=torch.float32, device=device).reshape(1) for one in heads]
+        flat = [one.reshape(1) if isinstance(one, Tensor) else one for one in heads]
         return flat if self.taken is None else [*flat, self.taken]
 
 
@@ -123,35 +131,32 @@ class StepMeter:
         self._raw: Tensor | None = None  # the witness's squared gradient norm after backward, before any clipping
         self.rates: tuple[float, ...] = ()  # of the last update
         self.momenta: tuple[float, ...] = ()  # of the last update; empty until one changes
-        self._begin_momenta = _momenta_of(optimizer)
+        self._begin_momenta = _values_of(optimizer)[1]
         self._first = True  # whether the update before was not measured
         self._last = (1.0, math.nan)  # clipping and |g|² of the last update that was read
         self._active = True
         self._fresh = True
         self.updated = False  # whether there was an update since the last call of tell(): a scaler may have skipped it
         self._unread: list[_Unread] = []
-        self._coming: deque[tuple[list[_Unread], Tensor, Any]] = deque()
+        self._coming: deque[tuple[list[_Unread], Tensor | list[float], Any]] = deque()
         self._lapsed = False  # whether the last update that was read had been skipped
         self._inside = False  # whether an update is being made
         self._taken: Tensor | None = None  # numbers of the update being made
         self._infinite: Tensor | None = None
-        self._held: Tensor | None = None  # the gradient when pending() was called
+        self.held: Tensor | None = None  # the gradient when pending() was called: the next update also has others
         self._dropped = False
-        # always both: a set of hooks that changes would make a compiled step compile again
-        self._hooks: list[Any] = [
-            optimizer.register_step_pre_hook(outside_of_graphs(self._begin)),
-            optimizer.register_step_post_hook(outside_of_graphs(self._after)),
-        ]
+        self._compiled = False  # whether the step is: a set of hooks that changes would make it compile again
+        self._before_hook: Any = None
+        self._after_hook: Any = optimizer.register_step_post_hook(outside_of_graphs(self._after, self._after_compiled))
         self._measuring_hook = self._guarded(self._before)
         self._backward_hook: Any = None
         self._listen()
 
     def remove(self) -> None:
         """Take the hooks off."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
-        self._active = False
+        self._after_hook.remove()
+        self._active = self._compiled = False
+        self.held = None
         self._listen()
 
     @property
@@ -180,10 +185,14 @@ class StepMeter:
         """Return a sample of the weights: see :meth:`Sketch.weights`."""
         return self._sketch.weights()
 
+    def by_tensor(self, weights: Tensor) -> Tensor:
+        """Return several such samples by tensor: see :meth:`Sketch.by_tensor`."""
+        return self._sketch.by_tensor(weights)
+
     def roll_back(self) -> None:
         """Forget what was measured of weights that were restored since."""
         self._fresh = True
-        self._taken = self._held = self._raw = None
+        self._taken = self.held = self._raw = None
 
     def abandoned(self) -> bool:
         """Return whether the gradient that was there when :meth:`pending` was called was discarded, not added to."""
@@ -191,14 +200,10 @@ class StepMeter:
         dropped, self._dropped = self._dropped, False
         return dropped
 
-    @property
-    def holding(self) -> bool:
-        """Whether the next update also has gradients of batches that were reported before."""
-        return self._held is not None
-
     def pending(self) -> None:
         """Note that no update was made so far: the next batch belongs to this one, or it was skipped."""
-        self._held = self._witness.grad
+        self.held = self._witness.grad
+        self._listen()
 
     def tell(self, step: int, loss: Tensor | float | None) -> None:
         """Number the update just made, and queue its numbers and its loss."""
@@ -222,7 +227,7 @@ class StepMeter:
                     break
                 event.synchronize()
             self._coming.popleft()
-            row = numbers.tolist()
+            row: list[float] = numbers.tolist() if isinstance(numbers, Tensor) else numbers
             at = 0
             for one in unread:
                 made, at = self._measured(one, row, at)
@@ -231,11 +236,12 @@ class StepMeter:
 
     def _send(self) -> None:
         unread, self._unread = self._unread, []
-        numbers = [flat for one in unread for flat in one.numbers(self.device)]
-        if not numbers:
-            self._coming.append((unread, torch.empty(0), None))
+        numbers = [part for one in unread for part in one.numbers]
+        if self.prompt or not numbers:
+            self._coming.append((unread, [value for part in numbers for value in _values(part)], None))
             return
-        stacked = numbers[0] if len(numbers) == 1 else torch.cat(numbers)
+        flat = [torch.as_tensor(part, dtype=torch.float32, device=self.device).reshape(-1) for part in numbers]
+        stacked = torch.cat(flat)
         if self.device.type != "cuda":
             self._coming.append((unread, stacked.cpu(), None))
             return
@@ -260,16 +266,14 @@ class StepMeter:
             self._lapsed = True
             return MeasuredStep(one.step, loss, one.rates, one.momenta, skipped=True), end
         raw, after = row[at : at + 2]
-        products = np.array(row[at + 2 : end]).reshape(-1, _FIGURES)
         first, self._lapsed = one.first or self._lapsed, False
         clipped = math.sqrt(after / raw) if 0 < raw < math.inf and 0 <= after < math.inf else math.nan
-        before, gradient_before = (1.0, np.nan) if first else self._last
-        now = clipped if 0 < clipped < 1 else 1.0  # as if nothing had been clipped
-        with np.errstate(all="ignore"):
-            products[:, :4] /= (now * now, now * before, now, before)
-        self._last = (now, math.fsum(products[:, 0]) if np.isfinite(products[:, 0]).all() else math.nan)
-        measures = (products, clipped, gradient_before, first)
-        return MeasuredStep(one.step, loss, one.rates, one.momenta, *measures), end
+        before, gradient_before = (1.0, math.nan) if first else self._last
+        now = clipped if 0 < clipped < 1 else 1.0
+        measures = (row[at + 2 : end], (now, before), clipped, gradient_before, first)
+        made = MeasuredStep(one.step, loss, one.rates, one.momenta, *measures)
+        self._last = (now, made.gradient)
+        return made, end
 
     def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         """Return a hook that never raises, and is timed: it runs within the user's own backward pass or step."""
@@ -289,7 +293,13 @@ class StepMeter:
         return safe
 
     def _listen(self) -> None:
-        """Listen to backward passes while updates are measured."""
+        """Listen to backward passes and to updates before they are made, if they are measured."""
+        if self._active or self.held is not None or self._compiled:
+            if self._before_hook is None:
+                self._before_hook = self.optimizer.register_step_pre_hook(outside_of_graphs(self._begin))
+        elif self._before_hook is not None:
+            self._before_hook.remove()
+            self._before_hook = None
         wanted = self._active and not self._deaf
         if wanted and self._backward_hook is None:
             hook = self._guarded(self._backward)
@@ -312,7 +322,7 @@ class StepMeter:
             self._raw = raw if scale is None else raw / scale.to(raw.device).square()
 
     def _begin(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._active or self._held is not None:
+        if self._active or self.held is not None:
             return self._measuring_hook(optimizer, args, kwargs)
         return None
 
@@ -345,9 +355,9 @@ class StepMeter:
         return measured
 
     def _compare(self) -> None:
-        if self._held is not None:
-            self._dropped = self._witness.grad is not self._held
-            self._held = None
+        if self.held is not None:
+            self._dropped = self._witness.grad is not self.held
+            self.held = None
 
     def _take(self, optimizer: Optimizer) -> None:
         if self._inside:  # a step that calls the one of its base class, whose hooks run too
@@ -366,22 +376,25 @@ class StepMeter:
             with torch.no_grad():
                 clipped = self._sketch.part(gradient).float().square().sum()
                 clipped = clipped if scale is None else clipped / scale.square()
-        self._taken = torch.cat([torch.stack([raw, clipped]), products.reshape(-1)])
+        self._taken = torch.cat([raw.reshape(1), clipped.reshape(1), products.reshape(-1)])
+
+    def _after_compiled(self, optimizer: Optimizer, *given: Any) -> None:
+        self._compiled = True
+        self._after(optimizer, *given)
 
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
         self.updates += 1  # counted whatever goes wrong: several processes count alike
         self.updated = True
         self._inside = False
+        self._raw = None
         try:
-            self._raw = None
             if self.silent and self.updates == _UNTOLD:
                 advice = "call watching.step(loss) after each optimizer.step()"
                 _LOG.warning("stepsize.watch: %d updates without a loss; %s", _UNTOLD, advice)
             self._infinite = optimizer.__dict__.get("found_inf")
             if not self.updates % _CHECK:
                 self._check_replaced()
-            self.rates = tuple([float(group["lr"]) for group in optimizer.param_groups])
-            momenta = _momenta_of(optimizer)
+            self.rates, momenta = _values_of(optimizer)
             if self.momenta or momenta != self._begin_momenta:
                 self.momenta = momenta
         except Exception as error:  # noqa: BLE001 - it runs within the user's own step
@@ -394,7 +407,15 @@ class StepMeter:
             raise RuntimeError("parameters of the optimizer were replaced while it was watched; start a new watch")
 
 
-def _momenta_of(optimizer: Optimizer) -> tuple[float, ...]:
-    """Return the momentum of each group, 0 of one without; a tensor counts as none, to read it might wait."""
-    found = [group["betas"][0] if "betas" in group else group.get("momentum") for group in optimizer.param_groups]
-    return tuple([one if isinstance(one, float) else 0.0 for one in found])
+def _values_of(optimizer: Optimizer) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return learning rate and momentum of each group; 0 of one without, or in a tensor: to read it might wait."""
+    rates, momenta = [], []
+    for group in optimizer.param_groups:
+        rates.append(float(group["lr"]))
+        momentum = group["betas"][0] if "betas" in group else group.get("momentum")
+        momenta.append(momentum if isinstance(momentum, float) else 0.0)
+    return tuple(rates), tuple(momenta)
+
+
+def _values(numbers: Tensor | float) -> list[float]:
+    return numbers.tolist() if isinstance(numbers, Tensor) else [float(numbers)]

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,6 +67,7 @@ class Mark:
     first: int  # number of first losses
     looks: int
     verdicts: int  # number of them
+    repeated: int
     peaks: Mapping[str, float]  # of the signals
 
 
@@ -143,14 +145,15 @@ class Record:
         """Return what :meth:`roll_back` needs to return to this moment."""
         peaks = {name: trace.peak for name, trace in self.traces.items()}
         seen = len(self.first), self.looks, len(self.verdicts)
-        return Mark(self.step, copy.deepcopy(self.divergence), *seen, peaks)
+        return Mark(self.step, copy.deepcopy(self.divergence), *seen, self.repeated, peaks)
 
     def roll_back(self, mark: Mark, *, again: bool) -> None:
         """Drop everything since ``mark``: the run was rolled back to it. The count of steps goes on.
 
         ``again`` says whether the steps since then will be made again.
         """
-        self.repeated += self.step - mark.step if again else 0
+        if again:  # steps since the mark may have been made again before
+            self.repeated = mark.repeated + self.step - mark.step
         self.diverged = self._not_finite = self._begin = None
         self.divergence = copy.deepcopy(mark.divergence)
         for name, trace in self.traces.items():
@@ -199,7 +202,7 @@ class Record:
     def _beginning(self) -> tuple[float, float]:
         if self._begin is not None:
             return self._begin
-        level = float(np.median(self.first[:5])) if self.first else math.nan
+        level = median(self.first[:5]) if self.first else math.nan
         enough = len(self.first) > 2
         noise = 1.4826 * float(np.median(np.abs(np.diff(self.first)))) / math.sqrt(2) if enough else 0.0
         if len(self.first) == _FIRST:

@@ -31,28 +31,33 @@ class Sketch:
         lengths = [-(-p.numel() // stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
         count = len(lengths)
         self._held = torch.zeros((count, _SLOTS, max(lengths)), dtype=torch.float32, device=device)
-        rows = [[self._held[row, slot, :length] for row, length in enumerate(lengths)] for slot in range(_SLOTS)]
-        self._rows = rows
+        self._turned, self._slots = self._held.transpose(1, 2), self._held.unbind(1)
+        self._rows = [[slot[row, :length] for row, length in enumerate(lengths)] for slot in self._slots]
         self._sums = torch.zeros((max(groups) + 1, count), dtype=torch.float32, device=device)
         for row, (group, stride) in enumerate(zip(groups, self._strides, strict=True)):
             self._sums[group, row] = float(stride)
         self._roots = torch.tensor([[math.sqrt(stride)] for stride in self._strides], device=device)
         self._now = 0
+        self._places = [torch.tensor(_products_at(now), device=device) for now in range(2)]
 
     def part(self, gradient: Tensor) -> Tensor:
         """Return the sampled coordinates of the first parameter's gradient, as a view."""
         return _every(gradient, self._strides[0])
 
     def weights(self) -> Tensor:
-        """Return the sampled weights, each times the root of the number of coordinates that it represents.
+        """Return a copy of the sampled weights, one tensor after the other, on the device."""
+        return torch.cat(self._sampled()).float()
 
-        The shape is ``(tensors, coordinates)``, padded with zeros, on the device.
+    def by_tensor(self, weights: Tensor) -> Tensor:
+        """Return several copies of the weights, each weight times the root of how many coordinates it represents.
+
+        The shape is ``(copies, tensors, coordinates)``, padded with zeros.
         """
-        kept = torch.zeros_like(self._held[:, _W])
-        rows = [row[: len(part)] for row, part in zip(kept, self._rows[_W], strict=True)]
-        with torch.no_grad():
-            torch._foreach_copy_(rows, self._sampled())
-            return kept * self._roots
+        padded = weights.new_zeros((len(weights), *self._slots[_W].shape))
+        lengths = [len(row) for row in self._rows[_W]]
+        for row, part in enumerate(torch.split(weights, lengths, dim=1)):
+            padded[:, row, : lengths[row]] = part
+        return padded * self._roots
 
     def take(self, scale: Tensor | None = None) -> Tensor:
         """Sample weights and gradients right before an update; ``scale`` is what gradients are still multiplied by.
@@ -66,7 +71,7 @@ class Sketch:
         with torch.no_grad():
             gradients = [parameter.grad for parameter in self._parameters]
             if any(gradient is None or gradient.is_sparse for gradient in gradients):
-                self._held[:, _G + now].zero_()
+                self._slots[_G + now].zero_()
             pairs = [
                 (row, _every(gradient, stride))
                 for row, gradient, stride in zip(self._rows[_G + now], gradients, self._strides, strict=True)
@@ -75,16 +80,21 @@ class Sketch:
             if pairs:
                 torch._foreach_copy_([row for row, _ in pairs], [view for _, view in pairs])
             if scale is not None:
-                self._held[:, _G + now].div_(scale.to(self._held.device))
+                self._slots[_G + now].div_(scale.to(self._held.device))
             torch._foreach_copy_(self._rows[_W + now], self._sampled())
-            torch.sub(self._held[:, _W + now], self._held[:, _W + then], out=self._held[:, _D])
-            gram = torch.bmm(self._held, self._held.transpose(1, 2))
-            g, before, w = _G + now, _G + then, _W + now
-            pairs_of = ((g, g), (g, before), (g, _D), (before, _D), (_D, _D), (w, w))
-            return self._sums @ torch.stack([gram[:, one, two] for one, two in pairs_of], dim=1)
+            torch.sub(self._slots[_W + now], self._slots[_W + then], out=self._slots[_D])
+            gram = torch.bmm(self._held, self._turned)
+            return self._sums @ gram.reshape(-1, _SLOTS * _SLOTS).index_select(1, self._places[now])
 
     def _sampled(self) -> list[Tensor]:
         return [_every(p.detach(), stride) for p, stride in zip(self._parameters, self._strides, strict=True)]
+
+
+def _products_at(now: int) -> list[int]:
+    """Return where the products of :meth:`Sketch.take` are in a flat matrix of those of all slots."""
+    g, before, w = _G + now, _G + (now ^ 1), _W + now
+    pairs = ((g, g), (g, before), (g, _D), (before, _D), (_D, _D), (w, w))
+    return [one * _SLOTS + two for one, two in pairs]
 
 
 def _stride(parameter: Tensor, most: int) -> int:

@@ -19,8 +19,8 @@ class WeightTrajectory:
     Without a horizon, points are thinned as they become many.
     """
 
-    def __init__(self, weights: Callable[[], Tensor], steps: int | None) -> None:
-        self._weights = weights
+    def __init__(self, weights: Callable[[], Tensor], by_tensor: Callable[[Tensor], Tensor], steps: int | None) -> None:
+        self._weights, self._by_tensor = weights, by_tensor  # what is kept, and what a reading makes of several
         self._every = max(1, steps // _MOST) if steps else _UNKNOWN
         self._kept: list[tuple[int, Tensor]] = [(0, weights())]
 
@@ -54,7 +54,7 @@ class WeightTrajectory:
         if len(self._kept) <= _FEWEST or last == 0:
             return None
         points = [min(self._kept, key=lambda one, s=n: abs(one[0] - s / _FEWEST * last))[1] for n in range(_FEWEST + 1)]  # type: ignore[misc]
-        return reading_of(torch.stack(points))
+        return reading_of(self._by_tensor(torch.stack(points)))
 
 
 def reading_of(way: Tensor) -> dict[str, float]:

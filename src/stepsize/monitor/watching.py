@@ -45,7 +45,7 @@ _LOG = logging.getLogger("stepsize")
 _ALARM = 4.0  # noises above the start: a loss beyond is checked immediately
 _WORSE = 16  # losses, all of which the last one exceeds if the loss rises
 _EVERY = 8  # updates between two checks of the urgent rules
-_LATE = 0.2  # seconds that a loss can wait to be recorded
+_LATE = 1.0  # seconds that a loss can wait to be recorded
 _LEAN = 256  # updates at most that are only counted, one after the other
 
 
@@ -179,7 +179,7 @@ class Watch:
         self._meters = [self._meter(one) for one in optimizers]
         self._meters[0].silent = True
         steps = record.facts.steps
-        self._trajectory = WeightTrajectory(self._meters[0].weights, steps)
+        self._trajectory = _trajectory_of(self._meters[0], steps)
         self._offsets = self._group_numbers()
         self._critical = CriticalRate(models, optimizers[0], steps)
         self._budget = WatchBudget(steps)
@@ -258,7 +258,7 @@ class Watch:
             val_loss: Validation loss, if it was just measured.
         """
         lean = self._lean
-        if lean is not None and closure is None and val_loss is None and self.control.idle and lean(loss):
+        if lean is not None and closure is None and val_loss is None and lean(loss):
             return
         if self.broken:
             return
@@ -350,7 +350,8 @@ class Watch:
         step = self.record.step
         self._alarm = self.record.start + _ALARM * self.record.start_noise
         self._lean = None
-        if not self._may_be_lean or self._team is not None or self._meters[0].active or len(self._last) < _WORSE:
+        busy = self._team is not None or self._meters[0].active or not self.control.idle
+        if not self._may_be_lean or busy or len(self._last) < _WORSE:
             return
         in_time = min(_LEAN, int(_LATE / max(self._budget.pace(step), 1e-9)))
         ends = [step + in_time, self._trajectory.next(step) - 1]
@@ -359,7 +360,7 @@ class Watch:
         if self._validate is not None:
             ends.append(step - step % self._validate_every + self._validate_every - 1)
         if min(ends) > step:
-            self._lean = counting(self.record, self._meters[0], self._later, min(ends), self._alarm)
+            self._lean = counting(self.record, self._meters[0], self._later, self.control.inbox, min(ends), self._alarm)
 
     def _write_later(self) -> None:
         """Record the updates that were only counted."""
@@ -417,7 +418,7 @@ class Watch:
                 self._meters[number] = self._meter(meter.optimizer)
                 self._meters[number].updates, self._meters[number].silent = meter.updates, meter.silent
                 if not number:
-                    self._trajectory = WeightTrajectory(self._meters[0].weights, self.record.facts.steps)
+                    self._trajectory = _trajectory_of(self._meters[0], self.record.facts.steps)
         self._offsets = self._group_numbers()
 
     def _update_loss(self) -> Tensor | float | None:
@@ -598,3 +599,7 @@ class Watch:
         for meter in self._meters:
             meter.remove()
         self._critical.forget()
+
+
+def _trajectory_of(meter: StepMeter, steps: int | None) -> WeightTrajectory:
+    return WeightTrajectory(meter.weights, meter.by_tensor, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from itertools import takewhile
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from torch import Tensor
 
@@ -13,10 +13,29 @@ from stepsize.training.from_trainers import is_lightning, is_lightning_trainer
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 _KEYWORDS = ("data", "datamodule", "train_dataloaders", "val_dataloaders", "trainer")
 
 
-def takes_parts(function: Callable[P, R]) -> Callable[P, R]:
+class _Module(Protocol):
+    """What type checkers take for a LightningModule."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def configure_optimizers(self) -> Any: ...
+
+
+class TakesParts(Protocol[P, R_co]):
+    """A function of a task, and of the parts of a Lightning training."""
+
+    @overload
+    def __call__(self, *given: P.args, **options: P.kwargs) -> R_co: ...
+
+    @overload
+    def __call__(self, module: _Module, /, *parts: Any, **options: Any) -> R_co: ...
+
+
+def takes_parts(function: Callable[P, R]) -> TakesParts[P, R]:
     """Return ``function``, whose first argument is a task, so that it also takes the parts of a Lightning training.
 
     Module, data (or loader and validation loader) and trainer can come in any order, and by the keywords of Lightning.

@@ -15,9 +15,14 @@ _DEEP = 8  # wrappers around wrappers
 StepHook: TypeAlias = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], Any]
 
 
-def outside_of_graphs(hook: Callable[[Any, Any, Any], Any]) -> StepHook:
-    """Return a step hook that ``torch.compile(optimizer.step)`` calls instead of tracing it: its numbers change."""
-    eager: Callable[[Any, Any, Any], Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+def outside_of_graphs(
+    hook: Callable[[Any, Any, Any], Any], compiled: Callable[[Any, Any, Any], Any] | None = None
+) -> StepHook:
+    """Return a step hook that ``torch.compile(optimizer.step)`` calls instead of tracing it: its numbers change.
+
+    If given, ``compiled`` is what it calls then.
+    """
+    eager: Callable[[Any, Any, Any], Any] = torch.compiler.disable(compiled or hook)  # type: ignore[no-untyped-call]
 
     def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return (eager if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)  # which may change them
