@@ -262,7 +262,7 @@ def test_a_killed_training_is_there_but_for_its_last_second(where: str) -> None:
         _check_killed(where, "net" if number == 1 else f"net-{number}", end, told)
     with Store.open(where) as store:
         assert len(list_runs(store)) == 4
-        assert list_runs(store)[-1].steps > 100
+        assert list_runs(store)[-1].steps > 10
 
 
 @pytest.mark.slow
