@@ -43,7 +43,7 @@ for kind, data, options in KINDS:
 """
 _LOOP = f"""{_BEGIN}
 for kind, _, options in KINDS:
-    data = (x, y)
+    data = (x, y) if kind == "watch" else rows()
     if name == "accelerate":
         from tests.frameworks.test_every_loop import accelerator_of
         accelerator = accelerator_of()

@@ -12,6 +12,7 @@ from torch import nn
 
 from stepsize.monitor import budget, watch
 from stepsize.monitor.budget import WatchBudget
+from stepsize.monitor.record import Facts, Record
 
 
 class _Clock:
@@ -132,3 +133,41 @@ def test_a_loss_that_is_none_is_told_and_the_training_goes_on() -> None:
             made = update(net, optimizer, torch.randn(8, 4))
             watching.step(made if number < 110 else made.expand(2))
     assert "RuntimeError" in watching.broken or "ValueError" in watching.broken
+
+
+def test_steps_that_are_repeated_twice_count_once() -> None:
+    record = Record(Facts(steps=10))
+    record.step = 5
+    mark = record.mark()
+    for step in (8, 11):
+        record.step = step
+        record.roll_back(mark, again=True)
+        assert record.step - record.repeated == 5
+    assert record.progress == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_hook_before_updates_comes_off_between_measurements_unless_the_step_is_compiled(compiled: bool) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    net = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=torch.tensor(0.01))
+    torch.compiler.reset()
+    with watch(net, optimizer, steps=3_000) as watching:
+        step = torch.compile(optimizer.step, backend=backend) if compiled else optimizer.step
+        without = 0
+        for x in torch.randn(160, 8, 4, generator=torch.Generator().manual_seed(1)):
+            loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            step()
+            watching.step(loss)
+            without += not optimizer._optimizer_step_pre_hooks
+        assert watching.record.step == 160
+    assert (without == 0) if compiled else (without > 0)
+    assert len(graphs) <= 3
