@@ -297,8 +297,9 @@ class Study:
         return time.perf_counter() + needed > deadline
 
     def _setting(self, job: Job) -> Setting:
-        changes = Changes(**{key: value for key, value in job.trial.values.items() if key != "lr"})  # type: ignore[arg-type]
-        horizon = self.task.horizon if changes == _UNCHANGED else varied(self.task, changes).horizon
+        others: dict[str, Any] = {key: value for key, value in job.trial.values.items() if key != "lr"}
+        changes = Changes(**others) if others else _UNCHANGED
+        horizon = varied(self.task, changes).horizon if others else self.task.horizon
         costs = self.start.costs
         steps = max(1, round(job.share * horizon))
         limit = None if steps >= horizon else costs.val_limit(max(1, round(job.share * costs.horizon)))
