@@ -26,7 +26,7 @@ __all__ = ["OVERHEAD_FILE", "compute_overhead", "overhead_report"]
 
 OVERHEAD_FILE = RECORDS_FOLDER / "sweep_overhead.json"
 _TRIALS = 1_000
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 class _Nothing(InOrder):
