@@ -233,12 +233,12 @@ class Study:
         """Save what is trained now and the time left, for those who read the store."""
         if self._writer is None:
             return
-        from stepsize.store import ProgressRecord
-
         now, pace = time.perf_counter(), self._pace()
         longest = max(map(self._price, self._flying.values()), default=0.0)
         if pace is not None and pace * longest < _BRIEF and now < self._saved + _BRIEF:
             return
+        from stepsize.store import ProgressRecord
+
         self._saved = now
         running = [
             {**job.trial.values, "steps": self._setting(job).steps, "share": job.share, "seed": job.seed}
