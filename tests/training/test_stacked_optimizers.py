@@ -176,7 +176,7 @@ def test_keeping_members_changes_no_bit_of_their_updates() -> None:
 
 
 def test_every_rule_is_compared_with_torch() -> None:
-    assert {f"{kind.__module__}.{kind.__qualname__}" for kind, _, _ in SETTINGS.values()} == set(RULES)
+    assert {kind for kind, _, _ in SETTINGS.values()} == set(RULES)
 
 
 def test_a_rate_of_zero_stands_still() -> None:
