@@ -12,8 +12,7 @@ from stepsize.checks import check_whole
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
-from stepsize.training.executor import InOrder
-from stepsize.training.loop import check_evals
+from stepsize.training.loop import InOrder, check_evals
 from stepsize.training.memory import free_memory
 from stepsize.training.population.members import DryRun
 from stepsize.training.population.vectorized import check_stacking, train_vectorized
