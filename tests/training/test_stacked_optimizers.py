@@ -103,7 +103,7 @@ class Population:
     def keep(self, *members: int) -> None:
         chosen = torch.tensor(members)
         self.stacked = [whole[chosen].clone() for whole in self.stacked]
-        self.optimizer.keep(chosen, self.stacked)
+        self.optimizer = self.optimizer.forked(chosen, self.stacked)
         self.members = [self.members[k] for k in members]
         self.naive = [self.naive[k] for k in members]
         self.peaks = [self.peaks[k] for k in members]

@@ -152,7 +152,7 @@ class _Training:
     def run(self, *, keep_model: bool = False) -> list[Run]:
         """Train to the end."""
         numbered = zip(range(self._steps), draw(self._task), strict=False)
-        for update in updates(self._runs, numbered, self._levels):
+        for update in updates(self._update, numbered, self._levels):
             step = update.step + 1
             self._examples += sum(count_examples(batch) for batch in update.batches)
             self._batches += len(update.batches)
@@ -174,6 +174,9 @@ class _Training:
             for recording, seconds in zip(self._recordings, self._seconds, strict=True)
         ]
 
+    def _update(self, batches: Sequence[Any], levels: Sequence[float]) -> Tensor:
+        return self._runs.update(batches, levels)  # those that are left
+
     def _levels(self, step: int) -> list[float]:
         return [self._factors[member][step] for member in self._live]
 
@@ -191,7 +194,7 @@ class _Training:
             places = [place for place, member in enumerate(self._live) if member not in diverged]
             self._live = [self._live[place] for place in places]
             if places:
-                self._runs.keep(places)
+                self._runs = self._runs.forked(places)
 
     def _evaluate(self, step: int) -> None:
         """Evaluate each run after ``step`` updates; the last evaluation may show that it diverged."""

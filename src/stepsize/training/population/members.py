@@ -155,15 +155,11 @@ class Members:
         return (torch.stack(losses).mean(0) if len(losses) > 1 else losses[0]), _owned(total)
 
     @torch.no_grad()
-    def keep(self, members: Tensor) -> None:
-        """Continue with these members only, by index."""
-        self.parameters = {n: p.index_select(0, members).requires_grad_() for n, p in self.parameters.items()}
-        self.buffers = {name: buffer.index_select(0, members) for name, buffer in self.buffers.items()}
-
     def forked(self, members: Tensor) -> Members:
-        """Return members that continue from these, which may repeat; these stay as they are."""
+        """Return members that continue from these, by index, which may repeat; these stay as they are."""
         other = copy.copy(self)  # they share the template, which only lends its shape
-        other.keep(members)
+        other.parameters = {n: p.index_select(0, members).requires_grad_() for n, p in self.parameters.items()}
+        other.buffers = {name: buffer.index_select(0, members) for name, buffer in self.buffers.items()}
         return other
 
     @torch.no_grad()

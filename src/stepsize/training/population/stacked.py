@@ -77,21 +77,20 @@ class StackedOptimizer:
             self._rule.update(slot)
 
     @torch.no_grad()
-    def keep(self, members: Tensor, stacked: Sequence[Tensor]) -> None:
-        """Continue with ``members`` (indices) only; ``stacked`` holds their parameters, for later steps."""
-        for group in self._groups:
-            group.lr, group.numbers = _cut(group.lr, members), _all_cut(group.numbers, members)
-        for slot, parameter in zip(self._slots, stacked, strict=True):
-            if slot is not None:
-                slot.parameter = parameter
-                slot.state = _all_cut(slot.state, members)
-
     def forked(self, members: Tensor, stacked: Sequence[Tensor]) -> StackedOptimizer:
-        """Return an optimizer that continues with ``members``, which may repeat; this one stays as it is."""
-        slots = [None if slot is None else replace(slot) for slot in self._slots]
-        other = StackedOptimizer(self._rule, [replace(group) for group in self._groups], slots)
-        other.keep(members, stacked)
-        return other
+        """Return an optimizer that continues with ``members`` (indices, which may repeat); this one stays as it is.
+
+        ``stacked`` holds their parameters.
+        """
+        groups = [
+            replace(group, lr=_cut(group.lr, members), numbers=_all_cut(group.numbers, members))
+            for group in self._groups
+        ]
+        slots = [
+            None if slot is None else replace(slot, parameter=parameter, state=_all_cut(slot.state, members))
+            for slot, parameter in zip(self._slots, stacked, strict=True)
+        ]
+        return StackedOptimizer(self._rule, groups, slots)
 
     def _decay(self, slot: Slot) -> None:
         if slot.flags["maximize"]:

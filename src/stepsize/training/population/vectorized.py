@@ -105,14 +105,6 @@ class VectorizedRuns(ForkedRuns):
         optimizer = self._optimizer.forked(chosen, list(members.parameters.values()))
         return type(self)(members, optimizer, None if self._clips is None else self._clips.index_select(0, chosen))
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Shrink the tensors."""
-        chosen = self._chosen(places)
-        self._members.keep(chosen)
-        self._optimizer.keep(chosen, list(self._members.parameters.values()))
-        if self._clips is not None:
-            self._clips = self._clips.index_select(0, chosen)
-
     def _chosen(self, places: Sequence[int]) -> Tensor:
         return torch.tensor(list(places), device=next(iter(self._members.parameters.values())).device)
 
