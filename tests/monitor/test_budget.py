@@ -164,7 +164,7 @@ def test_the_hook_before_updates_comes_off_between_measurements_unless_the_step_
         for x in torch.randn(160, 8, 4, generator=torch.Generator().manual_seed(1)):
             loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             step()
             watching.step(loss)
             without += not optimizer._optimizer_step_pre_hooks
