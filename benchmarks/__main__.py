@@ -136,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     watching.add_argument("--device", default="cpu", help="default cpu")
     watching.set_defaults(run=_watch)
 
+    live = commands.add_parser("live", help="how far the live page is behind, and what it costs; needs Chromium")
+    live.add_argument("--only", type=_names, default=(), help="of delay,many runs,orders; default all")
+    live.set_defaults(run=_live)
+
     imports = commands.add_parser("import-time", help="seconds of importing stepsize, beside torch and optuna")
     imports.set_defaults(run=_import_time)
 
@@ -368,6 +372,13 @@ def _watch(arguments: argparse.Namespace) -> None:
     print(overhead_report())
 
 
+def _live(arguments: argparse.Namespace) -> None:
+    from benchmarks.live_page import compute_live, live_report
+
+    compute_live(arguments.only)
+    print(live_report())
+
+
 def _import_time(_arguments: argparse.Namespace) -> None:
     from benchmarks.import_time import compute_import, import_report
 
@@ -402,6 +413,7 @@ def _tables(arguments: argparse.Namespace) -> None:
     from benchmarks.import_time import import_report
     from benchmarks.late_findings import late_report
     from benchmarks.lightning_examples import examples_report
+    from benchmarks.live_page import live_report
     from benchmarks.logs import logs_report
     from benchmarks.methods import regret_report
     from benchmarks.optimizers import optimizers_report
@@ -430,6 +442,7 @@ def _tables(arguments: argparse.Namespace) -> None:
         "logs": logs_report(),
         "lightning-examples": examples_report(),
         "watch": watch_report(),
+        "live": live_report(),
         "guard": faults_report(),
         "population": population_report(POPULATION_FILE),
         "sweep-overhead": overhead_report(OVERHEAD_FILE),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.live.serving import served, writing
+from tests.views.chart_specs import flat_layers, values
 
 import stepsize
 from stepsize.errors import InputError
@@ -20,6 +21,7 @@ from stepsize.live.feed import Feed, Page
 from stepsize.store import ProgressRecord, Store
 from stepsize.study.finding import read_found
 from stepsize.study.study import StudyProgress
+from stepsize.views.theme import ROLE_DASHES
 
 LATE = 3.0  # seconds on a busy machine; by design one
 
@@ -157,7 +159,13 @@ def test_a_search_is_answered_as_find_answers_it_with_its_chart(path: Path) -> N
     task = stepsize.build_task("cancer-mlp", steps=40)
     found = stepsize.find(task, budget=3, store=path, name="f")
 
+    rows = [{"lr": lr, "steps": 40, "share": 1.0, "seed": 1} for lr in (0.02, 0.02, 3.0)]
     with served(path) as page:
+        with Store.open(path) as store:
+            asked = store.known("f").spec
+            with store.begin("f", "find", asked) as writer:
+                writer.set_progress(ProgressRecord(datetime.now(UTC), rows))
+                tried = page.ask("/api/study?name=f").json["spec"]
         read = page.ask("/api/study?name=f&width=500&dark=1").json
         assert page.ask("/api/study?name=f&width=9").status == 400
         assert page.ask("/api/study?name=g").status == 404
@@ -171,9 +179,42 @@ def test_a_search_is_answered_as_find_answers_it_with_its_chart(path: Path) -> N
     assert '"width": 500' in spec
     assert '"width": 640' not in spec
     assert '"white"' not in spec
+    assert tried_rates(tried) == [0.02, 3.0]
+    assert tried_rates(read["spec"]) == []  # it has ended
     with Store.open(path) as store:
         again = read_found(store, "f")
         assert (again.lr, again.as_good, again.verdict) == (found.lr, found.as_good, found.verdict)
+
+
+def tried_rates(spec: Any) -> list[float]:
+    """Return the rates at which the chart has a dotted rule."""
+    dotted = [layer for layer in flat_layers(spec) if layer["mark"].get("strokeDash") == ROLE_DASHES["tried"]]
+    return [row["x"] for layer in dotted for row in values(spec, layer)]
+
+
+def test_a_store_is_read_again_only_if_something_was_written_or_a_run_was_killed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(path) as store:
+        with writing(path) as run:
+            monkeypatch.setattr("stepsize.live.feed._LOCKS", 300.0)
+            feed = Feed(store)
+            feed.reads()
+            time.sleep(0.2)
+            first = feed.reads()
+            time.sleep(0.2)
+            assert feed.reads() == first
+            run.write({"loss": ([0, 1], [2.0, 1.0])})
+            while feed.reads() == first:
+                time.sleep(0.01)
+            monkeypatch.setattr("stepsize.live.feed._LOCKS", 0.2)
+            feed = Feed(store)
+            line = feed.listed()["runs"][0]
+            assert (line["steps"], line["status"]) == (2, "running")
+        end = time.monotonic() + LATE  # its writer has let go without a word
+        while feed.listed()["runs"][0]["status"] == "running" and time.monotonic() < end:
+            time.sleep(0.1)
+        assert feed.listed()["runs"][0]["status"] == "interrupted"
 
 
 def listed(page: Page) -> dict[str, Any]:

@@ -323,6 +323,38 @@ def test_dragging_zooms_all_charts_hovering_names_a_point_and_smoothing_draws_an
     assert tab.complaints() == []
 
 
+def test_charts_are_zoomed_by_keys_and_by_buttons(tab: Tab, address: str) -> None:
+    visit(tab, address, "first")
+    shown(tab, "document.getElementById('charts').dataset.step > 0")
+    tab.ask("document.querySelector('.plot').focus()")
+    tick = "[...document.querySelectorAll('[data-zoom]')].map((one) => one.ariaLabel ?? one.textContent)"
+    assert tab.ask(tick) == ["Earlier steps", "Zoom out", "Zoom in", "Later steps", "All"]
+    canvas = "document.querySelector('.plot canvas').toDataURL()"
+    steps = "document.getElementById('span').selectedOptions[0].textContent"
+
+    def click(key: str) -> None:
+        tab.ask(f"document.querySelector('[data-zoom=\"{key}\"]').click()")
+
+    whole = tab.ask(canvas)
+    tab.press("+", 187)
+    assert tab.ask(steps) == "73 to 227"
+    closer = shown(tab, canvas, lambda value: value != whole)
+    tab.press("ArrowRight", 39)
+    assert tab.ask(steps) == "112 to 265"
+    shown(tab, canvas, lambda value: value != closer)
+    click("ArrowLeft")
+    assert tab.ask(steps) == "73 to 227"
+    tab.press("-", 189)
+    assert tab.ask(steps) == "all"
+    click("+")
+    click("+")
+    assert tab.ask(steps) == "112 to 188"
+    tab.press("0", 48)
+    assert tab.ask(steps) == "all"
+    shown(tab, canvas, whole.__eq__)
+    assert tab.complaints() == []
+
+
 def enter(tab: Tab, name: str, event: str, value: str) -> None:
     tab.ask(
         f"Object.assign(document.getElementById('{name}'), {{value: '{value}'}}).dispatchEvent(new Event('{event}'))"

@@ -216,3 +216,15 @@ def test_a_sweep_of_many_rates_seeds_and_lengths_stays_small() -> None:
         for seed in (0, 1, 2)
     )
     assert len(answer_chart(answer_info(points, 800, joined=True)).to_json(indent=None)) < 400_000
+
+
+def test_rates_being_tried_are_dotted_and_on_the_axis(view: dict[str, Any]) -> None:
+    info = answer_info(**view, tried=(30.0, 0.002, 0.002))
+
+    assert [flag.x for flag in info.tried] == [0.002, 30.0]
+    assert info.x.high > 30
+    assert "Dotted: rates being tried." in " ".join(info.lines)
+    assert "Dotted" not in " ".join(answer_info(**view).lines)
+    spec = answer_chart(info).to_dict()
+    dotted = [layer for layer in flat_layers(spec) if layer["mark"].get("strokeDash") == [1, 4]]
+    assert [row["x"] for layer in dotted for row in values(spec, layer)] == [0.002, 30.0]

@@ -70,7 +70,7 @@ def test_a_chart_of_a_page_has_its_width_its_colors_and_places_for_points(dark: 
     spec = page_spec(live_chart(panel), 333, dark=dark)
 
     names = {layer["data"]["name"] for layer in spec["layer"]}
-    assert names == {"line", "raw", "future", "marks"}
+    assert names == {"line", "raw", "future", "hover", "marks"}
     assert (spec["width"], spec["autosize"]["type"]) == (333, "fit-x")
     text = json.dumps(spec).upper()
     assert any(color in text for color in map(str.upper, DARK.values())) is dark

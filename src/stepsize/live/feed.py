@@ -23,8 +23,10 @@ from stepsize.views.signals import Series
 MOST_RUNS = 60
 """Runs that a page shows on top of each other."""
 
-_EVERY = 0.2  # seconds between two reads of the store,
-_REST = 4  # or so many times what the last one took
+_REST = 4  # so many times what the last read of the store took pass before the next one
+_LEAST = 0.02  # seconds, and at least so many
+_SERVER = 0.2  # seconds between two reads of a server, which does not say whether anything is new
+_LOCKS = 1.0  # seconds after which a file is read although nothing is new: a run may have been killed
 _MOST_POINTS = 40_000  # of a signal, over all runs of a page
 _MOST_OF_RUN = 2_048  # as many as the store keeps
 _DIGITS = 6  # of a value on its way to the page
@@ -87,7 +89,9 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._next_read = 0.0
+        self._next_read = self._next_locks = 0.0
+        self._version: int | None = None
+        self._reads = 0
         self._studies: dict[str, StudyRecord] = {}
         self._heads: dict[str, RunSummary] = {}
         self._others: list[dict[str, Any]] = []
@@ -102,6 +106,12 @@ class Feed:
             self._refresh()
             runs = [self._line(head) for head in self._heads.values()]
             return {"runs": _in_order(runs), "studies": _in_order(self._others)}
+
+    def reads(self) -> int:
+        """Return how often the store was read so far: while it is the same number, nothing is new."""
+        with self._lock:
+            self._refresh()
+            return self._reads
 
     def known(self, names: Sequence[str]) -> list[str]:
         """Return those of ``names`` that are watched runs, each once."""
@@ -153,6 +163,9 @@ class Feed:
         began = time.monotonic()
         if began < self._next_read:
             return
+        version = self._store.data_version()
+        if version is not None and version == self._version and began < self._next_locks:
+            return
         status = self._store.statuses()  # before the rest: a run that has ended has written all of it
         states, tallies, progress = self._store.watches(), self._store.tallies(), self._store.progress()
         studies = [one for one in self._store.studies() if one.name in status]
@@ -183,7 +196,10 @@ class Feed:
             if one.kind != KIND
         ]
         now = time.monotonic()
-        self._next_read = now + max(_EVERY, _REST * (now - began))
+        self._next_read = now + max(_SERVER if version is None else _LEAST, _REST * (now - began))
+        self._next_locks = now + _LOCKS
+        self._version = version
+        self._reads += 1
 
     def _line(self, head: RunSummary) -> dict[str, Any]:
         return {**head.to_json(), "control": head.name in self._controls and not head.over}
@@ -202,6 +218,7 @@ class Page:
         known = len(positions) == len(self._names)
         self._positions = list(positions) if known else [-1] * len(self._names)
         self._sent: dict[str, Any] = {}
+        self._read = -1
 
     @property
     def mark(self) -> str:
@@ -211,6 +228,8 @@ class Page:
     def news(self) -> dict[str, Any]:
         """Return what changed since the last call: the list, and points, axes and details of the runs."""
         news: dict[str, Any] = {}
+        if (read := self._feed.reads()) == self._read:
+            return news
         listed = self._feed.listed()
         points, most = {}, most_of(self._names)
         for place, name in enumerate(self._names):
@@ -223,6 +242,7 @@ class Page:
         now = {"list": listed} | {f"run {name}": self._feed.detail(name) for name in self._names}
         changed = {key: value for key, value in now.items() if self._sent.get(key) != value}
         self._sent.update(changed)
+        self._read = read
         details = {key.removeprefix("run "): value for key, value in changed.items() if key != "list"}
         return news | ({"list": changed["list"]} if "list" in changed else {}) | ({"runs": details} if details else {})
 

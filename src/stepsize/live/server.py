@@ -33,7 +33,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
-_EVERY = 0.2  # seconds between two looks at what is new
+_EVERY = 0.05  # seconds between two looks at what is new
 _ALIVE = 15.0  # seconds after which a quiet connection gets a sign of life
 _MOST_PAGES = 64  # connections at once
 

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.errors import InputError
-from stepsize.store import Store
+from stepsize.store import Store, StudyRecord
+from stepsize.store.writer import RUNNING
 from stepsize.study.finding import read_found
 from stepsize.study.outcome import FIND, SWEEP
+from stepsize.study.plotting import found_chart, rates_chart
 from stepsize.study.sweeping import read_sweep
-from stepsize.views import page_spec
+from stepsize.views import Chart, page_spec
 
 if TYPE_CHECKING:
     from stepsize.study.found import Found
     from stepsize.study.result import SweepResult
 
-_READERS: dict[str, Callable[[Store, str], Found | SweepResult]] = {FIND: read_found, SWEEP: read_sweep}
+_READERS: dict[str, tuple[Callable[[Store, str], Any], Callable[[Any, Sequence[float]], Chart]]] = {
+    FIND: (read_found, found_chart),
+    SWEEP: (read_sweep, rates_chart),
+}
 _KEPT = 16  # answers
 
 
 @dataclass(frozen=True)
 class _Known:
     runs: int
+    tried: tuple[float, ...]
     found: Found | SweepResult
-    chart: Any
+    chart: Chart
 
 
 class StudyReader:
-    """Reads studies for pages; an answer is computed once for all of them, when a run is new."""
+    """Reads studies for pages: an answer is computed once for all of them, when a run is new; so is its chart."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -48,10 +54,11 @@ class StudyReader:
             count = 0 if runs is None else runs.runs
             if count == 0:
                 return {"name": name, "kind": study.kind, "runs": 0}
-            known = self._known.get(name)
-            if known is None or known.runs != count:
-                found = _READERS[study.kind](self._store, name)
-                known = _Known(count, found, found.plot())
+            known, tried = self._known.get(name), self._tried(study)
+            if known is None or (known.runs, known.tried) != (count, tried):
+                reader, chart = _READERS[study.kind]
+                found = known.found if known is not None and known.runs == count else reader(self._store, name)
+                known = _Known(count, tried, found, chart(found, tried))
                 self._known[name] = known
                 while len(self._known) > _KEPT:
                     del self._known[next(iter(self._known))]
@@ -70,3 +77,10 @@ class StudyReader:
                 "notes": list(found.notes),
                 "spec": page_spec(known.chart, width, dark=dark),
             }
+
+    def _tried(self, study: StudyRecord) -> tuple[float, ...]:
+        """Return the rates of the runs that are trained now."""
+        progress = self._store.progress().get(study.name)
+        if progress is None or self._store.status(study) != RUNNING:
+            return ()
+        return tuple(sorted({float(run["lr"]) for run in progress.running if "lr" in run}))

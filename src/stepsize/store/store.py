@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, distinct, func, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, distinct, func, insert, inspect, select, text
 
 from stepsize.checks import check_text
 from stepsize.errors import (
@@ -79,6 +79,7 @@ class Store:
     def __init__(self, address: Address, engine: Engine) -> None:
         self.address = address
         self._engine = engine
+        self._asked: PoolProxiedConnection | None = None  # which is asked for the version of the file
 
     @classmethod
     def open(cls, where: str | Path = "stepsize.db", *, create: bool = True, wait: float = 30.0) -> Self:
@@ -298,8 +299,27 @@ class Store:
             raise StoreReadOnlyError(f"{self.where} may not be written; give a store where you may write")
         return Writer.begin(self.address, self._engine, name, kind, spec)
 
+    def data_version(self) -> int | None:
+        """Return a number that changes when a connection has written the SQLite file; None for a server.
+
+        Not for several threads at the same time.
+        """
+        if self.address.path is None:
+            return None
+        with guarded(self.address):
+            if self._asked is None:
+                self._asked = self._engine.raw_connection()
+            cursor = self._asked.cursor()
+            try:
+                return int(cursor.execute("PRAGMA data_version").fetchone()[0])
+            finally:
+                cursor.close()
+
     def close(self) -> None:
         """Close the connections; writers close on their own."""
+        if self._asked is not None:
+            self._asked.close()
+            self._asked = None
         self._engine.dispose()
 
     def __enter__(self) -> Self:

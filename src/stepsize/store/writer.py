@@ -79,6 +79,8 @@ class Writer:
         self._raw = driver if isinstance(driver, sqlite3.Connection) else None
         self._add_run = insert(RUNS).compile(dialect=connection.dialect, column_keys=names)
         self._next_checkpoint = 0.0
+        self._position: int | None = None  # of the last signals, once known: nobody else writes any
+        self._seen: tuple[int, int | None] | None = None  # number after which there was no order, and data version
         self._closed = False
 
     @classmethod
@@ -177,6 +179,7 @@ class Writer:
         rows = [{**self._study, **row_of(one)} for one in findings]
         packed = None if signals is None else row_of(SignalsRecord(0, *signals), "position")
         mine, gone = SIGNALS.c.study == self._study["study"], sorted(withdrawn)
+        position = self._position
         with self._transaction(status) as connection:
             self._put(connection, WATCHES, head)
             if rows:
@@ -185,15 +188,36 @@ class Writer:
                 refuted = FINDINGS.c.code.in_(gone)
                 connection.execute(delete(FINDINGS).where(FINDINGS.c.study == self._study["study"], refuted))
             if packed is not None:
-                last = connection.scalar(select(func.max(SIGNALS.c.position)).where(mine))
+                if position is None:
+                    last = connection.scalar(select(func.max(SIGNALS.c.position)).where(mine))
+                    position = -1 if last is None else last
                 if instead:
                     connection.execute(delete(SIGNALS).where(mine))
-                position = 0 if last is None else last + 1
+                position += 1
                 connection.execute(insert(SIGNALS), {**self._study, "position": position, **packed})
+        self._position = position  # what is rolled back has taken none
 
     def orders(self, after: int = 0) -> tuple[OrderRecord, ...]:
-        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own."""
+        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own.
+
+        If there were none, and no other connection has written the SQLite file since, nothing is read.
+        """
         self._check()
+        version = self._data_version()
+        if version is not None and (after, version) == self._seen:
+            return ()
+        orders = self._read_orders(after)
+        self._seen = None if orders else (after, version)
+        return orders
+
+    def _data_version(self) -> int | None:
+        """Return a number that changes when another connection has written an SQLite file; None for a server."""
+        if self._raw is None:
+            return None
+        with guarded(self._address):
+            return int(self._raw.execute("PRAGMA data_version").fetchone()[0])
+
+    def _read_orders(self, after: int) -> tuple[OrderRecord, ...]:
         self._connection.execution_options(writes=False)  # reading waits for nobody
         try:
             with guarded(self._address), self._connection.begin():

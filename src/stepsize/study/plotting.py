@@ -38,10 +38,13 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-9  # of a rate, in decades
 
 
-def found_chart(found: Found) -> Chart:
-    """Return the chart of loss against learning rate of a search: runs, curve, what is as good, the answer."""
+def found_chart(found: Found, tried: Sequence[float] = ()) -> Chart:
+    """Return the chart of loss against learning rate of a search: runs, curve, what is as good, the answer.
+
+    ``tried`` are the rates of runs that have not ended.
+    """
     points = [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs]
-    return _answer_chart(found, points, str(found.answer))
+    return _answer_chart(found, points, str(found.answer), tried=tried)
 
 
 def _answer_chart(found: Found | SweepResult, points: Sequence[CurvePoint], answer: str, **more: Any) -> Chart:
@@ -75,17 +78,19 @@ def _valid_for(conditions: RunConditions) -> str:
     return f"Valid for {conditions.optimizer}, {conditions.schedule}, {conditions.horizon:,} steps{size}."
 
 
-def rates_chart(found: SweepResult) -> Chart:
-    """Return the chart of loss against learning rate: every run, the curve, and the range that is as good."""
+def rates_chart(found: SweepResult, tried: Sequence[float] = ()) -> Chart:
+    """Return the chart of loss against learning rate: every run, the curve, and the range that is as good.
+
+    ``tried`` are the rates of runs that have not ended.
+    """
     horizon, optimum = found.conditions.horizon, found.summary.train_optimum
     points = [
         CurvePoint(run.lr, run.value, max(1, round(run.share * horizon)), run.seed, run.diverged, run.train_loss)
         for run in found.runs
     ]
     joined = len(found.space.free) <= 1
-    return _answer_chart(
-        found, points, found.status, train_optimum=None if optimum is None else optimum.lr, joined=joined
-    )
+    best = None if optimum is None else optimum.lr
+    return _answer_chart(found, points, found.status, train_optimum=best, joined=joined, tried=tried)
 
 
 def _on_longest(found: SweepResult) -> list[tuple[Run, float]]:

@@ -79,6 +79,7 @@ class AnswerInfo:
     curve: tuple[Line, ...]
     band: tuple[tuple[float, float, float], ...]  # of the curve: (lr, low, high)
     flags: tuple[Flag, ...]  # the recommended rate, and that of the lowest training loss
+    tried: tuple[Flag, ...]  # rates of runs that have not ended
     as_good: tuple[float, float] | None
     series: tuple[str, ...]  # names of the lengths, from the shortest to the longest
 
@@ -96,11 +97,13 @@ def answer_info(
     train_optimum: float | None = None,
     loss_label: str = "validation loss",
     joined: bool = False,
+    tried: Sequence[float] = (),
 ) -> AnswerInfo:
     """Return what the chart of an answer shows, and where.
 
     The longest runs stand out, shorter ones are faint. Training losses, if given, get a panel of their own. If
-    ``joined``, means are connected from rate to rate where no curve is fitted.
+    ``joined``, means are connected from rate to rate where no curve is fitted. ``tried`` are the rates of runs that
+    have not ended.
 
     Example:
         >>> runs = [CurvePoint(1e-3, 0.9, 125), CurvePoint(1e-2, 0.4, 2000), CurvePoint(1e-1, 9.0, 2000, diverged=True)]
@@ -113,18 +116,20 @@ def answer_info(
     marked = [] if lr is None else [(lr, f"lr {number_text(lr)}", "lr")]
     if train_optimum is not None:
         marked.append((train_optimum, f"lowest training loss {number_text(train_optimum)}", "optimum"))
-    x = lr_axis([run.lr for run in runs] + [rate for rate, _, _ in marked] + list(as_good or ()))
+    x = lr_axis([run.lr for run in runs] + [rate for rate, _, _ in marked] + list(as_good or ()) + list(tried))
     final = _panel(runs, _loss_axis(runs, max(names), curve, as_good, loss_label), names, joined=joined and not curve)
-    green = ["Green: the range that is as good."] if as_good else []
+    notes = ["Green: the range that is as good."] if as_good else []
+    notes += ["Dotted: rates being tried."] if tried else []
     return AnswerInfo(
         title=title,
-        lines=wrapped(*_fitting(answer), conditions, " ".join([*green, *edge_notes(final.points)])),
+        lines=wrapped(*_fitting(answer), conditions, " ".join([*notes, *edge_notes(final.points)])),
         x=x,
         final=final,
         train=_train_panel(runs, names, joined=joined),
         curve=line_through(_CURVE, curve.lrs, curve.loss, final.y) if curve else (),
         band=_band(curve, final.y) if curve else (),
         flags=place_flags(marked, x, WIDTH),
+        tried=tuple(Flag(rate, "", "tried", 0, "right") for rate in sorted(set(tried))),
         as_good=as_good,
         series=tuple(names.values()),
     )
@@ -137,6 +142,7 @@ def answer_chart(info: AnswerInfo) -> Chart:
         *band(info.as_good, x),
         *_band_area(info, x),
         *lines(info.curve, x, info.final.y, _colors(info), name="curve", width=2.4, interpolate="monotone"),
+        *flags(info.tried, x, texts=False),
         *flags(info.flags, x),
         *_runs(info.final, info, x),
     )
@@ -144,7 +150,7 @@ def answer_chart(info: AnswerInfo) -> Chart:
         return stacked(info.title, info.lines, upper)
     lower = layered(
         *band(info.as_good, info.x, height=_TRAIN_HEIGHT),
-        *flags(info.flags, info.x, height=_TRAIN_HEIGHT, texts=False),
+        *flags([*info.tried, *info.flags], info.x, height=_TRAIN_HEIGHT, texts=False),
         *_runs(info.train, info, info.x),
         height=_TRAIN_HEIGHT,
     )

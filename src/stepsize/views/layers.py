@@ -208,10 +208,15 @@ def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
 def series_encodings(names: Sequence[str], colors: Sequence[str] = COLORS, title: str | None = None) -> tuple[Any, Any]:
     """Return the encodings of color and dash that distinguish lines by name; a legend if there are several."""
     legend = line_legend(names, title) if len(names) > 1 else None
-    scale = alt.Scale(domain=list(names), range=list(colors[: len(names)]))
-    patterns = alt.Scale(domain=list(names), range=list(DASHES[: len(names)]))
-    color = alt.Color("series:N", legend=legend, scale=scale)
-    return color, alt.StrokeDash("series:N", legend=legend, scale=patterns)
+    return looks(names, colors[: len(names)], DASHES[: len(names)], legend)
+
+
+def looks(
+    names: Sequence[str], colors: Sequence[str], dashes: Sequence[Sequence[float]], legend: Any
+) -> tuple[Any, Any]:
+    """Return the encodings of color and dash of the series called ``names``."""
+    color, dash = (alt.Scale(domain=list(names), range=list(each)) for each in (colors, map(list, dashes)))
+    return alt.Color("series:N", legend=legend, scale=color), alt.StrokeDash("series:N", legend=legend, scale=dash)
 
 
 def gradient(field: str, axis: Axis) -> alt.Color:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepsize.errors import InputError
-from stepsize.views.layers import layered, x_encoding, y_encoding
+from stepsize.views.layers import layered, looks, x_encoding, y_encoding
 from stepsize.views.signals import SignalPanel
 from stepsize.views.theme import DARK, EXTENT, INK, MUTED, WIDTH, themed
 from stepsize.views.vega import Chart, alt
@@ -18,18 +18,15 @@ _BESIDE = 84  # pixels of the numbers and the title beside a plot that cannot me
 
 
 def live_chart(panel: SignalPanel) -> Chart:
-    """Return the chart of a panel without points: they go into ``line``, ``raw``, ``future`` and ``marks``.
+    """Return the chart of a panel without points: they go into ``line``, ``raw``, ``future``, ``hover`` and ``marks``.
 
     Its parameters ``x_low``, ``x_high``, ``y_low`` and ``y_high`` move the axes.
     """
     names = [f"{one.run}\n{one.signal}" for one in panel.lines]  # no name of a run holds a line break
-    scale = alt.Scale(domain=names, range=[one.color for one in panel.lines])
-    color = alt.Color("series:N", scale=scale, legend=None)
-    dashes = alt.Scale(domain=names, range=[list(one.dash) for one in panel.lines])
-    dash = alt.StrokeDash("series:N", scale=dashes, legend=None)
+    color, dash = looks(names, [one.color for one in panel.lines], [one.dash for one in panel.lines], None)
     place = {"x": _moving(x_encoding(panel.x), "x"), "y": _moving(y_encoding(panel.y), "y")}
-    base = [alt.Chart(_later(name)).encode(**place, color=color) for name in ("raw", "line", "future")]
-    raw, line, future = (one.encode(detail="series:N", order=alt.Order("x:Q")) for one in base)
+    base = [alt.Chart(_later(name)).encode(**place, color=color) for name in ("raw", "line", "future", "hover")]
+    raw, line, future = (one.encode(detail="series:N", order=alt.Order("x:Q")) for one in base[:3])
     tooltip = [alt.Tooltip("x:Q", title="step", format=",d"), alt.Tooltip("y:Q", title=panel.title, format=".4~g")]
     marks = alt.Chart(_later("marks")).encode(x=place["x"])
     text = marks.encode(text="text:N", y=alt.Y("row:Q", scale=None, axis=None))
@@ -39,7 +36,7 @@ def live_chart(panel: SignalPanel) -> Chart:
         raw.mark_line(clip=True, strokeWidth=1, opacity=0.3),
         line.mark_line(clip=True, strokeWidth=1.8).encode(strokeDash=dash),
         future.mark_line(clip=True, strokeWidth=1.4, strokeDash=[3, 4], opacity=0.8),
-        base[1].mark_point(opacity=0, size=120, clip=True).encode(tooltip=[*tooltip, alt.Tooltip("name:N", title=" ")]),
+        base[3].mark_point(opacity=0, size=120, clip=True).encode(tooltip=[*tooltip, alt.Tooltip("name:N", title=" ")]),
         text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", clip=True, **look),
         text.mark_text(color=INK, clip=True, **look),
     ]
@@ -54,7 +51,7 @@ def page_spec(chart: Chart, width: int, *, dark: bool = False) -> dict[str, Any]
     """Return a chart as Vega-Lite takes it, ``width`` pixels wide, without its title, which the page writes itself."""
     if not 200 <= width <= 10_000:
         raise InputError("width", width, "must be between 200 and 10,000 pixels")
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = chart.to_dict(validate=False)  # which takes most of the time, and pages are drawn in tests
     spec.pop("title", None)
     spec["config"]["padding"] = 4
     if "vconcat" not in spec:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.errors import InputError
-from stepsize.views.layers import layered, lines, rows, x_encoding
+from stepsize.views.layers import layered, lines, looks, rows, x_encoding
 from stepsize.views.marks import Line, line_through
 from stepsize.views.signals import SHOWN_SIGNALS, Series, SignalPanel, signals_info
 from stepsize.views.theme import EXTENT, INK, MUTED, SERIES, WARNING, dark_style, header, themed
@@ -127,11 +127,9 @@ def _svg(info: PanelInfo, place: int) -> str:
 
 def _panel(info: PanelInfo) -> alt.LayerChart:
     panel = info.panel
-    names, colors = [one.name for one in panel.lines], [one.color for one in panel.lines]
+    names = [one.name for one in panel.lines]
     legend = None if len(names) == 1 else alt.Legend(orient="top", title=None, symbolType="stroke")
-    color = alt.Color("series:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
-    dashes = alt.Scale(domain=names, range=[list(one.dash) for one in panel.lines])
-    dash = alt.StrokeDash("series:N", scale=dashes, legend=legend)
+    color, dash = looks(names, [one.color for one in panel.lines], [one.dash for one in panel.lines], legend)
     marks = [
         {"x": step, "y": row, "number": str(number), "line": _COLORS[severity], "ink": _INKS[severity]}
         for (number, step, severity), row in zip(info.marks, _rows_of(info), strict=True)

@@ -28,10 +28,17 @@ SERIES = (_BLUE, _ORANGE, _PURPLE, _SKY, MUTED)
 # For charts on which no answer and no warning stands, so that their colors are free for more series.
 COLORS = (*SERIES[:4], ANSWER, WARNING, INK, MUTED)
 DASHES: tuple[list[float], ...] = ([], [8, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 2], [1, 3], [10, 3, 2, 3, 2, 3])
-_LIGHTEST = 0.68  # of the way from the darkest shade to white: the lightest one
+_LIGHTEST = 0.55  # of the way from the darkest shade to white: the lightest one
 SHAPES = ("circle", "square", "diamond", "triangle-right", "stroke")  # none that marks an edge
-ROLE_COLORS = {"low": MUTED, "lr": ANSWER, "high": MUTED, "diverged": WARNING, "optimum": MUTED}
-ROLE_DASHES: dict[str, list[float]] = {"low": [6, 3], "lr": [], "high": [6, 3], "diverged": [2, 2], "optimum": [6, 4]}
+ROLE_COLORS = {"low": MUTED, "lr": ANSWER, "high": MUTED, "diverged": WARNING, "optimum": MUTED, "tried": MUTED}
+ROLE_DASHES: dict[str, list[float]] = {
+    "low": [6, 3],
+    "lr": [],
+    "high": [6, 3],
+    "diverged": [2, 2],
+    "optimum": [6, 4],
+    "tried": [1, 4],
+}
 
 # What each color of a light chart, in capitals, is on a dark page; the others are light enough for both.
 DARK = {
@@ -124,7 +131,7 @@ def shades(count: int) -> list[str]:
 
     Example:
         >>> shades(1), shades(2)
-        (['#0072b2'], ['#add2e6', '#0072b2'])
+        (['#0072b2'], ['#8cc0dc', '#0072b2'])
     """
     return [_mixed(_BLUE, "#FFFFFF", _LIGHTEST * (count - 1 - place) / max(1, count - 1)) for place in range(count)]
 

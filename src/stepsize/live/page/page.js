@@ -4,7 +4,9 @@ const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const state = { list: { runs: [], studies: [] }, shown: [], study: "", details: {}, points: {}, axes: [], panels: [], readOnly: true, zoom: null, smoothing: 0, known: false };
 const LEAST = 430, GAP = 16, FRAME = 18; // pixels: a column of charts, between columns, and the frame of a chart
-const MOST = 700, MOST_ROWS = 12_000; // points of a line, and of all lines of a chart
+const MOST = 700, MOST_ROWS = 6_000; // points of a line, and of all lines of a chart
+const MOST_NAMED = 2_000; // points of a chart that say what they are, which costs as much as six others
+const UNSEEN = 4000; // milliseconds between two drawings of a chart that is not on the screen
 const EMBED = { actions: false, ast: true, defaultStyle: false, tooltip: tip, renderer: "canvas", logLevel: 1 };
 let source = null, loading = 0, drawing = false, rest = 0, studied = "", studyView = null;
 
@@ -87,11 +89,11 @@ function take(news) {
   }
   if (drawing) return;
   drawing = true;
-  // A slow machine draws less often: two thirds of the time are left for everything else.
+  // A slow machine draws less often: half of the time is left for everything else.
   setTimeout(async () => {
     const begun = performance.now();
     try { await draw(); } finally {
-      rest = 2 * (performance.now() - begun);
+      rest = performance.now() - begun;
       drawing = false;
     }
   }, rest);
@@ -176,7 +178,7 @@ function drawRun(run) {
   const took = run.updated ? (Date.parse(run.updated) - Date.parse(run.begun)) / 1000 : 0;
   const left = run.planned && run.steps && run.status === "running" && run.steps < run.planned ? `, about ${duration(took * (run.planned / run.steps - 1))} left` : "";
   say("run-facts", `${run.status} · ${stepsOf(run)}${left} · loss ${number(last(run.name, "loss"))} · ${run.what}, ${run.optimizer}`);
-  $("run-progress").hidden = !run.planned;
+  $("run-progress").hidden = !run.planned || run.status !== "running";
   $("run-progress").value = run.planned ? Math.min(1, run.steps / run.planned) : 0;
   $("run-progress").setAttribute("aria-label", stepsOf(run));
   const { code, reason, factor, how_to_check: check } = run.verdict;
@@ -275,10 +277,11 @@ async function loadCharts() {
     const figures = [];
     for (const panel of panels) {
       const legend = state.shown.length === 1 && panel.series.length > 1 ? panel.series.map((one) => make("span", [swatch(one), one.name])) : [];
-      panel.plot = make("div", [], { class: "plot" });
+      panel.plot = make("div", [], { class: "plot", tabindex: "0", role: "group", "aria-label": `Chart of ${panel.title}` });
       figures.push(make("figure", [make("figcaption", [panel.title, ...legend]), panel.plot]));
       const { view } = await vegaEmbed(panel.plot, panel.spec, EMBED);
       if (mine !== loading) { view.finalize(); return; }
+      view.cleanThreshold = 500; // rows that have gone and are still remembered, for each line
       panel.view = view;
       watchDrag(panel);
     }
@@ -318,11 +321,37 @@ function watchDrag({ plot, view }) {
   };
   plot.onpointercancel = () => { from = null; band.hidden = true; };
   plot.ondblclick = () => zoomTo(null);
+  plot.onkeydown = (event) => {
+    const key = { "=": "+", Escape: "0" }[event.key] ?? event.key;
+    if (event.ctrlKey || event.metaKey || event.altKey || !(key in ZOOMS)) return;
+    event.preventDefault();
+    zoomBy(key);
+  };
+}
+
+const lastOfAll = () => Math.max(1, ...state.shown.map(lastStep));
+// The first and the last step on the axes, whose whole extent is given.
+function span(whole) {
+  const part = $("span").value, end = lastOfAll();
+  return state.zoom ?? (part === "1" || part === "zoom" ? whole : [end * (1 - part), end * 1.01]);
+}
+const ZOOMS = { "+": [0.5, 0], "-": [2, 0], ArrowLeft: [1, -0.25], ArrowRight: [1, 0.25], 0: null };
+// Zooms by a factor and moves by a fraction of what is shown, within all steps.
+function zoomBy(key) {
+  if (!state.axes.length) return;
+  const [first, last] = state.axes[0].x, [low, high] = span([first, last]);
+  if (!ZOOMS[key]) return zoomTo(null);
+  const [factor, shift] = ZOOMS[key], width = Math.max(4, factor * (high - low));
+  if (width >= last - first) return zoomTo(null);
+  const from = Math.min(last - width, Math.max(first, (low + high - width) / 2 + shift * (high - low)));
+  zoomTo([from, from + width]);
 }
 
 function zoomTo(steps) {
   state.zoom = steps;
-  $("span").querySelector("[value=zoom]").hidden = !steps;
+  const choice = $("span").querySelector("[value=zoom]");
+  choice.hidden = !steps;
+  choice.textContent = steps ? steps.map((step) => count(Math.max(0, Math.round(step)))).join(" to ") : "zoomed";
   $("span").value = steps ? "zoom" : "1";
   draw();
 }
@@ -352,27 +381,31 @@ async function drawCharts() {
   loadCharts();
   if (signature(state.axes) !== signature(state.panels)) return;
   const one = state.shown.length === 1 ? state.details[state.shown[0]] : null;
-  const axes = state.axes, end = Math.max(1, ...state.shown.map(lastStep));
-  const part = $("span").value;
+  const axes = state.axes, end = lastOfAll();
   for (const [place, panel] of state.panels.entries()) {
+    // What is not on the screen is drawn less often.
+    const { top, bottom } = panel.plot.getBoundingClientRect(), now = performance.now();
+    if ((bottom < 0 || top > innerHeight) && now < panel.next) continue;
+    panel.next = now + UNSEEN;
     const { x, y } = axes[place];
-    const [low, high] = state.zoom ?? (part === "1" ? x : [end * (1 - part), end * 1.01]);
-    const raw = [], line = [];
+    const [low, high] = span(x);
+    const raw = [], line = [], hover = [];
     const shown = (value) => panel.log && value !== null ? Math.max(value, y[0] / 10) : value; // zero is far below a log axis
-    const most = Math.max(60, Math.min(MOST, MOST_ROWS / panel.series.length));
+    const [most, named] = [MOST_ROWS, MOST_NAMED].map((all) => Math.max(30, Math.min(MOST, all / panel.series.length)));
     for (const { run, signal, name } of panel.series) {
       const [steps, values] = state.points[run]?.[signal] ?? [[], []];
       const soft = state.smoothing && !/^(lr|momentum)\//.test(signal) ? smoothed(values, state.smoothing) : null;
-      for (const [some, into] of soft ? [[values, raw], [soft, line]] : [[values, line]]) {
-        for (const i of thinned(steps, some, low, high, most)) into.push({ x: steps[i], y: shown(some[i]), series: `${run}\n${signal}`, name });
+      for (const [some, into, count] of [[soft ? values : [], raw, most], [soft ?? values, line, most], [soft ?? values, hover, named]]) {
+        for (const i of thinned(some.length ? steps : [], some, low, high, count)) into.push({ x: steps[i], y: shown(some[i]), series: `${run}\n${signal}`, name });
       }
     }
-    const view = panel.view.data("line", line).data("raw", raw).data("marks", marksOf(one)).data("future", panel.title === "learning rate" ? future(one) : []);
+    const view = panel.view.data("line", line).data("raw", raw).data("hover", hover).data("marks", marksOf(one)).data("future", panel.title === "learning rate" ? future(one) : []);
     for (const [name, value] of Object.entries({ x_low: low, x_high: high, y_low: y[0], y_high: y[1] })) view.signal(name, value);
     await view.runAsync();
     await new Promise((done) => { setTimeout(done); }); // keys and clicks come between two charts of many runs
     if (!state.panels.includes(panel)) return; // another selection came in between
   }
+  $("charts").dataset.step = end; // up to which all charts are drawn
 }
 
 // The places of about `most` values on the axis: of each stretch, the lowest, the highest and the first that is missing.
@@ -421,7 +454,7 @@ function drawStudyFacts() {
 
 async function drawStudy() {
   const one = drawStudyFacts();
-  const mark = JSON.stringify([one?.runs, one?.status, state.study, dark.matches, $("main").clientWidth]);
+  const mark = JSON.stringify([one?.runs, one?.status, one?.tried, state.study, dark.matches, $("main").clientWidth]);
   if (!one || studied === mark) return;
   studied = mark;
   const width = Math.max(260, Math.min(980, $("study-part").clientWidth) - FRAME);
@@ -470,6 +503,7 @@ for (const button of document.querySelectorAll("#controls .row [data-verb]")) {
 // ---------------------------------------------------------------- the start
 
 $("filter").oninput = drawList;
+for (const button of document.querySelectorAll("[data-zoom]")) button.onclick = () => zoomBy(button.dataset.zoom);
 $("smoothing").oninput = () => { state.smoothing = $("smoothing").valueAsNumber; say("smoothing-value", String(state.smoothing)); draw(); };
 $("span").onchange = () => { if ($("span").value !== "zoom") { state.zoom = null; $("span").querySelector("[value=zoom]").hidden = true; } draw(); };
 dark.onchange = draw;
@@ -477,5 +511,7 @@ setInterval(() => { if (state.study) drawStudyFacts(); }, 2000); // the time lef
 let resized;
 addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(draw, 250); });
 addEventListener("hashchange", readAddress);
+let scrolled;
+addEventListener("scroll", () => { clearTimeout(scrolled); scrolled = setTimeout(draw, 100); });
 if (matchMedia("(max-width: 800px)").matches) $("picker").open = false;
 readAddress();
