@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_one_is_shown_drawn_and_given_again_without_training(store: Path, capsys
     assert store.read_bytes() == before
     assert run("sweep", "resume", "mine", "--json") in (0, 3)
     assert shown(capsys)["runs"] == first["runs"]
+
+
+def test_curves_are_read_only_to_be_drawn_or_given(store: Path, capsys: Captured) -> None:
+    with closing(sqlite3.connect(store)) as raw:
+        raw.execute("UPDATE stepsize_runs SET losses = x'00'")
+        raw.commit()
+    assert run("sweep", "show", "mine") in (0, 3)
+    for asked in (("--json",), ("--plot", "c.svg", "--chart", "curves")):
+        assert run("sweep", "show", "mine", *asked) == 1
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_runs_are_exported_as_tables_as_json_and_to_optuna(store: Path, capsys: Captured) -> None:

@@ -204,15 +204,16 @@ def stored_sweep(store: Store, name: str) -> SweepSpec:
         raise StoreCorruptError(f"{store.where} holds a sweep '{name}' that stepsize did not write ({why})") from error
 
 
-def read_sweep(store: Store, name: str) -> SweepResult:
+def read_sweep(store: Store, name: str, *, curves: bool = True) -> SweepResult:
     """Return the answer of the sweep ``name`` as far as it came, from the store alone.
 
-    It is the result of :func:`stepsize.sweep`, but its seconds are those of the runs. Raises as :func:`stored_sweep`.
+    It is the result of :func:`stepsize.sweep`, but its seconds are those of the runs; without ``curves``, these have no
+    training losses, which are half of what is to be read. Raises as :func:`stored_sweep`.
     """
     from stepsize.store.failures import understood
 
     spec, study = stored_sweep(store, name), store.known(name)
-    runs, trials = store.runs(name), store.trials(name)
+    runs, trials = store.runs(name, curves=curves), store.trials(name)
     with understood(store.address):
         plan = spec.plan()
         plan.restore(trials, runs)

@@ -33,7 +33,8 @@ def command(
         else:
             from stepsize.study.sweeping import read_sweep
 
-            output.answer(read_sweep(opened, name))
+            curves = output.as_json or (output.plot is not None and output.chart == "curves")
+            output.answer(read_sweep(opened, name, curves=curves))
 
 
 def listed(store: Store) -> list[dict[str, Any]]:
