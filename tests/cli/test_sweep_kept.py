@@ -207,3 +207,18 @@ def test_a_sweep_that_was_killed_is_interrupted(store: Path, capsys: Captured) -
         raw.execute("UPDATE stepsize_studies SET status = 'running'")
     assert run("sweep", "show", "--json") == 0
     assert shown(capsys)["sweeps"][0]["status"] == "interrupted"
+
+
+def test_a_sweep_that_is_not_complete_says_how_far_it_came_and_how_to_go_on(store: Path, capsys: Captured) -> None:
+    assert run("sweep", "show", "mine") in (0, 3)
+    printed = capsys.readouterr()
+    assert "planned runs" not in printed.out
+    assert "sweep resume" not in printed.err
+    with closing(sqlite3.connect(store)) as raw:
+        [[count]] = raw.execute("SELECT count(*) FROM stepsize_runs")
+        raw.execute("DELETE FROM stepsize_runs WHERE id > (SELECT min(id) FROM stepsize_runs) + 2")
+        raw.commit()
+    assert run("sweep", "show", "mine") in (0, 3)
+    printed = capsys.readouterr()
+    assert f"ended after 3 of {count} planned runs" in printed.out
+    assert "Continue it: stepsize sweep resume mine" in printed.err

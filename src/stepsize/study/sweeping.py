@@ -217,17 +217,22 @@ def read_sweep(store: Store, name: str, *, curves: bool = True) -> SweepResult:
     with understood(store.address):
         plan = spec.plan()
         plan.restore(trials, runs)
+        notes, complete = list(plan.notes), plan.done
+        if not complete and (left := plan.remaining()):
+            made = f"{len(runs):,} of {len(runs) + left:,} planned runs"
+            running = store.status(study) == "running"
+            notes.insert(0, f"The sweep is running: {made} so far." if running else f"The sweep ended after {made}.")
         task = study.spec["task"]
         return SweepResult(
             name=name,
             where=store.where,
             conditions=RunConditions(**task["conditions"]),
             space=plan.space,
-            notes=tuple(plan.notes),
+            notes=tuple(notes),
             runs=runs,
             untrained=math.nan if task["untrained"] is None else task["untrained"],
             seconds=sum(run.seconds for run in runs),
-            complete=plan.done,
+            complete=complete,
             usual=Usual(**task["usual"]),
         )
 
