@@ -195,7 +195,10 @@ class UnknownStudyError(StoreError, LookupError):
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # one that is nested too deeply, or whose class has a repr that fails
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 120 else text[:117] + "..."
 
 

@@ -286,6 +286,15 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_made(
     assert store.studies() == ()
 
 
+def test_what_is_nested_too_deeply_is_refused(store: Store) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(20_000):
+        deep = {"a": deep}
+    with pytest.raises(InputError, match="spec must hold plain, finite values for JSON"):
+        store.begin("deep", "sweep", deep)
+    assert store.studies() == ()
+
+
 def test_an_unknown_study_is_none_or_an_error_that_suggests_the_nearest(store: Store) -> None:
     assert store.study("digits") is None
     store.begin("digits", "sweep", {}).close()

@@ -189,7 +189,7 @@ def as_json(argument: str, value: Any) -> str:
     encoder = _STRICT if isinstance(value, Mapping) else _RECORDS
     try:
         text = encoder.encode(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         rule = f"must hold plain, finite values for JSON ({error})"
         raise InputError(argument, value, rule, "Write others as text or leave them out") from error
     if "\\u0000" in text:  # PostgreSQL takes no zero character
