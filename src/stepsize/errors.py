@@ -197,7 +197,7 @@ class UnknownStudyError(StoreError, LookupError):
 def _shown(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # one that is nested too deeply, or whose class has a repr that fails
+    except Exception:  # noqa: BLE001 - nested too deeply, or of a class whose repr fails
         text = f"a {type(value).__name__}"
     return text if len(text) <= 120 else text[:117] + "..."
 
