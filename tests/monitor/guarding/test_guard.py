@@ -99,7 +99,7 @@ def test_what_is_no_loss_is_refused_instead_of_going_on_without_a_guard(loss: ob
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     with guard(net, optimizer, others=nn.Linear(1, 1)) as guarding:
         with pytest.raises(InputError, match="source must be an iterable of batches; got 'int'"):
-            next(guarding.batches(5))  # type: ignore[call-overload]
+            next(guarding.batches(5))  # type: ignore[arg-type]
         update(net, optimizer, next(guarding.batches(_data())))
         with pytest.raises(InputError, match="loss must be a real number or a tensor of one element"):
             guarding.step(loss)  # type: ignore[arg-type]

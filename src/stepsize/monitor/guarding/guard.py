@@ -45,7 +45,7 @@ def guard(
     schedule: Any = None,
     steps: int | None = None,
     scaler: Any = None,
-    others: Iterable[Any] = (),
+    others: Any = (),
     every: int | None = None,
     keep: int = 3,
     cut: float = 0.5,
@@ -82,7 +82,7 @@ def guard(
         schedule: What sets the learning rate; its state is restored, too.
         steps: Number of training steps.
         scaler: The ``torch.amp.GradScaler``, if losses are scaled.
-        others: Further objects to restore, such as averaged weights or metrics, with ``state_dict`` and
+        others: Further object or objects to restore, such as averaged weights or metrics, with ``state_dict`` and
             ``load_state_dict``.
         every: Steps between two snapshots. Defaults to 1/50 of ``steps``, at least 10.
         keep: Number of snapshots, at least 2.
@@ -177,10 +177,15 @@ def _checkpoint_path(given: str | Path) -> Path:
     return path
 
 
+def _check_source(source: Any) -> None:
+    if not isinstance(source, Iterable) and not hasattr(source, "__getitem__"):
+        raise InputError("source", type(source).__name__, "must be an iterable of batches")
+
+
 def _check_loss(loss: Any) -> None:
     """Refuse what is no loss: the watch would end with a warning, and the run would go on without a guard."""
     whole = isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex()
-    if not (loss is None or whole or (isinstance(loss, Real) and not isinstance(loss, bool))):
+    if not (loss is None or whole or (type(loss) is not bool and isinstance(loss, Real))):
         what = f"a tensor {tuple(loss.shape)} of {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
         raise InputError("loss", what, "must be a real number or a tensor of one element", "Pass the mean, for example")
 
@@ -287,8 +292,7 @@ class Guard:
         Call it again for each epoch; a rollback can return into the previous one. Batches are not copied, so a step
         must not change them.
         """
-        if not isinstance(source, Iterable) and not hasattr(source, "__getitem__"):
-            raise InputError("source", type(source).__name__, "must be an iterable of batches")
+        _check_source(source)
         if self._batches is None:
             self._batches, self._at = Replayable(begin=self._resumed), self._resumed
             self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
