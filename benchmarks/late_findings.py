@@ -41,7 +41,8 @@ class Late:
         times: The rate over the best one.
         constant: Whether the rate stayed constant, as a plateau asks for.
         truth: Whether it overfitted, or at a constant rate lay on a plateau, by its full curve.
-        found: Whether that was among the findings.
+        found: Whether that was among the findings at the end.
+        withdrawn: Whether it was reported, and refuted by later steps.
     """
 
     task: str
@@ -51,6 +52,7 @@ class Late:
     constant: bool
     truth: bool
     found: bool
+    withdrawn: bool
 
 
 def compute_late(workers: int = 2, path: Path = LATE_FILE) -> None:
@@ -79,7 +81,10 @@ def _watched(combo: Combo) -> list[Late]:
             truth = is_flat(watched.run.losses) if constant else turned(watched.run)
             code = "plateau" if constant else "overfitting"
             found = any(one.code == code for one in watched.report.findings)
-            rows.append(Late(combo.task, combo.optimizer, combo.held_out, known[lr][0], constant, truth, found))
+            withdrawn = code in watched.report.withdrawn
+            rows.append(
+                Late(combo.task, combo.optimizer, combo.held_out, known[lr][0], constant, truth, found, withdrawn)
+            )
     return rows
 
 
@@ -106,8 +111,8 @@ def late_report(path: Path = LATE_FILE) -> str:
     """Return the table of the record, as Markdown."""
     rows = [Late(**row) for row in read_rows(path)]
     lines = [
-        "| tasks | what | by the curve | found, of these | found, of the others |",
-        "|---|---|---|---|---|",
+        "| tasks | what | by the curve | found, of these | found, of the others | refuted later, of all reported |",
+        "|---|---|---|---|---|---|",
     ]
     for held_out in (True, False):
         for constant, name in ((False, "overfitting"), (True, "plateau")):
@@ -118,4 +123,6 @@ def late_report(path: Path = LATE_FILE) -> str:
 
 def _line(tasks: str, name: str, rows: Sequence[Late]) -> str:
     so, other = [row.found for row in rows if row.truth], [row.found for row in rows if not row.truth]
-    return f"| {tasks} | {name} | {len(so)} of {len(rows)} | {sum(so)} of {len(so)} | {sum(other)} of {len(other)} |"
+    refuted = sum(row.withdrawn for row in rows)
+    found = f"{sum(so)} of {len(so)} | {sum(other)} of {len(other)} | {refuted} of {refuted + sum(so) + sum(other)}"
+    return f"| {tasks} | {name} | {len(so)} of {len(rows)} | {found} |"

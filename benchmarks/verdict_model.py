@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from benchmarks.lr_record.collect import RECORD_FILE, read_record
@@ -33,6 +35,7 @@ __all__ = ["Looks", "learn", "left_out", "model_report", "read_looks"]
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Whole = NDArray[np.int64]
+Judge = Callable[[Array], Array]  # from signals to probabilities of the sides
 
 MODEL_RECORD = RECORDS_FOLDER / "verdict_model.json"
 FINE = 0.10  # regret
@@ -55,6 +58,7 @@ _NOISY, _CLEAR = 0.05, 0.8
 _RIGHT, _ACCUSED, _ONE_SIDED = 0.95, 0.02, 0.97
 _COVERED = 0.8
 _AWAY = 1.0  # decades
+_VOTES = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,15 +260,45 @@ def _with(model: VerdictModel, **changes: Any) -> VerdictModel:
 
 def left_out(data: Looks, **options: Any) -> tuple[Array, Array]:
     """Return probabilities and quantiles of every row, by networks that never saw its data set."""
-    names = sorted(set(data.groups))
-    fold = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
-    of = np.array([fold[name] for name in data.groups])[data.task]
     chances, quantiles = np.zeros((len(data.side), 3)), np.zeros((len(data.side), 3))
-    for number in range(_FOLDS):
-        out = of == number
+    for out in _folds(data):
         model = fit(data.only(~out), **options)
         chances[out], quantiles[out] = model.outputs(model.prepared(data.signals[out]))
     return chances, quantiles
+
+
+def _folds(data: Looks) -> Iterator[Bools]:
+    """Yield the rows of some data sets, all in turn."""
+    names = sorted(set(data.groups))
+    fold = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
+    of = np.array([fold[name] for name in data.groups])[data.task]
+    for number in range(_FOLDS):
+        yield of == number
+
+
+def _trees(data: Looks) -> Judge:
+    """Return gradient-boosted trees."""
+    trees = HistGradientBoostingClassifier(
+        max_iter=200, learning_rate=0.05, max_leaf_nodes=15, min_samples_leaf=50, l2_regularization=1.0, random_state=0
+    )
+    trees.fit(data.signals, data.side, sample_weight=data.weight / np.bincount(data.task, data.weight)[data.task])
+    return lambda signals: np.asarray(trees.predict_proba(signals))
+
+
+def _neighbors(data: Looks) -> Judge:
+    """Return a vote of the nearest looks, in standard deviations of each signal."""
+    middle, spread = np.nanmean(data.signals, axis=0), np.nanstd(data.signals, axis=0) + 1e-6
+    vote = KNeighborsClassifier(_VOTES, weights="distance")
+    vote.fit(np.nan_to_num((data.signals - middle) / spread), data.side)
+    return lambda signals: np.asarray(vote.predict_proba(np.nan_to_num((signals - middle) / spread)))
+
+
+def _left_out_by(data: Looks, learned: Callable[[Looks], Judge]) -> Array:
+    """Return probabilities of every row, by another model that never saw its data set."""
+    chances = np.zeros((len(data.side), 3))
+    for out in _folds(data):
+        chances[out] = np.maximum(learned(data.only(~out))(data.signals[out]), 1e-3)
+    return chances / chances.sum(axis=1, keepdims=True)
 
 
 def calibrated(model: VerdictModel, data: Looks, chances: Array, quantiles: Array) -> VerdictModel:
@@ -345,6 +379,8 @@ def learn(
     rows = [{"case": "all signals", **_at_quarter(data, left_out(data, members=1, epochs=12)[0])}]
     for case, names in _CASES.items():
         rows.append({"case": case, **_at_quarter(data, left_out(_without(data, names), members=1, epochs=12)[0])})
+    for case, learned in _OTHERS.items():
+        rows.append({"case": case, **_at_quarter(data, _left_out_by(data, learned))})
     inner = quantiles[:, 1:2]
     ranges = inner + model.widening * (quantiles - inner)
     said = data.look, data.side, data.times, _corrected(chances, model.correction), ranges
@@ -362,6 +398,11 @@ _CASES: dict[str, tuple[str, ...]] = {
     "without validation": TOGETHER[1],
     "without the trajectory of the weights": TOGETHER[2],
     "without slopes and gradients": TOGETHER[3],
+}
+
+_OTHERS: dict[str, Callable[[Looks], Judge]] = {
+    "all signals, by gradient-boosted trees": _trees,
+    f"all signals, by a vote of the {_VOTES} nearest looks": _neighbors,
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from stepsize.monitor.finding import Finding
 from stepsize.monitor.record import Facts, Record
 from stepsize.monitor.recorder import start_recorder
+from stepsize.monitor.report import report_of
 from stepsize.monitor.saved_runs import read_findings
 from stepsize.monitor.tracking import FindingTracker
 from stepsize.store import Store
@@ -56,12 +57,24 @@ def test_a_plateau_that_the_run_leaves_is_withdrawn_and_not_reported_again() -> 
     assert told.count("plateau") == 1
     assert "plateau" not in _codes(tracker)
     assert "plateau" in tracker.withdrawn
+    report = report_of(Record(Facts(steps=_STEPS)), tracker)
+    assert "plateau" in report.to_json()["withdrawn"]
+    assert "Withdrawn, because later steps refuted it: plateau" in str(report)
 
 
 @pytest.mark.parametrize("decays", [False, True])
 def test_a_plateau_stays_if_nothing_falls_or_only_a_decay_lowers_the_loss(decays: bool) -> None:
     later: Signal = (lambda step: 0.7) if decays else (lambda step: 1.0)
     told, tracker = _told(_flat_then(later), lr=lambda step: 0.01 if decays and step >= 450 else 0.1)
+    assert told.count("plateau") == 1
+    assert "plateau" in _codes(tracker)
+
+
+def test_noise_alone_does_not_refute_a_plateau() -> None:
+    noise = np.random.default_rng(6).normal(0.0, 0.5, _STEPS)  # the mean of a twentieth varies by a tenth
+
+    told, tracker = _told(lambda step: 2.0 + math.exp(-step / 10) + noise[step])
+
     assert told.count("plateau") == 1
     assert "plateau" in _codes(tracker)
 

@@ -31,6 +31,7 @@ class Report(Pictured):
         findings: Findings, the earliest first.
         signals: Steps and values of each signal; means of blocks if it is long.
         source: Sentence on the log that was read; empty for a watched run.
+        withdrawn: Codes of findings that were reported and then refuted by later steps.
     """
 
     steps: int
@@ -40,6 +41,7 @@ class Report(Pictured):
     findings: tuple[Finding, ...]
     signals: Mapping[str, LossPoints]
     source: str = ""
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -55,6 +57,8 @@ class Report(Pictured):
         last = {name: float(signal.values[-1]) for name, signal in self.signals.items() if len(signal.values)}
         shown = ", ".join(f"{name} {number_text(last[name])}" for name in ("loss", "lr/0", "val_loss") if name in last)
         lines = [self.source, self.status, f"Now: {shown}.", str(self.verdict), *map(str, self.findings)]
+        if self.withdrawn:
+            lines.append(f"Withdrawn, because later steps refuted it: {', '.join(self.withdrawn)}.")
         return "\n".join(line for line in lines if line)
 
     def plot(self, title: str = "Watched run") -> Chart:
@@ -73,6 +77,7 @@ class Report(Pictured):
             "optimizer": self.optimizer,
             "verdict": self.verdict.to_json(),
             "findings": [one.to_json() for one in self.findings],
+            "withdrawn": list(self.withdrawn),
             "signals": {
                 name: {"steps": one.steps.tolist(), "values": plain(one.values)} for name, one in self.signals.items()
             },
@@ -82,5 +87,5 @@ class Report(Pictured):
 def report_of(record: Record, tracker: FindingTracker, source: str = "", verdict: RateVerdict | None = None) -> Report:
     """Return the report of a record and of its findings; of a log with its own verdict."""
     signals = {name: trace.history() for name, trace in record.traces.items()}
-    facts, verdict = record.facts, verdict or tracker.verdict(record)
-    return Report(record.step, facts.steps, facts.optimizer, verdict, tracker.findings, signals, source)
+    facts, verdict, withdrawn = record.facts, verdict or tracker.verdict(record), tuple(sorted(tracker.withdrawn))
+    return Report(record.step, facts.steps, facts.optimizer, verdict, tracker.findings, signals, source, withdrawn)

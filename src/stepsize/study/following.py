@@ -72,11 +72,11 @@ def follow(task: Task | Any, lr: float, *, seed: int | None = None, on_progress:
     """Train ``task`` at a rate near ``lr`` that its validation loss selects, for at most 2.5 times the cost of one run.
 
     Four runs over a tenth of the steps, each with the whole schedule, locate the rate: at ``lr``, on both sides, and
-    outward. They are read with the model of ``find``, which knows from recorded curves how the best rate moves with
-    the length of a run, and how noisy runs are. Then the recommended rate is trained in full. Unless it is ``lr``, a
-    second full run follows: at ``lr``, or if that is worse with a probability of 90%, at the rate that is recommended
-    now. The one with the lower validation loss is returned. All runs have the same seed: the same initial weights and
-    batches.
+    outward. They are read with the model of ``find``, which knows the usual rate of the optimizer, and from
+    recorded curves how the best rate moves with the length of a run, and how noisy runs are. Then the recommended
+    rate is trained in full. Unless it is ``lr``, a second full run follows: at ``lr``, or if that is worse with a
+    probability of 90%, at the rate that is recommended now. The one with the lower validation loss is returned. All
+    runs have the same seed: the same initial weights and batches.
 
     The rate is not changed within a run. Continuing copies of a run at other rates for some steps, and going on with
     the best, prefers rates that are good for those steps; it ended worse (``docs/benchmarks.md``).
@@ -119,8 +119,16 @@ class _Following:
         self._task, self._lr, self._seed, self._on_progress = task, lr, seed, on_progress
         start = look_at_start(task, seed)
         self._costs = start.costs
-        family = usual_rate(task.optimizer).family
-        question = Question(lr, start.untrained, start.costs, family, start.parameters, budget=_BUDGET)
+        usual = usual_rate(task.optimizer)
+        question = Question(
+            usual.lr if usual.family else lr,
+            start.untrained,
+            start.costs,
+            usual.family,
+            start.parameters,
+            budget=_BUDGET,
+            first=lr,
+        )
         self._strategy = UntilSure(question, seed=seed, recipe=_RECIPE)
         self._runs: list[Run] = []
         self._kept: Run | None = None

@@ -66,6 +66,7 @@ class Question:
         validated: Whether validation data select.
         budget: In full runs, if it is known before; the plan depends on it only below two full runs.
         prior: What is known before any run; None for the shipped record.
+        first: Rate of the first run, absolute; None for ``usual``.
     """
 
     usual: float
@@ -77,6 +78,7 @@ class Question:
     validated: bool = True
     budget: float = math.inf
     prior: Prior | None = None
+    first: float | None = None
 
 
 class UntilSure:
@@ -229,7 +231,7 @@ class UntilSure:
         """Return log10 of the rate, and the seed, of the next run of length ``share``; a new seed is ``fresh``."""
         recipe = self._recipe
         if not self._runs and not self._queue:
-            return math.log10(self.question.usual), self._seed
+            return math.log10(self.question.first or self.question.usual), self._seed
         same = [*self._tried(share)]
         if len(same) < recipe.short_runs and len(same) == len(self._runs):
             return self._outward(model, same), self._seed
@@ -256,13 +258,13 @@ class UntilSure:
     def _outward(self, model: LrModel, same: Sequence[tuple[float, int]]) -> float:
         """Return log10 of the rate of one of the very first runs.
 
-        First both sides of the usual rate, the more promising one first; then outward from the best run until both of
+        First both sides of the first one, the more promising one first; then outward from the best run until both of
         its sides are worse; then the wider gap beside it is halved.
         """
-        spread, usual = self._recipe.spread, math.log10(self._runs[0].lr)
+        spread, first = self._recipe.spread, math.log10(self._runs[0].lr)
         tried = [x for x, _ in same]
         low, high = self._window(self._runs[0].share, spread)
-        sides = [usual - spread, usual + spread] if len(same) < 3 and not self._runs[0].diverged else [low, high]
+        sides = [first - spread, first + spread] if len(same) < 3 and not self._runs[0].diverged else [low, high]
         missing = [x for x in sides if all(abs(x - other) > _ROUNDING for other in tried)]
         if missing:
             return min(missing, key=lambda x: float(np.interp(x, model.x, model.expected)))

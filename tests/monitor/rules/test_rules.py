@@ -177,6 +177,35 @@ def test_a_decrease_that_a_decay_explains_is_no_underfitting() -> None:
     assert _judged("underfitting", _record(lambda step: 4.0 - step / 200, lr=lambda step: 1 - step / STEPS)) is None
 
 
+def _validated(*values: float) -> Record:
+    """Return a run with these validation losses, every 20 steps."""
+    return _record(
+        _falling, val_loss=lambda step: values[step // 20] if step % 20 == 0 else math.nan, made=20 * len(values)
+    )
+
+
+def test_a_validation_loss_that_fluctuates_is_no_overfitting() -> None:
+    # a linear model on digits at four times the best rate: up by 40% in the end, but its next values were lower
+    fluctuating = (1.04, 0.301, 1.38, 0.345, 0.39, 0.251, 0.275, 0.302, 0.267, 0.234, 0.304, 0.335)
+    rising = (
+        0.301,
+        0.112,
+        0.094,
+        0.0906,
+        0.0938,
+        0.0905,
+        0.0928,
+        0.0929,
+        0.095,
+        0.0961,
+        0.104,
+        0.102,
+    )  # a network on wines
+
+    assert _judged("overfitting", _validated(*fluctuating)) is None
+    assert _judged("overfitting", _validated(*rising)) is not None
+
+
 def test_what_gains_on_within_its_noise_is_no_plateau() -> None:
     def judged(slope: float) -> Finding | None:
         record = _record(lambda step: 1.0 + float(step < 8) - slope * step, straightness=lambda step: 0.1)

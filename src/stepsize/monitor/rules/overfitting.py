@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text
 from stepsize.monitor.finding import Finding, Rule, Seen
 from stepsize.monitor.readings import slope_of
 from stepsize.monitor.record import Record
 
-_FEWEST = 4
+_FEWEST = 5
+_AFTER = 3  # values after the lowest one
+_LASTING = 2.0  # standard deviations of a value that the rise must exceed: less is often followed by a new minimum
 
 
 def _check(record: Record) -> Seen | None:
@@ -17,13 +20,13 @@ def _check(record: Record) -> Seen | None:
     if len(seen) < _FEWEST:
         return None
     place = int(np.argmin(seen.values))
-    after = seen.values[place:]
-    if len(after) < _FEWEST - 1:
+    after = seen.values[place + 1 :]
+    if len(after) < _AFTER:
         return None
-    first, best, last = float(seen.values[0]), float(after[0]), float(np.median(after[-2:]))
+    first, best, last = float(seen.values[0]), float(seen.values[place]), float(np.median(after[-2:]))
     trend = slope_of(record.history("loss").since(int(seen.steps[place])))
-    noise = float(np.median(np.abs(np.diff(seen.values[max(0, place - 2) :]))))
-    if trend is None or trend.rises or last - best <= max(0.05 * abs(best), 0.02 * abs(first - best), noise):
+    least = max(0.05 * abs(best), 0.02 * abs(first - best), _LASTING * _noise(seen.values))
+    if trend is None or trend.rises or last - best <= least:
         return None
     gap = last - record.median("loss")
     step = int(seen.steps[place])
@@ -37,6 +40,12 @@ def _check(record: Record) -> Seen | None:
         "lower learning rate only delays overfitting, which depends on learning rate × steps."
     )
     return Seen(message, evidence, remedy)
+
+
+def _noise(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation of one value around a line through its neighbors, without the early decrease."""
+    bends = np.diff(values[len(values) // 3 :], n=2)
+    return float(np.sqrt(np.mean(bends**2) / 6))  # the variance of a − 2b + c is six times that of each
 
 
 def _refuted(record: Record, found: Finding) -> bool:

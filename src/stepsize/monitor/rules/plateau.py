@@ -16,7 +16,8 @@ _USED = 16  # some may be outliers and are left out
 _LATE = 0.25
 _STRAIGHT = 0.5
 _FLAT = 0.01  # of the loss: what falls by more still falls, however noisy
-_FELL = 0.05  # of the loss, at no lower a rate: it was no plateau
+_FELL = 0.05  # of the loss, at no lower a rate: it was no plateau …
+_BEYOND = 3.0  # … if that is more standard deviations of a piece than chance explains
 _SAME = 0.7  # of the rate at the finding: below, a decay explains the decrease
 _WORTH = 2.5  # standard deviations of one piece: a decay on a plateau lowers the loss by more
 
@@ -38,7 +39,7 @@ def _check(record: Record) -> Seen | None:
         return None  # a decayed learning rate ends on a plateau: lowering it brings nothing
     steps = int(blocks.steps[-1] - blocks.steps[len(blocks) // 2])
     evidence = {"slope": decision.slope, "error": decision.slope_error, "noise": decision.noise, "steps": float(steps)}
-    evidence |= {"loss": means[-1], "lr": record.lr}
+    evidence |= {"loss": means[-1], "level": float(np.mean(means)), "lr": record.lr}
     message = (
         f"The training loss has not fallen for about {steps:,} steps: {number_text(means[-1])} now, "
         f"{number_text(means[0])} then."
@@ -47,14 +48,14 @@ def _check(record: Record) -> Seen | None:
 
 
 def _refuted(record: Record, found: Finding) -> bool:
-    """Return whether the loss fell after all, at the same rate or a higher one."""
-    then, rate = float(found.evidence["loss"]), float(found.evidence["lr"])
+    """Return whether the loss fell after all, by more than its noise, at the same rate or a higher one."""
+    then, noise, rate = (float(found.evidence[name]) for name in ("level", "noise", "lr"))
     losses = record.history("loss").finite()
     late = losses.since(found.step + 1).values
     if late.size < len(losses) // _PIECES or record.lr < _SAME * rate:
         return False
     now = float(late[-(len(losses) // _PIECES) :].mean())
-    return now < then - _FELL * abs(then)
+    return now < then - max(_FELL * abs(then), _BEYOND * noise)
 
 
 def _decrease(means: list[float]) -> float:
