@@ -161,7 +161,7 @@ class Store:
 
         Args:
             name: Name of the study.
-            curves: Whether to read their training losses, too; that takes half of the time.
+            curves: Whether to read their training losses, too; they take about 40% of the time.
         """
         columns = [one for one in RUNS.c if curves or one is not RUNS.c.losses]
         with self._reading() as connection:

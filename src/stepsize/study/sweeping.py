@@ -208,7 +208,7 @@ def read_sweep(store: Store, name: str, *, curves: bool = True) -> SweepResult:
     """Return the answer of the sweep ``name`` as far as it came, from the store alone.
 
     It is the result of :func:`stepsize.sweep`, but its seconds are those of the runs; without ``curves``, these have no
-    training losses, which are half of what is to be read. Raises as :func:`stored_sweep`.
+    training losses, which take about 40% of the time. Raises as :func:`stored_sweep`.
     """
     from stepsize.store.failures import understood
 
