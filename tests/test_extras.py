@@ -32,15 +32,12 @@ def alone(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=110, cwd=cwd)
 
 
-def test_the_examples_of_readme_for_a_loop_of_ones_own_run_with_the_core_alone(tmp_path: Path) -> None:
+def test_with_the_core_alone_readmes_own_loops_run_a_rate_is_found_and_the_rest_says_what_to_install(
+    tmp_path: Path,
+) -> None:
     found = [block.code for block in blocks(ROOT / "README.md", "python")]
     own = [code for code in found if re.search(r"range_test|import bind|watch\(|adapt\(", code)]
     assert len(own) == 4
-    done = alone("".join(f"exec({code!r}, {{}})\n" for code in own), tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_rate_is_found_with_the_core_alone_and_what_needs_an_extra_says_how_to_install_it(tmp_path: Path) -> None:
     needs = {
         "stepsize.Store": "search",
         "stepsize.find(task, budget=4, store='a.db')": "search",
@@ -53,9 +50,11 @@ def test_a_rate_is_found_with_the_core_alone_and_what_needs_an_extra_says_how_to
         "stepsize.find(task, budget=4, workers='ray')": "ray",
     }
     ask = "".join(f"try: {code}\nexcept stepsize.errors.MissingExtraError as error: print(error)\n" for code in needs)
-    done = alone(f"{TASK}import stepsize.errors\nprint(stepsize.find(task, budget=4).verdict)\n{ask}", tmp_path)
+    examples = "".join(f"exec({code!r}, {{}})\n" for code in own)
+    find = f"{TASK}import stepsize.errors\nprint('---')\nprint(stepsize.find(task, budget=4).verdict)\n"
+    done = alone(examples + find + ask, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    verdict, *messages = done.stdout.splitlines()
+    verdict, *messages = done.stdout.partition("---\n")[2].splitlines()
     assert verdict in ("settled", "flat", "open", "no answer")
     for message, extra in zip(messages, needs.values(), strict=True):
         assert re.fullmatch(rf'\w+ is not installed; run: pip install "stepsize\[{extra}\]"', message)

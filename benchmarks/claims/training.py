@@ -17,8 +17,8 @@ from stepsize.curves.plateau import PlateauRule
 from stepsize.training import Task, TensorBatches
 from stepsize.training.batches import Stream
 from stepsize.training.evaluate import evaluate
+from stepsize.training.loop import Recording
 from stepsize.training.position import preserved
-from stepsize.training.recording import Recording
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import Stepper, rung_factors
 

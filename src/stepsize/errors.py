@@ -9,7 +9,6 @@ StepsizeError
 ├── DataUnavailableError (FileNotFoundError) a data folder or file does not exist
 ├── MissingExtraError (also ImportError)    an optional dependency is not installed
 ├── NotStackableError                       runs cannot be vectorized; the reason to train them sequentially
-├── RestoreError (also RuntimeError)        a state could not be restored exactly
 └── StoreError                              the store cannot be reached, read or written
     ├── StoreLockedError                    another process writes the study, or holds the database
     ├── StoreReadOnlyError                  nothing can be written there
@@ -31,7 +30,6 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "NotStackableError",
-    "RestoreError",
     "ScheduleSyntaxError",
     "StepsizeError",
     "StoreCorruptError",
@@ -146,10 +144,6 @@ def needing(extra: str) -> Iterator[None]:
 
 class NotStackableError(StepsizeError):
     """Several runs cannot be vectorized; the message is the reason, in one line."""
-
-
-class RestoreError(StepsizeError, RuntimeError):
-    """A state could not be restored exactly; the message names the parts that differ."""
 
 
 class StoreError(StepsizeError):

@@ -28,7 +28,7 @@ def environment(**changes: str) -> dict[str, str]:
 def run(*arguments: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stepsize", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, check=False, timeout=110
     )
 
 

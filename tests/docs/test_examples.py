@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import altair as alt
@@ -19,20 +16,19 @@ _NOTEBOOKS = [pytest.param(path, id=path.stem) for path in examples_text.paths()
 
 
 @pytest.mark.parametrize("path", _SCRIPTS)
-def test_an_example_runs_and_says_something_short(path: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+def test_an_example_runs_and_says_something_short(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
 
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert 2 <= len(done.stdout.splitlines()) <= 25, done.stdout
+    said = capsys.readouterr()
+    assert (said.err, caplog.text) == ("", "")
+    assert 2 <= len(said.out.splitlines()) <= 25, said.out
 
 
 def test_the_table_says_what_it_takes_where_its_data_are_not_there(

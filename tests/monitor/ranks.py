@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tests.beside import Program
 
 _BEGIN = """
 import datetime, json, math, sys
@@ -42,13 +43,10 @@ def told_by_two(script: str, folder: Path, *more: str) -> tuple[Any, Any]:
     file, meeting = folder / "ranks.py", folder / "meeting"
     file.write_text(_BEGIN + script + _END)
     outs = [folder / f"out{rank}.json" for rank in range(2)]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(file), str(rank), str(meeting), str(out), *more],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        for rank, out in enumerate(outs)
-    ]
-    assert [rank.wait(timeout=280) for rank in ranks] == [0, 0]
+    asked = [(str(rank), str(meeting), str(out), *more) for rank, out in enumerate(outs)]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "GLOO_SOCKET_IFNAME": "lo"}
+    with Program(file, *asked[0], **environment) as first, Program(file, *asked[1], **environment) as second:
+        for rank in (first, second):
+            assert rank.wait(280) == 0, rank.errors()
     one, two = (json.loads(out.read_text()) for out in outs)
     return one, two

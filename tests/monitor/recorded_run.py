@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import sys
 import time
@@ -31,6 +32,7 @@ def main(store: str, name: str, steps: int, room: int | None = None) -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
     x = torch.randn(64, 4)
+    pause = float(os.environ.get("STEPSIZE_TEST_PAUSE", "0"))
     with stepsize.watch(net, optimizer, store=store, name=name) as watching:
         if room is not None:
             limit = room + max(file.stat().st_size for file in Path(store).parent.iterdir())
@@ -43,6 +45,7 @@ def main(store: str, name: str, steps: int, room: int | None = None) -> None:
             optimizer.step()
             watching.step(loss)
             say(f"{step} {time.time()}")
+            time.sleep(pause)
     say(f"steps {watching.record.step} broken {watching.broken!r}")
     say(f"weights {float(sum(p.detach().sum() for p in net.parameters())):.9g}")
 

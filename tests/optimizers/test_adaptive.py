@@ -306,7 +306,7 @@ def snapshot(problem: Problem) -> tuple[Problem, Callable[[], None]]:
 
     def restore() -> None:
         taken.restore()
-        taken.check()
+        assert taken.intact()
 
     return problem, restore
 

@@ -61,11 +61,18 @@ def found() -> Found:
     return find(tiny(), budget=8)
 
 
+@pytest.fixture(scope="module")
+def smaller() -> Found:
+    return find(tiny(), budget=5)
+
+
 # The promises of an answer
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("budget", [0.02, 0.3, 1.0, 2.5, 6])
+@pytest.mark.parametrize(
+    ("budget", "optimizer"),
+    [(0.02, "adamw"), (0.3, "adamw"), (0.3, "sgd"), (1.0, "adamw"), (2.5, "sgd"), (6, "adamw")],
+)
 def test_the_budget_is_kept_and_the_range_holds_a_rate_that_was_seen_to_work(budget: float, optimizer: str) -> None:
     found = find(tiny(optimizer=optimizer), budget=budget)
     assert found.cost.full_runs <= budget + 1e-9
@@ -83,12 +90,10 @@ def test_the_budget_is_kept_and_the_range_holds_a_rate_that_was_seen_to_work(bud
     assert found.answer.decided == (found.verdict in ("settled", "flat"))
 
 
-def test_a_time_is_kept_and_so_is_the_more_generous_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.perf_counter()
+def test_a_time_is_kept() -> None:
     found = find(tiny(steps=2000), budget="2s", until=1e-6)
-    longest = max(run.seconds for run in found.runs)
-    assert time.perf_counter() - began < 2 + 2 * longest + 1.0
     assert found.runs
+    assert sum(run.seconds for run in found.runs[:-1]) < 2, "no run is begun after it"
     assert found.cost.stopped == "seconds"
 
 
@@ -127,37 +132,33 @@ def test_short_runs_come_first_and_then_full_ones_only(found: Found) -> None:
 # The same again
 
 
-def test_the_same_seed_gives_the_same_plan_and_answer_bit_for_bit() -> None:
-    def answer(seed: int) -> Any:
-        torch.manual_seed(torch.seed() % 999)  # whatever the generators stood at before
-        return outcome(find(tiny(), budget=5, seed=seed))
-
-    assert answer(3) == answer(3)
-    assert answer(3)[0] != answer(4)[0]
+def test_the_same_seed_gives_the_same_plan_and_answer_bit_for_bit(smaller: Found) -> None:
+    torch.manual_seed(torch.seed() % 999)  # whatever the generators stood at before
+    assert outcome(find(tiny(), budget=5)) == outcome(smaller)
+    assert plan(find(tiny(), budget=2, seed=4)) != plan(smaller)[:4]
 
 
-def test_runs_trained_together_are_asked_for_as_those_one_by_one() -> None:
-    alone, together = find(tiny(), budget=5), find(tiny(), budget=5, workers="population")
-    assert [run.key for run in together.runs] == [run.key for run in alone.runs]
-    assert [run.lr for run in together.runs] == pytest.approx([run.lr for run in alone.runs], rel=1e-6)
-    assert [run.value for run in together.runs] == pytest.approx([run.value for run in alone.runs], rel=1e-4)
-    assert together.lr == pytest.approx(alone.lr, rel=1e-3)
-    assert together.verdict == alone.verdict
+def test_runs_trained_together_are_asked_for_as_those_one_by_one(smaller: Found) -> None:
+    together = find(tiny(), budget=5, workers="population")
+    assert [run.key for run in together.runs] == [run.key for run in smaller.runs]
+    assert [run.lr for run in together.runs] == pytest.approx([run.lr for run in smaller.runs], rel=1e-6)
+    assert [run.value for run in together.runs] == pytest.approx([run.value for run in smaller.runs], rel=1e-4)
+    assert together.lr == pytest.approx(smaller.lr, rel=1e-3)
+    assert together.verdict == smaller.verdict
 
 
-def test_the_plan_does_not_depend_on_time() -> None:
+def test_the_plan_does_not_depend_on_time(smaller: Found) -> None:
     class Slow(InOrder):
         def stream(
             self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
         ) -> Iterator[tuple[int, Run]]:
-            time.sleep(0.3)
+            time.sleep(0.2)
             yield from super().stream(task, settings, on_progress=on_progress)
 
-    assert outcome(find(tiny(), budget=4, workers=Slow())) == outcome(find(tiny(), budget=4))
+    assert outcome(find(tiny(), budget=5, workers=Slow())) == outcome(smaller)
 
 
-def test_a_larger_budget_follows_the_same_plan_further(found: Found) -> None:
-    smaller = find(tiny(), budget=5)
+def test_a_larger_budget_follows_the_same_plan_further(found: Found, smaller: Found) -> None:
     assert 0 < len(smaller.runs) < len(found.runs)
     assert plan(smaller) == plan(found)[: len(smaller.runs)]
 
@@ -442,7 +443,7 @@ def test_a_start_that_is_nearly_good_is_improved_not_ruined() -> None:
     assert grid[found.lr] < 1.15 * min(grid.values())
 
 
-@pytest.mark.parametrize("steps", [1, 8, 20, 80])
+@pytest.mark.parametrize("steps", [1, 8, 20])
 def test_a_short_horizon_has_an_answer_or_a_reason_why_not(steps: int) -> None:
     found = find(tiny(steps=steps), budget=4)
     assert (found.lr is None) == (found.verdict == "no answer")

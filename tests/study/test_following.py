@@ -17,7 +17,7 @@ import stepsize
 from stepsize.curves.lr_model import Point, fit_lr_model
 from stepsize.errors import InputError
 from stepsize.study import following
-from stepsize.study.following import chance_of_less, follow
+from stepsize.study.following import Followed, chance_of_less, follow
 from stepsize.training import Metric, Task
 from stepsize.training.rng import RngState
 
@@ -30,6 +30,17 @@ def make(**others: Any) -> Task:
         "schedule": "cosine", "name": "plane",
     }  # fmt: skip
     return Task(**(given | others))
+
+
+Heard = list[tuple[float, int]]
+
+
+@pytest.fixture(scope="module")
+def followed() -> tuple[Followed, Heard]:
+    """One call, and what it told of its progress."""
+    heard: Heard = []
+    found = follow(make(), 1e-3, seed=0, on_progress=lambda one: heard.append((one.setting.lr, one.step)))
+    return found, heard
 
 
 @functools.cache
@@ -48,10 +59,9 @@ def test_from_far_too_low_and_far_too_high_it_gets_near_the_best(start: float, o
     assert found.cost <= 2.5
 
 
-def test_the_kept_run_is_the_one_that_training_at_its_rate_gives() -> None:
-    task = make()
-    found = follow(task, 1e-3, seed=3)
-    alone = stepsize.train(task, found.lr, seed=3)
+def test_the_kept_run_is_the_one_that_training_at_its_rate_gives(followed: tuple[Followed, Heard]) -> None:
+    found, _ = followed
+    alone = stepsize.train(make(), found.lr, seed=0)
     assert found.run.losses.tolist() == alone.losses.tolist()
     assert found.run.val_loss == alone.val_loss
     assert found.run.model is not None
@@ -60,8 +70,9 @@ def test_the_kept_run_is_the_one_that_training_at_its_rate_gives() -> None:
         assert torch.equal(one, two)
 
 
-def test_it_keeps_the_lowest_full_run_and_counts_all() -> None:
-    found = follow(make(), 1e-3, seed=0)
+def test_it_keeps_the_lowest_full_run_and_counts_all(followed: tuple[Followed, Heard]) -> None:
+    found, heard = followed
+    assert len(heard) == sum(len(run.losses) for run in found.runs)
     full = [run for run in found.runs if run.share == 1.0]
     assert [run.share for run in found.runs[:4]] == [0.1] * 4
     assert found.runs[0].lr == 1e-3
@@ -127,12 +138,6 @@ def test_it_leaves_generators_as_they_were_and_repeats_itself() -> None:
     again = follow(task, 1e-3, seed=1)
     assert [run.lr for run in first.runs] == [run.lr for run in again.runs]
     assert first.run.losses.tolist() == again.run.losses.tolist()
-
-
-def test_progress_is_told_of_all_runs() -> None:
-    seen: list[tuple[float, int]] = []
-    found = follow(make(), 1e-3, seed=0, on_progress=lambda one: seen.append((one.setting.lr, one.step)))
-    assert len(seen) == sum(len(run.losses) for run in found.runs)
 
 
 def test_a_run_that_diverges_at_every_rate_is_told() -> None:

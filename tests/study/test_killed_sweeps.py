@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from tests.beside import Program
 
 from stepsize.store import Store
 from stepsize.study.sweeping import read_sweep, sweep
@@ -18,7 +16,6 @@ from stepsize.tasks import build_task
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is sent as POSIX does")
 
-SOURCE = str(Path(__file__).parents[2] / "src")
 SCRIPT = """
     import sys
     from stepsize import sweep
@@ -46,28 +43,13 @@ WAYS: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-def begin(script: Path, where: Path, log: Path, asked: dict[str, object]) -> subprocess.Popen[str]:
-    path = os.pathsep.join(part for part in (SOURCE, os.environ.get("PYTHONPATH")) if part)
-    return subprocess.Popen(
-        [sys.executable, str(script), str(where), str(log), repr(asked)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def lived(process: subprocess.Popen[str], seconds: float) -> bool:
+def lived(process: Program, seconds: float) -> bool:
     """Kill the process so long after it began; return whether it had ended before."""
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    try:
+    with process:
+        assert process.stdout.readline() == "begun\n"
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    ended = "done" in process.stdout.read()
-    process.stdout.close()
-    return ended
+        process.kill()
+        return "done" in process.stdout.read()
 
 
 def killed_often(folder: Path, asked: dict[str, object], kills: int, *, seed: int) -> Path:
@@ -76,9 +58,9 @@ def killed_often(folder: Path, asked: dict[str, object], kills: int, *, seed: in
     script.write_text(textwrap.dedent(SCRIPT))
     draw = random.Random(seed)
     for _ in range(kills):
-        if lived(begin(script, where, log, asked), draw.uniform(0.0, 0.8)):
+        if lived(Program(script, str(where), str(log), repr(asked)), draw.uniform(0.0, 0.8)):
             break
-    assert lived(begin(script, where, log, asked), 300.0)
+    assert lived(Program(script, str(where), str(log), repr(asked)), 300.0)
     trained = log.read_text().splitlines()
     assert len(trained) == len(set(trained)), "a run that was kept was trained again"
     return where

@@ -81,6 +81,16 @@ def test_short_runs_locate_the_rate_before_full_ones() -> None:
     assert sum(run.cost for run in runs[:full]) <= recipe.short_spend + 1e-9
 
 
+def test_the_first_run_may_be_elsewhere_and_the_best_rate_is_still_expected_near_the_usual_one() -> None:
+    strategy = UntilSure(question(first=1e-6))
+
+    first, second = driven(strategy, lambda job: 0.99 * UNTRAINED, most=2)
+
+    assert first.lr == pytest.approx(1e-6)
+    assert second.lr > first.lr
+    assert 1e-4 < 10 ** float(np.median(strategy.model().optima)) < 1e-1
+
+
 @pytest.mark.parametrize("best", [1e-4, 1e-3, 1e-2, 1e-1])
 def test_the_answer_nears_the_best_rate(best: float) -> None:
     strategy = UntilSure(question(until=0.1))
@@ -147,7 +157,7 @@ def test_the_plan_follows_from_seed_and_runs(seed: int, best: float, noise: floa
     def plans(together: int) -> list[tuple[int, float, int, float]]:
         return plan(driven(UntilSure(question(), seed=seed), bowl(best, noise, fatal), together=together))
 
-    assert plans(1) == plans(1) == plans(3), "however many are under way at once"
+    assert plans(1) == plans(3), "however many are under way at once"
 
 
 @settings(max_examples=4)

@@ -19,8 +19,7 @@ from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from stepsize import bind
-from stepsize.errors import InputError
-from stepsize.schedules import cosine, linear
+from stepsize.schedules import cosine
 
 ETA = cosine(12, warmup=3)
 
@@ -230,12 +229,3 @@ def test_accelerate_accumulates_and_saves_and_loads(tmp_path: Path) -> None:
     used, bound = train(2, tmp_path)
     assert used == planned(6, 10)
     assert bound.last_epoch == 10
-
-
-@needs("accelerate")
-def test_a_wrapped_optimizer_of_accelerate_is_unwrapped() -> None:
-    inner = SGD(nn.Linear(3, 1).parameters(), lr=0.1)
-    bound = bind(linear(3), accelerated().prepare(inner))
-    assert bound.optimizer is inner
-    with pytest.raises(InputError, match="follows a schedule already"):
-        bind(linear(3), inner)

@@ -16,7 +16,7 @@ import torch
 from tests.training.plateaus import EPOCH, FALLING, FLAT, SHORT, Training, drops_at
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR
 
 from stepsize.curves.plateau import PlateauRule
 from stepsize.errors import InputError
@@ -335,35 +335,3 @@ def test_on_noisy_labels_it_ends_far_below_the_constant_rate() -> None:
 
     assert plain[:first] == controlled[:first]  # the same training until the first drop
     assert np.mean(controlled[-10:]) < 0.4 * np.mean(plain[-10:])
-
-
-def torch_drops_at(values: list[float], **options: Any) -> list[int]:
-    """Return at which observations torch's ReduceLROnPlateau lowers the rate."""
-    optimizer = SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
-    scheduler, found = ReduceLROnPlateau(optimizer, **options), []
-    for n, value in enumerate(values, 1):
-        before = optimizer.param_groups[0]["lr"]
-        scheduler.step(value)
-        if optimizer.param_groups[0]["lr"] < before:
-            found.append(n)
-    return found
-
-
-# --- where torch's ReduceLROnPlateau differs
-
-
-NOISE = np.random.default_rng(0).normal(size=70)
-DIFFERENT: dict[str, tuple[list[float], dict[str, Any], bool, bool]] = {  # values, torch's options, who drops
-    # pytorch#30873: torch waits for a value below the best one ever, and takes the way back for a plateau
-    "a spike": ([4.0, 3.0, 2.0, 1.0, *(5.0 - 0.05 * np.arange(70) + 0.05 * NOISE).tolist()], {}, True, False),
-    # pytorch#47513: a relative threshold of a negative best is on its wrong side, so that each value is better
-    "below zero": ((-1.0 + 0.001 * np.arange(60)).tolist(), {"threshold": 0.01}, False, True),
-    "one lucky value": ([*FALLING[:4], 0.1, *FALLING[4:]], {}, True, False),
-}
-
-
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_where_torchs_reduce_on_plateau_is_wrong_it_is_not(name: str) -> None:
-    values, options, torchs, ours = DIFFERENT[name]
-    assert bool(torch_drops_at(values, patience=10, **options)) == torchs
-    assert bool(drops_at(values)) == ours

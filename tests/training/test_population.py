@@ -340,7 +340,7 @@ def test_a_chunk_is_at_most_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 def room_for(members: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the free memory hold so many members."""
-    one = check_stacking(make(), settings()[0]).member
+    one = check_stacking(make(), settings()[0]).memory
     share = members * one / free_memory(torch.device("cpu"))
     monkeypatch.setattr(populations, "_MEMORY_SHARE", share)
 

@@ -456,10 +456,12 @@ def _factor(covariance: Array) -> Array:
 
 
 def _solve(factor: Array, right: Array) -> Array:
-    """Return the solution of a lower triangular system."""
-    from scipy import linalg
+    """Return the solution of a lower triangular system, without the checks of scipy's function: it is called often."""
+    from scipy.linalg import lapack
 
-    return np.asarray(linalg.solve_triangular(factor, right, lower=True))
+    if factor.flags.f_contiguous:
+        return np.asarray(lapack.dtrtrs(factor, right, lower=1)[0])
+    return np.asarray(lapack.dtrtrs(factor.T, right, lower=0, trans=1)[0])
 
 
 def _matern(distance: Array, length: float) -> Array:

@@ -155,7 +155,7 @@ class _Watched:
         """Train to the end, or until it diverges."""
         runs = SequentialRuns([self._stepper])
         with self._guard or self._watch:
-            for update in updates(runs, self._numbered(), lambda step: [self._factors[step]]):
+            for update in updates(runs.update, self._numbered(), lambda step: [self._factors[step]]):
                 if not self._take(update.step, update.losses[0]):
                     break
         report = self._watch.report()

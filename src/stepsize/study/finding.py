@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stepsize.curves.answer import Answer
     from stepsize.store import Store
     from stepsize.study.workers import Workers
-    from stepsize.training.executor import StreamingExecutor
+    from stepsize.training.loop import StreamingExecutor
 
 _FORMAT = 1  # of the specification that a store keeps
 

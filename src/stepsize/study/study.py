@@ -18,7 +18,7 @@ from stepsize.study.outcome import Stopped, StudyOutcome
 from stepsize.study.strategy import Job, Strategy
 from stepsize.study.workers import WORKERS, Local, Workers, WorkerSpec, workers_for
 from stepsize.training.conditions import RunConditions
-from stepsize.training.executor import StreamingExecutor
+from stepsize.training.loop import StreamingExecutor
 from stepsize.training.runs import Changes, Progress, Run, Setting
 from stepsize.training.start import Start, look_at_start
 from stepsize.training.task import Task

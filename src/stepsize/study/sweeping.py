@@ -19,7 +19,7 @@ from stepsize.study.space import Range, Space, as_space
 from stepsize.study.study import StudyWatcher, described, run_study, seeds_of
 from stepsize.study.workers import Workers
 from stepsize.training.conditions import RunConditions
-from stepsize.training.executor import StreamingExecutor
+from stepsize.training.loop import StreamingExecutor
 from stepsize.training.start import look_at_start
 from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task

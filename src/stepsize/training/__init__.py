@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from stepsize.training.batches import TensorBatches as TensorBatches
     from stepsize.training.binding import BoundScheduler as BoundScheduler
     from stepsize.training.binding import bind as bind
-    from stepsize.training.executor import InOrder as InOrder
-    from stepsize.training.executor import StreamingExecutor as StreamingExecutor
+    from stepsize.training.loop import InOrder as InOrder
+    from stepsize.training.loop import StreamingExecutor as StreamingExecutor
     from stepsize.training.loop import train as train
     from stepsize.training.plateau import Plateau as Plateau
     from stepsize.training.plateau import PlateauDrop as PlateauDrop
@@ -40,7 +40,7 @@ _HOMES = {
     "Counterfactual": "population",
     "Divergence": "runs",
     "Evaluation": "runs",
-    "InOrder": "executor",
+    "InOrder": "loop",
     "Metric": "task",
     "Plateau": "plateau",
     "PlateauDrop": "plateau",
@@ -50,7 +50,7 @@ _HOMES = {
     "Run": "runs",
     "Setting": "runs",
     "Snapshot": "snapshot",
-    "StreamingExecutor": "executor",
+    "StreamingExecutor": "loop",
     "Task": "task",
     "TensorBatches": "batches",
     "Trial": "runs",

@@ -41,10 +41,6 @@ class ForkedRuns(ABC):
     def forked(self, places: Sequence[int]) -> Self:
         """Return runs that continue from those at ``places``, which may repeat; these stay as they are."""
 
-    @abstractmethod
-    def keep(self, places: Sequence[int]) -> None:
-        """Continue with the runs at ``places`` only."""
-
     def at_evaluation_weights(self, place: int) -> AbstractContextManager[Any]:
         """Hold one run at the weights that it is evaluated with."""
         del place
@@ -86,10 +82,6 @@ class SequentialRuns(ForkedRuns):
         """Return runs with copies of models and optimizers."""
         return type(self)([self._steppers[place].forked() for place in places])
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Drop the other models and optimizers."""
-        self._steppers = [self._steppers[place] for place in places]
-
     def at_evaluation_weights(self, place: int) -> AbstractContextManager[Any]:
         """Ask the optimizer, which may have other weights for that."""
         return at_evaluation_weights(self._steppers[place].optimizer)
@@ -104,14 +96,16 @@ class Update(NamedTuple):
 
 
 def updates(
-    runs: ForkedRuns, numbered: Iterable[tuple[int, Sequence[Any]]], factors: Callable[[int], Sequence[float]]
+    update: Callable[[Sequence[Any], Sequence[float]], Tensor],
+    numbered: Iterable[tuple[int, Sequence[Any]]],
+    factors: Callable[[int], Sequence[float]],
 ) -> Iterator[Update]:
-    """The loop: update ``runs`` on each of the numbered batches, run k at factors(step)[k] × its peak rates.
+    """The loop: update runs on each of the numbered batches, run k at factors(step)[k] × its peak rates.
 
     Each update is yielded after it was made; whoever asks for the next one records, evaluates and stops.
     """
     for step, batches in numbered:
-        yield Update(step, batches, runs.update(batches, factors(step)))
+        yield Update(step, batches, update(batches, factors(step)))
 
 
 def draw(task: Task) -> Iterator[list[Any]]:
@@ -125,7 +119,7 @@ def updated(
     runs: ForkedRuns, batches: Iterable[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
 ) -> NDArray[np.float64]:
     """Make one update per level, run k at level × peaks[k]; return the losses, shape ``(updates, K)``."""
-    made = updates(runs, enumerate(batches), lambda step: [levels[step] * peak for peak in peaks])
+    made = updates(runs.update, enumerate(batches), lambda step: [levels[step] * peak for peak in peaks])
     values: NDArray[np.float64] = torch.stack([update.losses for update in made]).double().cpu().numpy()
     return values
 

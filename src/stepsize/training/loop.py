@@ -1,25 +1,31 @@
-"""The training loop: one run, or several that are updated on the same batches."""
+"""The training loop: one run, or several that are updated on the same batches, and what takes a list of them."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stepsize.checks import check_lr, check_whole, is_whole
+from stepsize.curves.divergence import DivergenceRule
 from stepsize.errors import InputError
-from stepsize.training.batches import count_examples
-from stepsize.training.border import inspect_task, undisturbed
+from stepsize.training.batches import count_examples, holds_non_finite, nan_in_data
+from stepsize.training.border import inspect_task, not_fresh, undisturbed
+from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
+from stepsize.training.evaluate import evaluate
 from stepsize.training.forked import ForkedRuns, SequentialRuns, draw, updates
-from stepsize.training.recording import Recording
-from stepsize.training.runs import Progress, Run, Setting, Watcher
+from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag, rung_factors
 from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
+from stepsize.training.unlearnable import left_out
 from stepsize.training.variation import varied
 
 
@@ -146,7 +152,7 @@ class _Training:
     def run(self, *, keep_model: bool = False) -> list[Run]:
         """Train to the end."""
         numbered = zip(range(self._steps), draw(self._task), strict=False)
-        for update in updates(self._runs, numbered, self._levels):
+        for update in updates(self._update, numbered, self._levels):
             step = update.step + 1
             self._examples += sum(count_examples(batch) for batch in update.batches)
             self._batches += len(update.batches)
@@ -168,6 +174,9 @@ class _Training:
             for recording, seconds in zip(self._recordings, self._seconds, strict=True)
         ]
 
+    def _update(self, batches: Sequence[Any], levels: Sequence[float]) -> Tensor:
+        return self._runs.update(batches, levels)  # those that are left
+
     def _levels(self, step: int) -> list[float]:
         return [self._factors[member][step] for member in self._live]
 
@@ -185,7 +194,7 @@ class _Training:
             places = [place for place, member in enumerate(self._live) if member not in diverged]
             self._live = [self._live[place] for place in places]
             if places:
-                self._runs.keep(places)
+                self._runs = self._runs.forked(places)
 
     def _evaluate(self, step: int) -> None:
         """Evaluate each run after ``step`` updates; the last evaluation may show that it diverged."""
@@ -206,3 +215,121 @@ class _Training:
         for member in charged:
             self._seconds[member] += (now - self._since) / len(charged)
         self._since = now
+
+
+class Recording:
+    """The record of one run of ``task`` (with the changes of ``setting`` applied); :meth:`run` returns the result."""
+
+    def __init__(self, task: Task, setting: Setting) -> None:
+        self._task = task
+        self.setting = setting
+        self._rule = DivergenceRule(setting.steps)
+        self._losses: list[float] = []
+        self._masked = False
+        self._evaluations: list[Evaluation] = []
+        self._val_examples = 0
+        self._has_loss = True
+        self.divergence: Divergence | None = None
+
+    @property
+    def last_loss(self) -> float | None:
+        """The last training loss; None before the first."""
+        return self._losses[-1] if self._losses else None
+
+    def take(self, loss: float, batches: Iterable[Any]) -> bool:
+        """Record the training loss of the next update, made on ``batches``; return whether the run continues."""
+        step = len(self._losses)
+        if not step:  # infinities that leave the first loss finite are meant, as in masks
+            self._masked = math.isfinite(loss) and holds_non_finite(list(batches))
+        self._losses.append(loss)
+        if math.isnan(loss) and any(left_out(self._task, batch, "train", step) for batch in batches):
+            return True
+        reason = self._rule.update(loss)
+        if not reason:
+            return True
+        self._blame_the_data("train", f"the batch of step {step}", loss, batches)
+        self.divergence = Divergence(step, reason)
+        return False
+
+    def evaluate(self, model: nn.Module, step: int) -> Evaluation:
+        """Evaluate ``model`` on validation data after ``step`` updates."""
+        done = evaluate(self._task, model, step=step, examples=self.setting.val_examples)
+        self._val_examples += done.examples
+        self._evaluations.append(done.evaluation)
+        self._has_loss = done.has_loss
+        return done.evaluation
+
+    def finish(self, model: nn.Module) -> None:
+        """Evaluate the trained model on validation data, if there are any and the run did not diverge."""
+        if self.divergence is not None or self._task.val is None:
+            return
+        seen = self.evaluate(model, self.setting.steps)
+        loss = seen.loss if self._has_loss else seen.metrics[self._task.objective]
+        if math.isfinite(loss):
+            return
+        self._blame_the_data("val", "the data", loss, self._task.val)
+        self.divergence = Divergence(self.setting.steps, f"the validation loss is {loss}")
+
+    def run(self, *, seconds: float, examples: float, initial: str, model: nn.Module | None = None) -> Run:
+        """Return the run; ``examples`` is the mean number of examples per training batch."""
+        diverged = self.divergence
+        batches = max(1, len(self._losses)) * self._task.accumulate
+        seen = tuple(one for one in self._evaluations if diverged is None or one.step < diverged.step)
+        run = Run(
+            setting=self.setting,
+            losses=np.asarray(self._losses),
+            evaluations=seen,
+            divergence=diverged,
+            seconds=seconds,
+            passes=update_passes(batches) + self._val_examples / max(1.0, examples),
+            initial=initial,
+            model=model,
+        )
+        return run.with_objective(self._task.objective, maximize=self._task.maximize)
+
+    def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
+        if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):
+            return
+        raise nan_in_data(argument, where)
+
+
+class StreamingExecutor(Protocol):
+    """Trains one task with each of several configurations, and hands out each run as it ends.
+
+    Runs of one seed start from the same weights and see the same batches, and a run that diverges does not affect the
+    others.
+    """
+
+    def stream(
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
+    ) -> Iterator[tuple[int, Run]]:
+        """Yield (place in ``settings``, run) as each run ends, in any order."""
+
+
+class InOrder:
+    """Trains the configurations sequentially, in this process, and evaluates after the steps ``evals`` too.
+
+    TaskError if the model factory gives other weights for a seed that was seen before: rates would be compared from
+    different starts.
+    """
+
+    def __init__(self, evals: Iterable[int] = ()) -> None:
+        self._evals = check_evals(evals)
+        self._initial: WeakKeyDictionary[Task, dict[int, str]] = WeakKeyDictionary()
+
+    def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]:
+        """Train ``task`` with each configuration and return the runs in that order."""
+        return [run for _, run in self.stream(task, settings, on_progress=on_progress)]
+
+    def stream(
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
+    ) -> Iterator[tuple[int, Run]]:
+        """Yield the place in ``settings`` of each run, and the run, as it ends."""
+        for place, setting in enumerate(settings):
+            yield place, self._train(task, setting, on_progress)
+
+    def _train(self, task: Task, setting: Setting, on_progress: Watcher | None) -> Run:
+        run = train_setting(task, setting, evals=self._evals, on_progress=on_progress)
+        if self._initial.setdefault(task, {}).setdefault(setting.seed, run.initial) != run.initial:
+            raise not_fresh(f"other initial weights for the same seed {setting.seed}")
+        return run

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
-from stepsize.errors import InputError, RestoreError
+from stepsize.errors import InputError
 from stepsize.training.digest import digest
 from stepsize.training.position import DataPosition
 from stepsize.training.rng import RngState
@@ -82,11 +82,6 @@ class Snapshot:
         """Memory of the copies, in bytes."""
         return self._copies.nbytes
 
-    @property
-    def digest(self) -> str:
-        """Digest of the saved state."""
-        return digest(self._digests)
-
     def restore(self, *, position: bool = True) -> None:
         """Restore everything, any number of times; without ``position`` the data continue where they are."""
         for restore in self._restoring:
@@ -104,12 +99,6 @@ class Snapshot:
         """Return the names of the parts whose present state differs from the saved one."""
         now = self.digests()
         return [name for name, value in self._digests.items() if now.get(name) != value]
-
-    def check(self) -> None:
-        """Raise RestoreError, naming the parts, unless :meth:`intact`."""
-        parts = self.differences()
-        if parts:
-            raise RestoreError(f"the state could not be restored exactly; these parts differ: {', '.join(parts)}")
 
     def digests(self) -> dict[str, str]:
         """Return a digest of the present state, part by part."""

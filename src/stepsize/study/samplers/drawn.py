@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from stepsize.errors import InputError
 from stepsize.study.space import Choice, Dimension, Range, Space
@@ -78,6 +77,8 @@ def sobol(seed: int, number: int, space: Space) -> dict[str, Value]:
 @lru_cache(maxsize=8)
 def _sequence(dimensions: int, bits: int) -> NDArray[np.float64]:
     """Return the first 2^bits points."""
+    from scipy.stats import qmc  # half a second, which only this sampler waits for
+
     points: NDArray[np.float64] = qmc.Sobol(dimensions, scramble=False).random_base2(bits)
     return points
 

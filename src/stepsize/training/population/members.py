@@ -22,6 +22,7 @@ from stepsize.training.rng import RngState
 from stepsize.training.stepping import check_first_loss
 from stepsize.training.task import Task
 
+COPIES = 6  # of its parameters that a member takes: gradients, two moments, scratch
 _AGREE = 1e-3  # relative difference of a stacked loss from the plain one that rounding explains, half precision too
 
 
@@ -42,13 +43,13 @@ class _Lossy(nn.Module):
 class DryRun:
     """What one plain forward pass on a copy of the model showed.
 
-    ``changing`` are names of buffers that it changes (BatchNorm's), ``saved`` the bytes kept for the backward pass, and
+    ``changing`` are names of buffers that it changes (BatchNorm's), ``memory`` the bytes that another member takes, and
     ``drew`` whether it drew random numbers (dropout).
     """
 
     loss: float
     changing: frozenset[str]
-    saved: int
+    memory: int
     drew: bool
 
 
@@ -58,7 +59,7 @@ def dry_run(task: Task, model: nn.Module, batch: Any) -> DryRun:
     twin = deepcopied(model, model)
     buffers = dict(twin.named_buffers())
     before = {name: buffer.clone() for name, buffer in buffers.items()}  # native BatchNorm bumps no version counter
-    saved = 0
+    saved = 0  # bytes for the backward pass
 
     def weigh(tensor: Tensor) -> Tensor:
         nonlocal saved
@@ -74,7 +75,12 @@ def dry_run(task: Task, model: nn.Module, batch: Any) -> DryRun:
     if any(after.get(name) is not buffer for name, buffer in buffers.items()):
         raise NotStackableError("a forward pass replaces a buffer of the model instead of changing it in place")
     changing = frozenset(name for name, buffer in buffers.items() if not _alike(buffer, before[name]))
-    return DryRun(loss.item(), changing, saved, drew)
+    return DryRun(loss.item(), changing, COPIES * weights_of(model) + 2 * saved, drew)
+
+
+def weights_of(model: nn.Module) -> int:
+    """Return the bytes of the trained parameters."""
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def _same(one: RngState, other: RngState) -> bool:
@@ -149,15 +155,11 @@ class Members:
         return (torch.stack(losses).mean(0) if len(losses) > 1 else losses[0]), _owned(total)
 
     @torch.no_grad()
-    def keep(self, members: Tensor) -> None:
-        """Continue with these members only, by index."""
-        self.parameters = {n: p.index_select(0, members).requires_grad_() for n, p in self.parameters.items()}
-        self.buffers = {name: buffer.index_select(0, members) for name, buffer in self.buffers.items()}
-
     def forked(self, members: Tensor) -> Members:
-        """Return members that continue from these, which may repeat; these stay as they are."""
+        """Return members that continue from these, by index, which may repeat; these stay as they are."""
         other = copy.copy(self)  # they share the template, which only lends its shape
-        other.keep(members)
+        other.parameters = {n: p.index_select(0, members).requires_grad_() for n, p in self.parameters.items()}
+        other.buffers = {name: buffer.index_select(0, members) for name, buffer in self.buffers.items()}
         return other
 
     @torch.no_grad()

@@ -12,10 +12,10 @@ from stepsize.checks import check_whole
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
-from stepsize.training.executor import InOrder
-from stepsize.training.loop import check_evals
+from stepsize.training.loop import InOrder, check_evals
 from stepsize.training.memory import free_memory
-from stepsize.training.population.vectorized import StackingInfo, check_stacking, train_vectorized
+from stepsize.training.population.members import DryRun
+from stepsize.training.population.vectorized import check_stacking, train_vectorized
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
 from stepsize.training.variation import varied
@@ -59,7 +59,7 @@ class Population:
         self._on_message = on_message
         self._evals = check_evals(evals)
         self._alone = InOrder(self._evals)
-        self._known: WeakKeyDictionary[Task, dict[Hashable, StackingInfo | str]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Task, dict[Hashable, DryRun | str]] = WeakKeyDictionary()
         self.reasons: list[str] = []
 
     def __call__(self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None) -> list[Run]:
@@ -96,7 +96,7 @@ class Population:
             torch.cuda.empty_cache()
         return self._train(task, settings[: self._chunk], on_progress)
 
-    def _info(self, task: Task, setting: Setting) -> StackingInfo | str:
+    def _info(self, task: Task, setting: Setting) -> DryRun | str:
         """Return what is known of settings like this one, or the reason why they cannot be stacked."""
         inspect_task(task)
         known = self._known.setdefault(task, {})
@@ -115,7 +115,7 @@ class Population:
         known = self._info(task, setting)
         if isinstance(known, str):
             return 1  # sequentially: each run is reported as it ends
-        return max(1, min(int(_memory(task) // max(1, known.member)), self._chunk or _MOST))
+        return max(1, min(int(_memory(task) // max(1, known.memory)), self._chunk or _MOST))
 
     def _tell(self, reason: str) -> None:
         line = f"trained sequentially: {reason}"

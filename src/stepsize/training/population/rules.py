@@ -1,8 +1,8 @@
-"""One update of each optimizer, for all members of vectorized runs at once: a class per optimizer, and their table.
+"""One update of each optimizer, for all members of vectorized runs at once: a function per optimizer, and their table.
 
-A rule works on tensors whose first axis is the members. Its numbers (lr, betas, …) are vectors of shape (K,) in double
-precision; what the arithmetic on parameters needs of them is derived before it is rounded to their dtype, because
-torch.optim derives it from Python floats: 1 − β₂ᵗ in single precision would be wrong in the fourth digit.
+Tensors have the members as their first axis. A number (lr, a beta, …) is a float, or a vector of shape (K,) in double
+precision if members differ in it; what the arithmetic on parameters needs is derived before it is rounded to their
+dtype, as in torch.optim: 1 − β₂ᵗ in single precision would be wrong in the fourth digit.
 
 Plain operations with broadcasting: on the CPU the foreach ones were measured as no faster, within noise, on one thread
 and slower on two.
@@ -10,159 +10,129 @@ and slower on two.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias, final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-Vectors: TypeAlias = dict[str, Tensor]
-State: TypeAlias = dict[str, Tensor]
-Flags: TypeAlias = Mapping[str, Any]
+Number: TypeAlias = float | Tensor
+Numbers: TypeAlias = dict[str, Number]
 
 
-class StackedRule(ABC):
-    """How one class of optimizers updates a parameter; weight decay and ``maximize`` are the caller's.
+@dataclass
+class Slot:
+    """A stacked parameter and what its update needs: state, gradient (scratch space), and numbers of its group."""
 
-    Members may differ in ``numbers``, lr and weight decay, and agree on ``flags`` and ``maximize``. State called
-    ``zeros`` begins at zero. With ``decays`` the rule multiplies by ``shrink`` itself.
+    parameter: Tensor
+    group: int
+    count: int = 0  # updates that the parameter had, the present one included; it skips those without a gradient
+    state: dict[str, Tensor] = field(default_factory=dict)
+    gradient: Tensor = field(default_factory=lambda: torch.empty(0))
+    numbers: Numbers = field(default_factory=dict)
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Number:
+        """Return a number of its group."""
+        return self.numbers[name]
+
+    def kept(self, name: str) -> Tensor:
+        """Return a part of the state, which begins at zero."""
+        if name not in self.state:
+            self.state[name] = torch.zeros_like(self.parameter)
+        return self.state[name]
+
+    def cast(self, number: Number) -> Any:
+        """Return a number; a vector in the dtype of the parameter, broadcast to it."""
+        if not isinstance(number, Tensor):
+            return number
+        return number.to(self.parameter.dtype).view(-1, *[1] * (self.parameter.dim() - 1))
+
+    def descend(self, direction: Tensor, rate: Number) -> None:
+        """Follow a direction downwards; the rate is a vector, as ``lr`` always is."""
+        self.parameter.addcmul_(direction, self.cast(-rate))
+
+
+@dataclass(frozen=True)
+class StackedRule:
+    """How one class of optimizers updates a parameter, weight decay and ``maximize`` aside, which are the caller's.
+
+    Members may differ in ``numbers``, lr and weight decay, and agree on ``flags`` and ``maximize``. With ``decays`` the
+    rule shrinks the parameter itself, by the number ``shrink``.
     """
 
-    numbers: ClassVar[tuple[str, ...]] = ()
-    flags: ClassVar[tuple[str, ...]] = ()
-    zeros: ClassVar[tuple[str, ...]] = ()
-    decays: ClassVar[bool] = False
-
-    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-        """Return a group of an optimizer by the names that rules and their caller use."""
-        del optimizer
-        plain = {"maximize": False, "differentiable": False, **group}
-        if "betas" in group:
-            plain["beta1"], plain["beta2"] = group["betas"]
-        return plain
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        """Return the state of a parameter before its first update."""
-        del vectors, flags
-        return {name: torch.zeros_like(parameter) for name in self.zeros}
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        """Return what ``update`` needs of the numbers and never changes: shape (K,), double."""
-        return {name: numbers[name] for name in self.numbers}
-
-    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
-        """Return what changes from update to update, the first with count 1: shape (K,), double."""
-        del numbers, count
-        return {"descent": -lr}
-
-    @abstractmethod
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        """Change parameter and state in place, given the gradient (scratch space) and all vectors, broadcast."""
+    update: Callable[[Slot], None]
+    numbers: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    decays: bool = False
+    read: Callable[[Optimizer, Mapping[str, Any]], Mapping[str, Any]] = lambda optimizer, group: group
 
 
-@final
-class _SGD(StackedRule):
-    numbers = ("momentum", "dampening")
-    flags = ("nesterov",)
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        momentum = numbers["momentum"]
-        share = torch.where(momentum == 0, 1.0, 1 - numbers["dampening"])  # without momentum torch does not dampen
-        return {"momentum": momentum, "share": share}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        direction = gradient
-        if flags["momentum"]:
-            if "velocity" in state:
-                state["velocity"].mul_(vectors["momentum"]).addcmul_(gradient, vectors["share"])
-            else:
-                state["velocity"] = gradient.clone()  # the first gradient is not dampened
-            velocity = state["velocity"]
-            direction = gradient.addcmul_(velocity, vectors["momentum"]) if flags["nesterov"] else velocity
-        parameter.addcmul_(direction, vectors["descent"])
-
-
-@final
-class _Adagrad(StackedRule):
-    numbers = ("lr_decay", "initial_accumulator_value", "eps")
-
-    def read(self, group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-        first = optimizer.defaults["initial_accumulator_value"]  # torch takes the constructor's for all groups
-        return {**super().read(group, optimizer), "initial_accumulator_value": first}
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        del flags
-        return {"sum": torch.zeros_like(parameter).add_(vectors["initial_accumulator_value"])}
-
-    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
-        return {"descent": -lr / (1 + (count - 1) * numbers["lr_decay"])}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        del flags
-        deviation = state["sum"].addcmul_(gradient, gradient).sqrt().add_(vectors["eps"])
-        parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
-
-
-@final
-class _RMSprop(StackedRule):
-    numbers = ("alpha", "eps", "momentum")
-    flags = ("centered",)
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        return {"weight": 1 - numbers["alpha"], "eps": numbers["eps"], "momentum": numbers["momentum"]}
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        del vectors
-        needed = {"square": True, "mean": flags["centered"], "velocity": flags["momentum"]}
-        return {name: torch.zeros_like(parameter) for name, there in needed.items() if there}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        square = state["square"].lerp_(gradient.square(), vectors["weight"])
-        if flags["centered"]:
-            mean = state["mean"].lerp_(gradient, vectors["weight"])
-            square = square.addcmul(mean, mean, value=-1)
-        deviation = square.sqrt().add_(vectors["eps"])
-        if flags["momentum"]:
-            velocity = state["velocity"].mul_(vectors["momentum"]).addcdiv_(gradient, deviation)
-            parameter.addcmul_(velocity, vectors["descent"])
+def _sgd(slot: Slot) -> None:
+    direction, momentum = slot.gradient, slot["momentum"]
+    if slot.flags["momentum"]:
+        if "velocity" in slot.state:
+            share = 1 - slot["dampening"]
+            if isinstance(momentum, Tensor):  # without momentum torch does not dampen
+                share = torch.where(momentum == 0, torch.ones_like(momentum), share)
+            slot.state["velocity"].mul_(slot.cast(momentum)).add_(direction * slot.cast(share))
         else:
-            parameter.addcdiv_(gradient.mul_(vectors["descent"]), deviation)
+            slot.state["velocity"] = direction.clone()  # the first gradient is not dampened
+        velocity = slot.state["velocity"]
+        direction = direction.add_(velocity * slot.cast(momentum)) if slot.flags["nesterov"] else velocity
+    slot.descend(direction, slot["lr"])
 
 
-@final
-class _Adam(StackedRule):
-    numbers = ("beta1", "beta2", "eps")
-    flags = ("amsgrad", "decoupled_weight_decay")
-
-    def constants(self, numbers: Vectors) -> Vectors:
-        return {"first_weight": 1 - numbers["beta1"], "second_weight": 1 - numbers["beta2"]}
-
-    def begin(self, parameter: Tensor, vectors: Vectors, flags: Flags) -> State:
-        del vectors
-        names = ("first", "second", "largest") if flags["amsgrad"] else ("first", "second")
-        return {name: torch.zeros_like(parameter) for name in names}
-
-    def rates(self, numbers: Vectors, lr: Tensor, count: int) -> Vectors:
-        # √(v/c) + ε = (√v + ε √c) / √c: √c goes to the members' numbers, which spares a pass over the parameters.
-        root = (1 - numbers["beta2"] ** count).sqrt()
-        return {"descent": -lr * root / (1 - numbers["beta1"] ** count), "eps": numbers["eps"] * root}
-
-    def update(self, parameter: Tensor, gradient: Tensor, state: State, vectors: Vectors, flags: Flags) -> None:
-        state["first"].lerp_(gradient, vectors["first_weight"])
-        second = state["second"].lerp_(gradient.square_(), vectors["second_weight"])
-        if flags["amsgrad"]:
-            second = torch.maximum(state["largest"], second, out=state["largest"])
-        deviation = torch.sqrt(second, out=gradient).add_(vectors["eps"])
-        parameter.addcmul_(torch.div(state["first"], deviation, out=gradient), vectors["descent"])
+def _adagrad(slot: Slot) -> None:
+    if not slot.state:
+        slot.kept("sum").add_(slot.cast(slot["initial_accumulator_value"]))
+    deviation = slot.state["sum"].addcmul_(slot.gradient, slot.gradient).sqrt().add_(slot.cast(slot["eps"]))
+    slot.descend(slot.gradient.div_(deviation), slot["lr"] / (1 + (slot.count - 1) * slot["lr_decay"]))
 
 
-RULES: dict[str, StackedRule] = {
-    "torch.optim.sgd.SGD": _SGD(),
-    "torch.optim.adagrad.Adagrad": _Adagrad(),
-    "torch.optim.rmsprop.RMSprop": _RMSprop(),
-    "torch.optim.adam.Adam": _Adam(),
-    "torch.optim.adamw.AdamW": _Adam(),
+def _rmsprop(slot: Slot) -> None:
+    gradient, weight = slot.gradient, slot.cast(1 - slot["alpha"])
+    square = slot.kept("square").lerp_(gradient.square(), weight)
+    if slot.flags["centered"]:
+        mean = slot.kept("mean").lerp_(gradient, weight)
+        square = square.addcmul(mean, mean, value=-1)
+    direction = gradient.div_(square.sqrt().add_(slot.cast(slot["eps"])))
+    if slot.flags["momentum"]:
+        direction = slot.kept("velocity").mul_(slot.cast(slot["momentum"])).add_(direction)
+    slot.descend(direction, slot["lr"])
+
+
+def _adam(slot: Slot) -> None:
+    beta1, beta2 = slot["beta1"], slot["beta2"]
+    first = slot.kept("first").lerp_(slot.gradient, slot.cast(1 - beta1))
+    second = slot.kept("second").lerp_(slot.gradient.square_(), slot.cast(1 - beta2))
+    if slot.flags["amsgrad"]:
+        second = torch.maximum(slot.kept("largest"), second, out=slot.kept("largest"))
+    # √(v/c) + ε = (√v + ε √c) / √c: √c goes to the members' numbers, which spares a pass over the parameters.
+    root = (1 - beta2**slot.count) ** 0.5
+    deviation = torch.sqrt(second, out=slot.gradient).add_(slot.cast(slot["eps"] * root))
+    slot.descend(torch.div(first, deviation, out=slot.gradient), slot["lr"] * root / (1 - beta1**slot.count))
+
+
+def with_betas(optimizer: Optimizer, group: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a group with its betas by name."""
+    del optimizer
+    return {**group, "beta1": group["betas"][0], "beta2": group["betas"][1]}
+
+
+def _with_first_sum(optimizer: Optimizer, group: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = "initial_accumulator_value"  # of which torch takes the constructor's for all groups
+    return {**group, name: optimizer.defaults[name]}
+
+
+_ADAM = StackedRule(_adam, ("beta1", "beta2", "eps"), ("amsgrad", "decoupled_weight_decay"), read=with_betas)
+RULES: dict[type[Optimizer], StackedRule] = {
+    SGD: StackedRule(_sgd, ("momentum", "dampening"), ("nesterov",)),
+    Adagrad: StackedRule(_adagrad, ("lr_decay", "initial_accumulator_value", "eps"), read=_with_first_sum),
+    RMSprop: StackedRule(_rmsprop, ("alpha", "eps", "momentum"), ("centered",)),
+    Adam: _ADAM,
+    AdamW: _ADAM,
 }
-"""By the full name of a class; a subclass may update otherwise, so it has none."""
+"""By class; a subclass may update otherwise, so it has none."""

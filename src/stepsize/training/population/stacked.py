@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -11,38 +11,29 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stepsize.errors import NotStackableError
-from stepsize.training.population.rules import RULES, StackedRule, State, Vectors
+from stepsize.training.population.rules import RULES, Numbers, Slot, StackedRule
 
 
 @dataclass
 class _Group:
-    """A parameter group of all members: their numbers, shape (K,), in double precision."""
+    """A parameter group of all members; ``lr`` is a vector even if they agree on it."""
 
-    numbers: Vectors
+    lr: Tensor
+    numbers: Numbers
     flags: dict[str, Any]
 
-
-@dataclass
-class _Slot:
-    """A stacked parameter, its state and what its updates need of the numbers, broadcast to it."""
-
-    parameter: Tensor
-    group: int
-    count: int = 0  # updates that the parameter had; it skips those without a gradient
-    state: State = field(default_factory=dict)
-    constants: Vectors = field(default_factory=dict)
-
-    def broadcast(self, vectors: Mapping[str, Tensor]) -> Vectors:
-        parameter = self.parameter
-        shape = (len(parameter),) + (1,) * (parameter.dim() - 1)
-        return {name: vector.to(parameter.dtype).view(shape) for name, vector in vectors.items()}
+    def at(self, factors: float | Tensor) -> Numbers:
+        """Return the numbers of an update at factors × the peak rates."""
+        lr = self.lr * (factors.to(self.lr) if isinstance(factors, Tensor) else factors)
+        shrink = 1 - lr * self.numbers["weight_decay"]
+        return {**self.numbers, "lr": lr, "shrink": shrink}
 
 
 def stack_optimizers(
     optimizers: Sequence[Optimizer],
     members: Sequence[Sequence[Tensor]],
     stacked: Sequence[Tensor],
-    rules: Mapping[str, StackedRule] = RULES,
+    rules: Mapping[type[Optimizer], StackedRule] = RULES,
 ) -> StackedOptimizer:
     """Return one optimizer that updates all members as their own torch optimizers would, but for rounding.
 
@@ -59,7 +50,7 @@ def stack_optimizers(
     if len(counts) > 1 or any(place != places[0] for place in places):
         raise NotStackableError("the members' optimizers divide the parameters into different groups")
     groups = [_group(rule, optimizers, index, stacked[0].device) for index in range(counts.pop())]
-    slots = [None if place is None else _Slot(p, place) for p, place in zip(stacked, places[0], strict=True)]
+    slots = [None if place is None else Slot(p, place) for p, place in zip(stacked, places[0], strict=True)]
     return StackedOptimizer(rule, groups, slots)
 
 
@@ -67,98 +58,70 @@ def stack_optimizers(
 class StackedOptimizer:
     """Updates the stacked parameters of K members, each by its own hyper-parameters; made by `stack_optimizers`."""
 
-    def __init__(self, rule: StackedRule, groups: Sequence[_Group], slots: Sequence[_Slot | None]) -> None:
+    def __init__(self, rule: StackedRule, groups: Sequence[_Group], slots: Sequence[Slot | None]) -> None:
         self._rule = rule
         self._groups = list(groups)
         self._slots = list(slots)
-        self._derive()
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], factors: float | Tensor = 1.0) -> None:
         """Update all members in place at factors × their peak rates; the gradients are overwritten."""
-        known: dict[tuple[int, int, torch.dtype], Vectors] = {}
-        lrs = [_times(group.numbers["lr"], factors) for group in self._groups]
+        numbers = [group.at(factors) for group in self._groups]
         for slot, gradient in zip(self._slots, gradients, strict=True):
             if slot is None or gradient is None:
                 continue
-            if not slot.count:
-                slot.state = self._rule.begin(slot.parameter, slot.constants, self._groups[slot.group].flags)
             slot.count += 1
-            key = (slot.group, slot.count, slot.parameter.dtype)
-            if key not in known:
-                known[key] = self._rates(slot, lrs[slot.group])
-            self._update(slot, gradient, known[key])
+            slot.gradient, slot.numbers = gradient, numbers[slot.group]
+            slot.flags = self._groups[slot.group].flags
+            self._decay(slot)
+            self._rule.update(slot)
 
     @torch.no_grad()
-    def keep(self, members: Tensor, stacked: Sequence[Tensor]) -> None:
-        """Continue with ``members`` (indices) only; ``stacked`` holds their parameters, for later steps."""
-        for group in self._groups:
-            group.numbers = _cut(group.numbers, members)
-        for slot, parameter in zip(self._slots, stacked, strict=True):
-            if slot is not None:
-                slot.parameter = parameter
-                slot.state = _cut(slot.state, members)
-        self._derive()
-
     def forked(self, members: Tensor, stacked: Sequence[Tensor]) -> StackedOptimizer:
-        """Return an optimizer that continues with ``members``, which may repeat; this one stays as it is."""
-        slots = [None if slot is None else replace(slot) for slot in self._slots]
-        other = StackedOptimizer(self._rule, [replace(group) for group in self._groups], slots)
-        other.keep(members, stacked)
-        return other
+        """Return an optimizer that continues with ``members`` (indices, which may repeat); this one stays as it is.
 
-    def _derive(self) -> None:
-        """Compute what the updates need of the numbers, once."""
-        found = [
-            {**self._rule.constants(group.numbers), "weight_decay": group.numbers["weight_decay"]}
+        ``stacked`` holds their parameters.
+        """
+        groups = [
+            replace(group, lr=_cut(group.lr, members), numbers=_all_cut(group.numbers, members))
             for group in self._groups
         ]
-        for slot in self._slots:
-            if slot is not None:
-                slot.constants = slot.broadcast(found[slot.group])
+        slots = [
+            None if slot is None else replace(slot, parameter=parameter, state=_all_cut(slot.state, members))
+            for slot, parameter in zip(self._slots, stacked, strict=True)
+        ]
+        return StackedOptimizer(self._rule, groups, slots)
 
-    def _rates(self, slot: _Slot, lr: Tensor) -> Vectors:
-        """Return what depends on the rates of this update, shape (K,), in the dtype of the parameter."""
-        group = self._groups[slot.group]
-        found = self._rule.rates(group.numbers, lr, slot.count)
-        if group.flags["decays"] and group.flags.get("decoupled_weight_decay"):
-            decay = group.numbers["weight_decay"]
-            found["shrink"] = 1 - decay if group.flags.get("fixed_decay") else 1 - lr * decay
-        return {name: vector.to(slot.parameter.dtype) for name, vector in found.items()}
-
-    def _update(self, slot: _Slot, gradient: Tensor, rates: Vectors) -> None:
-        flags, parameter = self._groups[slot.group].flags, slot.parameter
-        vectors = {**slot.constants, **slot.broadcast(rates)}
-        if flags["maximize"]:
-            gradient.neg_()
-        if "shrink" in vectors:
-            if not self._rule.decays:
-                parameter.mul_(vectors["shrink"])
-        elif flags["decays"]:
-            gradient.addcmul_(parameter, vectors["weight_decay"])
-        self._rule.update(parameter, gradient, slot.state, vectors, flags)
+    def _decay(self, slot: Slot) -> None:
+        if slot.flags["maximize"]:
+            slot.gradient.neg_()
+        if not slot.flags["decays"]:
+            return
+        if not slot.flags.get("decoupled_weight_decay"):
+            slot.gradient.add_(slot.parameter * slot.cast(slot["weight_decay"]))
+        elif not self._rule.decays:
+            slot.parameter.mul_(slot.cast(slot["shrink"]))
 
 
-def _times(peaks: Tensor, factors: float | Tensor) -> Tensor:
-    return peaks * (factors.to(peaks) if isinstance(factors, Tensor) else factors)
+def _cut(number: Any, members: Tensor) -> Any:
+    return number.index_select(0, members.to(number.device)) if isinstance(number, Tensor) else number
 
 
-def _cut(tensors: Mapping[str, Tensor], members: Tensor) -> dict[str, Tensor]:
-    return {name: tensor.index_select(0, members.to(tensor.device)) for name, tensor in tensors.items()}
+def _all_cut(numbers: Mapping[str, Any], members: Tensor) -> dict[str, Any]:
+    return {name: _cut(number, members) for name, number in numbers.items()}
 
 
-def _rule(optimizers: Sequence[Optimizer], rules: Mapping[str, StackedRule]) -> StackedRule:
+def _rule(optimizers: Sequence[Optimizer], rules: Mapping[type[Optimizer], StackedRule]) -> StackedRule:
     kind = type(optimizers[0])
     if any(type(optimizer) is not kind for optimizer in optimizers):
         names = sorted({type(optimizer).__name__ for optimizer in optimizers})
         raise NotStackableError(f"the members have optimizers of different classes: {', '.join(names)}")
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    if name not in rules:
-        known = ", ".join(each.rpartition(".")[2] for each in rules)
-        raise NotStackableError(f"{name} has no stacked form; these do: {known}")
+    if kind not in rules:
+        known = ", ".join(each.__name__ for each in rules)
+        raise NotStackableError(f"{kind.__module__}.{kind.__qualname__} has no stacked form; these do: {known}")
     if any(_stepped(optimizer) for optimizer in optimizers):
         raise NotStackableError("an optimizer was stepped before, and its state would be dropped")
-    return rules[name]
+    return rules[kind]
 
 
 def _stepped(optimizer: Optimizer) -> bool:
@@ -178,15 +141,20 @@ def _places(optimizer: Optimizer, own: Sequence[Tensor]) -> list[int | None]:
 
 
 def _group(rule: StackedRule, optimizers: Sequence[Optimizer], index: int, device: torch.device) -> _Group:
-    groups = [rule.read(optimizer.param_groups[index], optimizer) for optimizer in optimizers]
+    groups = [rule.read(optimizer, {"maximize": False, **optimizer.param_groups[index]}) for optimizer in optimizers]
     flags = {name: _agreed(name, groups) for name in (*rule.flags, "maximize")}
-    if any(group["differentiable"] for group in groups):
+    if any(group.get("differentiable") for group in groups):
         raise NotStackableError("differentiable=True: a stacked step is not recorded by autograd")
-    read = {name: [float(group[name]) for group in groups] for name in ("lr", "weight_decay", *rule.numbers)}
+    read = {name: [float(group[name]) for group in groups] for name in ("weight_decay", *rule.numbers)}
     flags["decays"] = any(read["weight_decay"])
     flags["momentum"] = any(read.get("momentum", ()))
     dtype = torch.float32 if device.type == "mps" else torch.float64  # mps has no double
-    return _Group({name: torch.tensor(own, device=device, dtype=dtype) for name, own in read.items()}, flags)
+
+    def vector(values: list[float]) -> Tensor:
+        return torch.tensor(values, device=device, dtype=dtype)
+
+    numbers: Numbers = {name: own[0] if len({*own}) == 1 else vector(own) for name, own in read.items()}
+    return _Group(vector([float(group["lr"]) for group in groups]), numbers, flags)
 
 
 def _agreed(name: str, groups: Sequence[Mapping[str, Any]]) -> Any:

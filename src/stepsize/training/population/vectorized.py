@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self, final
 
 import torch
@@ -15,44 +14,29 @@ from stepsize.training.batches import Stream
 from stepsize.training.border import undisturbed
 from stepsize.training.forked import ForkedRuns, SequentialRuns
 from stepsize.training.loop import train_together
-from stepsize.training.population.members import DryRun, Members, dry_run
+from stepsize.training.population.members import COPIES, DryRun, Members, dry_run, weights_of
 from stepsize.training.population.stacked import StackedOptimizer, stack_optimizers
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, build_model, build_optimizer
 from stepsize.training.task import Task
 
-_COPIES = 6  # of its parameters that a member takes: gradients, two moments, scratch
 _CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
 
 
-@dataclass(frozen=True)
-class StackingInfo:
-    """What is known of a task before runs of it are vectorized: a dry run, and the bytes of a member's parameters."""
-
-    dry_run: DryRun
-    weight: int
-
-    @property
-    def member(self) -> int:
-        """Bytes that one more member takes: parameters, gradients, two moments, scratch, and what backward needs."""
-        return _COPIES * self.weight + 2 * self.dry_run.saved
-
-
-def check_stacking(task: Task, setting: Setting, *, memory: float = math.inf) -> StackingInfo:
+def check_stacking(task: Task, setting: Setting, *, memory: float = math.inf) -> DryRun:
     """Find out with two members whether runs of ``task`` can be stacked: NotStackableError if not, with the reason.
 
     If two do not fit into ``memory`` bytes, nothing is copied.
     """
     with undisturbed(task, setting.seed, inspected=True):
         model = build_model(task)
-        weight = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-        _check_memory(2 * _COPIES * weight, memory)
+        _check_memory(2 * COPIES * weights_of(model), memory)
         batch = next(Stream(task.train))
-        info = StackingInfo(dry_run(task, model, batch), weight)
-        _check_memory(2 * info.member, memory)
-        members = Members(task, model, 2, info.dry_run)
+        info = dry_run(task, model, batch)
+        _check_memory(2 * info.memory, memory)
+        members = Members(task, model, 2, info)
         _build_optimizer([task, task], [setting, setting], members)
-        members.check(batch, info.dry_run)
+        members.check(batch, info)
     return info
 
 
@@ -64,7 +48,7 @@ def _check_memory(needed: float, memory: float) -> None:
 def train_vectorized(
     tasks: Sequence[Task],
     settings: Sequence[Setting],
-    info: StackingInfo,
+    info: DryRun,
     on_progress: Watcher | None = None,
     evals: frozenset[int] = frozenset(),
 ) -> list[Run]:
@@ -91,9 +75,9 @@ class VectorizedRuns(ForkedRuns):
         self._clips = clips
 
     @classmethod
-    def begin(cls, tasks: Sequence[Task], settings: Sequence[Setting], info: StackingInfo) -> Self:
+    def begin(cls, tasks: Sequence[Task], settings: Sequence[Setting], info: DryRun) -> Self:
         """Return runs with the same initial weights, each at its own rate."""
-        members = Members(tasks[0], build_model(tasks[0]), len(settings), info.dry_run)
+        members = Members(tasks[0], build_model(tasks[0]), len(settings), info)
         return cls(members, _build_optimizer(tasks, settings, members), _clip_limits(tasks, members))
 
     @property
@@ -120,14 +104,6 @@ class VectorizedRuns(ForkedRuns):
         members = self._members.forked(chosen)
         optimizer = self._optimizer.forked(chosen, list(members.parameters.values()))
         return type(self)(members, optimizer, None if self._clips is None else self._clips.index_select(0, chosen))
-
-    def keep(self, places: Sequence[int]) -> None:
-        """Shrink the tensors."""
-        chosen = self._chosen(places)
-        self._members.keep(chosen)
-        self._optimizer.keep(chosen, list(self._members.parameters.values()))
-        if self._clips is not None:
-            self._clips = self._clips.index_select(0, chosen)
 
     def _chosen(self, places: Sequence[int]) -> Tensor:
         return torch.tensor(list(places), device=next(iter(self._members.parameters.values())).device)
