@@ -22,6 +22,7 @@ from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.tables import markdown_table, percent
 from benchmarks.workers import Progress, each_done
 from stepsize.study.comparing import CLASSICS
+from stepsize.training import Changes, varied
 
 __all__ = ["OPTIMIZERS_FILE", "compute_optimizers", "optimizers_report"]
 
@@ -38,7 +39,7 @@ class Study:
     task: str
     contenders: tuple[str, ...] = CONTENDERS
     schedules: tuple[str, ...] | None = None
-    batch_sizes: tuple[int, ...] | None = None
+    batch_sizes: tuple[int | None, ...] = (None,)  # None is the task's own
     drift: float = 0.0
 
 
@@ -87,28 +88,25 @@ def _compared(job: tuple[Study, int, int]) -> list[dict[str, Any]]:
     study, seeds, trials = job
     torch.set_num_threads(1)
     task = stepsize.build_task(study.task)
-    found = stepsize.compare(
-        drifting(task, study.drift) if study.drift else task,
-        study.contenders,
-        schedules=study.schedules,
-        batch_sizes=study.batch_sizes,
-        seeds=seeds,
-        trials=trials,
-    )
-    results = json.loads(json.dumps(found.to_json(), allow_nan=False))["results"]
-    return [row for one in results for row in _rows(study, one, found.conditions.horizon)]
+    task = drifting(task, study.drift) if study.drift else task
+    rows = []
+    for size in study.batch_sizes:
+        sized = task if size is None else varied(task, Changes(batch_size=size))  # as many examples seen
+        found = stepsize.compare(sized, study.contenders, schedules=study.schedules, seeds=seeds, trials=trials)
+        rows += _rows(study, size, json.loads(json.dumps(found.to_json(), allow_nan=False)))
+    return rows
 
 
-def _rows(study: Study, one: dict[str, Any], steps: int) -> list[dict[str, Any]]:
+def _rows(study: Study, size: int | None, one: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "study": study.name,
             "task": study.task,
-            "batch_size": one["batch_size"],
+            "batch_size": size,
             "place": place,
             "leads": found["name"] in one["tied_with_best"],
             "verdict": one["verdict"],
-            "steps": steps,
+            "steps": one["conditions"]["horizon"],
             "target": one["target"],
             "target_steps": list(found["steps_to_target"].values()),
             "judged": list(found["values"].values()),

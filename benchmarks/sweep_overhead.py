@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ __all__ = ["OVERHEAD_FILE", "compute_overhead", "overhead_report"]
 OVERHEAD_FILE = RECORDS_FOLDER / "sweep_overhead.json"
 _TRIALS = 1_000
 _ROUNDS = 3
-_TUNED = 50  # trials of Ray Tune, whose time is carried to as many as the others have
 
 
 class _Nothing(InOrder):
@@ -61,12 +58,14 @@ def compute_overhead(*, path: Path) -> None:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(_ROUNDS):
         for name, run in ways.items():
-            began = time.perf_counter()
+            began = time.process_time()  # of this process: other programs on the machine count less
             run()
-            times[name].append(time.perf_counter() - began)
-    rows = [{"way": name, "seconds": statistics.median(values)} for name, values in times.items()]
-    if find_spec("ray") is not None:
-        rows.append({"way": "Ray Tune, random, in memory", "seconds": _tuned()})
+            times[name].append(time.process_time() - began)
+    rows = []
+    for name, values in times.items():
+        bare = times["optuna, " + name.split(", ")[1]]
+        ratios = [mine / its for mine, its in zip(values, bare, strict=True)]
+        rows.append({"way": name, "seconds": statistics.median(values), "ratio": statistics.median(ratios)})
     write_record(path, header("sweep-overhead"), rows)
 
 
@@ -76,18 +75,14 @@ def overhead_report(path: Path) -> str:
     if not rows:
         return "Nothing measured yet."
     head = json.loads(path.read_text(encoding="utf-8"))["record"]
-    seconds = {row["way"]: row["seconds"] for row in rows}
-    lines = [
-        [way, f"{value:.2f}", f"{value / seconds['optuna, ' + way.split(', ')[1]]:.2f} ×"]
-        for way, value in seconds.items()
-    ]
+    lines = [[row["way"], f"{row['seconds']:.2f}", f"{row['ratio']:.2f} ×"] for row in rows]
     about = (
-        f"{_TRIALS:,} trials of a task that takes no time, one rate each, sequentially; median of {_ROUNDS} "
-        f"interleaved rounds. A sweep's time includes the fit of its answer; with SQLite each run is saved as it ends. "
-        f"Ray Tune's is that of {_TUNED} trials on two cores, carried to as many. Commit {head['commit']}, "
+        f"{_TRIALS:,} trials of a task that takes no time, one rate each, sequentially; CPU time, median of {_ROUNDS} "
+        f"interleaved rounds, and of their ratios. A sweep's time includes the fit of its answer; with SQLite each run "
+        f"is saved as it ends. Commit {head['commit']}, "
         f"{head['date'][:10]}, optuna {optuna.__version__}."
     )
-    return "\n\n".join([about, markdown_table(["way", "seconds", "of bare optuna in memory"], lines)])
+    return "\n\n".join([about, markdown_table(["way", "CPU seconds", "of bare optuna in memory"], lines)])
 
 
 def _bowl(lr: float) -> float:
@@ -104,27 +99,6 @@ def _bare(sampler: Any, storage: str | None = None) -> None:
     for _ in range(_TRIALS):
         trial = study.ask()
         study.tell(trial, _bowl(trial.suggest_float("lr", 1e-5, 1.0, log=True)))
-
-
-def _tuned() -> float:
-    """Return what Ray Tune takes, from fewer trials: it starts an actor for each."""
-    import ray
-    from ray import tune
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            tuner = tune.Tuner(
-                lambda config: {"loss": _bowl(config["lr"])},
-                param_space={"lr": tune.loguniform(1e-5, 1.0)},
-                tune_config=tune.TuneConfig(num_samples=_TUNED, metric="loss", mode="min"),
-                run_config=tune.RunConfig(storage_path=folder, verbose=0),
-            )
-            tuner.fit()
-        return (time.perf_counter() - began) * _TRIALS / _TUNED
-    finally:
-        ray.shutdown()
 
 
 def _swept(sampler: str, store: str | None) -> None:

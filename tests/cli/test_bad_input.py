@@ -190,7 +190,6 @@ TYPED = {
     },
     "compare": {
         "mine.py --optimizers sgd,adamm": "adamm",
-        "mine.py --batch-sizes 16,many": "--batch-sizes must be comma-separated whole numbers; got '16,many'",
         "mine.py --trials 2": "trials must be a whole number, at least 3",
         "mine.py --plot c.doc": ".doc",
         "mine.py --schedules cosin": "cosin",

@@ -53,7 +53,7 @@ SWEEP = {
     },
     "space": {
         "dimensions": [
-            {"name": "lr", "low": 1e-05, "high": 0.1, "scale": "log", "whole": False, "earlier": []},
+            {"name": "lr", "low": 1e-05, "high": 0.1, "scale": "log", "whole": False},
         ]
     },
     "sampler": "random",

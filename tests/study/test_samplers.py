@@ -140,18 +140,6 @@ def test_sampling_touches_no_global_state_and_prints_nothing(name: str, capfd: p
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_widening_the_space_keeps_sampling(name: str) -> None:
-    sampler = SAMPLERS[name].make(0, 16)
-    seen = swept(sampler, LR, 11, critical)
-    wide = LR.widened("lr", high=10.0)
-
-    more = swept(sampler, wide, 13, critical, seen=seen)
-
-    assert swept(SAMPLERS[name].make(0, 16), wide, 13, critical, seen=seen) == more
-    assert all(holds(wide, values) for values in all_values(more))
-
-
-@pytest.mark.parametrize("name", EACH)
 def test_a_space_of_lists_alone_is_sampled(name: str) -> None:
     space = as_space(lr=[0.001, 0.01, 0.1], momentum=0.9)
 
@@ -306,28 +294,6 @@ def test_a_grid_that_cannot_hold_its_lists_says_so() -> None:
 
     with pytest.raises(InputError, match=r"trials must be enough .* 6 combinations \(2 × lr, 3 × optimizer\)"):
         SAMPLERS["grid"].make(0, 5).propose(0, [], space)
-
-
-def test_a_widened_grid_keeps_its_points_and_goes_on_with_its_spacing() -> None:
-    space = as_space(lr=(1e-3, 1e-1))
-    first = grid(5, space)
-    wide = space.widened("lr", high=1.0)
-    both = wide.widened("lr", low=1e-4)
-
-    rates = [lr_of(point) for point in grid(5, both)]
-
-    assert grid(5, wide)[:5] == first
-    assert grid(5, both)[:7] == grid(5, wide)
-    assert rates[5:] == pytest.approx([10**-0.5, 1.0, 10**-3.5, 1e-4])
-
-
-def test_a_widened_grid_crosses_its_new_rates_with_everything() -> None:
-    points = grid(32, JOINT.widened("lr", high=10.0))
-
-    added = points[30:]
-    assert added
-    assert all(lr_of(point) > 1 for point in added)
-    assert len({(point["momentum"], point["optimizer"]) for point in added}) == 6
 
 
 # ── draws ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -51,9 +51,6 @@ def test_a_grid_rises_within_its_dimension(space: Space, points: int) -> None:
 
 @given(SPACES)
 def test_a_space_goes_through_json(space: Space) -> None:
-    if isinstance(space.lr, Range):
-        space = space.widened("lr", low=space.lr.low / 10).widened("lr", high=space.lr.high * 10)
-
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 
 
@@ -119,31 +116,6 @@ def test_free_are_the_dimensions_with_something_to_choose() -> None:
     space = as_space(lr=(1e-4, 1.0), momentum=0.9, optimizer=["sgd", "adam"])
 
     assert [one.name for one in space.free] == ["lr", "optimizer"]
-
-
-def test_a_widened_range_remembers_its_bounds() -> None:
-    space = as_space(lr=(1e-3, 1e-1), momentum=0.9).widened("lr", high=1.0).widened("lr", low=1e-4)
-
-    assert space.lr == Range("lr", 1e-4, 1.0, earlier=((1e-3, 1e-1), (1e-3, 1.0)))
-    assert space.names == ("lr", "momentum")
-    assert space.widened("lr") == space
-
-
-def test_a_range_cannot_be_narrowed() -> None:
-    with pytest.raises(InputError, match=r"lr must not be narrower than \(0.001, 0.1\); got \(0.01, 0.1\)"):
-        as_space(lr=(1e-3, 1e-1)).widened("lr", low=1e-2)
-
-
-def test_a_widened_range_obeys_the_rule_of_its_name() -> None:
-    with pytest.raises(InputError, match="lr must be a range of positive numbers"):
-        as_space(lr=(1e-3, 1e-1)).widened("lr", low=0.0)
-    with pytest.raises(InputError, match="momentum must be a finite number, at least 0, below 1"):
-        as_space(lr=(1e-3, 1e-1), momentum=(0.0, 0.5)).widened("momentum", low=-1.0)
-
-
-def test_a_list_cannot_be_widened() -> None:
-    with pytest.raises(InputError, match="lr must be a range to be widened"):
-        as_space(lr=[0.1, 1.0]).widened("lr", high=10)
 
 
 @pytest.mark.parametrize(

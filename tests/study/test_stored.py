@@ -78,10 +78,10 @@ def test_what_was_asked_is_kept_with_it(tmp_path: Path) -> None:
 def test_optuna_opens_a_sweep_that_was_exported_to_it(tmp_path: Path) -> None:
     found = swept(tmp_path / "s.db", trials=5)
     with Store.open(tmp_path / "s.db") as store:
-        assert export_to_optuna(store, "mine", read_sweep(store, "mine").space) == 6
+        exported = export_to_optuna(store, "mine", read_sweep(store, "mine").space)
     study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 's.db'}")
 
-    assert len(study.trials) == len({outcome.trial.number for outcome in found.runs})
+    assert len(study.trials) == exported == len({outcome.trial.number for outcome in found.runs}) == 7
     assert found.best is not None
     assert study.best_params["lr"] == pytest.approx(found.best.lr)
 

@@ -167,7 +167,7 @@ def test_the_parts_are_taken_as_people_type_them() -> None:
     assert verbs.find(*parts, 0.05, 2).lr is not None
     assert len(verbs.range_test(*parts, steps=60).losses) >= 10
     assert verbs.sweep(*parts, (1e-3, 1e-1), trials=3, seeds=1, repeats=1).best is not None
-    assert verbs.compare(*parts, ["sgd", "adam"], trials=4, seeds=1).results
+    assert verbs.compare(*parts, ["sgd", "adam"], trials=4, seeds=1).contenders
     assert (verbs.profile(*parts)["critical rate at the start"].value or 0) > 0
     assert verbs.counterfactual(*parts, 0.01, repeats=1).branches
     assert verbs.follow(*parts, 0.01).cost

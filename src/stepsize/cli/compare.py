@@ -18,10 +18,9 @@ from stepsize.cli.output import OutputOptions, facts, hint, verdict_text
 from stepsize.cli.progress import compare_watcher, metered
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
-from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.study.comparison import BatchSizeResult, Comparison, ContenderResult
+    from stepsize.study.comparison import Comparison, ContenderResult
 
 NAME = "compare"
 EXAMPLE = "stepsize compare digits-mlp --optimizers sgd,momentum,adam --plot compare.png"
@@ -53,12 +52,8 @@ def command(
             "--schedule",
         ),
     ] = None,
-    batch_sizes: Annotated[str | None, option("NUMBERS", "Batch sizes to compare at, comma-separated.")] = None,
     trials: Annotated[int, option("N", "Number of runs that find the rate of each.")] = 9,
     seeds: Annotated[int, option("N", "Number of final runs of each.", max=100_000)] = 3,
-    target: Annotated[
-        float | None, option("LOSS", "Report the steps to this training loss. Default: the median final one.")
-    ] = None,
     study: StudyOptions,
     output: _Output,
 ) -> None:
@@ -69,7 +64,6 @@ def command(
     from stepsize.study.comparing import CLASSICS, compare
 
     names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
-    sizes = None if batch_sizes is None else [_size(part, batch_sizes) for part in batch_sizes.split(",")]
     options = TaskOptions(study.task, data=study.data, device=study.device)
     length = ScheduleOptions(steps=study.steps)
     try:
@@ -81,10 +75,8 @@ def command(
                 opened,
                 names,
                 schedules=schedules or None,
-                batch_sizes=sizes,
                 trials=trials,
                 seeds=seeds,
-                target=target,
                 workers=study.workers,
                 store=kept_in(study.store),
                 name=study.name,
@@ -105,15 +97,15 @@ def command(
 
 def _next(found: Comparison, task: str) -> str:
     """Return what to do now: the command that settles the rate of the best, if there is one."""
-    best = found.results[0].best
-    if found.verdict not in ("distinguishable", "alone") or best is None:
+    best = found.best
+    if best is None:
         return found.next
     schedule = [] if best.contender.schedule is None else ["--schedule", best.contender.schedule]
     return shlex.join(["stepsize", "find", task, "--optimizer", best.contender.optimizer, *schedule])
 
 
 def render(found: Comparison) -> RenderableType:
-    """Return the answer for rich: a table per batch size, and the verdict."""
+    """Return the answer for rich: a table, and the verdict."""
     rows: list[tuple[str, RenderableType]] = [
         ("valid for", f"{found.conditions.horizon:,} steps, selected by {found.conditions.objective}"),
         (
@@ -126,19 +118,15 @@ def render(found: Comparison) -> RenderableType:
             f"{number_text(found.cost.full_runs)} full runs in {found.cost.runs} runs, {number_text(found.seconds)} s",
         ),
     ]
-    tables: list[RenderableType] = []
-    for one in found.results:
-        if one.batch_size is not None:
-            tables.append(Text(f"batch size {one.batch_size}", style="bold"))
-        tables += [_table(one, found.conditions.objective), Text("")]
     title = Text(f"{found.conditions.task}: optimizers at their tuned learning rates", style="bold underline")
-    return Group(title, Text(""), *tables, verdict_text(found.verdict, found.status), facts(rows))
+    return Group(title, Text(""), _table(found), Text(""), verdict_text(found.verdict, found.status), facts(rows))
 
 
-def _table(result: BatchSizeResult, objective: str) -> Table:
+def _table(found: Comparison) -> Table:
+    objective = found.conditions.objective
     all_losses = {
-        "training loss": [one.train_loss for one in result.contenders],
-        "validation loss": [one.val_loss for one in result.contenders],
+        "training loss": [one.train_loss for one in found.contenders],
+        "validation loss": [one.val_loss for one in found.contenders],
     }
     losses = {
         name: values
@@ -148,11 +136,11 @@ def _table(result: BatchSizeResult, objective: str) -> Table:
     short = [name.replace("validation", "val").replace("training", "train") for name in (objective, *losses)]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
-    headings = ("lr", short[0], "std over seeds", *short[1:], f"steps to {number_text(result.target)}")
+    headings = ("lr", short[0], "std over seeds", *short[1:], f"steps to {number_text(found.target)}")
     for heading in (*headings, "as good (×)", "diverges at", "tuning (full runs)"):
         table.add_column(heading, justify="right")
-    for place, one in enumerate(result.contenders):
-        style = "bold cyan" if one.name in result.tied_with_best else ""
+    for place, one in enumerate(found.contenders):
+        style = "bold cyan" if one.name in found.tied_with_best else ""
         table.add_row(Text(one.name, style=style), *_cells(one, [values[place] for values in losses.values()]))
     return table
 
@@ -176,10 +164,3 @@ def _cells(one: ContenderResult, losses: list[float]) -> list[str]:
         written(None if one.tuning is None else one.tuning.lowest_diverged),
         f"{one.tuning_cost:.1f}" if one.tuning_cost else "none",
     ]
-
-
-def _size(part: str, text: str) -> int:
-    try:
-        return int(part)
-    except ValueError:
-        raise InputError("--batch-sizes", text, "must be comma-separated whole numbers", "For example 32,128") from None

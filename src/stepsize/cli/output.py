@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from rich.console import Console, Group, RenderableType
@@ -15,6 +18,7 @@ from rich.text import Text
 
 from stepsize.cli.options import JsonOption, PlotOption
 from stepsize.curves.numerals import number_text, span_text
+from stepsize.files import write_whole
 from stepsize.plain import plain
 
 if TYPE_CHECKING:
@@ -57,6 +61,15 @@ def give(content: Callable[[], Mapping[str, Any]], text: Callable[[], Renderable
 def print_json(content: Mapping[str, Any]) -> None:
     """Print ``content`` on stdout as one JSON object, by the letter of the standard: NaN and infinities become null."""
     sys.stdout.write(json.dumps(plain(content), allow_nan=False, indent=2) + "\n")
+
+
+def save_table(path: str | Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file whole or not at all: a head with the names, then a line per row; what it lacks stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(Path(path), text.getvalue().encode())
 
 
 @dataclass(frozen=True)

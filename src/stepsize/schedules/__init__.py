@@ -6,7 +6,6 @@ from stepsize.schedules.catalog import parse as parse
 from stepsize.schedules.catalog import write as write
 from stepsize.schedules.difference import Difference as Difference
 from stepsize.schedules.difference import diff as diff
-from stepsize.schedules.export import to_csv as to_csv
 from stepsize.schedules.hyperparameters import HyperparameterSchedule as HyperparameterSchedule
 from stepsize.schedules.hyperparameters import Peaks as Peaks
 from stepsize.schedules.hyperparameters import Values as Values

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stepsize.errors import InputError
-from stepsize.schedules.node import plural
+from stepsize.plain import plain
 from stepsize.schedules.schedule import Schedule
 
 _EQUAL = 1e-12  # relative; what rounding makes of one formula written in two ways
@@ -41,39 +41,9 @@ class Difference:
         """Σ factor of b over Σ factor of a; None if a makes no step at all."""
         return self.area[1] / self.area[0] if self.area[0] else None
 
-    @property
-    def status(self) -> str:
-        """The result in a sentence."""
-        ends = self._ends()
-        if self.first is None:
-            return f"Both schedules have the same factors at all {plural(self.steps)}{f', {ends}' if ends else ''}."
-        step, a, b = self.largest
-        span = f"at update {self.first:,} only"
-        if self.last != self.first:
-            span = f"first at update {self.first:,}, last at {self.last:,} of {self.steps:,}"
-        ratio = self.effective_steps_ratio
-        times = "" if ratio is None else f", {ratio:.4g} times as many"
-        return (
-            f"The schedules differ {span}, most at update {step:,} ({a:.4g} and {b:.4g}). "
-            f"They make {self.area[0]:,.6g} and {self.area[1]:,.6g} effective steps{times}{ends and f'; {ends}'}."
-        )
-
-    def _ends(self) -> str:
-        """Say which one ends within the compared updates, so that its last factor was held."""
-        if self.lengths[0] == self.lengths[1]:
-            return ""
-        ends = []
-        for name, length in zip(("the first", "the second"), self.lengths, strict=True):
-            if length is None:
-                ends.append(f"{name} has no end")
-            elif length < self.steps:
-                ends.append(f"{name} ends after {plural(length)} and holds its last factor")
-        return " and ".join(ends) or f"they last {plural(self.lengths[0])} and {plural(self.lengths[1])}"
-
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values for ``json.dumps``, with the status."""
-        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {**lists, "effective_steps_ratio": self.effective_steps_ratio, "status": self.status}
+        """Return it as plain values for ``json.dumps``."""
+        return {**plain(self), "effective_steps_ratio": self.effective_steps_ratio}
 
 
 def diff(a: Schedule, b: Schedule, steps: int | None = None) -> Difference:
@@ -88,7 +58,7 @@ def diff(a: Schedule, b: Schedule, steps: int | None = None) -> Difference:
         steps: Number of updates to compare. Default: the length of the longer one, or of the one that has an end.
 
     Returns:
-        The first, last and largest difference, the areas under both, and a sentence.
+        The first, last and largest difference, and the areas under both.
 
     Raises:
         InputError: If one of them is not resolved, or neither has an end and ``steps`` is not given.
@@ -98,8 +68,8 @@ def diff(a: Schedule, b: Schedule, steps: int | None = None) -> Difference:
         >>> found = diff(linear(100), cosine(100))
         >>> found.first, found.last, found.area
         (1, 99, (50.5, 50.5))
-        >>> diff(linear(100), linear(100)).status
-        'Both schedules have the same factors at all 100 steps.'
+        >>> diff(linear(100), linear(100)).same
+        True
     """
     lengths = _length("a", a), _length("b", b)
     count = a.count(max(length or 0 for length in lengths) or None if steps is None else steps)

@@ -14,6 +14,7 @@ MOST_POINTS = 2_000  # of a curve: more than any chart shows, and 8 kB of losses
 _LEVEL = 1  # of zlib: the fastest, which leaves two thirds of typical signals
 _MOST_BYTES = 1 << 28  # unpacked: a hundred times what one write of signals takes
 _HEAD = 4  # bytes that hold the length of the head
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _FEW = 16  # numbers that are not worth a search for a smaller type
 _SHORT = 256  # bytes that are not worth a compression
 
@@ -45,7 +46,7 @@ def pack_arrays(arrays: Arrays) -> bytes:
         small = [_small(one) for one in several]
         head.append((name, [(one.dtype.str, len(one)) for one in small]))
         parts += [one.tobytes() for one in small]
-    written = json.dumps(head, separators=(",", ":")).encode()
+    written = _JSON.encode(head).encode()
     whole = b"".join([len(written).to_bytes(_HEAD, "little"), written, *parts])
     return b"\0" + whole if len(whole) < _SHORT else zlib.compress(whole, _LEVEL)  # which begins with another byte
 

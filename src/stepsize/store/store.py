@@ -380,5 +380,5 @@ def _make_tables(connection: Connection, address: Address) -> None:
     if address.path is None:  # SQLite has taken its write lock already
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _KEY})
     if not _has_tables(connection, address):
-        TABLES.create_all(connection)
+        TABLES.create_all(connection, checkfirst=False)
         connection.execute(insert(VERSIONS).values(version=VERSION))

@@ -11,17 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from stepsize.checks import check_number, check_whole
+from stepsize.checks import check_whole
 from stepsize.errors import InputError
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.study.comparison import (
-    BatchSizeResult,
-    Comparison,
-    Contender,
-    ContenderResult,
-    rank_contenders,
-    steps_to,
-)
+from stepsize.study.comparison import Comparison, Contender, ContenderResult, rank_contenders, steps_to
 from stepsize.study.result import SweepResult, summarize
 from stepsize.study.study import StudyProgress, default_name, seeds_of
 from stepsize.study.sweeping import sweep
@@ -63,11 +56,8 @@ def compare(
     optimizers: Sequence[str] = CLASSICS,
     *,
     schedules: Sequence[str] | None = None,
-    batch_sizes: Sequence[int] | None = None,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
     trials: int = 9,
     seeds: int | Sequence[int] = 3,
-    target: float | None = None,
     workers: str | StreamingExecutor = "population",
     store: Any = None,
     name: str | None = None,
@@ -77,9 +67,9 @@ def compare(
 ) -> Comparison:
     """Compare optimizers and schedules, each at its own tuned rate, found with an equal budget.
 
-    Each is trained at ``trials`` rates on one seed: the first half of them a grid over its range, the rest
-    around the best of that grid, or beyond it at the end of the range. The best rate is then trained on ``seeds`` that
-    tuning has not used, the same for all, and the best configuration is compared with each other one in
+    Each is trained at ``trials`` rates on one seed: the first half of them a grid over the range of its catalog entry,
+    the rest around the best of that grid, or beyond it at the end of the range. The best rate is then trained on
+    ``seeds`` that tuning has not used, the same for all, and the best configuration is compared with each other one in
     pairs. An optimizer that estimates its rate takes part twice: tuned as all others, and at its default without any
     tuning.
 
@@ -88,11 +78,8 @@ def compare(
             does not matter.
         optimizers: Names of :data:`~stepsize.optimizers.OPTIMIZERS`.
         schedules: Schedules as text; each optimizer is tuned with each. Default: the task's own.
-        batch_sizes: Examples per batch; all are compared at each, with as many examples seen. Default: the task's.
-        ranges: Absolute rates to search, by optimizer; default that of its catalog entry.
         trials: Number of runs that find the rate of a configuration, at least 3.
         seeds: Seeds of the final runs, or how many, counted from the one after the task's.
-        target: Training loss for ``steps_to_target``. Default: the median of the final ones.
         workers: A name of :data:`~stepsize.study.workers.WORKERS`, or an executor.
         store: Where each run is saved as it ends (see :func:`stepsize.sweep`): the same call then continues a
             comparison that was stopped. None saves nothing.
@@ -102,7 +89,7 @@ def compare(
         asked: Plain values that the store keeps with each sweep.
 
     Returns:
-        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.results``, in which each optimizer and
+        The answer: ``.verdict``, ``.status``, ``.next``, ``.cost`` and ``.contenders``, in which each optimizer and
         schedule has the answer about its rate; ``.plot()``, ``.to_json()``.
 
     Raises:
@@ -115,7 +102,7 @@ def compare(
     Example:
         >>> from stepsize.tasks import build_task
         >>> found = compare(build_task("cancer-mlp", steps=40), ["sgd", "adam"], trials=4, seeds=2)
-        >>> sorted(one.name for one in found.results[0].contenders), found.seeds
+        >>> sorted(one.name for one in found.contenders), found.seeds
         (['adam', 'sgd'], (1, 2))
 
     Reference:
@@ -124,37 +111,35 @@ def compare(
     """
     began, task = time.perf_counter(), Task.of(task)
     contenders = _contenders(optimizers, schedules)
-    sizes = _sizes(batch_sizes)
-    spans = _spans(ranges, optimizers)
     check_whole("trials", trials, _FEWEST, remedy="Fewer rates have no inside")
-    if target is not None:
-        check_number("target", target)
     final = seeds_of(task, seeds, first=task.seed + 1)
     for contender in contenders:
-        _check(task, contender, sizes)
-    asked_for = {
-        "optimizers": list(optimizers),
-        "schedules": schedules,
-        "batch_sizes": batch_sizes,
-        "spans": spans,
-        "trials": trials,
-        "final": final,
-    }
+        _check(task, contender)
+    asked_for = {"optimizers": list(optimizers), "schedules": schedules, "trials": trials, "final": final}
     comparing = _Comparing(
         task=task,
         name=name or default_name(task, asked_for, "compare-"),
-        spans=spans,
         trials=trials,
         tuning=task.seed if task.seed not in final else max(final) + 1,
         final=final,
         options={"workers": workers, "store": store, "source": source, "asked": asked},
         on_progress=on_progress,
-        total=len(sizes) * sum(trials * one.tuned + len(final) for one in contenders),
+        total=sum(trials * one.tuned + len(final) for one in contenders),
     )
-    results = tuple(comparing.at_size(size, contenders, target) for size in sizes)
+    found = [comparing.result(contender) for contender in contenders]
     assert comparing.last is not None  # there is a contender, and it was trained
-    conditions = comparing.last.conditions
-    return Comparison(comparing.name, conditions, results, trials, final, time.perf_counter() - began)
+    ends = [one.train_loss for one in found if math.isfinite(one.train_loss)]
+    target = float(np.median(ends)) if ends else math.nan
+    timed = [replace(one, steps_to_target={r.seed: steps_to(r, target) for r in one.final_runs}) for one in found]
+    return Comparison(
+        **vars(rank_contenders(timed, untrained=comparing.last.untrained)),
+        name=comparing.name,
+        conditions=comparing.last.conditions,
+        target=target,
+        trials=trials,
+        seeds=final,
+        seconds=time.perf_counter() - began,
+    )
 
 
 def coarse_rates(span: tuple[float, float], trials: int) -> list[float]:
@@ -190,7 +175,6 @@ class _Comparing:
 
     task: Task
     name: str
-    spans: dict[str, tuple[float, float]]
     trials: int
     tuning: int
     final: tuple[int, ...]
@@ -201,26 +185,18 @@ class _Comparing:
     best: tuple[str, float] | None = None
     last: SweepResult | None = None
 
-    def at_size(self, size: int | None, contenders: Sequence[Contender], target: float | None) -> BatchSizeResult:
-        """Tune and train every contender at one batch size."""
-        found = [self._result(contender, size) for contender in contenders]
-        ends = [one.train_loss for one in found if math.isfinite(one.train_loss)]
-        level = target if target is not None else (float(np.median(ends)) if ends else math.nan)
-        timed = [replace(one, steps_to_target={r.seed: steps_to(r, level) for r in one.final_runs}) for one in found]
-        untrained = math.nan if self.last is None else self.last.untrained
-        return rank_contenders(timed, batch_size=size, target=level, untrained=untrained)
-
-    def _result(self, contender: Contender, size: int | None) -> ContenderResult:
+    def result(self, contender: Contender) -> ContenderResult:
+        """Tune and train one contender."""
         runs: list[Run] = []
         lr: float | None = OPTIMIZERS[contender.optimizer].default_lr
         if contender.tuned:
-            coarse = coarse_rates(self.spans[contender.optimizer], self.trials)
-            runs += self._run(contender, size, "coarse", coarse, [self.tuning]).runs
+            coarse = coarse_rates(OPTIMIZERS[contender.optimizer].lr_range, self.trials)
+            runs += self._run(contender, "coarse", coarse, [self.tuning]).runs
             fine = fine_rates(coarse, _best(runs), self.trials - len(coarse))
             if fine:
-                runs += self._run(contender, size, "fine", fine, [self.tuning]).runs
+                runs += self._run(contender, "fine", fine, [self.tuning]).runs
             lr = _best(runs)
-        final = () if lr is None else self._run(contender, size, "final", [lr], self.final).runs
+        final = () if lr is None else self._run(contender, "final", [lr], self.final).runs
         if final:
             value = float(np.mean([run.value for run in final]))
             if math.isfinite(value) and (self.best is None or value < self.best[1]):
@@ -232,9 +208,7 @@ class _Comparing:
             tuning = summarize(runs, untrained=self.last.untrained, validated=validated)
         return ContenderResult(contender, lr, tuning, tuple(runs), final, {})
 
-    def _run(
-        self, contender: Contender, size: int | None, phase: str, lrs: list[float], seeds: Sequence[int]
-    ) -> SweepResult:
+    def _run(self, contender: Contender, phase: str, lrs: list[float], seeds: Sequence[int]) -> SweepResult:
         before = self.done
 
         def watch(progress: StudyProgress) -> None:
@@ -243,7 +217,7 @@ class _Comparing:
                 kind = "final" if phase == "final" else "tuning"
                 self.on_progress(CompareProgress(contender, kind, self.done, self.total, self.best, progress))
 
-        given = {"optimizer": contender.optimizer, "schedule": contender.schedule, "batch_size": size}
+        given = {"optimizer": contender.optimizer, "schedule": contender.schedule}
         fixed: dict[str, Any] = {name: [value] for name, value in given.items() if value is not None}
         self.last = sweep(
             self.task,
@@ -252,7 +226,7 @@ class _Comparing:
             trials=len(lrs),
             seeds=list(seeds),
             repeats=len(lrs) if phase == "final" else 0,
-            name=f"{self.name}/{contender.name}{'' if size is None else f' at {size}'}/{phase}",
+            name=f"{self.name}/{contender.name}/{phase}",
             on_progress=watch,
             **fixed,
             **self.options,
@@ -286,31 +260,8 @@ def _listed(argument: str, values: Sequence[str], hint: str) -> list[str]:
     return list(values)
 
 
-def _sizes(sizes: Sequence[int] | None) -> list[int | None]:
-    if sizes is None:
-        return [None]
-    if not isinstance(sizes, list | tuple) or not sizes or len(set(sizes)) < len(sizes):
-        raise InputError("batch_sizes", sizes, "must be a list of different sizes, at least one", "or None")
-    return list(sizes)
-
-
-def _spans(
-    ranges: Mapping[str, tuple[float, float]] | None, optimizers: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    given = dict(ranges or {})
-    for name, span in given.items():
-        if name not in optimizers:
-            raise InputError("ranges", name, "must be by the names of optimizers that are compared")
-        if not (len(span) == 2 and 0 < span[0] < span[1] < math.inf):
-            raise InputError(
-                f"ranges['{name}']", span, "must be two rates with 0 < low < high", "For example (1e-4, 1.0)"
-            )
-    return {name: given.get(name, OPTIMIZERS[name].lr_range) for name in optimizers}
-
-
-def _check(task: Task, contender: Contender, sizes: Sequence[int | None]) -> None:
+def _check(task: Task, contender: Contender) -> None:
     """Raise what is wrong with a contender: before the first one has been trained for hours."""
     entry = OPTIMIZERS[contender.optimizer]
     entry.make([torch.nn.Parameter(torch.zeros(2, 2))], entry.default_lr)
-    for size in sizes:
-        varied(task, Changes(optimizer=contender.optimizer, schedule=contender.schedule, batch_size=size))
+    varied(task, Changes(optimizer=contender.optimizer, schedule=contender.schedule))

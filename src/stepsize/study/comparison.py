@@ -28,8 +28,7 @@ _TOLD = (
     "tuning_uncertainty", "against_best",
 )  # fmt: skip
 _TUNING = ("lr", "value", "train_loss")  # of a tuning run, in JSON
-_DEPENDS = "depends on batch size"
-_ERROR = 0.05  # probability of a winner where there is none, over all comparisons of a batch size together
+_ERROR = 0.05  # probability of a winner where there is none, over all comparisons together
 
 
 @dataclass(frozen=True)
@@ -153,23 +152,19 @@ class ContenderResult:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class BatchSizeResult:
-    """Results on one batch size: only those are compared with each other.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ranking:
+    """Configurations, best first, and which are not distinguishable from the best.
 
     Attributes:
-        batch_size: Examples per batch; None for the task's own.
         contenders: The results, best first.
-        target: The training loss of ``steps_to_target``; NaN if none was trained.
         tied_with_best: Names of the best configuration and of all that are not distinguishable from it.
         verdict: ``"distinguishable"`` (one is better than all others by more than the noise), ``"not
             distinguishable"``, ``"alone"`` (there is only one), or ``"no answer"`` (none trained the model).
         reason: The verdict as sentences.
     """
 
-    batch_size: int | None
     contenders: tuple[ContenderResult, ...]
-    target: float
     tied_with_best: tuple[str, ...]
     verdict: CompareCode
     reason: str
@@ -179,26 +174,15 @@ class BatchSizeResult:
         """The winner; None if it is not distinguishable from others."""
         return self.contenders[0] if self.verdict in ("distinguishable", "alone") else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values for ``json.dumps``."""
-        return {
-            "batch_size": self.batch_size,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "tied_with_best": list(self.tied_with_best),
-            "target": plain(self.target),
-            "contenders": [one.to_json() for one in self.contenders],
-        }
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Pictured):
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Comparison(Pictured, Ranking):
     """The answer of :func:`stepsize.compare`.
 
     Attributes:
         name: Name of the comparison; those of its sweeps in the store begin with it.
         conditions: What it is for; what is compared is as the task has it.
-        results: The results, one per batch size.
+        target: The training loss of ``steps_to_target``: the median of the final ones; NaN if none was trained.
         trials: Number of rates that each configuration was tuned with.
         seeds: Seeds of the final runs; tuning had another one.
         seconds: Wall time of this call.
@@ -206,44 +190,29 @@ class Comparison(Pictured):
 
     name: str
     conditions: RunConditions
-    results: tuple[BatchSizeResult, ...]
+    target: float
     trials: int
     seeds: tuple[int, ...]
     seconds: float
 
     @property
-    def verdict(self) -> str:
-        """The verdict of the only batch size; of several, if all have it with the same best contenders.
-
-        ``"depends on batch size"`` if they differ, ``"no answer"`` if one of them has none.
-        """
-        codes = {one.verdict for one in self.results}
-        if "no answer" in codes:
-            return "no answer"
-        return codes.pop() if len(codes) == 1 and len({one.tied_with_best for one in self.results}) == 1 else _DEPENDS
-
-    @property
     def status(self) -> str:
         """The answer as sentences."""
-        if len(self.results) == 1:
-            return self.results[0].reason
-        return " ".join(f"At batch size {one.batch_size}: {one.reason}" for one in self.results)
+        return self.reason
 
     @property
     def next(self) -> str:
         """What to do now, as one sentence."""
-        best = self.results[0].best
         if self.verdict == "no answer":
             return "Train for more steps, or check the data and the loss."
-        if best is None or self.verdict == _DEPENDS:
+        if self.best is None:
             return "Raise the number of seeds and trials, or take the cheapest of the best."
-        return f"Settle the learning rate of {best.name} with stepsize.find, then train with it."
+        return f"Settle the learning rate of {self.best.name} with stepsize.find, then train with it."
 
     @property
     def cost(self) -> Cost:
         """Its cost, with the runs of earlier calls."""
-        all_of = [one for result in self.results for one in result.contenders]
-        runs = [run for one in all_of for run in (*one.tuning_runs, *one.final_runs)]
+        runs = [run for one in self.contenders for run in (*one.tuning_runs, *one.final_runs)]
         return Cost(math.fsum(run.cost for run in runs), self.seconds, len(runs))
 
     def plot(self, kind: Literal["final", "rates", "steps"] = "final") -> Chart:
@@ -265,8 +234,8 @@ class Comparison(Pictured):
         }
         if kind not in charts:
             raise InputError("kind", kind, f"must be one of: {', '.join(charts)}")
-        if not any(one.final_runs for result in self.results for one in result.contenders):
-            raise InputError("results", 0, "must hold at least one run to be drawn")
+        if not any(one.final_runs for one in self.contenders):
+            raise InputError("contenders", 0, "must hold at least one run to be drawn")
         return charts[kind](self)
 
     def to_json(self) -> dict[str, Any]:
@@ -280,13 +249,13 @@ class Comparison(Pictured):
             "trials": self.trials,
             "seeds": list(self.seeds),
             "cost": asdict(self.cost),
-            "results": [one.to_json() for one in self.results],
+            "tied_with_best": list(self.tied_with_best),
+            "target": plain(self.target),
+            "contenders": [one.to_json() for one in self.contenders],
         }
 
 
-def rank_contenders(
-    contenders: Sequence[ContenderResult], *, batch_size: int | None, target: float, untrained: float = math.nan
-) -> BatchSizeResult:
+def rank_contenders(contenders: Sequence[ContenderResult], *, untrained: float = math.nan) -> Ranking:
     """Rank contenders, and say which are not distinguishable from the best.
 
     The best is compared with each of the k - 1 others on the seeds that all of them were trained with, at the level
@@ -302,7 +271,7 @@ def rank_contenders(
     best, others = ranked[0], ranked[1:]
     if not math.isfinite(best.value):
         reason = "Every one diverged, at every rate or on one of the seeds: check the data and the loss first."
-        return BatchSizeResult(batch_size, tuple(ranked), target, (), "no answer", reason)
+        return Ranking(contenders=tuple(ranked), tied_with_best=(), verdict="no answer", reason=reason)
     level = 1 - _ERROR / max(1, len(others))
     kept = ranked[: max(4, math.ceil(len(ranked) / 2))]
     compared = [best]
@@ -311,7 +280,8 @@ def rank_contenders(
         paired = compare_pairs(best.values, other.values, level=level, noise=noise)
         compared.append(replace(other, against_best=paired))
     tied = tuple(one.name for one in compared if one is best or not _beaten(one))
-    return BatchSizeResult(batch_size, tuple(compared), target, tied, *_verdict(compared, tied, untrained))
+    verdict, reason = _verdict(compared, tied, untrained)
+    return Ranking(contenders=tuple(compared), tied_with_best=tied, verdict=verdict, reason=reason)
 
 
 def steps_to(run: Run, target: float) -> float:

@@ -19,35 +19,29 @@ from stepsize.views import (
 )
 
 if TYPE_CHECKING:
-    from stepsize.study.comparison import BatchSizeResult, Comparison, ContenderResult
+    from stepsize.study.comparison import Comparison, ContenderResult
 
 _POINTS = 60  # of a line over steps: means over so many stretches
 
 
 def final_chart(found: Comparison) -> Chart:
-    """Return what each contender reached at its tuned rate: rows are contenders, dots seeds, panels batch sizes."""
-    groups = tuple(
-        OutcomeGroup(
-            _panel(found, result),
-            {one.name: list(one.values.values()) for one in _trained(result)},
-            found.conditions.objective,
-        )
-        for result in found.results
-    )
-    return outcomes_chart(outcomes_info(groups, title=_title(found), subtitle=found.status))
+    """Return what each contender reached at its tuned rate: rows are contenders, dots seeds."""
+    values = {one.name: list(one.values.values()) for one in _trained(found)}
+    group = OutcomeGroup(_panel(found), values, found.conditions.objective)
+    title = f"{found.conditions.task}: each at its own tuned rate"
+    return outcomes_chart(outcomes_info((group,), title=title, subtitle=found.status))
 
 
 def tuning_chart(found: Comparison) -> Chart:
-    """Return the loss over the rate while tuning, of the first batch size, for each contender."""
-    first = found.results[0]
+    """Return the loss over the rate while tuning, for each contender."""
     contenders = []
-    for one in first.contenders:
+    for one in found.contenders:
         seen = sorted(one.tuning_runs, key=lambda run: run.trial.lr)
         if seen:
             lrs = [run.trial.lr for run in seen]
             losses = [run.value for run in seen]
             contenders.append(Series(one.name, lrs, losses, one.lr))
-    subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found, first)}."
+    subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found)}."
     return series_chart(
         series_info(
             contenders,
@@ -60,21 +54,20 @@ def tuning_chart(found: Comparison) -> Chart:
 
 
 def steps_chart(found: Comparison) -> Chart:
-    """Return the training loss over time at the tuned rates, of the first batch size: means over the seeds."""
-    first = found.results[0]
-    contenders = [Series(one.name, *_course(one)) for one in _trained(first) if math.isfinite(one.train_loss)]
+    """Return the training loss over time at the tuned rates: means over the seeds."""
+    contenders = [Series(one.name, *_course(one)) for one in _trained(found) if math.isfinite(one.train_loss)]
     info = series_info(
         contenders,
         "step",
         title=f"{found.conditions.task}: training loss at the tuned rates",
-        subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found, first)}.",
+        subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found)}.",
         loss_label="training loss",
     )
     return series_chart(info)
 
 
-def _trained(result: BatchSizeResult) -> list[ContenderResult]:
-    return [one for one in result.contenders if one.final_runs]
+def _trained(found: Comparison) -> list[ContenderResult]:
+    return [one for one in found.contenders if one.final_runs]
 
 
 def _course(one: ContenderResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -86,10 +79,5 @@ def _course(one: ContenderResult) -> tuple[NDArray[np.float64], NDArray[np.float
     return steps, np.array([np.mean([run.losses[stretch].mean() for run in runs]) for stretch in stretches])
 
 
-def _panel(found: Comparison, result: BatchSizeResult) -> str:
-    size = found.conditions.batch_size if result.batch_size is None else result.batch_size
-    return f"{found.conditions.task}, batch size {size}"
-
-
-def _title(found: Comparison) -> str:
-    return f"{found.conditions.task}: each at its own tuned rate"
+def _panel(found: Comparison) -> str:
+    return f"{found.conditions.task}, batch size {found.conditions.batch_size}"

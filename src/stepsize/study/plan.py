@@ -10,7 +10,7 @@ from stepsize.checks import check_whole
 from stepsize.curves.numerals import span_text
 from stepsize.errors import InputError
 from stepsize.study.plan_ladder import Ladder, Promotion, promotion_notes, rank
-from stepsize.study.plan_widening import edge_of, moved_out, per_decade, rate_range, wider
+from stepsize.study.plan_widening import edge_of, per_decade, rate_range, wider
 from stepsize.study.rungs import Rungs
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Space
@@ -42,7 +42,7 @@ class Plan:
         widen: int = 2,
     ) -> None:
         _check(trials, seeds, repeats, widen)
-        self._space = space
+        self._space = self._searched = space  # as wide as it has become; what the sampler searches
         self._sampler = sampler
         self._rungs = rungs
         self._seeds = tuple(seeds)
@@ -58,6 +58,8 @@ class Plan:
         self._turns = deque(rungs.assigned(trials))  # the bracket of each trial that may still be proposed
         self._bracket: list[int] = []  # of each trial
         self._widened = 0
+        self._beyond: deque[float] = deque()  # rates to try where the range was widened
+        self._first = 0  # number of trials before that
         self._repeating = False
         self._notes: list[str] = []
         self._recorded: deque[Trial] = deque()  # trials of a killed sweep that were not proposed again yet
@@ -168,10 +170,8 @@ class Plan:
         """Queue a new trial on its first rung, or tell the rungs that there is none."""
         trial = self._next_trial()
         if trial is None:
-            short = f"The sampler had no more proposals after {len(self._trials)} trials."
             self._turns.clear()
-            if not self._widened:  # a decade has as many grid points as it has
-                self._notes.append(short)
+            self._notes.append(f"The sampler had no more proposals after {len(self._trials)} trials.")
         else:
             bracket = self._turns.popleft()
             self._trials.append(trial)
@@ -183,16 +183,18 @@ class Plan:
 
     def _next_trial(self) -> Trial | None:
         number = len(self._trials)
+        beyond = self._beyond.popleft() if self._widened else None
         if self._recorded:
             lr = rate_range(self._space)
             inside = lr is None or lr.low * (1 - 1e-9) <= self._recorded[0].lr <= lr.high * (1 + 1e-9)
             # A rate outside was proposed after the range was widened, so the sampler had ended this round.
             return self._recorded.popleft() if inside else None
         running = {job.trial.number: job.trial for job in self._running.values()}
-        values = self._sampler.propose(number, self._runs, self._space, [*running.values()])
-        if values is None:
-            return None
-        return Trial(number, moved_out(values, self._space) if self._widened else values)
+        values = self._sampler.propose(number, self._runs, self._searched, [*running.values()])
+        if beyond is None:
+            return None if values is None else Trial(number, values)
+        others = self._trials[number % self._first].values if values is None else values  # a grid has no more points
+        return Trial(number, {**others, "lr": beyond})
 
     def _grow(self) -> bool:
         """Widen the range of lr if a better rate may be outside; False if it is wide enough."""
@@ -202,7 +204,10 @@ class Plan:
         if self._widened >= self._widen:
             self._notes.append(f"{edge.reason}; the range was not widened further (limit: {self._widen}).")
             return False
-        self._space = wider(edge, self._runs, self._space)
+        if not self._widened:
+            self._first = len(self._trials)
+        self._space, rates = wider(edge, self._runs, self._space, self._more)
+        self._beyond.extend(rates)
         self._widened += 1
         self._turns.extend(self._rungs.assigned(self._more))
         for ladder in self._ladders:

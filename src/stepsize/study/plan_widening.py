@@ -13,7 +13,7 @@ from stepsize.curves.numerals import number_text
 from stepsize.study.plan_ladder import rank
 from stepsize.study.space import Range, Space
 from stepsize.study.strategy import point_of, sharing
-from stepsize.training.runs import Run, Value
+from stepsize.training.runs import Run
 
 _BEYOND = {"lower": "below", "upper": "above"}
 _FLAT = 10.0  # ratio of rates that are as good from which the choice hardly matters, as in an answer
@@ -75,31 +75,22 @@ def _spread(runs: Sequence[Run], best: Run) -> float:
     return max(good) / min(good)
 
 
-def wider(edge: Edge, runs: Sequence[Run], space: Space) -> Space:
-    """Return ``space`` with lr widened beyond ``edge``: by one decade, or by a larger step of a coarse grid."""
-    lr = rate_range(space)
-    assert lr is not None  # without a range there is no edge
-    tried = sorted({run.trial.lr for run in runs})
-    if edge.side == "lower":
-        gap = tried[1] / lr.low if len(tried) > 1 and math.isclose(tried[0], lr.low) else 1.0
-        return space.widened("lr", low=lr.low / max(10.0, gap))
-    gap = lr.high / tried[-2] if len(tried) > 1 and math.isclose(tried[-1], lr.high) else 1.0
-    return space.widened("lr", high=lr.high * max(10.0, gap))
+def wider(edge: Edge, runs: Sequence[Run], space: Space, per_decade: int) -> tuple[Space, list[float]]:
+    """Return ``space`` with lr widened beyond ``edge``, and the rates to try there, from the inside outwards.
 
-
-def moved_out(values: dict[str, Value], space: Space) -> dict[str, Value]:
-    """Return a proposal for a widened range, its rate moved from the old part to the same place of the new.
-
-    A grid continues in the new part; other samplers would mostly return to where trials are already.
+    It is widened by one decade, or by a larger step of a coarse grid, and gets as many rates as a decade had.
     """
     lr = rate_range(space)
-    assert lr is not None  # only ranges are widened
-    old = replace(lr, low=lr.earlier[-1][0], high=lr.earlier[-1][1], earlier=())
-    rate = float(values["lr"])
-    low, high = (lr.low, old.low) if lr.low < old.low else (old.high, lr.high)
-    if not old.low <= rate <= old.high:
-        return values
-    return values | {"lr": replace(old, low=low, high=high).from_unit(old.to_unit(rate))}
+    assert lr is not None  # without a range there is no edge
+    below = edge.side == "lower"
+    old = lr.low if below else lr.high
+    tried = sorted({run.trial.lr for run in runs}, reverse=not below)
+    gap = max(tried[1] / old, old / tried[1]) if len(tried) > 1 and math.isclose(tried[0], old) else 1.0
+    factor = max(10.0, gap)
+    new = old / factor if below else old * factor
+    wide = replace(lr, low=new) if below else replace(lr, high=new)
+    rates = [float(f"{old * (new / old) ** (step / per_decade):.12g}") for step in range(1, per_decade + 1)]
+    return Space(tuple(wide if one is lr else one for one in space.dimensions)), rates
 
 
 def rate_range(space: Space) -> Range | None:
@@ -108,6 +99,6 @@ def rate_range(space: Space) -> Range | None:
 
 
 def per_decade(space: Space, trials: int) -> int:
-    """Return how many of ``trials`` fall on one decade of lr, at least 1 and at most all."""
+    """Return how many of ``trials`` at equal steps fall on one decade of lr, at least 1 and at most all."""
     lr = rate_range(space)
-    return trials if lr is None else min(trials, math.ceil(trials / math.log10(lr.high / lr.low)))
+    return trials if lr is None else min(trials, max(1, round((trials - 1) / math.log10(lr.high / lr.low))))

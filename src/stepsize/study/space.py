@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -28,7 +28,6 @@ class Range:
     """All numbers from ``low`` to ``high``.
 
     The scale ``"complement"`` is log (1 − x), for momentum and betas, with 0.9, 0.99 and 0.999 equally far apart.
-    ``earlier`` has the bounds before each widening, oldest first; a grid continues from them.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Range:
     high: float
     scale: Scale = "log"
     whole: bool = False
-    earlier: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         bounds = (self.low, self.high)
@@ -75,15 +73,6 @@ class Range:
         """Return ``points`` values at equal steps of the scale with both ends, or the middle; whole numbers once."""
         units = (0.5,) if points == 1 else tuple(np.linspace(0, 1, points).tolist())
         return tuple(dict.fromkeys(self.from_unit(unit) for unit in units))
-
-    def widened(self, low: float | None = None, high: float | None = None) -> Range:
-        """Return it with bounds further out; raises InputError if one is further in."""
-        new = (self.low if low is None else float(low), self.high if high is None else float(high))
-        if new[0] > self.low or new[1] < self.high:
-            raise InputError(self.name, new, f"must not be narrower than ({self.low:g}, {self.high:g})")
-        if new == (self.low, self.high):
-            return self
-        return replace(self, low=new[0], high=new[1], earlier=(*self.earlier, (self.low, self.high)))
 
     def __str__(self) -> str:
         return f"{self.name} {number_text(self.low)} to {number_text(self.high)}"
@@ -183,14 +172,6 @@ class Space:
             dimension.name: dimension.from_unit(unit) for dimension, unit in zip(self.dimensions, units, strict=True)
         }
 
-    def widened(self, name: str, low: float | None = None, high: float | None = None) -> Space:
-        """Return it with the range ``name`` widened; the range remembers its bounds."""
-        old = self[name]
-        if not isinstance(old, Range):
-            raise InputError(name, list(old.values), "must be a range to be widened")
-        new = _checked(old.widened(low, high))
-        return Space(tuple(new if dimension is old else dimension for dimension in self.dimensions))
-
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values: the fields of each dimension."""
         return {"dimensions": [asdict(dimension) for dimension in self.dimensions]}
@@ -198,13 +179,12 @@ class Space:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Space:
         """Return the space that :meth:`to_json` wrote, also after JSON made lists of its tuples."""
-        found: list[Dimension] = []
-        for one in document["dimensions"]:
-            if "values" in one:
-                found.append(Choice(one["name"], tuple(one["values"])))
-            else:
-                found.append(Range(**{**one, "earlier": tuple(map(tuple, one["earlier"]))}))
-        return cls(tuple(found))
+        return cls(
+            tuple(
+                Choice(one["name"], tuple(one["values"])) if "values" in one else Range(**one)
+                for one in document["dimensions"]
+            )
+        )
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))

@@ -233,12 +233,12 @@ class Study:
         """Save what is trained now and the time left, for those who read the store."""
         if self._writer is None:
             return
-        from stepsize.store import ProgressRecord
-
         now, pace = time.perf_counter(), self._pace()
         longest = max(map(self._price, self._flying.values()), default=0.0)
         if pace is not None and pace * longest < _BRIEF and now < self._saved + _BRIEF:
             return
+        from stepsize.store import ProgressRecord
+
         self._saved = now
         running = [
             {**job.trial.values, "steps": self._setting(job).steps, "share": job.share, "seed": job.seed}
@@ -297,8 +297,9 @@ class Study:
         return time.perf_counter() + needed > deadline
 
     def _setting(self, job: Job) -> Setting:
-        changes = Changes(**{key: value for key, value in job.trial.values.items() if key != "lr"})  # type: ignore[arg-type]
-        horizon = self.task.horizon if changes == _UNCHANGED else varied(self.task, changes).horizon
+        others: dict[str, Any] = {key: value for key, value in job.trial.values.items() if key != "lr"}
+        changes = Changes(**others) if others else _UNCHANGED
+        horizon = varied(self.task, changes).horizon if others else self.task.horizon
         costs = self.start.costs
         steps = max(1, round(job.share * horizon))
         limit = None if steps >= horizon else costs.val_limit(max(1, round(job.share * costs.horizon)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from stepsize.checks import check_output_path
 from stepsize.cli.options import argument, option
-from stepsize.cli.output import OutputOptions, facts, say
+from stepsize.cli.output import OutputOptions, facts, save_table, say
 from stepsize.cli.schedule.plan import (
     FACTORS,
     ClockOptions,
@@ -94,7 +95,7 @@ def command(
     output: _Output,
 ) -> None:
     """Show the key points of a schedule: learning rate, momentum, weight decay and what they make together."""
-    from stepsize.schedules import preview, to_csv
+    from stepsize.schedules import preview
     from stepsize.views import schedule_chart
 
     written = _joined(schedule)
@@ -104,7 +105,8 @@ def command(
     if lr is None:
         output.hint(FACTORS)
     if output.table is not None:
-        say(f"Table saved to {to_csv(whole, peaks, output.table)}")
+        save_table(output.table, ["step", *_COLUMNS], _rows(shown))
+        say(f"Table saved to {output.table}")
 
 
 def document(shown: Shown) -> dict[str, Any]:
@@ -121,6 +123,13 @@ def document(shown: Shown) -> dict[str, Any]:
             for point in shown.seen.points
         ],
     }
+
+
+def _rows(shown: Shown) -> Iterator[dict[str, Any]]:
+    """Yield the values of each update, exactly."""
+    columns = {"step": range(shown.length), **{key: array.tolist() for key, array in shown.columns().items()}}
+    for values in zip(*columns.values(), strict=False):  # the last ones of the arrays are of the end
+        yield dict(zip(columns, values, strict=True))
 
 
 def render(shown: Shown) -> RenderableType:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from stepsize.checks import check_output_path
 from stepsize.cli.options import STORE, StoreOption, argument
-from stepsize.cli.output import hint
+from stepsize.cli.output import hint, save_table
 from stepsize.cli.sweep.run import NameArgument
 from stepsize.files import write_whole
-
-if TYPE_CHECKING:
-    from stepsize.study.result import SweepResult
 
 NAME = "export"
 EXAMPLE = "stepsize sweep export digits-mlp-1a2b3c runs.csv"
@@ -42,16 +37,10 @@ def command(
             export_to_optuna(opened, name, found.space)
             hint(f"optuna's dashboard opens it: the storage is {opened.where}, the study {name}.")
             return
-    text = _csv(found) if to.lower().endswith(".csv") else json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-    write_whole(Path(to), text.encode())
+    document = found.to_json()
+    if to.lower().endswith(".csv"):
+        rows: list[dict[str, Any]] = document["runs"]
+        save_table(to, list(dict.fromkeys(name for row in rows for name in row)), rows)
+    else:
+        write_whole(Path(to), (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     hint(f"{len(found.runs)} runs of {name} are in {to}")
-
-
-def _csv(found: SweepResult) -> str:
-    rows: list[dict[str, Any]] = found.to_json()["runs"]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from stepsize.errors import InputError
 from stepsize.study.space import Choice, Dimension, Range, Space
 from stepsize.training.runs import Run, Trial, Value
 
+_BLOCK = 64  # trials that are drawn together
 _LR_WEIGHT = 2  # the rate is what is searched: it gets about twice the points of any other range
 
 
@@ -58,7 +58,15 @@ class Drawn:
 
 def random(seed: int, number: int, space: Space) -> dict[str, Value]:
     """Draw each trial independently."""
-    return space.from_units(np.random.default_rng((seed, number)).random(len(space.dimensions)).tolist())
+    block, place = divmod(number, _BLOCK)
+    return space.from_units(_uniform(seed, block, len(space.dimensions))[place])
+
+
+@lru_cache(maxsize=8)
+def _uniform(seed: int, block: int, dimensions: int) -> list[list[float]]:
+    """Return the draws of a block of trials: a generator of its own takes longer to make than a trial to store."""
+    drawn: list[list[float]] = np.random.default_rng((seed, block)).random((_BLOCK, dimensions)).tolist()
+    return drawn
 
 
 def sobol(seed: int, number: int, space: Space) -> dict[str, Value]:
@@ -87,8 +95,7 @@ def grid(trials: int, number: int, space: Space) -> dict[str, Value] | None:
     """Return a point of a grid with at most ``trials`` points, None after the last.
 
     Lists are taken whole; ranges share what is left of the trials, the rate first. The order is useful early: along a
-    range it halves the gaps again and again, and of several dimensions none waits for another. In a range that was
-    widened the grid continues with its spacing.
+    range it halves the gaps again and again, and of several dimensions none waits for another.
     """
     points = _points(space, trials)
     return None if number >= len(points) else dict(zip(space.names, points[number], strict=True))
@@ -96,25 +103,9 @@ def grid(trials: int, number: int, space: Space) -> dict[str, Value] | None:
 
 @lru_cache(maxsize=8)
 def _points(space: Space, trials: int) -> tuple[tuple[Value, ...], ...]:
-    first = [_before(dimension) for dimension in space.dimensions]
-    axes = [_coarse_first(one, points) for one, points in zip(first, _counts(first, trials), strict=True)]
-    found = _product(axes)
-    for place, dimension in enumerate(space.dimensions):
-        if not isinstance(dimension, Range):
-            continue
-        for low, high in (*dimension.earlier[1:], (dimension.low, dimension.high))[: len(dimension.earlier)]:
-            added = _beyond(replace(dimension, low=low, high=high, earlier=()), axes[place], first[place])
-            found += _product([*axes[:place], added, *axes[place + 1 :]])
-            axes[place] = [*axes[place], *added]
-    return tuple(found)
-
-
-def _before(dimension: Dimension) -> Dimension:
-    """Return the dimension as it was before it was widened."""
-    if isinstance(dimension, Choice) or not dimension.earlier:
-        return dimension
-    low, high = dimension.earlier[0]
-    return replace(dimension, low=low, high=high, earlier=())
+    counts = _counts(space.dimensions, trials)
+    axes = [_coarse_first(one, points) for one, points in zip(space.dimensions, counts, strict=True)]
+    return tuple(_product(axes))
 
 
 def _counts(dimensions: Sequence[Dimension], trials: int) -> list[int]:
@@ -159,14 +150,3 @@ def _product(axes: Sequence[Sequence[Value]]) -> list[tuple[Value, ...]]:
     # How often an axis was halved until then, summed: none of them waits for another.
     order = sorted(ranks, key=lambda rank: (sum(one.bit_length() for one in rank), rank))
     return [tuple(axis[one] for axis, one in zip(axes, rank, strict=True)) for rank in order]
-
-
-def _beyond(wide: Range, axis: Sequence[Value], first: Dimension) -> list[Value]:
-    """Return the points that continue ``axis`` to the ends of ``wide``, from the inside outwards."""
-    units = sorted(wide.to_unit(value) for value in axis)
-    lone = wide.to_unit(first.from_unit(1.0)) - wide.to_unit(first.from_unit(0.0))  # of a single point: the old range
-    step = units[1] - units[0] if len(units) > 1 else lone
-    slack = 1e-6 * step  # rounding must not cost the end
-    up = [units[-1] + step * count for count in range(1, int((1 - units[-1] + slack) / step) + 1)]
-    down = [units[0] - step * count for count in range(1, int((units[0] + slack) / step) + 1)]
-    return [value for value in dict.fromkeys(wide.from_unit(unit) for unit in (*up, *down)) if value not in axis]
