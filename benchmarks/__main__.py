@@ -119,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     logs.set_defaults(run=_logs)
 
     guard = commands.add_parser("guard", help="faults on purpose, with a guard and without")
-    guard.add_argument("--count", type=int, default=100, help="of trials; default 100")
+    guard.add_argument("--count", type=int, default=108, help="of trials; default 108, four of each")
+    guard.add_argument("--workers", type=int, default=1, help="processes with one thread each; default 1")
     guard.set_defaults(run=_guard)
 
     lr_record = commands.add_parser("lr-record", help="loss against rate of a thousand small tasks, drawn from a seed")
@@ -341,7 +342,7 @@ def _verdict_model(arguments: argparse.Namespace) -> None:
 def _guard(arguments: argparse.Namespace) -> None:
     from benchmarks.guard_faults import compute_faults, faults_report
 
-    compute_faults(arguments.count)
+    compute_faults(arguments.count, arguments.workers)
     print(faults_report())
 
 

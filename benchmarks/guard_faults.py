@@ -20,12 +20,13 @@ from torch.multiprocessing.spawn import spawn
 from torch.optim import Optimizer
 
 import stepsize
-from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
+from benchmarks.record import RECORDS_FOLDER, commit, header, read_rows, write_record
+from benchmarks.workers import each_done
 from stepsize import schedules
 from stepsize.monitor import Guard
 from stepsize.training.position import preserved
 
-__all__ = ["FAULTS", "FAULTS_FILE", "NETWORKS", "Trial", "compute_faults", "faults_report", "run_trials", "trial"]
+__all__ = ["FAULTS", "FAULTS_FILE", "NETWORKS", "Trial", "compute_faults", "faults_report", "numbered", "trial"]
 
 FAULTS_FILE = RECORDS_FOLDER / "guard.json"
 
@@ -149,11 +150,11 @@ class _Killed(BaseException):
     """What a kill looks like from within."""
 
 
-def run_trials(count: int = 100) -> list[Trial]:
-    """Return ``count`` trials, the faults in turn, on every network in turn."""
-    networks = list(NETWORKS)
-    kinds = [(fault, network) for network in networks for fault in FAULTS]
-    return [trial(*kinds[number % len(kinds)], seed=number) for number in range(count)]
+def numbered(number: int) -> Trial:
+    """Make the trial of that number, which is its seed: the faults in turn, on every network in turn."""
+    kinds = [(fault, network) for network in NETWORKS for fault in FAULTS]
+    logging.getLogger("stepsize").setLevel(logging.ERROR)
+    return trial(*kinds[number % len(kinds)], seed=number)
 
 
 def trial(fault: str, network: str = "MLP, SGD with momentum", *, seed: int = 0) -> Trial:
@@ -165,10 +166,22 @@ def trial(fault: str, network: str = "MLP, SGD with momentum", *, seed: int = 0)
     return Trial(fault, seed, step, loss, undisturbed, unguarded, acts, network)
 
 
-def compute_faults(count: int = 100, path: Path = FAULTS_FILE) -> None:
-    """Make the trials and keep the record."""
-    logging.getLogger("stepsize").setLevel(logging.ERROR)
-    write_record(path, header("guard"), [asdict(one) for one in run_trials(count)])
+def compute_faults(count: int = 108, workers: int = 1, path: Path = FAULTS_FILE) -> None:
+    """Make the trials and keep the record; after a kill, those that the same commit made are not made again."""
+    begun = path.with_name(f"{path.stem}.{commit()}.json")
+    trials = {row["seed"]: row for row in read_rows(begun)}
+    left = [number for number in range(count) if number not in trials]
+    for number, done in each_done(numbered, left, workers):
+        if isinstance(done, Exception):
+            raise done
+        trials[number] = asdict(done)
+        write_record(begun, header("guard"), [trials[seed] for seed in sorted(trials)])
+        print(
+            f"{len(trials)} of {count}: {done.network}, {done.fault}: {done.loss / done.undisturbed - 1:+.1%}",
+            flush=True,
+        )
+    write_record(path, header("guard"), [trials[number] for number in range(count)])
+    begun.unlink(missing_ok=True)
 
 
 def faults_report(path: Path = FAULTS_FILE) -> str:

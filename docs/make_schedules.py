@@ -221,6 +221,7 @@ _OPERATIONS = (
     ("linear(6).times(exponential(0.5))", "the product; lengths must agree, or one has no end"),
     ("linear(6).scaled(0.5)", "all factors multiplied"),
     ("linear(6).floored(at=0.4)", "never below a floor"),
+    ("linear(6).capped(at=0.6)", "never above a ceiling"),
     ("linear(3).repeated(2, per_cycle=0.5)", "again and again, each cycle lower"),
     ("inverse_sqrt(1).first(6)", "the beginning; gives an endless schedule an end"),
     ("linear(8).after(2)", "what is left after the beginning"),

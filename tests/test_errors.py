@@ -121,3 +121,15 @@ def test_a_long_value_is_cut_in_the_message_and_kept_on_the_error(length: int, c
     assert error.received == value
     assert str(error).endswith("...") is cut
     assert len(str(error)) == len("name must be short; got ") + 120
+
+
+def test_a_value_that_cannot_be_written_is_named_by_its_type() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise AttributeError
+
+    deep: dict[str, object] = {}
+    for _ in range(20_000):
+        deep = {"a": deep}
+    assert str(InputError("model", Broken(), "must be a module")) == "model must be a module; got a Broken"
+    assert str(InputError("spec", deep, "must be flat")) == "spec must be flat; got a dict"

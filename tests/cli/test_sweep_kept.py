@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_one_is_shown_drawn_and_given_again_without_training(store: Path, capsys
     assert store.read_bytes() == before
     assert run("sweep", "resume", "mine", "--json") in (0, 3)
     assert shown(capsys)["runs"] == first["runs"]
+
+
+def test_curves_are_read_only_to_be_drawn_or_given(store: Path, capsys: Captured) -> None:
+    with closing(sqlite3.connect(store)) as raw:
+        raw.execute("UPDATE stepsize_runs SET losses = x'00'")
+        raw.commit()
+    assert run("sweep", "show", "mine") in (0, 3)
+    for asked in (("--json",), ("--plot", "c.svg", "--chart", "curves")):
+        assert run("sweep", "show", "mine", *asked) == 1
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_runs_are_exported_as_tables_as_json_and_to_optuna(store: Path, capsys: Captured) -> None:
@@ -196,3 +207,18 @@ def test_a_sweep_that_was_killed_is_interrupted(store: Path, capsys: Captured) -
         raw.execute("UPDATE stepsize_studies SET status = 'running'")
     assert run("sweep", "show", "--json") == 0
     assert shown(capsys)["sweeps"][0]["status"] == "interrupted"
+
+
+def test_a_sweep_that_is_not_complete_says_how_far_it_came_and_how_to_go_on(store: Path, capsys: Captured) -> None:
+    assert run("sweep", "show", "mine") in (0, 3)
+    printed = capsys.readouterr()
+    assert "planned runs" not in printed.out
+    assert "sweep resume" not in printed.err
+    with closing(sqlite3.connect(store)) as raw:
+        [[count]] = raw.execute("SELECT count(*) FROM stepsize_runs")
+        raw.execute("DELETE FROM stepsize_runs WHERE id > (SELECT min(id) FROM stepsize_runs) + 2")
+        raw.commit()
+    assert run("sweep", "show", "mine") in (0, 3)
+    printed = capsys.readouterr()
+    assert f"ended after 3 of {count} planned runs" in printed.out
+    assert "Continue it: stepsize sweep resume mine" in printed.err

@@ -174,11 +174,16 @@ def _then(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
 
 @st.composite
 def _around(draw: st.DrawFn, length: int, depth: int, most: int) -> Schedule:
-    inner, verb = draw(_tree(length, depth, most)), draw(st.sampled_from(["scaled", "floored", "times", "endless"]))
+    inner, verb = (
+        draw(_tree(length, depth, most)),
+        draw(st.sampled_from(["scaled", "floored", "capped", "times", "endless"])),
+    )
     if verb == "scaled":
         return inner.scaled(draw(positive))
     if verb == "floored":
         return inner.floored(draw(factors))
+    if verb == "capped":
+        return inner.capped(draw(positive))
     if verb == "endless":  # one of two factors may have no end
         return inner.times(constant(factor=draw(factors)))
     return inner.times(draw(_tree(length, depth, most)))
@@ -269,6 +274,7 @@ def _of_the_rest() -> st.SearchStrategy[Schedule]:
         leaf,
         st.builds(Schedule.scaled, leaf, positive),
         st.builds(Schedule.floored, leaf, factors),
+        st.builds(Schedule.capped, leaf, positive),
         st.builds(Schedule.times, leaf, leaf),
         st.builds(lambda schedule, by: constant(by, factor=0.5).then(schedule), leaf, _some()),
         st.builds(lambda schedule, times: schedule.repeated(times), plain, st.integers(2, 4)),
@@ -288,6 +294,7 @@ def _of_a_share(percent: int) -> st.SearchStrategy[Schedule]:
         leaf,
         st.builds(Schedule.scaled, leaf, positive),
         st.builds(Schedule.floored, leaf, factors),
+        st.builds(Schedule.capped, leaf, positive),
         st.builds(lambda schedule: schedule.then(linear(own)), leaf),
         st.builds(lambda schedule, times: schedule.repeated(times), leaf, st.just(2)),
         st.builds(lambda schedule: schedule.extended(to=own), leaf),

@@ -56,6 +56,7 @@ CHANGED: dict[str, tuple[Schedule, float | str, Schedule]] = {
     "settled, a share too short for an update": (cosine(10), 0.01, cosine(10)),
     "within a length": (cosine("50%", warmup="5%").then(linear()), 7, cosine("50%", warmup=7).then(linear())),
     "scaled": (cosine(warmup="5%").scaled(0.5), 9, cosine(warmup=9).scaled(0.5)),
+    "capped": (cosine(50, warmup=5).capped(0.5), 9, cosine(50, warmup=9).capped(0.5)),
     "floored and settled": (cosine(50, warmup=5).floored(0.1), 9, cosine(50, warmup=9).floored(0.1)),
     "a product": (
         linear(warmup="5%").times(exponential(0.5)),

@@ -39,7 +39,7 @@ from stepsize.schedules.units import as_duration
 
 ENTRIES = tuple(SCHEDULES.values())
 KNOWN = ", ".join(SCHEDULES)
-CHANGES = "floored, repeated, first, after, cooled-down, extended, switched, within"
+CHANGES = "floored, capped, repeated, first, after, cooled-down, extended, switched, within"
 
 MEANINGS: dict[str, Schedule] = {
     "warmup 5% linear, constant 75%, cooldown 20% 1-sqrt": warmup("5%").then(constant("75%")).then(cooldown("20%")),
@@ -51,6 +51,7 @@ MEANINGS: dict[str, Schedule] = {
     "step 100 steps gamma=.3": step_decay(100, gamma=0.3),
     "multi-step milestones=50%|75%": multi_step(["50%", "75%"]),
     "multi-step 50% | 75% | floored 0.1": multi_step(["50%", "75%"]).floored(0.1),
+    "cosine warmup=5% | capped 0.8": cosine(warmup="5%").capped(0.8),
     "points values=0:0.1|20%:1|100%:0 between=cosine": points({0: 0.1, "20%": 1, "100%": 0}, between="cosine"),
     "points 0:1|50 samples:0.1 between=none": points({0: 1, "50 samples": 0.1}, between=None),
     "linear 100 start=0.5": linear(100, start=0.5),
@@ -251,7 +252,8 @@ def test_grouping_survives_writing(a: Schedule, b: Schedule, c: Schedule) -> Non
 
 WORDS = st.sampled_from([
     *SCHEDULES, "(", ")", ",", "|", "*", "=", ":", "5%", "500", "-1", "0.5", "1e999", "none", "2 epochs",
-    "floored", "first", "after", "repeated", "switched", "cooled-down", "within", "at", "end", "steps", "three_phase",
+    "capped", "floored", "first", "after", "repeated", "switched", "cooled-down", "within", "at", "end", "steps",
+    "three_phase",
     "\t", "\n", "é", "@", "1-sqrt", "polynomial(2)", "values", "\ud800",
 ])  # fmt: skip
 

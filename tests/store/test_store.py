@@ -91,6 +91,16 @@ def test_losses_and_evaluations_belong_to_their_run(store: Store) -> None:
     assert [run.losses.tolist() for run in store.runs("other")] == [[3.0]]
 
 
+def test_runs_are_read_without_their_curves_where_that_is_said(store: Store) -> None:
+    with store.begin("digits", "sweep", {}) as writer:
+        writer.add_run(a_run(0, losses=np.linspace(2.0, 0.1, 100)))
+
+    [whole], [short] = store.runs("digits"), store.runs("digits", curves=False)
+    assert (len(whole.losses), len(short.losses), len(short.steps)) == (100, 0, 0)
+    for name in set(vars(whole)) - {"losses", "steps"}:
+        assert repr(getattr(short, name)) == repr(getattr(whole, name)), name  # NaN included
+
+
 def test_a_curve_does_not_grow_without_bound(store: Store) -> None:
     with store.begin("digits", "sweep", {}) as writer:
         writer.add_run(a_run(losses=np.linspace(2.0, 0.1, 100_000)))
@@ -273,6 +283,15 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_made(
     with pytest.raises(InputError, match=message):
         store.begin(name, kind, spec)
 
+    assert store.studies() == ()
+
+
+def test_what_is_nested_too_deeply_is_refused(store: Store) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(20_000):
+        deep = {"a": deep}
+    with pytest.raises(InputError, match="spec must hold plain, finite values for JSON"):
+        store.begin("deep", "sweep", deep)
     assert store.studies() == ()
 
 

@@ -61,6 +61,7 @@ def test_a_sweep_that_was_stopped_is_read_as_far_as_it_came_and_goes_on(tmp_path
     with Store.open(where) as store:
         part, kept = read_sweep(store, "mine"), stored_sweep(store, "mine")
     assert (len(part.runs), part.complete) == (3, False)
+    assert part.notes[0] == "The sweep ended after 3 of 9 planned runs."
 
     whole = sweep(make(), store=where, name="mine", workers="in-order", **kept.arguments)
     fresh = swept(tmp_path / "fresh.db", workers="in-order", sampler="tpe", trials=7)

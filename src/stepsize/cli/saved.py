@@ -35,7 +35,7 @@ def again(command: str, name: str, store: str) -> str:
     from stepsize.store.address import as_address
 
     where = [] if store == STORE else ["--store", str(as_address(store))]
-    return shlex.join(["stepsize", command, name, *where])
+    return shlex.join(["stepsize", *command.split(), name, *where])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class Attempts:
 
 def as_models(model: Any) -> list[nn.Module]:
     """Return one or several models as a list."""
-    models = [model] if isinstance(model, nn.Module) else list(model)
+    models = [model] if isinstance(model, nn.Module) or not isinstance(model, Iterable) else list(model)
     if not models or not all(isinstance(one, nn.Module) for one in models):
         raise InputError("model", models, "must be a torch.nn.Module, or several")
     return models

@@ -219,19 +219,37 @@ class Within(Lasting):
 
 
 @dataclass(frozen=True)
-class Floored(Change):
+class Limited(Change):
+    """A change that limits each factor by itself."""
+
+    unnamed: ClassVar[str] = "at"
+
+    def resolve(self, clock: Clock, steps: int | None) -> Node:
+        return dataclasses.replace(self, inner=self.inner.resolve(clock, steps))
+
+
+@dataclass(frozen=True)
+class Floored(Limited):
     """The factor, or ``at`` if it is below."""
 
     kind: ClassVar[str] = "floored"
-    unnamed: ClassVar[str] = "at"
 
     at: Factor
 
     def factors(self, steps: Array) -> Array:
         return np.maximum(self.inner.factors(steps), self.at)
 
-    def resolve(self, clock: Clock, steps: int | None) -> Node:
-        return dataclasses.replace(self, inner=self.inner.resolve(clock, steps))
+
+@dataclass(frozen=True)
+class Capped(Limited):
+    """The factor, or ``at`` if it is above."""
+
+    kind: ClassVar[str] = "capped"
+
+    at: Positive
+
+    def factors(self, steps: Array) -> Array:
+        return np.minimum(self.inner.factors(steps), self.at)
 
 
 @dataclass(frozen=True)

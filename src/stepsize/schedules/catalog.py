@@ -190,6 +190,7 @@ def _within(self: Schedule, steps: Duration) -> Schedule:
 
 CHANGES: Mapping[str, Callable[..., Schedule]] = {
     "floored": Schedule.floored,
+    "capped": Schedule.capped,
     "repeated": Schedule.repeated,
     "first": Schedule.first,
     "after": Schedule.after,

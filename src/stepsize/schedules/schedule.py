@@ -11,7 +11,7 @@ import numpy as np
 
 from stepsize.checks import check_number
 from stepsize.errors import InputError
-from stepsize.schedules.algebra import After, First, Floored, Repeated, Then, Times, scaled
+from stepsize.schedules.algebra import After, Capped, First, Floored, Repeated, Then, Times, scaled
 from stepsize.schedules.changes import CooledDown, Extended, Switched
 from stepsize.schedules.leaves import Points
 from stepsize.schedules.node import Node
@@ -221,6 +221,22 @@ class Schedule:
             [1.0, 0.75, 0.6, 0.6]
         """
         return Schedule(Floored(self.node, at))
+
+    def capped(self, at: float) -> Schedule:
+        """Return the schedule with no factor above a ceiling: min(factor, ``at``).
+
+        Args:
+            at: The largest factor, > 0.
+
+        Returns:
+            A schedule of the same length.
+
+        Example:
+            >>> from stepsize.schedules import linear
+            >>> linear(4).capped(at=0.6).factors().tolist()
+            [0.6, 0.6, 0.5, 0.25]
+        """
+        return Schedule(Capped(self.node, at))
 
     def repeated(self, times: int | None = None, *, per_cycle: float = 1.0) -> Schedule:
         """Return the schedule again and again.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from stepsize.errors import InputError
-from stepsize.schedules.algebra import Floored, Then, Times, Within, joined, on_its_own
+from stepsize.schedules.algebra import Limited, Then, Times, Within, joined, on_its_own
 from stepsize.schedules.leaves import MultiStep, Noam, OneCycle, Points, Ramp
 from stepsize.schedules.node import Leaf, Node
 from stepsize.schedules.schedule import Schedule
@@ -91,7 +91,7 @@ def _changed(node: Node, length: int | Span) -> Node | None:
         return _changed_cycle(node, length)
     for name, part in node.fields():
         if isinstance(part, Node) and (changed := _changed(part, length)) is not None:
-            if isinstance(node, Within | Floored | Times):
+            if isinstance(node, Within | Limited | Times):
                 changes: dict[str, Any] = {name: changed}
                 return replace(node, **changes)
             remedy = "Change the warmup before .cooled_down(…), .extended(…) and the like"
@@ -147,7 +147,7 @@ def _giving_way(node: Node) -> Node:
         return replace(node, steps=None)
     if isinstance(node, Within):
         return _giving_way(node.inner)
-    if isinstance(node, Floored):
+    if isinstance(node, Limited):
         return replace(node, inner=_giving_way(node.inner))
     if isinstance(node, Times):
         return Times(_giving_way(node.left), _giving_way(node.right))

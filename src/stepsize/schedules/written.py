@@ -3,7 +3,7 @@
 ```
 schedule = product { "," product } ;             one after the other
 product  = changed { "*" changed } ;             multiplied step by step
-changed  = operand { "|" call } ;                a change of what is before the bar: floored, repeated, first, …
+changed  = operand { "|" call } ;                a change of what is before the bar: floored, capped, repeated, …
 operand  = call | number | "(" schedule ")" ;
 call     = name { argument } ;
 argument = [ parameter "=" ] value | flag ;

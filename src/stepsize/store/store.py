@@ -157,11 +157,17 @@ class Store:
         with self._reading() as connection:
             return {row.name: record_of(ProgressRecord, row) for row in connection.execute(query)}
 
-    def runs(self, name: str) -> tuple[Run, ...]:
-        """Return the runs of a study in the order in which they were added; raises UnknownStudyError."""
+    def runs(self, name: str, *, curves: bool = True) -> tuple[Run, ...]:
+        """Return the runs of a study in the order in which they were added; raises UnknownStudyError.
+
+        Args:
+            name: Name of the study.
+            curves: Whether to read their training losses, too; they take about 40% of the time.
+        """
+        columns = [one for one in RUNS.c if curves or one is not RUNS.c.losses]
         with self._reading() as connection:
-            query = select(RUNS).where(RUNS.c.study == self._id(connection, name)).order_by(RUNS.c.id)
-            return tuple(map(run_of, connection.execute(query)))
+            query = select(*columns).where(RUNS.c.study == self._id(connection, name)).order_by(RUNS.c.id)
+            return tuple(map(run_of, connection.execute(query).all()))
 
     def findings(self, name: str) -> tuple[FindingRecord, ...]:
         """Return the findings of a study in the order in which they were added; raises UnknownStudyError."""

@@ -175,8 +175,9 @@ def run_row(run: Run) -> dict[str, Any]:
 
 
 def run_of(row: Any) -> Run:
-    """Return the run that a row holds."""
-    curve = {} if row.losses is None else unpack_arrays(row.losses)
+    """Return the run that a row holds, without a curve if that was not read."""
+    packed = row._mapping.get("losses")
+    curve = {} if packed is None else unpack_arrays(packed)
     losses = curve["losses"][0] if curve else np.empty(0)
     steps = curve["steps"][0] if "steps" in curve else np.arange(len(losses))
     given = {"id": row.id, "trial": trial_of(row), "share": row.share, "model": None}
@@ -188,7 +189,7 @@ def as_json(argument: str, value: Any) -> str:
     encoder = _STRICT if isinstance(value, Mapping) else _RECORDS
     try:
         text = encoder.encode(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         rule = f"must hold plain, finite values for JSON ({error})"
         raise InputError(argument, value, rule, "Write others as text or leave them out") from error
     if "\\u0000" in text:  # PostgreSQL takes no zero character

@@ -200,11 +200,12 @@ def summarize(
     longest = [run for run in known if run.share == full]
     trials: dict[_Key, Trial] = {}
     values: dict[_Key, dict[int, float]] = {}
-    for run in longest:
-        trials.setdefault(_key(run.trial), run.trial)
-        values.setdefault(_key(run.trial), {})[run.seed] = run.value
-    ranked = _ranked(longest, lambda run: run.value)
-    by_train = _ranked(longest, lambda run: run.train_loss)
+    keyed = [(_key(run.trial), run) for run in longest]
+    for key, run in keyed:
+        trials.setdefault(key, run.trial)
+        values.setdefault(key, {})[run.seed] = run.value
+    ranked = _ranked(keyed, lambda run: run.value)
+    by_train = _ranked(keyed, lambda run: run.train_loss)
     best = trials[ranked[0]] if ranked else None
     second = trials[ranked[1]] if len(ranked) > 1 else None
     held = _held(known, longest, best)
@@ -239,18 +240,17 @@ def _key(trial: Trial) -> _Key:
     return frozenset(trial.values.items())
 
 
-def _ranked(runs: Sequence[Run], value: Callable[[Run], float]) -> list[_Key]:
+def _ranked(runs: Sequence[tuple[_Key, Run]], value: Callable[[Run], float]) -> list[_Key]:
     """Return the configurations of which no run diverged, best first."""
-    diverged = {_key(run.trial) for run in runs if math.isinf(run.value)}
-    safe = [run for run in runs if math.isfinite(value(run)) and _key(run.trial) not in diverged]
+    diverged = {key for key, run in runs if math.isinf(run.value)}
+    safe = [(key, run) for key, run in runs if math.isfinite(value(run)) and key not in diverged]
     if not safe:
         return []
-    keys = [_key(run.trial) for run in safe]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(key for key, _ in safe))}
     levels, _ = two_way(
-        np.array([numbers[key] for key in keys]),
-        np.array([run.seed for run in safe]),
-        np.array([value(run) for run in safe], dtype=np.float64),
+        np.array([numbers[key] for key, _ in safe]),
+        np.array([run.seed for _, run in safe]),
+        np.array([value(run) for _, run in safe], dtype=np.float64),
     )
     return sorted(numbers, key=lambda key: (float(levels[numbers[key]]), numbers[key]))
 

@@ -93,6 +93,46 @@ def test_without_trouble_nothing_is_changed() -> None:
     assert not optimizer._optimizer_step_pre_hooks
 
 
+@pytest.mark.parametrize("loss", [torch.ones(3), torch.ones(1) + 0j, "0.5", True])
+def test_what_is_no_loss_is_refused_instead_of_going_on_without_a_guard(loss: object) -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, others=nn.Linear(1, 1)) as guarding:
+        with pytest.raises(InputError, match="source must be an iterable of batches; got 'int'"):
+            next(guarding.batches(5))  # type: ignore[arg-type]
+        update(net, optimizer, next(guarding.batches(_data())))
+        with pytest.raises(InputError, match="loss must be a real number or a tensor of one element"):
+            guarding.step(loss)  # type: ignore[arg-type]
+        assert guarding.step_number == 0
+
+
+def test_a_guard_whose_watch_ends_says_that_it_no_longer_guards(caplog: pytest.LogCaptureFixture) -> None:
+    def validate() -> float:
+        raise RuntimeError("the server of the metric is away")
+
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, steps=40, validate=validate, validate_every=10) as guarding:
+        _run(guarding, net, optimizer)
+    told = [one.getMessage() for one in caplog.records if "no longer guards" in one.getMessage()]
+    assert told == [
+        "stepsize.guard no longer guards this run, whose watch ended: RuntimeError: the server of the metric is away"
+    ]
+
+
+def test_a_loss_that_is_exactly_zero_all_the_time_is_no_fault() -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    with guard(net, optimizer, steps=100) as guarding:
+        for x in guarding.batches(_data()):
+            optimizer.zero_grad()
+            loss = (net(x) * 0).sum()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            guarding.step(loss)
+    assert (guarding.actions, guarding.stopped, guarding.step_number) == ((), None, 100)
+
+
 def test_a_dry_run_only_writes_down() -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
@@ -162,15 +202,20 @@ def test_a_checkpoint_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert digest(dict(fresh.state_dict())) == digest(dict(whole.state_dict()))
 
 
-def test_bad_arguments() -> None:
+def test_bad_arguments(tmp_path: Path) -> None:
     net = _net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     for changes, message in (
         ({"cut": 1.5}, "cut must be a finite number, above 0, below 1; got 1.5"),
         ({"keep": 1}, "keep must be a whole number, at least 2; got 1"),
+        ({"checkpoint": tmp_path}, "checkpoint must be a file in a folder that exists"),
+        ({"checkpoint": tmp_path / "none" / "g.pt"}, "checkpoint must be a file in a folder that exists"),
+        ({"others": 5}, "others must hold objects with state_dict and load_state_dict; got 'int'"),
     ):
         with pytest.raises(InputError, match=message):
             guard(net, optimizer, **changes)
+    with pytest.raises(InputError, match=r"model must be a torch\.nn\.Module, or several"):
+        guard(net.forward, optimizer)  # type: ignore[arg-type]
     assert not optimizer._optimizer_step_pre_hooks
 
 

@@ -28,9 +28,19 @@ def test_the_same_batch_again_is_the_data() -> None:
     _, state = decide(POLICY, State(), _fault(30), 20)
     act, state = decide(POLICY, state, _fault(30), 20)
     assert act.kind == "skip"
-    assert act.skipped == (29, 30)
+    assert act.skipped == (30,)
     assert "caused by the data" in act.why
     assert multiplier(POLICY, state, 25) == 1
+
+
+def test_if_it_fails_again_without_that_batch_the_update_before_it_is_left_out_too() -> None:
+    for width, skipped, more in ((1, (30,), (29, 30, 31)), (4, (27, 28, 29, 30), tuple(range(23, 35)))):
+        fault = replace(_fault(30), width=width)
+        _, state = decide(POLICY, State(), fault, 20)
+        act, state = decide(POLICY, state, fault, 20)
+        assert (act.kind, act.skipped) == ("skip", skipped)
+        act, _ = decide(POLICY, state, replace(_fault(30 + width), width=width), 20)
+        assert (act.kind, act.skipped) == ("skip", more)
 
 
 def test_without_skipping_the_same_batch_again_cuts_the_rate() -> None:
@@ -63,7 +73,7 @@ def test_a_batch_that_failed_before_another_one_did_is_the_data() -> None:
         act, state = decide(POLICY, state, _fault(step), 20)
         acts.append(act)
     assert [one.kind for one in acts] == ["replay", "cut", "skip"]
-    assert acts[-1].skipped == (29, 30)
+    assert acts[-1].skipped == (30,)
     assert multiplier(POLICY, state, 500) == 1
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from stepsize.cli.options import STORE, LastOption, StoreOption, argument
 from stepsize.cli.output import hint, newest, print_json, show
+from stepsize.cli.saved import again
 from stepsize.cli.sweep.run import SweepOutput
 
 if TYPE_CHECKING:
@@ -31,9 +32,14 @@ def command(
         if name is None:
             _list(opened, last, as_json=output.as_json)
         else:
-            from stepsize.study.sweeping import read_sweep
+            from stepsize.study.sweeping import read_sweep, stored_sweep
 
-            output.answer(read_sweep(opened, name))
+            curves = output.as_json or (output.plot is not None and output.chart == "curves")
+            found = read_sweep(opened, name, curves=curves)
+            asked = stored_sweep(opened, name).asked
+            if not found.complete and "task" in asked and opened.status(opened.known(name)) != "running":
+                output.hint(f"Continue it: {again('sweep resume', name, store)}")
+            output.answer(found)
 
 
 def listed(store: Store) -> list[dict[str, Any]]:

@@ -165,7 +165,7 @@ def _lost_progress(record: Record, valid: LossPoints, new: LossPoints, at: Where
     best = _lowest(valid.values)
     noise = 1.05 * float(np.median(np.abs(np.diff(last))))
     progress = initial - best
-    if progress < max(_PROGRESS * noise, 0.05 * abs(initial)) or now < best + _LOST * progress:
+    if progress <= 0 or progress < max(_PROGRESS * noise, 0.05 * abs(initial)) or now < best + _LOST * progress:
         return None
     where = at.get(int(new.steps[-width]))
     reason = f"the loss is back at {number_text(now)}, where it began, after it had fallen to {number_text(best)}"

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -44,7 +45,7 @@ def guard(
     schedule: Any = None,
     steps: int | None = None,
     scaler: Any = None,
-    others: Iterable[Any] = (),
+    others: Any = (),
     every: int | None = None,
     keep: int = 3,
     cut: float = 0.5,
@@ -81,7 +82,7 @@ def guard(
         schedule: What sets the learning rate; its state is restored, too.
         steps: Number of training steps.
         scaler: The ``torch.amp.GradScaler``, if losses are scaled.
-        others: Further objects to restore, such as averaged weights or metrics, with ``state_dict`` and
+        others: Further object or objects to restore, such as averaged weights or metrics, with ``state_dict`` and
             ``load_state_dict``.
         every: Steps between two snapshots. Defaults to 1/50 of ``steps``, at least 10.
         keep: Number of snapshots, at least 2.
@@ -128,6 +129,8 @@ def guard(
             check_whole(what, value, least)
     check_number("cut", cut, above=0, below=1)
     models, optimizers = as_models(model), bare_optimizers("optimizer", optimizer)
+    path = None if checkpoint is None else _checkpoint_path(checkpoint)
+    restored = _with_state(others)
     watching = watch(
         models,
         optimizers,
@@ -150,13 +153,41 @@ def guard(
         models,
         optimizers,
         schedule,
-        [*(one for one in (scaler,) if hasattr(one, "load_state_dict")), *others],
+        [*(one for one in (scaler,) if hasattr(one, "load_state_dict")), *restored],
         Policy(cut, back, retries, settled=max(3, between // 2), skip=skip, replays=False),
         every=between,
         keep=keep,
         dry_run=dry_run,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=path,
     )
+
+
+def _with_state(others: Any) -> list[Any]:
+    several = [others] if hasattr(others, "state_dict") or not isinstance(others, Iterable) else list(others)
+    for one in several:
+        if not (hasattr(one, "state_dict") and hasattr(one, "load_state_dict")):
+            raise InputError("others", type(one).__name__, "must hold objects with state_dict and load_state_dict")
+    return several
+
+
+def _checkpoint_path(given: str | Path) -> Path:
+    path = Path(given)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError("checkpoint", str(path), "must be a file in a folder that exists")
+    return path
+
+
+def _check_source(source: Any) -> None:
+    if not isinstance(source, Iterable) and not hasattr(source, "__getitem__"):
+        raise InputError("source", type(source).__name__, "must be an iterable of batches")
+
+
+def _check_loss(loss: Any) -> None:
+    """Refuse what is no loss: the watch would end with a warning, and the run would go on without a guard."""
+    whole = isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex()
+    if not (loss is None or whole or (type(loss) is not bool and isinstance(loss, Real))):
+        what = f"a tensor {tuple(loss.shape)} of {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise InputError("loss", what, "must be a real number or a tensor of one element", "Pass the mean, for example")
 
 
 @final
@@ -194,6 +225,7 @@ class Guard:
         self._actions: list[GuardAction] = []
         self._checkpoint = checkpoint
         self._unwritten = False  # whether the last checkpoint could not be written
+        self._ended = False  # whether it was reported that nothing is guarded any more
         self._buffer = SnapshotBuffer(keep, max(every, (watching.steps or _STEPS) // _EARLY))
         self._control = watching.control
         self._control.others = list(others)
@@ -257,8 +289,10 @@ class Guard:
     def batches(self, source: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of ``source``, again after a rollback, until it or the steps end.
 
-        Call it again for each epoch; a rollback can return into the previous one.
+        Call it again for each epoch; a rollback can return into the previous one. Batches are not copied, so a step
+        must not change them.
         """
+        _check_source(source)
         if self._batches is None:
             self._batches, self._at = Replayable(begin=self._resumed), self._resumed
             self._policy = replace(self._policy, replays=True, settled=2 * self._every)  # the same batches must pass
@@ -290,9 +324,16 @@ class Guard:
             loss: Training loss of the update.
             closure: As for :meth:`stepsize.Watch.step`.
             val_loss: Validation loss, if it was just measured.
+
+        Raises:
+            InputError: If ``loss`` is neither a number nor a tensor of one element.
         """
+        _check_loss(loss)
         before = self.watching.record.step
         self.watching.step(loss, closure=closure, val_loss=val_loss)
+        if self.watching.broken and not self._ended:
+            self._ended = True
+            _LOG.warning("stepsize.guard no longer guards this run, whose watch ended: %s", self.watching.broken)
         made = self.watching.record.step - before
         if not made:
             return

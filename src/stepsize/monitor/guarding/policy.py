@@ -58,12 +58,12 @@ def decide(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[Gu
     """Return what to do about ``fault`` when rolling back to step ``back_to``, and what to remember.
 
     The first time, the same batches are replayed at the cut learning rate: that shows whether the learning rate or the
-    data is the cause. A second fault at the same batch points to the data: those batches are skipped. A fault elsewhere
-    points to the learning rate: it stays cut. A fault that persists points to the learning rate immediately, which is
-    cut twice; if the run begins anew, at step 0, to 1/25 of the lowest rate that failed, and to at most three
-    times the usual one of the optimizer if updates replaced the weights. If the replay passes, the learning rate
-    recovers. A cut after which the same batch fails again is taken back: the data were the cause, unless long updates
-    point to the learning rate.
+    data is the cause. A second fault at the same batch points to the data: those batches are skipped, and those of the
+    update before it if that does not help. A fault elsewhere points to the learning rate: it stays cut. A fault that
+    persists points to the learning rate immediately, which is cut twice; if the run begins anew, at step 0, to 1/25 of
+    the lowest rate that failed, and to at most three times the usual one of the optimizer if updates replaced the
+    weights. If the replay passes, the learning rate recovers. A cut after which the same batch fails again is taken
+    back: the data were the cause, unless long updates point to the learning rate.
     """
     kind, why, skipped, state = _decided(policy, state, fault, back_to)
     low = None if state.low_from is None else state.low_until
@@ -111,7 +111,8 @@ def _decided(policy: Policy, state: State, fault: Fault, back_to: int) -> tuple[
     same = [batch for batch in failed[:-1] if abs(fault.batch - batch) <= fault.width]
     if same and policy.skip and not (before.blamed and fault.long):
         first, end = min(*same, fault.batch), max(*same, fault.batch)
-        batches = tuple(range(max(0, first - fault.width), end + 1))
+        updates = 2 if before.skipped else 1  # that before it can have harmed the weights: next, if it fails again
+        batches = tuple(range(max(0, first + 1 - updates * fault.width), end + 1))
         why = f"{fault.reason}, again at the same batch at {policy.cut:g}× the learning rate: caused by the data"
         if before.blamed:  # not by the rate, which recovers once batches that passed only at the cut rate have passed
             return "skip", why, batches, replace(low, level=state.level / policy.cut, skipped=True)
