@@ -45,7 +45,7 @@ _LOG = logging.getLogger("stepsize")
 _ALARM = 4.0  # noises above the start: a loss beyond is checked immediately
 _WORSE = 16  # losses, all of which the last one exceeds if the loss rises
 _EVERY = 8  # updates between two checks of the urgent rules
-_LATE = 1.0  # seconds that a loss can wait to be recorded
+_LATE = 0.2  # seconds that a loss can wait to be recorded
 _LEAN = 256  # updates at most that are only counted, one after the other
 
 
