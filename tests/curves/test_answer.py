@@ -149,6 +149,16 @@ def test_a_rate_is_recommended_below_one_that_failed_on_some_seed(value: float, 
     assert answer_from(model([-2.0] * 20, [*lucky, unlucky])).lr == 0.0079
 
 
+def test_no_rate_is_as_good_that_is_not_below_one_that_failed() -> None:
+    unsure = [-3.0, -2.0, -1.0, -0.2] * 5  # a quarter of the curves are as good at 0.6 as anywhere
+    known = [*runs(0.001, 0.006, 0.01, 0.015), Point(0.1, 1.9, seed=1)]
+
+    answer = answer_from(model(unsure, known, width=3.0))
+
+    assert answer.as_good is not None
+    assert answer.as_good[1] < 0.1
+
+
 def test_the_rate_of_the_only_full_run_is_not_recommended_if_it_failed() -> None:
     short = runs(0.001, 0.006, 0.01, best=0.01, share=0.25)
     answer = answer_from(model([-1.5] * 20, [*short, Point(0.03, 1.0, diverged=True)]))

@@ -113,7 +113,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     full = [point for point in points if point.share == longest]
     at = _recommended(model, full)
     chance = model.chance(tolerance)
-    low, high = _around(model.x, chance, at)
+    low, high = _around(model.x, np.where(model.x <= _survived(model, full) + 0.026, chance, -1.0), at)
     lr = _rounded(model.x[at])
     sure = float(chance[at]) if longest >= 1 else min(float(chance[at]), 0.5)
     seeds = [point.seed for point in full if abs(math.log10(point.lr / lr)) <= NEAR]
@@ -147,10 +147,15 @@ def _recommended(model: LrModel, full: Sequence[Point]) -> int:
 def _safe(model: LrModel, full: Sequence[Point]) -> float:
     """Return log10 of the highest rate that worked, or a little less than one that failed on some seed."""
     highest = math.log10(max(point.lr for point in model.points if _works(point, model.untrained)))
+    return min(highest, _survived(model, full))
+
+
+def _survived(model: LrModel, full: Sequence[Point]) -> float:
+    """Return a little less than log10 of the lowest rate above the best one that failed on some seed."""
     best = min(full, key=lambda point: point.value if _works(point, model.untrained) else math.inf)
     limit = min(model.untrained, _FAILED * best.value) if best.value > 0 else model.untrained
     failed = [p.lr for p in full if p.lr >= best.lr and not _works(p, limit)]
-    return min([highest, *(math.log10(lr) - _BELOW for lr in failed)])
+    return min((math.log10(lr) - _BELOW for lr in failed), default=math.inf)
 
 
 def _around(x: NDArray[np.float64], chance: NDArray[np.float64], at: int) -> tuple[float, float]:
