@@ -50,8 +50,8 @@ def test_people_read_the_rate_the_range_the_verdict_what_it_is_for_what_it_cost_
 ) -> None:
     task = write_task()
 
-    told = json.loads(invoke("find", task, "--budget", "2", "--json").stdout)
-    done = invoke("find", task, "--budget", "2", "--plot", "lr.svg")
+    told = json.loads(invoke("find", task, "--budget", "4", "--json").stdout)
+    done = invoke("find", task, "--budget", "4", "--plot", "lr.svg")
 
     assert done.exit_code == 0
     lines = [line.strip() for line in done.stdout.splitlines()]
@@ -61,7 +61,7 @@ def test_people_read_the_rate_the_range_the_verdict_what_it_is_for_what_it_cost_
     assert "valid for  SGD, schedule constant, 60 steps, batch size 32" in done.stdout
     cost = told["cost"]
     assert f"{number_text(cost['full_runs'])} full runs in {cost['runs']} runs, " in done.stdout
-    assert "(budget 2 full runs)" in done.stdout
+    assert "(budget 4 full runs)" in done.stdout
     assert f"Chart saved to {tmp_path / 'lr.svg'}" in done.stderr
     assert "Loss vs. learning rate: small" in (tmp_path / "lr.svg").read_text(encoding="utf-8")
 

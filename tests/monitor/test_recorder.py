@@ -262,7 +262,7 @@ def test_a_killed_training_is_there_but_for_its_last_second(where: str) -> None:
         _check_killed(where, "net" if number == 1 else f"net-{number}", end, told)
     with Store.open(where) as store:
         assert len(list_runs(store)) == 4
-        assert list_runs(store)[-1].steps > 10
+        assert list_runs(store)[-1].steps > 100
 
 
 @pytest.mark.slow
@@ -284,8 +284,8 @@ def _ended(process: Program) -> tuple[list[str], str]:
 def test_a_disk_that_is_full_ends_the_keeping_and_not_the_training(where: str, tmp_path: Path) -> None:
     elsewhere = tmp_path / "roomy"
     elsewhere.mkdir()
-    plain, _ = _ended(_begun(str(elsewhere / "runs.db"), steps=10_000))
-    full, err = _ended(_begun(where, "0", steps=10_000))
+    plain, _ = _ended(_begun(str(elsewhere / "runs.db"), steps=20_000))
+    full, err = _ended(_begun(where, "0", steps=20_000))
     assert full == plain  # all steps made and watched, and the same weights
     assert err.count("stepsize.watch stopped saving 'net'; training and watching continue: ") == 1
     assert len(err.strip().splitlines()) == 1

@@ -69,10 +69,8 @@ def smaller() -> Found:
 # The promises of an answer
 
 
-@pytest.mark.parametrize(
-    ("budget", "optimizer"),
-    [(0.02, "adamw"), (0.3, "adamw"), (0.3, "sgd"), (1.0, "adamw"), (2.5, "sgd"), (6, "adamw")],
-)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("budget", [0.02, 0.3, 1.0, 2.5, 6])
 def test_the_budget_is_kept_and_the_range_holds_a_rate_that_was_seen_to_work(budget: float, optimizer: str) -> None:
     found = find(tiny(optimizer=optimizer), budget=budget)
     assert found.cost.full_runs <= budget + 1e-9
@@ -91,7 +89,10 @@ def test_the_budget_is_kept_and_the_range_holds_a_rate_that_was_seen_to_work(bud
 
 
 def test_a_time_is_kept() -> None:
+    began = time.perf_counter()
     found = find(tiny(steps=2000), budget="2s", until=1e-6)
+    longest = max(run.seconds for run in found.runs)
+    assert time.perf_counter() - began < 2 + 2 * longest + 1.0
     assert found.runs
     assert sum(run.seconds for run in found.runs[:-1]) < 2, "no run is begun after it"
     assert found.cost.stopped == "seconds"
@@ -443,7 +444,7 @@ def test_a_start_that_is_nearly_good_is_improved_not_ruined() -> None:
     assert grid[found.lr] < 1.15 * min(grid.values())
 
 
-@pytest.mark.parametrize("steps", [1, 8, 20])
+@pytest.mark.parametrize("steps", [1, 8, 20, 80])
 def test_a_short_horizon_has_an_answer_or_a_reason_why_not(steps: int) -> None:
     found = find(tiny(steps=steps), budget=4)
     assert (found.lr is None) == (found.verdict == "no answer")

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from stepsize.monitor.layout import Layout, lay_out
 from stepsize.monitor.record import Record
 from stepsize.monitor.sketch import Sketch
+from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.training.wrapped import outside_of_graphs
 
 _LOG = logging.getLogger("stepsize")
@@ -181,13 +182,9 @@ class StepMeter:
             self._active = wanted
             self._listen()
 
-    def weights(self) -> Tensor:
-        """Return a sample of the weights: see :meth:`Sketch.weights`."""
-        return self._sketch.weights()
-
-    def by_tensor(self, weights: Tensor) -> Tensor:
-        """Return several such samples by tensor: see :meth:`Sketch.by_tensor`."""
-        return self._sketch.by_tensor(weights)
+    def trajectory(self, steps: int | None) -> WeightTrajectory:
+        """Return where the sampled weights go from here, over a run of that many steps."""
+        return WeightTrajectory(self._sketch.weights, self._sketch.by_tensor, steps)
 
     def roll_back(self) -> None:
         """Forget what was measured of weights that were restored since."""

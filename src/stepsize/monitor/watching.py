@@ -33,7 +33,6 @@ from stepsize.monitor.recorder import RunRecorder, start_recorder
 from stepsize.monitor.report import Report, report_of
 from stepsize.monitor.team import EXCHANGE, Team, trains_together
 from stepsize.monitor.tracking import FindingTracker
-from stepsize.monitor.trajectory import WeightTrajectory
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.training.losses import loss_in
 from stepsize.training.wrapped import bare_optimizers
@@ -179,7 +178,7 @@ class Watch:
         self._meters = [self._meter(one) for one in optimizers]
         self._meters[0].silent = True
         steps = record.facts.steps
-        self._trajectory = _trajectory_of(self._meters[0], steps)
+        self._trajectory = self._meters[0].trajectory(steps)
         self._offsets = self._group_numbers()
         self._critical = CriticalRate(models, optimizers[0], steps)
         self._budget = WatchBudget(steps)
@@ -418,7 +417,7 @@ class Watch:
                 self._meters[number] = self._meter(meter.optimizer)
                 self._meters[number].updates, self._meters[number].silent = meter.updates, meter.silent
                 if not number:
-                    self._trajectory = _trajectory_of(self._meters[0], self.record.facts.steps)
+                    self._trajectory = self._meters[0].trajectory(self.record.facts.steps)
         self._offsets = self._group_numbers()
 
     def _update_loss(self) -> Tensor | float | None:
@@ -599,7 +598,3 @@ class Watch:
         for meter in self._meters:
             meter.remove()
         self._critical.forget()
-
-
-def _trajectory_of(meter: StepMeter, steps: int | None) -> WeightTrajectory:
-    return WeightTrajectory(meter.weights, meter.by_tensor, steps)

@@ -301,7 +301,7 @@ def test_another_trainings_checkpoint_changes_nothing(tmp_path: Path) -> None:
 def test_a_resumed_guard_keeps_no_batch_before_its_state_and_writes_no_longer_files(tmp_path: Path) -> None:
     path = tmp_path / "guard.pt"
     sizes = []
-    for steps in (100, 500):
+    for steps in (100, 1_000):
         net = _net()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
         with guard(net, optimizer, every=10, checkpoint=path) as guarding:
@@ -313,9 +313,9 @@ def test_a_resumed_guard_keeps_no_batch_before_its_state_and_writes_no_longer_fi
     net = _net()
     with guard(net, torch.optim.SGD(net.parameters(), lr=0.01), every=10, checkpoint=path) as guarding:
         assert guarding.resume()
-        next(iter(guarding.batches(torch.randn(8, 4) for _ in range(600))))
+        next(iter(guarding.batches(torch.randn(8, 4) for _ in range(2_000))))
         assert guarding._batches is not None
-        assert guarding.position == 501
+        assert guarding.position == 1_001
         assert len(guarding._batches._kept) <= 1
 
 
