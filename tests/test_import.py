@@ -23,11 +23,10 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-def loaded_after(*names: str) -> list[list[str]]:
-    """Return the packages that a new interpreter has loaded after each of these public names, one after another."""
-    show = "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    told = fresh("import sys, stepsize\n" + "".join(f"stepsize.{name}; {show}\n" for name in names))
-    return [line.split() for line in told.splitlines()]
+def loaded_after(*statements: str) -> list[set[str]]:
+    """Return the modules that a new interpreter has loaded after each of these statements, one after another."""
+    told = fresh("import sys, stepsize\n" + "".join(f"{one}; print(*sys.modules)\n" for one in statements))
+    return [set(line.split()) for line in told.splitlines()]
 
 
 def names_for_type_checkers() -> dict[str, str]:
@@ -53,14 +52,22 @@ def test_import_adds_at_most_a_quarter_of_a_second() -> None:
 
 
 def test_each_room_is_loaded_on_first_use_and_loads_no_more_than_its_verb_needs() -> None:
-    alone, store = loaded_after("__version__", "Store")
-    task, train, find = loaded_after("Task", "train", "find")
+    alone, views, store = loaded_after("stepsize.__version__", "import stepsize.views", "stepsize.Store")
+    tasks, train, samplers, find = loaded_after(
+        "import stepsize.tasks",
+        "stepsize.train",
+        "from stepsize.study.samplers import SAMPLERS; [entry.make(0, 5) for entry in SAMPLERS.values()]",
+        "stepsize.find",
+    )
 
     assert "stepsize" in alone
     assert set(HEAVY).isdisjoint(alone)
+    assert {"altair", "vl_convert", "torch"}.isdisjoint(views)
     assert {"torch", "optuna", "scipy", "altair"}.isdisjoint(store)
-    assert "torch" in task
+    assert "torch" in tasks
+    assert {"sklearn", "PIL", "pydoc_data.topics"}.isdisjoint(tasks)
     assert {"optuna", "scipy", "altair", "sqlalchemy"}.isdisjoint(train)
+    assert {"optuna", "scipy.stats"}.isdisjoint(samplers)
     assert {"optuna", "altair", "sqlalchemy", "ray"}.isdisjoint(find)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.beside import Program
 from tests.cli.conftest import Invoke, WriteTask
 from torch import nn
 
 import stepsize
 from stepsize.cli import steer
 from stepsize.store import Store, WatchRecord
+
+COMMAND = Path(stepsize.__file__).with_name("__main__.py")
 
 
 @pytest.fixture
@@ -83,17 +84,13 @@ def test_a_run_of_the_command_line_takes_orders_and_its_report_lists_them(
 ) -> None:
     monkeypatch.setattr(steer, "_WAIT", 60.0)
     task = write_task("task = make(steps=1_000_000)")
-    command = [sys.executable, "-m", "stepsize", "train", task, "--lr", "0.01", "--control", "--json"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            wait_for(tmp_path / "stepsize.db", "small")
-            assert "0.005 instead of 0.01" in invoke("steer", "--times", "0.5").stdout
-            assert "the task sets the number of steps" in invoke("steer", "--extend", "5").stdout
-            assert invoke("steer", "--cooldown", "9").exit_code == 0
-            told = json.loads(process.communicate(timeout=120)[0])
-        finally:
-            process.kill()
-    assert process.returncode == 0
+    with Program(COMMAND, "train", task, "--lr", "0.01", "--control", "--json") as process:
+        wait_for(tmp_path / "stepsize.db", "small")
+        assert "0.005 instead of 0.01" in invoke("steer", "--times", "0.5").stdout
+        assert "the task sets the number of steps" in invoke("steer", "--extend", "5").stdout
+        assert invoke("steer", "--cooldown", "9").exit_code == 0
+        told = json.loads(process.stdout.read())
+        assert process.wait(120) == 0, process.errors()
     assert told["stopped"] == "the cooldown that was ordered has ended"
     report = invoke("report").stdout
     first, second, third = (line for line in report.splitlines() if line[:2] in ("1.", "2.", "3."))

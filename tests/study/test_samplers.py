@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -341,12 +339,3 @@ def test_an_unknown_sampler_is_answered_with_the_nearest() -> None:
 def test_a_seed_and_a_number_of_trials_are_checked(make: Callable[[], Sampler], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
-
-
-def test_samplers_load_optuna_and_the_statistics_of_scipy_only_when_they_are_asked() -> None:
-    code = (
-        "import sys; from stepsize.study.samplers import SAMPLERS;"
-        "[entry.make(0, 5) for entry in SAMPLERS.values()]; print({'optuna', 'scipy.stats'} & {*sys.modules})"
-    )
-
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

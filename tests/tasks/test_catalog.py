@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -243,9 +241,3 @@ def test_file_of_another_kind_is_named(name: str, file: str, tmp_path: Path) -> 
         (tmp_path / needed).write_bytes(b"\xff\xfenot what it should be")
     with pytest.raises(DataUnavailableError, match=file):
         build_task(name, data=tmp_path)
-
-
-def test_importing_the_catalog_does_not_load_scikit_learn() -> None:
-    code = "import sys, stepsize.tasks; print([m for m in ('sklearn', 'PIL', 'pydoc_data.topics') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +132,6 @@ def test_a_path_that_cannot_be_written_is_refused_with_a_remedy(tmp_path: Path, 
 def test_a_folder_closed_to_writing_is_named() -> None:
     with pytest.raises(InputError, match=r"plot must be in a folder that can be written to; got '/proc/lr\.png'"):
         check_plot_path("/proc/lr.png")
-
-
-def test_importing_the_views_loads_neither_altair_nor_torch() -> None:
-    code = "import sys, stepsize.views; print([m for m in ('altair', 'vl_convert', 'torch') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_a_name_cannot_end_the_script_that_it_is_in(tmp_path: Path) -> None:
