@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -160,11 +161,16 @@ def test_the_plan_follows_from_seed_and_runs(seed: int, best: float, noise: floa
     assert plans(1) == plans(3), "however many are under way at once"
 
 
+@cache
+def uninterrupted(seed: int) -> list[Run]:
+    return driven(UntilSure(question(), seed=seed), bowl(noise=0.05), most=12)
+
+
 @settings(max_examples=4)
 @given(st.integers(0, 12), st.booleans(), st.integers(0, 3))
 def test_a_strategy_that_is_restored_asks_for_the_same(stop: int, told: bool, seed: int) -> None:
     loss = bowl(noise=0.05)
-    whole = driven(UntilSure(question(), seed=seed), loss, most=12)
+    whole = uninterrupted(seed)
     again = UntilSure(question(), seed=seed)
     again.restore([run.trial for run in whole[: stop + told]], whole[:stop])
     assert plan([*whole[:stop], *driven(again, loss, most=12 - stop)]) == plan(whole)
