@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sys
@@ -18,14 +19,23 @@ BUDGET = 2
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, Pictured]:
+def bars() -> io.StringIO:
+    """What was written to stderr while the results were made."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def results(bars: io.StringIO) -> dict[str, Pictured]:
     task = build_task("cancer-mlp", optimizer="adamw", steps=60)
     watched = stepsize.watch_task(task, 1e-3)
+    with contextlib.redirect_stderr(bars):
+        found = stepsize.find(task, budget=BUDGET, on_progress=progress_bar("find"))
+        run = stepsize.train(task, 1e-3, evals=[30, 60], on_progress=progress_bar())
     return {
-        "found": stepsize.find(task, budget=BUDGET),
+        "found": found,
         "sweep": stepsize.sweep(task, lr=(1e-3, 1e-1), trials=2),
         "range test": stepsize.range_test(task, steps=60),
-        "run": stepsize.train(task, 1e-3, evals=[30, 60]),
+        "run": run,
         "watched run": watched,
         "report": watched.report,
         "profile": stepsize.profile(task),
@@ -58,15 +68,11 @@ def test_without_the_extra_there_is_only_text(results: dict[str, Pictured], monk
     assert list(results["run"]._repr_mimebundle_()) == ["text/plain"]
 
 
-def test_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", shown)
-    task = build_task("cancer-mlp", optimizer="adamw", steps=60)
-    stepsize.find(task, budget=BUDGET, on_progress=progress_bar("find"))
-    assert "] find " in shown.getvalue()
-    assert re.search(r", lr 0\.\d+ so far", shown.getvalue())
-    stepsize.train(task, 1e-3, on_progress=progress_bar())
-    assert shown.getvalue().endswith("[##############################] 100%\n")
+def test_a_bar_on_stderr(results: dict[str, Pictured], bars: io.StringIO) -> None:
+    shown = bars.getvalue()
+    assert "] find " in shown
+    assert re.search(r", lr 0\.\d+ so far", shown)
+    assert shown.endswith("[##############################] 100%\n")
 
 
 CELLS = (

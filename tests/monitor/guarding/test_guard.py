@@ -53,11 +53,20 @@ _HARD = [  # the first bad loss hid the second; a lost state was kept, and the t
 _ALONE = [fault for fault in guard_faults.FAULTS if "two processes" not in fault]  # test_guard_loops has that one
 
 
+_read = cache(guard_faults.load_digits)  # a twentieth of a training takes as long
+
+
+@pytest.fixture
+def digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_faults, "load_digits", _read)
+
+
 @cache
 def undisturbed(network: str, seed: int) -> float:
     return guard_faults._train(network, seed, None, -1, guarded=True)[0]
 
 
+@pytest.mark.usefixtures("digits")
 @pytest.mark.parametrize(
     ("fault", "seed", "network"), [*((fault, seed, _MLP) for fault in _ALONE for seed in (0, 1)), *_HARD]
 )
