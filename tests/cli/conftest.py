@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.testing
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from stepsize.cli.app import app
@@ -30,12 +33,16 @@ def make(**changes):
 """
 
 
+_made_once = cache(get_command)  # all commands of the app, which the runner would make anew for each call
+
+
 @pytest.fixture
 def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
     """Run the command line from an empty folder, with wide lines and without a data folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.delenv("STEPSIZE_DATA", raising=False)
+    monkeypatch.setattr(typer.testing, "_get_command", _made_once)
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import guard_faults
+from sklearn.datasets import load_digits
 from tests.failing_io import Disk
 from tests.monitor.loops import update
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ _HARD = [  # the first bad loss hid the second; a lost state was kept, and the t
 _ALONE = [fault for fault in guard_faults.FAULTS if "two processes" not in fault]  # test_guard_loops has that one
 
 
-_read = cache(guard_faults.load_digits)  # a twentieth of a training takes as long
+_read = cache(load_digits)  # a twentieth of a training takes as long
 
 
 @pytest.fixture
