@@ -48,7 +48,7 @@ def tuning_chart(found: Comparison) -> Chart:
             "learning rate",
             title=f"{found.conditions.task}: loss vs. learning rate",
             subtitle=subtitle,
-            loss_label=found.conditions.objective,
+            label=found.conditions.objective,
         )
     )
 
@@ -61,7 +61,7 @@ def steps_chart(found: Comparison) -> Chart:
         "step",
         title=f"{found.conditions.task}: training loss at the tuned rates",
         subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found)}.",
-        loss_label="training loss",
+        label="training loss",
     )
     return series_chart(info)
 

@@ -163,6 +163,6 @@ def cost_chart(found: SweepResult) -> Chart:
         "cost",
         title=f"Best so far vs. cost: {found.conditions.task}",
         subtitle=f"Runs of {of}; what shorter ones cost is counted." if shorter else f"{len(found.runs)} runs.",
-        loss_label=f"best {found.conditions.objective}",
+        label=f"best {found.conditions.objective}",
     )
     return series_chart(info)
