@@ -18,7 +18,7 @@ from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
-    from stepsize.study.found import Found
+    from stepsize.study.finding import Found
 
 NAME = "find"
 EXAMPLE = "stepsize find digits-mlp --budget 4 --plot lr.png"
@@ -47,8 +47,7 @@ def command(
 
     Ctrl-C stops the search and prints what is known.
     """
-    from stepsize.study.budget import as_budget
-    from stepsize.study.finding import find
+    from stepsize.study.finding import as_budget, find
 
     limit = as_budget(budget)
     with opened_task(asked) as opened, metered(f"find {opened.name} ({limit})", quiet=output.as_json) as meter:
@@ -103,7 +102,7 @@ def next_command(found: Found, asked: RunOptions, search: Mapping[str, object], 
 
 def _twice(found: Found, budget: str | None) -> str:
     """Return twice the budget, as it is typed."""
-    from stepsize.study.budget import as_budget
+    from stepsize.study.finding import as_budget
 
     limit = as_budget(budget)
     if math.isinf(limit.runs):

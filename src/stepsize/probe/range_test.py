@@ -114,10 +114,6 @@ class RangeTest(Pictured):
             "differences": list(self.differences),
         }
 
-    def summary(self) -> dict[str, Any]:
-        """Return the answer alone, as plain values."""
-        return {"lr": self.lr, "verdict": self.verdict, "reason": self.reason}
-
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""
         info = range_test_info(
