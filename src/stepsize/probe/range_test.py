@@ -28,7 +28,7 @@ from stepsize.probe.ramp import RateRamp, run_ramp
 from stepsize.probe.state import StepState, find_state
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.border import undisturbed
-from stepsize.training.rng import seed_everything
+from stepsize.training.position import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.taking import takes_parts

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from stepsize.training.batches import Stream
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.evaluate import Evaluated, evaluate
-from stepsize.training.position import preserved
-from stepsize.training.rng import RngState
+from stepsize.training.position import RngState, preserved
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 

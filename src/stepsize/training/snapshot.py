@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_map
 
 from stepsize.errors import InputError
 from stepsize.training.digest import digest
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import RngState
+from stepsize.training.position import DataPosition, RngState
 
 _TORCHS_OWN = frozenset(vars(nn.Module()))
 _MOST_PARTS = 1_000  # of a container in an attribute that is state: more of them are data
