@@ -174,7 +174,6 @@ class _Following:
         limit = None if whole else self._costs.val_limit(steps)
         setting = Setting(job.trial.lr, self._seed, steps, limit)
         run = train_setting(self._task, setting, on_progress=self._on_progress, keep_model=whole)
-        run = run.with_objective(self._task.objective, maximize=self._task.maximize)
         run = replace(run, trial=job.trial, share=job.share, cost=self._costs.full_runs(run.passes))
         if whole and (self._kept is None or run.value < self._kept.value):
             self._kept = run

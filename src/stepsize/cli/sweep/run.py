@@ -82,7 +82,7 @@ def command(
 ) -> None:
     """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
-    Each run is saved as it ends: the same command continues where it was stopped.
+    Each run is saved as it ends: the same command continues where it was stopped, and so does 'resume'.
     """
     space = {key: read_dimension(key, text) for key, text in vars(searched).items() if text is not None}
     schedules = schedule or []
