@@ -65,8 +65,13 @@ def test_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     stepsize.find(task, budget=BUDGET, on_progress=progress_bar("find"))
     assert "] find " in shown.getvalue()
     assert re.search(r", lr 0\.\d+ so far", shown.getvalue())
+    done = "[##############################] 100%\n"
     stepsize.train(task, 1e-3, on_progress=progress_bar())
-    assert shown.getvalue().endswith("[##############################] 100%\n")
+    assert shown.getvalue().endswith(done)
+    stepsize.sweep(task, lr=(1e-3, 1e-1), trials=2, seeds=1, on_progress=progress_bar("sweep"))
+    assert shown.getvalue().endswith(done.replace("]", "] sweep"))
+    stepsize.compare(task, ["sgd", "adam"], trials=3, seeds=1, on_progress=progress_bar("compare"))
+    assert shown.getvalue().endswith(done.replace("]", "] compare"))
 
 
 CELLS = (
