@@ -28,9 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     truth.add_argument("--out", type=Path, help="folder for the files; default benchmarks/truth")
     truth.set_defaults(run=_truth)
 
-    rungs = commands.add_parser("rungs", help="short trainings of the design tasks, to look at; kept outside")
-    rungs.add_argument("--seeds", type=_numbers, default=TRUTH_SEEDS[:1], help="default 0")
-    rungs.add_argument("--out", type=Path, required=True, help="folder for the files")
+    rungs = commands.add_parser("rungs", help="short trainings of the built-in tasks, for replayed searches")
+    rungs.add_argument("--seeds", type=_numbers, default=TRUTH_SEEDS[:2], help="default 0,1")
+    rungs.add_argument("--out", type=Path, help="folder for the files; default benchmarks/truth_short")
     rungs.set_defaults(run=_rungs)
 
     unlike = commands.add_parser("unlike", help="full and short runs of sixteen other trainings, in truth_unlike")
@@ -194,10 +194,10 @@ def _truth(arguments: argparse.Namespace) -> None:
 
 
 def _rungs(arguments: argparse.Namespace) -> None:
-    from benchmarks.truth import compute_rungs
+    from benchmarks.truth import SHORT_FOLDER, compute_rungs
 
-    combos = all_combos(arguments.tasks, design_only=not arguments.tasks)
-    compute_rungs(combos, arguments.seeds, arguments.out, workers=arguments.workers, status=arguments.status)
+    combos, folder = all_combos(arguments.tasks), arguments.out or SHORT_FOLDER
+    compute_rungs(combos, arguments.seeds, folder, workers=arguments.workers, status=arguments.status)
 
 
 def _unlike(arguments: argparse.Namespace) -> None:

@@ -72,9 +72,9 @@ class Combo:
         return self.task in HELD_OUT
 
 
-def all_combos(tasks: Iterable[str] = (), *, design_only: bool = False) -> tuple[Combo, ...]:
+def all_combos(tasks: Iterable[str] = ()) -> tuple[Combo, ...]:
     """Return every combo, or those of ``tasks`` (names, "design", "held-out"), in the order of the lists above."""
-    names = DESIGN if design_only else DESIGN + HELD_OUT
+    names = DESIGN + HELD_OUT
     groups = {"design": DESIGN, "held-out": HELD_OUT}
     wanted = tuple(name for given in tasks for name in groups.get(given, (given,))) or names
     unknown = sorted(set(wanted) - set(names))

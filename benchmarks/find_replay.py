@@ -11,7 +11,7 @@ from benchmarks.record import RECORDS_FOLDER, header, write_record
 from benchmarks.replay import Price, Replay, Truth
 from stepsize.curves.answer import Answer
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.study.until_sure import Question, Recipe, UntilSure
+from stepsize.study.until_sure import Question, UntilSure
 from stepsize.training.cost import CostModel
 from stepsize.training.runs import Divergence, Run, Setting
 
@@ -64,12 +64,12 @@ def every_seed(truth: Truth, lr: float) -> float:
 
 
 def replayed_answer(run: Replay, usual: float, price: Price, budget: float) -> Answer:
-    """Return the answer of `find`; where the truth has no shorter runs, it makes full ones only."""
+    """Return the answer of `find`."""
     horizon = run.truth.horizon
     costs = CostModel(horizon=horizon, accumulate=1, batch_size=1, val_examples=0)
     family = _family(run.truth.case.optimizer)
     question = Question(usual, run.truth.untrained, costs, family, run.truth.parameters, budget=budget)
-    strategy = UntilSure(question, recipe=None if len(run.shares) > 1 else Recipe(short=()))
+    strategy = UntilSure(question)
     while not strategy.done and (job := strategy.ask()) is not None:
         if run.spent + price(job.share) > budget + _ROUNDING:
             break

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.combos import GRID, Combo, all_combos, build
 from benchmarks.runlog import RunLog
-from benchmarks.truth import TRUTH_FOLDER, fingerprint
+from benchmarks.truth import SHORT, SHORT_FOLDER, TRUTH_FOLDER, fingerprint
 from benchmarks.truth_curve import TruthCurve
 from benchmarks.unlike.trainings import TRAININGS
 from benchmarks.unlike.truth import FRACTIONS, UNLIKE_FOLDER
@@ -113,11 +113,13 @@ def load_truth(cases: Iterable[Case]) -> Iterator[Truth]:
             continue
         log = RunLog.read(case.path)  # unchecked: what is replayed has no other training than that of the file
         horizon, untrained = log.fingerprint["steps"], log.fingerprint["untrained"]
-        fractions = () if case.set == SETS[0] else FRACTIONS
+        built_in = case.set == SETS[0]
+        fractions = SHORT if built_in else FRACTIONS
+        every = [*log.rows, *(RunLog.read(SHORT_FOLDER / case.path.name).rows if built_in else ())]
         curves = {}
         for steps in (horizon, *(max(1, horizon // fraction) for fraction in reversed(fractions))):
-            rows = [row for row in log.rows if row.steps == steps]
-            curve = TruthCurve.of(rows, untrained, () if fractions else GRID)
+            rows = [row for row in every if row.steps == steps]
+            curve = TruthCurve.of(rows, untrained, GRID if built_in else ())
             if curve is not None:
                 curves[steps] = curve
         if len(curves) == 1 + len(fractions) and all(len(curve.lrs) >= len(GRID) for curve in curves.values()):

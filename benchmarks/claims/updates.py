@@ -14,8 +14,7 @@ from benchmarks.claims.arms import Arm, built
 from benchmarks.combos import rounded
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.batches import Stream
-from stepsize.training.position import preserved
-from stepsize.training.rng import seed_everything
+from stepsize.training.position import preserved, seed_everything
 from stepsize.training.stepping import Stepper
 
 __all__ = ["FACTORS", "FIXED", "UPDATE_OPTIMIZERS", "UPDATE_TASKS", "measure_updates"]

@@ -60,7 +60,6 @@ def check_number(
     least: float = -math.inf,
     below: float = math.inf,
     most: float = math.inf,
-    remedy: str = "",
     error: type[InputError] = InputError,
 ) -> float:
     """Return ``value`` as a float if it is a finite number within the bounds.
@@ -74,7 +73,7 @@ def check_number(
         return float(value)
     limits = {"above": above, "at least": least, "below": below, "at most": most}
     told = "".join(f", {word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
-    raise error(argument, value, f"must be a finite number{told}", remedy)
+    raise error(argument, value, f"must be a finite number{told}")
 
 
 def check_positive(

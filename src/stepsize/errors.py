@@ -120,8 +120,8 @@ class MissingExtraError(StepsizeError, ImportError):
 
 
 @contextmanager
-def needing(extra: str) -> Iterator[None]:
-    """Turn the failure of an import inside into the command that installs ``extra``.
+def needing(extra: str, only: str | None = None) -> Iterator[None]:
+    """Turn the failure of an import inside into the command that installs ``extra``; of ``only`` one package, if given.
 
     Raises:
         MissingExtraError: If a package that is not stepsize's own is missing.
@@ -137,7 +137,7 @@ def needing(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in ("", "stepsize"):
+        if package in ("", "stepsize") or only not in (None, error.name):
             raise
         raise MissingExtraError(package, extra) from error
 

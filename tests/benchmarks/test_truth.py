@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks.combos import DESIGN, GRID, HELD_OUT, Combo, all_combos, build, midpoints
 from benchmarks.runlog import FingerprintError, Row, RunLog
-from benchmarks.truth import Job, compute_rungs, fingerprint, missing, near_best
+from benchmarks.truth import SHORT, SHORT_FOLDER, TRUTH_FOLDER, Job, fingerprint, missing, near_best
 from tests.benchmarks.small_tasks import plain_task
 from torch import nn
 
@@ -39,7 +39,6 @@ def test_every_built_in_task_is_measured_and_none_twice() -> None:
 def test_a_group_of_tasks_has_a_name() -> None:
     assert {combo.task for combo in all_combos(["design"])} == set(DESIGN)
     assert {combo.task for combo in all_combos(["held-out"])} == set(HELD_OUT)
-    assert not any(combo.held_out for combo in all_combos(design_only=True))
 
 
 def test_an_unknown_task_is_refused() -> None:
@@ -47,9 +46,12 @@ def test_an_unknown_task_is_refused() -> None:
         all_combos(["digits"])
 
 
-def test_rungs_of_held_out_tasks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no rungs of held-out tasks"):
-        compute_rungs([Combo("digits-cnn", "adamw")], [0], tmp_path, workers=1, status=None)
+def test_every_built_in_task_has_short_runs_of_the_same_training() -> None:
+    for combo in all_combos():
+        full, short = (RunLog.read(folder / f"{combo.name}.json") for folder in (TRUTH_FOLDER, SHORT_FOLDER))
+        assert short.fingerprint == full.fingerprint
+        horizons = {row.steps for row in short.rows}
+        assert horizons == {full.fingerprint["steps"] // fraction for fraction in SHORT}
 
 
 def test_midpoints_follow_the_mean_over_seeds() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import WriteTask
 
 import stepsize
-from stepsize.cli.options import ScheduleOptions, TaskOptions
+from stepsize.cli.options import RunOptions
 from stepsize.cli.resolve import opened_task
 from stepsize.errors import InputError
 
@@ -25,7 +25,7 @@ def notes_of(error: pytest.ExceptionInfo[InputError]) -> str:
 
 
 def opened(spec: str, *, steps: int | None = None, schedule: str | None = None, **options: Any) -> stepsize.Task:
-    with opened_task(TaskOptions(spec, **options), ScheduleOptions(schedule, steps)) as task:
+    with opened_task(RunOptions(spec, **options, schedule=schedule, steps=steps)) as task:
         return task
 
 
@@ -73,7 +73,7 @@ def test_a_file_can_import_its_neighbours_also_while_it_trains(write_task: Write
     late = "def late():\n    import bricks\n    return bricks.Linear(3, 1)\ntask = make(model=late, steps=2)"
     write_task(late, name="nets/mine.py")
 
-    with opened_task(TaskOptions("nets/mine.py")) as task:
+    with opened_task(RunOptions("nets/mine.py")) as task:
         run = stepsize.train(task, 0.1)
 
     assert len(run.losses) == 2

@@ -175,7 +175,7 @@ def test_ctrl_c_says_the_command_that_goes_on_and_that_command_does(invoke: Invo
     (told,) = [line for line in stopped.stderr.splitlines() if "Continue with" in line]
     command = told.partition("Continue with: stepsize ")[2].split()
     assert command[:2] == ["sweep", "resume"]
-    assert command[3:] == ["--yes", "--store", "own.db", "--workers", "in-order"]
+    assert command[3:] == ["--yes", "--workers", "in-order", "--store", "own.db"]
     kept = len(json.loads(invoke("sweep", "show", command[2], "--store", "own.db", "--json").stdout)["runs"])
     assert 1 <= kept < 6
     ended = invoke(*command, "--json")

@@ -28,7 +28,7 @@ from stepsize.schedules import Clock, Schedule, cosine, parse
 from stepsize.store import Store
 from stepsize.store.address import as_address
 from stepsize.store.packing import pack_arrays, unpack_arrays
-from stepsize.study.budget import as_budget
+from stepsize.study.finding import as_budget
 from stepsize.study.space import as_space
 from stepsize.study.sweeping import read_sweep
 from stepsize.views import check_plot_path

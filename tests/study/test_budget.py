@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stepsize.errors import InputError
-from stepsize.study.budget import Budget, as_budget
+from stepsize.study.finding import Budget, as_budget
 
 
 @pytest.mark.parametrize(

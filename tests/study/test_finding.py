@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
-from stepsize.study.finding import FindProgress, find
-from stepsize.study.found import Found
+from stepsize.study.finding import FindProgress, Found, find
 from stepsize.training import InOrder, Metric, Run, Setting, Task
 from stepsize.training.runs import Watcher
 

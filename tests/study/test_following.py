@@ -19,7 +19,7 @@ from stepsize.errors import InputError
 from stepsize.study import following
 from stepsize.study.following import Followed, chance_of_less, follow
 from stepsize.training import Metric, Task
-from stepsize.training.rng import RngState
+from stepsize.training.position import RngState
 
 
 def make(**others: Any) -> Task:

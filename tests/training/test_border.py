@@ -58,7 +58,7 @@ def test_one_trained_layer_that_all_models_share_is_found_and_a_frozen_one_is_al
         inspect_task(make_task(model=lambda: nn.Sequential(shared, nn.Linear(3, 1))))
 
     shared.requires_grad_(False)
-    assert inspect_task(make_task(model=lambda: nn.Sequential(shared, nn.Linear(3, 1)))).notes == ()
+    assert inspect_task(make_task(model=lambda: nn.Sequential(shared, nn.Linear(3, 1)))) == ()
 
     norm = nn.BatchNorm1d(3, affine=False).requires_grad_(False)  # its averages move with every update
     with pytest.raises(TaskError, match="other initial weights for the same seed"):
@@ -100,7 +100,7 @@ class Remembers(nn.Module):
 
 
 def test_hidden_state_in_attributes_is_put_back() -> None:
-    assert inspect_task(make_task(model=Remembers)).notes == ()
+    assert inspect_task(make_task(model=Remembers)) == ()
     assert range_test(make_task(model=Remembers, train=batches()), steps=30).restored
 
 
@@ -111,7 +111,7 @@ def test_state_that_cannot_be_reached_is_told() -> None:
         return mse_loss(output, target) * next(counter)
 
     with pytest.warns(UserWarning, match="the same batch from the same weights has a loss of .* keep state outside"):
-        notes = inspect_task(make_task(loss=loss)).notes
+        notes = inspect_task(make_task(loss=loss))
     assert len(notes) == 1
 
 
@@ -333,7 +333,7 @@ def test_parameters_without_a_gradient_are_told() -> None:
             out: Tensor = self.used(x)
             return out
 
-    assert inspect_task(make_task(model=Unused)).notes == ("spare.weight, spare.bias got no gradient",)
+    assert inspect_task(make_task(model=Unused)) == ("spare.weight, spare.bias got no gradient",)
 
 
 def test_a_rate_in_a_tensor_is_filled_and_follows_the_schedule() -> None:

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from stepsize.training.digest import digest
-from stepsize.training.position import preserved
-from stepsize.training.rng import RngState, seed_everything
+from stepsize.training.position import RngState, preserved, seed_everything
 
 
 def draw() -> tuple[float, float, float]:

@@ -31,9 +31,11 @@ def results(bars: io.StringIO) -> dict[str, Pictured]:
     with contextlib.redirect_stderr(bars):
         found = stepsize.find(task, budget=BUDGET, on_progress=progress_bar("find"))
         run = stepsize.train(task, 1e-3, evals=[30, 60], on_progress=progress_bar())
+        sweep = stepsize.sweep(task, lr=(1e-3, 1e-1), trials=2, on_progress=progress_bar("sweep"))
+        stepsize.compare(task, ["sgd", "adam"], trials=3, seeds=1, on_progress=progress_bar("compare"))
     return {
         "found": found,
-        "sweep": stepsize.sweep(task, lr=(1e-3, 1e-1), trials=2),
+        "sweep": sweep,
         "range test": stepsize.range_test(task, steps=60),
         "run": run,
         "watched run": watched,
@@ -72,7 +74,10 @@ def test_a_bar_on_stderr(results: dict[str, Pictured], bars: io.StringIO) -> Non
     shown = bars.getvalue()
     assert "] find " in shown
     assert re.search(r", lr 0\.\d+ so far", shown)
-    assert shown.endswith("[##############################] 100%\n")
+    done = "[##############################] 100%\n"
+    ends = [shown.index(end) for end in (done, done.replace("]", "] sweep"), done.replace("]", "] compare"))]
+    assert ends == sorted(ends)
+    assert shown.endswith(done.replace("]", "] compare"))
 
 
 CELLS = (

@@ -1,4 +1,4 @@
-"""The chart of named series over rates, steps or cost."""
+"""The chart of named series over rates, steps, cost or batch sizes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.views.chart_specs import named, values
+from tests.views.chart_specs import named, texts, values
 
+from stepsize.errors import InputError
 from stepsize.views import Series, best_so_far, save_chart, series_chart, series_info
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -32,7 +33,7 @@ def test_each_line_ends_where_it_diverged_and_its_tuned_rate_is_marked() -> None
 
 def test_over_steps_there_are_lines_only() -> None:
     steps = np.arange(1.0, 60.0)
-    info = series_info([Series("sgd", steps, 1 / steps)], "step", title="A net", loss_label="training loss")
+    info = series_info([Series("sgd", steps, 1 / steps)], "step", title="A net", label="training loss")
     assert info.points == ()
     assert not info.x.log
     spec = series_chart(info).to_dict()
@@ -63,6 +64,25 @@ def test_series_are_told_apart_by_color_and_dash() -> None:
         assert encoding["encoding"][channel]["scale"]["domain"] == ["adam", "sgd"]
     assert len(set(encoding["encoding"]["color"]["scale"]["range"])) == 2
     assert encoding["encoding"]["strokeDash"]["scale"]["range"] == [[], [8, 3]]
+
+
+@pytest.mark.parametrize("noise", [100.0, math.inf, 1e9, 1e-6])
+def test_over_batch_sizes_there_are_lines_and_a_flag_at_each_place_on_the_axis(noise: float) -> None:
+    growth = [Series(name, [1.0, 32.0, 1000.0], [0.1, 1.0, 4.0]) for name in ("at the start", "after 64 updates")]
+    places = [(32.0, "batch size 32", "lr"), (noise, "noise scale", "optimum")]
+    info = series_info(growth, "batch size", title="A net", places=places)
+    assert [flag.text for flag in info.flags] == ["batch size 32", "noise scale"][: 1 + (noise == 100.0)]
+    assert info.points == ()
+    spec = series_chart(info).to_dict()
+    (drawn,) = named(spec, "series")
+    assert len(values(spec, drawn)) == 6
+    assert drawn["encoding"]["x"]["title"] == "batch size"
+    assert "batch size 32" in texts(spec)
+
+
+def test_without_series_there_is_nothing_to_draw() -> None:
+    with pytest.raises(InputError, match="series must not be empty"):
+        series_info((), "step", title="A net")
 
 
 def test_more_than_eight_are_named_instead_of_drawn(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER
-from stepsize.cli.options import NOWHERE, ScheduleOptions, StudyOptions, TaskOptions, kept_in, option, stored
+from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, kept_in, option, stored
 from stepsize.cli.output import OutputOptions, facts, hint, verdict_text
 from stepsize.cli.progress import compare_watcher, metered
 from stepsize.cli.resolve import opened_task
@@ -64,13 +64,9 @@ def command(
     from stepsize.study.comparing import CLASSICS, compare
 
     names = list(CLASSICS) if optimizers is None else [part.strip() for part in optimizers.split(",")]
-    options = TaskOptions(study.task, data=study.data, device=study.device)
-    length = ScheduleOptions(steps=study.steps)
+    asked = RunOptions(study.task, data=study.data, device=study.device, steps=study.steps)
     try:
-        with (
-            opened_task(options, length) as opened,
-            metered(f"compare {opened.name}", quiet=output.as_json) as meter,
-        ):
+        with opened_task(asked) as opened, metered(f"compare {opened.name}", quiet=output.as_json) as meter:
             found = compare(
                 opened,
                 names,
@@ -81,7 +77,7 @@ def command(
                 store=kept_in(study.store),
                 name=study.name,
                 on_progress=compare_watcher(meter),
-                asked=stored(options, length),
+                asked=stored(asked),
             )
     except KeyboardInterrupt:
         if study.store == NOWHERE:

@@ -20,37 +20,42 @@ _COLORS = {"info": "dim", "warning": "yellow", "critical": "red"}
 
 
 def findings_text(
-    report: Report, actions: Sequence[GuardAction] = (), orders: Sequence[OrderRecord] = ()
+    report: Report, actions: Sequence[GuardAction] = (), orders: Sequence[OrderRecord] = (), *, most: int | None = None
 ) -> RenderableType:
-    """Return verdict, findings, actions and orders as something that rich can show."""
+    """Return verdict, findings, actions and orders, of each the last ``most``, as something that rich can show."""
+    last, found = slice(None if most is None else -most, None), report.findings
     parts: list[RenderableType] = [Text(report.source, style="dim")] if report.source else []
-    parts += [verdict_text(report.verdict), *map(finding_text, report.findings)]
-    parts += [*steps_taken("Actions of the guard", map(str, actions)), *steps_taken("Orders", map(order_text, orders))]
-    if not report.findings:
+    parts.append(_verdict_text(report.verdict))
+    if len(found[last]) < len(found):
+        parts.append(Text(f"\n{len(found) - len(found[last])} earlier findings", style="dim"))
+    parts += map(_finding_text, found[last])
+    parts += _steps_taken("Actions of the guard", map(str, actions[last]))
+    parts += _steps_taken("Orders", map(_order_text, orders[last]))
+    if not found:
         parts.append(Text("No findings.", style="dim"))
     return Group(*parts)
 
 
-def steps_taken(title: str, lines: Iterable[str]) -> list[RenderableType]:
+def _steps_taken(title: str, lines: Iterable[str]) -> list[RenderableType]:
     """Return lines with a title above them; nothing without lines."""
     shown = [Text(line) for line in lines]
     return [Text(f"\n{title}", style="bold"), *shown] if shown else []
 
 
-def order_text(order: OrderRecord) -> str:
+def _order_text(order: OrderRecord) -> str:
     """Return an order, who gave it, and what became of it."""
     given = ", ".join(f"{name} {value}" for name, value in order.arguments.items() if value not in (None, False))
     step = "" if order.step is None else f" from step {order.step:,}"
     return f"{order.number}. {order.verb}{f' {given}' * bool(given)} by {order.who}: {order.state}{step}. {order.reply}"
 
 
-def verdict_text(verdict: RateVerdict) -> Text:
+def _verdict_text(verdict: RateVerdict) -> Text:
     """Return a verdict as a line of its own."""
     style = f"bold {verdict_style(verdict.code)}"
     return Text.assemble(("\nLearning rate: ", "bold"), (f"{verdict.code}. ", style), verdict.reason)
 
 
-def finding_text(finding: Finding) -> Text:
+def _finding_text(finding: Finding) -> Text:
     """Return a finding as a heading, what was found, and the suggested fix."""
     fix = f"\nSuggested fix: {finding.remedy}" if finding.remedy else ""
     return Text.assemble(

@@ -11,14 +11,14 @@ import typer
 from rich.text import Text
 
 from stepsize.cli.failures import STOPPED, check_answer
-from stepsize.cli.options import ScheduleOptions, SeedOption, TaskOptions, fraction, option, typed
+from stepsize.cli.options import RunOptions, SeedOption, fraction, option, stored
 from stepsize.cli.output import OutputOptions, answer_of, hint
 from stepsize.cli.progress import find_watcher, metered
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
-    from stepsize.study.found import Found
+    from stepsize.study.finding import Found
 
 NAME = "find"
 EXAMPLE = "stepsize find digits-mlp --budget 4 --plot lr.png"
@@ -26,7 +26,7 @@ _UNTIL = 0.02
 
 
 def command(
-    asked: TaskOptions,
+    asked: RunOptions,
     *,
     until: Annotated[
         float | None, option("X", "Final loss above the best that is as good. Default: 2%.", parser=fraction)
@@ -40,7 +40,6 @@ def command(
         str | None, option("WHERE", "Save each run here, a path or a PostgreSQL URL, and continue from it.")
     ] = None,
     name: Annotated[str | None, option("NAME", "Name of the search in the store.")] = None,
-    length: ScheduleOptions,
     seed: SeedOption = None,
     output: OutputOptions,
 ) -> None:
@@ -48,14 +47,10 @@ def command(
 
     Ctrl-C stops the search and prints what is known.
     """
-    from stepsize.study.budget import as_budget
-    from stepsize.study.finding import find
+    from stepsize.study.finding import as_budget, find
 
     limit = as_budget(budget)
-    with (
-        opened_task(asked, length) as opened,
-        metered(f"find {opened.name} ({limit})", quiet=output.as_json) as meter,
-    ):
+    with opened_task(asked) as opened, metered(f"find {opened.name} ({limit})", quiet=output.as_json) as meter:
         found = find(
             opened,
             _UNTIL if until is None else until,
@@ -73,7 +68,7 @@ def command(
         "--store": None if store is None else found.where,
         "--name": name,
     }
-    again = next_command(found, asked, length, search, budget)
+    again = next_command(found, asked, search, budget)
     differ = Text("no: random generators or data positions differ from before", style="red")
     rows = [] if found.restored else [("restored", differ)]
     output.give(
@@ -84,9 +79,7 @@ def command(
     _conclude(found, again, output)
 
 
-def next_command(
-    found: Found, asked: TaskOptions, length: ScheduleOptions, search: Mapping[str, object], budget: str | None
-) -> str:
+def next_command(found: Found, asked: RunOptions, search: Mapping[str, object], budget: str | None) -> str:
     """Return what to do now as a command that can be pasted.
 
     If the rate is decided, that is ``stepsize train``; if no rate trained the model, ``stepsize profile``; otherwise
@@ -94,22 +87,22 @@ def next_command(
     """
 
     def written(command: str, *options: Mapping[str, object]) -> str:
-        given = {name: value for part in options for name, value in part.items() if value is not None}
-        return shlex.join(["stepsize", command, asked.task, *(str(part) for item in given.items() for part in item)])
+        parts = {name: value for part in options for name, value in part.items() if value is not None}
+        return shlex.join(["stepsize", command, asked.task, *(str(part) for item in parts.items() for part in item)])
 
-    model, steps = typed(asked), typed(length)
+    given = {f"--{name}": value for name, value in stored(asked).items() if name != "task"}
     if found.cost.stopped == "interrupted":
-        return written("find", model, steps, search, {"--budget": budget})
+        return written("find", given, search, {"--budget": budget})
     if found.answer.decided and found.lr is not None:
-        return written("train", {"--lr": number_text(found.lr)}, model, steps)
+        return written("train", {"--lr": number_text(found.lr)}, given)
     if found.lr is None and found.runs:
-        return written("profile", model)
-    return written("find", model, steps, search, {"--budget": _twice(found, budget)})
+        return written("profile", {**given, "--schedule": None, "--steps": None})
+    return written("find", given, search, {"--budget": _twice(found, budget)})
 
 
 def _twice(found: Found, budget: str | None) -> str:
     """Return twice the budget, as it is typed."""
-    from stepsize.study.budget import as_budget
+    from stepsize.study.finding import as_budget
 
     limit = as_budget(budget)
     if math.isinf(limit.runs):

@@ -110,27 +110,22 @@ class TaskOptions:
 
 
 @dataclass(frozen=True)
-class ScheduleOptions:
-    """What replaces the task's own schedule and number of steps; None replaces nothing."""
+class RunOptions(TaskOptions):
+    """The task, and what replaces its own parts, schedule and number of steps; None replaces nothing."""
 
     schedule: ScheduleOption = None
     steps: StepsOption = None
 
 
-def stored(*groups: TaskOptions | ScheduleOptions) -> dict[str, object]:
+def stored(asked: RunOptions) -> dict[str, object]:
     """Return the options that were given as plain values, by which a store says what a study was asked for."""
-    given = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in vars(asked).items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def restored(asked: Mapping[str, Any]) -> tuple[TaskOptions, ScheduleOptions]:
-    """Return the options of which :func:`stored` made ``asked``."""
-    data = None if "data" not in asked else Path(asked["data"])
-    options = TaskOptions(asked["task"], asked.get("optimizer"), data, asked.get("device"))
-    return options, ScheduleOptions(asked.get("schedule"), asked.get("steps"))
-
-
-def typed(options: TaskOptions | ScheduleOptions) -> dict[str, object]:
-    """Return the options that were given, as they are typed."""
-    return {f"--{name}": value for name, value in stored(options).items() if name != "task"}
+def restored(asked: Mapping[str, Any]) -> RunOptions:
+    """Return the options of which :func:`stored` made ``asked``; a later version may have stored more."""
+    given = {field.name: asked[field.name] for field in fields(RunOptions) if field.name in asked}
+    if "data" in given:
+        given["data"] = Path(given["data"])
+    return RunOptions(**given)

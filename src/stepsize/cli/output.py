@@ -22,7 +22,7 @@ from stepsize.files import write_whole
 from stepsize.plain import plain
 
 if TYPE_CHECKING:
-    from stepsize.study.found import Found
+    from stepsize.study.finding import Found
     from stepsize.study.result import SweepResult
     from stepsize.views import Chart
 

@@ -40,7 +40,7 @@ def metered(title: str, *, quiet: bool) -> Iterator[Meter]:
         with _LiveMeter(title, console) as live:
             yield live
     else:
-        yield _nothing if quiet else _LineMeter(console, title)
+        yield _nothing if quiet else _line_meter(console, title)
 
 
 def find_watcher(meter: Meter, *, horizon: int, seed: int) -> FindWatcher:
@@ -82,13 +82,12 @@ def sweep_watcher(meter: Meter) -> StudyWatcher:
     """Return what ``sweep`` reports its progress to."""
 
     def watch(progress: StudyProgress) -> None:
-        total = progress.done + progress.remaining
-        parts = [f"{progress.done} of {total} runs"]
+        parts = [f"{progress.done} of {progress.done + progress.remaining} runs"]
         if progress.run is not None:
             parts.append(_ended(progress.run, progress.objective))
         elif progress.running is not None:
             parts.append(f"step {progress.running.step:,} of {progress.running.setting.steps:,}")
-        meter(progress.done / total if total else 0.0, ", ".join(parts), _so_far(progress))
+        meter(progress.fraction, ", ".join(parts), _so_far(progress))
 
     return watch
 
@@ -119,7 +118,7 @@ def compare_watcher(meter: Meter) -> CompareWatcher:
         step = "" if running is None else f", step {running.step} of {running.setting.steps}"
         best = "" if progress.best is None else f"{progress.best[0]} {number_text(progress.best[1])}"
         where = f"{progress.done} of {progress.total} runs, {progress.contender.name}, {progress.phase}{step}"
-        meter(progress.done / progress.total, where, best)
+        meter(progress.fraction, where, best)
 
     return watch
 
@@ -130,7 +129,7 @@ def train_watcher(meter: Meter) -> Watcher:
     def watch(progress: Progress) -> None:
         steps = progress.setting.steps
         loss = "" if progress.loss is None else f", {_loss(progress.loss)}"  # a watched run never waits for it
-        meter(progress.step / steps, f"step {progress.step:,} of {steps:,}{loss}")
+        meter(progress.fraction, f"step {progress.step:,} of {steps:,}{loss}")
 
     return watch
 
@@ -171,20 +170,18 @@ class _LiveMeter(Bar):
         yield from (Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._lines)
 
 
-class _LineMeter:
-    """One line per tenth that is done."""
+def _line_meter(console: Console, title: str) -> Meter:
+    """Return what prints one line per tenth that is done."""
+    tenths = 0
 
-    def __init__(self, console: Console, title: str) -> None:
-        self._console = console
-        self._title = title
-        self._tenths = 0
+    def meter(share: float, now: str, best: str = "") -> None:
+        nonlocal tenths
+        if int(10 * share) > tenths:
+            tenths = int(10 * share)
+            text = ", ".join(part for part in (now, best) if part)
+            console.print(Text(f"{title}: {share:4.0%}, {text}"), soft_wrap=True)
 
-    def __call__(self, share: float, now: str, best: str = "") -> None:
-        if int(10 * share) <= self._tenths:
-            return
-        self._tenths = int(10 * share)
-        text = ", ".join(part for part in (now, best) if part)
-        self._console.print(Text(f"{self._title}: {share:4.0%}, {text}"), soft_wrap=True)
+    return meter
 
 
 def _nothing(share: float, now: str, best: str = "") -> None:

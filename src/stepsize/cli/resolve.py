@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepsize.cli.failures import task_frames
-from stepsize.cli.options import ScheduleOptions, TaskOptions
+from stepsize.cli.options import RunOptions, TaskOptions
 from stepsize.cli.output import hint
 from stepsize.errors import InputError, StepsizeError, UnknownNameError
 
@@ -25,24 +25,23 @@ if TYPE_CHECKING:
     from stepsize.training import Task
 
 _T = TypeVar("_T")
-_OWN = ScheduleOptions()
 
 
 @contextmanager
-def opened_task(asked: TaskOptions, length: ScheduleOptions = _OWN) -> Iterator[Task]:
+def opened_task(options: TaskOptions) -> Iterator[Task]:
     """Find the task that is asked for and give it for the duration of the context.
 
     Meanwhile stdout belongs to the answer alone: what the task prints goes to stderr. A task file can import its
     neighbors, and leaves no bytecode behind.
     """
-    spec = asked.task
+    asked, spec = RunOptions(**vars(options)), options.task
     if "\0" in spec:
         raise InputError("task", spec, "must not hold a NUL character")
     with contextlib.redirect_stdout(sys.stderr):
-        if length.schedule is not None:
+        if asked.schedule is not None:
             from stepsize.schedules import parse
 
-            parse(length.schedule)  # a fault in it shows before any data are read
+            parse(asked.schedule)  # a fault in it shows before any data are read
         from stepsize.study.remote import split_spec
 
         place, attribute = split_spec(spec)
@@ -51,13 +50,13 @@ def opened_task(asked: TaskOptions, length: ScheduleOptions = _OWN) -> Iterator[
         elif place != spec or "." in place:
             folder, load = Path.cwd(), _load_module
         else:
-            yield _usable(_built_in(asked, length))
+            yield _usable(_built_in(asked))
             return
         with _importing_from(folder):
-            yield _usable(_changed(_attribute(load(place), attribute, spec), asked, length))
+            yield _usable(_changed(_attribute(load(place), attribute, spec), asked))
 
 
-def _built_in(asked: TaskOptions, length: ScheduleOptions) -> Task:
+def _built_in(asked: RunOptions) -> Task:
     from stepsize.tasks import TASKS, build_task
 
     name, data = asked.task, asked.data
@@ -66,31 +65,26 @@ def _built_in(asked: TaskOptions, length: ScheduleOptions) -> Task:
     if data is not None and name in TASKS and not TASKS[name].files:
         hint(f"--data is not used: {name} needs no data files.")
     try:
-        task = build_task(name, optimizer=asked.optimizer, data=data, device=asked.device, steps=length.steps)
+        task = build_task(name, optimizer=asked.optimizer, data=data, device=asked.device, steps=asked.steps)
     except UnknownNameError as error:
         if error.argument == "task":
             beside = f" There is a file {name}.py here." if Path(f"{name}.py").is_file() else ""
             error.add_note(f"A task of your own is written file.py:task or package.module:task.{beside}")
         raise
-    return task if length.schedule is None else replace(task, schedule=length.schedule)
+    return task if asked.schedule is None else replace(task, schedule=asked.schedule)
 
 
-def _changed(task: Task, asked: TaskOptions, length: ScheduleOptions) -> Task:
+def _changed(task: Task, asked: RunOptions) -> Task:
     """Return the user's ``task`` with what the command line asks for instead of its own."""
     from stepsize.schedules import Schedule
     from stepsize.training.stepping import rung_schedule
 
     if asked.data is not None:
         raise InputError("--data", str(asked.data), "is for built-in tasks only", "Your own task has its own data")
-    replaced = {
-        "optimizer": asked.optimizer,
-        "device": asked.device,
-        "schedule": length.schedule,
-        "steps": length.steps,
-    }
-    changes: dict[str, Any] = {name: value for name, value in replaced.items() if value is not None}
-    steps, given = length.steps, task.schedule
-    if steps is not None and steps >= 1 and length.schedule is None and given is not None:
+    parts = ("optimizer", "device", "schedule", "steps")
+    changes = {name: getattr(asked, name) for name in parts if getattr(asked, name) is not None}
+    steps, given = asked.steps, task.schedule
+    if steps is not None and steps >= 1 and asked.schedule is None and given is not None:
         # the same shape over the other horizon
         scaled = given.extended(to=steps) if isinstance(given, Schedule) else rung_schedule(task, steps)
         changes["schedule"] = scaled

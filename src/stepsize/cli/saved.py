@@ -25,7 +25,7 @@ _STATUSES = {"running": "cyan", "done": "green", "diverged": "red", "failed": "r
 _VERDICTS = {"fine": "green", "inconclusive": "dim"}
 
 
-def again(command: str, name: str, store: str) -> str:
+def again(command: str, name: str, store: str, *options: str) -> str:
     """Return the command line that asks for a run again, without a password.
 
     Example:
@@ -35,7 +35,7 @@ def again(command: str, name: str, store: str) -> str:
     from stepsize.store.address import as_address
 
     where = [] if store == STORE else ["--store", str(as_address(store))]
-    return shlex.join(["stepsize", *command.split(), name, *where])
+    return shlex.join(["stepsize", *command.split(), name, *options, *where])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER
-from stepsize.cli.options import STORE, ScheduleOptions, SeedOption, TaskOptions, flag, kept_in, number, option
+from stepsize.cli.options import STORE, RunOptions, SeedOption, flag, kept_in, number, option
 from stepsize.cli.output import OutputOptions, facts, hint
 from stepsize.cli.progress import metered, train_watcher
 from stepsize.cli.resolve import opened_task
@@ -29,10 +29,9 @@ EXAMPLE = "stepsize train digits-mlp --lr 0.01 --plot training.png"
 
 
 def command(
-    asked: TaskOptions,
+    asked: RunOptions,
     *,
     lr: Annotated[float, option("X", "Peak learning rate.", parser=number)],
-    length: ScheduleOptions,
     seed: SeedOption = None,
     evals: Annotated[int, option("N", "Number of validation evaluations, including the final one.", min=1)] = 10,
     follow: Annotated[
@@ -61,7 +60,7 @@ def command(
     from stepsize.study.following import follow as following
     from stepsize.training import counterfactual, train
 
-    with opened_task(asked, length) as opened, metered(f"train {opened.name}", quiet=output.as_json) as meter:
+    with opened_task(asked) as opened, metered(f"train {opened.name}", quiet=output.as_json) as meter:
         on_progress = train_watcher(meter)
         followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
         watched = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stepsize.cli.diagnosis import finding_text, order_text, steps_taken, verdict_text
+from stepsize.cli.diagnosis import findings_text
 from stepsize.cli.failures import STOPPED
 from stepsize.cli.options import STORE, JsonOption, flag
 from stepsize.cli.output import answers, hint, print_json, show
@@ -70,8 +69,7 @@ def frame(saved: SavedRun, width: int) -> RenderableType:
     parts = [
         Text(f"{saved.head.what}, {saved.head.optimizer}\n", style="dim"),
         _curves(saved, width),
-        verdict_text(saved.head.verdict),
-        *_findings(saved),
+        findings_text(saved.report, saved.actions, saved.orders, most=_MOST_FINDINGS),
     ]
     return Group(_top(saved.head, width), Padding(Group(*parts), (0, 0, 0, 2)))
 
@@ -123,17 +121,6 @@ def _curves(saved: SavedRun, width: int) -> RenderableType:
             shown = Text(spark(values, columns), style="cyan", no_wrap=True)
             grid.add_row(Text(title, style="bold"), Text(number_text(finite[-1], 4), justify="right"), shown)
     return grid if grid.row_count else Text("no signals yet", style="dim")
-
-
-def _findings(saved: SavedRun) -> Iterator[RenderableType]:
-    found = saved.report.findings
-    if len(found) > _MOST_FINDINGS:
-        yield Text(f"\n{len(found) - _MOST_FINDINGS} earlier findings", style="dim")
-    yield from map(finding_text, found[-_MOST_FINDINGS:])
-    yield from steps_taken("Actions of the guard", map(str, saved.actions[-_MOST_FINDINGS:]))
-    yield from steps_taken("Orders", map(order_text, saved.orders[-_MOST_FINDINGS:]))
-    if not found:
-        yield Text("\nNo findings so far.", style="dim")
 
 
 def _duration(time_taken: timedelta) -> str:

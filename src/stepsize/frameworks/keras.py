@@ -11,16 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stepsize.errors import InputError, MissingExtraError
+from stepsize.errors import InputError, needing
 from stepsize.files import write_whole
 from stepsize.frameworks.session import Options, Session
 
-try:
+with needing("keras", only="keras"):  # not its backend
     import keras
-except ModuleNotFoundError as error:
-    if error.name != "keras":
-        raise  # Keras is installed, but its backend is not
-    raise MissingExtraError("keras", "keras") from None
 
 _PATCHED = ("_backend_apply_gradients", "_clip_gradients", "_backend_update_step")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from stepsize.checks import check_whole
-from stepsize.errors import InputError, MissingExtraError
+from stepsize.errors import InputError, needing
 from stepsize.frameworks.table import rate_table
 from stepsize.schedules import parse, write
 
@@ -62,12 +62,8 @@ def keras_schedule() -> Callable[[Schedule, float, int | None, int], Any]:
     Raises:
         MissingExtraError: If Keras is not installed.
     """
-    try:
+    with needing("keras", only="keras"):  # not its backend
         import keras
-    except ModuleNotFoundError as error:
-        if error.name != "keras":
-            raise  # Keras is installed, but its backend is not
-        raise MissingExtraError("keras", "keras") from None
 
     # Defined here, since its base class exists only after Keras is loaded.
     @keras.saving.register_keras_serializable(package="stepsize")

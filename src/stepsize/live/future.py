@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from stepsize.errors import StepsizeError
-from stepsize.schedules import Schedule, parse
-from stepsize.schedules.steering import Steered
+from stepsize.schedules import parse
+from stepsize.schedules.steering import steered
 from stepsize.store import OrderRecord
 
 _POINTS = 100
@@ -27,7 +26,7 @@ def future_of(
     found = {}
     for group in groups:
         try:
-            schedule = _followed(written, orders, group)
+            schedule = steered(parse(written), orders, group)
             last = (schedule.length or planned) - 1
             steps = np.unique(np.linspace(min(step, last), last, _POINTS).round())
             factors = schedule(steps)
@@ -37,12 +36,3 @@ def future_of(
             ratios = (factors / factors[0]).tolist()
             found[group] = [steps.tolist(), [round(ratio, 4) for ratio in ratios]]
     return found
-
-
-def _followed(written: str, orders: Iterable[OrderRecord], group: str) -> Schedule:
-    steered = Steered(parse(written))
-    for order in orders:
-        only: Any = order.arguments.get("group")
-        if order.state == "applied" and order.step is not None and only in (None, group):
-            steered = steered.ordered(order.verb, order.arguments, order.step)
-    return steered.schedule

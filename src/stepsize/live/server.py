@@ -271,8 +271,8 @@ def _number(value: Any) -> Any:
     return value.item()  # of numpy
 
 
-def _json(value: Mapping[str, Any], status: int = 200) -> Response:
-    return Response(_text(value), status, media_type="application/json")
+def _json(value: Mapping[str, Any]) -> Response:
+    return Response(_text(value), media_type="application/json")
 
 
 async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001  the signature of a handler

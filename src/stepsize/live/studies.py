@@ -18,7 +18,7 @@ from stepsize.study.sweeping import read_sweep
 from stepsize.views import Chart, page_spec
 
 if TYPE_CHECKING:
-    from stepsize.study.found import Found
+    from stepsize.study.finding import Found
     from stepsize.study.result import SweepResult
 
 _READERS: dict[str, tuple[Callable[[Store, str], Any], Callable[[Any, Sequence[float]], Chart]]] = {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stepsize.curves.critical import Critical, search_critical
-from stepsize.training.rng import RngState
+from stepsize.training.position import RngState
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import outside_of_graphs
 

@@ -20,7 +20,7 @@ from stepsize.probe.critical import heavy_ball, probe_update
 from stepsize.training.batches import Stream, copied, tensors_in
 from stepsize.training.group_values import write_value
 from stepsize.training.losses import loss_in
-from stepsize.training.rng import seed_everything
+from stepsize.training.position import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.wrapped import outside_of_graphs
 

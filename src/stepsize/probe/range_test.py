@@ -28,7 +28,7 @@ from stepsize.probe.ramp import RateRamp, run_ramp
 from stepsize.probe.state import StepState, find_state
 from stepsize.training.binding import BoundScheduler
 from stepsize.training.border import undisturbed
-from stepsize.training.rng import seed_everything
+from stepsize.training.position import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.taking import takes_parts
@@ -113,10 +113,6 @@ class RangeTest(Pictured):
             },
             "differences": list(self.differences),
         }
-
-    def summary(self) -> dict[str, Any]:
-        """Return the answer alone, as plain values."""
-        return {"lr": self.lr, "verdict": self.verdict, "reason": self.reason}
 
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""

@@ -130,6 +130,15 @@ class Steered:
         return down.after(self.since - begin) if self.since > begin else down
 
 
+def steered(schedule: Schedule, orders: Iterable[Any], group: str | None) -> Schedule:
+    """Return ``schedule`` as the applied ones of ``orders`` have changed it for ``group``; None has those for all."""
+    followed = Steered(schedule)
+    for order in orders:
+        if order.state == "applied" and order.step is not None and order.arguments.get("group") in (None, group):
+            followed = followed.ordered(order.verb, order.arguments, order.step)
+    return followed.schedule
+
+
 def from_journal(
     orders: Iterable[Any],
     schedule: Schedule | str = "constant",
@@ -159,14 +168,9 @@ def from_journal(
         [1.0, 0.75, 0.25, 0.125]
     """
     given = parse(schedule) if isinstance(schedule, str) else schedule
-    steered = Steered(given if steps is None else given.over(steps))
+    orders = list(orders)
     for order in orders:
-        if order.state != "applied":
-            continue
-        if order.verb == "undo":
+        if order.state == "applied" and order.verb == "undo":
             rule = "must hold no undo, which restores weights as no schedule can"
             raise InputError("orders", f"an undo at step {order.step}", rule, "Replay the orders before it")
-        only = order.arguments.get("group")
-        if order.step is not None and only in (None, None if group is None else str(group)):
-            steered = steered.ordered(order.verb, order.arguments, order.step)
-    return steered.schedule
+    return steered(given if steps is None else given.over(steps), orders, None if group is None else str(group))

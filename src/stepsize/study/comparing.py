@@ -46,6 +46,11 @@ class CompareProgress:
     best: tuple[str, float] | None
     sweep: StudyProgress
 
+    @property
+    def fraction(self) -> float:
+        """The fraction of the runs that ended, in [0, 1]."""
+        return self.done / self.total
+
 
 CompareWatcher: TypeAlias = Callable[[CompareProgress], None]
 

@@ -225,13 +225,9 @@ class Comparison(Pictured, Ranking):
         Raises:
             InputError: If there is no such chart, or no run to draw.
         """
-        from stepsize.study import comparison_plots
+        from stepsize.study.plotting import final_chart, steps_chart, tuning_chart
 
-        charts = {
-            "final": comparison_plots.final_chart,
-            "rates": comparison_plots.tuning_chart,
-            "steps": comparison_plots.steps_chart,
-        }
+        charts = {"final": final_chart, "rates": tuning_chart, "steps": steps_chart}
         if kind not in charts:
             raise InputError("kind", kind, f"must be one of: {', '.join(charts)}")
         if not any(one.final_runs for one in self.contenders):

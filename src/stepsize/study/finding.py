@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stepsize.curves.answer import answer_from
-from stepsize.curves.lr_model import fit_lr_model
+from stepsize.curves.answer import Answer, answer_from
+from stepsize.curves.lr_model import LrModel, fit_lr_model
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
-from stepsize.study.budget import Budget, as_budget
-from stepsize.study.found import Found
-from stepsize.study.outcome import FIND
+from stepsize.study.outcome import FIND, Answered, StudyOutcome
 from stepsize.study.strategy import point_of
 from stepsize.study.study import StudyProgress, described, run_study
 from stepsize.study.until_sure import Question, UntilSure
@@ -22,14 +22,124 @@ from stepsize.training.snapshot import Snapshot
 from stepsize.training.start import Start, look_at_start
 from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
+from stepsize.views import Pictured
 
 if TYPE_CHECKING:
-    from stepsize.curves.answer import Answer
     from stepsize.store import Store
     from stepsize.study.workers import Workers
     from stepsize.training.loop import StreamingExecutor
+    from stepsize.views import Chart
 
 _FORMAT = 1  # of the specification that a store keeps
+_UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_WRITTEN = re.compile(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([a-z]*)\s*")
+_RULE = "must be a positive number of full runs, or a time such as '90s', '10min' or '2h'"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on a search in full runs and seconds; with ``either`` it may go on while one of the two is left."""
+
+    runs: float = math.inf
+    seconds: float = math.inf
+    either: bool = False
+
+    def __str__(self) -> str:
+        runs = f"{self.runs:.3g} full run{'s' * (self.runs != 1)}"
+        if math.isinf(self.seconds):
+            return runs
+        seconds = f"{self.seconds / 60:.3g} min" if self.seconds >= 60 else f"{self.seconds:.3g} s"
+        return seconds if math.isinf(self.runs) else f"{runs} or {seconds}"
+
+
+_DEFAULT = Budget(3.0, 60.0, either=True)
+
+
+def as_budget(given: float | str | None) -> Budget:
+    """Return the budget that was asked for: full runs as a number (also written), or a time such as ``"10min"``.
+
+    None allows three full runs or one minute, whichever is more. Raises InputError if it is neither.
+
+    Example:
+        >>> str(as_budget("10min")), str(as_budget("3")), str(as_budget(None))
+        ('10 min', '3 full runs', '3 full runs or 1 min')
+    """
+    if given is None:
+        return _DEFAULT
+    if isinstance(given, str):
+        match = _WRITTEN.fullmatch(given.lower())
+        try:
+            number, unit = (float(match[1]), match[2]) if match else (math.nan, "")
+        except ValueError:
+            number, unit = math.nan, ""
+        if unit in _UNITS and 0 < number * _UNITS[unit] < math.inf:
+            return Budget(seconds=number * _UNITS[unit])
+        if unit not in ("", "runs", "run", "x") or not 0 < number < math.inf:
+            raise InputError("budget", given, _RULE)
+        return Budget(number)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise InputError("budget", given, _RULE)
+    return Budget(float(given))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Found(Pictured, Answered, StudyOutcome):
+    """The answer of :func:`stepsize.find`.
+
+    Attributes:
+        answer: The recommended rate, the range that is as good, and how sure that is.
+        conditions: What the rate is for.
+        curve: The fitted curve of loss against learning rate for full runs.
+        restored: Whether random generators and data positions are as before, verified by checksum.
+    """
+
+    answer: Answer
+    conditions: RunConditions
+    curve: LrModel
+    restored: bool
+
+    @property
+    def status(self) -> str:
+        """The answer in a line: rate, range that is as good, how sure, cost and what to do now."""
+        cost = f"Cost: {number_text(self.cost.full_runs)} full runs."
+        if self.lr is None or self.as_good is None:
+            return f"{self.verdict.capitalize()}. {cost} {self.next}"
+        low, high = map(number_text, self.as_good)
+        rate = f"lr {number_text(self.lr)}, as good from {low} to {high}, {self.sure:.0%} sure"
+        return f"{self.verdict.capitalize()}: {rate}. {cost} {self.next}"
+
+    def suggest(self, trial: Any, name: str = "lr") -> float:
+        """Ask a trial of optuna for a learning rate within the range that is as good.
+
+        A study of other hyperparameters then spends its trials on them, and not on rates that were ruled out.
+
+        Args:
+            trial: The ``optuna.Trial`` of an objective.
+            name: Name of the parameter.
+
+        Raises:
+            InputError: If there is no answer.
+        """
+        if self.as_good is None:
+            raise InputError("found", self.verdict, "must have a range of rates that is as good", self.next)
+        low, high = self.as_good
+        return float(trial.suggest_float(name, low, high, log=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain values for ``json.dumps``."""
+        return {
+            **super().to_json(),
+            **self.answer.to_json(),
+            "conditions": asdict(self.conditions),
+            "curve": self.curve.to_json(),
+            "restored": self.restored,
+        }
+
+    def plot(self) -> Chart:
+        """Return the chart of loss against learning rate: runs, curve, the range that is as good, the answer."""
+        from stepsize.study.plotting import found_chart
+
+        return found_chart(self)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.optimizers.usual import usual_rate
 from stepsize.study.strategy import Job
+from stepsize.study.study import run_study
 from stepsize.study.until_sure import Question, Recipe, UntilSure
+from stepsize.study.workers import Local
 from stepsize.training.loop import train_setting
 from stepsize.training.runs import Run, Setting, Trial, Watcher
 from stepsize.training.start import look_at_start
@@ -26,7 +28,6 @@ _BUDGET = 2.5  # full runs
 _RECIPE = Recipe(short=(0.1, 0.06), short_spend=0.5)
 _SAME = 0.08  # decades from the start within which the recommended rate is no move
 _CLEAR = 0.9  # probability that another rate ends lower, from which the start is not trained in full
-_ROUNDING = 1e-9  # of the budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,77 +110,62 @@ def follow(task: Task | Any, lr: float, *, seed: int | None = None, on_progress:
         check_whole("seed", seed, 0)
     if task.val is None:
         raise InputError("task", task.name, "must have validation data, which select the rate", "Give the Task its val")
-    return _Following(task, float(lr), task.seed if seed is None else seed, on_progress).run()
+    lr, seed = float(lr), task.seed if seed is None else seed
+    start, usual = look_at_start(task, seed), usual_rate(task.optimizer)
+    question = Question(
+        usual.lr if usual.family else lr,
+        start.untrained,
+        start.costs,
+        usual.family,
+        start.parameters,
+        budget=_BUDGET,
+        first=lr,
+    )
+    workers = Local(task, _KeepingModels(), on_progress=on_progress)
+    runs = run_study(task, _Following(question, seed), start=start, workers=workers, budget=_BUDGET).runs
+    full = [run for run in runs if run.share == 1.0]  # the budget allows one
+    kept = min(full, key=lambda run: run.value)
+    bare = tuple(replace(run, model=None) for run in runs)
+    return Followed(kept, bare, lr, _reason(kept, full), math.fsum(run.cost for run in runs))
 
 
-class _Following:
-    """The runs of one call."""
+class _Following(UntilSure):
+    """Asks for short runs, the recommended rate in full, then the start, or what is recommended now."""
 
-    def __init__(self, task: Task, lr: float, seed: int, on_progress: Watcher | None) -> None:
-        self._task, self._lr, self._seed, self._on_progress = task, lr, seed, on_progress
-        start = look_at_start(task, seed)
-        self._costs = start.costs
-        usual = usual_rate(task.optimizer)
-        question = Question(
-            usual.lr if usual.family else lr,
-            start.untrained,
-            start.costs,
-            usual.family,
-            start.parameters,
-            budget=_BUDGET,
-            first=lr,
-        )
-        self._strategy = UntilSure(question, seed=seed, recipe=_RECIPE)
-        self._runs: list[Run] = []
-        self._kept: Run | None = None
+    def __init__(self, question: Question, seed: int) -> None:
+        super().__init__(question, seed=seed, recipe=_RECIPE)
+        self._start = question.first or question.usual
 
-    def run(self) -> Followed:
-        """Make the runs that the budget allows."""
-        while (job := self._next()) is not None and self._affordable(job):
-            self._train(job)
-        assert self._kept is not None  # the budget allows a full run
-        reason = _reason(self._kept, [run for run in self._runs if run.share == 1.0])
-        return Followed(self._kept, tuple(self._runs), self._lr, reason, self._spent())
-
-    def _next(self) -> Job | None:
-        """Return the next run: short ones, the recommended rate in full, then the start, or what is recommended now."""
-        full = [run for run in self._runs if run.share == 1.0]
+    def ask(self) -> Job | None:
+        """Return the next run; each is awaited."""
+        full = self._full()
         if not full:
-            job = self._strategy.ask()
-            return self._start() if job is not None and job.share == 1.0 and self._is_start(job.trial.lr) else job
+            job = super().ask()
+            return self._from_start() if job is not None and job.share == 1.0 and self._is_start(job.trial.lr) else job
         if len(full) == 2:
             return None
         if self._is_start(full[0].lr):
-            return None if len(self._runs) > 1 else self._strategy.ask()
-        lost = chance_of_less(self._strategy.model(), full[0].lr, self._lr) >= _CLEAR
-        return self._strategy.ask() if lost else self._start()
+            return None if len(self._runs) > 1 else super().ask()
+        lost = chance_of_less(self.model(), full[0].lr, self._start) >= _CLEAR
+        return super().ask() if lost else self._from_start()
 
-    def _start(self) -> Job:
-        return Job(Trial(len(self._runs), {"lr": self._lr}), 1.0, self._seed)
+    def _from_start(self) -> Job:
+        return Job(Trial(len(self._runs), {"lr": self._start}), 1.0, self._seed)
 
     def _is_start(self, lr: float) -> bool:
-        return abs(math.log10(lr / self._lr)) <= _SAME
+        return abs(math.log10(lr / self._start)) <= _SAME
 
-    def _affordable(self, job: Job) -> bool:
-        return self._spent() + self._costs.run(self._steps(job)) <= _BUDGET + _ROUNDING
 
-    def _steps(self, job: Job) -> int:
-        return max(1, round(job.share * self._task.horizon))
+class _KeepingModels:
+    """Trains sequentially, and keeps the models of full runs."""
 
-    def _spent(self) -> float:
-        return math.fsum(run.cost for run in self._runs)
-
-    def _train(self, job: Job) -> None:
-        steps, whole = self._steps(job), job.share == 1.0
-        limit = None if whole else self._costs.val_limit(steps)
-        setting = Setting(job.trial.lr, self._seed, steps, limit)
-        run = train_setting(self._task, setting, on_progress=self._on_progress, keep_model=whole)
-        run = run.with_objective(self._task.objective, maximize=self._task.maximize)
-        run = replace(run, trial=job.trial, share=job.share, cost=self._costs.full_runs(run.passes))
-        if whole and (self._kept is None or run.value < self._kept.value):
-            self._kept = run
-        self._runs.append(replace(run, model=None))
-        self._strategy.tell(self._runs[-1])
+    def stream(
+        self, task: Task, settings: Sequence[Setting], *, on_progress: Watcher | None = None
+    ) -> Iterator[tuple[int, Run]]:
+        """Yield the place of each run, and the run, as it ends."""
+        for place, setting in enumerate(settings):
+            whole = setting.steps == task.horizon
+            yield place, train_setting(task, setting, on_progress=on_progress, keep_model=whole)
 
 
 def chance_of_less(model: LrModel, lr: float, other: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
@@ -12,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stepsize.checks import check_number, check_positive, check_whole
-from stepsize.errors import InputError, MissingExtraError, TaskError
+from stepsize.errors import InputError, TaskError, needing
 from stepsize.study.remote import (
     LOOK_SECONDS,
     Failure,
@@ -75,7 +74,9 @@ class RayWorkers(RemoteWorkers):
         check_positive("cpus", cpus, "number of cores")
         check_number("gpus", gpus, least=0)
         check_whole("retries", retries, 0)
-        self._ray = _imported()
+        with needing("ray"):
+            import ray
+        self._ray = ray
         super().__init__(WorkerPayload(as_task_source(task, far=True), max(1, int(cpus))), retries, _MEMORY)
         self._cpus, self._gpus = cpus, gpus
         self._pending: dict[ObjectRef[Any], Submitted] = {}
@@ -180,13 +181,6 @@ def _train(key: str, parcel: list[ObjectRef[WorkerPayload]], setting: Setting) -
         return _KEPT[key].train(setting)
 
     return attempt(train)
-
-
-def _imported() -> ModuleType:
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise MissingExtraError("ray", "ray") from None
 
 
 def _connect(ray: ModuleType, address: str | None) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stepsize.errors import InputError, MissingExtraError, StepsizeError, TaskError, UnknownNameError
+from stepsize.errors import InputError, StepsizeError, TaskError, UnknownNameError, needing
 from stepsize.study.workers import Closing
 from stepsize.training import InOrder, Run, Setting, Task
 from stepsize.training.from_trainers import is_described
@@ -113,10 +113,8 @@ def import_file(path: Path) -> ModuleType:
 
 
 def _pickled(task: Task, *, far: bool) -> bytes:
-    try:
+    with needing("processes"):
         import cloudpickle
-    except ImportError:
-        raise MissingExtraError("cloudpickle", "processes") from None
     refused: Exception | None = None
     for modules in (list(_user_modules(far=far)), []):  # a module may hold what cannot be sent: it is then imported
         with _by_value(cloudpickle, modules):

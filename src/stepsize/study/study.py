@@ -65,6 +65,11 @@ class StudyProgress:
     run: Run | None = None
     running: Progress | None = None
 
+    @property
+    def fraction(self) -> float:
+        """The fraction of the runs that ended, in [0, 1]."""
+        return self.done / max(1, self.done + self.remaining)
+
 
 StudyWatcher: TypeAlias = Callable[[StudyProgress], None]
 

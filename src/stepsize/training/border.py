@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,8 +28,7 @@ from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import evaluate, loss_on
 from stepsize.training.losses import LossFormError
-from stepsize.training.position import preserved
-from stepsize.training.rng import seed_everything
+from stepsize.training.position import preserved, seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper, build_model, check_first_loss
 from stepsize.training.task import Task
@@ -41,14 +39,7 @@ _BATCHES = 8  # that are looked through for one with a finite loss
 # What a call with other arguments than meant raises.
 _OTHER_FORM = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _SAME = 1e-3  # relative difference of two losses that rounding explains, half precision and atomics too
-_KNOWN: WeakKeyDictionary[Task, Inspection] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What an inspection found: notes on what is unusual but works, one sentence each."""
-
-    notes: tuple[str, ...] = ()
+_KNOWN: WeakKeyDictionary[Task, tuple[str, ...]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -60,19 +51,18 @@ def undisturbed(task: Task, seed: int, *, inspected: bool = False) -> Iterator[N
         yield
 
 
-def inspect_task(task: Task) -> Inspection:
+def inspect_task(task: Task) -> tuple[str, ...]:
     """Inspect a task once, before it runs: models, one update, a rewind, the length and form of its data.
 
     It costs two models, three forward and two backward passes, and a batch of validation data, and changes nothing but
     the form of the task's loss, if the one that its name suggests does not work. TaskError names a part that cannot be
-    trained; the notes say what is unusual.
+    trained; what is unusual but works is returned, one sentence each.
     """
     if task not in _KNOWN:
         with undisturbed(task, task.seed, inspected=True):
-            notes = _inspect(task)
-        for note in notes:
+            _KNOWN[task] = tuple(_inspect(task))
+        for note in _KNOWN[task]:
             _LOG.info("%s: %s", task.name, note)
-        _KNOWN[task] = Inspection(tuple(notes))
     return _KNOWN[task]
 
 

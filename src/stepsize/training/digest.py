@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-
-class _Hash(Protocol):
-    def update(self, data: bytes | memoryview, /) -> object: ...
 
 
 def digest(state: Any) -> str:
@@ -25,7 +21,7 @@ def digest(state: Any) -> str:
     return sha.hexdigest()
 
 
-def _feed(sha: _Hash, value: Any) -> None:
+def _feed(sha: hashlib._Hash, value: Any) -> None:
     if isinstance(value, Tensor):
         _feed_tensor(sha, value.detach())
     elif isinstance(value, np.ndarray | np.generic):
@@ -46,7 +42,7 @@ def _feed(sha: _Hash, value: Any) -> None:
         sha.update(_plain(value).encode())
 
 
-def _feed_tensor(sha: _Hash, tensor: Tensor) -> None:
+def _feed_tensor(sha: hashlib._Hash, tensor: Tensor) -> None:
     sha.update(f"tensor{tensor.dtype}{tuple(tensor.shape)}".encode())
     if tensor.layout == torch.sparse_coo:
         _feed_tensor(sha, tensor._indices())

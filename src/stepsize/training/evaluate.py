@@ -63,13 +63,13 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def bounded(source: Any, argument: str = "val") -> Iterator[Any]:
+def bounded(source: Any) -> Iterator[Any]:
     """Yield the batches of ``source``; TaskError if it has no length and does not end within 10,000."""
     known = length_of(source) is not None
     for number, batch in enumerate(source):
         if not known and number == _MOST_BATCHES:
             raise TaskError(
-                argument,
+                "val",
                 f"more than {_MOST_BATCHES:,} batches of a {type(source).__name__} without a length",
                 "must end",
                 "Give a list of batches, or an object whose len() says how many there are",

@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stepsize.training.batches import Stream
 from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.evaluate import Evaluated, evaluate
-from stepsize.training.position import preserved
-from stepsize.training.rng import RngState
+from stepsize.training.position import RngState
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task
 
@@ -113,32 +110,3 @@ def draw(task: Task) -> Iterator[list[Any]]:
     stream = Stream(task.train)
     while True:
         yield stream.take(task.accumulate)
-
-
-def updated(
-    runs: ForkedRuns, batches: Iterable[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
-) -> NDArray[np.float64]:
-    """Make one update per level, run k at level × peaks[k]; return the losses, shape ``(updates, K)``."""
-    made = updates(runs.update, enumerate(batches), lambda step: [levels[step] * peak for peak in peaks])
-    values: NDArray[np.float64] = torch.stack([update.losses for update in made]).double().cpu().numpy()
-    return values
-
-
-def objective(task: Task, runs: ForkedRuns, place: int, step: int) -> float:
-    """Return the objective of one run on validation data, lower is better; infinite if it is not finite."""
-    seen = runs.evaluate(task, place, step).evaluation
-    value = seen.objective(task.objective, maximize=task.maximize)
-    return value if np.isfinite(value) else np.inf
-
-
-def cooled_down(
-    task: Task, runs: ForkedRuns, batches: Sequence[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
-) -> list[float]:
-    """Return the objective of copies of ``runs`` after updates along ``levels``, infinite if they diverge."""
-    with preserved():
-        copies = runs.forked(range(runs.size))
-        losses = updated(copies, batches, levels, peaks)
-        return [
-            objective(task, copies, place, len(levels)) if np.isfinite(losses[:, place]).all() else np.inf
-            for place in range(copies.size)
-        ]

@@ -113,6 +113,11 @@ class Progress:
     loss: float | None
     stage: Literal["range test", "run"] = "run"
 
+    @property
+    def fraction(self) -> float:
+        """The fraction of the steps that are done, in [0, 1]."""
+        return self.step / self.setting.steps
+
 
 Watcher: TypeAlias = Callable[[Progress], None]
 

@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_map
 
 from stepsize.errors import InputError
 from stepsize.training.digest import digest
-from stepsize.training.position import DataPosition
-from stepsize.training.rng import RngState
+from stepsize.training.position import DataPosition, RngState
 
 _TORCHS_OWN = frozenset(vars(nn.Module()))
 _MOST_PARTS = 1_000  # of a container in an attribute that is state: more of them are data
@@ -60,9 +59,7 @@ class Snapshot:
         offload: bool = False,
     ) -> None:
         self._others = list(others)
-        for other in self._others:
-            if not (hasattr(other, "state_dict") and hasattr(other, "load_state_dict")):
-                raise InputError("state", type(other).__name__, "must hold objects with state_dict and load_state_dict")
+        check_stateful("state", self._others)
         self._modules = _unique_modules(modules)
         self._optimizers = list(optimizers)
         self._sources = list(data)
@@ -124,6 +121,13 @@ class Snapshot:
         stepped = [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
         tensors: dict[int, Tensor] = {id(tensor): tensor for tensor in [*owned, *stepped] if tensor is not None}
         return list(tensors.values())
+
+
+def check_stateful(argument: str, objects: Iterable[Any]) -> None:
+    """Raise an InputError if one of ``objects`` has no ``state_dict`` and ``load_state_dict``."""
+    for one in objects:
+        if not (hasattr(one, "state_dict") and hasattr(one, "load_state_dict")):
+            raise InputError(argument, type(one).__name__, "must hold objects with state_dict and load_state_dict")
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,7 @@ from stepsize.training.calling import tell_training
 from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import eval_mode, loss_on
 from stepsize.training.group_values import write_value
-from stepsize.training.position import preserved
-from stepsize.training.rng import RngState, seed_everything
+from stepsize.training.position import RngState, preserved, seed_everything
 from stepsize.training.task import Task
 
 _DEVICE_LAG = 16  # updates between two reads of the losses if a read would stall the device

@@ -22,9 +22,6 @@ from stepsize.views.notebook import progress_bar as progress_bar
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
 from stepsize.views.outcomes import outcomes_chart as outcomes_chart
 from stepsize.views.outcomes import outcomes_info as outcomes_info
-from stepsize.views.profile import GrowthCurve as GrowthCurve
-from stepsize.views.profile import profile_chart as profile_chart
-from stepsize.views.profile import profile_info as profile_info
 from stepsize.views.range_test import range_test_chart as range_test_chart
 from stepsize.views.range_test import range_test_info as range_test_info
 from stepsize.views.report import report_chart as report_chart

@@ -99,10 +99,10 @@ def lr_axis(lrs: ArrayLike, title: str = "learning rate") -> Axis:
     return Axis(10 ** (low - pad), 10 ** (high + pad), True, title)
 
 
-def step_axis(steps: int, title: str = "step") -> Axis:
+def step_axis(steps: int) -> Axis:
     """Return the linear axis of ``steps`` steps, with room for marks at its ends."""
     last = max(1, steps)
-    return Axis(-0.012 * last, 1.012 * last, False, title)
+    return Axis(-0.012 * last, 1.012 * last, False, "step")
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -112,13 +112,13 @@ def edges(marks: Sequence[ChartPoint], x: Axis, y: Axis, color: Any, *, filled: 
     return [*layers, *crosses(wrong, x, y)]
 
 
-def crosses(marks: Sequence[ChartPoint], x: Axis, y: Axis, *, size: float = 90) -> list[alt.Chart]:
+def crosses(marks: Sequence[ChartPoint], x: Axis, y: Axis) -> list[alt.Chart]:
     """Return what went wrong as crosses, with a light rim that separates them from what is below."""
     if not marks:
         return []
     chart = alt.Chart(rows(asdict(mark) for mark in marks), name="crosses")
     look: dict[str, Any] = {"shape": CROSS, "fill": WARNING, "stroke": "white", "strokeWidth": 1, "opacity": 1}
-    return [chart.mark_point(size=size, **look).encode(**place(x, y), tooltip=_tooltip(x, y))]
+    return [chart.mark_point(size=90, **look).encode(**place(x, y), tooltip=_tooltip(x, y))]
 
 
 def lines(

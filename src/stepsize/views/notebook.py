@@ -61,7 +61,7 @@ def progress_bar(title: str = "") -> Callable[[Any], None]:
 
     def show(progress: Any) -> None:
         nonlocal last
-        fraction = _fraction(progress)
+        fraction = min(1.0, progress.fraction)
         if fraction < 1 and time.monotonic() < last + _EVERY:
             return
         last = time.monotonic()
@@ -71,15 +71,6 @@ def progress_bar(title: str = "") -> Callable[[Any], None]:
         shown(fraction, f"{title} {fraction:.0%}{now}".strip())
 
     return show
-
-
-def _fraction(progress: Any) -> float:
-    """Return how much of a search, a study or a run is done."""
-    if hasattr(progress, "fraction"):
-        return min(1.0, float(progress.fraction))
-    if hasattr(progress, "remaining"):
-        return float(progress.done / max(1, progress.done + progress.remaining))
-    return float(progress.step / progress.setting.steps)
 
 
 def _handle() -> Callable[[float, str], None]:

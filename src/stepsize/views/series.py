@@ -1,4 +1,4 @@
-"""The chart of a few named series over rates, steps or cost, told apart by color and dash."""
+"""The chart of a few named series over rates, steps, cost or batch sizes, told apart by color and dash."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import edges, layered, lines, points, series_encodings, stacked
-from stepsize.views.marks import ChartPoint, Line, checked_some, edge_notes, line_through, place_point
-from stepsize.views.theme import COLORS
+from stepsize.views.layers import edges, flags, layered, lines, points, series_encodings, stacked
+from stepsize.views.marks import (
+    ChartPoint,
+    Flag,
+    Line,
+    checked_some,
+    edge_notes,
+    line_through,
+    place_flags,
+    place_point,
+)
+from stepsize.views.theme import COLORS, WIDTH
 from stepsize.views.vega import Chart
 
 _DECADES = 0.5  # from which span on losses are drawn on a log axis
@@ -39,23 +48,25 @@ class SeriesInfo:
     x: Axis
     y: Axis
     curves: tuple[Line, ...]
-    points: tuple[ChartPoint, ...]  # none over steps
+    points: tuple[ChartPoint, ...]  # only over rates and costs
     marked: tuple[ChartPoint, ...]
+    flags: tuple[Flag, ...]
     names: tuple[str, ...]
     stairs: bool  # whether a level holds until the next point
 
 
 def series_info(
     series: Sequence[Series],
-    over: Literal["learning rate", "step", "cost"],
+    over: Literal["learning rate", "step", "cost", "batch size"],
     *,
     title: str,
     subtitle: str = "",
-    loss_label: str = "loss",
+    label: str = "loss",
+    places: Sequence[tuple[float, str, str]] = (),
 ) -> SeriesInfo:
     """Return what the chart of ``series`` shows, and where; those beyond the eighth are left out, and named.
 
-    Over a cost, each series is a stair.
+    Over a cost, each series is a stair. ``places`` are told by a flag each (x, text, role), unless beyond the axis.
 
     Example:
         >>> one = Series("adam", [1e-3, 1e-2, 1e-1], [0.5, 0.3, float("inf")], marked=1e-2)
@@ -67,23 +78,25 @@ def series_info(
     shown, left = series[: len(COLORS)], series[len(COLORS) :]
     losses = np.concatenate([np.asarray(one.losses, dtype=np.float64) for one in shown])
     ends = [min(filter(math.isfinite, one.losses), default=math.nan) for one in shown]
-    y = value_axis(losses, loss_label, keep=ends, may_log=True, decades=_DECADES)
+    x = _axis_over(over, np.concatenate([np.asarray(one.x, dtype=np.float64) for one in shown]))
+    y = value_axis(losses, label, keep=ends, may_log=True, decades=_DECADES)
     placed = tuple(
         place_point(float(x), float(loss), one.name, y)
         for one in shown
         for x, loss in zip(one.x, one.losses, strict=True)
-        if over != "step"
+        if over in ("learning rate", "cost")
     )
     tuned = {(one.name, one.marked) for one in shown if one.marked is not None}
     note = f"Not drawn, to keep lines apart: {', '.join(one.name for one in left)}." if left else ""
     return SeriesInfo(
         title=title,
         lines=wrapped(subtitle, " ".join([note, *edge_notes(placed)]).strip()),
-        x=_axis_over(over, np.concatenate([np.asarray(one.x, dtype=np.float64) for one in shown])),
+        x=x,
         y=y,
         curves=tuple(line for one in shown for line in line_through(one.name, one.x, one.losses, y)),
         points=placed,
         marked=tuple(point for point in placed if (point.series, point.x) in tuned),
+        flags=place_flags([place for place in places if x.low <= place[0] <= x.high], x, WIDTH),
         names=tuple(one.name for one in shown),
         stairs=over == "cost",
     )
@@ -101,6 +114,7 @@ def series_chart(info: SeriesInfo) -> Chart:
             points(info.points, info.x, info.y, color, size=24, opacity=0.9),
             points(info.marked, info.x, info.y, color, name="tuned", size=110, opacity=1),
             *edges(info.points, info.x, info.y, color),
+            *flags(info.flags, info.x),
         ),
     )
 
@@ -122,8 +136,8 @@ def best_so_far(name: str, costs: Sequence[float], losses: Sequence[float]) -> S
 
 
 def _axis_over(over: str, xs: NDArray[np.float64]) -> Axis:
-    if over == "learning rate":
-        return lr_axis(xs)
+    if over in ("learning rate", "batch size"):
+        return lr_axis(xs, over)
     if over == "step":
         return step_axis(int(xs.max()))
     return Axis(0.0, 1.03 * float(xs.max()), False, "cost in full runs")

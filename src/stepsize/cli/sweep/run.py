@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,21 +10,11 @@ import typer
 from rich.console import RenderableType
 
 from stepsize.cli.failures import check_answer
-from stepsize.cli.options import (
-    NOWHERE,
-    STORE,
-    ScheduleOptions,
-    StudyOptions,
-    TaskOptions,
-    argument,
-    kept_in,
-    option,
-    restored,
-    stored,
-)
+from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, argument, kept_in, option, restored, stored
 from stepsize.cli.output import OutputOptions, answer_of, hint
 from stepsize.cli.progress import metered, sweep_watcher
 from stepsize.cli.resolve import opened_task
+from stepsize.cli.saved import again
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
@@ -93,7 +82,7 @@ def command(
 ) -> None:
     """Train many configurations, recommend a learning rate and the range that is as good, and say how sure that is.
 
-    Each run is saved as it ends: the same command continues where it was stopped.
+    Each run is saved as it ends: the same command continues where it was stopped, and so does 'resume'.
     """
     space = {key: read_dimension(key, text) for key, text in vars(searched).items() if text is not None}
     schedules = schedule or []
@@ -102,8 +91,8 @@ def command(
     if optimizer is not None and "," in optimizer:
         space["optimizer"] = [part.strip() for part in optimizer.split(",") if part.strip()]
         optimizer = None
-    length = ScheduleOptions(schedules[0] if len(schedules) == 1 else None, study.steps)
-    asked = stored(TaskOptions(study.task, optimizer, study.data, study.device), length)
+    one = schedules[0] if len(schedules) == 1 else None
+    asked = stored(RunOptions(study.task, optimizer, study.data, study.device, one, study.steps))
     options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": study.name, **space}
     train(asked, options, workers=study.workers, store=study.store, output=output)
 
@@ -112,11 +101,12 @@ def train(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, workers: str, store: str, output: SweepOutput
 ) -> None:
     """Train a sweep or continue it, with the arguments ``options`` of :func:`stepsize.sweep`, and give its answer."""
+    from stepsize.store.address import as_address
     from stepsize.study.sweeping import sweep
 
     begun: list[str] = []
 
-    with opened_task(*restored(asked)) as opened:
+    with opened_task(restored(asked)) as opened:
         try:
             with metered(f"sweep {opened.name}", quiet=output.as_json) as meter:
                 update = sweep_watcher(meter)
@@ -133,27 +123,13 @@ def train(
                 hint("Nothing was saved: the sweep had --store none.")
             elif begun:
                 yes = ["--yes"] * names_code(asked["task"])  # it was just run
-                again = ["stepsize", "sweep", "resume", begun[0], *yes, *_unless(STORE, store), *_workers(workers)]
-                hint(f"Finished runs are saved in {_hidden(store)}. Continue with: {shlex.join(again)}")
+                by = [] if workers == "population" else ["--workers", workers]
+                resume = again("sweep resume", begun[0], store, *yes, *by)
+                hint(f"Finished runs are saved in {as_address(store)}. Continue with: {resume}")
                 if "://" in store:
                     hint("The password is left out there: write it into the URL, or set PGPASSWORD.")
             raise
     output.answer(found)
-
-
-def _unless(default: str, store: str) -> list[str]:
-    return [] if store == default else ["--store", _hidden(store)]
-
-
-def _workers(name: str) -> list[str]:
-    return [] if name == "population" else ["--workers", name]
-
-
-def _hidden(store: str) -> str:
-    """Return where the store is, without its password."""
-    from stepsize.store.address import as_address
-
-    return str(as_address(store))
 
 
 def read_dimension(name: str, text: str) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stepsize.monitor.record import Mark
-from stepsize.training.rng import RngState
+from stepsize.training.position import RngState
 from stepsize.training.snapshot import Snapshot
 
 _SCHEDULED = ("lr", "momentum", "betas", "weight_decay", "max_lr", "min_lr", "max_momentum", "base_momentum")

@@ -30,7 +30,7 @@ from stepsize.monitor.loggers import LogTo
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, watch
-from stepsize.training.snapshot import Snapshot
+from stepsize.training.snapshot import Snapshot, check_stateful
 from stepsize.training.wrapped import bare_optimizers
 
 _LOG = logging.getLogger("stepsize")
@@ -164,9 +164,7 @@ def guard(
 
 def _with_state(others: Any) -> list[Any]:
     several = [others] if hasattr(others, "state_dict") or not isinstance(others, Iterable) else list(others)
-    for one in several:
-        if not (hasattr(one, "state_dict") and hasattr(one, "load_state_dict")):
-            raise InputError("others", type(one).__name__, "must hold objects with state_dict and load_state_dict")
+    check_stateful("others", several)
     return several
 
 

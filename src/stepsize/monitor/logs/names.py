@@ -24,18 +24,8 @@ _PARTS = {  # parts of a loss that no column holds the sum of
     "val": re.compile(rf"(?:{_HELD_OUT}) [\w ]+ loss"),
 }
 COUNTERS = (
-    *(
-        "trainer global step",
-        "train global step",
-        "global step",
-        "num updates",
-        "step",
-        "iteration",
-        "iter",
-        "iters",
-        "it",
-    ),
-    *("update", "s", "batch", "epoch"),
+    *("trainer global step", "train global step", "global step", "num updates", "step", "iteration", "iter", "iters"),
+    *("it", "update", "s", "batch", "epoch"),
 )
 _EXTREME = re.compile(r"__(?:MIN|MAX)$")  # beside each column of an export of W&B
 

@@ -14,7 +14,7 @@ from stepsize.curves.critical import Critical
 from stepsize.probe.critical import probe_update
 from stepsize.training.cost import update_passes
 from stepsize.training.evaluate import mean_loss
-from stepsize.training.rng import seed_everything
+from stepsize.training.position import seed_everything
 from stepsize.training.snapshot import Snapshot
 from stepsize.training.stepping import Stepper
 from stepsize.training.task import Task

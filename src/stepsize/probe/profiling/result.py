@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stepsize.curves.numerals import number_text
 from stepsize.plain import plain
 from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.noise import NoiseScale, growth
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
-from stepsize.views import Chart, GrowthCurve, Pictured, profile_chart, profile_info
+from stepsize.views import Chart, Pictured, Series, series_chart, series_info
 
 _DECADES, _POINTS = 2.0, 41  # of batch sizes on the chart, on both sides of the present one
 
@@ -178,13 +179,16 @@ class Profile(Pictured):
         """Return the chart: how the rate may grow with the batch size."""
         facts, sizes = self.facts, _sizes_around(self.facts.batch_size)
         exponent = 1.0 if facts.exponent is None else facts.exponent
-        curves = []
+        curves, places = [], [(float(facts.batch_size), f"batch size {number_text(facts.batch_size)}", "lr")]
         for moment in facts.moments:
             if moment.noise is not None:
-                noise = moment.noise.examples
+                noise, name = moment.noise.examples, when(moment.step)
                 factors = [growth(noise, facts.batch_size, size, exponent=exponent) for size in sizes]
-                curves.append(GrowthCurve(when(moment.step), noise, sizes, factors))
-        return profile_chart(profile_info(curves, facts.batch_size, title=title, subtitle=self.status))
+                curves.append(Series(name, sizes, factors))
+                places.append((noise, f"noise scale {number_text(noise, 2)} {name}", "optimum"))
+        label = "best rate ÷ best rate at the present batch size"
+        info = series_info(curves, "batch size", title=title, subtitle=self.status, label=label, places=places)
+        return series_chart(info)
 
 
 def _sizes_around(batch: int) -> list[float]:

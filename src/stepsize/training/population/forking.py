@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stepsize.checks import check_lr, check_number, check_whole
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.training.border import undisturbed
-from stepsize.training.forked import cooled_down, draw, objective, updated
+from stepsize.training.forked import ForkedRuns, draw, updates
 from stepsize.training.population.vectorized import begin_run
+from stepsize.training.position import preserved
 from stepsize.training.runs import Setting
 from stepsize.training.stepping import rung_factors
 from stepsize.training.taking import takes_parts
@@ -186,15 +188,35 @@ def _fork(task: Task, setting: Setting, at: float, times: list[float], cooldown:
     runs = begin_run(task, setting)
     factors = rung_factors(task, setting.steps)
     batches = draw(task)
-    losses = updated(runs, [*islice(batches, step)], factors[:step], [1.0])[:, 0]
-    before = objective(task, runs, 0, step) if np.isfinite(losses).all() else math.inf
+    losses, (before,) = _trained(task, runs, [*islice(batches, step)], factors[:step], [1.0])
     level = factors[min(step, setting.steps - 1)]
     falling = [level * (1 - (number + 0.5) / length) for number in range(length)]
     forks = runs.forked([0] * len(times))
-    values = [cooled_down(task, forks, [*islice(batches, length)], falling, times) for _ in range(repeats)]
+    values = []
+    for _ in range(repeats):
+        drawn = [*islice(batches, length)]
+        with preserved():  # what the branches draw is put back
+            values.append(_trained(task, forks.forked(range(len(times))), drawn, falling, times)[1])
     work = step + repeats * length * len(times)
     branches = _compared(times, np.asarray(values))
-    return Counterfactual(setting.lr, step, length, before, losses, branches, work / setting.steps)
+    return Counterfactual(setting.lr, step, length, before, losses[:, 0], branches, work / setting.steps)
+
+
+def _trained(
+    task: Task, runs: ForkedRuns, batches: Iterable[Sequence[Any]], levels: Sequence[float], peaks: Sequence[float]
+) -> tuple[Array, list[float]]:
+    """Make an update per level, run k at level × peaks[k]; return losses, ``(updates, K)``, and the objectives.
+
+    An objective on validation data is infinite if the run diverged, or if it is not finite itself.
+    """
+    made = updates(runs.update, enumerate(batches), lambda step: [levels[step] * peak for peak in peaks])
+    losses: Array = torch.stack([update.losses for update in made]).double().cpu().numpy()
+    reached = [math.inf] * runs.size
+    for place in np.flatnonzero(np.isfinite(losses).all(axis=0)).tolist():
+        seen = runs.evaluate(task, place, len(losses)).evaluation
+        value = seen.objective(task.objective, maximize=task.maximize)
+        reached[place] = value if math.isfinite(value) else math.inf
+    return losses, reached
 
 
 def _compared(times: Sequence[float], values: Array) -> tuple[Branch, ...]:

@@ -17,8 +17,7 @@ from stepsize.errors import NotStackableError
 from stepsize.training.batches import to_device
 from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import autocast, loss_on
-from stepsize.training.position import preserved
-from stepsize.training.rng import RngState
+from stepsize.training.position import RngState, preserved
 from stepsize.training.stepping import check_first_loss
 from stepsize.training.task import Task
 
