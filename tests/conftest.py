@@ -19,6 +19,9 @@ settings.load_profile("stepsize")
 # Tests run in two processes; more threads than cores would only wait for each other.
 torch.set_num_threads(1)
 
+# Without a GPU, torch.manual_seed would write down the stack of its caller for each kind of GPU that is not there.
+_seed_torch = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
+
 gc.disable()  # while pytest collects its tests, which make much and leave nothing: a fifth of the time
 
 
@@ -38,7 +41,7 @@ def _frozen() -> None:
 def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  code under test may read the global generator
-    torch.manual_seed(0)
+    _seed_torch(0)
 
 
 @pytest.fixture(scope="session")
