@@ -220,7 +220,7 @@ def regret_report() -> str:
     told = (
         "Median / 90th percentile / worst regret: final validation loss above that of the best rate, in percent of it. "
         "Every training has the same weight. `find` and searches of full runs are replayed on the ground truth and "
-        "scored on the seeds that they did not train on; the other methods ran for real with the seeds 100, 101 and 102."
+        "scored on the seeds that they did not train on; the others ran for real with the seeds 100, 101 and 102."
     )
     parts = [told, methods_table(reached(replays, picks))]
     promised, said = promised_table(picks), calibration_table(picks)

@@ -13,6 +13,7 @@ from benchmarks.replay import Price, Replay, Search
 __all__ = ["SEARCHES", "Peer"]
 
 LOW, HIGH = 1e-5, 1.0  # of the searches that do not start from the usual rate
+_AVERAGED = 3  # seeds
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ def _grid(run: Replay, _usual: float, _price: Price, budget: float, _seed: int) 
     return _best(run, [_in_range(k / (budget - 1)) for k in range(int(budget))])
 
 
+def _averaged(run: Replay, _usual: float, _price: Price, budget: float, _seed: int) -> float:
+    """Train evenly spaced rates with three seeds each; average over seeds and neighbors: what noise leaves open."""
+    rates = np.geomspace(LOW, 10 * HIGH, int(budget) // _AVERAGED)
+    logs = [np.log([max(run(lr, 1.0, seed)[0], 1e-12) for lr in rates]) for seed in range(_AVERAGED)]
+    mean = np.pad(np.mean(logs, axis=0), 1, mode="edge")
+    return float(rates[np.argmin(np.convolve(mean, (0.25, 0.5, 0.25), "valid"))])
+
+
 def _at_random(run: Replay, _usual: float, _price: Price, budget: float, seed: int) -> float:
     """Train rates that are drawn evenly on a log scale."""
     return _best(run, map(_in_range, np.random.default_rng(seed).random(int(budget))))
@@ -88,6 +97,7 @@ SEARCHES: Mapping[str, Peer] = {
     "usual rate, a tenth, ten times": Peer(_around(1.0), (3,), repeats=0),
     "usual rate and half decades around": Peer(_around(0.5), (5,), repeats=0),
     "grid": Peer(_grid, repeats=0),
+    "grid, averaged over three seeds": Peer(_averaged, (75,), repeats=0),
     "random": Peer(_at_random),
     "optuna TPE": Peer(_optuna("TPESampler")),
     "optuna GP": Peer(_optuna("GPSampler"), repeats=5),

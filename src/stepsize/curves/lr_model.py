@@ -366,9 +366,10 @@ class _Mixture:
         if not len(data.x):
             return log, scale, spread
         power = min(1.0, self._prior.believed_points / len(data.x))
+        every = self._shapes(particles, data.x, data.k)
         for number, _, members in self._members(particles):
             factor = self._factor[number]
-            shapes = self._shapes(particles.only(members), data.x, data.k)
+            shapes = every[members]
             u, z = _solve(factor, shapes.T), _solve(factor, (data.height - shapes).T)
             variance = spread[members] ** 2
             told = 1 + variance * (u**2).sum(axis=0)

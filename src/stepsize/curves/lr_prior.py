@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -85,18 +86,26 @@ class Prior:
         """
         column = np.clip((place - self.x[0]) / (self.x[1] - self.x[0]), 0, len(self.x) - 1.001)
         left = column.astype(np.int64)
-        part = column - left
-        row = np.interp(k, self.k, np.arange(len(self.k)))
-        below = np.floor(row).astype(np.int64)
-        above = np.minimum(below + 1, len(self.k) - 1)
-        mixed = row - below
-        which = curves[:, None]
+        lengths, which = np.unique(k, return_inverse=True)  # few
+        table = self._at_lengths(tuple(lengths.tolist()))
+        at = (which[None, :] * len(self.heights) + curves[:, None]) * len(self.x) + left
+        lower = table.take(at)
+        return np.asarray(lower + (column - left) * (table.take(at + 1) - lower))
 
-        def between(rows: NDArray[np.int64]) -> Array:
-            table = self.heights
-            return np.asarray((1 - part) * table[which, rows, left] + part * table[which, rows, left + 1])
+    @cached_property
+    def _at_lengths(self) -> Callable[[tuple[float, ...]], Array]:
+        """What returns the heights at some log2 of the length, (lengths, curves, rates), flat."""
 
-        return np.asarray((1 - mixed) * between(below) + mixed * between(above))
+        @lru_cache(maxsize=16)
+        def table(lengths: tuple[float, ...]) -> Array:
+            rows = np.interp(lengths, self.k, np.arange(len(self.k)))
+            below = rows.astype(np.int64)
+            above = np.minimum(below + 1, len(self.k) - 1)
+            part = (rows - below)[:, None]
+            heights = (1 - part) * self.heights[:, below] + part * self.heights[:, above]
+            return np.ascontiguousarray(heights.swapaxes(0, 1)).ravel()
+
+        return table
 
 
 @cache
