@@ -42,7 +42,7 @@ _SCORED = ("regret", "regret_all")  # on the seeds that were not trained on, on 
 _SURE = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
 _LEAST, _MOST = 1e-3, 30.0  # of the axis of regret: what lies beyond is drawn at its end
 _PANEL = 230  # pixels
-_AROUND = "usual rate, three, five around it"
+_AROUND = "usual rate and around it"
 _LOOKS: dict[str, tuple[str, str]] = {  # of each line: its color and the shape of its points
     _OURS: (ANSWER, "circle"),
     _AROUND: (INK, "square"),
@@ -273,7 +273,7 @@ def _panel(found: Sequence[Reached], name: str, field: str) -> alt.LayerChart:
     look = alt.Axis(values=[k * 10.0**e for e in (-3, -2, -1, 0, 1) for k in (1, 3)], format="~%")
     y = alt.Y("y:Q", title=beside, axis=look).scale(type="log", domain=[_LEAST, _MOST], nice=False, clamp=True)
     colors, shapes = zip(*_LOOKS.values(), strict=True)
-    legend = alt.Legend(title=None, columns=3, labelLimit=0)
+    legend = alt.Legend(title=None, columns=3, columnPadding=24, labelLimit=0)
     tint = alt.Color("line:N", legend=legend, scale=alt.Scale(domain=list(_LOOKS), range=list(colors)))
     shape = alt.Shape("line:N", legend=legend, scale=alt.Scale(domain=list(_LOOKS), range=list(shapes)))
     base = alt.Chart(rows(data))
