@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -87,25 +86,21 @@ class Prior:
         column = np.clip((place - self.x[0]) / (self.x[1] - self.x[0]), 0, len(self.x) - 1.001)
         left = column.astype(np.int64)
         lengths, which = np.unique(k, return_inverse=True)  # few
-        table = self._at_lengths(tuple(lengths.tolist()))
+        table = _flat_heights(self, tuple(lengths.tolist()))
         at = (which[None, :] * len(self.heights) + curves[:, None]) * len(self.x) + left
         lower = table.take(at)
         return np.asarray(lower + (column - left) * (table.take(at + 1) - lower))
 
-    @cached_property
-    def _at_lengths(self) -> Callable[[tuple[float, ...]], Array]:
-        """What returns the heights at some log2 of the length, (lengths, curves, rates), flat."""
 
-        @lru_cache(maxsize=16)
-        def table(lengths: tuple[float, ...]) -> Array:
-            rows = np.interp(lengths, self.k, np.arange(len(self.k)))
-            below = rows.astype(np.int64)
-            above = np.minimum(below + 1, len(self.k) - 1)
-            part = (rows - below)[:, None]
-            heights = (1 - part) * self.heights[:, below] + part * self.heights[:, above]
-            return np.ascontiguousarray(heights.swapaxes(0, 1)).ravel()
-
-        return table
+@lru_cache(maxsize=16)
+def _flat_heights(prior: Prior, lengths: tuple[float, ...]) -> Array:
+    """Return the recorded heights at some log2 of the length, flat: by length, then curve, then rate."""
+    rows = np.interp(lengths, prior.k, np.arange(len(prior.k)))
+    below = rows.astype(np.int64)
+    above = np.minimum(below + 1, len(prior.k) - 1)
+    part = (rows - below)[:, None]
+    heights = (1 - part) * prior.heights[:, below] + part * prior.heights[:, above]
+    return np.ascontiguousarray(heights.swapaxes(0, 1)).ravel()
 
 
 @cache

@@ -129,25 +129,47 @@ def follow(task: Task | Any, lr: float, *, seed: int | None = None, on_progress:
     return Followed(kept, bare, lr, _reason(kept, full), math.fsum(run.cost for run in runs))
 
 
-class _Following(UntilSure):
+class _Following:
     """Asks for short runs, the recommended rate in full, then the start, or what is recommended now."""
 
+    notes: Sequence[str] = ()
+
     def __init__(self, question: Question, seed: int) -> None:
-        super().__init__(question, seed=seed, recipe=_RECIPE)
-        self._start = question.first or question.usual
+        self._search = UntilSure(question, seed=seed, recipe=_RECIPE)
+        self._start, self._seed = question.first or question.usual, seed
+        self._runs: list[Run] = []
 
     def ask(self) -> Job | None:
         """Return the next run; each is awaited."""
-        full = self._full()
+        full = [run for run in self._runs if run.share == 1.0]
         if not full:
-            job = super().ask()
+            job = self._search.ask()
             return self._from_start() if job is not None and job.share == 1.0 and self._is_start(job.trial.lr) else job
         if len(full) == 2:
             return None
         if self._is_start(full[0].lr):
-            return None if len(self._runs) > 1 else super().ask()
-        lost = chance_of_less(self.model(), full[0].lr, self._start) >= _CLEAR
-        return super().ask() if lost else self._from_start()
+            return None if len(self._runs) > 1 else self._search.ask()
+        lost = chance_of_less(self._search.model(), full[0].lr, self._start) >= _CLEAR
+        return self._search.ask() if lost else self._from_start()
+
+    def tell(self, run: Run) -> None:
+        """Take the result of a run that was asked for."""
+        self._runs.append(run)
+        self._search.tell(run)
+
+    def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
+        """Continue from ``runs``."""
+        self._runs.extend(runs)
+        self._search.restore(trials, runs)
+
+    def remaining(self) -> int:
+        """Return the runs under way."""
+        return self._search.remaining()
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is sure."""
+        return self._search.done
 
     def _from_start(self) -> Job:
         return Job(Trial(len(self._runs), {"lr": self._start}), 1.0, self._seed)
