@@ -115,6 +115,19 @@ def test_rates_around_the_usual_one_are_trained_once_each_and_the_best_is_taken(
     assert cost == spent
 
 
+def test_the_averaged_grid_trains_three_seeds_and_is_not_misled_by_one_lucky_run() -> None:
+    lucky = truth(seeds=5)
+    lucky.full.losses[1, 19] = 0.7  # one seed at a rate 56 times the best one
+    (budget,) = SEARCHES["grid, averaged over three seeds"].budgets
+
+    alone, *_ = replayed(SEARCHES["grid"].search, lucky, 30, 1)
+    averaged, regret, spent = replayed(SEARCHES["grid, averaged over three seeds"].search, lucky, budget, 1)
+
+    assert alone > 0.1
+    assert averaged == pytest.approx(0.01, rel=0.5)
+    assert (regret < 0.05, spent) == (True, 75)
+
+
 def test_no_run_that_diverged_is_taken_while_another_did_not() -> None:
     lr, *_ = replayed(SEARCHES["usual rate, a tenth, ten times"].search, truth(cliff=0.02), 3, 0)
 
