@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from tests.training.small import ReIterable, batches, examples, make_task, network
+from tests.views.chart_specs import named, texts, values
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
+from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError, TaskError
 from stepsize.probe import Profile, profile
 from stepsize.tasks import TASKS, build_task
@@ -45,6 +47,17 @@ def test_everything_is_measured_with_evidence(found: Profile) -> None:
     assert found.unavailable == ()
     assert "11 quantities measured" in found.status
     assert found["spread of the target"].value == pytest.approx(float(examples()[1].std()), rel=1e-5)
+
+
+def test_the_chart_names_the_batch_size_and_each_noise_scale_and_is_one_at_the_present_size(found: Profile) -> None:
+    spec = found.plot("A profile").to_dict()
+    moments = {"at the start": AT_START, "after 16 steps": "noise scale after 16 steps"}
+    flags = [f"noise scale {number_text(found[name].value, 2)} {when}" for when, name in moments.items()]
+    assert {"batch size 8", *flags} <= set(texts(spec))
+    (growth,) = named(spec, "series")
+    present = [row["y"] for row in values(spec, growth) if row["x"] == pytest.approx(8)]
+    assert present == pytest.approx([1.0, 1.0])
+    assert growth["encoding"]["x"]["title"] == "batch size"
 
 
 def test_the_critical_rate_of_a_linear_regression_is_two_over_its_curvature() -> None:

@@ -71,7 +71,11 @@ def test_over_batch_sizes_there_are_lines_and_a_flag_at_each_place_on_the_axis(n
     growth = [Series(name, [1.0, 32.0, 1000.0], [0.1, 1.0, 4.0]) for name in ("at the start", "after 64 updates")]
     places = [(32.0, "batch size 32", "lr"), (noise, "noise scale", "optimum")]
     info = series_info(growth, "batch size", title="A net", places=places)
-    assert [flag.text for flag in info.flags] == ["batch size 32", "noise scale"][: 1 + (noise == 100.0)]
+    flags = [(flag.x, flag.text) for flag in info.flags]
+    assert flags == [(32.0, "batch size 32"), (100.0, "noise scale")][: 1 + (noise == 100.0)]
+    assert [(line.series, line.x, line.y) for line in info.curves] == [
+        (one.name, (1.0, 32.0, 1000.0), (0.1, 1.0, 4.0)) for one in growth
+    ]
     assert info.points == ()
     spec = series_chart(info).to_dict()
     (drawn,) = named(spec, "series")
