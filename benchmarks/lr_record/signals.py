@@ -40,7 +40,7 @@ class StackedSignals:
         self.steps = facts["steps"]
         self.validate_every = max(1, self.steps // _VALIDATIONS)
         self._every = max(1, self.steps // _POINTS)
-        sizes = [tensor[0].numel() for tensor in net.tensors]
+        sizes = [tensor[0].numel() for tensor in net.trained]
         self._index = torch.full((len(sizes), max(sizes)), flat.shape[1])  # the last place is a zero
         place = 0
         for row, size in enumerate(sizes):

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
+from benchmarks.lr_record.data import Data
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task
+from benchmarks.lr_record.fine_tuning import PRETRAINING
 from benchmarks.lr_record.models import build
+from benchmarks.lr_record.net import Pretrained
 from benchmarks.lr_record.signals import LOOKS, StackedSignals
-from benchmarks.lr_record.stacked_rules import rules_for
+from benchmarks.lr_record.stacked_rules import averaged, rules_for
 from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.training.population import stack_optimizers
+from stepsize.training.population import StackedOptimizer, stack_optimizers
 
-__all__ = ["Curves", "member_optimizer", "train_task"]
+__all__ = ["Curves", "member_optimizer", "pretrained", "train_task"]
 
 Floats: TypeAlias = NDArray[np.float32]
 _MATRIX_RULES = ("adafactor", "muon")  # which see a parameter's shape; the others take a member's weights as one vector
@@ -54,8 +57,11 @@ def train_task(task: Task) -> Curves:
     return Curves(val, train, diverged_at, stack.untrained(), stack.signals.astype(np.float16).astype(np.float32))
 
 
-def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str = "all") -> Optimizer:
-    """Return the torch optimizer of one member, or of one part of its parameters: Muon's matrices or the others."""
+def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str = "all", steps: int = 0) -> Optimizer:
+    """Return the torch optimizer of one member, or of one part of its parameters: Muon's matrices or the others.
+
+    ``steps`` is the length of the training, of which schedule-free optimizers warm up over a part.
+    """
     facts = task.facts
     if part == "matrices":
         return Muon(parameters, lr=lr, weight_decay=facts["weight_decay"], adjust_lr_fn="match_rms_adamw")
@@ -64,6 +70,8 @@ def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str 
     options: dict[str, Any] = {"weight_decay": facts["weight_decay"]}
     if "beta2" in facts:
         options["betas"] = (0.9, facts["beta2"])
+    if "warmup" in facts:
+        options["warmup_steps"] = int(facts["warmup"] * steps)
     return OPTIMIZERS[facts["optimizer"]].make([{"params": parameters, **options}], lr=lr)
 
 
@@ -79,17 +87,20 @@ class _Stack:
         self.held_out = _tensors(*task.data.validation)
         self.signals = np.full((len(LOOKS), RATES, len(RATE_SIGNALS)), np.nan, dtype=np.float32)
         self._looked_at = [place % SEEDS * RATES + place for place in range(RATES)]
+        self._before = None if task.before is None else pretrained(task, task.before)
+        self._optimizers: list[StackedOptimizer] = []
 
     def untrained(self) -> Floats:
         """Return the validation loss of the initial weights of each seed."""
-        self.net.begin(self.seeds, RATES)
+        self.net.begin(self.seeds, RATES, self._before)
+        self._optimizers = []
         return self._validate().view(SEEDS, RATES)[:, 0].numpy()
 
     def train(self, steps: int) -> tuple[Floats, Floats, Floats]:
         """Train all members for ``steps``; return final validation and training loss, and where they diverged."""
         net, clip = self.net, self.task.facts["clip"]
-        flat, gradients = net.begin(self.seeds, RATES)
-        update = self._updates(flat, gradients)
+        flat, gradients = net.begin(self.seeds, RATES, self._before)
+        update = self._updates(flat, gradients, steps)
         seen = (
             StackedSignals(net, flat, self._looked_at, self.task.facts) if steps == self.task.facts["steps"] else None
         )
@@ -99,7 +110,7 @@ class _Stack:
         for step in range(steps):
             chosen = batches[:, step]
             loss = self._loss(self.inputs[chosen], self.targets[chosen])
-            for slot, gradient in zip(net.gradients, torch.autograd.grad(loss.sum(), net.tensors), strict=True):
+            for slot, gradient in zip(net.gradients, torch.autograd.grad(loss.sum(), net.trained), strict=True):
                 slot.copy_(gradient)
             losses[step] = loss.detach()
             scale = (clip / (torch.linalg.vector_norm(gradients, dim=1) + 1e-6)).clamp_(max=1.0) if clip else None
@@ -124,7 +135,7 @@ class _Stack:
         val[lost], train[lost] = torch.nan, torch.nan
         return _by_rate(val), _by_rate(train), _by_rate(diverged_at)
 
-    def _updates(self, flat: Tensor, gradients: Tensor) -> Callable[[float], None]:
+    def _updates(self, flat: Tensor, gradients: Tensor, steps: int) -> Callable[[float], None]:
         """Return what updates all members, given the schedule's factor."""
         by_shape = self.task.facts["optimizer"] in _MATRIX_RULES
         parts = self._parts() if by_shape else {"all": ([flat], [gradients])}
@@ -132,9 +143,12 @@ class _Stack:
         for part, (stacked, slopes) in parts.items():
             with torch.no_grad():
                 members = [[tensor[k] for tensor in stacked] for k in range(len(flat))]
-            optimizers = [member_optimizer(self.task, own, lr, part) for own, lr in zip(members, self.lrs, strict=True)]
+            optimizers = [
+                member_optimizer(self.task, own, lr, part, steps) for own, lr in zip(members, self.lrs, strict=True)
+            ]
             rules = rules_for(type(optimizers[0]))
             updates.append((stack_optimizers(optimizers, members, stacked, rules), slopes))
+        self._optimizers = [optimizer for optimizer, _ in updates]
 
         def update(factor: float) -> None:
             for optimizer, slopes in updates:
@@ -145,7 +159,7 @@ class _Stack:
     def _parts(self) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         """Return parameters and gradients by the rule that updates them."""
         parts: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-        for tensor, gradient, role in zip(self.net.tensors, self.net.gradients, self.net.roles, strict=True):
+        for tensor, gradient, role in zip(self.net.trained, self.net.gradients, self.net.roles, strict=True):
             matrix = role == "hidden" and tensor.dim() == 3
             part = ("matrices" if matrix else "others") if self.task.facts["optimizer"] == "muon" else "all"
             stacked, slopes = parts.setdefault(part, ([], []))
@@ -177,9 +191,18 @@ class _Stack:
     def _validate(self) -> Tensor:
         self.net.training = False
         inputs, targets = (part.unsqueeze(0).expand(SEEDS, *part.shape) for part in self.held_out)
-        val = self._loss(inputs, targets)
+        with averaged(self._optimizers):
+            val = self._loss(inputs, targets)
         self.net.training = True
         return val
+
+
+def pretrained(task: Task, data: Data) -> Pretrained:
+    """Return networks of a task that were trained on other data, one a seed: at the best of all rates."""
+    stack = _Stack(Task(data, {**task.facts, **data.facts, **PRETRAINING}))
+    val = stack.train(PRETRAINING["steps"])[0].mean(axis=1)
+    best = int(np.where(np.isfinite(val), val, np.inf).argmin())
+    return stack.net.of_members([seed * RATES + best for seed in range(SEEDS)])
 
 
 def _by_rate(values: Tensor) -> Floats:
