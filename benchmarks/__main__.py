@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     lr_record.add_argument("--seed", type=int, default=0, help="of the draws; default 0")
     lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")
     lr_record.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    lr_record.add_argument("--further-seeds", action="store_true", help="six more seeds of every tenth task instead")
     lr_record.set_defaults(run=_lr_record)
 
     lr_prior = commands.add_parser("lr-prior", help="learn the prior of find from that record, for the package")
@@ -348,7 +349,12 @@ def _guard(arguments: argparse.Namespace) -> None:
 
 def _lr_record(arguments: argparse.Namespace) -> None:
     from benchmarks.lr_record.collect import RECORD_FILE, collect
+    from benchmarks.lr_record.further_seeds import collect_seeds, seeds_report
 
+    if arguments.further_seeds:
+        collect_seeds(arguments.out or RECORD_FILE, workers=arguments.workers)
+        print(seeds_report())
+        return
     collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE, workers=arguments.workers)
 
 

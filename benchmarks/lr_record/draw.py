@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from benchmarks.lr_record.data import Data, draw_images, draw_reconstruction, draw_sequence, draw_table
-from benchmarks.lr_record.fine_tuning import draw_start, fewer, related
+from benchmarks.lr_record.fine_tuning import PRETRAINING, draw_start, fewer, related
 from benchmarks.lr_record.models import build
 from stepsize import schedules
 from stepsize.optimizers import OPTIMIZERS
@@ -38,6 +38,7 @@ _OPTIMIZERS = {
 }  # fmt: skip
 _LATER_FROM = 1_000  # the tasks before have no fine-tuning, and no optimizer without a schedule
 _TUNED = 0.4
+_STEPS_BEFORE, _SECONDS_BEFORE = 300, 3.0
 _LATER_OPTIMIZERS = _OPTIMIZERS | {"schedule-free-sgd": 0.06, "schedule-free-adamw": 0.08}
 _DECAYS: dict[str, tuple[float, ...]] = {
     "adamw": (0.0, 0.01, 0.01, 0.1, 0.3), "muon": (0.0, 0.1), "lion": (0.0, 0.1, 1.0), "adafactor": (0.0,),
@@ -90,6 +91,8 @@ def draw_task(seed: int, number: int) -> Task:
             facts |= _later(rng, facts, tuned=before is not None)
         net, _ = build(facts)
         facts |= {"parameters": net.parameters, "multiplications": net.multiplications}
+        if before is not None:
+            facts["steps_before"] = _steps_before(facts)
         if _seconds(facts) <= _MOST_SECONDS.get(model, 6.0):
             return Task(data, facts, before)
 
@@ -100,6 +103,12 @@ def _later(rng: Generator, facts: Facts, *, tuned: bool) -> Facts:
     if facts["optimizer"].startswith("schedule-free"):
         found |= {"schedule": "constant", "warmup": _one(rng, 0.0, 0.05)}
     return found
+
+
+def _steps_before(facts: Facts) -> int:
+    """Return the length of the training before a fine-tuning: 300 steps, or fewer if they would take too long."""
+    share = _SECONDS_BEFORE / _seconds({**facts, **PRETRAINING, "horizons": [_STEPS_BEFORE]})
+    return max(_STEPS_BEFORE // 6, round(_STEPS_BEFORE * min(1.0, share)))
 
 
 def _pick(rng: Generator, weights: Mapping[str, float]) -> str:

@@ -16,9 +16,9 @@ __all__ = ["PRETRAINING", "draw_start", "fewer", "related"]
 
 PRETRAINING: dict[str, Any] = {
     "optimizer": "adamw", "usual_lr": 2e-3, "weight_decay": 0.01, "beta2": 0.999, "schedule": "cosine warmup=5%",
-    "clip": 1.0, "batch": 32, "steps": 300, "horizons": [300], "start": "scratch", "lora": 0,
+    "clip": 1.0, "batch": 32, "start": "scratch", "lora": 0,
 }  # fmt: skip
-"""Facts of the training before: at all rates, of which the best is taken."""
+"""Facts of the training before: at all rates, of which the best is taken. Its steps depend on what they cost."""
 
 _LORA = ("mlp", "autoencoder", "char-mlp", "gpt", "vit", "mixer")  # models with hidden linear layers
 _FEWEST = 24  # examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,7 +24,7 @@ from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.population import StackedOptimizer, stack_optimizers
 
-__all__ = ["Curves", "member_optimizer", "pretrained", "train_task"]
+__all__ = ["Curves", "member_optimizer", "pretrained", "train_task", "validated"]
 
 Floats: TypeAlias = NDArray[np.float32]
 _MATRIX_RULES = ("adafactor", "muon")  # which see a parameter's shape; the others take a member's weights as one vector
@@ -49,10 +49,15 @@ class Curves:
     signals: Floats
 
 
+def validated(task: Task, seeds: Sequence[int]) -> Floats:
+    """Return the final validation losses (rate, seed) of further seeds at full length."""
+    return _Stack(task, seeds).train(task.facts["steps"])[0]
+
+
 def train_task(task: Task) -> Curves:
     """Train a task at all horizons, rates and seeds."""
     stack = _Stack(task)
-    runs = [stack.train(steps) for steps in task.facts["horizons"]]
+    runs = [stack.train(steps, watched=steps == task.facts["steps"]) for steps in task.facts["horizons"]]
     val, train, diverged_at = (np.stack(part).astype(np.float32) for part in zip(*runs, strict=True))
     return Curves(val, train, diverged_at, stack.untrained(), stack.signals.astype(np.float16).astype(np.float32))
 
@@ -78,32 +83,30 @@ def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str 
 class _Stack:
     """The members of a task: seeds × rates, the rates of one seed next to each other."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, seeds: Sequence[int] = range(SEEDS)) -> None:
         self.task = task
         self.net, self.forward = build(task.facts)
-        self.seeds = [1_000 * task.facts["number"] + seed for seed in range(SEEDS)]
-        self.lrs = [task.facts["usual_lr"] * 10**x for x in task.rates] * SEEDS
+        self.seeds = [1_000 * task.facts["number"] + seed for seed in seeds]
+        self.lrs = [task.facts["usual_lr"] * 10**x for x in task.rates] * len(seeds)
         self.inputs, self.targets = _tensors(task.data.inputs, task.data.targets)
         self.held_out = _tensors(*task.data.validation)
         self.signals = np.full((len(LOOKS), RATES, len(RATE_SIGNALS)), np.nan, dtype=np.float32)
-        self._looked_at = [place % SEEDS * RATES + place for place in range(RATES)]
-        self._before = None if task.before is None else pretrained(task, task.before)
+        self._looked_at = [place % len(seeds) * RATES + place for place in range(RATES)]
+        self._before = None if task.before is None else pretrained(task, task.before, seeds)
         self._optimizers: list[StackedOptimizer] = []
 
     def untrained(self) -> Floats:
         """Return the validation loss of the initial weights of each seed."""
         self.net.begin(self.seeds, RATES, self._before)
         self._optimizers = []
-        return self._validate().view(SEEDS, RATES)[:, 0].numpy()
+        return self._validate().view(-1, RATES)[:, 0].numpy()
 
-    def train(self, steps: int) -> tuple[Floats, Floats, Floats]:
+    def train(self, steps: int, *, watched: bool = False) -> tuple[Floats, Floats, Floats]:
         """Train all members for ``steps``; return final validation and training loss, and where they diverged."""
         net, clip = self.net, self.task.facts["clip"]
         flat, gradients = net.begin(self.seeds, RATES, self._before)
         update = self._updates(flat, gradients, steps)
-        seen = (
-            StackedSignals(net, flat, self._looked_at, self.task.facts) if steps == self.task.facts["steps"] else None
-        )
+        seen = StackedSignals(net, flat, self._looked_at, self.task.facts) if watched else None
         batches = torch.stack([self._batches(seed, steps) for seed in self.seeds])
         losses = torch.empty(steps, len(flat))
         factors = SCHEDULES[self.task.facts["schedule"]].over(steps).factors()
@@ -190,23 +193,23 @@ class _Stack:
     @torch.no_grad()
     def _validate(self) -> Tensor:
         self.net.training = False
-        inputs, targets = (part.unsqueeze(0).expand(SEEDS, *part.shape) for part in self.held_out)
+        inputs, targets = (part.unsqueeze(0).expand(len(self.seeds), *part.shape) for part in self.held_out)
         with averaged(self._optimizers):
             val = self._loss(inputs, targets)
         self.net.training = True
         return val
 
 
-def pretrained(task: Task, data: Data) -> Pretrained:
+def pretrained(task: Task, data: Data, seeds: Sequence[int] = range(SEEDS)) -> Pretrained:
     """Return networks of a task that were trained on other data, one a seed: at the best of all rates."""
-    stack = _Stack(Task(data, {**task.facts, **data.facts, **PRETRAINING}))
-    val = stack.train(PRETRAINING["steps"])[0].mean(axis=1)
+    stack = _Stack(Task(data, {**task.facts, **data.facts, **PRETRAINING}), seeds)
+    val = stack.train(task.facts["steps_before"])[0].mean(axis=1)
     best = int(np.where(np.isfinite(val), val, np.inf).argmin())
-    return stack.net.of_members([seed * RATES + best for seed in range(SEEDS)])
+    return stack.net.of_members([seed * RATES + best for seed in range(len(seeds))])
 
 
 def _by_rate(values: Tensor) -> Floats:
-    return values.view(SEEDS, RATES).T.numpy()
+    return values.view(-1, RATES).T.numpy()
 
 
 def _tensors(inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[Tensor, Tensor]:

@@ -145,7 +145,7 @@ def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
 
 def test_adapters_are_trained_beside_what_was_learned_before() -> None:
     before = related(table(), default_rng(2))
-    task = Task(table(), {**BASE, "lora": 2, "lora_scale": 2.0, "start": "pretrained", "horizons": [1]}, before)
+    task = Task(table(), {**BASE, "lora": 2, "lora_scale": 2.0, "start": "pretrained", "steps_before": 20}, before)
     net, forward = build(task.facts)
     learned = pretrained(task, before)
     net.begin([5, 6, 7], 2, learned)
@@ -166,7 +166,7 @@ def test_adapters_are_trained_beside_what_was_learned_before() -> None:
 
 def test_a_new_head_is_drawn_and_the_rest_taken_over() -> None:
     before = related(table(), default_rng(2))
-    task = Task(table(), {**BASE, "norm": "batch", "start": "new head"}, before)
+    task = Task(table(), {**BASE, "norm": "batch", "start": "new head", "steps_before": 20}, before)
     net, _ = build(task.facts)
     learned = pretrained(task, before)
     net.begin([5, 6, 7], 2, learned)
