@@ -202,7 +202,8 @@ class _Stack:
 
 def pretrained(task: Task, data: Data, seeds: Sequence[int] = range(SEEDS)) -> Pretrained:
     """Return networks of a task that were trained on other data, one a seed: at the best of all rates."""
-    stack = _Stack(Task(data, {**task.facts, **data.facts, **PRETRAINING}), seeds)
+    batch = min(PRETRAINING["batch"], len(data.inputs))
+    stack = _Stack(Task(data, {**task.facts, **data.facts, **PRETRAINING, "batch": batch}), seeds)
     val = stack.train(task.facts["steps_before"])[0].mean(axis=1)
     best = int(np.where(np.isfinite(val), val, np.inf).argmin())
     return stack.net.of_members([seed * RATES + best for seed in range(len(seeds))])
