@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
     late = commands.add_parser("late-findings", help="whether overfitting and plateaus are found in whole trainings")
     late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    late.add_argument("--record", type=int, default=0, metavar="N", help="instead on 2 × N tasks of the record")
     late.set_defaults(run=_late)
 
     model = commands.add_parser("verdict-model", help="learn the verdict of watch from the record, for the package")
@@ -320,9 +321,12 @@ def _verdicts(arguments: argparse.Namespace) -> None:
 
 
 def _late(arguments: argparse.Namespace) -> None:
-    from benchmarks.late_findings import compute_late, late_report
+    from benchmarks.late_findings import compute_late, compute_late_on_record, late_report
 
-    compute_late(arguments.workers)
+    if arguments.record:
+        compute_late_on_record(arguments.record, arguments.workers)
+    else:
+        compute_late(arguments.workers)
     print(late_report())
 
 

@@ -18,15 +18,15 @@ from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task
 from benchmarks.lr_record.fine_tuning import PRETRAINING
 from benchmarks.lr_record.models import build
 from benchmarks.lr_record.net import Pretrained
-from benchmarks.lr_record.signals import LOOKS, StackedSignals
+from benchmarks.lr_record.signals import StackedSignals
 from benchmarks.lr_record.stacked_rules import averaged, rules_for
-from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.training.population import StackedOptimizer, stack_optimizers
 
-__all__ = ["Curves", "member_optimizer", "pretrained", "train_task", "validated"]
+__all__ = ["Curves", "member_optimizer", "pretrained", "train_task", "validated", "watched"]
 
 Floats: TypeAlias = NDArray[np.float32]
+_LOOKED_AT = [place % SEEDS * RATES + place for place in range(RATES)]  # members: each rate once
 _MATRIX_RULES = ("adafactor", "muon")  # which see a parameter's shape; the others take a member's weights as one vector
 
 
@@ -56,10 +56,18 @@ def validated(task: Task, seeds: Sequence[int]) -> Floats:
 
 def train_task(task: Task) -> Curves:
     """Train a task at all horizons, rates and seeds."""
-    stack = _Stack(task)
-    runs = [stack.train(steps, watched=steps == task.facts["steps"]) for steps in task.facts["horizons"]]
+    stack, seen = _Stack(task), StackedSignals(task.facts, _LOOKED_AT)
+    runs = [stack.train(steps, seen if steps == task.facts["steps"] else None) for steps in task.facts["horizons"]]
     val, train, diverged_at = (np.stack(part).astype(np.float32) for part in zip(*runs, strict=True))
-    return Curves(val, train, diverged_at, stack.untrained(), stack.signals.astype(np.float16).astype(np.float32))
+    signals = seen.looks().astype(np.float16).astype(np.float32)
+    return Curves(val, train, diverged_at, stack.untrained(), signals)
+
+
+def watched(task: Task) -> StackedSignals:
+    """Train a task at full length and return what a watch would have measured of a run of each rate until its end."""
+    seen = StackedSignals(task.facts, _LOOKED_AT, until=task.facts["steps"])
+    _Stack(task).train(task.facts["steps"], seen)
+    return seen
 
 
 def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str = "all", steps: int = 0) -> Optimizer:
@@ -90,8 +98,6 @@ class _Stack:
         self.lrs = [task.facts["usual_lr"] * 10**x for x in task.rates] * len(seeds)
         self.inputs, self.targets = _tensors(task.data.inputs, task.data.targets)
         self.held_out = _tensors(*task.data.validation)
-        self.signals = np.full((len(LOOKS), RATES, len(RATE_SIGNALS)), np.nan, dtype=np.float32)
-        self._looked_at = [place % len(seeds) * RATES + place for place in range(RATES)]
         self._before = None if task.before is None else pretrained(task, task.before, seeds)
         self._optimizers: list[StackedOptimizer] = []
 
@@ -101,12 +107,13 @@ class _Stack:
         self._optimizers = []
         return self._validate().view(-1, RATES)[:, 0].numpy()
 
-    def train(self, steps: int, *, watched: bool = False) -> tuple[Floats, Floats, Floats]:
+    def train(self, steps: int, seen: StackedSignals | None = None) -> tuple[Floats, Floats, Floats]:
         """Train all members for ``steps``; return final validation and training loss, and where they diverged."""
         net, clip = self.net, self.task.facts["clip"]
         flat, gradients = net.begin(self.seeds, RATES, self._before)
         update = self._updates(flat, gradients, steps)
-        seen = StackedSignals(net, flat, self._looked_at, self.task.facts) if watched else None
+        if seen is not None:
+            seen.begin(net, flat)
         batches = torch.stack([self._batches(seed, steps) for seed in self.seeds])
         losses = torch.empty(steps, len(flat))
         factors = SCHEDULES[self.task.facts["schedule"]].over(steps).factors()
@@ -117,18 +124,18 @@ class _Stack:
                 slot.copy_(gradient)
             losses[step] = loss.detach()
             scale = (clip / (torch.linalg.vector_norm(gradients, dim=1) + 1e-6)).clamp_(max=1.0) if clip else None
-            if seen is not None and step < steps // 2:
+            if seen is not None and step < seen.until:
                 seen.before_update(step, gradients, scale)
             if scale is not None:
                 gradients.mul_(scale.unsqueeze(1))
             update(float(factors[step]))
-            if seen is not None and step < steps // 2:
+            if seen is not None and step < seen.until:
                 seen.after_update(step)
                 if (step + 1) % seen.validate_every == 0:
                     seen.validated(step, self._validate())
         if seen is not None:
             rates = torch.from_numpy(np.asarray(factors))[:, None] * torch.tensor(self.lrs, dtype=torch.float64)
-            self.signals = seen.looks(losses[: steps // 2], rates[: steps // 2])
+            seen.end(losses, rates)
         finite = torch.isfinite(losses)
         diverged_at = torch.where(finite.all(dim=0), torch.nan, (finite.long().argmin(dim=0) + 1) / steps)
         val = self._validate()

@@ -276,7 +276,7 @@ def test_the_same_seed_draws_the_same_task() -> None:
 def test_a_record_is_resumed_and_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "record.npz"
     with monkeypatch.context() as here:  # the first of its two processes would only take time to start
-        here.setattr(collecting, "each_done", lambda work, jobs, workers: [(job, work(job)) for job in jobs])
+        here.setattr(collecting, "each_done", lambda work, jobs, workers: ((job, work(job)) for job in jobs))
         collect(1, 19, path)
     first = read_record(path)
     collect(2, 19, path)
