@@ -1,45 +1,70 @@
-"""Stacked updates of further optimizers, which only the record needs: thousands of short runs of each."""
+"""Stacked updates of optimizers that look at a whole parameter, which only the record needs: thousands of runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim import Adafactor, Muon, Optimizer
 
-from stepsize.errors import NotStackableError
-from stepsize.training.population.rules import RULES, Slot, StackedRule, with_betas
+from stepsize.training.population import stack_optimizers
+
+State: TypeAlias = dict[str, Tensor]
+Rule: TypeAlias = Callable[[Tensor, Tensor, State, Tensor, int, Mapping[str, Any]], None]
+"""Updates a stacked parameter, given gradient, state, rate of each member (K, 1, ...), number of the step and group."""
 
 
-def _read_adafactor(optimizer: Optimizer, group: Mapping[str, Any]) -> Mapping[str, Any]:
-    del optimizer
-    return {**group, "eps1": group["eps"][0], "eps2": group["eps"][1], "decoupled_weight_decay": True}
+def stacked_step(
+    optimizers: Sequence[Optimizer], members: Sequence[Sequence[Tensor]], stacked: Sequence[Tensor]
+) -> Callable[[Sequence[Tensor], float], None]:
+    """Return what updates all members, which differ in their rates only, given gradients and the schedule's factor."""
+    rule = _RULES.get(type(optimizers[0]).__name__)
+    if rule is None:
+        return stack_optimizers(optimizers, members, stacked).step
+    group = optimizers[0].param_groups[0]
+    lrs = torch.tensor([one.param_groups[0]["lr"] for one in optimizers], dtype=torch.float64)
+    states: list[State] = [{} for _ in stacked]
+    count = 0
+
+    @torch.no_grad()
+    def step(gradients: Sequence[Tensor], factor: float) -> None:
+        nonlocal count
+        count += 1
+        for parameter, gradient, state in zip(stacked, gradients, states, strict=True):
+            lr = (lrs * factor).view(-1, *[1] * (parameter.dim() - 1))
+            rule(parameter, gradient, state, lr, count, group)
+
+    return step
 
 
-def _adafactor(slot: Slot) -> None:
-    parameter, gradient = slot.parameter, slot.gradient
-    floor = slot.flags["eps1"] or torch.finfo(parameter.dtype).eps
-    rate = _root_mean_square(parameter).clamp_(min=slot.flags["eps2"])
-    rate.mul_(slot.cast(torch.as_tensor(slot["lr"]).clamp(max=slot.count**-0.5)))
-    if slot.flags["decays"]:
-        parameter.mul_(slot.cast(slot["shrink"]))
-    second = _second(slot, floor)
+def _decay(parameter: Tensor, lr: Tensor, group: Mapping[str, Any]) -> None:
+    if group["weight_decay"]:
+        parameter.mul_((1 - lr * group["weight_decay"]).to(parameter))
+
+
+def _adafactor(
+    parameter: Tensor, gradient: Tensor, state: State, lr: Tensor, count: int, group: Mapping[str, Any]
+) -> None:
+    floor = group["eps"][0] or torch.finfo(parameter.dtype).eps
+    rate = _root_mean_square(parameter).clamp_(min=group["eps"][1]).mul_(lr.clamp(max=count**-0.5).to(parameter))
+    _decay(parameter, lr, group)
+    second = _second(gradient, state, count ** group["beta2_decay"], floor)
     gradient.mul_(second.clamp_(min=floor**2).rsqrt_())
-    clipped = _root_mean_square(gradient).div_(slot.cast(slot["d"])).clamp_(min=1.0)
+    clipped = _root_mean_square(gradient).div_(group["d"]).clamp_(min=1.0)
     parameter.addcmul_(gradient, rate.div_(clipped), value=-1)
 
 
-def _second(slot: Slot, floor: float) -> Tensor:
+def _second(gradient: Tensor, state: State, weight: float, floor: float) -> Tensor:
     """Average the squares of the gradient; of a matrix, only the means of its rows and columns are kept."""
-    square, weight = slot.gradient.square(), slot.cast(slot.count ** slot["beta2_decay"])
-    if slot.parameter.dim() < 3:  # vectors and scalars: there is nothing to factorize
-        return slot.kept("second").lerp_(square, weight).clone()
+    square = gradient.square()
+    if gradient.dim() < 3:  # vectors and scalars: there is nothing to factorize
+        return state.setdefault("second", torch.zeros_like(square)).lerp_(square, weight).clone()
     means = {"rows": square.mean(dim=-1, keepdim=True), "columns": square.mean(dim=-2, keepdim=True)}
     for name, mean in means.items():
-        means[name] = slot.state.setdefault(name, torch.zeros_like(mean)).lerp_(mean, weight)
+        means[name] = state.setdefault(name, torch.zeros_like(mean)).lerp_(mean, weight)
     mean = means["rows"].mean(dim=-2, keepdim=True)
     return torch.matmul(means["rows"], means["columns"], out=square).div_(mean.clamp(min=floor))
 
@@ -51,60 +76,38 @@ def _root_mean_square(whole: Tensor) -> Tensor:
     return norms.view(-1, *[1] * (whole.dim() - 1))
 
 
-def _read_muon(optimizer: Optimizer, group: Mapping[str, Any]) -> Mapping[str, Any]:
-    del optimizer
-    return {**group, "decoupled_weight_decay": True, "ns_coefficients": tuple(group["ns_coefficients"])}
-
-
-def _muon(slot: Slot) -> None:
-    momentum = slot["momentum"]
-    velocity = slot.kept("velocity").lerp_(slot.gradient, slot.cast(1 - momentum))
-    direction = slot.gradient.lerp_(velocity, slot.cast(momentum)) if slot.flags["nesterov"] else velocity
-    rows, columns = slot.parameter.shape[1:]
+def _muon(parameter: Tensor, gradient: Tensor, state: State, lr: Tensor, _: int, group: Mapping[str, Any]) -> None:
+    _decay(parameter, lr, group)
+    velocity = state.setdefault("velocity", torch.zeros_like(gradient)).lerp_(gradient, 1 - group["momentum"])
+    direction = gradient.lerp_(velocity, group["momentum"]) if group["nesterov"] else velocity
+    rows, columns = parameter.shape[1:]
     ratio = math.sqrt(max(1.0, rows / columns))
-    if slot.flags["adjust_lr_fn"] == "match_rms_adamw":
+    if group["adjust_lr_fn"] == "match_rms_adamw":
         ratio = 0.2 * math.sqrt(max(rows, columns))
-    slot.descend(_orthogonal(direction, slot).to(slot.parameter.dtype), slot["lr"] * ratio)
+    parameter.addcmul_(_orthogonal(direction, group).to(parameter.dtype), (-lr * ratio).to(parameter))
 
 
-def _orthogonal(direction: Tensor, slot: Slot) -> Tensor:
+def _orthogonal(direction: Tensor, group: Mapping[str, Any]) -> Tensor:
     """Return the nearest orthogonal matrices, nearly: a Newton-Schulz iteration in bfloat16, as torch's own."""
-    a, b, c = slot.flags["ns_coefficients"]
+    a, b, c = group["ns_coefficients"]
     tall = direction.shape[1] > direction.shape[2]
     found = direction.bfloat16()
     found = found.mT if tall else found
     norm = torch.linalg.vector_norm(found, dim=(1, 2), keepdim=True)
-    found = found / norm.clamp(min=slot.flags["eps"])
-    for _ in range(slot.flags["ns_steps"]):
+    found = found / norm.clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
         gram = found @ found.mT
         found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
     return found.mT if tall else found
 
 
-def _read_lion(optimizer: Optimizer, group: Mapping[str, Any]) -> Mapping[str, Any]:
-    for option in ("use_gc", "adanorm", "cautious", "fixed_decay"):
-        if group.get(option):
-            raise NotStackableError(f"Lion with {option}=True has no stacked form")
-    return {**with_betas(optimizer, group), "decoupled_weight_decay": group["weight_decouple"]}
+def _lion(parameter: Tensor, gradient: Tensor, state: State, lr: Tensor, _: int, group: Mapping[str, Any]) -> None:
+    beta1, beta2 = group["betas"]
+    _decay(parameter, lr, group)
+    first = state.setdefault("first", torch.zeros_like(gradient))
+    direction = first.lerp(gradient, 1 - beta1).sign_()
+    first.lerp_(gradient, 1 - beta2)
+    parameter.addcmul_(direction, (-lr).to(parameter))
 
 
-def _lion(slot: Slot) -> None:
-    first = slot.kept("first")
-    direction = first.lerp(slot.gradient, slot.cast(1 - slot["beta1"])).sign_()
-    first.lerp_(slot.gradient, slot.cast(1 - slot["beta2"]))
-    slot.descend(direction, slot["lr"])
-
-
-_MUON = ("eps", "nesterov", "ns_coefficients", "ns_steps", "adjust_lr_fn", "decoupled_weight_decay")
-
-
-def rules_for(kind: type[Optimizer]) -> dict[type[Optimizer], StackedRule]:
-    """Return rules of which one is for a class of optimizers; that of Lion is in a package that is not always there."""
-    if kind.__name__ == "Lion":
-        return {kind: StackedRule(_lion, ("beta1", "beta2"), ("decoupled_weight_decay",), read=_read_lion)}
-    return RULES | {
-        Adafactor: StackedRule(
-            _adafactor, ("beta2_decay", "d"), ("eps1", "eps2", "decoupled_weight_decay"), True, _read_adafactor
-        ),
-        Muon: StackedRule(_muon, ("momentum",), _MUON, read=_read_muon),
-    }
+_RULES: dict[str, Rule] = {Adafactor.__name__: _adafactor, Muon.__name__: _muon, "Lion": _lion}

@@ -16,10 +16,9 @@ from torch.optim import AdamW, Muon, Optimizer
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task
 from benchmarks.lr_record.models import build
 from benchmarks.lr_record.signals import LOOKS, StackedSignals
-from benchmarks.lr_record.stacked_rules import rules_for
+from benchmarks.lr_record.stacked_rules import stacked_step
 from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.training.population import stack_optimizers
 
 __all__ = ["Curves", "member_optimizer", "train_task"]
 
@@ -133,12 +132,11 @@ class _Stack:
             with torch.no_grad():
                 members = [[tensor[k] for tensor in stacked] for k in range(len(flat))]
             optimizers = [member_optimizer(self.task, own, lr, part) for own, lr in zip(members, self.lrs, strict=True)]
-            rules = rules_for(type(optimizers[0]))
-            updates.append((stack_optimizers(optimizers, members, stacked, rules), slopes))
+            updates.append((stacked_step(optimizers, members, stacked), slopes))
 
         def update(factor: float) -> None:
-            for optimizer, slopes in updates:
-                optimizer.step(slopes, factor)
+            for step, slopes in updates:
+                step(slopes, factor)
 
         return update
 

@@ -6,7 +6,6 @@ Their objects are only asked for what they have; nothing of these packages is im
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +25,7 @@ from stepsize.training.binding import BoundScheduler
 from stepsize.training.losses import as_loss
 from stepsize.training.position import preserved
 from stepsize.training.torch_schedules import from_torch
-from stepsize.training.wrapped import bare_optimizer
+from stepsize.training.wrapped import bare_optimizer, remade
 
 _PRECISIONS = {"16-mixed": "fp16", "bf16-mixed": "bf16", "32-true": "fp32"}
 _OWN_UPDATES = (  # hooks of a module that make the update another one
@@ -502,12 +501,7 @@ def _moved(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimizer:
         {**group, "params": [parameters[names[id(p)]] for p in group["params"] if id(p) in names]}
         for group in optimizer.param_groups
     ]
-    return type(optimizer)(groups, **_defaults(optimizer))
-
-
-def _defaults(optimizer: Optimizer) -> dict[str, Any]:
-    known = inspect.signature(type(optimizer).__init__).parameters
-    return {name: value for name, value in optimizer.defaults.items() if name in known}
+    return remade(optimizer, groups)
 
 
 def _trainer_schedule(trainer: Any, optimizer: Optimizer, steps: int) -> Rate:
