@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, get_type_hints
+from typing import Any, Unpack, get_type_hints
 
 import torch.distributed as dist
 from torch import Tensor
 
 from stepsize.errors import InputError
 from stepsize.monitor import Finding, Guard, GuardAction, RateVerdict, Report, Watch, guard, watch
-
-
-class WatchOptions(TypedDict, total=False):
-    """The arguments of :func:`stepsize.watch`."""
-
-    schedule: Any
-    steps: int | None
-    validate: Callable[[], Tensor | float] | None
-    validate_every: int | None
-    on_finding: Callable[[Finding], object] | None
-    store: str | Path | None
-    name: str | None
-    log_to: Any
-    control: bool
+from stepsize.monitor.watching import WatchOptions
 
 
 class Options(WatchOptions, total=False):
@@ -106,8 +93,8 @@ class Session:
         """Begin with what the trainer knows; the user's own options take precedence."""
         self._end()
         given = {**known, **{name: value for name, value in self._options.items() if value is not None}}
-        given["distributed"] = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        if given["distributed"] and dist.get_rank():
+        together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if given.setdefault("distributed", together) and together and dist.get_rank():
             given.update(store=None, name=None, log_to=None)  # one process writes
         start: Any = guard if self._guarded else watch
         with warnings.catch_warnings():
