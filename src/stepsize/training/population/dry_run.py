@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from stepsize.errors import NotStackableError
-from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import loss_on
 from stepsize.training.position import RngState
-from stepsize.training.stepping import check_first_loss
+from stepsize.training.stepping import check_first_loss, deepcopied
 from stepsize.training.task import Task
 
 COPIES = 6  # of its parameters that a member takes: gradients, two moments, scratch
