@@ -145,7 +145,7 @@ def _begun(optimizers: Sequence[Optimizer], own: Sequence[Tensor], stacked: Sequ
     for place, group in enumerate(optimizer.param_groups):
         rates = torch.tensor([float(one.param_groups[place]["lr"]) for one in optimizers], dtype=torch.float64)
         group["lr"] = min(float(rates.max()), _MOST) or 1.0
-        if fast and group["fused"] is None:
+        if fast and group.get("fused", False) is None:
             group["fused"] = True
         shares.append(rates / group["lr"])
     return _Part(optimizer, shares, numbers, begin)
