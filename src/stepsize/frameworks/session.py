@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Unpack, get_type_hints
 
 import torch.distributed as dist
@@ -12,30 +11,17 @@ from torch import Tensor
 
 from stepsize.errors import InputError
 from stepsize.monitor import Finding, Guard, GuardAction, RateVerdict, Report, Watch, guard, watch
-from stepsize.monitor.watching import WatchOptions
-
-
-class Options(WatchOptions, total=False):
-    """The arguments of :func:`stepsize.watch`, and with ``guard=True`` of :func:`stepsize.guard`."""
-
-    others: Iterable[Any]
-    every: int | None
-    keep: int
-    cut: float
-    rewarm: int | None
-    retries: int
-    dry_run: bool
-    checkpoint: str | Path | None
+from stepsize.monitor.options import GuardOptions, WatchOptions
 
 
 class Session:
     """A run of a trainer while it is watched, or also guarded; the base of its callback."""
 
-    def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
-        known = get_type_hints(Options if guard else WatchOptions)
+    def __init__(self, guard: bool = False, **options: Unpack[GuardOptions]) -> None:
+        known = get_type_hints(GuardOptions if guard else WatchOptions)
         for name in options:
             if name not in known:
-                remedy = "Pass guard=True with it" if name in get_type_hints(Options) else ""
+                remedy = "Pass guard=True with it" if name in get_type_hints(GuardOptions) else ""
                 raise InputError("option", name, f"must be one of: {', '.join(known)}", remedy)
         self._guarded, self._options = guard, options
         self._live: Watch | Guard | None = None

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -46,22 +46,6 @@ _WORSE = 16  # losses, all of which the last one exceeds if the loss rises
 _EVERY = 8  # updates between two checks of the urgent rules
 _LATE = 0.2  # seconds that a loss can wait to be recorded
 _LEAN = 256  # updates at most that are only counted, one after the other
-
-
-class WatchOptions(TypedDict, total=False):
-    """The arguments of :func:`watch` besides model and optimizer."""
-
-    schedule: Any
-    steps: int | None
-    validate: Callable[[], Tensor | float] | None
-    validate_every: int | None
-    scaler: Any
-    distributed: bool | None
-    on_finding: Callable[[Finding], object] | None
-    store: str | Path | None
-    name: str | None
-    log_to: LogTo
-    control: bool
 
 
 def watch(

@@ -26,9 +26,10 @@ from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import LONG, REPLACED, find_fault, longest_before, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
+from stepsize.monitor.options import WatchOptions
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
-from stepsize.monitor.watching import Watch, WatchOptions, watch
+from stepsize.monitor.watching import Watch, watch
 from stepsize.training.snapshot import Snapshot, check_stateful
 from stepsize.training.wrapped import bare_optimizers
 
