@@ -70,7 +70,8 @@ RULE = Rule(
     severity="warning",
     meaning=(
         "The validation loss has turned and risen while the training loss kept falling. How far a run gets depends on "
-        "learning rate × steps, so a higher learning rate reaches this point earlier."
+        "learning rate × steps, so a higher learning rate reaches this point earlier. It is reported from half of the "
+        "steps on, and only if the rise has lasted: earlier ones were often followed by a new minimum."
     ),
     signals=("val_loss", "loss"),
     reference="Prechelt, Early stopping, but when?, 1998",

@@ -51,8 +51,8 @@ RULE = Rule(
     title="Underfitting",
     severity="warning",
     meaning=(
-        "Late in the run the training loss falls as if it had just begun, and the validation loss does about as well. "
-        "The run needs more steps, or larger ones."
+        "In the last twentieth of the steps the training loss falls as if it had just begun, and the validation loss "
+        "does about as well. The run needs more steps, or larger ones."
     ),
     signals=("loss", "steps"),
     reference="Godbole et al., Deep learning tuning playbook, 2023",
