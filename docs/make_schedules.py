@@ -33,7 +33,7 @@ from stepsize.schedules import (
 from stepsize.schedules.catalog import CHANGES
 from stepsize.schedules.hyperparameters import DecayRule
 from stepsize.schedules.leaves import Endpoints
-from stepsize.views import ScheduleCurve, ScheduleInfo, number_text, schedule_chart, schedule_info, schedule_thumbnail
+from stepsize.views import ChartInfo, draw, number_text, schedule_info, schedule_thumbnail
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "schedules.md"
@@ -80,7 +80,7 @@ def pictures() -> dict[str, str]:
         f"{name}.svg": _svg(schedule_thumbnail(range(_UPDATES), entry.typical(_UPDATES).factors()))
         for name, entry in SCHEDULES.items()
     }
-    return {**found, "together.svg": _svg(schedule_chart(_together_info()))}
+    return {**found, "together.svg": _svg(draw(_together_info()))}
 
 
 def python_form(entry: ScheduleEntry) -> str:
@@ -404,16 +404,13 @@ number of steps over which weights forget; `stepsize schedule` shows it beside l
 """
 
 
-def _together_info() -> ScheduleInfo:
+def _together_info() -> ChartInfo:
     seen = preview(_TOGETHER.over(_UPDATES), _TOGETHER_PEAKS)
-    values = seen.values
-    assert values.momentum is not None
-    assert values.weight_decay is not None
-    assert values.effective_lr is not None
-    curve = ScheduleCurve(
-        "one cycle", values.lr[:-1], values.momentum[:-1], values.weight_decay[:-1], values.effective_lr[:-1]
+    every = {name: getattr(seen.values, name) for name in ("lr", "momentum", "weight_decay", "effective_lr")}
+    curve = {name: values[:-1] for name, values in every.items()}  # updates only
+    return schedule_info(
+        seen.steps[:-1], {"one cycle": curve}, title="One cycle, momentum against it, corrected weight decay"
     )
-    return schedule_info(seen.steps[:-1], [curve], title="One cycle, momentum against it, corrected weight decay")
 
 
 # ------------------------------------------------------------------- details

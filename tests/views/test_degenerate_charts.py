@@ -17,46 +17,41 @@ from stepsize.views import (
     MapRun,
     OutcomeGroup,
     RateCurve,
-    ScheduleCurve,
     Series,
-    answer_chart,
     answer_info,
     best_so_far,
-    curves_by_rate_chart,
     curves_by_rate_info,
+    draw,
     heat_map_chart,
     heat_map_info,
     outcomes_chart,
     outcomes_info,
-    range_test_chart,
     range_test_info,
-    run_chart,
     run_info,
     save_chart,
-    schedule_chart,
     schedule_info,
     schedule_thumbnail,
-    series_chart,
     series_info,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 FIT = {"lr": 0.01, "as_good": (0.01, 0.01), "curve": CurveFit([0.01], [0.5], [0.4], [0.6])}
+FIELDS = ("lr", "momentum", "weight_decay", "effective_lr")
 GRID = [(lr, m) for lr in (1e-3, 1e-2, 1e-1, 1.0) for m in (0.0, 0.9, 0.99)]
 LRS = np.logspace(-8, -2, 30)
 
 
 def answer(*points: CurvePoint) -> Chart:
-    return answer_chart(answer_info(points, 1000, lr=0.01))
+    return draw(answer_info(points, 1000, lr=0.01))
 
 
 def fitted(*points: CurvePoint) -> Chart:
-    return answer_chart(answer_info(points, 1000, **FIT))  # type: ignore[arg-type]
+    return draw(answer_info(points, 1000, **FIT))  # type: ignore[arg-type]
 
 
 def curves(*runs: RateCurve) -> Chart:
-    return curves_by_rate_chart(curves_by_rate_info(runs))
+    return draw(curves_by_rate_info(runs))
 
 
 def heat_map(*runs: MapRun) -> Chart:
@@ -68,19 +63,19 @@ def outcomes(*losses: float) -> Chart:
 
 
 def ranges(lrs: object, losses: object, **more: object) -> Chart:
-    return range_test_chart(range_test_info(lrs, losses, **more))  # type: ignore[arg-type]
+    return draw(range_test_info(lrs, losses, **more))  # type: ignore[arg-type]
 
 
 def run(losses: object, **more: object) -> Chart:
-    return run_chart(run_info(losses, **more))  # type: ignore[arg-type]
+    return draw(run_info(losses, **more))  # type: ignore[arg-type]
 
 
 def schedule(*lr: float) -> Chart:
-    return schedule_chart(schedule_info(range(len(lr)), [ScheduleCurve("a", lr, lr, lr, lr, np.abs(lr))]))
+    return draw(schedule_info(range(len(lr)), {"a": dict.fromkeys(FIELDS, lr) | {"timescale": np.abs(lr)}}))
 
 
 def series(*several: Series) -> Chart:
-    return series_chart(series_info(several, "cost", title="Degenerate"))
+    return draw(series_info(several, "cost", title="Degenerate"))
 
 
 def broken(lr: float) -> RateCurve:

@@ -23,16 +23,14 @@ from stepsize.views import (
     OutcomeGroup,
     RateCurve,
     Series,
-    answer_chart,
     answer_info,
     best_so_far,
-    curves_by_rate_chart,
     curves_by_rate_info,
+    draw,
     heat_map_chart,
     heat_map_info,
     outcomes_chart,
     outcomes_info,
-    series_chart,
     series_info,
 )
 
@@ -70,7 +68,7 @@ def _answer_chart(found: Found | SweepResult, points: Sequence[CurvePoint], answ
         loss_label=conditions.objective,
         **more,
     )
-    return answer_chart(info)
+    return draw(info)
 
 
 def _fit(lr: float | None, curve: LrModel | None, tried: Sequence[float]) -> CurveFit | None:
@@ -157,7 +155,7 @@ def curves_chart(found: SweepResult) -> Chart:
         if len(run.losses)
     )
     title = f"Training loss vs. step, by learning rate: {found.conditions.task}"
-    return curves_by_rate_chart(curves_by_rate_info(curves, title=title))
+    return draw(curves_by_rate_info(curves, title=title))
 
 
 def cost_chart(found: SweepResult) -> Chart:
@@ -174,7 +172,7 @@ def cost_chart(found: SweepResult) -> Chart:
         subtitle=f"Runs of {of}; what shorter ones cost is counted." if shorter else f"{len(found.runs)} runs.",
         label=f"best {found.conditions.objective}",
     )
-    return series_chart(info)
+    return draw(info)
 
 
 def final_chart(found: Comparison) -> Chart:
@@ -195,7 +193,7 @@ def tuning_chart(found: Comparison) -> Chart:
             losses = [run.value for run in seen]
             contenders.append(Series(one.name, lrs, losses, one.lr))
     subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found)}."
-    return series_chart(
+    return draw(
         series_info(
             contenders,
             "learning rate",
@@ -216,7 +214,7 @@ def steps_chart(found: Comparison) -> Chart:
         subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found)}.",
         label="training loss",
     )
-    return series_chart(info)
+    return draw(info)
 
 
 def _trained(found: Comparison) -> list[ContenderResult]:

@@ -12,19 +12,9 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.views.axes import Axis, lr_axis, value_axis
-from stepsize.views.layers import band, bare, edges, flags, layered, lines, place, points, rows, stacked
-from stepsize.views.marks import (
-    ChartPoint,
-    Flag,
-    Line,
-    checked_some,
-    edge_notes,
-    line_through,
-    place_flags,
-    place_point,
-)
+from stepsize.views.marks import Flag, Line, checked_some, edge_notes, line_through, place_flags, place_point
+from stepsize.views.plot import ChartInfo, Dots, Lines, Looks, Plot
 from stepsize.views.theme import INK, SHAPES, WIDTH, shades
-from stepsize.views.vega import Chart, alt
 
 _TRAIN_HEIGHT = 130
 _BESIDE = 0.5  # decades beside the range that is as good whose losses are shown
@@ -56,34 +46,6 @@ class CurveFit:
     high: NDArray[np.float64] | Sequence[float]
 
 
-@dataclass(frozen=True)
-class AnswerPanel:
-    """Losses against the rate: the axis shows the losses around the best one, what is far above is at its edge."""
-
-    y: Axis
-    points: tuple[ChartPoint, ...]  # the longest runs
-    shorter: tuple[ChartPoint, ...]
-    means: tuple[ChartPoint, ...]  # of each rate, if most of its seeds have a value; empty if no rate has several seeds
-    joined: tuple[Line, ...]  # the means of each length
-
-
-@dataclass(frozen=True)
-class AnswerInfo:
-    """Everything on the chart, at its place."""
-
-    title: str
-    lines: tuple[str, ...]
-    x: Axis
-    final: AnswerPanel
-    train: AnswerPanel | None  # training losses, without those of diverged runs
-    curve: tuple[Line, ...]
-    band: tuple[tuple[float, float, float], ...]  # of the curve: (lr, low, high)
-    flags: tuple[Flag, ...]  # the recommended rate, and that of the lowest training loss
-    tried: tuple[Flag, ...]  # rates of runs that have not ended
-    as_good: tuple[float, float] | None
-    series: tuple[str, ...]  # names of the lengths, from the shortest to the longest
-
-
 def answer_info(
     runs: Sequence[CurvePoint],
     horizon: int,
@@ -98,7 +60,7 @@ def answer_info(
     loss_label: str = "validation loss",
     joined: bool = False,
     tried: Sequence[float] = (),
-) -> AnswerInfo:
+) -> ChartInfo:
     """Return what the chart of an answer shows, and where.
 
     The longest runs stand out, shorter ones are faint. Training losses, if given, get a panel of their own. If
@@ -107,8 +69,8 @@ def answer_info(
 
     Example:
         >>> runs = [CurvePoint(1e-3, 0.9, 125), CurvePoint(1e-2, 0.4, 2000), CurvePoint(1e-1, 9.0, 2000, diverged=True)]
-        >>> info = answer_info(runs, 2000, lr=0.008)
-        >>> info.series, [point.kind for point in info.final.points], info.flags[0].text
+        >>> [plot] = answer_info(runs, 2000, lr=0.008).plots
+        >>> plot.looks.names, [point.kind for point in plot["points"]], plot.flags[0].text
         (('125 steps', 'full runs (2,000 steps)'), ['inside', 'diverged'], 'lr 0.008')
     """
     checked_some(runs=runs)
@@ -117,101 +79,62 @@ def answer_info(
     if train_optimum is not None:
         marked.append((train_optimum, f"lowest training loss {number_text(train_optimum)}", "optimum"))
     x = lr_axis([run.lr for run in runs] + [rate for rate, _, _ in marked] + list(as_good or ()) + list(tried))
-    final = _panel(runs, _loss_axis(runs, max(names), curve, as_good, loss_label), names, joined=joined and not curve)
+    y = _loss_axis(runs, max(names), curve, as_good, loss_label)
+    dotted = tuple(Flag(rate, "", "tried", 0, "right") for rate in sorted(set(tried)))
+    final = Plot(
+        x=x,
+        y=y,
+        marks=(*_curve(curve, y), *_runs(runs, y, names, joined=joined and not curve)),
+        looks=_looks(tuple(names.values()), curve),
+        flags=(*dotted, *place_flags(marked, x, WIDTH)),
+        interval=as_good,
+        area=_band(curve, y) if curve else (),
+    )
+    plots = [final]
+    trained = [replace(run, loss=run.train_loss) for run in runs if not run.diverged]
+    if any(math.isfinite(run.loss) for run in trained):
+        y = replace(value_axis([run.loss for run in trained], "training loss", may_log=True), count=4)
+        marks = _runs(trained, y, names, joined=joined)
+        plots.append(replace(final, y=y, marks=marks, area=(), height=_TRAIN_HEIGHT))
     notes = ["Green: the range that is as good."] if as_good else []
     notes += ["Dotted: rates being tried."] if tried else []
-    return AnswerInfo(
-        title=title,
-        lines=wrapped(*_fitting(answer), conditions, " ".join([*notes, *edge_notes(final.points)])),
-        x=x,
-        final=final,
-        train=_train_panel(runs, names, joined=joined),
-        curve=line_through(_CURVE, curve.lrs, curve.loss, final.y) if curve else (),
-        band=_band(curve, final.y) if curve else (),
-        flags=place_flags(marked, x, WIDTH),
-        tried=tuple(Flag(rate, "", "tried", 0, "right") for rate in sorted(set(tried))),
-        as_good=as_good,
-        series=tuple(names.values()),
-    )
+    notes += edge_notes(final["points"])
+    return ChartInfo(title, wrapped(*_fitting(answer), conditions, " ".join(notes)), tuple(plots))
 
 
-def answer_chart(info: AnswerInfo) -> Chart:
-    """Return the chart of loss against learning rate: runs, curve with its band, the range and the rate."""
-    x = info.x if info.train is None else bare(info.x)
-    upper = layered(
-        *band(info.as_good, x),
-        *_band_area(info, x),
-        *lines(info.curve, x, info.final.y, _colors(info), name="curve", width=2.4, interpolate="monotone"),
-        *flags(info.tried, x, texts=False),
-        *flags(info.flags, x),
-        *_runs(info.final, info, x),
-    )
-    if info.train is None:
-        return stacked(info.title, info.lines, upper)
-    lower = layered(
-        *band(info.as_good, info.x, height=_TRAIN_HEIGHT),
-        *flags([*info.tried, *info.flags], info.x, height=_TRAIN_HEIGHT, texts=False),
-        *_runs(info.train, info, info.x),
-        height=_TRAIN_HEIGHT,
-    )
-    return stacked(info.title, info.lines, upper, lower)
-
-
-def _colors(info: AnswerInfo) -> alt.Color:
+def _looks(series: Sequence[str], curve: CurveFit | None) -> Looks:
     """The longer the runs, the darker; the curve in ink."""
-    names, legend = _legend(info)
-    scale = alt.Scale(domain=names, range=[*shades(len(info.series)), INK][: len(names)])
-    return alt.Color("series:N", legend=legend, scale=scale)
+    names = (*series, *([_CURVE] if curve else []))
+    shapes = [SHAPES[(len(series) - 1 - rank) % len(SHAPES)] for rank in range(len(series))]
+    return Looks(names, (*shades(len(series)), INK)[: len(names)], (), (*shapes, _BAR)[: len(names)], legend=True)
 
 
-def _shapes(info: AnswerInfo) -> alt.Shape:
-    names, legend = _legend(info)
-    shapes = [SHAPES[(len(info.series) - 1 - rank) % len(SHAPES)] for rank in range(len(info.series))]
-    return alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=[*shapes, _BAR][: len(names)]))
+def _curve(curve: CurveFit | None, y: Axis) -> list[Lines]:
+    if curve is None:
+        return []
+    return [Lines("curve", line_through(_CURVE, curve.lrs, curve.loss, y), width=2.4, interpolate="monotone")]
 
 
-def _legend(info: AnswerInfo) -> tuple[list[str], alt.Legend]:
-    return [*info.series, *([_CURVE] if info.curve else [])], alt.Legend(title=None, columns=4, labelLimit=WIDTH)
-
-
-def _runs(panel: AnswerPanel, info: AnswerInfo, x: Axis) -> list[alt.Chart]:
-    color, shape = _colors(info), _shapes(info)
-    size, opacity = (26, 0.4) if panel.means else (90, 0.95)
-    layers = [
-        *lines(panel.joined, x, panel.y, color, name="joined", width=1.4, opacity=0.75),
-        points(panel.shorter, x, panel.y, color, name="shorter", shape=shape, size=40, opacity=0.75),
-        points(panel.points, x, panel.y, color, shape=shape, size=size, opacity=opacity),
-    ]
-    if panel.means:
-        layers.append(points(panel.means, x, panel.y, color, name="means", shape=shape, size=70, opacity=0.95))
-    return [*layers, *edges([*panel.shorter, *panel.points], x, panel.y, color)]
-
-
-def _train_panel(runs: Sequence[CurvePoint], names: dict[int, str], *, joined: bool) -> AnswerPanel | None:
-    if not any(math.isfinite(run.train_loss) for run in runs):
-        return None
-    trained = [replace(run, loss=run.train_loss) for run in runs if not run.diverged]
-    y = value_axis([run.loss for run in trained], "training loss", may_log=True)
-    return _panel(trained, replace(y, count=4), names, joined=joined)
-
-
-def _panel(runs: Sequence[CurvePoint], y: Axis, names: dict[int, str], *, joined: bool) -> AnswerPanel:
+def _runs(runs: Sequence[CurvePoint], y: Axis, names: dict[int, str], *, joined: bool) -> tuple[Lines | Dots, ...]:
+    """Return the longest runs, which stand out, the shorter ones, and the mean of each rate if it has several seeds."""
     measured: dict[tuple[int, float], list[float]] = {}
     for run in sorted(runs, key=lambda run: (run.steps, run.lr)):
         measured.setdefault((run.steps, run.lr), []).append(math.nan if run.diverged else run.loss)
-    several = any(len(losses) > 1 for losses in measured.values())
     means = {at: _mean(losses) for at, losses in measured.items()}
+    shown = [
+        place_point(lr, mean, names[steps], y)
+        for (steps, lr), mean in means.items()
+        if len(runs) > len(means) and y.low <= mean <= y.high
+    ]
     placed = [(run, place_point(run.lr, run.loss, names[run.steps], y, diverged=run.diverged)) for run in runs]
-    return AnswerPanel(
-        y=y,
-        points=tuple(point for run, point in placed if run.steps == max(names)),
-        shorter=tuple(point for run, point in placed if run.steps != max(names)),
-        means=tuple(
-            place_point(lr, mean, names[steps], y)
-            for (steps, lr), mean in means.items()
-            if several and math.isfinite(mean)
-        ),
-        joined=_joined(means, names, y) if joined else (),
+    longest, shorter = (
+        tuple(point for run, point in placed if (run.steps == max(names)) == wanted) for wanted in (True, False)
+    )
+    return (
+        Lines("joined", _joined(means, names, y) if joined else (), width=1.4, opacity=0.75),
+        Dots("shorter", shorter, size=40, opacity=0.75),
+        Dots("points", longest, size=26 if shown else 90, opacity=0.4 if shown else 0.95),
+        Dots("means", tuple(shown), size=70, opacity=0.95),
     )
 
 
@@ -262,14 +185,6 @@ def _band(curve: CurveFit, y: Axis) -> tuple[tuple[float, float, float], ...]:
         for x, low, high in zip(curve.lrs, curve.low, curve.high, strict=True)
         if math.isfinite(low) and math.isfinite(high)
     )
-
-
-def _band_area(info: AnswerInfo, x: Axis) -> list[alt.Chart]:
-    if not info.band:
-        return []
-    data = rows({"x": lr, "y": low, "y2": high} for lr, low, high in info.band)
-    mark = alt.Chart(data, name="band").mark_area(color=INK, opacity=0.13, clip=True, interpolate="monotone")
-    return [mark.encode(**place(x, info.final.y), y2="y2:Q")]
 
 
 def _fitting(answer: str) -> list[str]:

@@ -11,9 +11,8 @@ from stepsize.views.axes import Axis
 from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, ChartPoint, Flag, Line
 from stepsize.views.theme import (
     ANSWER,
-    COLORS,
-    DASHES,
     HEIGHT,
+    INK,
     LINE_HEIGHT,
     MUTED,
     ROLE_COLORS,
@@ -65,12 +64,6 @@ def x_encoding(axis: Axis, field: str = "x") -> alt.X:
 def y_encoding(axis: Axis, field: str = "y") -> alt.Y:
     """Return the vertical encoding of ``field`` along ``axis``."""
     return alt.Y(field, **_along(axis))
-
-
-def row_encoding(field: str, names: Sequence[str]) -> alt.Y:
-    """Return the vertical encoding of ``field`` as one row per name, from top to bottom."""
-    look = alt.Axis(labelLimit=WIDTH / 2, labelPadding=8, ticks=False, domain=False, grid=True)
-    return alt.Y(field, type="nominal", title=None, scale=alt.Scale(domain=list(names)), axis=look)
 
 
 def place(x: Axis, y: Axis) -> dict[str, Any]:
@@ -148,16 +141,16 @@ def lines(
 
 
 def flags(marks: Sequence[Flag], x: Axis, *, height: float = HEIGHT, texts: bool = True) -> list[alt.Chart]:
-    """Return each flag as a rule that reaches up to its text; without ``texts``, only as high as the plot."""
+    """Return each flag as a rule that reaches up to its text; without texts, only as high as the plot."""
     layers = []
     for flag in marks:
-        main = flag.role == "lr"
+        main, told = flag.role == "lr", texts and flag.text
         top = -(flag.row * LINE_HEIGHT + 4.0)
         base = alt.Chart(rows([{"x": flag.x, "text": flag.text}])).encode(x=x_encoding(x))
         look: dict[str, Any] = {"color": ROLE_COLORS[flag.role], "strokeDash": ROLE_DASHES[flag.role]}
         rule = base.mark_rule(strokeWidth=2.2 if main else 1.4, **look)
-        layers.append(rule.encode(y=alt.value(top - 8 if texts else 0.0), y2=alt.value(height)))
-        if texts:
+        layers.append(rule.encode(y=alt.value(top - 8 if told else 0.0), y2=alt.value(height)))
+        if told:
             label = base.mark_text(
                 align="left" if flag.side == "right" else "right",
                 baseline="middle",
@@ -179,11 +172,20 @@ def band(interval: tuple[float, float] | None, x: Axis, *, height: float = HEIGH
     return [mark.encode(x=x_encoding(x), x2="x2:Q", y=alt.value(0), y2=alt.value(height))]
 
 
-def level(value: float | None, text: str, y: Axis) -> list[alt.Chart]:
-    """Return a horizontal rule with its text beyond the right edge."""
-    if value is None or not y.low <= value <= y.high:
+def area(between: Sequence[tuple[float, float, float]], x: Axis, y: Axis) -> list[alt.Chart]:
+    """Return the area between two curves (x, low, high)."""
+    if not between:
         return []
-    base = alt.Chart(rows([{"y": value, "text": text}])).encode(y=y_encoding(y))
+    data = rows({"x": at, "y": low, "y2": high} for at, low, high in between)
+    mark = alt.Chart(data, name="band").mark_area(color=INK, opacity=0.13, clip=True, interpolate="monotone")
+    return [mark.encode(**place(x, y), y2="y2:Q")]
+
+
+def level(at: tuple[float, str] | None, y: Axis) -> list[alt.Chart]:
+    """Return a horizontal rule with its text beyond the right edge; none beyond the axis."""
+    if at is None or not y.low <= at[0] <= y.high:
+        return []
+    base = alt.Chart(rows([{"y": at[0], "text": at[1]}])).encode(y=y_encoding(y))
     label = base.mark_text(align="left", baseline="middle", dx=5, color=MUTED, fontSize=11)
     return [
         base.mark_rule(color=MUTED, strokeWidth=1, strokeDash=[1, 3]),
@@ -191,10 +193,10 @@ def level(value: float | None, text: str, y: Axis) -> list[alt.Chart]:
     ]
 
 
-def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
+def line_legend(names: Sequence[str]) -> alt.Legend:
     """Return the legend of lines called ``names``, in as many columns as fit."""
     return alt.Legend(
-        title=title,
+        title=None,
         columns=max(1, min(len(names), int(WIDTH // (_CHARACTER * max(map(len, names)) + 36)))),
         labelLimit=WIDTH,
         offset=8,
@@ -205,18 +207,20 @@ def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
     )
 
 
-def series_encodings(names: Sequence[str], colors: Sequence[str] = COLORS, title: str | None = None) -> tuple[Any, Any]:
-    """Return the encodings of color and dash that distinguish lines by name; a legend if there are several."""
-    legend = line_legend(names, title) if len(names) > 1 else None
-    return looks(names, colors[: len(names)], DASHES[: len(names)], legend)
-
-
 def looks(
-    names: Sequence[str], colors: Sequence[str], dashes: Sequence[Sequence[float]], legend: Any
-) -> tuple[Any, Any]:
-    """Return the encodings of color and dash of the series called ``names``."""
-    color, dash = (alt.Scale(domain=list(names), range=list(each)) for each in (colors, map(list, dashes)))
-    return alt.Color("series:N", legend=legend, scale=color), alt.StrokeDash("series:N", legend=legend, scale=dash)
+    names: Sequence[str],
+    legend: Any,
+    colors: Sequence[str],
+    dashes: Sequence[Sequence[float]] = (),
+    shapes: Sequence[str] = (),
+) -> tuple[alt.Color, dict[str, Any]]:
+    """Return the encoding of color of the series called ``names``, and those of dash and shape where these differ."""
+
+    def encoded(channel: Any, values: Iterable[Any]) -> Any:
+        return channel("series:N", legend=legend, scale=alt.Scale(domain=list(names), range=list(values)))
+
+    others = {"strokeDash": encoded(alt.StrokeDash, map(list, dashes))} if dashes else {}
+    return encoded(alt.Color, colors), others | ({"shape": encoded(alt.Shape, shapes)} if shapes else {})
 
 
 def gradient(field: str, axis: Axis) -> alt.Color:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.views.axes import Axis, value_axis
-from stepsize.views.layers import CROSS, layered, row_encoding, rows, stacked, x_encoding
+from stepsize.views.layers import CROSS, layered, rows, stacked, x_encoding
 from stepsize.views.marks import ABOVE, BELOW, INSIDE, NOT_FINITE, ChartPoint, checked_some, place_point
 from stepsize.views.theme import INK, MUTED, SERIES, WARNING, WIDTH
 from stepsize.views.vega import Chart, alt
@@ -136,7 +136,8 @@ def _notes(panels: Sequence[OutcomePanel]) -> list[str]:
 
 def _drawn_panel(panel: OutcomePanel) -> alt.LayerChart:
     names = [mean.name for mean in panel.means]
-    row = row_encoding("series", names)
+    look = alt.Axis(labelLimit=WIDTH / 2, labelPadding=8, ticks=False, domain=False, grid=True)
+    row = alt.Y("series", type="nominal", title=None, scale=alt.Scale(domain=names), axis=look)
     title = alt.TitleParams(text=panel.task, frame="group", fontSize=13, offset=6)
     drawn = layered(*_dots(panel, row), *_bars(panel, row), height=_ROW * len(names))
     return drawn.properties(title=title)

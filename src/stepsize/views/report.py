@@ -129,7 +129,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     panel = info.panel
     names = [one.name for one in panel.lines]
     legend = None if len(names) == 1 else alt.Legend(orient="top", title=None, symbolType="stroke")
-    color, dash = looks(names, [one.color for one in panel.lines], [one.dash for one in panel.lines], legend)
+    color, dash = looks(names, legend, [one.color for one in panel.lines], [one.dash for one in panel.lines])
     marks = [
         {"x": step, "y": row, "number": str(number), "line": _COLORS[severity], "ink": _INKS[severity]}
         for (number, step, severity), row in zip(info.marks, _rows_of(info), strict=True)
@@ -141,7 +141,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     halo = text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style)
     numbers = text.mark_text(**style).encode(color=alt.Color("ink:N", scale=None))
     name = re.sub(r"\W+", "_", f"line {panel.title}")
-    drawn = lines(info.lines, panel.x, panel.y, color, name=name, width=1.8, dash=dash)
+    drawn = lines(info.lines, panel.x, panel.y, color, name=name, width=1.8, dash=dash["strokeDash"])
     layers = [*drawn, rules, halo, numbers] if marks else [*drawn]
     return layered(*layers, height=_HEIGHT).properties(title=header(panel.title, ()), width=_WIDTH)
 

@@ -30,7 +30,7 @@ from stepsize.errors import InputError
 
 if TYPE_CHECKING:
     from stepsize.schedules import HyperparameterSchedule, Peaks, Preview, Schedule
-    from stepsize.views import ScheduleInfo
+    from stepsize.views import ChartInfo
 
 NAME = "show"
 EXAMPLE = 'stepsize schedule "warmup 5%, constant 75%, cooldown 20%" --steps 10000 --lr 3e-3 --plot schedule.png'
@@ -96,12 +96,12 @@ def command(
 ) -> None:
     """Show the key points of a schedule: learning rate, momentum, weight decay and what they make together."""
     from stepsize.schedules import preview
-    from stepsize.views import schedule_chart
+    from stepsize.views import draw
 
     written = _joined(schedule)
     whole, peaks = with_moving(resolved(written, steps, clock), lr, moving, clock)
     shown = Shown(written, whole, preview(whole, peaks), peaks, lr is not None)
-    output.give(lambda: document(shown), lambda: render(shown), lambda: schedule_chart(info_of(shown, log=output.log)))
+    output.give(lambda: document(shown), lambda: render(shown), lambda: draw(info_of(shown, log=output.log)))
     if lr is None:
         output.hint(FACTORS)
     if output.table is not None:
@@ -155,22 +155,15 @@ def render(shown: Shown) -> RenderableType:
     return Group(table, "", facts(rows))
 
 
-def info_of(shown: Shown, *, log: bool = False) -> ScheduleInfo:
+def info_of(shown: Shown, *, log: bool = False) -> ChartInfo:
     """Return what the chart of a schedule shows."""
-    from stepsize.views import ScheduleCurve, schedule_info
+    from stepsize.views import schedule_info
 
     columns = {key: array[:-1] for key, array in shown.columns().items()}  # updates only
-    curve = ScheduleCurve(
-        name="schedule",
-        lr=columns.get("lr", columns["factor"]),
-        momentum=columns.get("momentum"),
-        weight_decay=columns.get("weight_decay"),
-        effective=columns.get("effective_lr"),
-        timescale=columns.get("timescale"),
-    )
+    curve = {"lr": columns.pop("factor"), **columns}
     return schedule_info(
         steps=shown.seen.steps[:-1],
-        curves=(curve,),
+        curves={"schedule": curve},
         marks=tuple((point.step, point.what) for point in shown.seen.points if 0 < point.step < shown.length - 1),
         title=str(shown.written),
         subtitle=f"{shown.length:,} steps.",
