@@ -57,6 +57,16 @@ def all_values(outcomes: Sequence[Run]) -> list[Values]:
     return [one.trial.values for one in outcomes]
 
 
+def units_of(space: Space, values: Values) -> list[float]:
+    """Return where ``values`` lie in [0, 1] along each dimension, in the middle of the part of a choice."""
+    return [
+        (one.values.index(values[one.name]) + 0.5) / len(one.values)
+        if isinstance(one, Choice)
+        else one.to_unit(values[one.name])
+        for one in space.dimensions
+    ]
+
+
 def holds(space: Space, values: Values) -> bool:
     """Say whether ``values`` lie in ``space``."""
 

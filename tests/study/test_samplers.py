@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds, outcome, swept
+from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds, outcome, swept, units_of
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.study.samplers import SAMPLERS, Sampler
@@ -299,7 +299,7 @@ def test_a_grid_that_cannot_hold_its_lists_says_so() -> None:
 
 def test_random_draws_are_uniform_in_the_scales() -> None:
     units = np.array(
-        [JOINT.units(values) for values in all_values(swept(SAMPLERS["random"].make(0, 1), JOINT, 800, bowl))]
+        [units_of(JOINT, values) for values in all_values(swept(SAMPLERS["random"].make(0, 1), JOINT, 800, bowl))]
     )
 
     for column in units[:, :2].T:
@@ -308,7 +308,7 @@ def test_random_draws_are_uniform_in_the_scales() -> None:
 
 
 def test_sobol_leaves_no_hole() -> None:
-    units = [JOINT.units(values) for values in all_values(swept(SAMPLERS["sobol"].make(0, 1), JOINT, 64, bowl))]
+    units = [units_of(JOINT, values) for values in all_values(swept(SAMPLERS["sobol"].make(0, 1), JOINT, 64, bowl))]
 
     assert np.diff([0.0, *sorted(unit[0] for unit in units), 1.0]).max() < 2.1 / 64
     cells = {(int(unit[0] * 4), int(unit[1] * 4)) for unit in units}

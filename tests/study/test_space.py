@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.study.landscapes import SPACES, holds
+from tests.study.landscapes import SPACES, holds, units_of
 
 from stepsize import schedules
 from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
@@ -22,7 +22,7 @@ def test_a_point_goes_to_units_and_back(space: Space, data: st.DataObject) -> No
     values = space.from_units([data.draw(st.floats(0, 1)) for _ in space.dimensions])
 
     assert holds(space, values)
-    again = space.from_units(space.units(values))
+    again = space.from_units(units_of(space, values))
     assert [type(value) for value in again.values()] == [type(value) for value in values.values()]
     for name, value in values.items():
         assert again[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-9, abs=1e-10))

@@ -151,7 +151,7 @@ class Schedule:
                 "schedule",
                 f"{length:,} steps of {horizon:,}" if length is not None else "no end",
                 "must last as long as the horizon",
-                "Leave its length out, or use .extended(to=…) or .first(steps)",
+                "Leave its length out, or use .extended(to=N) or .first(N), written '| extended N' and '| first N'",
             )
         return Schedule(resolved)
 

@@ -96,12 +96,6 @@ class Choice:
         """Whether there is nothing to choose."""
         return len(self.values) == 1
 
-    def to_unit(self, value: Value) -> float:
-        """Return the middle of the part of [0, 1] that stands for ``value``."""
-        if value not in self.values:
-            raise InputError(self.name, value, f"must be one of {list(self.values)}")
-        return (self.values.index(value) + 0.5) / len(self.values)
-
     def from_unit(self, unit: float) -> Value:
         """Return the value whose part of [0, 1] contains ``unit``."""
         return self.values[min(max(int(unit * len(self.values)), 0), len(self.values) - 1)]
@@ -161,10 +155,6 @@ class Space:
             if dimension.name == name:
                 return dimension
         raise UnknownNameError("dimension", name, self.names)
-
-    def units(self, values: Mapping[str, Value]) -> tuple[float, ...]:
-        """Return where ``values`` lie in [0, 1] along each dimension."""
-        return tuple(dimension.to_unit(values[dimension.name]) for dimension in self.dimensions)
 
     def from_units(self, units: Sequence[float]) -> dict[str, Value]:
         """Return the values at ``units``, one number in [0, 1] a dimension."""
