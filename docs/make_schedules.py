@@ -33,7 +33,11 @@ from stepsize.schedules import (
 from stepsize.schedules.catalog import CHANGES
 from stepsize.schedules.hyperparameters import DecayRule
 from stepsize.schedules.leaves import Endpoints
-from stepsize.views import ChartInfo, draw, number_text, schedule_info, schedule_thumbnail
+from stepsize.views import ChartInfo, draw, number_text, schedule_info
+from stepsize.views.axes import Axis
+from stepsize.views.layers import layered, lines
+from stepsize.views.theme import CONFIG, MUTED, SERIES, themed
+from stepsize.views.vega import alt
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "schedules.md"
@@ -77,10 +81,30 @@ def page(own_section: str) -> str:
 def pictures() -> dict[str, str]:
     """Return the SVG text of each picture by its file name."""
     found = {
-        f"{name}.svg": _svg(schedule_thumbnail(range(_UPDATES), entry.typical(_UPDATES).factors()))
-        for name, entry in SCHEDULES.items()
+        f"{name}.svg": _svg(_thumbnail(entry.typical(_UPDATES).factors().tolist())) for name, entry in SCHEDULES.items()
     }
     return {**found, "together.svg": _svg(draw(_together_info()))}
+
+
+def _thumbnail(factors: list[float]) -> alt.LayerChart:
+    """Return a small picture of a schedule, whose vertical axis shows 0 and 1, or 0 and a peak that is far from 1."""
+    peak = max(factors)
+    top = 1.0 if 0.5 <= peak <= 2 else peak
+    low, high = min(0.0, *factors), max(top, peak)
+    pad = 0.04 * (high - low)
+    x, y = _two_ticks(0.0, len(factors), len(factors)), _two_ticks(low - pad, high + pad, top)
+    [plot] = schedule_info(range(len(factors)), {"factor": {"lr": factors}}).plots
+    drawn = lines(plot["line0_lr"], x, y, alt.value(SERIES[0]), name="factor", interpolate="step-after")
+    picture = layered(*drawn, height=90).properties(width=220)
+    look = {**CONFIG["axis"], "grid": False, "labelFontSize": 10, "labelColor": MUTED, "tickSize": 3}
+    small: alt.LayerChart = themed(picture).configure_view(stroke=None).configure_axis(**look)
+    return small
+
+
+def _two_ticks(low: float, high: float, top: float) -> Axis:
+    """Return an axis without a title that has numbers at 0 and ``top``."""
+    text = f"{top:,.0f}" if top == round(top) else number_text(top, 2)
+    return Axis(low, high, False, "", bare=True, texts=((0.0, "0"), (float(top), text)))
 
 
 def python_form(entry: ScheduleEntry) -> str:

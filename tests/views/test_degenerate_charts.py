@@ -30,7 +30,6 @@ from stepsize.views import (
     run_info,
     save_chart,
     schedule_info,
-    schedule_thumbnail,
     series_info,
 )
 
@@ -124,8 +123,6 @@ CHARTS: dict[str, Callable[[], Chart]] = {
     "schedule: zeros": lambda: schedule(0.0, 0.0),
     "schedule: both signs": lambda: schedule(0.1, -0.1),
     "schedule: eighteen decades": lambda: schedule(1e-12, 1e6),
-    "thumbnail: zero": lambda: schedule_thumbnail([0], [0.0]),
-    "thumbnail: both signs": lambda: schedule_thumbnail([0, 1], [0.1, -0.1]),
     "series: single run": lambda: series(best_so_far("a", [1.0], [0.5])),
     "series: nothing reached": lambda: series(best_so_far("a", [1.0, 2.0], [math.inf, math.inf])),
     "series: negative": lambda: series(Series("a", [1.0, 2.0], [0.0, 0.0]), Series("b", [1.0, 2.0], [0.0, -1.0])),

@@ -1,4 +1,4 @@
-"""The charts of schedules: values that hold until the next step, panels, key points, thumbnails."""
+"""The charts of schedules: values that hold until the next step, panels, key points."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.views.chart_specs import flat_layers, named, texts, values
+from tests.views.chart_specs import flat_layers, texts, values
 
 from stepsize.errors import InputError
-from stepsize.views import draw, schedule_info, schedule_thumbnail
+from stepsize.views import draw, schedule_info
 from stepsize.views.marks import Line
 from stepsize.views.plot import Plot
 from stepsize.views.schedule import Curve
@@ -191,25 +191,6 @@ def test_eight_schedules_have_eight_colors_and_a_legend_in_their_order() -> None
     widths = [layer["mark"]["strokeWidth"] for layer in layers]
     assert widths == sorted(set(widths), reverse=True)
     assert [values(spec, layer)[0]["series"] for layer in layers] == names
-
-
-@pytest.mark.parametrize("steps", [np.arange(1000), np.arange(1001)], ids=["updates only", "with the end"])
-def test_a_thumbnail_is_small_and_bears_0_and_1_and_start_and_end(steps: NDArray[np.int64]) -> None:
-    spec = schedule_thumbnail(steps.astype(float), warmup_cosine(len(steps), 50), "cosine").to_dict()
-    (layer,) = named(spec, "factor")
-    assert (spec["width"], spec["height"]) == (220, 90)
-    assert layer["encoding"]["y"]["axis"]["values"] == [0.0, 1.0]
-    assert layer["encoding"]["x"]["axis"]["values"] == [0.0, 1000.0]
-    assert "'1,000'" in layer["encoding"]["x"]["axis"]["labelExpr"]
-    assert layer["encoding"]["x"]["title"] is layer["encoding"]["y"]["title"] is None
-    assert spec["title"]["text"] == "cosine"
-
-
-def test_a_thumbnail_of_factors_far_from_1_bears_their_peak() -> None:
-    spec = schedule_thumbnail([0, 1, 2], [0.001, 0.0022, 0.0005]).to_dict()
-    (layer,) = named(spec, "factor")
-    assert layer["encoding"]["y"]["axis"]["values"] == [0.0, 0.0022]
-    assert "title" not in spec
 
 
 def test_a_log_axis_needs_a_positive_rate() -> None:

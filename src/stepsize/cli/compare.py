@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER
-from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, kept_in, option, stored
+from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, kept_in, option, stored, typed
 from stepsize.cli.output import OutputOptions, facts, hint, verdict_text
 from stepsize.cli.progress import compare_watcher, metered
 from stepsize.cli.resolve import opened_task
@@ -96,8 +95,7 @@ def _next(found: Comparison, task: str) -> str:
     best = found.best
     if best is None:
         return found.next
-    schedule = [] if best.contender.schedule is None else ["--schedule", best.contender.schedule]
-    return shlex.join(["stepsize", "find", task, "--optimizer", best.contender.optimizer, *schedule])
+    return typed("find", task, optimizer=best.contender.optimizer, schedule=best.contender.schedule)
 
 
 def render(found: Comparison) -> RenderableType:

@@ -32,7 +32,6 @@ from stepsize.views.save import check_plot_path as check_plot_path
 from stepsize.views.save import save_chart as save_chart
 from stepsize.views.save import vega_script as vega_script
 from stepsize.views.schedule import schedule_info as schedule_info
-from stepsize.views.schedule import schedule_thumbnail as schedule_thumbnail
 from stepsize.views.series import Series as Series
 from stepsize.views.series import best_so_far as best_so_far
 from stepsize.views.series import series_info as series_info

@@ -61,10 +61,8 @@ class OutcomesInfo:
     panels: tuple[OutcomePanel, ...]
 
 
-def outcomes_info(
-    groups: Sequence[OutcomeGroup], *, title: str = "Final losses", subtitle: str = "", best_first: bool = True
-) -> OutcomesInfo:
-    """Return what the chart of outcomes shows, and where; the lowest mean is on top if ``best_first``.
+def outcomes_info(groups: Sequence[OutcomeGroup], *, title: str = "Final losses", subtitle: str = "") -> OutcomesInfo:
+    """Return what the chart of outcomes shows, and where; the lowest mean is on top.
 
     Example:
         >>> group = OutcomeGroup("digits", {"constant": [0.5, 0.7], "cosine": [0.3, 0.5, float("nan")]})
@@ -72,7 +70,7 @@ def outcomes_info(
         ['0.40 ± 0.10, 1 diverged', '0.60 ± 0.10']
     """
     checked_some(groups=groups)
-    panels = tuple(_panel(group, best_first=best_first) for group in groups)
+    panels = tuple(map(_panel, groups))
     return OutcomesInfo(title, wrapped(subtitle, " ".join(_notes(panels))), panels)
 
 
@@ -81,14 +79,13 @@ def outcomes_chart(info: OutcomesInfo) -> Chart:
     return stacked(info.title, info.lines, *(_drawn_panel(panel) for panel in info.panels), spacing=18)
 
 
-def _panel(group: OutcomeGroup, *, best_first: bool) -> OutcomePanel:
+def _panel(group: OutcomeGroup) -> OutcomePanel:
     losses = {name: np.asarray(values, dtype=np.float64) for name, values in group.losses.items()}
     finite = {name: values[np.isfinite(values)] for name, values in losses.items()}
     bulk = [level for values in finite.values() for level in _bulk(values)]
     axis = value_axis(np.concatenate(list(finite.values())), group.loss_label, keep=bulk, may_log=True)
     means = [_mean(name, finite[name], len(losses[name]), axis) for name in losses]
-    if best_first:
-        means.sort(key=lambda one: one.mean if math.isfinite(one.mean) else math.inf)
+    means.sort(key=lambda one: one.mean if math.isfinite(one.mean) else math.inf)
     placed = [
         place_point(seed, loss, one.name, axis) for one in means for seed, loss in enumerate(losses[one.name].tolist())
     ]

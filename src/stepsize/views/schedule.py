@@ -1,4 +1,4 @@
-"""The charts of schedules: one rate per update, with what moves along with it, and small pictures for a page."""
+"""The chart of schedules: one rate per update, and what moves along with it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepsize.curves.numerals import number_text, wrapped
+from stepsize.curves.numerals import wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import layered, lines
 from stepsize.views.marks import line_through, place_flags, thinned
 from stepsize.views.plot import ChartInfo, Lines, Looks, Plot
-from stepsize.views.theme import COLORS, CONFIG, HEIGHT, MUTED, SERIES, WIDTH, themed
-from stepsize.views.vega import alt
+from stepsize.views.theme import COLORS, HEIGHT, WIDTH
 
 Floats = NDArray[np.float64]
 Curve: TypeAlias = "Mapping[str, ArrayLike]"
@@ -38,7 +36,6 @@ _SMALL: dict[str, tuple[str, tuple[float, ...]]] = {  # field of a curve: title,
     "timescale": ("1/(lr·wd)", ()),
 }
 _MAY_BE_INFINITE = ("effective_lr", "timescale")
-_THUMB_WIDTH, _THUMB_HEIGHT = 220, 90
 
 
 def schedule_info(
@@ -107,34 +104,6 @@ def _floats(curve: Curve, field: str) -> Floats:
     return np.asarray(curve[field], dtype=np.float64)
 
 
-def schedule_thumbnail(steps: ArrayLike, factors: ArrayLike, title: str = "") -> alt.LayerChart:
-    """Return a small picture of a schedule, 220 by 90 pixels, for a page with many of them.
-
-    Its vertical axis shows 0 and 1, or 0 and the peak if that is below 1/2 or above 2.
-    """
-    at, values = np.asarray(steps, dtype=np.float64), np.asarray(factors, dtype=np.float64)
-    end, peak = _end(at), float(values.max())
-    top = 1.0 if 0.5 <= peak <= 2 or peak <= 0 else peak
-    low, high = min(0.0, float(values.min())), max(top, peak)
-    pad = 0.04 * (high - low)
-    x = _small_ticks(float(at[0]), end, (float(at[0]), min(end, float(at[-1]), key=_digits)))
-    y = _small_ticks(low - pad, high + pad, (0.0, top))
-    pieces = line_through("factor", *_treads(at, values, y), y)
-    drawn = lines(pieces, x, y, alt.value(SERIES[0]), name="factor", interpolate="step-after")
-    picture = layered(*drawn, height=_THUMB_HEIGHT).properties(width=_THUMB_WIDTH)
-    if title:
-        picture = picture.properties(title=alt.TitleParams(text=title, fontSize=12, offset=6))
-    look = {**CONFIG["axis"], "grid": False, "labelFontSize": 10, "labelColor": MUTED, "tickSize": 3}
-    small: alt.LayerChart = themed(picture).configure_view(stroke=None).configure_axis(**look)
-    return small
-
-
-def _small_ticks(low: float, high: float, ticks: tuple[float, float]) -> Axis:
-    """Return an axis without a title that has two ticks with their numbers."""
-    texts = [f"{tick:,.0f}" if tick == round(tick) and abs(tick) >= 1 else number_text(tick, 2) for tick in ticks]
-    return Axis(low, high, False, "", bare=True, texts=tuple(zip(ticks, texts, strict=True)))
-
-
 def _treads(steps: Floats, values: Floats, axis: Axis) -> tuple[Floats, Floats]:
     """Return where the line changes, and its end: of very many changes those that keep the look of them all.
 
@@ -199,8 +168,3 @@ def _notes(fields: dict[str, Floats], axes: dict[str, Axis], log_lr: bool) -> li
         elif infinite:
             notes.append(f"{title} is infinite throughout.")
     return notes
-
-
-def _digits(number: float) -> int:
-    """How many digits a reader sees before the zeros: of 999 and 1000, the second is the nicer end."""
-    return len(f"{number:.12g}".rstrip("0"))
