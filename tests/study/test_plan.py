@@ -14,8 +14,7 @@ from tests.study.runs import ran
 
 from stepsize.errors import InputError
 from stepsize.study.plan import Plan
-from stepsize.study.plan_ladder import rank
-from stepsize.study.rungs import RUNGS, Rungs
+from stepsize.study.rungs import RUNGS, Rungs, rank
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.strategy import Job

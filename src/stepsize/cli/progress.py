@@ -93,8 +93,8 @@ def sweep_watcher(meter: Meter) -> StudyWatcher:
 
 
 def _ended(run: Run, objective: str) -> str:
-    from stepsize.study.plan_ladder import written_share
     from stepsize.study.result import named
+    from stepsize.study.rungs import written_share
 
     length = "" if run.share == 1 else f" on {written_share(run.share)}"
     return f"{named(run.trial)}{length}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"

@@ -115,33 +115,20 @@ FINDINGS = Table(
     Column("study", ForeignKey(STUDIES.c.id), nullable=False, index=True),
     *_columns(FindingRecord),
 )
-WATCHES = Table(
-    "stepsize_watches",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    *_columns(WatchRecord),
-)
-PROGRESS = Table(
-    "stepsize_progress",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    *_columns(ProgressRecord),
-)
+
+
+def _of_study(name: str, kind: type, *keys: str) -> Table:
+    """Return the table of a record of which each study has one, or one for each value of its ``keys``."""
+    study = Column("study", ForeignKey(STUDIES.c.id), primary_key=True)
+    numbers = [Column(key, Integer, primary_key=True, autoincrement=False) for key in keys]
+    return Table(f"stepsize_{name}", TABLES, study, *numbers, *_columns(kind, *keys))
+
+
+WATCHES = _of_study("watches", WatchRecord)
+PROGRESS = _of_study("progress", ProgressRecord)
 # Apart from WATCHES, whose row is written every second: the arrays are large and are not written again with it.
-SIGNALS = Table(
-    "stepsize_signals",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    *_columns(SignalsRecord, "position"),
-)
-ORDERS = Table(
-    "stepsize_orders",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    *_columns(OrderRecord, "number"),
-)
+SIGNALS = _of_study("signals", SignalsRecord, "position")
+ORDERS = _of_study("orders", OrderRecord, "number")
 
 
 def row_of(record: Any, *without: str) -> dict[str, Any]:
