@@ -45,7 +45,7 @@ def swept(
     """Return the outcomes of trials proposed and told one after the other, ``seen`` among them."""
     outcomes = list(seen)
     for number in range(len(outcomes), trials):
-        values = sampler.propose(number, outcomes, space)
+        values = sampler(number, outcomes, space, [])
         if values is None:
             break
         outcomes.append(outcome(number, values, loss(values)))

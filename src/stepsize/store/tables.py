@@ -119,7 +119,7 @@ FINDINGS = Table(
 
 def _of_study(name: str, kind: type, *keys: str) -> Table:
     """Return the table of a record of which each study has one, or one for each value of its ``keys``."""
-    study = Column("study", ForeignKey(STUDIES.c.id), primary_key=True)
+    study: Column[Any] = Column("study", ForeignKey(STUDIES.c.id), primary_key=True)
     numbers = [Column(key, Integer, primary_key=True, autoincrement=False) for key in keys]
     return Table(f"stepsize_{name}", TABLES, study, *numbers, *_columns(kind, *keys))
 

@@ -196,7 +196,7 @@ class Plan:
             # A rate outside was proposed after the range was widened, so the sampler had ended this round.
             return self._recorded.popleft() if inside else None
         running = {job.trial.number: job.trial for job in self._running.values()}
-        values = self._sampler.propose(number, self._runs, self._searched, [*running.values()])
+        values = self._sampler(number, self._runs, self._searched, [*running.values()])
         if beyond is None:
             return None if values is None else Trial(number, values)
         others = self._trials[number % self._first].values if values is None else values  # a grid has no more points

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from stepsize.views.axes import Axis
@@ -238,11 +238,6 @@ def gradient(field: str, axis: Axis) -> alt.Color:
     scheme = alt.SchemeParams(name="viridis", extent=_EXTENT)
     scale = alt.Scale(type=kind, domain=[axis.low, axis.high], scheme=scheme, clamp=True)
     return alt.Color(field, type="quantitative", legend=legend, scale=scale)
-
-
-def bare(axis: Axis) -> Axis:
-    """Return ``axis`` without texts, which another panel below has."""
-    return replace(axis, bare=True)
 
 
 def _along(axis: Axis) -> dict[str, Any]:

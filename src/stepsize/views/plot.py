@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepsize.views.axes import Axis
 from stepsize.views.layers import (
     area,
     band,
-    bare,
     edges,
     flags,
     gradient,
@@ -100,7 +99,7 @@ def draw(info: ChartInfo) -> Chart:
 
 
 def _drawn(plot: Plot, *, first: bool, last: bool) -> alt.LayerChart:
-    x, y = plot.x if last else bare(plot.x), plot.y
+    x, y = replace(plot.x, bare=not last), plot.y
     color, own = _encodings(plot.looks)
     layers = [
         *band(plot.interval, x, height=plot.height),
