@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,7 +15,7 @@ from rich.text import Text
 from stepsize.cli.failures import NO_ANSWER
 from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, kept_in, option, stored, typed
 from stepsize.cli.output import OutputOptions, facts, hint, verdict_text
-from stepsize.cli.progress import compare_watcher, metered
+from stepsize.cli.progress import metered, show_compare
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 
@@ -75,7 +76,7 @@ def command(
                 workers=study.workers,
                 store=kept_in(study.store),
                 name=study.name,
-                on_progress=compare_watcher(meter),
+                on_progress=partial(show_compare, meter),
                 asked=stored(asked),
             )
     except KeyboardInterrupt:

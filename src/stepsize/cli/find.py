@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from rich.text import Text
 from stepsize.cli.failures import STOPPED, check_answer
 from stepsize.cli.options import RunOptions, SeedOption, fraction, option, stored, typed
 from stepsize.cli.output import OutputOptions, answer_of, hint
-from stepsize.cli.progress import find_watcher, metered
+from stepsize.cli.progress import metered, show_find
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 
@@ -58,7 +59,7 @@ def command(
             workers=workers,
             store=store,
             name=name,
-            on_progress=find_watcher(meter, horizon=opened.horizon, seed=opened.seed if seed is None else seed),
+            on_progress=partial(show_find, meter, opened.horizon, opened.seed if seed is None else seed),
         )
     search = {
         "until": until,
