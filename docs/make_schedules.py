@@ -36,6 +36,7 @@ from stepsize.schedules.leaves import Endpoints
 from stepsize.views import ChartInfo, draw, number_text, schedule_info
 from stepsize.views.axes import Axis
 from stepsize.views.layers import layered, lines
+from stepsize.views.marks import Lines
 from stepsize.views.theme import CONFIG, MUTED, SERIES, themed
 from stepsize.views.vega import alt
 
@@ -94,7 +95,7 @@ def _thumbnail(factors: list[float]) -> alt.LayerChart:
     pad = 0.04 * (high - low)
     x, y = _two_ticks(0.0, len(factors), len(factors)), _two_ticks(low - pad, high + pad, top)
     [plot] = schedule_info(range(len(factors)), {"factor": {"lr": factors}}).plots
-    drawn = lines(plot["line0_lr"], x, y, alt.value(SERIES[0]), name="factor", interpolate="step-after")
+    drawn = lines(Lines("factor", plot["line0_lr"], SERIES[0], interpolate="step-after"), x, y)
     picture = layered(*drawn, height=90).properties(width=220)
     look = {**CONFIG["axis"], "grid": False, "labelFontSize": 10, "labelColor": MUTED, "tickSize": 3}
     small: alt.LayerChart = themed(picture).configure_view(stroke=None).configure_axis(**look)

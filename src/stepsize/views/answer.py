@@ -12,8 +12,18 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.views.axes import Axis, lr_axis, value_axis
-from stepsize.views.marks import Flag, Line, checked_some, edge_notes, line_through, place_flags, place_point
-from stepsize.views.plot import ChartInfo, Dots, Lines, Looks, Plot
+from stepsize.views.marks import (
+    Dots,
+    Flag,
+    Line,
+    Lines,
+    checked_some,
+    edge_notes,
+    line_through,
+    place_flags,
+    place_point,
+)
+from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import INK, SHAPES, WIDTH, shades
 
 _TRAIN_HEIGHT = 130

@@ -11,8 +11,18 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.marks import DIVERGED, ChartPoint, Line, checked_some, edge_notes, line_through, place_point
-from stepsize.views.plot import ChartInfo, Dots, Lines, Looks, Plot
+from stepsize.views.marks import (
+    DIVERGED,
+    ChartPoint,
+    Dots,
+    Line,
+    Lines,
+    checked_some,
+    edge_notes,
+    line_through,
+    place_point,
+)
+from stepsize.views.plot import ChartInfo, Looks, Plot
 
 _MOST_POINTS = 6000  # of all curves together: some 50 bytes each
 _POINTS = (30, 240)  # of a curve: at least and at most

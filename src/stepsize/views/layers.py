@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from stepsize.views.axes import Axis
-from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, ChartPoint, Flag, Line
+from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, ChartPoint, Dots, Flag, Lines
 from stepsize.views.theme import (
     ANSWER,
     HEIGHT,
@@ -71,24 +71,12 @@ def place(x: Axis, y: Axis) -> dict[str, Any]:
     return {"x": x_encoding(x), "y": y_encoding(y)}
 
 
-def points(
-    marks: Sequence[ChartPoint],
-    x: Axis,
-    y: Axis,
-    color: Any,
-    *,
-    name: str = "points",
-    shape: Any = None,
-    size: float = 30,
-    opacity: float = 0.55,
-    filled: bool = True,
-) -> alt.Chart:
+def points(mark: Dots, x: Axis, y: Axis, **encodings: Any) -> alt.Chart:
     """Return the layer of the points inside the axes; outlines can share the legend of lines, filled ones cannot."""
-    chart = alt.Chart(rows(asdict(mark) for mark in marks if mark.kind == INSIDE), name=name)
-    encodings = {"shape": shape} if shape is not None else {}
-    encoded: alt.Chart = chart.mark_point(filled=filled, size=size, opacity=opacity).encode(
-        **place(x, y), color=color, tooltip=_tooltip(x, y), **encodings
-    )
+    shape = {} if mark.shape is None else {"shape": alt.value(mark.shape)}
+    chart = alt.Chart(rows(asdict(point) for point in mark.points if point.kind == INSIDE), name=mark.name)
+    drawn = chart.mark_point(filled=mark.filled, size=mark.size, opacity=mark.opacity)
+    encoded: alt.Chart = drawn.encode(**place(x, y), tooltip=_tooltip(x, y), **(encodings | shape))
     return encoded
 
 
@@ -114,30 +102,20 @@ def crosses(marks: Sequence[ChartPoint], x: Axis, y: Axis) -> list[alt.Chart]:
     return [chart.mark_point(size=90, **look).encode(**place(x, y), tooltip=_tooltip(x, y))]
 
 
-def lines(
-    pieces: Sequence[Line],
-    x: Axis,
-    y: Axis,
-    color: Any,
-    *,
-    name: str,
-    width: float = 2,
-    opacity: float = 1,
-    dash: Any = None,
-    interpolate: Any = None,
-) -> list[alt.Chart]:
+def lines(mark: Lines, x: Axis, y: Axis, **encodings: Any) -> list[alt.Chart]:
     """Return the layer of lines, each piece connected in itself; none if there is nothing to connect."""
     data = [
         {"x": a, "y": b, "series": piece.series, "piece": number}
-        for number, piece in enumerate(pieces)
+        for number, piece in enumerate(mark.pieces)
         for a, b in zip(piece.x, piece.y, strict=True)
     ]
     if not data:
         return []
-    how = alt.Undefined if interpolate is None else interpolate
-    mark = alt.Chart(rows(data), name=name).mark_line(strokeWidth=width, opacity=opacity, clip=True, interpolate=how)
-    encodings = {"detail": "piece:N", "order": alt.Order("x:Q"), **({} if dash is None else {"strokeDash": dash})}
-    return [mark.encode(**place(x, y), color=color, **encodings)]
+    how: Any = mark.interpolate or alt.Undefined
+    color = {} if mark.color is None else {"color": alt.value(mark.color)}
+    chart = alt.Chart(rows(data), name=mark.name)
+    drawn = chart.mark_line(strokeWidth=mark.width, opacity=mark.opacity, clip=True, interpolate=how)
+    return [drawn.encode(**place(x, y), detail="piece:N", order=alt.Order("x:Q"), **(encodings | color))]
 
 
 def flags(marks: Sequence[Flag], x: Axis, *, height: float = HEIGHT, texts: bool = True) -> list[alt.Chart]:
@@ -213,14 +191,18 @@ def looks(
     colors: Sequence[str],
     dashes: Sequence[Sequence[float]] = (),
     shapes: Sequence[str] = (),
-) -> tuple[alt.Color, dict[str, Any]]:
-    """Return the encoding of color of the series called ``names``, and those of dash and shape where these differ."""
-
-    def encoded(channel: Any, values: Iterable[Any]) -> Any:
-        return channel("series:N", legend=legend, scale=alt.Scale(domain=list(names), range=list(values)))
-
-    others = {"strokeDash": encoded(alt.StrokeDash, map(list, dashes))} if dashes else {}
-    return encoded(alt.Color, colors), others | ({"shape": encoded(alt.Shape, shapes)} if shapes else {})
+) -> dict[str, Any]:
+    """Return the encodings that tell the series called ``names`` apart: color and, where given, dash and shape."""
+    channels: dict[str, tuple[Any, list[Any]]] = {
+        "color": (alt.Color, list(colors)),
+        "strokeDash": (alt.StrokeDash, list(map(list, dashes))),
+        "shape": (alt.Shape, list(shapes)),
+    }
+    return {
+        name: channel("series:N", legend=legend, scale=alt.Scale(domain=list(names), range=values))
+        for name, (channel, values) in channels.items()
+        if values
+    }
 
 
 def gradient(field: str, axis: Axis) -> alt.Color:

@@ -21,33 +21,9 @@ from stepsize.views.layers import (
     points,
     stacked,
 )
-from stepsize.views.marks import ChartPoint, Flag, Line
+from stepsize.views.marks import Dots, Flag, Lines
 from stepsize.views.theme import HEIGHT, WIDTH
 from stepsize.views.vega import Chart, alt
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Lines that look the same, each in its finite pieces; without a color, each has that of its series."""
-
-    name: str
-    pieces: tuple[Line, ...]
-    color: str | None = None
-    width: float = 2
-    opacity: float = 1
-    interpolate: str | None = None
-
-
-@dataclass(frozen=True)
-class Dots:
-    """Points that look the same; without a shape, each has that of its series."""
-
-    name: str
-    points: tuple[ChartPoint, ...]
-    size: float
-    opacity: float
-    shape: str | None = None
-    filled: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +76,8 @@ def draw(info: ChartInfo) -> Chart:
 
 def _drawn(plot: Plot, *, first: bool, last: bool) -> alt.LayerChart:
     x, y = replace(plot.x, bare=not last), plot.y
-    color, own = _encodings(plot.looks)
+    look = _encodings(plot.looks)
+    of_lines, of_dots = look | {"shape": alt.Undefined}, look | {"strokeDash": alt.Undefined}
     layers = [
         *band(plot.interval, x, height=plot.height),
         *area(plot.area, x, y),
@@ -108,23 +85,17 @@ def _drawn(plot: Plot, *, first: bool, last: bool) -> alt.LayerChart:
         *level(plot.level, y),
     ]
     for mark in plot.marks:
-        if isinstance(mark, Lines):
-            one = color if mark.color is None else alt.value(mark.color)
-            look: dict[str, Any] = {"width": mark.width, "opacity": mark.opacity, "interpolate": mark.interpolate}
-            layers += lines(mark.pieces, x, y, one, name=mark.name, dash=own.get("strokeDash"), **look)
-        else:
-            shape = own.get("shape") if mark.shape is None else alt.value(mark.shape)
-            look = {"size": mark.size, "opacity": mark.opacity, "filled": mark.filled}
-            layers.append(points(mark.points, x, y, color, name=mark.name, shape=shape, **look))
+        layers += lines(mark, x, y, **of_lines) if isinstance(mark, Lines) else [points(mark, x, y, **of_dots)]
     dots = [mark for mark in plot.marks if isinstance(mark, Dots)]
     beyond = [point for mark in dots for point in mark.points]
-    return layered(*layers, *edges(beyond, x, y, color, filled=all(mark.filled for mark in dots)), height=plot.height)
+    return layered(
+        *layers, *edges(beyond, x, y, look["color"], filled=all(mark.filled for mark in dots)), height=plot.height
+    )
 
 
-def _encodings(of: Looks) -> tuple[Any, dict[str, Any]]:
-    """Return the encoding of color, and those of dash and shape by their channels."""
+def _encodings(of: Looks) -> dict[str, Any]:
     if of.gradient is not None:
-        return gradient("series", of.gradient), {}
+        return {"color": gradient("series", of.gradient)}
     legend = None
     if of.legend:
         legend = alt.Legend(title=None, columns=4, labelLimit=WIDTH) if of.shapes else line_legend(of.names)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, span_text, wrapped
 from stepsize.views.axes import lr_axis, value_axis
-from stepsize.views.marks import checked_some, edge_notes, line_through, place_flags, place_point, thinned
-from stepsize.views.plot import ChartInfo, Dots, Lines, Looks, Plot
+from stepsize.views.marks import Dots, Lines, checked_some, edge_notes, line_through, place_flags, place_point, thinned
+from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import INK, SERIES, WIDTH
 
 _MOST_POINTS = 4000

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stepsize.errors import InputError
 from stepsize.views.layers import layered, lines, looks, rows, x_encoding
-from stepsize.views.marks import Flag, Line, line_through, place_flags
+from stepsize.views.marks import Flag, Line, Lines, line_through, place_flags
 from stepsize.views.signals import SHOWN_SIGNALS, Series, SignalPanel, signals_info
 from stepsize.views.theme import EXTENT, INK, MUTED, SERIES, WARNING, dark_style, header, themed
 from stepsize.views.vega import Chart, alt
@@ -127,7 +127,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     panel = info.panel
     names = [one.name for one in panel.lines]
     legend = None if len(names) == 1 else alt.Legend(orient="top", title=None, symbolType="stroke")
-    color, dash = looks(names, legend, [one.color for one in panel.lines], [one.dash for one in panel.lines])
+    look = looks(names, legend, [one.color for one in panel.lines], [one.dash for one in panel.lines])
     marks = [
         {
             "x": mark.x,
@@ -145,7 +145,7 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     halo = text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style)
     numbers = text.mark_text(**style).encode(color=alt.Color("ink:N", scale=None))
     name = re.sub(r"\W+", "_", f"line {panel.title}")
-    drawn = lines(info.lines, panel.x, panel.y, color, name=name, width=1.8, dash=dash["strokeDash"])
+    drawn = lines(Lines(name, info.lines, width=1.8), panel.x, panel.y, **look)
     layers = [*drawn, rules, halo, numbers] if marks else [*drawn]
     return layered(*layers, height=_HEIGHT).properties(title=header(panel.title, ()), width=_WIDTH)
 

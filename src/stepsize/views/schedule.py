@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from stepsize.curves.numerals import wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.marks import line_through, place_flags, thinned
-from stepsize.views.plot import ChartInfo, Lines, Looks, Plot
+from stepsize.views.marks import Lines, line_through, place_flags, thinned
+from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import COLORS, HEIGHT, WIDTH
 
 Floats = NDArray[np.float64]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.marks import INSIDE, checked_some, edge_notes, line_through, place_flags, place_point
-from stepsize.views.plot import ChartInfo, Dots, Lines, Looks, Plot
+from stepsize.views.marks import INSIDE, Dots, Lines, checked_some, edge_notes, line_through, place_flags, place_point
+from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import COLORS, DASHES, WIDTH
 
 _DECADES = 0.5  # from which span on losses are drawn on a log axis

@@ -81,7 +81,7 @@ def command(
     whole, peaks = with_moving(resolved(written, steps, clock), lr, moving, clock)
     seen = preview(whole, peaks)
     columns = _columns(seen, named_lr=lr is not None)
-    told = {  # its keys are stable; ``lr`` is 1 if none was given
+    told: dict[str, Any] = {  # its keys are stable; ``lr`` is 1 if none was given
         "schedule": str(written),
         "in_steps": str(whole.rate),
         "steps": len(seen.steps) - 1,
