@@ -14,6 +14,7 @@ from tests.study.landscapes import SPACES, holds, units_of
 
 from stepsize import schedules
 from stepsize.errors import InputError, ScheduleSyntaxError, UnknownNameError
+from stepsize.plain import builder
 from stepsize.study.space import Choice, Range, Space, as_space
 
 
@@ -51,7 +52,7 @@ def test_a_grid_rises_within_its_dimension(space: Space, points: int) -> None:
 
 @given(SPACES)
 def test_a_space_goes_through_json(space: Space) -> None:
-    assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
+    assert builder(Space)(json.loads(json.dumps(space.to_json()))) == space
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from types import SimpleNamespace, UnionType
@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from stepsize.errors import InputError
+from stepsize.plain import builder
 from stepsize.store.packing import pack_arrays, thinned, unpack_arrays
 from stepsize.store.records import (
     Arrays,
@@ -215,24 +216,6 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     elif inner is datetime:
         known = datetime.fromisoformat
     else:
-        made = _maker(inner)
+        made = builder(inner)
         return lambda cell: missing if cell is None else made(json.loads(cell))
     return lambda cell: missing if cell is None else known(cell)
-
-
-@cache
-def _maker(hint: Any) -> Callable[[Any], Any]:
-    """Return what makes records of the dictionaries that JSON made of them, and tuples of lists."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        made = {name: make for name, one in _hints(hint).items() if (make := _maker(one)) is not _same}
-        if not made:
-            return lambda value: hint(**value)
-        return lambda value: hint(**{name: made.get(name, _same)(part) for name, part in value.items()})
-    if get_origin(hint) in (tuple, Sequence):
-        part = _maker(get_args(hint)[0])
-        return lambda value: tuple(map(part, value))
-    return _same
-
-
-def _same(value: Any) -> Any:
-    return value

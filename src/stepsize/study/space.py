@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -165,16 +165,6 @@ class Space:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values: the fields of each dimension."""
         return {"dimensions": [asdict(dimension) for dimension in self.dimensions]}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Space:
-        """Return the space that :meth:`to_json` wrote, also after JSON made lists of its tuples."""
-        return cls(
-            tuple(
-                Choice(one["name"], tuple(one["values"])) if "values" in one else Range(**one)
-                for one in document["dimensions"]
-            )
-        )
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))
