@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
     late = commands.add_parser("late-findings", help="whether overfitting and plateaus are found in whole trainings")
     late.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    late.add_argument("--record", type=int, default=0, metavar="N", help="instead on 2 × N tasks of the record")
     late.set_defaults(run=_late)
 
     model = commands.add_parser("verdict-model", help="learn the verdict of watch from the record, for the package")
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     lr_record.add_argument("--seed", type=int, default=0, help="of the draws; default 0")
     lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")
     lr_record.add_argument("--workers", type=int, default=2, help="processes with one thread each; default 2")
+    lr_record.add_argument("--further-seeds", action="store_true", help="six more seeds of every tenth task instead")
     lr_record.set_defaults(run=_lr_record)
 
     lr_prior = commands.add_parser("lr-prior", help="learn the prior of find from that record, for the package")
@@ -319,9 +321,12 @@ def _verdicts(arguments: argparse.Namespace) -> None:
 
 
 def _late(arguments: argparse.Namespace) -> None:
-    from benchmarks.late_findings import compute_late, late_report
+    from benchmarks.late_findings import compute_late, compute_late_on_record, late_report
 
-    compute_late(arguments.workers)
+    if arguments.record:
+        compute_late_on_record(arguments.record, arguments.workers)
+    else:
+        compute_late(arguments.workers)
     print(late_report())
 
 
@@ -348,7 +353,12 @@ def _guard(arguments: argparse.Namespace) -> None:
 
 def _lr_record(arguments: argparse.Namespace) -> None:
     from benchmarks.lr_record.collect import RECORD_FILE, collect
+    from benchmarks.lr_record.further_seeds import collect_seeds, seeds_report
 
+    if arguments.further_seeds:
+        collect_seeds(arguments.out or RECORD_FILE, workers=arguments.workers)
+        print(seeds_report())
+        return
     collect(arguments.count, arguments.seed, arguments.out or RECORD_FILE, workers=arguments.workers)
 
 

@@ -25,6 +25,7 @@ from benchmarks.tables import markdown_table, percent
 from stepsize.curves.answer import answer_from
 from stepsize.curves.lr_model import Point, fit_lr_model
 from stepsize.optimizers import OPTIMIZERS
+from stepsize.optimizers.usual import usual_rate
 
 __all__ = ["DEEPOBS_FILE", "PICKERS", "Case", "compute_deepobs", "deepobs_report", "load_cases"]
 
@@ -101,14 +102,13 @@ def _mean(ends: Sequence[tuple[float, float]], at: int) -> float:
 
 def by_fit(case: Case, share: float) -> float:
     """Return the rate that stepsize's model recommends from the losses at the last doublings; the nearest trained."""
-    family = case.optimizer.lower()
-    family = family if family in OPTIMIZERS else "momentum" if "momentum" in family else "sgd"
+    name = case.optimizer.lower()
+    usual, family = usual_rate(name if name in OPTIMIZERS else "momentum" if "momentum" in name else "sgd")
     seen = []
     for back in range(_LOOKS):
         for lr in case.curves:
             loss = case.seen(lr, share / 2**back)
             seen.append(Point(lr, loss, share / 2**back, diverged=not math.isfinite(loss)))
-    usual = OPTIMIZERS[family].default_lr
     size = (case.steps, _PARAMETERS.get(case.problem, 1e4))
     answer = answer_from(fit_lr_model(seen, usual=usual, untrained=case.untrained, family=family, size=size))
     return _nearest(case, usual if answer.lr is None else answer.lr)

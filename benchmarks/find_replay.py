@@ -86,5 +86,5 @@ def replayed_answer(run: Replay, usual: float, price: Price, budget: float) -> A
 def _family(optimizer: str) -> str:
     """Return the family that a training's own words for its optimizer name; "" if none."""
     words = optimizer.lower().replace(",", " ").split()
-    known = [name for name in OPTIMIZERS if name in words]
-    return "momentum" if "momentum" in words else known[0] if known else ""
+    known = [name for name in ("momentum", *OPTIMIZERS) if name in words]
+    return OPTIMIZERS[known[0]].family if known else ""

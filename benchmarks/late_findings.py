@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import count as count_from
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +18,23 @@ from numpy.typing import NDArray
 
 import stepsize
 from benchmarks.combos import Combo, all_combos, build
+from benchmarks.lr_record.draw import RATES, draw_task
+from benchmarks.lr_record.training import watched
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
 from benchmarks.verdicts import labels
 from benchmarks.workers import each_done
+from stepsize.monitor.tracking import FindingTracker
 from stepsize.training.runs import Run
 
-__all__ = ["LATE_FILE", "Late", "compute_late", "late_report"]
+__all__ = ["LATE_FILE", "Late", "compute_late", "compute_late_on_record", "late_report"]
 
 Array = NDArray[np.float64]
 LATE_FILE = RECORDS_FOLDER / "late_findings.json"
+RECORD_FILE = RECORDS_FOLDER / "late_on_record.json"
+_LEARNED_UNTIL = 700  # tasks of the record below this number chose the thresholds
+_LONG = 400  # steps
+_CHECKED = 32  # times
+_CODES = ("overfitting", "plateau", "underfitting")
 _MULTIPLES = (0.3, 1.0, 4.0)
 _SEED = 100
 _ROSE = 1.1  # the last loss on unseen data over the lowest: overfitting
@@ -88,6 +100,43 @@ def _watched(combo: Combo) -> list[Late]:
     return rows
 
 
+def compute_late_on_record(count: int, workers: int = 2, path: Path = RECORD_FILE) -> None:
+    """Watch whole trainings of tasks of the record, ``count`` that chose the thresholds and as many others."""
+    numbers = [*islice(_long_tasks(0), count), *islice(_long_tasks(_LEARNED_UNTIL), count)]
+    rows: list[dict[str, Any]] = []
+    with closing(each_done(_on_record, numbers, workers)) as ended:
+        for number, done in ended:
+            if isinstance(done, Exception):
+                raise done
+            rows += done
+            print(number, len(done), flush=True)
+    write_record(path, header("late-findings --record"), sorted(rows, key=lambda row: (row["task"], row["rate"])))
+
+
+def _long_tasks(first: int) -> Iterator[int]:
+    for number in count_from(first):
+        facts = draw_task(0, number).facts
+        if facts["steps"] >= _LONG and facts["model"] not in ("gru", "lstm"):
+            yield number
+
+
+def _on_record(number: int) -> list[dict[str, Any]]:
+    """Return the late findings of each rate of a task, and whether later steps refuted them."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    task = draw_task(0, number)
+    seen, trackers = watched(task), [FindingTracker() for _ in range(RATES)]
+    reported: list[dict[str, bool]] = [{} for _ in range(RATES)]  # code: refuted
+    every = max(8, seen.steps // _CHECKED)
+    for step in range(every, seen.steps + 1, every):
+        for tracker, codes, record in zip(trackers, reported, seen.records(step), strict=True):
+            tracker.check(record, due=True)
+            codes |= dict.fromkeys((one.code for one in tracker.findings), False)
+            codes |= dict.fromkeys(tracker.withdrawn, True)
+    kept = [{code: codes[code] for code in _CODES if code in codes} for codes in reported]
+    return [{"task": number, "rate": rate, "reported": codes} for rate, codes in enumerate(kept)]
+
+
 def turned(run: Run) -> bool:
     """Return whether the loss on unseen data turned well before the end and rose by a tenth from its lowest point."""
     values = np.array([one.loss for one in run.evaluations])
@@ -107,7 +156,7 @@ def _pieces(losses: Array) -> list[float]:
     return [float(piece.mean()) for piece in np.array_split(losses, 8)]
 
 
-def late_report(path: Path = LATE_FILE) -> str:
+def late_report(path: Path = LATE_FILE, record: Path = RECORD_FILE) -> str:
     """Return the table of the record, as Markdown."""
     rows = [Late(**row) for row in read_rows(path)]
     lines = [
@@ -118,7 +167,19 @@ def late_report(path: Path = LATE_FILE) -> str:
         for constant, name in ((False, "overfitting"), (True, "plateau")):
             kept = [row for row in rows if row.held_out == held_out and row.constant == constant]
             lines.append(_line("left out of the design" if held_out else "of the design", name, kept))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_record_lines(read_rows(record))])
+
+
+def _record_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "| whole runs of recorded tasks | what | reported | refuted later |"
+    yield "|---|---|---|---|"
+    for learned in (False, True):
+        kept = [row for row in rows if (row["task"] < _LEARNED_UNTIL) == learned]
+        name = f"{'thresholds chosen on them' if learned else 'other tasks'}, {len(kept)} runs"
+        for code in (*_CODES, "all"):
+            told = [v for row in kept for key, v in row["reported"].items() if code in (key, "all")]
+            part = f" ({sum(told) / len(told):.1%})" if told else ""
+            yield f"| {name} | {code} | {len(told)} | {sum(told)}{part} |"
 
 
 def _line(tasks: str, name: str, rows: Sequence[Late]) -> str:

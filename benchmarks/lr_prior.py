@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stepsize.curves.lr_prior import Prior
+from stepsize.curves.lr_prior import Prior, tabulated
 
 __all__ = ["PRIOR_FILE", "RECORD_FILE", "compute_prior", "learned_prior"]
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 RECORD_FILE = Path(__file__).parent / "lr_record" / "record.npz"
 PRIOR_FILE = Path(__file__).parents[1] / "src" / "stepsize" / "curves" / "lr_prior.npz"
 _X = np.arange(-3.4, 3.3, 0.1)  # log10(lr / usual rate)
-_MOST = 850  # curves that are shipped: with the verdict, less than 400 kB
+_SPACING = 0.38  # decades between the rates of a task
 _SHALLOW = 0.02  # log ratio of untrained to best loss below which a training has not learned
 _NEAR = 0.5  # decades around the best rate where the noise is read off
 _QUANTILES = (0.03, 0.15, 0.4, 0.7, 0.92)  # of the noise of a run over the depth; tiny tables are noisier than most
@@ -70,10 +70,7 @@ def curves(path: Path = RECORD_FILE) -> Iterator[Curve]:
 
 def learned_prior(found: list[Curve]) -> Prior:
     """Return the prior that ``found`` teaches."""
-    heights = []
-    for curve in found:
-        logs = np.log(curve.losses / curve.untrained).mean(axis=2) / curve.depth
-        heights.append([np.interp(_X, curve.x, row) for row in logs])
+    heights, first = _heights(found)
     noise = np.array([relative for curve in found if (relative := _noise(curve)) is not None])
     typical = float(np.median(noise))
     factors = tuple(float(f"{np.quantile(noise, share) / typical:.2g}") for share in _QUANTILES)
@@ -81,7 +78,7 @@ def learned_prior(found: list[Curve]) -> Prior:
     return Prior(
         x=_X,
         k=np.log2([1 / 16, 1 / 8, 1 / 4, 1.0]),
-        heights=np.clip(heights, -1.6, 0.0),
+        heights=tabulated(heights, first, _SPACING, _X),
         families=np.array([curve.family for curve in found]),
         steps=np.log10([curve.steps for curve in found]),
         parameters=np.log10([curve.parameters for curve in found]),
@@ -90,6 +87,13 @@ def learned_prior(found: list[Curve]) -> Prior:
         noise=float(f"{typical:.2g}"),
         noise_factors=factors,
     )
+
+
+def _heights(found: list[Curve]) -> tuple[Array, Array]:
+    """Return the heights of each curve at its own rates, rounded as they are shipped, and the lowest of these rates."""
+    logs = [np.log(curve.losses / curve.untrained).mean(axis=2) / curve.depth for curve in found]
+    rounded = np.clip(logs, -1.6, 0.0).astype(np.float16).astype(float)
+    return rounded, np.array([curve.x[0] for curve in found])
 
 
 def _movement(found: list[Curve]) -> tuple[float, float]:
@@ -117,13 +121,14 @@ def _noise(curve: Curve) -> float | None:
 def compute_prior(record: Path = RECORD_FILE, path: Path = PRIOR_FILE) -> None:
     """Learn the prior from the record and write the file that the package ships."""
     found = list(curves(record))
-    kept = [found[at] for at in sorted(np.random.default_rng(0).permutation(len(found))[:_MOST])]
-    prior = learned_prior(kept)
+    prior, (heights, first) = learned_prior(found), _heights(found)
     np.savez_compressed(
         path,
         x=prior.x.astype(np.float32),
         k=prior.k.astype(np.float32),
-        heights=prior.heights.astype(np.float16),
+        heights=heights.astype(np.float16),
+        first=first.astype(np.float32),
+        spacing=_SPACING,
         families=prior.families,
         steps=prior.steps.astype(np.float32),
         parameters=prior.parameters.astype(np.float32),
@@ -133,4 +138,4 @@ def compute_prior(record: Path = RECORD_FILE, path: Path = PRIOR_FILE) -> None:
         noise_factors=np.array(prior.noise_factors),
     )
     print(f"best rate per ten times the steps {prior.per_steps}, parameters {prior.per_parameters}")
-    print(f"{len(kept)} of {len(found)} curves, noise {prior.noise} times {prior.noise_factors}; in {path}")
+    print(f"{len(found)} curves, noise {prior.noise} times {prior.noise_factors}; in {path}")

@@ -30,7 +30,7 @@ from benchmarks.verdicts import VERDICTS_FILE, Judged, figures, held_out, judged
 from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.monitor.verdict_model import MODEL_FILE, SIDES, VerdictModel
 
-__all__ = ["Looks", "learn", "left_out", "model_report", "read_looks"]
+__all__ = ["Looks", "learn", "left_out", "model_report", "read_looks", "sides_of"]
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -123,16 +123,20 @@ def truth_of(x: Array, val: Array) -> Truth:
     """
     count = val.shape[1]
     sides, places = np.zeros((len(x), 3)), []
-    rates = np.arange(len(x))
     for chosen in product(range(count), repeat=count):
-        means = _smoothed(val[:, list(chosen)].mean(axis=1))
-        best = int(np.argmin(means))
-        fine = means <= (1 + FINE) * means[best]
-        sides[rates, np.where(fine, 1, np.where(rates < best, 0, 2))] += 1
+        found, best = sides_of(val[:, list(chosen)])
+        sides[np.arange(len(x)), found] += 1
         places.append(float(x[best]))
     middle = val[int(np.argmin(np.where(np.isfinite(val).all(axis=1), val.mean(axis=1), np.inf)))]
     noise = float(middle.std() / max(abs(middle.mean()), 1e-12))
     return Truth(sides / sides.sum(axis=1, keepdims=True), float(np.mean(places)), noise)
+
+
+def sides_of(val: Array) -> tuple[Whole, int]:
+    """Return the side of each rate by final losses, (rate, seed), and the place of the best one."""
+    means, rates = _smoothed(val.mean(axis=1)), np.arange(len(val))
+    best = int(np.argmin(means))
+    return np.where(means <= (1 + FINE) * means[best], 1, np.where(rates < best, 0, 2)), best
 
 
 def _smoothed(means: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-def each_done(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[tuple[J, R | Exception]]:
+def each_done(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Generator[tuple[J, R | Exception]]:
     """Yield each job with its result, or the exception that it ended with, in the order in which they end."""
     if not jobs:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -68,13 +69,14 @@ def collect(count: int, seed: int, path: Path = RECORD_FILE, *, workers: int = 1
     rows = [] if kept is None else _rows(kept)
     known = {row["facts"]["number"] for row in rows if row["facts"]["seed"] == seed}
     missing = [(number, seed) for number in range(count) if number not in known]
-    for _, row in each_done(_row, missing, workers):
-        if isinstance(row, Exception):
-            raise row
-        rows.append(row)
-        if len(rows) % _PIECE == 0 or len(rows) == len(known) + len(missing):
-            rows.sort(key=lambda one: (one["facts"]["seed"], one["facts"]["number"]))
-            _write(rows, path)
+    with closing(each_done(_row, missing, workers)) as done:  # else all others would be trained after a failure
+        for _, row in done:
+            if isinstance(row, Exception):
+                raise row
+            rows.append(row)
+            if len(rows) % _PIECE == 0 or len(rows) == len(known) + len(missing):
+                rows.sort(key=lambda one: (one["facts"]["seed"], one["facts"]["number"]))
+                _write(rows, path)
 
 
 def _row(job: tuple[int, int]) -> dict[str, Any]:

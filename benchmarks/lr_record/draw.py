@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from benchmarks.lr_record.data import Data, draw_images, draw_reconstruction, draw_sequence, draw_table
+from benchmarks.lr_record.fine_tuning import PRETRAINING, draw_start, fewer, related
 from benchmarks.lr_record.models import build
 from stepsize import schedules
 from stepsize.optimizers import OPTIMIZERS
@@ -35,7 +36,10 @@ _OPTIMIZERS = {
     "sgd": 0.14, "momentum": 0.15, "nesterov": 0.08, "adam": 0.15, "adamw": 0.22, "rmsprop": 0.08, "adagrad": 0.07,
     "lion": 0.04, "adafactor": 0.03, "muon": 0.04,
 }  # fmt: skip
-_FAMILIES = {"sgd": "sgd", "momentum": "momentum", "nesterov": "momentum", "adagrad": "adagrad", "rmsprop": "rmsprop"}
+_LATER_FROM = 1_000  # the tasks before have no fine-tuning, and no optimizer without a schedule
+_TUNED = 0.4
+_STEPS_BEFORE, _SECONDS_BEFORE = 300, 3.0
+_LATER_OPTIMIZERS = _OPTIMIZERS | {"schedule-free-sgd": 0.06, "schedule-free-adamw": 0.08}
 _DECAYS: dict[str, tuple[float, ...]] = {
     "adamw": (0.0, 0.01, 0.01, 0.1, 0.3), "muon": (0.0, 0.1), "lion": (0.0, 0.1, 1.0), "adafactor": (0.0,),
 }  # fmt: skip
@@ -53,10 +57,11 @@ Facts: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: its data, and the facts that say the rest."""
+    """What is trained: its data, the facts that say the rest, and the data of the training before a fine-tuning."""
 
     data: Data
     facts: Facts
+    before: Data | None = None
 
     @property
     def rates(self) -> list[float]:
@@ -69,20 +74,41 @@ def draw_task(seed: int, number: int) -> Task:
     rng = default_rng(SeedSequence([seed, number]))
     model = _pick(rng, _MODELS if number < _BROADER_FROM else _BROADER)
     data, shape = _DRAWS[model](rng)
+    later, before = number >= _LATER_FROM, None
+    if later and rng.random() < _TUNED:
+        before, data = related(data, rng), fewer(data, rng)
     fixed: Facts = {
         "number": number, "seed": seed, "data": data.name, "kind": data.kind, "model": model,
         "train_examples": len(data.inputs), "validation_examples": len(data.validation[0]), "outputs": data.outputs,
-        **data.facts, **shape, **_draw_optimizer(rng),
+        **data.facts, **shape, **_draw_optimizer(rng, _LATER_OPTIMIZERS if later else _OPTIMIZERS),
         "schedule": _pick(rng, dict(zip(SCHEDULES, _SCHEDULE_WEIGHTS, strict=True))),
         "clip": 1.0 if rng.random() < (0.4 if model == "gpt" else 0.1) else 0.0,
         "offset": round(float(rng.uniform(-_STEP / 2, _STEP / 2)), 4),
     }  # fmt: skip
     while True:
         facts = {**fixed, **_draw_size(rng, model), **_draw_length(rng, fixed["train_examples"])}
+        if later:
+            facts |= _later(rng, facts, tuned=before is not None)
         net, _ = build(facts)
         facts |= {"parameters": net.parameters, "multiplications": net.multiplications}
+        if before is not None:
+            facts["steps_before"] = _steps_before(facts)
         if _seconds(facts) <= _MOST_SECONDS.get(model, 6.0):
-            return Task(data, facts)
+            return Task(data, facts, before)
+
+
+def _later(rng: Generator, facts: Facts, *, tuned: bool) -> Facts:
+    """Return what only later tasks have: how they start, and the warmup of optimizers without a schedule."""
+    found: Facts = draw_start(rng, facts["model"], facts["depth"]) if tuned else {"start": "scratch", "lora": 0}
+    if facts["optimizer"].startswith("schedule-free"):
+        found |= {"schedule": "constant", "warmup": _one(rng, 0.0, 0.05)}
+    return found
+
+
+def _steps_before(facts: Facts) -> int:
+    """Return the length of the training before a fine-tuning: 300 steps, or fewer if they would take too long."""
+    share = _SECONDS_BEFORE / _seconds({**facts, **PRETRAINING, "horizons": [_STEPS_BEFORE]})
+    return max(_STEPS_BEFORE // 6, round(_STEPS_BEFORE * min(1.0, share)))
 
 
 def _pick(rng: Generator, weights: Mapping[str, float]) -> str:
@@ -157,11 +183,11 @@ def _draw_size(rng: Generator, model: str) -> Facts:
     return facts
 
 
-def _draw_optimizer(rng: Generator) -> Facts:
-    name = _pick(rng, _OPTIMIZERS)
+def _draw_optimizer(rng: Generator, chances: Mapping[str, float]) -> Facts:
+    name = _pick(rng, chances)
     facts: Facts = {
         "optimizer": name,
-        "family": _FAMILIES.get(name, "adam" if name in ("adam", "adamw") else name),
+        "family": OPTIMIZERS[name].family,
         "usual_lr": OPTIMIZERS[name].default_lr,
         "weight_decay": float(_one(rng, *_DECAYS.get(name, _COUPLED_DECAYS))),
     }

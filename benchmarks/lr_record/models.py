@@ -20,7 +20,8 @@ def build(facts: Mapping[str, Any]) -> tuple[Net, Layer]:
     Args:
         facts: Of the task: ``model`` and what it needs.
     """
-    net = Net(facts["init"])
+    net = Net(facts["init"], facts.get("lora", 0), facts.get("lora_scale", 1.0))
+    net.new_head = facts.get("start") == "new head"
     maker = {
         "mlp": _mlp,
         "autoencoder": _autoencoder,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["Layer", "Net", "Role"]
+__all__ = ["Layer", "Net", "Pretrained", "Role"]
 
 Layer: TypeAlias = Callable[[Tensor], Tensor]
 Role: TypeAlias = Literal["hidden", "output", "embedding", "vector"]
@@ -21,23 +21,45 @@ ACTIVATIONS: dict[str, Layer] = {"relu": torch.relu, "tanh": torch.tanh, "gelu":
 
 @dataclass(frozen=True)
 class _Spec:
-    """A parameter of one member: its shape, its role and how it is drawn."""
+    """A parameter of one member: its shape, its role, how it is drawn, and whether it is of the head or an adapter."""
 
     shape: tuple[int, ...]
     role: Role
     draw: Callable[[Generator], Tensor]
+    part: Literal["body", "head", "adapter"]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What trained members of a network of the same facts hand on: weights by parameter, and statistics, (seed, …)."""
+
+    weights: tuple[Tensor, ...]
+    running: tuple[tuple[Tensor, Tensor], ...]
 
 
 class Net:
-    """A network of K = seeds × rates members; layers act on tensors of shape (K, examples, features)."""
+    """A network of K = seeds × rates members; layers act on tensors of shape (K, examples, features).
 
-    def __init__(self, init: str = "torch") -> None:
-        self.init = init
+    Args:
+        init: How weights are drawn.
+        rank: Of the low-rank adapters of hidden linear layers, beside which only a new head is trained; 0 is none.
+        scale: Factor on what an adapter adds.
+    """
+
+    def __init__(self, init: str = "torch", rank: int = 0, scale: float = 1.0) -> None:
+        self.init, self.rank, self.scale = init, rank, scale
         self.training = True
+        self.new_head = False
         self.tensors: list[Tensor] = []
+        self.trained: list[Tensor] = []
         self.gradients: list[Tensor] = []
         self.multiplications = 0  # per example of the network's input
         self._specs: list[_Spec] = []
+        self._part: Literal["body", "head", "adapter"] = "body"  # of the parameters that are added now
         self._widths: list[int] = []  # of the running statistics of batch norms
         self._running: list[tuple[Tensor, Tensor]] = []
         self._seeds = 0
@@ -45,38 +67,77 @@ class Net:
 
     @property
     def parameters(self) -> int:
-        """Return how many numbers one member has."""
-        return sum(math.prod(spec.shape) for spec in self._specs)
+        """Return how many numbers of one member are trained."""
+        return sum(spec.size for spec in self._trained_specs)
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """Return the role of each parameter."""
-        return tuple(spec.role for spec in self._specs)
+        """Return the role of each parameter that is trained."""
+        return tuple(spec.role for spec in self._trained_specs)
+
+    @property
+    def _trained_specs(self) -> list[_Spec]:
+        return [spec for spec in self._specs if self._is_trained(spec)]
+
+    def _is_trained(self, spec: _Spec) -> bool:
+        return not self.rank or spec.part == "adapter" or (spec.part == "head" and self.new_head)
 
     # Parameters ------------------------------------------------------------------------------------------------------
 
-    def begin(self, seeds: Sequence[int], rates: int) -> tuple[Tensor, Tensor]:
-        """Draw the weights of every seed for all rates; return the flat weights and gradients, shape (K, size)."""
-        rows = []
+    def begin(self, seeds: Sequence[int], rates: int, before: Pretrained | None = None) -> tuple[Tensor, Tensor]:
+        """Draw the weights of every seed for all rates, or take them over from a net that was trained ``before``.
+
+        Returns the flat trained weights and their gradients, shape (K, size).
+        """
+        drawn: list[list[Tensor]] = []
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
-            rows.append(torch.cat([spec.draw(generator).reshape(-1) for spec in self._specs]))
-        flat = torch.stack(rows).repeat_interleave(rates, dim=0).contiguous()
+            drawn.append([spec.draw(generator) for spec in self._specs])
+        values = [torch.stack(of_seeds) for of_seeds in zip(*drawn, strict=True)]
+        if before is not None:
+            self._take_over(values, before.weights)
+        values = [value.repeat_interleave(rates, dim=0) for value in values]
+        own = [value.flatten(1) for value, spec in zip(values, self._specs, strict=True) if self._is_trained(spec)]
+        flat = torch.cat(own, dim=1).contiguous()
         gradients = torch.zeros_like(flat)
-        self.tensors, self.gradients, place = [], [], 0
-        for spec in self._specs:
-            end = place + math.prod(spec.shape)
+        self.tensors, self.trained, self.gradients, place = [], [], [], 0
+        for value, spec in zip(values, self._specs, strict=True):
+            if not self._is_trained(spec):
+                self.tensors.append(value)
+                continue
+            end = place + spec.size
             self.tensors.append(flat[:, place:end].view(-1, *spec.shape).detach().requires_grad_())
+            self.trained.append(self.tensors[-1])
             self.gradients.append(gradients[:, place:end].view(-1, *spec.shape))
             place = end
         self._running = [(torch.zeros(len(flat), 1, width), torch.ones(len(flat), 1, width)) for width in self._widths]
+        if before is not None:
+            self._running = [
+                (mean.repeat_interleave(rates, dim=0), variance.repeat_interleave(rates, dim=0))
+                for mean, variance in before.running
+            ]
         self._seeds = len(seeds)
         self._masks.manual_seed(seeds[0])
         self.training = True
         return flat, gradients
 
+    def _take_over(self, values: list[Tensor], weights: Sequence[Tensor]) -> None:
+        """Replace what was trained before; adapters, and a new head, are not."""
+        kept = iter(weights)
+        for place, spec in enumerate(self._specs):
+            if spec.part != "adapter":
+                weight = next(kept)
+                values[place] = values[place] if spec.part == "head" and self.new_head else weight
+
+    def of_members(self, members: Sequence[int]) -> Pretrained:
+        """Return copies of what some members have learned, one a seed."""
+        return Pretrained(
+            tuple(tensor.detach()[list(members)] for tensor in self.tensors),
+            tuple((mean[list(members)], variance[list(members)]) for mean, variance in self._running),
+        )
+
     def _add(self, shape: tuple[int, ...], role: Role, draw: Callable[[Generator], Tensor]) -> int:
-        self._specs.append(_Spec(shape, role, draw))
+        self._specs.append(_Spec(shape, role, draw, self._part))
         return len(self._specs) - 1
 
     def _add_constant(self, width: int, value: float) -> int:
@@ -105,15 +166,31 @@ class Net:
 
     def linear(self, fan_in: int, fan_out: int, role: Role = "hidden", uses: int = 1) -> Layer:
         """Add a linear layer, which an example passes ``uses`` times."""
+        self._part = "head" if role == "output" else "body"
         weight, bias = self.add_weight(fan_in, (fan_out, fan_in), role), self.add_bias(fan_in, fan_out)
+        self._part = "body"
         self.multiplications += uses * fan_in * fan_out
+        adapter = self._adapter(fan_in, fan_out, uses) if self.rank and role == "hidden" else None
 
         def layer(x: Tensor) -> Tensor:
             flat = x.reshape(len(x), -1, fan_in)
             out = torch.baddbmm(self.tensors[bias].unsqueeze(1), flat, self.tensors[weight].mT)
+            out = out if adapter is None else out + adapter(flat)
             return out.view(*x.shape[:-1], fan_out)
 
         return layer
+
+    def _adapter(self, fan_in: int, fan_out: int, uses: int) -> Layer:
+        """Add scale · B A beside a weight: A is drawn as torch draws a linear layer, B begins at zero."""
+        self._part, bound = "adapter", 1 / math.sqrt(fan_in)
+        down_shape, up_shape = (self.rank, fan_in), (fan_out, self.rank)
+        down = self._add(
+            down_shape, "hidden", lambda generator: (2 * torch.rand(down_shape, generator=generator) - 1) * bound
+        )
+        up = self._add(up_shape, "hidden", lambda _: torch.zeros(up_shape))
+        self._part = "body"
+        self.multiplications += uses * self.rank * (fan_in + fan_out)
+        return lambda flat: self.scale * (flat @ self.tensors[down].mT @ self.tensors[up].mT)
 
     def recurrent(self, kind: str, fan_in: int, width: int, uses: int) -> Layer:
         """Add a GRU or LSTM as torch's: (K, N, length, fan_in) to all its states, (K, N, length, width)."""

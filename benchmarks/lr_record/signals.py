@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,26 +30,29 @@ class StackedSignals:
     """Collects what is measured of some members while all are trained.
 
     Args:
-        net: The stacked network, begun.
-        flat: Weights of all members, (member, weight).
-        members: Those that are looked at.
         facts: Of the task.
+        members: Those that are looked at.
+        until: Steps that are measured; default half of them, as the last look is there.
     """
 
-    def __init__(self, net: Net, flat: Tensor, members: list[int], facts: dict[str, Any]) -> None:
-        self.members, self._flat, self._facts = members, flat, facts
-        self.steps = facts["steps"]
+    def __init__(self, facts: dict[str, Any], members: list[int], until: int | None = None) -> None:
+        self.members, self._facts, self.steps = members, facts, facts["steps"]
+        self.until = self.steps // 2 if until is None else until
         self.validate_every = max(1, self.steps // _VALIDATIONS)
         self._every = max(1, self.steps // _POINTS)
-        sizes = [tensor[0].numel() for tensor in net.tensors]
+        self._points: dict[str, list[tuple[int, Tensor]]] = {}
+        self._before: tuple[Tensor, Tensor, int] | None = None  # weights, gradients and step of the last measurement
+
+    def begin(self, net: Net, flat: Tensor) -> None:
+        """Look at the weights of all members, (member, weight), before the first update."""
+        self._flat = flat
+        sizes = [tensor[0].numel() for tensor in net.trained]
         self._index = torch.full((len(sizes), max(sizes)), flat.shape[1])  # the last place is a zero
         place = 0
         for row, size in enumerate(sizes):
             self._index[row, :size] = torch.arange(place, place + size)
             place += size
-        self._kept = [(0, flat[members].clone())]
-        self._points: dict[str, list[tuple[int, Tensor]]] = {}
-        self._before: tuple[Tensor, Tensor, int] | None = None  # weights, gradients and step of the last measurement
+        self._kept = [(0, flat[self.members].clone())]
 
     def measured(self, step: int) -> bool:
         """Return whether a watch measures this step."""
@@ -82,28 +86,41 @@ class StackedSignals:
     def _add(self, name: str, step: int, values: Tensor) -> None:
         self._points.setdefault(name, []).append((step, values))
 
-    def looks(self, losses: Tensor, rates: Tensor) -> NDArray[np.float32]:
-        """Return the signals, (look, member, signal), given losses and rates (step, member); NaN once diverged."""
-        points = {
-            name: ([s for s, _ in rows], torch.stack([v for _, v in rows]).numpy().astype(float))
-            for name, rows in self._points.items()
-        }
-        every = list(range(len(losses)))
-        points["loss"] = every, losses[:, self.members].numpy().astype(float)
-        points["lr/0"] = every, rates[:, self.members].numpy().astype(float)
+    def end(self, losses: Tensor, rates: Tensor) -> None:
+        """Take the losses and rates of all steps, (step, member)."""
+        every = list(range(self.until))
+        for name, values in (("loss", losses), ("lr/0", rates)):
+            self._points[name] = list(zip(every, values[: self.until, self.members], strict=True))
+        self._flat = torch.empty(0)
+
+    def looks(self) -> NDArray[np.float32]:
+        """Return the signals, (look, member, signal); NaN once diverged."""
         found = np.full((len(LOOKS), len(self.members), len(RATE_SIGNALS)), np.nan, dtype=np.float32)
-        told = _facts(self._facts)
         for look, part in enumerate(LOOKS):
             step = round(self.steps * part)
             if step < _LEAST:
                 continue
-            for member, reading in enumerate(self._readings(step)):
-                record = _record(points, member, told, step)
-                for name, value in reading.items():
-                    record.add(name, step - 1, value)
+            for member, record in enumerate(self.records(step)):
                 if record.diverged is None:
                     found[look, member] = list(rate_signals(record).values())
         return found
+
+    def records(self, step: int) -> Iterator[Record]:
+        """Yield the record of each member after ``step`` steps."""
+        points, facts = self.series, _facts(self._facts)
+        for member, reading in enumerate(self._readings(step)):
+            record = _record(points, member, facts, step)
+            for name, value in reading.items():
+                record.add(name, step - 1, value)
+            yield record
+
+    @cached_property
+    def series(self) -> dict[str, tuple[list[int], NDArray[np.float64]]]:
+        """Steps and values, (step, member), of each signal."""
+        return {
+            name: ([step for step, _ in rows], torch.stack([values for _, values in rows]).numpy().astype(float))
+            for name, rows in self._points.items()
+        }
 
     def _readings(self, step: int) -> Iterator[dict[str, float]]:
         """Yield the reading of each member's trajectory."""

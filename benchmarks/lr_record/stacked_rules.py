@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim import Adafactor, Muon, Optimizer
 
 from stepsize.errors import NotStackableError
+from stepsize.training.population import StackedOptimizer
 from stepsize.training.population.rules import RULES, Slot, StackedRule, with_betas
 
 
@@ -95,13 +97,63 @@ def _lion(slot: Slot) -> None:
     slot.descend(direction, slot["lr"])
 
 
+def _read_schedule_free(optimizer: Optimizer, group: Mapping[str, Any]) -> Mapping[str, Any]:
+    if group["r"] or group["weight_lr_power"] != 2.0:
+        raise NotStackableError("schedule-free with r or another weight_lr_power has no stacked form")
+    named = with_betas(optimizer, group) if "betas" in group else {**group, "beta1": group["momentum"]}
+    return {**named, "decoupled_weight_decay": True}
+
+
+def _schedule_free_adamw(slot: Slot) -> None:
+    gradient, beta2 = slot.gradient, slot["beta2"]
+    second = slot.kept("second").lerp_(gradient.square(), slot.cast(1 - beta2))
+    deviation = (second / slot.cast(1 - beta2**slot.count)).sqrt_().add_(slot.cast(slot["eps"]))
+    gradient.div_(deviation)
+    _schedule_free(slot)
+
+
+def _schedule_free(slot: Slot) -> None:
+    """Move y, where gradients are taken, and z, where plain steps lead; the average x of all z is on their line.
+
+    The weight of update t in the average is min(1, t / warmup)², as the rate is constant but for the warmup.
+    """
+    if "z" not in slot.state:
+        slot.state["z"] = slot.parameter.clone()
+    z = slot.state["z"]
+    warmup, beta1 = slot.flags["warmup_steps"], slot["beta1"]
+    ramp = min(1.0, slot.count / warmup) if warmup else 1.0
+    rising = min(slot.count, warmup)
+    share = ramp**2 / (slot.count - rising + rising * (rising + 1) * (2 * rising + 1) / (6 * max(1, warmup) ** 2))
+    slot.gradient.add_(slot.parameter * slot.cast(slot["weight_decay"]))
+    slot.parameter.lerp_(z, share)
+    slot.descend(slot.gradient, slot["lr"] * (ramp * (1 - beta1 * (1 - share))))
+    z.addcmul_(slot.gradient, slot.cast(-slot["lr"] * ramp))
+
+
+@contextmanager
+def averaged(optimizers: Iterable[StackedOptimizer]) -> Iterator[None]:
+    """Put the averages that schedule-free optimizers evaluate into the parameters for a while."""
+    moved = [slot for optimizer in optimizers for slot in optimizer.slots if slot is not None and "z" in slot.state]
+    kept = [slot.parameter.clone() for slot in moved]
+    for slot in moved:
+        slot.parameter.lerp_(slot.state["z"], slot.cast(1 - 1 / slot["beta1"]))
+    yield
+    for slot, y in zip(moved, kept, strict=True):
+        slot.parameter.copy_(y)
+
+
 _MUON = ("eps", "nesterov", "ns_coefficients", "ns_steps", "adjust_lr_fn", "decoupled_weight_decay")
 
 
 def rules_for(kind: type[Optimizer]) -> dict[type[Optimizer], StackedRule]:
-    """Return rules of which one is for a class of optimizers; that of Lion is in a package that is not always there."""
+    """Return rules of which one is for a class of optimizers; packages that are not always there go by name."""
     if kind.__name__ == "Lion":
         return {kind: StackedRule(_lion, ("beta1", "beta2"), ("decoupled_weight_decay",), read=_read_lion)}
+    if kind.__name__ in ("SGDScheduleFree", "AdamWScheduleFree"):
+        scaled = kind.__name__ == "AdamWScheduleFree"
+        update, numbers = (_schedule_free_adamw, ("beta1", "beta2", "eps")) if scaled else (_schedule_free, ("beta1",))
+        flags = ("warmup_steps", "decoupled_weight_decay")
+        return {kind: StackedRule(update, numbers, flags, True, _read_schedule_free)}
     return RULES | {
         Adafactor: StackedRule(
             _adafactor, ("beta2_decay", "d"), ("eps1", "eps2", "decoupled_weight_decay"), True, _read_adafactor

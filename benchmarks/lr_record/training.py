@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
+from benchmarks.lr_record.data import Data
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task
+from benchmarks.lr_record.fine_tuning import PRETRAINING
 from benchmarks.lr_record.models import build
-from benchmarks.lr_record.signals import LOOKS, StackedSignals
-from benchmarks.lr_record.stacked_rules import rules_for
-from stepsize.monitor.rate_signals import RATE_SIGNALS
+from benchmarks.lr_record.net import Pretrained
+from benchmarks.lr_record.signals import StackedSignals
+from benchmarks.lr_record.stacked_rules import averaged, rules_for
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.training.population import stack_optimizers
+from stepsize.training.population import StackedOptimizer, stack_optimizers
 
-__all__ = ["Curves", "member_optimizer", "train_task"]
+__all__ = ["Curves", "member_optimizer", "pretrained", "train_task", "validated", "watched"]
 
 Floats: TypeAlias = NDArray[np.float32]
+_LOOKED_AT = [place % SEEDS * RATES + place for place in range(RATES)]  # members: each rate once
 _MATRIX_RULES = ("adafactor", "muon")  # which see a parameter's shape; the others take a member's weights as one vector
 
 
@@ -46,16 +49,32 @@ class Curves:
     signals: Floats
 
 
+def validated(task: Task, seeds: Sequence[int]) -> Floats:
+    """Return the final validation losses (rate, seed) of further seeds at full length."""
+    return _Stack(task, seeds).train(task.facts["steps"])[0]
+
+
 def train_task(task: Task) -> Curves:
     """Train a task at all horizons, rates and seeds."""
-    stack = _Stack(task)
-    runs = [stack.train(steps) for steps in task.facts["horizons"]]
+    stack, seen = _Stack(task), StackedSignals(task.facts, _LOOKED_AT)
+    runs = [stack.train(steps, seen if steps == task.facts["steps"] else None) for steps in task.facts["horizons"]]
     val, train, diverged_at = (np.stack(part).astype(np.float32) for part in zip(*runs, strict=True))
-    return Curves(val, train, diverged_at, stack.untrained(), stack.signals.astype(np.float16).astype(np.float32))
+    signals = seen.looks().astype(np.float16).astype(np.float32)
+    return Curves(val, train, diverged_at, stack.untrained(), signals)
 
 
-def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str = "all") -> Optimizer:
-    """Return the torch optimizer of one member, or of one part of its parameters: Muon's matrices or the others."""
+def watched(task: Task) -> StackedSignals:
+    """Train a task at full length and return what a watch would have measured of a run of each rate until its end."""
+    seen = StackedSignals(task.facts, _LOOKED_AT, until=task.facts["steps"])
+    _Stack(task).train(task.facts["steps"], seen)
+    return seen
+
+
+def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str = "all", steps: int = 0) -> Optimizer:
+    """Return the torch optimizer of one member, or of one part of its parameters: Muon's matrices or the others.
+
+    ``steps`` is the length of the training, of which schedule-free optimizers warm up over a part.
+    """
     facts = task.facts
     if part == "matrices":
         return Muon(parameters, lr=lr, weight_decay=facts["weight_decay"], adjust_lr_fn="match_rms_adamw")
@@ -64,57 +83,59 @@ def member_optimizer(task: Task, parameters: list[Tensor], lr: float, part: str 
     options: dict[str, Any] = {"weight_decay": facts["weight_decay"]}
     if "beta2" in facts:
         options["betas"] = (0.9, facts["beta2"])
+    if "warmup" in facts:
+        options["warmup_steps"] = int(facts["warmup"] * steps)
     return OPTIMIZERS[facts["optimizer"]].make([{"params": parameters, **options}], lr=lr)
 
 
 class _Stack:
     """The members of a task: seeds × rates, the rates of one seed next to each other."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, seeds: Sequence[int] = range(SEEDS)) -> None:
         self.task = task
         self.net, self.forward = build(task.facts)
-        self.seeds = [1_000 * task.facts["number"] + seed for seed in range(SEEDS)]
-        self.lrs = [task.facts["usual_lr"] * 10**x for x in task.rates] * SEEDS
+        self.seeds = [1_000 * task.facts["number"] + seed for seed in seeds]
+        self.lrs = [task.facts["usual_lr"] * 10**x for x in task.rates] * len(seeds)
         self.inputs, self.targets = _tensors(task.data.inputs, task.data.targets)
         self.held_out = _tensors(*task.data.validation)
-        self.signals = np.full((len(LOOKS), RATES, len(RATE_SIGNALS)), np.nan, dtype=np.float32)
-        self._looked_at = [place % SEEDS * RATES + place for place in range(RATES)]
+        self._before = None if task.before is None else pretrained(task, task.before, seeds)
+        self._optimizers: list[StackedOptimizer] = []
 
     def untrained(self) -> Floats:
         """Return the validation loss of the initial weights of each seed."""
-        self.net.begin(self.seeds, RATES)
-        return self._validate().view(SEEDS, RATES)[:, 0].numpy()
+        self.net.begin(self.seeds, RATES, self._before)
+        self._optimizers = []
+        return self._validate().view(-1, RATES)[:, 0].numpy()
 
-    def train(self, steps: int) -> tuple[Floats, Floats, Floats]:
+    def train(self, steps: int, seen: StackedSignals | None = None) -> tuple[Floats, Floats, Floats]:
         """Train all members for ``steps``; return final validation and training loss, and where they diverged."""
         net, clip = self.net, self.task.facts["clip"]
-        flat, gradients = net.begin(self.seeds, RATES)
-        update = self._updates(flat, gradients)
-        seen = (
-            StackedSignals(net, flat, self._looked_at, self.task.facts) if steps == self.task.facts["steps"] else None
-        )
+        flat, gradients = net.begin(self.seeds, RATES, self._before)
+        update = self._updates(flat, gradients, steps)
+        if seen is not None:
+            seen.begin(net, flat)
         batches = torch.stack([self._batches(seed, steps) for seed in self.seeds])
         losses = torch.empty(steps, len(flat))
         factors = SCHEDULES[self.task.facts["schedule"]].over(steps).factors()
         for step in range(steps):
             chosen = batches[:, step]
             loss = self._loss(self.inputs[chosen], self.targets[chosen])
-            for slot, gradient in zip(net.gradients, torch.autograd.grad(loss.sum(), net.tensors), strict=True):
+            for slot, gradient in zip(net.gradients, torch.autograd.grad(loss.sum(), net.trained), strict=True):
                 slot.copy_(gradient)
             losses[step] = loss.detach()
             scale = (clip / (torch.linalg.vector_norm(gradients, dim=1) + 1e-6)).clamp_(max=1.0) if clip else None
-            if seen is not None and step < steps // 2:
+            if seen is not None and step < seen.until:
                 seen.before_update(step, gradients, scale)
             if scale is not None:
                 gradients.mul_(scale.unsqueeze(1))
             update(float(factors[step]))
-            if seen is not None and step < steps // 2:
+            if seen is not None and step < seen.until:
                 seen.after_update(step)
                 if (step + 1) % seen.validate_every == 0:
                     seen.validated(step, self._validate())
         if seen is not None:
             rates = torch.from_numpy(np.asarray(factors))[:, None] * torch.tensor(self.lrs, dtype=torch.float64)
-            self.signals = seen.looks(losses[: steps // 2], rates[: steps // 2])
+            seen.end(losses, rates)
         finite = torch.isfinite(losses)
         diverged_at = torch.where(finite.all(dim=0), torch.nan, (finite.long().argmin(dim=0) + 1) / steps)
         val = self._validate()
@@ -124,7 +145,7 @@ class _Stack:
         val[lost], train[lost] = torch.nan, torch.nan
         return _by_rate(val), _by_rate(train), _by_rate(diverged_at)
 
-    def _updates(self, flat: Tensor, gradients: Tensor) -> Callable[[float], None]:
+    def _updates(self, flat: Tensor, gradients: Tensor, steps: int) -> Callable[[float], None]:
         """Return what updates all members, given the schedule's factor."""
         by_shape = self.task.facts["optimizer"] in _MATRIX_RULES
         parts = self._parts() if by_shape else {"all": ([flat], [gradients])}
@@ -132,9 +153,12 @@ class _Stack:
         for part, (stacked, slopes) in parts.items():
             with torch.no_grad():
                 members = [[tensor[k] for tensor in stacked] for k in range(len(flat))]
-            optimizers = [member_optimizer(self.task, own, lr, part) for own, lr in zip(members, self.lrs, strict=True)]
+            optimizers = [
+                member_optimizer(self.task, own, lr, part, steps) for own, lr in zip(members, self.lrs, strict=True)
+            ]
             rules = rules_for(type(optimizers[0]))
             updates.append((stack_optimizers(optimizers, members, stacked, rules), slopes))
+        self._optimizers = [optimizer for optimizer, _ in updates]
 
         def update(factor: float) -> None:
             for optimizer, slopes in updates:
@@ -145,7 +169,7 @@ class _Stack:
     def _parts(self) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         """Return parameters and gradients by the rule that updates them."""
         parts: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-        for tensor, gradient, role in zip(self.net.tensors, self.net.gradients, self.net.roles, strict=True):
+        for tensor, gradient, role in zip(self.net.trained, self.net.gradients, self.net.roles, strict=True):
             matrix = role == "hidden" and tensor.dim() == 3
             part = ("matrices" if matrix else "others") if self.task.facts["optimizer"] == "muon" else "all"
             stacked, slopes = parts.setdefault(part, ([], []))
@@ -176,14 +200,24 @@ class _Stack:
     @torch.no_grad()
     def _validate(self) -> Tensor:
         self.net.training = False
-        inputs, targets = (part.unsqueeze(0).expand(SEEDS, *part.shape) for part in self.held_out)
-        val = self._loss(inputs, targets)
+        inputs, targets = (part.unsqueeze(0).expand(len(self.seeds), *part.shape) for part in self.held_out)
+        with averaged(self._optimizers):
+            val = self._loss(inputs, targets)
         self.net.training = True
         return val
 
 
+def pretrained(task: Task, data: Data, seeds: Sequence[int] = range(SEEDS)) -> Pretrained:
+    """Return networks of a task that were trained on other data, one a seed: at the best of all rates."""
+    batch = min(PRETRAINING["batch"], len(data.inputs))
+    stack = _Stack(Task(data, {**task.facts, **data.facts, **PRETRAINING, "batch": batch}), seeds)
+    val = stack.train(task.facts["steps_before"])[0].mean(axis=1)
+    best = int(np.where(np.isfinite(val), val, np.inf).argmin())
+    return stack.net.of_members([seed * RATES + best for seed in range(len(seeds))])
+
+
 def _by_rate(values: Tensor) -> Floats:
-    return values.view(SEEDS, RATES).T.numpy()
+    return values.view(-1, RATES).T.numpy()
 
 
 def _tensors(inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 import torch
 from benchmarks.lr_record import collect as collecting
 from benchmarks.lr_record.collect import RECORD_FILE, collect, read_record
-from benchmarks.lr_record.data import Data, draw_images, draw_sequence
+from benchmarks.lr_record.data import Data, draw_images, draw_reconstruction, draw_sequence
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task, draw_task
+from benchmarks.lr_record.fine_tuning import fewer, related
 from benchmarks.lr_record.models import build
 from benchmarks.lr_record.net import Net
 from benchmarks.lr_record.signals import LOOKS
-from benchmarks.lr_record.training import member_optimizer, train_task
+from benchmarks.lr_record.training import member_optimizer, pretrained, train_task
 from numpy.random import default_rng
 from torch import Tensor, nn
 
@@ -40,7 +43,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "RMSprop": {"optimizer": "rmsprop", "usual_lr": 1e-2},
     "Adagrad": {"optimizer": "adagrad", "usual_lr": 1e-2, "residual": True},
     "Adafactor": {"optimizer": "adafactor", "usual_lr": 1e-2},
-}
+    "schedule-free SGD": {
+        "optimizer": "schedule-free-sgd", "usual_lr": 1.0, "schedule": "constant", "weight_decay": 0.01, "warmup": 0.5,
+    },
+    "schedule-free AdamW": {
+        "optimizer": "schedule-free-adamw", "usual_lr": 2.5e-3, "schedule": "constant", "weight_decay": 0.01,
+        "warmup": 0.0,
+    },
+}  # fmt: skip
 
 
 def table() -> Data:
@@ -79,7 +89,10 @@ def plain_training(task: Task, seed: int, rate: int) -> float:
         for parameter, value in zip(model.parameters(), net.tensors, strict=True):
             parameter.copy_(value[0])
     parameters, lr = list(model.parameters()), task.facts["usual_lr"] * 10 ** task.rates[rate]
-    optimizer = member_optimizer(task, parameters, lr)  # type: ignore[arg-type]
+    optimizer = member_optimizer(task, parameters, lr, steps=STEPS)  # type: ignore[arg-type]
+    turn = getattr(optimizer, "train", None), getattr(optimizer, "eval", None)
+    if turn[0]:
+        turn[0]()
     generator = torch.Generator().manual_seed(1_000 * task.facts["number"] + seed + 500)
     order = torch.cat([torch.randperm(40, generator=generator) for _ in range(3)])
     inputs, targets = torch.from_numpy(task.data.inputs), torch.from_numpy(task.data.targets)
@@ -92,6 +105,8 @@ def plain_training(task: Task, seed: int, rate: int) -> float:
             nn.utils.clip_grad_norm_(parameters, task.facts["clip"])
         optimizer.param_groups[0]["lr"] = lr * factor
         optimizer.step()
+    if turn[1]:
+        turn[1]()
     held_out, wanted = (torch.from_numpy(part) for part in task.data.validation)
     with torch.no_grad():
         return float(nn.functional.cross_entropy(model.eval()(held_out), wanted))
@@ -99,6 +114,8 @@ def plain_training(task: Task, seed: int, rate: int) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stacked_training_equals_a_plain_one(kind: str) -> None:
+    if kind.startswith("schedule-free"):
+        pytest.importorskip("schedulefree", reason='needs pip install "stepsize[optimizers]"')
     task = Task(table(), {**BASE, **KINDS[kind]})
     curves = train_task(task)
     for seed, rate in ((0, 0), (1, 5), (2, 8), (2, 10)):
@@ -124,6 +141,65 @@ def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
     held_out, wanted = (torch.from_numpy(part) for part in task.data.validation)
     expected = float(nn.functional.cross_entropy(forward(held_out.unsqueeze(0))[0], wanted))
     assert train_task(task).val[0, 12, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_adapters_are_trained_beside_what_was_learned_before() -> None:
+    before = related(table(), default_rng(2))
+    task = Task(table(), {**BASE, "lora": 2, "lora_scale": 2.0, "start": "pretrained", "steps_before": 20}, before)
+    net, forward = build(task.facts)
+    learned = pretrained(task, before)
+    net.begin([5, 6, 7], 2, learned)
+    old, plain = build({**task.facts, "lora": 0})
+    old.begin([5, 6, 7], 2, learned)
+    inputs = torch.from_numpy(task.data.inputs).expand(6, -1, -1)
+    torch.testing.assert_close(forward(inputs), plain(inputs))  # B is zero at first
+    assert net.roles == ("hidden",) * 4  # A and B of two hidden layers, and nothing else
+    assert net.parameters == 2 * (5 + 7) + 2 * (7 + 7)
+    with torch.no_grad():
+        for tensor in net.trained:
+            tensor.add_(0.1)
+        down, up, weight = net.trained[0], net.trained[1], old.tensors[0]
+        weight += 2.0 * up @ down
+        old.tensors[2] += 2.0 * net.trained[3] @ net.trained[2]
+    torch.testing.assert_close(forward(inputs), plain(inputs))
+
+
+def test_a_new_head_is_drawn_and_the_rest_taken_over() -> None:
+    before = related(table(), default_rng(2))
+    task = Task(table(), {**BASE, "norm": "batch", "start": "new head", "steps_before": 20}, before)
+    net, _ = build(task.facts)
+    learned = pretrained(task, before)
+    net.begin([5, 6, 7], 2, learned)
+    taken = [torch.equal(own[::2], theirs) for own, theirs in zip(net.tensors, learned.weights, strict=True)]
+    assert taken == [True] * 8 + [False] * 2
+    scratch, _ = build({**task.facts, "start": "scratch"})
+    scratch.begin([5, 6, 7], 2)
+    assert torch.equal(scratch.tensors[-2], net.tensors[-2])
+    assert float(train_task(task).untrained.mean()) != pytest.approx(
+        float(train_task(replace(task, before=None)).untrained.mean())
+    )
+
+
+@pytest.mark.parametrize("kind", ["table", "images", "text", "reconstruction"])
+def test_the_training_before_a_fine_tuning_has_data_of_the_same_shape(kind: str) -> None:
+    rng = default_rng(3)
+    drawn: dict[str, Callable[[], Data]] = {
+        "table": table,
+        "images": lambda: draw_images(rng),
+        "text": lambda: draw_sequence(rng, 6, every=True),
+        "reconstruction": lambda: draw_reconstruction(rng),
+    }
+    data = drawn[kind]()
+    before, few = related(data, rng), fewer(data, rng)
+    assert before.outputs == data.outputs
+    assert before.inputs.shape[1:] == data.inputs.shape[1:]
+    assert before.inputs.dtype == data.inputs.dtype
+    assert before.targets.shape[1:] == data.targets.shape[1:]
+    if kind == "text":
+        assert before.inputs.max() < data.outputs
+    assert not np.array_equal(before.inputs[:20], data.inputs[:20])
+    assert min(24, len(data.inputs)) <= len(few.inputs) <= len(data.inputs)
+    assert few.validation is data.validation
 
 
 def network(model: str) -> tuple[Net, Any, Tensor]:
@@ -200,7 +276,7 @@ def test_the_same_seed_draws_the_same_task() -> None:
 def test_a_record_is_resumed_and_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "record.npz"
     with monkeypatch.context() as here:  # the first of its two processes would only take time to start
-        here.setattr(collecting, "each_done", lambda work, jobs, workers: [(job, work(job)) for job in jobs])
+        here.setattr(collecting, "each_done", lambda work, jobs, workers: ((job, work(job)) for job in jobs))
         collect(1, 19, path)
     first = read_record(path)
     collect(2, 19, path)

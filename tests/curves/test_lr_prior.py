@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stepsize.curves.lr_prior import Prior, prior_of, shipped_prior
+from stepsize.curves.lr_prior import Prior, prior_of, shipped_prior, tabulated
 from stepsize.optimizers import OPTIMIZERS
 
 
@@ -72,6 +72,18 @@ def test_the_shipped_record_is_sound() -> None:
 def test_numbers_in_the_file_replace_those_of_the_code() -> None:
     prior = small()
     names = ("x", "k", "heights", "families", "steps", "parameters")
-    kept = {name: getattr(prior, name) for name in names} | {"shift": np.array(0.7)}
-    read = prior_of(kept)
+    spacing = np.array(prior.x[1] - prior.x[0])
+    own = {"first": np.full(len(prior.heights), prior.x[0]), "spacing": spacing, "shift": np.array(0.7)}
+    read = prior_of({name: getattr(prior, name) for name in names} | own)
+    assert read.heights == pytest.approx(prior.heights, abs=1e-3)
     assert (read.shift, read.noise) == (0.7, prior.noise)
+
+
+def test_heights_between_the_rates_of_a_curve_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    heights, first, x = rng.uniform(-1, 0, (7, 3, 5)), rng.uniform(-1, 1, 7), np.linspace(-3, 4, 50)
+    slow = [
+        [np.interp(x, start + 0.38 * np.arange(5), row) for row in own]
+        for start, own in zip(first, heights, strict=True)
+    ]
+    assert tabulated(heights, first, 0.38, x) == pytest.approx(np.array(slow), abs=1e-8)

@@ -89,13 +89,46 @@ def test_overfitting_is_withdrawn_at_a_new_minimum_of_the_validation_loss(ends: 
     assert ("overfitting" in _codes(tracker)) == (ends > 1.0)
 
 
-def test_underfitting_is_withdrawn_if_the_loss_flattens() -> None:
-    steep: Signal = lambda step: 4.0 - step / 200  # noqa: E731
-    told, tracker = _told(steep, steps=520)
+def test_underfitting_is_withdrawn_if_the_rate_decays_after_all() -> None:
+    steep: Signal = lambda step: 5.0 - step / 200  # noqa: E731
+    _, tracker = _told(steep)
     assert "underfitting" in _codes(tracker)
-    told, tracker = _told(lambda step: steep(min(step, 520)))
+    told, tracker = _told(steep, lr=lambda step: 0.1 if step < 786 else 0.01)
     assert told.count("underfitting") == 1
     assert "underfitting" not in _codes(tracker)
+
+
+def test_a_loss_that_falls_steeply_before_the_end_is_not_called_underfitting() -> None:
+    told, _ = _told(lambda step: 5.0 - min(step, 600) / 200)
+    assert "underfitting" not in told
+
+
+@pytest.mark.parametrize(
+    ("turn", "level", "found"),
+    [
+        (200, 1.0, True),
+        (600, 1.0, False),  # most of the values are before the minimum
+        (200, 0.0, False),  # half of what came after it is no higher
+    ],
+)
+def test_overfitting_needs_a_lasting_rise_over_much_of_the_run(turn: int, level: float, found: bool) -> None:
+    def val_loss(step: int) -> float:
+        wave = 0.3 * (step // 25 % 2)
+        return 2.0 - step / turn if step < turn else 1.0 + wave + level * (step - turn) / 400
+
+    told, _ = _told(lambda step: 2.0 * math.exp(-step / 200) + 0.1, val_loss=val_loss)
+    assert ("overfitting" in told) == found
+
+
+def test_overfitting_is_not_reported_before_half_of_the_steps() -> None:
+    def val_loss(step: int) -> float:
+        return 2.0 - step / 50 if step < 50 else 1.0 + (step - 50) / 100
+
+    told, _ = _told(lambda step: 2.0 * math.exp(-step / 200) + 0.1, val_loss=val_loss, steps=_STEPS // 2 - 10)
+    assert "overfitting" not in told
+    told, tracker = _told(lambda step: 2.0 * math.exp(-step / 200) + 0.1, val_loss=val_loss)
+    (finding,) = (one for one in tracker.findings if one.code == "overfitting")
+    assert _STEPS // 2 - 1 <= finding.step < _STEPS // 2 + 15
 
 
 def test_what_is_withdrawn_is_removed_from_the_store(tmp_path: Path) -> None:

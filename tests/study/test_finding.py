@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from stepsize.errors import InputError
-from stepsize.optimizers.usual import usual_rate
 from stepsize.study.finding import FindProgress, Found, find
 from stepsize.training import InOrder, Metric, Run, Setting, Task
 from stepsize.training.runs import Watcher
@@ -524,41 +523,6 @@ def test_validation_data_need_no_length() -> None:
     again, sized = find(tiny(val=Again()), budget=2.5), find(tiny(val=list(Again())), budget=2.5)
     assert again.lr == sized.lr
     assert again.cost.full_runs == pytest.approx(sized.cost.full_runs)
-
-
-class Own(torch.optim.SGD):
-    """An optimizer that is in no table."""
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "rate", "family"),
-    [
-        ("adamw", 1e-3, "adamw"),
-        (torch.optim.AdamW, 1e-3, "adamw"),
-        (lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9), None, "momentum"),
-        (lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9, nesterov=True), None, "nesterov"),
-        (Own, 1e-3, ""),
-    ],
-)
-def test_the_usual_rate_is_that_of_the_optimizer_that_is_built(optimizer: Any, rate: float | None, family: str) -> None:
-    from stepsize.optimizers import OPTIMIZERS
-
-    usual, kind = usual_rate(optimizer)
-    assert kind == family
-    if rate is not None:
-        assert usual == rate
-    if family:
-        assert usual == OPTIMIZERS[family].default_lr
-
-
-def test_a_factory_that_needs_the_real_parameters_has_the_common_rate() -> None:
-    def picky(params: Any, lr: float) -> torch.optim.Optimizer:
-        groups = list(params)
-        if len(groups) < 4:
-            raise RuntimeError("needs the real parameters")
-        return torch.optim.AdamW(groups, lr)
-
-    assert usual_rate(picky) == (1e-3, "")
 
 
 # Bad input

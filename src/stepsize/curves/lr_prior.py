@@ -111,9 +111,26 @@ def shipped_prior() -> Prior:
 
 
 def prior_of(kept: dict[str, Any]) -> Prior:
-    """Return the prior from the arrays of its file."""
+    """Return the prior from the arrays of its file: each curve has its own evenly spaced rates there."""
     given = {name: value.astype(float) if value.dtype.kind == "f" else value for name, value in kept.items()}
     given |= {name: value.item() for name, value in kept.items() if value.ndim == 0}
     if "noise_factors" in given:
         given["noise_factors"] = tuple(given["noise_factors"].tolist())
+    first, spacing = given.pop("first"), given.pop("spacing")
+    given["heights"] = tabulated(given["heights"], first, spacing, given["x"])
     return Prior(**given)
+
+
+def tabulated(heights: Array, first: Array, spacing: float, x: Array) -> Array:
+    """Return heights of shape ``(curves, lengths, rates)`` at ``x``, linear between rates and level beyond them.
+
+    Args:
+        heights: At each curve's own rates, shape ``(curves, lengths, own rates)``.
+        first: The lowest rate of each curve, log10(lr / usual rate).
+        spacing: Decades between its rates.
+        x: Where the heights are wanted, log10(lr / usual rate).
+    """
+    column = np.clip((x - first[:, None]) / spacing, 0, heights.shape[2] - 1 - 1e-9)[:, None, :]
+    left = column.astype(np.int64)
+    lower, upper = (np.take_along_axis(heights, at, axis=2) for at in (left, left + 1))
+    return np.asarray(lower + (column - left) * (upper - lower))

@@ -37,6 +37,7 @@ class OptimizerEntry:
         momentum_default: Its m (β₁ of Adam-type optimizers); 0 without momentum.
         lr_free: Whether it estimates the rate itself, so that lr is a factor of its estimate, 1 by default.
         source: Author, title, year.
+        like: Optimizer whose curves of loss against rate are like its own; default itself.
     """
 
     name: str
@@ -49,6 +50,19 @@ class OptimizerEntry:
     momentum_default: float = 0.0
     lr_free: bool = field(default=False, kw_only=True)
     source: str = field(default="", kw_only=True)
+    like: str = field(default="", kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        """The name of the class that it builds."""
+        if isinstance(self.make, Packaged):
+            return self.make.attribute
+        return str(getattr(getattr(self.make, "func", self.make), "__name__", ""))
+
+    @property
+    def family(self) -> str:
+        """The name under which the record of curves has it."""
+        return self.like or self.name
 
     @property
     def package(self) -> str:
@@ -81,6 +95,7 @@ def adam_like(name: str, title: str, make: OptimizerFactory, **different: Any) -
         "range_source": ALGOPERF,
         "momentum": "averaged",
         "momentum_default": 0.9,
+        "like": "adam",
     }
     return OptimizerEntry(name, title, make, **(shared | different))
 

@@ -24,7 +24,7 @@ NATIVE = (
     ),
     OptimizerEntry(
         "nesterov", "SGD, Nesterov momentum 0.9", partial(_SGD, momentum=0.9, nesterov=True), 0.1, (1e-4, 1.0),
-        _SGD_RANGE, "heavy-ball", 0.9,
+        _SGD_RANGE, "heavy-ball", 0.9, like="momentum",
         source="I. Sutskever et al., On the importance of initialization and momentum in deep learning, 2013",
     ),
     OptimizerEntry(
@@ -60,7 +60,7 @@ NATIVE = (
         source="N. Shazeer, M. Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018",
     ),
     adam_like(
-        "muon", "Muon, AdamW for non-matrix parameters", MuonAdamW, momentum_default=0.95,
+        "muon", "Muon, AdamW for non-matrix parameters", MuonAdamW, momentum_default=0.95, like="",
         range_source="scaled to AdamW's updates (Liu et al., 2025), so AdamW's",
         source="K. Jordan, Muon: An optimizer for hidden layers in neural networks, 2024",
     ),

@@ -60,7 +60,7 @@ PACKAGED = (
         "10 to 50 times that of scheduled SGD (Defazio et al., 2024)", "averaged", 0.9, source=_SCHEDULE_FREE,
     ),
     adam_like(
-        "schedule-free-adamw", "schedule-free AdamW", _schedule_free("AdamWScheduleFree"), default_lr=2.5e-3,
+        "schedule-free-adamw", "schedule-free AdamW", _schedule_free("AdamWScheduleFree"), default_lr=2.5e-3, like="",
         range_source="1 to 10 times that of scheduled AdamW (Defazio et al., 2024)", source=_SCHEDULE_FREE,
     ),
     _lr_free(

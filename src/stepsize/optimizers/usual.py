@@ -28,7 +28,8 @@ UNKNOWN = Usual(1e-3, "")
 def usual_rate(optimizer: str | Callable[..., Any]) -> Usual:
     """Return the usual rate of an optimizer and its family; a factory is called on a small parameter to see both."""
     if isinstance(optimizer, str):
-        return Usual(OPTIMIZERS[optimizer].default_lr, optimizer)
+        entry = OPTIMIZERS[optimizer]
+        return Usual(entry.default_lr, entry.family)
     try:
         built = optimizer([torch.nn.Parameter(torch.zeros(2, 2))], UNKNOWN.lr)
         return usual_of(built)
@@ -37,8 +38,12 @@ def usual_rate(optimizer: str | Callable[..., Any]) -> Usual:
 
 
 def usual_of(optimizer: Optimizer) -> Usual:
-    """Return the usual rate and the family of an optimizer that is built."""
-    group, kind = optimizer.param_groups[0], type(optimizer).__name__.lower()
-    if kind == "sgd" and group.get("momentum", 0) > 0:
-        kind = "nesterov" if group.get("nesterov") else "momentum"
-    return Usual(OPTIMIZERS[kind].default_lr, kind) if kind in OPTIMIZERS else UNKNOWN
+    """Return the usual rate and the family of an optimizer that is built, by the name of its class or of a parent."""
+    group = optimizer.param_groups[0]
+    for kind in type(optimizer).__mro__:
+        if kind.__name__ == "SGD" and group.get("momentum", 0) > 0:
+            return usual_rate("nesterov" if group.get("nesterov") else "momentum")
+        found = [entry for entry in OPTIMIZERS.values() if kind.__name__.lower() in (entry.name, entry.kind.lower())]
+        if found:
+            return usual_rate(found[0].name)
+    return UNKNOWN

@@ -13,6 +13,12 @@ from stepsize.monitor.record import Record
 _FEWEST = 5
 _AFTER = 3  # values after the lowest one
 _LASTING = 2.0  # standard deviations of a value that the rise must exceed: less is often followed by a new minimum
+# By 64 recorded trainings: after a rise before half of the steps, or right after the minimum, one in three found a new
+# minimum later; after one that meets all three, one in twenty.
+_FROM = 0.5  # of the steps, if their number is known
+_BEHIND = 0.4  # of the values, after the minimum …
+_UNKNOWN_BEHIND = 0.6  # … if the number of steps is unknown
+_STAYED = 1.0  # standard deviations by which all values of the later half of these stay above the minimum
 
 
 def _check(record: Record) -> Seen | None:
@@ -21,12 +27,16 @@ def _check(record: Record) -> Seen | None:
         return None
     place = int(np.argmin(seen.values))
     after = seen.values[place + 1 :]
-    if len(after) < _AFTER:
+    behind = _BEHIND if record.facts.steps else _UNKNOWN_BEHIND
+    if len(after) < max(_AFTER, behind * len(seen)) or record.progress < _FROM:
         return None
     first, best, last = float(seen.values[0]), float(seen.values[place]), float(np.median(after[-2:]))
     trend = slope_of(record.history("loss").since(int(seen.steps[place])))
-    least = max(0.05 * abs(best), 0.02 * abs(first - best), _LASTING * _noise(seen.values))
+    noise = _noise(seen.values)
+    least = max(0.05 * abs(best), 0.02 * abs(first - best), _LASTING * noise)
     if trend is None or trend.rises or last - best <= least:
+        return None
+    if float(after[len(after) // 2 :].min()) - best <= _STAYED * noise:
         return None
     gap = last - record.median("loss")
     step = int(seen.steps[place])

@@ -17,7 +17,7 @@ _LATE = 0.25
 _STRAIGHT = 0.5
 _FLAT = 0.01  # of the loss: what falls by more still falls, however noisy
 _FELL = 0.05  # of the loss, at no lower a rate: it was no plateau …
-_BEYOND = 3.0  # … if that is more standard deviations of a piece than chance explains
+_BEYOND = 3.0  # standard deviations of a piece: … if that is more than chance explains
 _SAME = 0.7  # of the rate at the finding: below, a decay explains the decrease
 _WORTH = 2.5  # standard deviations of one piece: a decay on a plateau lowers the loss by more
 
@@ -34,12 +34,15 @@ def _check(record: Record) -> Seen | None:
         return None  # another finding
     if not decision.plateau or decision.code == "worse" or whole is None or _decrease(means) > _FLAT:
         return None
+    level = float(np.mean(means))
+    if abs(means[-1] - level) > _BEYOND * decision.noise:
+        return None  # something happens right now
     rates = record.history(record.rates()[0]).finite().values if record.rates() else np.empty(0)
     if rates.size and rates[-1] < _LATE * rates.max():
         return None  # a decayed learning rate ends on a plateau: lowering it brings nothing
     steps = int(blocks.steps[-1] - blocks.steps[len(blocks) // 2])
     evidence = {"slope": decision.slope, "error": decision.slope_error, "noise": decision.noise, "steps": float(steps)}
-    evidence |= {"loss": means[-1], "level": float(np.mean(means)), "lr": record.lr}
+    evidence |= {"loss": means[-1], "level": level, "lr": record.lr}
     message = (
         f"The training loss has not fallen for about {steps:,} steps: {number_text(means[-1])} now, "
         f"{number_text(means[0])} then."

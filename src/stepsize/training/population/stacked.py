@@ -61,13 +61,13 @@ class StackedOptimizer:
     def __init__(self, rule: StackedRule, groups: Sequence[_Group], slots: Sequence[Slot | None]) -> None:
         self._rule = rule
         self._groups = list(groups)
-        self._slots = list(slots)
+        self.slots = list(slots)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], factors: float | Tensor = 1.0) -> None:
         """Update all members in place at factors × their peak rates; the gradients are overwritten."""
         numbers = [group.at(factors) for group in self._groups]
-        for slot, gradient in zip(self._slots, gradients, strict=True):
+        for slot, gradient in zip(self.slots, gradients, strict=True):
             if slot is None or gradient is None:
                 continue
             slot.count += 1
@@ -88,7 +88,7 @@ class StackedOptimizer:
         ]
         slots = [
             None if slot is None else replace(slot, parameter=parameter, state=_all_cut(slot.state, members))
-            for slot, parameter in zip(self._slots, stacked, strict=True)
+            for slot, parameter in zip(self.slots, stacked, strict=True)
         ]
         return StackedOptimizer(self._rule, groups, slots)
 
