@@ -22,7 +22,7 @@ _LR_WEIGHT = 2  # the rate is what is searched: it gets about twice the points o
 Sampler: TypeAlias = Callable[[int, Sequence[Run], Space, Sequence[Trial]], "dict[str, Value] | None"]
 """Proposes the values of a trial; None if there is nothing left to propose.
 
-It gets the number of the trial, from 0, all runs so far in the order in which they were told, the space, and the trials
+It gets the number of the trial, from 0, all runs so far in the order in which they ended, the space, and the trials
 that were proposed and have no run yet, which others keep away from. A proposal is a pure function of these and the
 sampler's seed, so a killed study continues with the same trials; what a sampler remembers only makes it faster.
 """
