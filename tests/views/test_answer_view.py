@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.views.chart_specs import flat_layers, named, texts, values
 
-from stepsize.views import CurveFit, CurvePoint, answer_info, draw
+from stepsize.curves.lr_model import Point
+from stepsize.views import CurveFit, answer_info, draw
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -29,7 +30,7 @@ def fitted(steps: int) -> CurveFit:
 def view() -> dict[str, Any]:
     rates = {500: (1e-4, 1e-3, 1e-2, 0.1, 1.0), 2000: (0.003, 0.006, 0.01)}
     points = tuple(
-        CurvePoint(lr, math.inf if lr == 1.0 else loss_at(lr, steps), steps, 0, lr == 1.0)
+        Point(lr, math.inf if lr == 1.0 else loss_at(lr, steps), steps / 2000, 0, lr == 1.0)
         for steps, chosen in rates.items()
         for lr in chosen
     )
@@ -64,13 +65,13 @@ def test_longer_runs_are_darker_and_the_legend_names_runs_and_curve(view: dict[s
 
 
 def test_runs_of_which_none_is_full_are_named_by_their_steps() -> None:
-    points = (CurvePoint(0.1, 1.0, 60), CurvePoint(0.2, 1.0, 1500))
+    points = (Point(0.1, 1.0, 0.03), Point(0.2, 1.0, 0.75))
     assert answer_info(points, 2000).plots[0].looks.names == ("60 steps", "1,500 steps")
 
 
 def test_the_axis_shows_the_surroundings_of_the_best_loss_whatever_lies_far_above(view: dict[str, Any]) -> None:
     y = answer_info(**view).plots[0].y
-    awful = (*view["runs"], CurvePoint(0.5, 400.0, 2000), CurvePoint(0.4, 90.0, 2000), CurvePoint(0.3, 30.0, 500))
+    awful = (*view["runs"], Point(0.5, 400.0), Point(0.4, 90.0), Point(0.3, 30.0, 0.25))
     info = answer_info(**view | {"runs": awful})
     assert info.plots[0].y == y
     assert [point.x for point in info.plots[0]["points"] if point.kind == "above"] == [0.5, 0.4]
@@ -94,7 +95,7 @@ def test_a_wall_beside_the_range_does_not_flatten_the_curve(view: dict[str, Any]
 
 
 def test_shorter_runs_far_below_do_not_flatten_the_curve_either(view: dict[str, Any]) -> None:
-    low = tuple(replace(point, loss=0.01) if point.steps == 500 else point for point in view["runs"])
+    low = tuple(replace(point, value=0.01) if point.share < 1 else point for point in view["runs"])
     info = answer_info(**view | {"runs": low})
     assert info.plots[0].y.low > 0.15
     assert {point.kind for point in info.plots[0]["shorter"]} == {"below", "diverged"}
@@ -102,7 +103,7 @@ def test_shorter_runs_far_below_do_not_flatten_the_curve_either(view: dict[str, 
 
 
 def test_diverged_runs_are_crosses_at_the_top_edge_whatever_their_loss() -> None:
-    runs = (CurvePoint(1e-2, 1.0, 10), CurvePoint(1e-1, 2.0, 10), CurvePoint(1.0, 1.5, 10, diverged=True))
+    runs = (Point(1e-2, 1.0), Point(1e-1, 2.0), Point(1.0, 1.5, diverged=True))
     info = answer_info(runs, 10)
     assert [(point.x, point.kind) for point in info.plots[0]["points"]] == [
         (0.01, "inside"),
@@ -135,7 +136,7 @@ def test_a_long_answer_is_split_between_the_rate_and_the_verdict(view: dict[str,
 
 
 def test_losses_over_decades_are_drawn_on_a_log_axis_also_where_the_band_reaches_below_zero() -> None:
-    points = tuple(CurvePoint(10.0**e, 10.0 ** (-2 - e), 10) for e in range(-5, 0))
+    points = tuple(Point(10.0**e, 10.0 ** (-2 - e)) for e in range(-5, 0))
     curve = CurveFit([1e-4, 1e-2], [1.0, 1.0], [-1.0, math.nan], [2.0, 2.0])
     info = answer_info(points, 10, curve=curve)
     assert info.plots[0].y.log
@@ -153,9 +154,9 @@ def test_the_spec_holds_runs_curve_band_range_and_both_titled_axes(view: dict[st
     assert spec["title"]["text"] == "Loss vs. learning rate: a net"
 
 
-def sweep_points(*, diverged: tuple[tuple[float, int], ...] = ()) -> tuple[CurvePoint, ...]:
+def sweep_points(*, diverged: tuple[tuple[float, int], ...] = ()) -> tuple[Point, ...]:
     return tuple(
-        CurvePoint(lr, loss_at(lr, 500) + 0.01 * seed, 500, seed, (lr, seed) in diverged, train_loss=0.1 * lr + seed)
+        Point(lr, loss_at(lr, 500) + 0.01 * seed, 1.0, seed, (lr, seed) in diverged)
         for lr in (1e-3, 1e-2, 1e-1)
         for seed in (0, 1, 2)
     )
@@ -175,13 +176,13 @@ def test_runs_of_several_seeds_are_faint_and_their_means_stand_out_joined_from_r
 
 def test_a_single_seed_needs_no_means() -> None:
     single = tuple(point for point in sweep_points() if point.seed == 0)
-    [final, _] = answer_info(single, 500, joined=True).plots
+    [final] = answer_info(single, 500, joined=True).plots
     assert (final["means"], len(final["joined"])) == ((), 1)
 
 
 def test_a_rate_at_which_most_seeds_diverged_has_no_mean_and_interrupts_the_line() -> None:
     points = sweep_points(diverged=((1e-2, 0), (1e-2, 2), (1e-1, 1)))
-    [final, _] = answer_info(points, 500, joined=True).plots
+    [final] = answer_info(points, 500, joined=True).plots
     assert [point.x for point in final["means"]] == [1e-3, 1e-1]
     assert final["joined"] == ()  # two single rates, nothing to connect
 
@@ -195,7 +196,8 @@ def test_means_are_not_joined_beside_a_fitted_curve_or_if_runs_differ_in_more_th
 
 def test_training_losses_have_a_panel_of_their_own_below_with_both_optima_marked() -> None:
     points = sweep_points(diverged=((1e-1, 0),))
-    info = answer_info(points, 500, lr=0.006, as_good=(0.004, 0.009), train_optimum=0.02, joined=True)
+    train = [replace(one, value=0.1 * one.lr + one.seed) for one in points if not one.diverged]
+    info = answer_info(points, 500, train=train, lr=0.006, as_good=(0.004, 0.009), train_optimum=0.02, joined=True)
     assert [(point.x, point.value) for point in info.plots[1]["points"]][:2] == [(1e-3, 1e-4), (1e-3, 1 + 1e-4)]
     assert len(info.plots[1]["points"]) == 8  # the diverged one is a cross above
     upper, lower = (spec := draw(info).to_dict())["vconcat"]
@@ -209,12 +211,12 @@ def test_training_losses_have_a_panel_of_their_own_below_with_both_optima_marked
 
 def test_a_sweep_of_many_rates_seeds_and_lengths_stays_small() -> None:
     points = tuple(
-        CurvePoint(lr, loss_at(lr, n) + 0.01 * seed, n, seed, train_loss=0.1)
+        Point(lr, loss_at(lr, n) + 0.01 * seed, n / 800, seed)
         for n in (50, 200, 800)
         for lr in np.logspace(-5, -1, 32)
         for seed in (0, 1, 2)
     )
-    assert len(draw(answer_info(points, 800, joined=True)).to_json(indent=None)) < 400_000
+    assert len(draw(answer_info(points, 800, train=points, joined=True)).to_json(indent=None)) < 400_000
 
 
 def test_rates_being_tried_are_dotted_and_on_the_axis(view: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepsize.curves.lr_model import Point
 from stepsize.views import (
     Chart,
     CurveFit,
-    CurvePoint,
     MapDimension,
     MapRun,
     OutcomeGroup,
@@ -41,12 +41,12 @@ GRID = [(lr, m) for lr in (1e-3, 1e-2, 1e-1, 1.0) for m in (0.0, 0.9, 0.99)]
 LRS = np.logspace(-8, -2, 30)
 
 
-def answer(*points: CurvePoint) -> Chart:
-    return draw(answer_info(points, 1000, lr=0.01))
+def answer(*points: Point) -> Chart:
+    return draw(answer_info(points, 125, train=points, lr=0.01))
 
 
-def fitted(*points: CurvePoint) -> Chart:
-    return draw(answer_info(points, 1000, **FIT))  # type: ignore[arg-type]
+def fitted(*points: Point) -> Chart:
+    return draw(answer_info(points, 125, train=points, **FIT))  # type: ignore[arg-type]
 
 
 def curves(*runs: RateCurve) -> Chart:
@@ -86,13 +86,13 @@ CHARTS: dict[str, Callable[[], Chart]] = {
         f"{shown.__name__}: {name}": lambda shown=shown, points=points: shown(*points)  # type: ignore[misc]
         for shown in (answer, fitted)
         for name, points in {
-            "single": (CurvePoint(0.01, 0.5, 125),),
-            "both diverged": tuple(CurvePoint(0.01, math.inf, 125, seed, True, math.inf) for seed in (0, 1)),
-            "two seeds": tuple(CurvePoint(0.01, 0.5, 125, seed, train_loss=0.1 * seed) for seed in (0, 1)),
-            "all diverged": tuple(CurvePoint(lr, math.inf, 125, 0, True) for lr in (0.01, 0.1)),
-            "all not finite": (CurvePoint(0.01, math.nan, 125), CurvePoint(0.1, math.nan, 125)),
-            "constant": tuple(CurvePoint(lr, 2.0, 125) for lr in (0.01, 0.1, 1.0)),
-            "negative": tuple(CurvePoint(lr, -0.9 - lr, 125) for lr in (0.01, 0.02, 0.05)),
+            "single": (Point(0.01, 0.5),),
+            "both diverged": tuple(Point(0.01, math.inf, seed=seed, diverged=True) for seed in (0, 1)),
+            "two seeds": tuple(Point(0.01, 0.5 * seed, seed=seed) for seed in (0, 1)),
+            "all diverged": tuple(Point(lr, math.inf, diverged=True) for lr in (0.01, 0.1)),
+            "all not finite": (Point(0.01, math.nan), Point(0.1, math.nan)),
+            "constant": tuple(Point(lr, 2.0) for lr in (0.01, 0.1, 1.0)),
+            "negative": tuple(Point(lr, -0.9 - lr) for lr in (0.01, 0.02, 0.05)),
         }.items()
     },
     "curves: one step": lambda: curves(RateCurve(0.1, [1.0])),

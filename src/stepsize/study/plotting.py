@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
+from stepsize.study.strategy import point_of
 from stepsize.training.runs import Run, Value
 from stepsize.views import (
     Chart,
     CurveFit,
-    CurvePoint,
     MapDimension,
     MapRun,
     OutcomeGroup,
@@ -50,14 +51,13 @@ def found_chart(found: Found, tried: Sequence[float] = ()) -> Chart:
 
     ``tried`` are the rates of runs that have not ended.
     """
-    points = [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs]
-    return _answer_chart(found, points, str(found.answer), tried=tried)
+    return _answer_chart(found, str(found.answer), tried=tried)
 
 
-def _answer_chart(found: Found | SweepResult, points: Sequence[CurvePoint], answer: str, **more: Any) -> Chart:
+def _answer_chart(found: Found | SweepResult, answer: str, **more: Any) -> Chart:
     conditions = found.conditions
     info = answer_info(
-        points,
+        [point_of(run) for run in found.runs],
         conditions.horizon,
         title=f"Loss vs. learning rate: {conditions.task}",
         answer=answer,
@@ -90,14 +90,15 @@ def rates_chart(found: SweepResult, tried: Sequence[float] = ()) -> Chart:
 
     ``tried`` are the rates of runs that have not ended.
     """
-    horizon, optimum = found.conditions.horizon, found.summary.train_optimum
-    points = [
-        CurvePoint(run.lr, run.value, max(1, round(run.share * horizon)), run.seed, run.diverged, run.train_loss)
-        for run in found.runs
-    ]
-    joined = len(found.space.free) <= 1
-    best = None if optimum is None else optimum.lr
-    return _answer_chart(found, points, found.status, train_optimum=best, joined=joined, tried=tried)
+    optimum = found.summary.train_optimum
+    return _answer_chart(
+        found,
+        found.status,
+        train=[replace(point_of(run), value=run.train_loss) for run in found.runs if not run.diverged],
+        train_optimum=None if optimum is None else optimum.lr,
+        joined=len(found.space.free) <= 1,
+        tried=tried,
+    )
 
 
 def _on_longest(found: SweepResult) -> list[tuple[Run, float]]:

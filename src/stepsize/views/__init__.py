@@ -2,7 +2,6 @@
 
 from stepsize.curves.numerals import number_text as number_text
 from stepsize.views.answer import CurveFit as CurveFit
-from stepsize.views.answer import CurvePoint as CurvePoint
 from stepsize.views.answer import answer_info as answer_info
 from stepsize.views.curves_by_rate import RateCurve as RateCurve
 from stepsize.views.curves_by_rate import curves_by_rate_info as curves_by_rate_info

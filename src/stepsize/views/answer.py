@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +27,15 @@ from stepsize.views.marks import (
 from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import INK, SHAPES, WIDTH, shades
 
+if TYPE_CHECKING:
+    from stepsize.curves.lr_model import Point
+
 _TRAIN_HEIGHT = 130
 _BESIDE = 0.5  # decades beside the range that is as good whose losses are shown
 _HIGHEST = 10.0  # times the height of the loss within that range: what is above is moved onto the edge
 _DEEPEST = 0.5  # times the height shown above the best loss: how far below it a shorter run is shown
 _CURVE = "estimated loss, 10–90% band"
 _BAR = "M-1.2,-0.22L1.2,-0.22L1.2,0.22L-1.2,0.22Z"  # the curve in the legend: Vega's "stroke" cannot be filled
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One run of ``steps`` steps; a diverged one is drawn as a cross, whatever its loss."""
-
-    lr: float
-    loss: float
-    steps: int
-    seed: int = 0
-    diverged: bool = False
-    train_loss: float = math.nan  # NaN leaves it out of the panel of training losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +49,10 @@ class CurveFit:
 
 
 def answer_info(
-    runs: Sequence[CurvePoint],
+    runs: Sequence[Point],
     horizon: int,
     *,
+    train: Sequence[Point] = (),
     title: str = "Loss vs. learning rate",
     answer: str = "",
     conditions: str = "",
@@ -73,18 +66,19 @@ def answer_info(
 ) -> ChartInfo:
     """Return what the chart of an answer shows, and where.
 
-    The longest runs stand out, shorter ones are faint. Training losses, if given, get a panel of their own. If
-    ``joined``, means are connected from rate to rate where no curve is fitted. ``tried`` are the rates of runs that
-    have not ended.
+    The longest runs stand out, shorter ones are faint; one that diverged is a cross, whatever its value. The training
+    losses of the runs in ``train``, if there are any, get a panel of their own. If ``joined``, means are connected from
+    rate to rate where no curve is fitted. ``tried`` are the rates of runs that have not ended.
 
     Example:
-        >>> runs = [CurvePoint(1e-3, 0.9, 125), CurvePoint(1e-2, 0.4, 2000), CurvePoint(1e-1, 9.0, 2000, diverged=True)]
+        >>> from stepsize.curves.lr_model import Point
+        >>> runs = [Point(1e-3, 0.9, share=1 / 16), Point(1e-2, 0.4), Point(1e-1, 9.0, diverged=True)]
         >>> [plot] = answer_info(runs, 2000, lr=0.008).plots
         >>> plot.looks.names, [point.kind for point in plot["points"]], plot.flags[0].text
         (('125 steps', 'full runs (2,000 steps)'), ['inside', 'diverged'], 'lr 0.008')
     """
     checked_some(runs=runs)
-    names = {steps: _length_name(steps, horizon) for steps in sorted({run.steps for run in runs})}
+    names = {share: _length_name(share, horizon) for share in sorted({run.share for run in runs})}
     marked = [] if lr is None else [(lr, f"lr {number_text(lr)}", "lr")]
     if train_optimum is not None:
         marked.append((train_optimum, f"lowest training loss {number_text(train_optimum)}", "optimum"))
@@ -101,10 +95,9 @@ def answer_info(
         area=_band(curve, y) if curve else (),
     )
     plots = [final]
-    trained = [replace(run, loss=run.train_loss) for run in runs if not run.diverged]
-    if any(math.isfinite(run.loss) for run in trained):
-        y = replace(value_axis([run.loss for run in trained], "training loss", may_log=True), count=4)
-        marks = _runs(trained, y, names, joined=joined)
+    if any(math.isfinite(run.value) for run in train):
+        y = replace(value_axis([run.value for run in train], "training loss", may_log=True), count=4)
+        marks = _runs(train, y, names, joined=joined)
         plots.append(replace(final, y=y, marks=marks, area=(), height=_TRAIN_HEIGHT))
     notes = ["Green: the range that is as good."] if as_good else []
     notes += ["Dotted: rates being tried."] if tried else []
@@ -125,20 +118,20 @@ def _curve(curve: CurveFit | None, y: Axis) -> list[Lines]:
     return [Lines("curve", line_through(_CURVE, curve.lrs, curve.loss, y), width=2.4, interpolate="monotone")]
 
 
-def _runs(runs: Sequence[CurvePoint], y: Axis, names: dict[int, str], *, joined: bool) -> tuple[Lines | Dots, ...]:
+def _runs(runs: Sequence[Point], y: Axis, names: dict[float, str], *, joined: bool) -> tuple[Lines | Dots, ...]:
     """Return the longest runs, which stand out, the shorter ones, and the mean of each rate if it has several seeds."""
-    measured: dict[tuple[int, float], list[float]] = {}
-    for run in sorted(runs, key=lambda run: (run.steps, run.lr)):
-        measured.setdefault((run.steps, run.lr), []).append(math.nan if run.diverged else run.loss)
+    measured: dict[tuple[float, float], list[float]] = {}
+    for run in sorted(runs, key=lambda run: (run.share, run.lr)):
+        measured.setdefault((run.share, run.lr), []).append(math.nan if run.diverged else run.value)
     means = {at: _mean(losses) for at, losses in measured.items()}
     shown = [
-        place_point(lr, mean, names[steps], y)
-        for (steps, lr), mean in means.items()
+        place_point(lr, mean, names[share], y)
+        for (share, lr), mean in means.items()
         if len(runs) > len(means) and y.low <= mean <= y.high
     ]
-    placed = [(run, place_point(run.lr, run.loss, names[run.steps], y, diverged=run.diverged)) for run in runs]
+    placed = [(run, place_point(run.lr, run.value, names[run.share], y, diverged=run.diverged)) for run in runs]
     longest, shorter = (
-        tuple(point for run, point in placed if (run.steps == max(names)) == wanted) for wanted in (True, False)
+        tuple(point for run, point in placed if (run.share == max(names)) == wanted) for wanted in (True, False)
     )
     return (
         Lines("joined", _joined(means, names, y) if joined else (), width=1.4, opacity=0.75),
@@ -149,11 +142,11 @@ def _runs(runs: Sequence[CurvePoint], y: Axis, names: dict[int, str], *, joined:
 
 
 def _loss_axis(
-    runs: Sequence[CurvePoint], longest: int, curve: CurveFit | None, as_good: tuple[float, float] | None, label: str
+    runs: Sequence[Point], longest: float, curve: CurveFit | None, as_good: tuple[float, float] | None, label: str
 ) -> Axis:
     """Return the axis that shows the losses around the best one well."""
-    values = [run.loss for run in runs if not run.diverged and math.isfinite(run.loss)]
-    decisive = [run.loss for run in runs if run.steps == longest and not run.diverged and math.isfinite(run.loss)]
+    values = [run.value for run in runs if not run.diverged and math.isfinite(run.value)]
+    decisive = [run.value for run in runs if run.share == longest and not run.diverged and math.isfinite(run.value)]
     if curve is None or as_good is None or not decisive:
         return value_axis(values, label, may_log=True)
     lrs, loss, high = (np.asarray(values, float) for values in (curve.lrs, curve.loss, curve.high))
@@ -175,16 +168,16 @@ def _mean(losses: Sequence[float]) -> float:
     return float(np.mean(reached)) if 2 * len(reached) > len(losses) else math.nan
 
 
-def _length_name(steps: int, horizon: int) -> str:
-    return f"full runs ({steps:,} steps)" if steps == horizon else f"{steps:,} steps"
+def _length_name(share: float, horizon: int) -> str:
+    return f"full runs ({horizon:,} steps)" if share == 1 else f"{max(1, round(share * horizon)):,} steps"
 
 
-def _joined(means: dict[tuple[int, float], float], names: dict[int, str], y: Axis) -> tuple[Line, ...]:
+def _joined(means: dict[tuple[float, float], float], names: dict[float, str], y: Axis) -> tuple[Line, ...]:
     """Return the means of each length, connected from rate to rate; not across a rate that has none."""
     found: list[Line] = []
-    for steps, name in names.items():
-        rates = [lr for length, lr in means if length == steps]
-        found += line_through(name, rates, [means[steps, lr] for lr in rates], y)
+    for share, name in names.items():
+        rates = [lr for length, lr in means if length == share]
+        found += line_through(name, rates, [means[share, lr] for lr in rates], y)
     return tuple(line for line in found if len(line.x) > 1)
 
 
