@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     guard.add_argument("--workers", type=int, default=1, help="processes with one thread each; default 1")
     guard.set_defaults(run=_guard)
 
-    lr_record = commands.add_parser("lr-record", help="loss against rate of a thousand small tasks, drawn from a seed")
+    lr_record = commands.add_parser("lr-record", help="loss against rate of small tasks by the thousand, drawn from a seed")
     lr_record.add_argument("--count", type=int, default=1_000, help="of tasks; default 1000; those on file are kept")
     lr_record.add_argument("--seed", type=int, default=0, help="of the draws; default 0")
     lr_record.add_argument("--out", type=Path, help="the record; default benchmarks/lr_record/record.npz")

@@ -19,9 +19,9 @@ from benchmarks.lr_record.fine_tuning import PRETRAINING
 from benchmarks.lr_record.models import build
 from benchmarks.lr_record.net import Pretrained
 from benchmarks.lr_record.signals import StackedSignals
-from benchmarks.lr_record.stacked_rules import averaged, rules_for
+from benchmarks.lr_record.stacked_rules import StackedUpdates, averaged, stacked_updates
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.training.population import StackedOptimizer, stack_optimizers
+from stepsize.training.population import StackedOptimizer
 
 __all__ = ["Curves", "member_optimizer", "pretrained", "train_task", "validated", "watched"]
 
@@ -99,7 +99,7 @@ class _Stack:
         self.inputs, self.targets = _tensors(task.data.inputs, task.data.targets)
         self.held_out = _tensors(*task.data.validation)
         self._before = None if task.before is None else pretrained(task, task.before, seeds)
-        self._optimizers: list[StackedOptimizer] = []
+        self._optimizers: list[StackedOptimizer | StackedUpdates] = []
 
     def untrained(self) -> Floats:
         """Return the validation loss of the initial weights of each seed."""
@@ -156,8 +156,7 @@ class _Stack:
             optimizers = [
                 member_optimizer(self.task, own, lr, part, steps) for own, lr in zip(members, self.lrs, strict=True)
             ]
-            rules = rules_for(type(optimizers[0]))
-            updates.append((stack_optimizers(optimizers, members, stacked, rules), slopes))
+            updates.append((stacked_updates(optimizers, members, stacked), slopes))
         self._optimizers = [optimizer for optimizer, _ in updates]
 
         def update(factor: float) -> None:

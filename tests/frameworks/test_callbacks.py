@@ -93,3 +93,4 @@ def test_unknown_options_are_told_before_the_training() -> None:
         Session(stpes=3)  # type: ignore[call-arg]
     with pytest.raises(InputError, match="Pass guard=True with it"):
         Session(every=3)
+    Session(guard=True, skip=False, scaler=None, distributed=False)  # all that watch and guard take is taken

@@ -20,7 +20,7 @@ from stepsize.optimizers import OPTIMIZERS, OptimizerEntry
 from stepsize.optimizers.catalog import parameters_of_step
 from stepsize.optimizers.entry import Packaged
 from stepsize.optimizers.native import NATIVE
-from stepsize.training.calling import at_evaluation_weights, tell_training
+from stepsize.training.stepping import at_evaluation_weights, tell_training
 
 SCALES = torch.tensor([1.0, 0.3, 0.1])
 START = torch.tensor([1.0, -2.0, 3.0])

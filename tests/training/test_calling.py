@@ -11,7 +11,7 @@ from tests.training.small import inspected
 from torch import Tensor, nn
 
 import stepsize
-from stepsize.training.calling import at_evaluation_weights, tell_training
+from stepsize.training.stepping import at_evaluation_weights, tell_training
 
 
 class Asking(torch.optim.SGD):

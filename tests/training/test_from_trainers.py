@@ -329,6 +329,10 @@ def test_a_trainer_of_transformers_is_a_task(tmp_path: Path) -> None:
     assert sorted(group["weight_decay"] for group in optimizer.param_groups) == [0.0, 0.1]
     assert task.factor is not None
     assert [task.factor(step) for step in (0, 2, 4)] == pytest.approx([0, 0.5, 1])
+    more = Task.from_trainer(trainer, accumulate=1)  # whose schedule is stretched over the steps that are then made
+    assert more.horizon == 40
+    assert more.factor is not None
+    assert [more.factor(step) for step in (4, 22, 40)] == pytest.approx([1, 0.5, 0])
     run = train(task, 0.1)
     assert run.losses[-1] < 0.8 * run.losses[0]
     assert trainer.optimizer is None

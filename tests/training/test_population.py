@@ -18,8 +18,7 @@ from stepsize.schedules import cosine
 from stepsize.training import Changes, InOrder, Metric, Population, Run, Setting, Task
 from stepsize.training.memory import free_memory
 from stepsize.training.population import population as populations
-from stepsize.training.population.members import Members
-from stepsize.training.population.vectorized import check_stacking, train_vectorized
+from stepsize.training.population.vectorized import VectorizedRuns, check_stacking, train_vectorized
 from stepsize.training.runs import Progress
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -125,7 +124,7 @@ def test_every_member_trains_as_it_would_alone(name: str) -> None:
     both(make(MODELS[name]), settings())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adagrad", "rmsprop", "nadam", "adadelta"])
 def test_with_every_optimizer_that_has_a_stacked_form(optimizer: str) -> None:
     both(make(optimizer=optimizer), settings())
 
@@ -223,13 +222,13 @@ def test_a_member_that_diverges_is_recorded_and_leaves_the_others_alone() -> Non
 
 def test_lost_members_are_dropped_from_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    plain = Members.gradients
+    plain = VectorizedRuns.gradients
 
-    def counted(self: Members, batches: Any) -> Any:
+    def counted(self: VectorizedRuns, batches: Any) -> Any:
         sizes.append(self.size)
         return plain(self, batches)
 
-    monkeypatch.setattr(Members, "gradients", counted)
+    monkeypatch.setattr(VectorizedRuns, "gradients", counted)
     Population()(make(unbounded, optimizer="sgd"), [*settings(), Setting(1e200, 0, STEPS)])
     assert sizes[1] == 5  # after the dry run on two members
     assert sizes[-1] == 4
@@ -305,16 +304,16 @@ def test_a_stacked_loss_that_is_not_the_plain_one_is_refused() -> None:
 
 
 def test_memory_that_runs_out_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Members.gradients
+    plain = VectorizedRuns.gradients
     tried: list[int] = []
 
-    def hungry(self: Members, batches: Any) -> Any:
+    def hungry(self: VectorizedRuns, batches: Any) -> Any:
         tried.append(self.size)
         if self.size > 2:
             raise torch.OutOfMemoryError("not enough")
         return plain(self, batches)
 
-    monkeypatch.setattr(Members, "gradients", hungry)
+    monkeypatch.setattr(VectorizedRuns, "gradients", hungry)
     agree(alone(0, 1), Population()(make(), settings(0, 1)))
     assert tried.count(4) == 1  # the size that failed is not tried again
 
@@ -358,7 +357,7 @@ def test_where_two_do_not_fit_nothing_is_stacked(members: float, monkeypatch: py
         pytest.fail("members were stacked")
 
     room_for(members, monkeypatch)
-    monkeypatch.setattr(Members, "__init__", never)
+    monkeypatch.setattr(VectorizedRuns, "__init__", never)
     population = Population()
     agree(alone(), population(make(), settings()), rtol=0.0)
     assert "two at once take" in population.reasons[0]

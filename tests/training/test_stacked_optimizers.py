@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import LBFGS, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
 from stepsize.errors import NotStackableError
 from stepsize.training.population import StackedOptimizer, stack_optimizers
-from stepsize.training.population.rules import RULES
+from stepsize.training.population.stacked import STACKABLE
 
 MEMBERS = 5
 SHAPES = ((6, 4), (6,), (3, 6), (3,), (), (3, 2, 5))
@@ -51,6 +51,20 @@ SETTINGS: dict[str, tuple[type[Optimizer], dict[str, Any], dict[str, Sequence[An
     "Adam AMSGrad": (Adam, {"amsgrad": True}, {"betas": BETAS, "weight_decay": DECAYS}),
     "AdamW": (AdamW, {}, {"betas": BETAS, "weight_decay": DECAYS}),
     "AdamW AMSGrad": (AdamW, {"amsgrad": True, "maximize": True}, {"betas": BETAS}),
+    "Adam, all different": (
+        Adam,
+        {},
+        {
+            "amsgrad": (True, False, True, True, False),
+            "maximize": (False, True, True, True, False),
+            "decoupled_weight_decay": (True, True, False, False, True),
+            "weight_decay": DECAYS,
+        },
+    ),
+    "Adadelta": (Adadelta, {}, {"weight_decay": DECAYS}),
+    "Adamax": (Adamax, {"betas": (0.9, 0.99)}, {}),
+    "NAdam": (NAdam, {"decoupled_weight_decay": True}, {"weight_decay": (0.1, 0.1, 0.3, 0.3, 0.3)}),
+    "RAdam": (RAdam, {}, {"betas": BETAS}),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
@@ -176,8 +190,8 @@ def test_keeping_members_changes_no_bit_of_their_updates() -> None:
     assert all(torch.equal(a[[3, 1]], b) for a, b in zip(whole.stacked, cut.stacked, strict=True))
 
 
-def test_every_rule_is_compared_with_torch() -> None:
-    assert {kind for kind, _, _ in SETTINGS.values()} == set(RULES)
+def test_every_class_is_compared_with_torch() -> None:
+    assert {kind for kind, _, _ in SETTINGS.values()} == set(STACKABLE)
 
 
 def test_a_rate_of_zero_stands_still() -> None:
@@ -196,6 +210,34 @@ def test_a_member_that_diverged_leaves_the_others_alone() -> None:
     del population.members[2]
     population.stacked = [whole[[0, 1, 3, 4]] for whole in population.stacked]
     population.agree(rtol=EXACT)
+
+
+def test_members_may_differ_in_class_and_in_groups() -> None:
+    def one(own: list[Tensor]) -> Optimizer:
+        groups: list[dict[str, Any]] = [{"params": own[:1]}, {"params": own[1:], "lr": 0.01}]
+        return SGD(groups, lr=0.1)
+
+    pairs: tuple[tuple[Callable[[list[Tensor]], Optimizer], ...], ...] = ((SGD, Adam), (SGD, one), (one, SGD))
+    for makes in pairs:
+        members = [[torch.ones(2), torch.ones(3)] for _ in makes]
+        optimizers = [make(own) for make, own in zip(makes, members, strict=True)]
+        stacked = [torch.ones(2, 2), torch.ones(2, 3)]
+        stack_optimizers(optimizers, members, stacked).step([torch.ones(2, 2), torch.ones(2, 3)])
+        for k, (own, optimizer) in enumerate(zip(members, optimizers, strict=True)):
+            for parameter in own:
+                parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+            for whole, parameter in zip(stacked, own, strict=True):
+                torch.testing.assert_close(whole[k], parameter)
+
+
+def test_a_rate_that_overflows_leaves_the_others_alone() -> None:
+    members = [[torch.ones(2)] for _ in range(2)]
+    stacked = [torch.ones(2, 2)]
+    optimizers = [SGD(own, lr=lr) for own, lr in zip(members, (0.1, 1e38), strict=True)]
+    stack_optimizers(optimizers, members, stacked).step([torch.full((2, 2), 5.0)])
+    torch.testing.assert_close(stacked[0][0], torch.full((2,), 0.5))
+    assert not torch.isfinite(stacked[0][1]).any()
 
 
 def test_parameters_that_no_optimizer_holds_stay_as_they_are() -> None:
@@ -246,26 +288,11 @@ def hooked(own: list[Tensor]) -> Optimizer:
 
 
 REFUSED: dict[str, tuple[tuple[Callable[[list[Tensor]], Optimizer], ...], str]] = {
-    "a subclass": ((Mine,), r"Mine has no stacked form; these do: SGD, Adagrad, RMSprop, Adam, AdamW"),
-    "a class without a rule": ((torch.optim.SparseAdam,), "SparseAdam has no stacked form"),
+    "a subclass": ((Mine,), r"Mine has no stacked form; these do: SGD, Adadelta, Adagrad, RMSprop, Adam, AdamW, "),
+    "a class that is not elementwise": ((torch.optim.Adafactor,), "Adafactor has no stacked form"),
+    "a class for sparse gradients": ((torch.optim.SparseAdam,), "SparseAdam has no stacked form"),
     "a closure": ((LBFGS,), "LBFGS has no stacked form"),
-    "different classes": ((SGD, Adam), "different classes: Adam, SGD"),
-    "amsgrad": ((Adam, lambda own: Adam(own, amsgrad=True)), "differ in amsgrad"),
-    "nesterov": (
-        (lambda own: SGD(own, momentum=0.9), lambda own: SGD(own, momentum=0.9, nesterov=True)),
-        "differ in nesterov",
-    ),
-    "centered": ((RMSprop, lambda own: RMSprop(own, centered=True)), "differ in centered"),
-    "maximize": ((SGD, lambda own: SGD(own, maximize=True)), "differ in maximize"),
-    "decoupled or not": (
-        (Adam, lambda own: Adam(own, decoupled_weight_decay=True)),
-        "differ in decoupled_weight_decay",
-    ),
     "differentiable": ((lambda own: SGD(own, differentiable=True),), "differentiable=True"),
-    "other groups": (
-        (SGD, lambda own: SGD([{"params": own[:1]}, {"params": own[1:]}])),
-        "divide the parameters into different groups",
-    ),
     "another's parameters": ((lambda own: SGD([*own, torch.ones(1)]),), "not the member's own"),
     "hooks": ((hooked,), "step hooks"),
 }

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from stepsize.errors import InputError, needing
 from stepsize.files import write_whole
-from stepsize.frameworks.session import Options, Session
+from stepsize.frameworks.session import Session
+from stepsize.monitor.options import GuardOptions
 
 with needing("keras", only="keras"):  # not its backend
     import keras
@@ -49,7 +50,9 @@ class Stepsize(Session, keras.callbacks.Callback):  # type: ignore[misc,unused-i
         ```
     """
 
-    def __init__(self, guard: bool = False, *, state: str | Path | None = None, **options: Unpack[Options]) -> None:
+    def __init__(
+        self, guard: bool = False, *, state: str | Path | None = None, **options: Unpack[GuardOptions]
+    ) -> None:
         keras.callbacks.Callback.__init__(self)
         Session.__init__(self, guard, **options)
         self._updates: _Updates | None = None

@@ -8,7 +8,8 @@ from typing import Any, Unpack
 from torch import Tensor
 
 from stepsize.errors import MissingExtraError
-from stepsize.frameworks.session import Options, Session, finite_steps
+from stepsize.frameworks.session import Session, finite_steps
+from stepsize.monitor.options import GuardOptions
 from stepsize.training import BoundScheduler
 
 try:
@@ -53,7 +54,7 @@ class Stepsize(Session, Callback):
         ```
     """
 
-    def __init__(self, guard: bool = False, *, monitor: str | None = None, **options: Unpack[Options]) -> None:
+    def __init__(self, guard: bool = False, *, monitor: str | None = None, **options: Unpack[GuardOptions]) -> None:
         Session.__init__(self, guard, **options)
         self._monitor = monitor
 

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, TypedDict, Unpack, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Unpack, get_type_hints
 
 import torch.distributed as dist
 from torch import Tensor
 
 from stepsize.errors import InputError
 from stepsize.monitor import Finding, Guard, GuardAction, RateVerdict, Report, Watch, guard, watch
-
-
-class WatchOptions(TypedDict, total=False):
-    """The arguments of :func:`stepsize.watch`."""
-
-    schedule: Any
-    steps: int | None
-    validate: Callable[[], Tensor | float] | None
-    validate_every: int | None
-    on_finding: Callable[[Finding], object] | None
-    store: str | Path | None
-    name: str | None
-    log_to: Any
-    control: bool
-
-
-class Options(WatchOptions, total=False):
-    """The arguments of :func:`stepsize.watch`, and with ``guard=True`` of :func:`stepsize.guard`."""
-
-    others: Iterable[Any]
-    every: int | None
-    keep: int
-    cut: float
-    rewarm: int | None
-    retries: int
-    dry_run: bool
-    checkpoint: str | Path | None
+from stepsize.monitor.options import GuardOptions, WatchOptions
 
 
 class Session:
     """A run of a trainer while it is watched, or also guarded; the base of its callback."""
 
-    def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
-        known = get_type_hints(Options if guard else WatchOptions)
+    def __init__(self, guard: bool = False, **options: Unpack[GuardOptions]) -> None:
+        known = get_type_hints(GuardOptions if guard else WatchOptions)
         for name in options:
             if name not in known:
-                remedy = "Pass guard=True with it" if name in get_type_hints(Options) else ""
+                remedy = "Pass guard=True with it" if name in get_type_hints(GuardOptions) else ""
                 raise InputError("option", name, f"must be one of: {', '.join(known)}", remedy)
         self._guarded, self._options = guard, options
         self._live: Watch | Guard | None = None
@@ -106,8 +79,8 @@ class Session:
         """Begin with what the trainer knows; the user's own options take precedence."""
         self._end()
         given = {**known, **{name: value for name, value in self._options.items() if value is not None}}
-        given["distributed"] = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        if given["distributed"] and dist.get_rank():
+        together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if given.setdefault("distributed", together) and together and dist.get_rank():
             given.update(store=None, name=None, log_to=None)  # one process writes
         start: Any = guard if self._guarded else watch
         with warnings.catch_warnings():

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from stepsize.errors import needing
-from stepsize.frameworks.session import Options, Session, finite_steps
+from stepsize.frameworks.session import Session, finite_steps
+from stepsize.monitor.options import GuardOptions
 
 with needing("transformers"):
     from transformers.trainer_callback import ExportableState, TrainerCallback
@@ -43,7 +44,7 @@ class Stepsize(Session, TrainerCallback, ExportableState):  # type: ignore[misc,
         ```
     """
 
-    def __init__(self, guard: bool = False, **options: Unpack[Options]) -> None:
+    def __init__(self, guard: bool = False, **options: Unpack[GuardOptions]) -> None:
         Session.__init__(self, guard, **options)
         self.resumed: Mapping[str, Any] | None = None  # what the trainer restores from a checkpoint
         self._hook: Any = None

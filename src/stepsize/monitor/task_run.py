@@ -18,13 +18,12 @@ from stepsize.monitor.guarding.guard import Guard, guard
 from stepsize.monitor.report import Report
 from stepsize.monitor.watching import Watch, watch
 from stepsize.training.border import undisturbed
-from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import evaluate, mean_loss
 from stepsize.training.forked import SequentialRuns, draw, updates
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting
-from stepsize.training.stepping import Stepper, rung_factors
+from stepsize.training.stepping import Stepper, at_evaluation_weights, rung_factors
 from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 from stepsize.views import Chart, Pictured

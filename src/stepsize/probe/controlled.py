@@ -37,15 +37,16 @@ class Batches:
         self._once = source if isinstance(source, Iterator) else None
         self._source = source
         self._drawn: list[Any] = []
-        self._stream: Iterator[Any] | None = None
+        self._stream = self._drawing()
 
     def __next__(self) -> Any:
-        if self._stream is None:
-            self._stream = self._replayed(self._once) if self._once is not None else Stream(self._source, "batches")
         return next(self._stream)
 
-    def _replayed(self, once: Iterator[Any]) -> Iterator[Any]:
-        for batch in once:
+    def _drawing(self) -> Iterator[Any]:
+        """Begin to read at the first batch only: an iterator of a loader may draw from the generators."""
+        if self._once is None:
+            yield from Stream(self._source, "batches")
+        for batch in self._once or ():
             self._drawn.append(batch)
             yield batch
         if not self._drawn:
@@ -186,12 +187,12 @@ class ControlledStep:
         self.made += 1
         return math.fsum(losses) / len(losses)
 
-    def complete(self, batch: Any) -> None:
+    def complete(self, batch: Any, lr: float = 0.0) -> None:
         """Bring an update to its end that was begun; how many batches it has had is no part of the state."""
         for _ in range(MOST_CALLS):
             if not self._since:
                 break
-            self(batch, 0.0)
+            self(batch, lr)
 
     def critical(self, batch: Any, *, start: float, between: tuple[float, float]) -> Critical:
         """Probe the critical rate on ``batch``, with steps at rate 0; a skipped update has none."""
@@ -207,10 +208,8 @@ class ControlledStep:
 
     def _whole_update(self, batch: Any, lr: float) -> float:
         loss = self(batch, lr)
-        for _ in range(MOST_CALLS):
-            if not self._since or not math.isfinite(loss):
-                break
-            self(batch, lr)
+        if math.isfinite(loss):
+            self.complete(batch, lr)
         return loss
 
     def _is_unlearnable(self, batch: Any) -> bool:

@@ -263,14 +263,15 @@ def _sweep(
     began = time.perf_counter()
     feed = Batches(batches)
     take = partial(Snapshot, modules=state.modules, optimizers=state.optimizers, others=state.others, offload=offload)
-    with _restoring(take(data=[batches])) as snapshot, _muted(state.others):
+    snapshot = take(data=[batches])
+    with ExitStack() as after:
+        after.callback(snapshot.restore)
+        after.enter_context(_muted(state.others))
         seed_everything(seed)
         controlled = ControlledStep(step, optimizers, take, feed, seed)
-        try:
-            critical, notes = _probe(controlled, feed, lr)
-            ramps = _run_ramps(controlled, critical, lr, steps, on_progress)
-        finally:
-            controlled.rates.close()
+        after.callback(controlled.rates.close)
+        critical, notes = _probe(controlled, feed, lr)
+        ramps = _run_ramps(controlled, critical, lr, steps, on_progress)
     differences = tuple(snapshot.differences())
     reading = suggest(*_as_if_finished(ramps), repeats=len(ramps), seed=seed)
     return RangeTest(
@@ -307,14 +308,6 @@ def _muted(objects: Iterable[Any]) -> Iterator[None]:
                 one.step = lambda *_, **__: None  # type: ignore[method-assign]
                 after.callback(delattr, one, "step")
         yield
-
-
-@contextmanager
-def _restoring(snapshot: Snapshot) -> Iterator[Snapshot]:
-    try:
-        yield snapshot
-    finally:
-        snapshot.restore()
 
 
 def _check(step: object, lr: object, steps: object) -> None:

@@ -24,13 +24,12 @@ from stepsize.training.batches import (
     nan_in_data,
     tensors_in,
 )
-from stepsize.training.copies import deepcopied
 from stepsize.training.digest import digest
 from stepsize.training.evaluate import evaluate, loss_on
 from stepsize.training.losses import LossFormError
 from stepsize.training.position import preserved, seed_everything
 from stepsize.training.snapshot import Snapshot
-from stepsize.training.stepping import Stepper, build_model, check_first_loss
+from stepsize.training.stepping import Stepper, build_model, check_first_loss, deepcopied
 from stepsize.training.task import Task
 
 _LOG = logging.getLogger("stepsize")

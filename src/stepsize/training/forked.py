@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stepsize.training.batches import Stream
-from stepsize.training.calling import at_evaluation_weights
 from stepsize.training.evaluate import Evaluated, evaluate
 from stepsize.training.position import RngState
-from stepsize.training.stepping import Stepper
+from stepsize.training.stepping import Stepper, at_evaluation_weights
 from stepsize.training.task import Task
 
 

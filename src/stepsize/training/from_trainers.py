@@ -6,7 +6,6 @@ Their objects are only asked for what they have; nothing of these packages is im
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +25,7 @@ from stepsize.training.binding import BoundScheduler
 from stepsize.training.losses import as_loss
 from stepsize.training.position import preserved
 from stepsize.training.torch_schedules import from_torch
-from stepsize.training.wrapped import bare_optimizer
+from stepsize.training.wrapped import bare_optimizer, remade
 
 _PRECISIONS = {"16-mixed": "fp16", "bf16-mixed": "bf16", "32-true": "fp32"}
 _OWN_UPDATES = (  # hooks of a module that make the update another one
@@ -47,42 +46,25 @@ Rate = Schedule | Callable[[int], float] | None
 def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the task that a LightningModule describes; those that are given come first."""
     train, validation = _loaders(module, data, val)
-    task = _lightning_settings(trainer, length_of(train))
-    steps, epochs = given.get("steps", task.pop("steps", None)), given.get("epochs", task.pop("epochs", None))
-    task.update({key: value for key, value in (("steps", steps), ("epochs", epochs)) if value is not None})
-    if "steps" in task and "epochs" in task:
-        task.pop("epochs" if "steps" in given else "steps" if "epochs" in given else "epochs")
     batches = length_of(train)
-    accumulate = given.get("accumulate", task.get("accumulate", 1))
-    horizon = task.get("steps") or (
-        round(task["epochs"] * batches / accumulate) if batches and "epochs" in task else None
-    )
+    own = _lightning_settings(trainer, batches)
+    accumulate = given.get("accumulate", own.get("accumulate", 1))
+    planned, horizon = _planned(own, given, batches, accumulate)
     if not horizon:
         remedy = "Pass trainer=, steps= or epochs=, or (module, data, trainer) instead of a task"
         raise TaskError("steps", None, "must be known: neither the trainer nor an argument says them", remedy)
-    models = _Models(lambda: _lightning_model(module, _Standin(trainer, horizon, task.get("epochs"), accumulate)))
 
-    def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
-        model = models.of(parameters)
-        made, _ = _configured(model)
-        model._trainer.took(made)  # type: ignore[union-attr, operator]
-        return _at(made, lr)
+    def make() -> nn.Module:
+        return _lightning_model(module, _Standin(trainer, horizon, planned.get("epochs"), accumulate))
 
-    with preserved(seed=0), _quiet():
-        made, scheduler = _configured(models())
-    task["optimizer"] = _named(optimizer, made)
-    task["schedule"] = _schedule(scheduler, None if batches is None else batches / accumulate)
-    first = module if isinstance(module, nn.Module) else models.latest
-    task["name"] = type(first).__name__
-    return {
-        "model": models,
-        "loss": _training_step,
-        "train": train,
-        "val": validation,
-        "loss_takes": "model",
-        **task,
-        **given,
-    }
+    def build(model: Any) -> tuple[Optimizer, Any]:
+        made, scheduler = _configured(model)
+        model._trainer.took(made)
+        return made, scheduler
+
+    per_epoch = None if batches is None else batches / accumulate
+    task = _described(make, build, lambda _, scheduler: _schedule(scheduler, per_epoch))
+    return {**task, "loss": _training_step, "train": train, "val": validation, **own, **given, **planned}
 
 
 def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,14 +73,14 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     if _overrides(trainer, "training_step", "transformers"):
         remedy = "Move the loss into compute_loss, or use range_test on your own loop"
         raise TaskError("trainer", f"{type(trainer).__name__}.training_step", "must be that of transformers", remedy)
-    task: dict[str, Any] = {
+    own: dict[str, Any] = {
         "clip": settings.max_grad_norm or None,
         "accumulate": settings.gradient_accumulation_steps,
         "precision": "bf16" if settings.bf16 else "fp16" if settings.fp16 else "fp32",
         "device": settings.device,
         "seed": settings.seed,
-        "name": type(trainer.model).__name__,
     }
+    own |= {"steps": settings.max_steps} if settings.max_steps > 0 else {"epochs": settings.num_train_epochs}
     own_data = any(_overrides(trainer, name, "transformers") for name in ("get_train_dataloader", "_get_train_sampler"))
     own_data = own_data or getattr(settings, "train_sampling_strategy", "random") != "random"
     train = (
@@ -108,27 +90,18 @@ def trainer_arguments(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     )
     validation = trainer.eval_dataset
     val = None if validation is None else _rows(trainer, validation, settings.eval_batch_size, shuffle=False)
-    if "steps" not in given and "epochs" not in given:
-        task["steps" if settings.max_steps > 0 else "epochs"] = (
-            settings.max_steps if settings.max_steps > 0 else settings.num_train_epochs
-        )
-    steps = given.get("steps", task.get("steps"))
-    horizon = steps or round(given.get("epochs", task.get("epochs", 1)) * len(train) / task["accumulate"])
-    make = trainer.model_init or (lambda: copy.deepcopy(trainer.model))
-    models = _Models(make)
-
-    def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
-        return _at(_trainer_optimizer(trainer, models.of(parameters)), lr)
-
-    with preserved(seed=0), _quiet():
-        made = _trainer_optimizer(trainer, models())
-        task["schedule"] = _trainer_schedule(trainer, made, horizon)
-    task["optimizer"] = _named(optimizer, made)
+    accumulate = given.get("accumulate", own["accumulate"])
+    planned, horizon = _planned(own, given, length_of(train), accumulate)
+    task = _described(
+        trainer.model_init or (lambda: copy.deepcopy(trainer.model)),
+        lambda model: (_trainer_optimizer(trainer, model), None),
+        lambda made, _: _trainer_schedule(trainer, made, horizon),
+    )
 
     def loss(model: nn.Module, batch: Any) -> Tensor:
         return as_loss(trainer.compute_loss(model, dict(batch)), training=True)
 
-    return {"model": models, "loss": loss, "train": train, "val": val, "loss_takes": "model", **task, **given}
+    return {**task, "loss": loss, "train": train, "val": val, **own, **given, **planned}
 
 
 def is_described(given: Any) -> bool:
@@ -180,7 +153,6 @@ class _Models:
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         self._make = make
         self._owners: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
-        self.latest: nn.Module | None = None
 
     def __call__(self) -> nn.Module:
         """Return a new model."""
@@ -188,7 +160,6 @@ class _Models:
         first = next((p for p in model.parameters() if p.requires_grad), None)
         if first is not None:
             self._owners[id(first)] = model
-        self.latest = model
         return model
 
     def of(self, parameters: Iterable[Tensor]) -> nn.Module:
@@ -216,9 +187,36 @@ def _overrides(given: Any, name: str, *packages: str) -> bool:
     return method is not None and method.__module__.partition(".")[0] not in packages
 
 
-def _named(optimizer: Callable[..., Optimizer], made: Optimizer) -> Callable[..., Optimizer]:
+def _planned(
+    own: dict[str, Any], given: Mapping[str, Any], batches: int | None, accumulate: int
+) -> tuple[dict[str, Any], int | None]:
+    """Return steps or epochs, those that are given before those taken out of ``own``, and the number of steps."""
+    taken = {name: own.pop(name) for name in ("steps", "epochs") if name in own}
+    planned = {name: given[name] for name in ("steps", "epochs") if given.get(name) is not None} or taken
+    if "steps" in planned:
+        return planned, planned["steps"]
+    known = batches is not None and "epochs" in planned
+    return planned, round(planned["epochs"] * batches / accumulate) if known else None
+
+
+def _described(
+    make: Callable[[], nn.Module],
+    build: Callable[[nn.Module], tuple[Optimizer, Any]],
+    rate: Callable[[Optimizer, Any], Rate],
+) -> dict[str, Any]:
+    """Return the arguments of a task, given what makes models, their optimizers and schedulers, and rates of those."""
+    models = _Models(make)
+
+    def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
+        return _at(build(models.of(parameters))[0], lr)
+
+    with preserved(seed=0), _quiet():
+        model = models()
+        made, scheduler = build(model)
+        schedule = rate(made, scheduler)
     optimizer.__name__ = type(made).__name__
-    return optimizer
+    name = type(model).__name__
+    return {"model": models, "loss_takes": "model", "optimizer": optimizer, "schedule": schedule, "name": name}
 
 
 def _at(optimizer: Optimizer, lr: float) -> Optimizer:
@@ -306,7 +304,7 @@ def _lightning_settings(trainer: Any, batches: int | None) -> dict[str, Any]:
     }
     if trainer.max_steps is not None and trainer.max_steps > 0:
         task["steps"] = trainer.max_steps
-    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+    elif trainer.max_epochs is not None and trainer.max_epochs > 0:
         task["epochs"] = trainer.max_epochs * _used(trainer, batches)
     return task
 
@@ -502,15 +500,10 @@ def _moved(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimizer:
         {**group, "params": [parameters[names[id(p)]] for p in group["params"] if id(p) in names]}
         for group in optimizer.param_groups
     ]
-    return type(optimizer)(groups, **_defaults(optimizer))
+    return remade(optimizer, groups)
 
 
-def _defaults(optimizer: Optimizer) -> dict[str, Any]:
-    known = inspect.signature(type(optimizer).__init__).parameters
-    return {name: value for name, value in optimizer.defaults.items() if name in known}
-
-
-def _trainer_schedule(trainer: Any, optimizer: Optimizer, steps: int) -> Rate:
+def _trainer_schedule(trainer: Any, optimizer: Optimizer, steps: int | None) -> Rate:
     given = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
     if given is not None:
         return _rate_of(given)

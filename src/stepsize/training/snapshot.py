@@ -65,14 +65,14 @@ class Snapshot:
         self._sources = list(data)
         self._rng = RngState.take()
         self._positions = [DataPosition.take(source) for source in self._sources]
-        copies = self._copies = _Copies(offload)
-        self._restoring = [  # modules first: they say which tensor stands under which name
-            *[_restoring_module(module, copies) for module in self._modules],
-            *[_restoring_tensor(tensor, copies) for tensor in self._live_tensors()],
-            *[_restoring_optimizer(optimizer, copies) for optimizer in self._optimizers],
-            *[_restoring_other(other, copies) for other in self._others],
-        ]
-        self._digests = self.digests()
+        # What stands where, before what is there: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
+        held = [names for part in self._modules for names in (part._parameters, part._buffers, part._modules)]
+        self._named: list[tuple[dict[str, Any], dict[str, Any]]] = [(names, dict(names)) for names in held]
+        self._tensors = self._live_tensors()
+        self._groups = [[(group, list(group["params"])) for group in one.param_groups] for one in self._optimizers]
+        self._keys = [list(optimizer.state) for optimizer in self._optimizers]
+        self._copies = _Copies(offload)
+        self._saved = self._copies.of(self._parts())
 
     @property
     def nbytes(self) -> int:
@@ -81,12 +81,46 @@ class Snapshot:
 
     def restore(self, *, position: bool = True) -> None:
         """Restore everything, any number of times; without ``position`` the data continue where they are."""
-        for restore in self._restoring:
-            restore()
+        for names, then in self._named:
+            names.clear()
+            names.update(then)
+        self._restore_modules()
+        self._restore_optimizers()
+        for number, other in enumerate(self._others):
+            other.load_state_dict(_put_back(self._saved[_name("state", number, other)], _Held.copied))
         if position:
             for source in self._positions:
                 source.restore()
         self._rng.restore()
+
+    def _restore_modules(self) -> None:
+        saved = self._saved
+        for module, attributes, training in zip(
+            self._modules, saved["attributes of modules"], saved["train/eval flags"], strict=True
+        ):
+            for name in _attributes_of_module(module).keys() - attributes.keys():
+                del vars(module)[name]
+            vars(module).update(_put_back(attributes))
+            module.training = training
+        parts = (saved[name] for name in ("parameters and buffers", "gradients", "requires_grad flags"))
+        for tensor, held, gradient, trained in zip(self._tensors, *parts, strict=True):
+            held.restore()
+            if tensor.is_leaf:
+                tensor.requires_grad_(trained)
+                tensor.grad = _put_back(gradient)
+
+    def _restore_optimizers(self) -> None:
+        for number, (live, groups, keys) in enumerate(zip(self._optimizers, self._groups, self._keys, strict=True)):
+            items, state, attributes = self._saved[_name("optimizer", number, live)]
+            live.param_groups[:] = [group for group, _ in groups]
+            for (group, parameters), own in zip(groups, items, strict=True):
+                group.clear()
+                group.update({**_put_back(own), "params": list(parameters)})
+            live.state.clear()
+            live.state.update({key: _put_back(value) for key, (_, value) in zip(keys, state, strict=True)})
+            for name in _own_attributes(live).keys() - attributes.keys():
+                delattr(live, name)
+            vars(live).update(_put_back(attributes))
 
     def intact(self) -> bool:
         """Return whether the present state is exactly the saved one."""
@@ -94,27 +128,26 @@ class Snapshot:
 
     def differences(self) -> list[str]:
         """Return the names of the parts whose present state differs from the saved one."""
-        now = self.digests()
-        return [name for name, value in self._digests.items() if now.get(name) != value]
+        then = _put_back(self._saved, lambda held: held.value) | _places(self._rng, self._positions)
+        now = self._parts() | _places(RngState.take(), [DataPosition.take(source) for source in self._sources])
+        return [name for name, state in then.items() if digest(state) != digest(now[name])]
 
-    def digests(self) -> dict[str, str]:
-        """Return a digest of the present state, part by part."""
+    def _parts(self) -> dict[str, Any]:
+        """Return the present state, part by part."""
+        tensors = self._live_tensors()
         parts: dict[str, Any] = {
-            "parameters and buffers": self._live_tensors(),
-            "gradients": [tensor.grad if tensor.is_leaf else None for tensor in self._live_tensors()],
+            "parameters and buffers": tensors,
+            "gradients": [tensor.grad if tensor.is_leaf else None for tensor in tensors],
             "train/eval flags": [module.training for module in self._modules],
-            "requires_grad flags": [tensor.requires_grad for tensor in self._live_tensors() if tensor.is_leaf],
+            "requires_grad flags": [tensor.requires_grad for tensor in tensors],
             "submodules": [[*map(id, module._modules.values())] for module in self._modules],
             "attributes of modules": [_attributes_of_module(module) for module in self._modules],
         }
-        for index, optimizer in enumerate(self._optimizers):
-            parts[f"optimizer {index} ({type(optimizer).__name__})"] = _optimizer_state(optimizer)
-        for index, other in enumerate(self._others):
-            parts[f"state {index} ({type(other).__name__})"] = other.state_dict()
-        for index, source in enumerate(self._sources):
-            parts[f"position of data {index}"] = DataPosition.take(source).parts()
-        parts |= RngState.take().parts()
-        return {name: digest(state) for name, state in parts.items()}
+        for number, optimizer in enumerate(self._optimizers):
+            parts[_name("optimizer", number, optimizer)] = _optimizer_state(optimizer)
+        for number, other in enumerate(self._others):
+            parts[_name("state", number, other)] = other.state_dict()
+        return parts
 
     def _live_tensors(self) -> list[Tensor]:
         owned = [t for module in self._modules for t in [*module._parameters.values(), *module._buffers.values()]]
@@ -173,60 +206,13 @@ def _put_back(tree: Any, tensor: Callable[[_Held], Tensor] = _Held.restore) -> A
     return tree_map(lambda leaf: tensor(leaf) if isinstance(leaf, _Held) else copy.deepcopy(leaf), tree)
 
 
-def _restoring_tensor(live: Tensor, copies: _Copies) -> Callable[[], None]:
-    trained, held = live.requires_grad, copies.of([live, live.grad if live.is_leaf else None])
-
-    def restore() -> None:
-        _, grad = _put_back(held)
-        if live.is_leaf:
-            live.requires_grad_(trained)
-            live.grad = grad
-
-    return restore
+def _name(what: str, number: int, one: Any) -> str:
+    return f"{what} {number} ({type(one).__name__})"
 
 
-def _restoring_module(live: nn.Module, copies: _Copies) -> Callable[[], None]:
-    # Which tensor stands under which name: `self.mean = 0.9 * self.mean + ...` replaces a buffer.
-    held: tuple[Any, ...] = (live._parameters, live._buffers, live._modules)
-    named = [(names, dict(names)) for names in held]
-    attributes, training = copies.of(_attributes_of_module(live)), live.training
-
-    def restore() -> None:
-        for now, then in named:
-            now.clear()
-            now.update(then)
-        for name in _attributes_of_module(live).keys() - attributes.keys():
-            del vars(live)[name]
-        vars(live).update(_put_back(attributes))
-        live.training = training
-
-    return restore
-
-
-def _restoring_optimizer(live: Optimizer, copies: _Copies) -> Callable[[], None]:
-    groups = [
-        (group, list(group["params"]), copies.of({**group, "params": None})) for group in live.param_groups
-    ]  # the group itself, its parameters, all its items
-    state = [(parameter, copies.of(value)) for parameter, value in live.state.items()]
-    attributes = copies.of(_own_attributes(live))
-
-    def restore() -> None:
-        live.param_groups[:] = [group for group, _, _ in groups]
-        for group, params, items in groups:
-            group.clear()
-            group.update({**_put_back(items), "params": list(params)})
-        live.state.clear()
-        live.state.update({parameter: _put_back(value) for parameter, value in state})
-        for name in _own_attributes(live).keys() - attributes.keys():
-            delattr(live, name)
-        vars(live).update(_put_back(attributes))
-
-    return restore
-
-
-def _restoring_other(live: Any, copies: _Copies) -> Callable[[], None]:
-    state = copies.of(live.state_dict())
-    return lambda: live.load_state_dict(_put_back(state, _Held.copied))
+def _places(randomness: RngState, positions: Iterable[DataPosition]) -> dict[str, Any]:
+    """Return states of generators and positions of data by name."""
+    return {f"position of data {n}": one.parts() for n, one in enumerate(positions)} | randomness.parts()
 
 
 def _optimizer_state(optimizer: Optimizer) -> list[Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,12 @@ from stepsize.errors import TaskError
 from stepsize.optimizers.catalog import needs_closure, optimizer_factory, parameters_of_step
 from stepsize.schedules import Schedule, resampled
 from stepsize.training.batches import Stream
-from stepsize.training.calling import tell_training
-from stepsize.training.copies import deepcopied
 from stepsize.training.evaluate import eval_mode, loss_on
 from stepsize.training.group_values import write_value
 from stepsize.training.position import RngState, preserved, seed_everything
 from stepsize.training.task import Task
 
+_T = TypeVar("_T")
 _DEVICE_LAG = 16  # updates between two reads of the losses if a read would stall the device
 
 
@@ -223,3 +223,46 @@ def check_first_loss(loss: Tensor) -> None:
     """Raise TaskError unless ``loss`` of a new model can be trained; whether it is finite is checked before."""
     if not loss.requires_grad:
         raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
+
+
+@contextmanager
+def at_evaluation_weights(optimizer: Optimizer | None) -> Iterator[None]:
+    """Hold an optimizer that evaluates other weights than it trains (schedule-free, averaging) at those meanwhile."""
+    if not _has_modes(optimizer):
+        yield
+        return
+    optimizer.eval()  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        optimizer.train()  # type: ignore[union-attr]
+
+
+def tell_training(optimizer: Optimizer) -> None:
+    """Put an optimizer that has modes into the one for training; it may begin in the other."""
+    if _has_modes(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]
+
+
+def _has_modes(optimizer: Optimizer | None) -> bool:
+    return all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
+
+
+def deepcopied(model: nn.Module, together: _T) -> _T:
+    """Return a deep copy of ``together``, which holds ``model``.
+
+    torch refuses to copy computed tensors. The old ``weight_norm`` keeps one as an attribute: its value is copied.
+    """
+    computed = [
+        (vars(module), name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    try:
+        for attributes, name, value in computed:
+            attributes[name] = value.detach()
+        return copy.deepcopy(together)
+    finally:
+        for attributes, name, value in computed:
+            attributes[name] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -59,6 +60,12 @@ def bare_optimizers(argument: str, given: Any) -> list[Optimizer]:
         raise InputError(argument, given, "must be a torch.optim.Optimizer, or several")
     _check_parameters(argument, found)
     return found
+
+
+def remade(optimizer: Optimizer, groups: Iterable[dict[str, Any]]) -> Optimizer:
+    """Return a new optimizer of the same class and arguments over other parameter groups."""
+    known = inspect.signature(type(optimizer).__init__).parameters
+    return type(optimizer)(groups, **{name: value for name, value in optimizer.defaults.items() if name in known})
 
 
 def _check_parameters(argument: str, optimizers: list[Optimizer]) -> None:

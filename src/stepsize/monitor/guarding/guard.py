@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from numbers import Real
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, Self, Unpack, final
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from stepsize.monitor.guarding.checkpoint import load, save
 from stepsize.monitor.guarding.expected import ExpectedRates
 from stepsize.monitor.guarding.faults import LONG, REPLACED, find_fault, longest_before, never_as_low, nothing_learned
 from stepsize.monitor.guarding.policy import Fault, Policy, State, decide, multiplier, settled_after
-from stepsize.monitor.loggers import LogTo
+from stepsize.monitor.options import WatchOptions
 from stepsize.monitor.report import Report
 from stepsize.monitor.verdict import RateVerdict
 from stepsize.monitor.watching import Watch, watch
@@ -42,9 +42,6 @@ def guard(
     model: nn.Module | Iterable[nn.Module],
     optimizer: Optimizer | Iterable[Optimizer],
     *,
-    schedule: Any = None,
-    steps: int | None = None,
-    scaler: Any = None,
     others: Any = (),
     every: int | None = None,
     keep: int = 3,
@@ -54,14 +51,7 @@ def guard(
     skip: bool = True,
     dry_run: bool = False,
     checkpoint: str | Path | None = None,
-    validate: Callable[[], Tensor | float] | None = None,
-    validate_every: int | None = None,
-    distributed: bool | None = None,
-    on_finding: Callable[[Finding], object] | None = None,
-    store: str | Path | None = None,
-    name: str | None = None,
-    log_to: LogTo = None,
-    control: bool = False,
+    **options: Unpack[WatchOptions],
 ) -> Guard:
     """Guard a run: when it fails, roll back to a good state and lower the learning rate or skip the batches at fault.
 
@@ -79,9 +69,6 @@ def guard(
     Args:
         model: Model or models.
         optimizer: Optimizer or optimizers.
-        schedule: What sets the learning rate; its state is restored, too.
-        steps: Number of training steps.
-        scaler: The ``torch.amp.GradScaler``, if losses are scaled.
         others: Further object or objects to restore, such as averaged weights or metrics, with ``state_dict`` and
             ``load_state_dict``.
         every: Steps between two snapshots. Defaults to 1/50 of ``steps``, at least 10.
@@ -92,16 +79,10 @@ def guard(
         skip: Whether batches that cause a fault are left out; if not, the learning rate stays cut.
         dry_run: Whether it only logs what it would do.
         checkpoint: File to which each snapshot is also written, whole or not at all; :meth:`Guard.resume` reads it.
-        validate: Returns the validation loss, as for :func:`stepsize.watch`.
-        validate_every: Steps between two calls of ``validate``, as for :func:`stepsize.watch`.
-        distributed: Whether several processes train together, as for :func:`stepsize.watch`.
-        on_finding: Called with each new finding.
-        store: Where the run and the actions are saved, as for :func:`stepsize.watch`. Steps are counted as they were
-            made: after a rollback, the same part of the run is there again; the report leaves out what was rolled back.
-        name: Name of the run in the store, as for :func:`stepsize.watch`. A run that is resumed in another process is
+        options: Arguments of :func:`stepsize.watch`: ``schedule``, whose state is restored, too, ``steps``, ``scaler``,
+            ``store``, … In the store, steps are counted as they were made: after a rollback, the same part of the run
+            is there again; the report leaves out what was rolled back. A run that is resumed in another process is
             saved as a new run.
-        log_to: Where the run is also logged, as for :func:`stepsize.watch`.
-        control: Whether the run takes orders, as for :func:`stepsize.watch`.
 
     Returns:
         A :class:`Guard`, a context manager.
@@ -131,22 +112,9 @@ def guard(
     models, optimizers = as_models(model), bare_optimizers("optimizer", optimizer)
     path = None if checkpoint is None else _checkpoint_path(checkpoint)
     restored = _with_state(others)
-    watching = watch(
-        models,
-        optimizers,
-        schedule=schedule,
-        steps=steps,
-        scaler=scaler,
-        validate=validate,
-        validate_every=validate_every,
-        distributed=distributed,
-        on_finding=on_finding,
-        store=store,
-        name=name,
-        log_to=log_to,
-        control=control,
-    )
-    between = every or max(10, (steps or _STEPS) // 50)
+    watching = watch(models, optimizers, **options)
+    schedule, scaler = options.get("schedule"), options.get("scaler")
+    between = every or max(10, (watching.steps or _STEPS) // 50)
     back = between if rewarm is None else rewarm
     return Guard(
         watching,

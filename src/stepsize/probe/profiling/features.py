@@ -56,23 +56,22 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class InputData:
-    """Inputs by name, the target if the batches show it, where they are from, and why there are none."""
+    """Inputs by name, the target if the batches show it, and where they are from."""
 
-    inputs: tuple[tuple[str, Tensor], ...] = ()
-    target: Tensor | None = None
-    source: str = ""
-    reason: str = ""
+    inputs: tuple[tuple[str, Tensor], ...]
+    target: Tensor | None
+    source: str
 
 
-def input_data(task: Task, batches: Sequence[Any]) -> InputData:
-    """Return inputs and target of ``task``: all rows where it holds tensors, else those of ``batches``."""
+def input_data(task: Task, batches: Sequence[Any]) -> InputData | str:
+    """Return inputs and target of ``task``: all rows if it holds tensors, else those of ``batches``; or why none."""
     if isinstance(task.train, TensorBatches):
         parts: Any = task.train.tensors
         source = f"{len(parts[0]):,} training examples"
     else:
         parts = _joined(batches)
         if parts is None:
-            return InputData(reason="the batches are not tuples or mappings of tensors of one shape")
+            return "the batches are not tuples or mappings of tensors of one shape"
         source = "the batches that were drawn"
     if isinstance(parts, Mapping):
         return InputData(tuple((str(name), tensor) for name, tensor in parts.items()), None, source)

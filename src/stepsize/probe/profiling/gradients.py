@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stepsize.errors import TaskError
 from stepsize.training.batches import count_examples, map_tensors, tensors_in, to_device
 from stepsize.training.evaluate import autocast
+from stepsize.training.stepping import check_first_loss
 from stepsize.training.task import Task
 
 _SKETCH = 1 << 20  # numbers kept of a gradient: smaller ones are kept whole, larger ones folded with random signs
@@ -87,8 +88,7 @@ def _gradients(
     if not np.isfinite(value):
         rule = "must be finite on the training data, before any update"
         raise TaskError("loss", value, rule, "No learning rate can fix this")
-    if not loss.requires_grad:
-        raise TaskError("loss", "a constant", "must depend on the model's trainable parameters")
+    check_first_loss(loss)
     return value, torch.autograd.grad(loss, parameters, allow_unused=True)
 
 

@@ -158,8 +158,8 @@ class _Look:
 
     def _of_data(self, facts: ProfileFacts) -> ProfileFacts:
         data = input_data(self._task, self._batches)
-        if data.reason:
-            self._unavailable["features and target"] = data.reason
+        if isinstance(data, str):
+            self._unavailable["features and target"] = data
             return facts
         if data.target is None:
             self._unavailable["target"] = "the loss takes whole batches, so the target is unknown"
@@ -200,8 +200,8 @@ class _Look:
         start = float(np.average(sample.losses, weights=sample.sizes))
         error = float(np.std(sample.losses, ddof=1) / math.sqrt(len(sample.losses))) if len(sample.losses) > 1 else 0.0
         seen = outputs_of(self._task, self._prober.model, self._batches)
-        if seen.reason:
-            self._unavailable["loss of a constant prediction"] = seen.reason
+        if isinstance(seen, str):
+            self._unavailable["loss of a constant prediction"] = seen
             return LossScale(start, error)
         self._sampled += len(self._batches)
         zero, constant = best_constant(self._task.loss, seen)

@@ -17,6 +17,7 @@ from stepsize.training.task import Task
 _MOST_COORDINATES = 4_096  # of a constant prediction; larger outputs share one number
 _MOST_CLASSES = 1_000
 _FITTING = 60  # iterations of the fit of a constant
+Outputs = list[tuple[Tensor, Tensor]]  # of a model, each with its targets, batch by batch
 
 
 @dataclass(frozen=True)
@@ -75,29 +76,19 @@ class Classes:
     entropy: float
 
 
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """Outputs of a model and their targets, batch by batch; ``reason`` says why there are none."""
-
-    outputs: tuple[Tensor, ...] = ()
-    targets: tuple[Tensor, ...] = ()
-    reason: str = ""
-
-
-def outputs_of(task: Task, model: nn.Module, batches: Sequence[Any]) -> Outputs:
-    """Return the outputs of ``model`` on ``batches`` with their targets, where the task's loss takes outputs."""
+def outputs_of(task: Task, model: nn.Module, batches: Sequence[Any]) -> Outputs | str:
+    """Return the outputs of ``model`` on ``batches`` with their targets, or the reason why there are none."""
     if task.loss_takes == "model":
-        return Outputs(reason="the loss takes the model itself, so no other prediction can be put in its place")
-    outputs, targets = [], []
+        return "the loss takes the model itself, so no other prediction can be put in its place"
+    seen = []
     with torch.no_grad():
         for batch in batches:
             moved = to_device(batch, torch.device(task.device or "cpu"))
             output, target = model(*moved[:-1]), moved[-1]
             if not isinstance(output, Tensor) or not isinstance(target, Tensor) or not output.is_floating_point():
-                return Outputs(reason="output and target are not single tensors")
-            outputs.append(output.float())
-            targets.append(target)
-    return Outputs(tuple(outputs), tuple(targets))
+                return "output and target are not single tensors"
+            seen.append((output.float(), target))
+    return seen
 
 
 def best_constant(loss: Callable[..., Tensor], seen: Outputs) -> tuple[float, float]:
@@ -107,13 +98,13 @@ def best_constant(loss: Callable[..., Tensor], seen: Outputs) -> tuple[float, fl
     output.
     """
     shape = _constant_shape(seen)
-    constant = torch.zeros(shape, device=seen.outputs[0].device, requires_grad=True)
-    weights = [float(count_examples(target)) for target in seen.targets]
+    constant = torch.zeros(shape, device=seen[0][0].device, requires_grad=True)
+    weights = [float(count_examples(target)) for _, target in seen]
 
     def mean_loss() -> Tensor:
         losses = [
             weight * loss(constant.expand(output.shape).clone(), target)
-            for weight, output, target in zip(weights, seen.outputs, seen.targets, strict=True)
+            for weight, (output, target) in zip(weights, seen, strict=True)
         ]
         return torch.stack(losses).sum() / sum(weights)
 
@@ -159,13 +150,13 @@ def target_scale(target: Tensor) -> TargetScale | None:
 
 def _constant_shape(seen: Outputs) -> tuple[int, ...]:
     """Return the shape of one output for every example, which broadcasts against all outputs."""
-    output, target = seen.outputs[0], seen.targets[0]
+    output, target = seen[0]
     if not target.is_floating_point() and output.ndim >= 2:
         if output.shape[:-1] == target.shape:
             return (output.shape[-1],)
         if output.shape[:1] + output.shape[2:] == target.shape:
             return (output.shape[1], *(1 for _ in output.shape[2:]))
-    shapes = {each.shape[1:] for each in seen.outputs}
+    shapes = {each.shape[1:] for each, _ in seen}
     if len(shapes) == 1 and math.prod(output.shape[1:]) <= _MOST_COORDINATES:
         return tuple(output.shape[1:])
     return ()

@@ -14,7 +14,7 @@ from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
 from stepsize.training.loop import InOrder, check_evals
 from stepsize.training.memory import free_memory
-from stepsize.training.population.members import DryRun
+from stepsize.training.population.dry_run import DryRun
 from stepsize.training.population.vectorized import check_stacking, train_vectorized
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
@@ -86,7 +86,7 @@ class Population:
         tasks = [varied(task, setting.changes) for setting in settings]
         try:
             return train_vectorized(tasks, settings, known, on_progress, self._evals)
-        except NotStackableError as reason:  # what only the whole list shows: optimizers that differ in kind
+        except NotStackableError as reason:  # what only the whole list shows: an optimizer of another class
             self._tell(str(reason))
             return self._alone(task, settings, on_progress=on_progress)
         except torch.OutOfMemoryError:
