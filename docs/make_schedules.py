@@ -33,7 +33,12 @@ from stepsize.schedules import (
 from stepsize.schedules.catalog import CHANGES
 from stepsize.schedules.hyperparameters import DecayRule
 from stepsize.schedules.leaves import Endpoints
-from stepsize.views import ScheduleCurve, ScheduleInfo, number_text, schedule_chart, schedule_info, schedule_thumbnail
+from stepsize.views import ChartInfo, draw, number_text, schedule_info
+from stepsize.views.axes import Axis
+from stepsize.views.layers import layered, lines
+from stepsize.views.marks import Lines
+from stepsize.views.theme import CONFIG, MUTED, SERIES, themed
+from stepsize.views.vega import alt
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "schedules.md"
@@ -77,10 +82,30 @@ def page(own_section: str) -> str:
 def pictures() -> dict[str, str]:
     """Return the SVG text of each picture by its file name."""
     found = {
-        f"{name}.svg": _svg(schedule_thumbnail(range(_UPDATES), entry.typical(_UPDATES).factors()))
-        for name, entry in SCHEDULES.items()
+        f"{name}.svg": _svg(_thumbnail(entry.typical(_UPDATES).factors().tolist())) for name, entry in SCHEDULES.items()
     }
-    return {**found, "together.svg": _svg(schedule_chart(_together_info()))}
+    return {**found, "together.svg": _svg(draw(_together_info()))}
+
+
+def _thumbnail(factors: list[float]) -> alt.LayerChart:
+    """Return a small picture of a schedule, whose vertical axis shows 0 and 1, or 0 and a peak that is far from 1."""
+    peak = max(factors)
+    top = 1.0 if 0.5 <= peak <= 2 else peak
+    low, high = min(0.0, *factors), max(top, peak)
+    pad = 0.04 * (high - low)
+    x, y = _two_ticks(0.0, len(factors), len(factors)), _two_ticks(low - pad, high + pad, top)
+    [plot] = schedule_info(range(len(factors)), {"factor": {"lr": factors}}).plots
+    drawn = lines(Lines("factor", plot["line0_lr"], SERIES[0], interpolate="step-after"), x, y)
+    picture = layered(*drawn, height=90).properties(width=220)
+    look = {**CONFIG["axis"], "grid": False, "labelFontSize": 10, "labelColor": MUTED, "tickSize": 3}
+    small: alt.LayerChart = themed(picture).configure_view(stroke=None).configure_axis(**look)
+    return small
+
+
+def _two_ticks(low: float, high: float, top: float) -> Axis:
+    """Return an axis without a title that has numbers at 0 and ``top``."""
+    text = f"{top:,.0f}" if top == round(top) else number_text(top, 2)
+    return Axis(low, high, False, "", bare=True, texts=((0.0, "0"), (float(top), text)))
 
 
 def python_form(entry: ScheduleEntry) -> str:
@@ -404,16 +429,13 @@ number of steps over which weights forget; `stepsize schedule` shows it beside l
 """
 
 
-def _together_info() -> ScheduleInfo:
+def _together_info() -> ChartInfo:
     seen = preview(_TOGETHER.over(_UPDATES), _TOGETHER_PEAKS)
-    values = seen.values
-    assert values.momentum is not None
-    assert values.weight_decay is not None
-    assert values.effective_lr is not None
-    curve = ScheduleCurve(
-        "one cycle", values.lr[:-1], values.momentum[:-1], values.weight_decay[:-1], values.effective_lr[:-1]
+    every = {name: getattr(seen.values, name) for name in ("lr", "momentum", "weight_decay", "effective_lr")}
+    curve = {name: values[:-1] for name, values in every.items()}  # updates only
+    return schedule_info(
+        seen.steps[:-1], {"one cycle": curve}, title="One cycle, momentum against it, corrected weight decay"
     )
-    return schedule_info(seen.steps[:-1], [curve], title="One cycle, momentum against it, corrected weight decay")
 
 
 # ------------------------------------------------------------------- details

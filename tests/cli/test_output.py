@@ -16,7 +16,7 @@ from rich.console import Console
 
 from stepsize.cli import progress
 from stepsize.cli.output import print_json
-from stepsize.cli.progress import find_watcher, metered, sweep_watcher
+from stepsize.cli.progress import metered, show_find, show_sweep
 from stepsize.curves.answer import Answer
 from stepsize.plain import plain
 from stepsize.study.finding import FindProgress
@@ -95,7 +95,7 @@ def told(
     now = None if running is None else Progress(running, step, 0.5)
     moment = StudyProgress("s", "validation loss", 3, 0, 1.0, 10.0, 0, 0, None, (), run, now)
     heard = Heard()
-    find_watcher(heard, horizon=1000, seed=7)(FindProgress(moment, answer, "4 full runs", fraction))
+    show_find(heard, 1000, 7, FindProgress(moment, answer, "4 full runs", fraction))
     return heard.told[-1]
 
 
@@ -123,7 +123,7 @@ SWEEP = StudyProgress(
 
 def swept(**changes: Any) -> tuple[float, str, str]:
     heard = Heard()
-    sweep_watcher(heard)(replace(SWEEP, **changes))
+    show_sweep(heard, replace(SWEEP, **changes))
     return heard.told[-1]
 
 

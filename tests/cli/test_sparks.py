@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from stepsize.cli.sparks import spark
+from stepsize.cli.watch import spark
 
 
 @pytest.mark.parametrize(

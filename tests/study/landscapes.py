@@ -45,7 +45,7 @@ def swept(
     """Return the outcomes of trials proposed and told one after the other, ``seen`` among them."""
     outcomes = list(seen)
     for number in range(len(outcomes), trials):
-        values = sampler.propose(number, outcomes, space)
+        values = sampler(number, outcomes, space, [])
         if values is None:
             break
         outcomes.append(outcome(number, values, loss(values)))
@@ -55,6 +55,16 @@ def swept(
 def all_values(outcomes: Sequence[Run]) -> list[Values]:
     """Return what was proposed."""
     return [one.trial.values for one in outcomes]
+
+
+def units_of(space: Space, values: Values) -> list[float]:
+    """Return where ``values`` lie in [0, 1] along each dimension, in the middle of the part of a choice."""
+    return [
+        (one.values.index(values[one.name]) + 0.5) / len(one.values)
+        if isinstance(one, Choice)
+        else one.to_unit(values[one.name])
+        for one in space.dimensions
+    ]
 
 
 def holds(space: Space, values: Values) -> bool:

@@ -14,8 +14,7 @@ from tests.study.runs import ran
 
 from stepsize.errors import InputError
 from stepsize.study.plan import Plan
-from stepsize.study.plan_ladder import rank
-from stepsize.study.rungs import RUNGS, Rungs
+from stepsize.study.rungs import RUNGS, Rungs, rank
 from stepsize.study.samplers import SAMPLERS, Sampler
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.strategy import Job
@@ -26,36 +25,30 @@ SPACE = as_space(lr=(1e-4, 1.0))
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-class Listed:
-    """Proposes the rates, or the configurations, that it was given, in that order."""
+def listed(*rates: float | dict[str, Value]) -> Sampler:
+    """Propose the rates, or the configurations, that are given, in that order."""
 
-    def __init__(self, *rates: float | dict[str, Value]) -> None:
-        self.rates = rates
-
-    def propose(
-        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial] = ()
-    ) -> dict[str, Value] | None:
-        if number >= len(self.rates):
+    def propose(number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial]) -> dict[str, Value] | None:
+        if number >= len(rates):
             return None
-        given = self.rates[number]
+        given = rates[number]
         return given if isinstance(given, dict) else {"lr": given}
 
+    return propose
 
-class Mindful:
-    """Its proposals depend on everything that it is told, so that any difference in the past shows."""
 
-    def __init__(self, end: int = 10**9) -> None:
-        self.end = end
+def mindful(end: int = 10**9) -> Sampler:
+    """Make proposals that depend on everything that is told, so that any difference in the past shows."""
 
-    def propose(
-        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial] = ()
-    ) -> dict[str, Value] | None:
-        if number >= self.end:
+    def propose(number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial]) -> dict[str, Value] | None:
+        if number >= end:
             return None
         assert isinstance(space.lr, Range)
         past = [(outcome.key, outcome.value, outcome.diverged) for outcome in seen]
         draw = random.Random(repr((number, past, space))).random()
         return {"lr": space.lr.from_unit((number * GOLDEN + 0.2 * draw) % 1.0)}
+
+    return propose
 
 
 def plan_of(
@@ -97,7 +90,7 @@ def inside(job: Job) -> float:
 
 
 def test_every_trial_is_trained_on_the_first_seed_and_the_best_on_the_others_seed_by_seed() -> None:
-    plan = plan_of(Listed(1e-4, 0.1, 0.01, 1.0), trials=4, seeds=(3, 5, 7))
+    plan = plan_of(listed(1e-4, 0.1, 0.01, 1.0), trials=4, seeds=(3, 5, 7))
     jobs = list(in_turns(plan, inside))
     assert keys(jobs) == [
         *[(lr, 1.0, 3) for lr in (1e-4, 0.1, 0.01, 1.0)],
@@ -109,21 +102,21 @@ def test_every_trial_is_trained_on_the_first_seed_and_the_best_on_the_others_see
 
 @pytest.mark.parametrize(("seeds", "repeats"), [((0,), 2), ((0, 1), 0)])
 def test_nothing_is_repeated_without_further_seeds_or_repeats(seeds: tuple[int, ...], repeats: int) -> None:
-    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=3, seeds=seeds, repeats=repeats)
+    plan = plan_of(listed(0.001, 0.01, 0.1), trials=3, seeds=seeds, repeats=repeats)
     assert len(list(in_turns(plan, inside))) == 3
     assert plan.done
 
 
 def test_a_best_trial_that_diverged_or_could_not_be_judged_is_not_repeated() -> None:
     values = {0.001: math.nan, 0.01: 1.0, 0.1: math.inf}
-    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=3, seeds=(0, 1))
+    plan = plan_of(listed(0.001, 0.01, 0.1), trials=3, seeds=(0, 1))
     jobs = list(in_turns(plan, lambda job: values[job.trial.lr]))
     assert keys(jobs)[3:] == [(0.01, 1.0, 1)]
     assert plan.notes[-1] == "Repeated the best trial on 1 further seed."
 
 
 def test_halving_decides_a_rung_when_all_its_jobs_are_told() -> None:
-    plan = plan_of(Listed(*(10 ** (-4 + k / 2) for k in range(8))), rungs=RUNGS["halving"].make(1 / 4, 4))
+    plan = plan_of(listed(*(10 ** (-4 + k / 2) for k in range(8))), rungs=RUNGS["halving"].make(1 / 4, 4))
     asked = [plan.ask() for _ in range(8)]
     jobs = [job for job in asked if job is not None]
     assert [job.share for job in jobs] == [1 / 4] * 8
@@ -138,7 +131,7 @@ def test_halving_decides_a_rung_when_all_its_jobs_are_told() -> None:
 
 def test_asha_promotes_as_soon_as_a_trial_is_in_the_top_of_its_rung() -> None:
     values = dict(zip((1e-3, 2e-3, 4e-3, 8e-3, 1e-2), (2.0, 1.0, 3.0, 4.0, 0.5), strict=True))
-    plan = plan_of(Listed(*values), trials=5, rungs=RUNGS["asha"].make(1 / 4, 2))
+    plan = plan_of(listed(*values), trials=5, rungs=RUNGS["asha"].make(1 / 4, 2))
     jobs = keys(list(in_turns(plan, lambda job: values[job.trial.lr])))
     assert jobs == [
         (1e-3, 0.25, 0),
@@ -155,7 +148,7 @@ def test_asha_promotes_as_soon_as_a_trial_is_in_the_top_of_its_rung() -> None:
 
 
 def test_asha_promotes_every_newcomer_that_leads_its_rung_at_once() -> None:
-    plan = plan_of(Mindful(), trials=9, rungs=RUNGS["asha"].make(1 / 2, 2))
+    plan = plan_of(mindful(), trials=9, rungs=RUNGS["asha"].make(1 / 2, 2))
     jobs = [(job.trial.number, job.share) for job in in_turns(plan, lambda job: -job.trial.number)]
     assert jobs == [(number, share) for number in range(9) for share in (0.5, 1.0) if number or share < 1]
 
@@ -204,7 +197,7 @@ def test_promotions_are_those_of_a_naive_twin(way: tuple[str, float, int], value
         number = job.trial.number
         return values[number] + (number * 7 + salt * round(16 * job.share)) % 3
 
-    plan = plan_of(Listed(*lrs), trials=len(lrs), rungs=rungs)
+    plan = plan_of(listed(*lrs), trials=len(lrs), rungs=rungs)
     jobs = list(in_turns(plan, judge))
     expected = naive_turns(rungs, lrs, judge)
     assert sorted((job.trial.number, job.share) for job in jobs) == sorted(expected)
@@ -216,7 +209,7 @@ def test_promotions_are_those_of_a_naive_twin(way: tuple[str, float, int], value
 
 def test_hyperband_promotes_within_its_brackets() -> None:
     rungs = RUNGS["hyperband"].make(1 / 16, 4)
-    plan = plan_of(Mindful(), trials=25, rungs=rungs)
+    plan = plan_of(mindful(), trials=25, rungs=rungs)
     jobs = list(in_turns(plan, inside))
     turns = rungs.assigned(25)
     for at, bracket in enumerate(rungs.brackets):
@@ -229,7 +222,7 @@ def test_hyperband_promotes_within_its_brackets() -> None:
 
 
 def test_what_diverged_is_never_promoted_even_if_nothing_else_is_there() -> None:
-    plan = plan_of(Listed(0.01, 0.1, 0.2, 0.3), trials=4, rungs=RUNGS["halving"].make(1 / 2, 2), seeds=(0, 1))
+    plan = plan_of(listed(0.01, 0.1, 0.2, 0.3), trials=4, rungs=RUNGS["halving"].make(1 / 2, 2), seeds=(0, 1))
     jobs = list(in_turns(plan, lambda job: math.inf))
     assert len(jobs) == 4
     assert plan.done
@@ -245,7 +238,7 @@ def test_what_diverges_on_a_longer_rung_is_replaced_by_the_next_best_below_it() 
             return -math.log10(job.trial.lr)
         return math.inf if job.trial.lr > 0.02 else inside(job)
 
-    plan = plan_of(Listed(*rates), rungs=RUNGS["halving"].make(1 / 4, 4))
+    plan = plan_of(listed(*rates), rungs=RUNGS["halving"].make(1 / 4, 4))
     last = [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0]
 
     # 0.3 and 0.1 were promoted and diverged; each is replaced once, by the next best: 0.03, then 0.01.
@@ -262,7 +255,7 @@ def test_a_lower_rate_comes_in_before_a_better_one_that_is_as_high_as_what_diver
     def judge(job: Job) -> float:
         return short[job.trial.lr] if job.share < 1 else math.inf if job.trial.lr >= 0.05 else 1.0
 
-    plan = plan_of(Listed(*short), trials=4, rungs=RUNGS["halving"].make(1 / 4, 4))
+    plan = plan_of(listed(*short), trials=4, rungs=RUNGS["halving"].make(1 / 4, 4))
 
     assert [lr for lr, share, _ in keys(list(in_turns(plan, judge))) if share == 1.0] == [0.05, 0.01]
 
@@ -285,7 +278,7 @@ def test_there_is_an_answer_wherever_some_trial_survives_at_every_length(
         return math.inf if x > edge - retreat * math.log2(16 * job.share) else 1 - x
 
     made = RUNGS[rungs].make(1 / 16, eta)
-    plan = plan_of(Listed(*(10**x for x in places)), trials=len(places), rungs=made)
+    plan = plan_of(listed(*(10**x for x in places)), trials=len(places), rungs=made)
     jobs = list(in_turns(plan, judge))
     finished = [outcome for outcome in plan.runs if outcome.share == 1.0 and not outcome.diverged]
 
@@ -297,7 +290,7 @@ def test_there_is_an_answer_wherever_some_trial_survives_at_every_length(
 
 def test_what_could_not_be_judged_ranks_behind_everything_that_could() -> None:
     values = {0.001: math.nan, 0.01: 9.0, 0.02: math.nan, 0.05: 8.0}
-    plan = plan_of(Listed(*values), trials=4, rungs=RUNGS["halving"].make(1 / 2, 2))
+    plan = plan_of(listed(*values), trials=4, rungs=RUNGS["halving"].make(1 / 2, 2))
     jobs = list(in_turns(plan, lambda job: values[job.trial.lr]))
     assert [lr for lr, share, _ in keys(jobs) if share == 1.0] == [0.05, 0.01]
     outcomes = [ran(Job(Trial(n, {"lr": 1.0}), 1.0, 0), value) for n, value in enumerate((math.nan, 2.0, 1.0, 1.0))]
@@ -305,7 +298,7 @@ def test_what_could_not_be_judged_ranks_behind_everything_that_could() -> None:
 
 
 def test_fewer_proposals_than_trials_end_the_round_and_are_told() -> None:
-    plan = plan_of(Listed(0.001, 0.01, 0.1), trials=10, rungs=RUNGS["halving"].make(1 / 2, 3))
+    plan = plan_of(listed(0.001, 0.01, 0.1), trials=10, rungs=RUNGS["halving"].make(1 / 2, 3))
     jobs = list(in_turns(plan, inside))
     assert keys(jobs) == [*[(lr, 0.5, 0) for lr in (0.001, 0.01, 0.1)], (0.01, 1.0, 0)]
     assert "The sampler had no more proposals after 3 trials." in plan.notes
@@ -347,7 +340,7 @@ def test_the_range_is_widened_no_more_often_than_allowed() -> None:
 
 def test_rates_that_diverge_close_the_range() -> None:
     rates = [10 ** (-4 + 4 * k / 40) for k in range(40)] + [0.85 + k / 80 for k in range(13)]
-    plan = plan_of(Listed(*rates), trials=len(rates), widen=2)
+    plan = plan_of(listed(*rates), trials=len(rates), widen=2)
     jobs = list(in_turns(plan, lambda job: math.inf if job.trial.lr > 0.84 else -job.trial.lr))
     assert len(jobs) == len(rates)
     assert plan.space == SPACE
@@ -370,7 +363,7 @@ def test_a_coarse_grid_is_widened_by_its_spacing(downwards: int, added: float) -
 
 def test_the_longest_rung_says_where_the_best_lies() -> None:
     rates = [10 ** (-4 + 4 * k / 7) for k in range(8)]
-    plan = plan_of(Listed(*rates), rungs=RUNGS["halving"].make(1 / 4, 2), widen=2)
+    plan = plan_of(listed(*rates), rungs=RUNGS["halving"].make(1 / 4, 2), widen=2)
 
     def judge(job: Job) -> float:  # the short runs prefer the highest rate, and by more
         return 10.0 + inside(job) if job.share == 1.0 else -job.trial.lr
@@ -389,10 +382,10 @@ def test_where_a_grid_is_widened_its_other_values_come_again() -> None:
 
 
 def test_rates_from_a_list_and_a_best_in_the_middle_widen_nothing() -> None:
-    listed = as_space(lr=[0.1, 0.2, 0.3])
-    plan = plan_of(SAMPLERS["grid"].make(0, 3), trials=3, space=listed, widen=2)
+    rates = as_space(lr=[0.1, 0.2, 0.3])
+    plan = plan_of(SAMPLERS["grid"].make(0, 3), trials=3, space=rates, widen=2)
     assert len(list(in_turns(plan, lambda job: job.trial.lr))) == 3
-    plan = plan_of(Listed(0.01), trials=1, widen=2)
+    plan = plan_of(listed(0.01), trials=1, widen=2)
     assert len(list(in_turns(plan, inside))) == 1
     assert plan.space == SPACE
     assert plan.notes == []
@@ -401,7 +394,7 @@ def test_rates_from_a_list_and_a_best_in_the_middle_widen_nothing() -> None:
 @pytest.mark.parametrize(("lowest", "widened"), [(1e-4, False), (3e-4, True)])
 def test_rates_a_factor_of_ten_apart_that_are_as_good_widen_nothing(lowest: float, widened: bool) -> None:
     losses = {lowest: 1.01, 1e-3: 1.0, 1e-2: 1.5, 1e-1: 2.0, 1.0: 3.0}
-    plan = plan_of(Listed(*losses), trials=5, widen=1)
+    plan = plan_of(listed(*losses), trials=5, widen=1)
     list(in_turns(plan, lambda job: losses.get(job.trial.lr, 3.0)))
     assert (plan.space != SPACE) is widened
 
@@ -412,7 +405,7 @@ def test_two_bad_configurations_do_not_close_a_side_where_other_values_vary(bad:
     points: list[dict[str, Value]] = [
         {"lr": lr, "momentum": 0.1 * n} for n, lr in enumerate((1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.7, 1.0)[: 4 + bad])
     ]
-    plan = plan_of(Listed(*points), trials=4 + bad, space=space, widen=1)
+    plan = plan_of(listed(*points), trials=4 + bad, space=space, widen=1)
     list(in_turns(plan, lambda job: 9.0 if job.trial.lr > 0.1 else 1 - math.log10(job.trial.lr)))
     assert (plan.space != space) is widened
     assert ("No rate above the best one, 0.1, was clearly worse" in " ".join(plan.notes)) is widened
@@ -444,8 +437,8 @@ def landscape(salt: int, diverging: float, lowest: float) -> Judge:
 
 
 MAKES: dict[str, Callable[[], Sampler]] = {
-    "mindful": Mindful,
-    "ends early": lambda: Mindful(end=9),
+    "mindful": mindful,
+    "ends early": lambda: mindful(end=9),
     "grid": lambda: SAMPLERS["grid"].make(0, 12),
     "sobol": lambda: SAMPLERS["sobol"].make(0, 12),
     "tpe": lambda: SAMPLERS["tpe"].make(0, 12),
@@ -524,9 +517,9 @@ def test_many_workers_killed_many_times_lose_no_job_and_train_none_twice(
 
 
 def test_lost_jobs_are_asked_for_again_before_what_was_decided_meanwhile() -> None:
-    plan = plan_of(Listed(0.01, 0.02, 0.03), trials=3, rungs=RUNGS["asha"].make(1 / 2, 2))
+    plan = plan_of(listed(0.01, 0.02, 0.03), trials=3, rungs=RUNGS["asha"].make(1 / 2, 2))
     jobs = [job for job in (plan.ask() for _ in range(3)) if job is not None]
-    again = plan_of(Listed(0.01, 0.02, 0.03), trials=3, rungs=RUNGS["asha"].make(1 / 2, 2))
+    again = plan_of(listed(0.01, 0.02, 0.03), trials=3, rungs=RUNGS["asha"].make(1 / 2, 2))
     again.restore([job.trial for job in jobs], [outcome_of(jobs[2], 3.0), outcome_of(jobs[0], 1.0)])
     assert again.ask() == jobs[1]
     assert again.ask() == Job(jobs[0].trial, 1.0, 0)
@@ -536,7 +529,7 @@ def test_lost_jobs_are_asked_for_again_before_what_was_decided_meanwhile() -> No
 
 
 def test_an_outcome_is_taken_once_and_only_of_what_was_asked_for() -> None:
-    plan = plan_of(Listed(0.001, 0.01), trials=2)
+    plan = plan_of(listed(0.001, 0.01), trials=2)
     job = plan.ask()
     assert job is not None
     plan.tell(outcome_of(job, 1.0))
@@ -551,10 +544,10 @@ def test_only_a_fresh_plan_is_restored_and_only_from_its_own_record() -> None:
     trials = [Trial(number, {"lr": 0.01}) for number in range(3)]
     strange = [ran(Job(trials[0], 0.5, 0), 1.0)]
     with pytest.raises(InputError, match="trials must be numbered from 0 without gaps"):
-        plan_of(Mindful()).restore([trials[0], trials[2]], [])
+        plan_of(mindful()).restore([trials[0], trials[2]], [])
     with pytest.raises(InputError, match=r"runs must follow from this plan; got \(0, 0.5, 0\)"):
-        plan_of(Mindful()).restore(trials, strange)
-    plan = plan_of(Mindful())
+        plan_of(mindful()).restore(trials, strange)
+    plan = plan_of(mindful())
     assert plan.ask() is not None
     with pytest.raises(InputError, match="restore needs a plan that has not begun"):
         plan.restore(trials, [])
@@ -573,7 +566,7 @@ def test_only_a_fresh_plan_is_restored_and_only_from_its_own_record() -> None:
 def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> None:
     arguments = {"trials": 4, "rungs": RUNGS["full"].make(), "seeds": (0,)} | bad
     with pytest.raises(InputError, match=said):
-        Plan(SPACE, Mindful(), **arguments)  # type: ignore[arg-type]
+        Plan(SPACE, mindful(), **arguments)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------ what is foreseen, and the price of it all
@@ -582,7 +575,7 @@ def test_arguments_out_of_range_are_refused(bad: dict[str, int], said: str) -> N
 @pytest.mark.parametrize("name", ["full", "halving", "hyperband"])
 @pytest.mark.parametrize("trials", [1, 7, 25])
 def test_what_remains_is_foreseen_exactly_where_nothing_unforeseen_happens(name: str, trials: int) -> None:
-    plan = plan_of(Mindful(), trials=trials, rungs=RUNGS[name].make(1 / 16, 4), seeds=(0, 1, 2))
+    plan = plan_of(mindful(), trials=trials, rungs=RUNGS[name].make(1 / 16, 4), seeds=(0, 1, 2))
     jobs, foreseen = [], [plan.remaining()]
     for job in in_turns(plan, inside):
         jobs.append(job)
@@ -593,7 +586,7 @@ def test_what_remains_is_foreseen_exactly_where_nothing_unforeseen_happens(name:
 
 
 def test_asha_never_foresees_less_than_nothing_and_ends_with_nothing_to_come() -> None:
-    plan = plan_of(Mindful(), trials=40, rungs=RUNGS["asha"].make(1 / 16, 4))
+    plan = plan_of(mindful(), trials=40, rungs=RUNGS["asha"].make(1 / 16, 4))
     for _ in in_turns(plan, lambda job: -job.trial.number):  # each newcomer is the best so far
         assert plan.remaining() > 0
     assert plan.remaining() == 0
@@ -602,7 +595,7 @@ def test_asha_never_foresees_less_than_nothing_and_ends_with_nothing_to_come() -
 def test_a_thousand_trials_cost_the_plan_a_few_milliseconds() -> None:
     def seconds(trials: int) -> float:
         rates = [10 ** (-4 + 4 * ((number * GOLDEN) % 1.0)) for number in range(trials)]
-        plan = plan_of(Listed(*rates), trials=trials)
+        plan = plan_of(listed(*rates), trials=trials)
         start = time.process_time()
         while (job := plan.ask()) is not None:
             plan.tell(ran(job, inside(job)))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds, outcome, swept
+from tests.study.landscapes import SPACES, Values, all_values, bowl, fell, holds, outcome, swept, units_of
 
 from stepsize.errors import InputError, UnknownNameError
 from stepsize.study.samplers import SAMPLERS, Sampler
@@ -75,7 +75,7 @@ def test_trials_proposed_at_once_and_told_in_any_order_resume_too(name: str) -> 
     def batch(sampler: Sampler, seen: list[Run], start: int) -> list[Run]:
         running: list[Trial] = []
         for number in range(start, start + 4):
-            values = sampler.propose(number, list(seen), LR, running)
+            values = sampler(number, list(seen), LR, running)
             assert values is not None
             running.append(Trial(number, values))
         told = [outcome(trial.number, trial.values, critical(trial.values)) for trial in running]
@@ -94,10 +94,10 @@ def test_a_proposal_asked_for_again_is_the_same(name: str) -> None:
     sampler = SAMPLERS[name].make(0, 20)
     seen = swept(sampler, JOINT, 12, critical)
 
-    first = [sampler.propose(number, seen, JOINT) for number in (12, 13, 14)]
+    first = [sampler(number, seen, JOINT, []) for number in (12, 13, 14)]
 
-    assert [sampler.propose(number, seen, JOINT) for number in (14, 12, 13)] == [first[2], first[0], first[1]]
-    assert sampler.propose(5, seen[:5], JOINT) == seen[5].trial.values
+    assert [sampler(number, seen, JOINT, []) for number in (14, 12, 13)] == [first[2], first[0], first[1]]
+    assert sampler(5, seen[:5], JOINT, []) == seen[5].trial.values
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
@@ -114,9 +114,9 @@ def test_trials_proposed_at_once_differ(name: str) -> None:
 
     running: list[Trial] = []
     for number in range(12, 18):
-        running.append(Trial(number, sampler.propose(number, seen, LR, running) or {}))
+        running.append(Trial(number, sampler(number, seen, LR, running) or {}))
 
-    units = sorted(LR.lr.to_unit(lr_of(trial.values)) for trial in running)
+    units = sorted(units_of(LR, trial.values)[0] for trial in running)
     assert np.diff(units).min() > 1e-4
     assert units[-1] - units[0] > 0.01
 
@@ -175,7 +175,7 @@ def test_how_large_a_lost_loss_became_does_not_matter(name: str) -> None:
     seen = swept(SAMPLERS[name].make(0, 20), LR, 11, critical)
     huge = [replace(one, train_loss=1e30, cost=3.0) if one.diverged else replace(one, seconds=9.0) for one in seen]
 
-    proposed = [SAMPLERS[name].make(0, 20).propose(11, outcomes, LR) for outcomes in (seen, huge)]
+    proposed = [SAMPLERS[name].make(0, 20)(11, outcomes, LR, []) for outcomes in (seen, huge)]
 
     assert proposed[0] == proposed[1]
 
@@ -200,12 +200,12 @@ def test_tpe_is_that_of_optuna_in_the_coordinates_of_the_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     optuna.logging.set_verbosity(level)
     for one in seen:
-        place = {"lr": LR.lr.to_unit(lr_of(one.trial.values))}
+        place = {"lr": units_of(LR, one.trial.values)[0]}
         study.add_trial(optuna.trial.create_trial(params=place, distributions=dict(unit), value=one.value))
 
     expected = LR.lr.from_unit(study.ask(dict(unit)).params["lr"])
 
-    assert SAMPLERS["tpe"].make(5, 20).propose(15, seen, LR) == {"lr": expected}
+    assert SAMPLERS["tpe"].make(5, 20)(15, seen, LR, []) == {"lr": expected}
 
 
 def told(*runs: Run) -> dict[int, float | None]:
@@ -246,7 +246,7 @@ def test_a_model_is_told_the_mean_over_seeds_every_divergence_and_never_nan() ->
 def grid(trials: int, space: Space) -> list[dict[str, Value]]:
     """Return all its points in their order."""
     sampler = SAMPLERS["grid"].make(0, trials)
-    points = [sampler.propose(number, [], space) for number in range(trials * 4)]
+    points = [sampler(number, [], space, []) for number in range(trials * 4)]
     found = [point for point in points if point is not None]
     assert points[len(found) :] == [None] * (len(points) - len(found))
     return found
@@ -260,7 +260,7 @@ def test_a_grid_of_rates_is_spaced_evenly_in_the_log() -> None:
 
 @given(st.integers(1, 70))
 def test_a_grid_is_useful_early(trials: int) -> None:
-    units = [LR.lr.to_unit(lr_of(point)) for point in grid(trials, LR)]
+    units = [units_of(LR, point)[0] for point in grid(trials, LR)]
 
     assert len(units) == trials
     for half in (count for count in (4, 8, 16, 32) if count <= trials):
@@ -291,7 +291,7 @@ def test_a_grid_that_cannot_hold_its_lists_says_so() -> None:
     space = as_space(lr=[0.1, 0.2], optimizer=["sgd", "adam", "adamw"], momentum=0.9)
 
     with pytest.raises(InputError, match=r"trials must be enough .* 6 combinations \(2 × lr, 3 × optimizer\)"):
-        SAMPLERS["grid"].make(0, 5).propose(0, [], space)
+        SAMPLERS["grid"].make(0, 5)(0, [], space, [])
 
 
 # ── draws ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,7 +299,7 @@ def test_a_grid_that_cannot_hold_its_lists_says_so() -> None:
 
 def test_random_draws_are_uniform_in_the_scales() -> None:
     units = np.array(
-        [JOINT.units(values) for values in all_values(swept(SAMPLERS["random"].make(0, 1), JOINT, 800, bowl))]
+        [units_of(JOINT, values) for values in all_values(swept(SAMPLERS["random"].make(0, 1), JOINT, 800, bowl))]
     )
 
     for column in units[:, :2].T:
@@ -308,7 +308,7 @@ def test_random_draws_are_uniform_in_the_scales() -> None:
 
 
 def test_sobol_leaves_no_hole() -> None:
-    units = [JOINT.units(values) for values in all_values(swept(SAMPLERS["sobol"].make(0, 1), JOINT, 64, bowl))]
+    units = [units_of(JOINT, values) for values in all_values(swept(SAMPLERS["sobol"].make(0, 1), JOINT, 64, bowl))]
 
     assert np.diff([0.0, *sorted(unit[0] for unit in units), 1.0]).max() < 2.1 / 64
     cells = {(int(unit[0] * 4), int(unit[1] * 4)) for unit in units}

@@ -9,54 +9,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepsize.curves.lr_model import Point
 from stepsize.views import (
     Chart,
     CurveFit,
-    CurvePoint,
     MapDimension,
     MapRun,
     OutcomeGroup,
     RateCurve,
-    ScheduleCurve,
     Series,
-    answer_chart,
     answer_info,
     best_so_far,
-    curves_by_rate_chart,
     curves_by_rate_info,
+    draw,
     heat_map_chart,
     heat_map_info,
     outcomes_chart,
     outcomes_info,
-    range_test_chart,
     range_test_info,
-    run_chart,
     run_info,
     save_chart,
-    schedule_chart,
     schedule_info,
-    schedule_thumbnail,
-    series_chart,
     series_info,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 FIT = {"lr": 0.01, "as_good": (0.01, 0.01), "curve": CurveFit([0.01], [0.5], [0.4], [0.6])}
+FIELDS = ("lr", "momentum", "weight_decay", "effective_lr")
 GRID = [(lr, m) for lr in (1e-3, 1e-2, 1e-1, 1.0) for m in (0.0, 0.9, 0.99)]
 LRS = np.logspace(-8, -2, 30)
 
 
-def answer(*points: CurvePoint) -> Chart:
-    return answer_chart(answer_info(points, 1000, lr=0.01))
+def answer(*points: Point) -> Chart:
+    return draw(answer_info(points, 125, train=points, lr=0.01))
 
 
-def fitted(*points: CurvePoint) -> Chart:
-    return answer_chart(answer_info(points, 1000, **FIT))  # type: ignore[arg-type]
+def fitted(*points: Point) -> Chart:
+    return draw(answer_info(points, 125, train=points, **FIT))  # type: ignore[arg-type]
 
 
 def curves(*runs: RateCurve) -> Chart:
-    return curves_by_rate_chart(curves_by_rate_info(runs))
+    return draw(curves_by_rate_info(runs))
 
 
 def heat_map(*runs: MapRun) -> Chart:
@@ -68,19 +62,19 @@ def outcomes(*losses: float) -> Chart:
 
 
 def ranges(lrs: object, losses: object, **more: object) -> Chart:
-    return range_test_chart(range_test_info(lrs, losses, **more))  # type: ignore[arg-type]
+    return draw(range_test_info(lrs, losses, **more))  # type: ignore[arg-type]
 
 
 def run(losses: object, **more: object) -> Chart:
-    return run_chart(run_info(losses, **more))  # type: ignore[arg-type]
+    return draw(run_info(losses, **more))  # type: ignore[arg-type]
 
 
 def schedule(*lr: float) -> Chart:
-    return schedule_chart(schedule_info(range(len(lr)), [ScheduleCurve("a", lr, lr, lr, lr, np.abs(lr))]))
+    return draw(schedule_info(range(len(lr)), {"a": dict.fromkeys(FIELDS, lr) | {"timescale": np.abs(lr)}}))
 
 
 def series(*several: Series) -> Chart:
-    return series_chart(series_info(several, "cost", title="Degenerate"))
+    return draw(series_info(several, "cost", title="Degenerate"))
 
 
 def broken(lr: float) -> RateCurve:
@@ -92,13 +86,13 @@ CHARTS: dict[str, Callable[[], Chart]] = {
         f"{shown.__name__}: {name}": lambda shown=shown, points=points: shown(*points)  # type: ignore[misc]
         for shown in (answer, fitted)
         for name, points in {
-            "single": (CurvePoint(0.01, 0.5, 125),),
-            "both diverged": tuple(CurvePoint(0.01, math.inf, 125, seed, True, math.inf) for seed in (0, 1)),
-            "two seeds": tuple(CurvePoint(0.01, 0.5, 125, seed, train_loss=0.1 * seed) for seed in (0, 1)),
-            "all diverged": tuple(CurvePoint(lr, math.inf, 125, 0, True) for lr in (0.01, 0.1)),
-            "all not finite": (CurvePoint(0.01, math.nan, 125), CurvePoint(0.1, math.nan, 125)),
-            "constant": tuple(CurvePoint(lr, 2.0, 125) for lr in (0.01, 0.1, 1.0)),
-            "negative": tuple(CurvePoint(lr, -0.9 - lr, 125) for lr in (0.01, 0.02, 0.05)),
+            "single": (Point(0.01, 0.5),),
+            "both diverged": tuple(Point(0.01, math.inf, seed=seed, diverged=True) for seed in (0, 1)),
+            "two seeds": tuple(Point(0.01, 0.5 * seed, seed=seed) for seed in (0, 1)),
+            "all diverged": tuple(Point(lr, math.inf, diverged=True) for lr in (0.01, 0.1)),
+            "all not finite": (Point(0.01, math.nan), Point(0.1, math.nan)),
+            "constant": tuple(Point(lr, 2.0) for lr in (0.01, 0.1, 1.0)),
+            "negative": tuple(Point(lr, -0.9 - lr) for lr in (0.01, 0.02, 0.05)),
         }.items()
     },
     "curves: one step": lambda: curves(RateCurve(0.1, [1.0])),
@@ -129,8 +123,6 @@ CHARTS: dict[str, Callable[[], Chart]] = {
     "schedule: zeros": lambda: schedule(0.0, 0.0),
     "schedule: both signs": lambda: schedule(0.1, -0.1),
     "schedule: eighteen decades": lambda: schedule(1e-12, 1e6),
-    "thumbnail: zero": lambda: schedule_thumbnail([0], [0.0]),
-    "thumbnail: both signs": lambda: schedule_thumbnail([0, 1], [0.1, -0.1]),
     "series: single run": lambda: series(best_so_far("a", [1.0], [0.5])),
     "series: nothing reached": lambda: series(best_so_far("a", [1.0, 2.0], [math.inf, math.inf])),
     "series: negative": lambda: series(Series("a", [1.0, 2.0], [0.0, 0.0]), Series("b", [1.0, 2.0], [0.0, -1.0])),

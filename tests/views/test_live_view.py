@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from stepsize.curves.lr_model import Point
 from stepsize.errors import InputError
-from stepsize.views import live_chart, page_spec, signals_info
-from stepsize.views.answer import CurvePoint, answer_chart, answer_info
+from stepsize.views import answer_info, draw, live_chart, page_spec, signals_info
 from stepsize.views.signals import Series
 from stepsize.views.theme import DARK
 
@@ -78,8 +78,8 @@ def test_a_chart_of_a_page_has_its_width_its_colors_and_places_for_points(dark: 
 
 
 def test_two_panels_of_an_answer_fit_and_data_stay_as_they_are() -> None:
-    runs = [CurvePoint(10**-place, 640.0, 100, train_loss=640.0) for place in range(1, 5)]
-    spec = page_spec(answer_chart(answer_info(runs, 100, lr=0.01)), 300)
+    runs = [Point(10**-place, 640.0) for place in range(1, 5)]
+    spec = page_spec(draw(answer_info(runs, 100, train=runs, lr=0.01)), 300)
     assert [panel["width"] for panel in spec["vconcat"]] == [216, 216]
     assert '"value": 640' in json.dumps(spec)  # a loss, and no width
     assert "title" not in spec

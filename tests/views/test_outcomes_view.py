@@ -62,8 +62,6 @@ def test_the_best_row_is_on_top_and_those_that_reached_nothing_at_the_bottom() -
     rows = (("bad", [3.0]), ("nothing", [math.nan]), ("good", [1.0]), ("fair", [2.0]))
     means = outcomes_info(group(*rows)).panels[0].means
     assert [mean.name for mean in means] == ["good", "fair", "bad", "nothing"]
-    given = outcomes_info(group(*rows), best_first=False)
-    assert [mean.name for mean in given.panels[0].means] == ["bad", "nothing", "good", "fair"]
 
 
 def test_an_outlier_stretches_nothing_and_a_whole_bad_row_is_seen() -> None:

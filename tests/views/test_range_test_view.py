@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.views.chart_specs import flat_layers, named, texts, values
 
-from stepsize.views import range_test_chart, range_test_info
-from stepsize.views.range_test import RangeTestInfo
+from stepsize.views import ChartInfo, draw, range_test_info
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +28,7 @@ def ramp(points: int = 120) -> tuple[Floats, Floats, Floats]:
 
 
 @pytest.fixture
-def info() -> RangeTestInfo:
+def info() -> ChartInfo:
     lrs, losses, mean = ramp()
     return range_test_info(
         lrs, losses, fit_lrs=lrs, fit_losses=mean, title="Range test of a net", subtitle="Confident: because.",
@@ -37,25 +36,25 @@ def info() -> RangeTestInfo:
     )  # fmt: skip
 
 
-def test_the_blow_up_does_not_flatten_the_descent(info: RangeTestInfo) -> None:
-    assert 0.3 < info.y.low < 0.7
-    assert 2.5 < info.y.high < 5
-    kinds = {point.kind for point in info.points}
+def test_the_blow_up_does_not_flatten_the_descent(info: ChartInfo) -> None:
+    assert 0.3 < info.plots[0].y.low < 0.7
+    assert 2.5 < info.plots[0].y.high < 5
+    kinds = {point.kind for point in info.plots[0]["points"]}
     assert kinds == {"inside", "above", "not finite"}
-    for point in info.points:
+    for point in info.plots[0]["points"]:
         if point.kind != "not finite":
-            assert (point.kind == "above") == (point.value > info.y.high)
-    assert len(info.points) == 120
+            assert (point.kind == "above") == (point.value > info.plots[0].y.high)
+    assert len(info.plots[0]["points"]) == 120
 
 
-def test_the_rates_are_flags_with_their_texts(info: RangeTestInfo) -> None:
-    flags = info.flags
+def test_the_rates_are_flags_with_their_texts(info: ChartInfo) -> None:
+    flags = info.plots[0].flags
     assert [flag.text for flag in flags] == ["low 0.001", "lr 0.012", "high 0.05", "diverged 0.3"]
     assert [flag.role for flag in flags] == ["low", "lr", "high", "diverged"]
 
 
-def test_the_lines_below_the_title_hold_the_verdict_and_say_what_is_drawn(info: RangeTestInfo) -> None:
-    above = sum(point.kind == "above" for point in info.points)
+def test_the_lines_below_the_title_hold_the_verdict_and_say_what_is_drawn(info: ChartInfo) -> None:
+    above = sum(point.kind == "above" for point in info.plots[0]["points"])
     verdict, legend, notes = info.lines
     assert verdict == "Confident: because."
     assert (
@@ -65,8 +64,8 @@ def test_the_lines_below_the_title_hold_the_verdict_and_say_what_is_drawn(info: 
     assert notes.endswith("Crosses at the top: 1 not finite.")
 
 
-def test_the_spec_holds_points_fit_band_rules_and_both_titled_axes(info: RangeTestInfo) -> None:
-    spec = range_test_chart(info).to_dict()
+def test_the_spec_holds_points_fit_band_rules_and_both_titled_axes(info: ChartInfo) -> None:
+    spec = draw(info).to_dict()
     points, above, broken = (values(spec, named(spec, name)[0]) for name in ("points", "points_beyond", "crosses"))
     assert len(points) + len(above) + len(broken) == 120
     assert len(values(spec, named(spec, "fit")[0])) == 120
@@ -77,13 +76,13 @@ def test_the_spec_holds_points_fit_band_rules_and_both_titled_axes(info: RangeTe
     assert encoding["x"]["title"] == "learning rate"
     assert encoding["x"]["scale"]["type"] == "log"
     assert encoding["y"]["title"] == "training loss"
-    assert encoding["y"]["scale"]["domain"] == [info.y.low, info.y.high]
+    assert encoding["y"]["scale"]["domain"] == [info.plots[0].y.low, info.plots[0].y.high]
     assert spec["title"]["text"] == "Range test of a net"
     assert above[0]["shape"] == "triangle-up"
 
 
-def test_nothing_that_is_not_finite_reaches_the_spec(info: RangeTestInfo) -> None:
-    spec = range_test_chart(info).to_dict()
+def test_nothing_that_is_not_finite_reaches_the_spec(info: ChartInfo) -> None:
+    spec = draw(info).to_dict()
     for layer in flat_layers(spec):
         for row in values(spec, layer):
             for key in ("x", "y"):
@@ -93,21 +92,21 @@ def test_nothing_that_is_not_finite_reaches_the_spec(info: RangeTestInfo) -> Non
 def test_several_ramps_are_told_apart_and_named() -> None:
     lrs, losses, _ = ramp(30)
     info = range_test_info(np.tile(lrs, 2), np.tile(losses, 2), ramp=[0] * 30 + [7] * 30)
-    assert info.series == ("ramp 1", "ramp 2")
-    assert [point.series for point in info.points] == ["ramp 1"] * 30 + ["ramp 2"] * 30
-    spec = range_test_chart(info).to_dict()
+    assert info.plots[0].looks.names == ("ramp 1", "ramp 2")
+    assert [point.series for point in info.plots[0]["points"]] == ["ramp 1"] * 30 + ["ramp 2"] * 30
+    spec = draw(info).to_dict()
     assert named(spec, "points")[0]["encoding"]["color"]["scale"]["domain"] == ["ramp 1", "ramp 2"]
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1000.0, 0.0), (1.0, 1000.0), (1.0, -50.0)])
 def test_the_picture_is_the_same_after_a_scale_or_a_shift_of_the_losses(factor: float, offset: float) -> None:
     lrs, losses, _ = ramp()
-    kinds = [point.kind for point in range_test_info(lrs, losses).points]
-    moved = range_test_info(lrs, losses * factor + offset).points
+    kinds = [point.kind for point in range_test_info(lrs, losses).plots[0]["points"]]
+    moved = range_test_info(lrs, losses * factor + offset).plots[0]["points"]
     assert [point.kind for point in moved] == kinds
 
 
 def test_the_spec_is_strict_json_where_losses_are_not_finite() -> None:
     info = range_test_info([1e-3, 1e-2, 1e-1, 1.0], [1.0, 0.5, math.inf, math.nan])
 
-    json.dumps(range_test_chart(info).to_dict(), allow_nan=False)
+    json.dumps(draw(info).to_dict(), allow_nan=False)

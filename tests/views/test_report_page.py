@@ -9,7 +9,7 @@ import pytest
 
 from stepsize.monitor import Finding, RateVerdict, Report
 from stepsize.monitor.trace import LossPoints
-from stepsize.views.report import _rows_of, report_info, report_page
+from stepsize.views.report import report_info, report_page
 
 STEPS = np.arange(100)
 
@@ -22,17 +22,18 @@ def view(*at: int, signals: tuple[str, ...] = ("loss", "cosine")) -> Report:
 
 def test_findings_are_marked_where_they_happened_in_every_panel() -> None:
     infos = report_info(view(3, 50))
-    assert [info.marks for info in infos] == [((1, 3, "warning"), (2, 50, "warning"))] * 2
+    for info in infos:
+        assert [(mark.text, mark.x, mark.role) for mark in info.marks] == [("1", 3, "warning"), ("2", 50, "warning")]
     assert infos[0].panel.x.position(50) == pytest.approx(0.5, abs=0.02)
 
 
 def test_numbers_that_would_collide_stand_in_rows() -> None:
     [info] = report_info(view(3, 5, 7, 60, signals=("loss",)))
-    places = _rows_of(info)
-    assert len(set(places[:3])) == 3
-    assert places[3] == places[0]
-    [crowded] = report_info(view(*range(20), signals=("loss",)))
-    assert max(_rows_of(crowded)) < 60  # of a panel of 140
+    assert [mark.row for mark in info.marks] == [2, 1, 0, 0]
+    page = report_page(view(*range(20), signals=("loss",)), "crowded").decode()
+    heights = re.findall(r'aria-label="step: \d+; y: (\d+); number', page)
+    assert len(heights) >= 20
+    assert {float(height) for height in heights} == {9, 22, 35, 48}  # of a panel of 140
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_says_all() -> None:

@@ -11,16 +11,17 @@ from typing import Any
 import altair as alt
 import pytest
 
+from stepsize.curves.lr_model import Point
 from stepsize.errors import InputError
-from stepsize.views import PLOT_SUFFIXES, Chart, CurvePoint, answer_chart, answer_info, check_plot_path, save_chart
+from stepsize.views import PLOT_SUFFIXES, Chart, answer_info, check_plot_path, draw, save_chart
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture(scope="module")
 def chart() -> Chart:
-    points = tuple(CurvePoint(lr, lr + 0.001 / lr, 10) for lr in (0.01, 0.03, 0.1))
-    return answer_chart(answer_info(points, 10, lr=0.03))
+    points = tuple(Point(lr, lr + 0.001 / lr) for lr in (0.01, 0.03, 0.1))
+    return draw(answer_info(points, 10, lr=0.03))
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [

@@ -1,4 +1,4 @@
-"""The charts of schedules: values that hold until the next step, panels, key points, thumbnails."""
+"""The charts of schedules: values that hold until the next step, panels, key points."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.views.chart_specs import flat_layers, named, texts, values
+from tests.views.chart_specs import flat_layers, texts, values
 
 from stepsize.errors import InputError
-from stepsize.views import (
-    ScheduleCurve,
-    schedule_chart,
-    schedule_info,
-    schedule_thumbnail,
-)
+from stepsize.views import draw, schedule_info
 from stepsize.views.marks import Line
+from stepsize.views.plot import Plot
+from stepsize.views.schedule import Curve
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -31,15 +28,25 @@ def warmup_cosine(steps: int, warmup: int) -> NDArray[np.float64]:
 
 
 @pytest.fixture
-def curve() -> ScheduleCurve:
+def curve() -> Curve:
     lr = 0.01 * warmup_cosine(1000, 50)
     momentum, decay = 0.95 - 10 * lr, np.full(1000, 0.1)
-    return ScheduleCurve("cosine", lr, momentum, decay, lr / (1 - momentum), 1 / (lr * decay))
+    effective, scale = lr / (1 - momentum), 1 / (lr * decay)
+    return {"lr": lr, "momentum": momentum, "weight_decay": decay, "effective_lr": effective, "timescale": scale}
+
+
+def lines_of(plot: Plot) -> list[Line]:
+    return [line for mark in plot.marks for line in plot[mark.name]]
+
+
+def titles(*plots: Plot) -> list[str]:
+    return [plot.y.title for plot in plots]
 
 
 def lr_line(lr: Floats | list[float], *, log_lr: bool = False, steps: list[float] | None = None) -> Line:
     at = np.arange(len(lr), dtype=np.float64) if steps is None else steps
-    (line,) = schedule_info(at, [ScheduleCurve("a", np.asarray(lr, dtype=np.float64))], log_lr=log_lr).panels[0].lines
+    [plot] = schedule_info(at, {"a": {"lr": np.asarray(lr, dtype=np.float64)}}, log_lr=log_lr).plots
+    [line] = lines_of(plot)
     return line
 
 
@@ -94,45 +101,44 @@ def test_every_peak_of_cycles_is_kept_in_place() -> None:
     assert peaks == set(range(1000, 100_000, 2000))
 
 
-def test_only_panels_with_something_to_show_are_there(curve: ScheduleCurve) -> None:
-    plain = ScheduleCurve("plain", curve.lr)
-    fields = [panel.field for panel in schedule_info(np.arange(1000), [plain]).panels]
-    assert fields == ["lr"]
-    info = schedule_info(np.arange(1000), [plain, curve])
-    assert [panel.field for panel in info.panels] == ["lr", "momentum", "weight_decay", "effective", "timescale"]
-    assert [len(panel.lines) for panel in info.panels] == [2, 1, 1, 1, 1]
-    assert info.series == ("plain", "cosine")
+def test_only_panels_with_something_to_show_are_there(curve: Curve) -> None:
+    plain: Curve = {"lr": curve["lr"]}
+    assert titles(*schedule_info(np.arange(1000), {"plain": plain}).plots) == ["learning rate"]
+    plots = schedule_info(np.arange(1000), {"plain": plain, "cosine": curve}).plots
+    assert titles(*plots) == ["learning rate", "momentum", "weight decay", "lr/(1−m)", "1/(lr·wd)"]
+    assert [len(lines_of(plot)) for plot in plots] == [2, 1, 1, 1, 1]
+    assert plots[0].looks.names == ("plain", "cosine")
 
 
 def test_nothing_of_a_linear_axis_is_clipped() -> None:
     spike = np.full(1000, 1e-4)
     spike[3:5] = 1.0
-    axis = schedule_info(np.arange(1000), [ScheduleCurve("spike", spike, spike, spike, spike)]).panels
-    assert all(panel.y.low <= min(panel.lines[0].y) and panel.y.high >= 1.0 for panel in axis)
-    assert axis[0].y.low <= 0
-    assert not axis[0].y.log
+    curve = dict.fromkeys(("lr", "momentum", "weight_decay", "effective_lr"), spike)
+    plots = schedule_info(np.arange(1000), {"spike": curve}).plots
+    assert len(plots) == 4
+    assert all(plot.y.low <= min(lines_of(plot)[0].y) and plot.y.high >= 1.0 for plot in plots)
+    assert plots[0].y.low <= 0
+    assert not plots[0].y.log
 
 
 def test_infinite_time_scales_are_left_out_with_a_note() -> None:
     scale = [math.inf, 1e3, 2e3, math.inf, math.inf, 4e3]
-    curve = ScheduleCurve("a", np.ones(6), timescale=scale)
-    info = schedule_info(np.arange(6), [curve])
-    panel = info.panels[1]
-    assert panel.y.log
-    assert [line.x for line in panel.lines] == [(1.0, 2.0, 3.0), (5.0, 6.0)]
+    info = schedule_info(np.arange(6), {"a": {"lr": np.ones(6), "timescale": scale}})
+    assert info.plots[1].y.log
+    assert [line.x for line in lines_of(info.plots[1])] == [(1.0, 2.0, 3.0), (5.0, 6.0)]
     assert "Left out because infinite: 3 of 6 values of 1/(lr·wd)." in " ".join(info.lines)
 
 
 def test_a_time_scale_that_is_infinite_throughout_is_a_note_and_no_panel() -> None:
-    info = schedule_info([0, 1], [ScheduleCurve("a", [1, 1], timescale=[math.inf, math.inf])])
-    assert [panel.field for panel in info.panels] == ["lr"]
+    info = schedule_info([0, 1], {"a": {"lr": [1, 1], "timescale": [math.inf, math.inf]}})
+    assert titles(*info.plots) == ["learning rate"]
     assert info.lines == ("1/(lr·wd) is infinite throughout.",)
 
 
-def test_the_last_updates_of_a_decay_do_not_stretch_the_time_scale(curve: ScheduleCurve) -> None:
-    scales = curve.values()["timescale"]
-    info = schedule_info(np.arange(1000), [curve])
-    axis = info.panels[-1].y
+def test_the_last_updates_of_a_decay_do_not_stretch_the_time_scale(curve: Curve) -> None:
+    scales = np.asarray(curve["timescale"])
+    info = schedule_info(np.arange(1000), {"cosine": curve})
+    axis = info.plots[-1].y
     assert math.log10(axis.high / axis.low) < 4.5 < math.log10(max(scales) / min(scales))
     assert axis.count == 3
     assert "Its axis ends 4 decades above the lowest." in info.lines[0]
@@ -140,27 +146,27 @@ def test_the_last_updates_of_a_decay_do_not_stretch_the_time_scale(curve: Schedu
 
 def test_a_log_axis_leaves_zeros_out_and_ends_six_decades_below_the_peak() -> None:
     lr = [1.0, 1e-3, 1e-9, 0.0]
-    info = schedule_info(np.arange(4), [ScheduleCurve("a", lr)], log_lr=True)
-    panel = info.panels[0]
-    assert panel.y.log
-    assert 1e-7 < panel.y.low < 1e-3
-    assert panel.lines[0].x[-1] == 3.0
+    info = schedule_info(np.arange(4), {"a": {"lr": lr}}, log_lr=True)
+    [plot] = info.plots
+    assert plot.y.log
+    assert 1e-7 < plot.y.low < 1e-3
+    assert lines_of(plot)[0].x[-1] == 3.0
     assert info.lines == ("Left out because not positive: 1 of 4 values. The axis ends 6 decades below the peak.",)
 
 
-def test_key_points_are_flags_whose_texts_stand_once_and_whose_rules_stand_in_all_panels(curve: ScheduleCurve) -> None:
+def test_key_points_are_flags_whose_texts_stand_once_and_whose_rules_stand_in_all_panels(curve: Curve) -> None:
     marks = ((50, "warm-up ends"), (1000, "end"))
-    view = schedule_info(np.arange(1000), [curve], marks=marks)
-    assert [(flag.x, flag.text) for flag in view.flags] == [(50.0, "warm-up ends"), (1000.0, "end")]
-    spec = schedule_chart(view).to_dict()
+    view = schedule_info(np.arange(1000), {"cosine": curve}, marks=marks)
+    assert [(flag.x, flag.text) for flag in view.plots[0].flags] == [(50.0, "warm-up ends"), (1000.0, "end")]
+    spec = draw(view).to_dict()
     assert texts(spec) == ["warm-up ends", "end"]
     for panel in spec["vconcat"]:
         assert sum(layer["mark"]["type"] == "rule" for layer in flat_layers(panel)) == 2
 
 
-def test_the_spec_stacks_panels_on_one_titled_axis_of_steps(curve: ScheduleCurve) -> None:
-    view = schedule_info(np.arange(1000), [curve], title="Cosine", subtitle="Peak 0.01.", lr_label="factor")
-    spec = schedule_chart(view).to_dict()
+def test_the_spec_stacks_panels_on_one_titled_axis_of_steps(curve: Curve) -> None:
+    view = schedule_info(np.arange(1000), {"cosine": curve}, title="Cosine", subtitle="Peak 0.01.", lr_label="factor")
+    spec = draw(view).to_dict()
     layers = [flat_layers(panel)[0] for panel in spec["vconcat"]]
     assert [layer["encoding"]["y"]["title"] for layer in layers] == [
         "factor", "momentum", "weight decay", "lr/(1−m)", "1/(lr·wd)",
@@ -175,8 +181,8 @@ def test_the_spec_stacks_panels_on_one_titled_axis_of_steps(curve: ScheduleCurve
 
 def test_eight_schedules_have_eight_colors_and_a_legend_in_their_order() -> None:
     names = [f"schedule number {number}" for number in range(8)]
-    curves = tuple(ScheduleCurve(name, np.linspace(1, i / 8, 30)) for i, name in enumerate(names))
-    spec = schedule_chart(schedule_info(np.arange(30), curves)).to_dict()
+    curves: dict[str, Curve] = {name: {"lr": np.linspace(1, i / 8, 30)} for i, name in enumerate(names)}
+    spec = draw(schedule_info(np.arange(30), curves)).to_dict()
     layers = flat_layers(spec)
     color = layers[0]["encoding"]["color"]
     assert color["scale"]["domain"] == names
@@ -187,25 +193,6 @@ def test_eight_schedules_have_eight_colors_and_a_legend_in_their_order() -> None
     assert [values(spec, layer)[0]["series"] for layer in layers] == names
 
 
-@pytest.mark.parametrize("steps", [np.arange(1000), np.arange(1001)], ids=["updates only", "with the end"])
-def test_a_thumbnail_is_small_and_bears_0_and_1_and_start_and_end(steps: NDArray[np.int64]) -> None:
-    spec = schedule_thumbnail(steps.astype(float), warmup_cosine(len(steps), 50), "cosine").to_dict()
-    (layer,) = named(spec, "factor")
-    assert (spec["width"], spec["height"]) == (220, 90)
-    assert layer["encoding"]["y"]["axis"]["values"] == [0.0, 1.0]
-    assert layer["encoding"]["x"]["axis"]["values"] == [0.0, 1000.0]
-    assert "'1,000'" in layer["encoding"]["x"]["axis"]["labelExpr"]
-    assert layer["encoding"]["x"]["title"] is layer["encoding"]["y"]["title"] is None
-    assert spec["title"]["text"] == "cosine"
-
-
-def test_a_thumbnail_of_factors_far_from_1_bears_their_peak() -> None:
-    spec = schedule_thumbnail([0, 1, 2], [0.001, 0.0022, 0.0005]).to_dict()
-    (layer,) = named(spec, "factor")
-    assert layer["encoding"]["y"]["axis"]["values"] == [0.0, 0.0022]
-    assert "title" not in spec
-
-
 def test_a_log_axis_needs_a_positive_rate() -> None:
     with pytest.raises(InputError, match="log_lr must be False if no learning rate is positive"):
-        schedule_info([0, 1], [ScheduleCurve("a", [0.0, 0.0])], log_lr=True)
+        schedule_info([0, 1], {"a": {"lr": [0.0, 0.0]}}, log_lr=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from stepsize.cli.failures import NO_ANSWER
-from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, kept_in, option, stored
+from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, kept_in, option, stored, typed
 from stepsize.cli.output import OutputOptions, facts, hint, verdict_text
-from stepsize.cli.progress import compare_watcher, metered
+from stepsize.cli.progress import metered, show_compare
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 
@@ -76,7 +76,7 @@ def command(
                 workers=study.workers,
                 store=kept_in(study.store),
                 name=study.name,
-                on_progress=compare_watcher(meter),
+                on_progress=partial(show_compare, meter),
                 asked=stored(asked),
             )
     except KeyboardInterrupt:
@@ -96,8 +96,7 @@ def _next(found: Comparison, task: str) -> str:
     best = found.best
     if best is None:
         return found.next
-    schedule = [] if best.contender.schedule is None else ["--schedule", best.contender.schedule]
-    return shlex.join(["stepsize", "find", task, "--optimizer", best.contender.optimizer, *schedule])
+    return typed("find", task, optimizer=best.contender.optimizer, schedule=best.contender.schedule)
 
 
 def render(found: Comparison) -> RenderableType:

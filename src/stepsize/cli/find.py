@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from stepsize.cli.failures import STOPPED, check_answer
-from stepsize.cli.options import RunOptions, SeedOption, fraction, option, stored
+from stepsize.cli.options import RunOptions, SeedOption, fraction, option, stored, typed
 from stepsize.cli.output import OutputOptions, answer_of, hint
-from stepsize.cli.progress import find_watcher, metered
+from stepsize.cli.progress import metered, show_find
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text
 
@@ -59,14 +59,14 @@ def command(
             workers=workers,
             store=store,
             name=name,
-            on_progress=find_watcher(meter, horizon=opened.horizon, seed=opened.seed if seed is None else seed),
+            on_progress=partial(show_find, meter, opened.horizon, opened.seed if seed is None else seed),
         )
     search = {
-        "--until": until,
-        "--seed": seed,
-        "--workers": None if workers == "in-order" else workers,
-        "--store": None if store is None else found.where,
-        "--name": name,
+        "until": until,
+        "seed": seed,
+        "workers": None if workers == "in-order" else workers,
+        "store": None if store is None else found.where,
+        "name": name,
     }
     again = next_command(found, asked, search, budget)
     differ = Text("no: random generators or data positions differ from before", style="red")
@@ -85,19 +85,14 @@ def next_command(found: Found, asked: RunOptions, search: Mapping[str, object], 
     If the rate is decided, that is ``stepsize train``; if no rate trained the model, ``stepsize profile``; otherwise
     ``stepsize find``, with the same budget if it was interrupted and twice the budget if more runs may settle it.
     """
-
-    def written(command: str, *options: Mapping[str, object]) -> str:
-        parts = {name: value for part in options for name, value in part.items() if value is not None}
-        return shlex.join(["stepsize", command, asked.task, *(str(part) for item in parts.items() for part in item)])
-
-    given = {f"--{name}": value for name, value in stored(asked).items() if name != "task"}
+    given = {name: value for name, value in stored(asked).items() if name != "task"}
     if found.cost.stopped == "interrupted":
-        return written("find", given, search, {"--budget": budget})
+        return typed("find", asked.task, **given, **search, budget=budget)
     if found.answer.decided and found.lr is not None:
-        return written("train", {"--lr": number_text(found.lr)}, given)
+        return typed("train", asked.task, lr=number_text(found.lr), **given)
     if found.lr is None and found.runs:
-        return written("profile", {**given, "--schedule": None, "--steps": None})
-    return written("find", given, search, {"--budget": _twice(found, budget)})
+        return typed("profile", asked.task, **{**given, "schedule": None, "steps": None})
+    return typed("find", asked.task, **given, **search, budget=_twice(found, budget))
 
 
 def _twice(found: Found, budget: str | None) -> str:

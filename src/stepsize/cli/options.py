@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -56,6 +57,12 @@ def pair(option: str, text: str, kind: Callable[[str], _T], example: str) -> tup
     except ValueError:
         pass
     raise InputError(option, text, "must be two numbers with a colon between them", f"For example {option} {example}")
+
+
+def typed(*words: str, **options: object) -> str:
+    """Return a command as it can be pasted: its words, then each option that has a value."""
+    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    return shlex.join(["stepsize", *words, *(part for pair in pairs for part in pair)])
 
 
 TaskArgument = Annotated[

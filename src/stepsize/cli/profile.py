@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Group, RenderableType
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from stepsize.cli.options import SeedOption, TaskOptions, option
 from stepsize.cli.output import OutputOptions
-from stepsize.cli.progress import metered, train_watcher
+from stepsize.cli.progress import metered, show_run
 from stepsize.cli.resolve import opened_task
 from stepsize.curves.numerals import number_text, span_text
 
@@ -35,7 +36,7 @@ def command(
     from stepsize.probe import profile
 
     with opened_task(asked) as opened, metered(f"profile {opened.name}", quiet=output.as_json) as meter:
-        found = profile(opened, seed=seed, batches=batches, on_progress=train_watcher(meter))
+        found = profile(opened, seed=seed, batches=batches, on_progress=partial(show_run, meter))
     drawn = (lambda: found.plot(title=f"Profile of {opened.name}")) if found.facts.noise else None
     output.give(found.to_json, lambda: render(found), drawn)
 

@@ -15,11 +15,10 @@ from stepsize.cli.output import messages
 from stepsize.curves.numerals import number_text, span_text
 
 if TYPE_CHECKING:
-    from stepsize.study.comparing import CompareProgress, CompareWatcher
-    from stepsize.study.finding import FindProgress, FindWatcher
-    from stepsize.study.study import StudyProgress, StudyWatcher
+    from stepsize.study.comparing import CompareProgress
+    from stepsize.study.finding import FindProgress
+    from stepsize.study.study import StudyProgress
     from stepsize.training import Progress, Run
-    from stepsize.training.runs import Watcher
 
 _FORESEEN = 0.02  # fraction of a budget from which the time left is shown
 _BAR_WIDTH = 30
@@ -43,17 +42,13 @@ def metered(title: str, *, quiet: bool) -> Iterator[Meter]:
         yield _nothing if quiet else _line_meter(console, title)
 
 
-def find_watcher(meter: Meter, *, horizon: int, seed: int) -> FindWatcher:
-    """Return what ``find`` reports its progress to; runs on other seeds than ``seed`` are repeats."""
-
-    def watch(progress: FindProgress) -> None:
-        answer = progress.answer
-        parts = [] if answer.lr is None else [f"lr {number_text(answer.lr)} so far"]
-        parts += [] if answer.as_good is None else [f"as good from {span_text(answer.as_good)}"]
-        parts += _time_left(progress.study.seconds, progress.fraction)
-        meter(progress.fraction, _tried(progress.study, horizon, seed), ", ".join(parts))
-
-    return watch
+def show_find(meter: Meter, horizon: int, seed: int, progress: FindProgress) -> None:
+    """Show where ``find`` is; runs on other seeds than ``seed`` are repeats."""
+    answer = progress.answer
+    parts = [] if answer.lr is None else [f"lr {number_text(answer.lr)} so far"]
+    parts += [] if answer.as_good is None else [f"as good from {span_text(answer.as_good)}"]
+    parts += _time_left(progress.study.seconds, progress.fraction)
+    meter(progress.fraction, _tried(progress.study, horizon, seed), ", ".join(parts))
 
 
 def _tried(study: StudyProgress, horizon: int, seed: int) -> str:
@@ -78,23 +73,19 @@ def _time_left(seconds: float, fraction: float) -> list[str]:
     return [f"at most {_duration(left)} left"]
 
 
-def sweep_watcher(meter: Meter) -> StudyWatcher:
-    """Return what ``sweep`` reports its progress to."""
-
-    def watch(progress: StudyProgress) -> None:
-        parts = [f"{progress.done} of {progress.done + progress.remaining} runs"]
-        if progress.run is not None:
-            parts.append(_ended(progress.run, progress.objective))
-        elif progress.running is not None:
-            parts.append(f"step {progress.running.step:,} of {progress.running.setting.steps:,}")
-        meter(progress.fraction, ", ".join(parts), _so_far(progress))
-
-    return watch
+def show_sweep(meter: Meter, progress: StudyProgress) -> None:
+    """Show where ``sweep`` is."""
+    parts = [f"{progress.done} of {progress.done + progress.remaining} runs"]
+    if progress.run is not None:
+        parts.append(_ended(progress.run, progress.objective))
+    elif progress.running is not None:
+        parts.append(f"step {progress.running.step:,} of {progress.running.setting.steps:,}")
+    meter(progress.fraction, ", ".join(parts), _so_far(progress))
 
 
 def _ended(run: Run, objective: str) -> str:
-    from stepsize.study.plan_ladder import written_share
     from stepsize.study.result import named
+    from stepsize.study.rungs import written_share
 
     length = "" if run.share == 1 else f" on {written_share(run.share)}"
     return f"{named(run.trial)}{length}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"
@@ -110,28 +101,20 @@ def _so_far(progress: StudyProgress) -> str:
     return "; ".join(parts)
 
 
-def compare_watcher(meter: Meter) -> CompareWatcher:
-    """Return what ``compare`` reports its progress to."""
-
-    def watch(progress: CompareProgress) -> None:
-        running = progress.sweep.running
-        step = "" if running is None else f", step {running.step} of {running.setting.steps}"
-        best = "" if progress.best is None else f"{progress.best[0]} {number_text(progress.best[1])}"
-        where = f"{progress.done} of {progress.total} runs, {progress.contender.name}, {progress.phase}{step}"
-        meter(progress.fraction, where, best)
-
-    return watch
+def show_compare(meter: Meter, progress: CompareProgress) -> None:
+    """Show where ``compare`` is."""
+    running = progress.sweep.running
+    step = "" if running is None else f", step {running.step} of {running.setting.steps}"
+    best = "" if progress.best is None else f"{progress.best[0]} {number_text(progress.best[1])}"
+    where = f"{progress.done} of {progress.total} runs, {progress.contender.name}, {progress.phase}{step}"
+    meter(progress.fraction, where, best)
 
 
-def train_watcher(meter: Meter) -> Watcher:
-    """Return what ``train`` reports its progress to."""
-
-    def watch(progress: Progress) -> None:
-        steps = progress.setting.steps
-        loss = "" if progress.loss is None else f", {_loss(progress.loss)}"  # a watched run never waits for it
-        meter(progress.fraction, f"step {progress.step:,} of {steps:,}{loss}")
-
-    return watch
+def show_run(meter: Meter, progress: Progress) -> None:
+    """Show where a run is."""
+    steps = progress.setting.steps
+    loss = "" if progress.loss is None else f", {_loss(progress.loss)}"  # a watched run never waits for it
+    meter(progress.fraction, f"step {progress.step:,} of {steps:,}{loss}")
 
 
 def range_watcher(meter: Meter, *, steps: int) -> Callable[[float, float], None]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepsize.cli.failures import check_answer
-from stepsize.cli.options import SeedOption, TaskOptions, option, pair
+from stepsize.cli.options import SeedOption, TaskOptions, option, pair, typed
 from stepsize.cli.output import OutputOptions, facts, rate_lines, verdict_text
 from stepsize.cli.progress import metered, range_watcher
 from stepsize.cli.resolve import opened_task
@@ -39,7 +38,7 @@ def command(
         on_progress = range_watcher(meter, steps=steps)
         found = range_test(opened, lr=rates, steps=steps, seed=seed, on_progress=on_progress)
     output.give(found.to_json, lambda: render(found, opened), lambda: found.plot(title=f"Range test of {opened.name}"))
-    output.hint(f"For full runs: {shlex.join(['stepsize', 'find', asked.task])}")
+    output.hint(f"For full runs: {typed('find', asked.task)}")
     check_answer(found.lr)
 
 

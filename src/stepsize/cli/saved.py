@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from rich.text import Text
 
-from stepsize.cli.options import STORE, argument, option
+from stepsize.cli.options import STORE, argument, option, typed
 from stepsize.errors import DataUnavailableError, InputError
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ def again(command: str, name: str, store: str, *options: str) -> str:
     """
     from stepsize.store.address import as_address
 
-    where = [] if store == STORE else ["--store", str(as_address(store))]
-    return shlex.join(["stepsize", *command.split(), name, *options, *where])
+    where = None if store == STORE else as_address(store)
+    return typed(*command.split(), name, *options, store=where)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from stepsize.cli.diagnosis import check_page_path, findings_text, save_page
 from stepsize.cli.failures import NO_ANSWER
 from stepsize.cli.options import STORE, RunOptions, SeedOption, flag, kept_in, number, option
 from stepsize.cli.output import OutputOptions, facts, hint
-from stepsize.cli.progress import metered, train_watcher
+from stepsize.cli.progress import metered, show_run
 from stepsize.cli.resolve import opened_task
 from stepsize.cli.saved import again
 from stepsize.curves.numerals import number_text
@@ -61,7 +62,7 @@ def command(
     from stepsize.training import counterfactual, train
 
     with opened_task(asked) as opened, metered(f"train {opened.name}", quiet=output.as_json) as meter:
-        on_progress = train_watcher(meter)
+        on_progress = partial(show_run, meter)
         followed = following(opened, lr, seed=seed, on_progress=on_progress) if follow else None
         watched = None
         if watch:

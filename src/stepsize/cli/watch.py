@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +22,6 @@ from stepsize.cli.failures import STOPPED
 from stepsize.cli.options import STORE, JsonOption, flag
 from stepsize.cli.output import answers, hint, print_json, show
 from stepsize.cli.saved import RunArgument, RunStoreOption, again, opened_run, status_text, steps_text
-from stepsize.cli.sparks import spark
 from stepsize.curves.numerals import number_text
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _SIGNALS = {
     "grad_norm": "gradient norm",
     "headroom": "critical LR / LR",
 }
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_LOST = "×"
+_LOG_SPAN = 30.0  # the largest value over the smallest, beyond which their logarithms are shown
 
 
 def command(
@@ -127,3 +132,37 @@ def _duration(time_taken: timedelta) -> str:
     minutes, seconds = divmod(max(0, round(time_taken.total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def spark(values: Sequence[float], width: int) -> str:
+    """Return values as one line, each column the mean of its share of them.
+
+    Positive values that span more than a factor of 30 are shown by their logarithms; × stands where nothing is finite.
+    """
+    columns = [_mean(part) for part in _parts(values, width)]
+    finite = [value for value in columns if math.isfinite(value)]
+    if not finite:
+        return _LOST * len(columns)
+    low, high = min(finite), max(finite)
+    if low > 0 and high > _LOG_SPAN * low:
+        columns = [math.log(value) if math.isfinite(value) else value for value in columns]
+        low, high = math.log(low), math.log(high)
+    return "".join(_block(value, low, high) for value in columns)
+
+
+def _parts(values: Sequence[float], width: int) -> list[Sequence[float]]:
+    count = min(width, len(values))
+    places = [round(len(values) * column / count) for column in range(count + 1)] if count else [0]
+    return [values[begin:end] for begin, end in pairwise(places)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _block(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return _LOST
+    share = (value - low) / (high - low) if high > low else 0.0
+    return _BLOCKS[min(len(_BLOCKS) - 1, int(share * len(_BLOCKS)))]

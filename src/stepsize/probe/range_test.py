@@ -34,7 +34,7 @@ from stepsize.training.stepping import Stepper
 from stepsize.training.taking import takes_parts
 from stepsize.training.task import Task
 from stepsize.training.wrapped import bare_optimizers
-from stepsize.views import Chart, Pictured, range_test_chart, range_test_info
+from stepsize.views import Chart, Pictured, draw, range_test_info
 
 _BELOW_CRITICAL = 2.5  # decades below the critical rate at which a ramp begins: nothing is learned there yet
 _SPAN = 3.0  # smallest number of decades of a ramp, if the range allows
@@ -131,7 +131,7 @@ class RangeTest(Pictured):
             interval=self.interval,
             ramp=self.ramp,
         )
-        return range_test_chart(info)
+        return draw(info)
 
 
 @takes_parts

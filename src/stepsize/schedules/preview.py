@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stepsize.schedules.algebra import Then
 from stepsize.schedules.hyperparameters import HyperparameterSchedule, Peaks, Values, as_hyperparameters
@@ -15,8 +14,7 @@ from stepsize.schedules.shapes import Array
 
 _MOST_PHASES = 12  # beyond, a table of all boundaries is no help
 _VISIBLE = 1e-3  # fraction of the factor that a jump must exceed to be shown
-_NEAR = 1e-9  # steps before an update
-_HALVINGS = 30  # of the time between two updates, about as near
+_HALVINGS = 30  # of the time between two updates
 _AT_ONCE = 0.2  # fraction of the change until then that a jump exceeds; a root is steep, but less so
 
 
@@ -110,26 +108,16 @@ def _boundaries(rate: Schedule, factors: Array, count: int) -> list[tuple[int, s
 
 
 def _jumps(rate: Schedule, factors: Array) -> list[int]:
-    """Return the updates at which the factor has jumped since the update before."""
-    places = np.arange(1.0, len(factors) - 1)
+    """Return the updates at which the factor has jumped since the update before, by bisection of the time between."""
     first, last = factors[:-2], factors[1:-1]
-    right_before = rate(places - np.maximum(_NEAR, 4 * np.spacing(places)))
-    seen = np.abs(last - right_before) > np.maximum(
-        _VISIBLE * np.maximum(first, last), _AT_ONCE * np.abs(right_before - first)
-    )
-    between = ~seen & (np.abs(last - first) > _VISIBLE * np.maximum(first, last))
-    seen[between] = _jumps_between(rate, places[between], first[between], last[between])
-    found: list[int] = (1 + np.flatnonzero(seen)).tolist()
-    return found
-
-
-def _jumps_between(rate: Schedule, places: Array, first: Array, last: Array) -> NDArray[np.bool_]:
-    """Return whether most of the change from update to update is one jump, found by bisection."""
-    left, right, change = places - 1, places, np.abs(last - first)
+    seen = np.flatnonzero(np.abs(last - first) > _VISIBLE * np.maximum(first, last))
+    first, last, left, right = first[seen], last[seen], seen.astype(np.float64), seen + 1.0
+    change = np.abs(last - first)
     for _ in range(_HALVINGS):
         middle = (left + right) / 2
         value = rate(middle)
-        early = np.abs(value - first) > np.abs(last - value)
+        early = np.abs(value - first) > np.abs(last - value)  # most of the change is before the middle
         left, right = np.where(early, left, middle), np.where(early, middle, right)
         first, last = np.where(early, first, value), np.where(early, value, last)
-    return np.asarray(np.abs(last - first) > _AT_ONCE * change)
+    found: list[int] = (1 + seen[np.abs(last - first) > _AT_ONCE * change]).tolist()
+    return found

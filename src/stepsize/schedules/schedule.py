@@ -151,7 +151,7 @@ class Schedule:
                 "schedule",
                 f"{length:,} steps of {horizon:,}" if length is not None else "no end",
                 "must last as long as the horizon",
-                "Leave its length out, or use .extended(to=…) or .first(steps)",
+                "Leave its length out, or use .extended(to=N) or .first(N), written '| extended N' and '| first N'",
             )
         return Schedule(resolved)
 
@@ -379,13 +379,13 @@ class Schedule:
         Raises:
             InputError: If it has no length and none is given.
         """
-        from stepsize.views import ScheduleCurve, schedule_chart, schedule_info
+        from stepsize.views import draw, schedule_info
 
         resolved = self if self.resolved or steps is None else self.over(steps)
         values = (lr or 1.0) * resolved.factors(steps)
         label = "factor" if lr is None else "learning rate"
-        curve = ScheduleCurve("schedule", values)
-        return schedule_chart(schedule_info(range(len(values)), [curve], title=str(self), lr_label=label))
+        curves = {"schedule": {"lr": values}}
+        return draw(schedule_info(range(len(values)), curves, title=str(self), lr_label=label))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from stepsize.views.notebook import bundle

@@ -195,6 +195,7 @@ class Clock:
     def _known(self, field: str, span: Span, argument: str) -> float:
         value: float | None = getattr(self, field)
         if value is None:
-            what = f"{'the ' if field == 'horizon' else ''}{field}"
-            raise InputError(argument, str(span), f"needs {what} to be turned into steps", f"Give Clock({field}=…)")
+            what, option = ("the horizon", "steps") if field == "horizon" else (field, field.replace("_", "-"))
+            remedy = f"Give Clock({field}=…); on the command line --{option} N"
+            raise InputError(argument, str(span), f"needs {what} to be turned into steps", remedy)
         return float(value)

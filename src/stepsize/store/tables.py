@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from types import SimpleNamespace, UnionType
@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from stepsize.errors import InputError
+from stepsize.plain import builder
 from stepsize.store.packing import pack_arrays, thinned, unpack_arrays
 from stepsize.store.records import (
     Arrays,
@@ -115,33 +116,20 @@ FINDINGS = Table(
     Column("study", ForeignKey(STUDIES.c.id), nullable=False, index=True),
     *_columns(FindingRecord),
 )
-WATCHES = Table(
-    "stepsize_watches",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    *_columns(WatchRecord),
-)
-PROGRESS = Table(
-    "stepsize_progress",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    *_columns(ProgressRecord),
-)
+
+
+def _of_study(name: str, kind: type, *keys: str) -> Table:
+    """Return the table of a record of which each study has one, or one for each value of its ``keys``."""
+    study: Column[Any] = Column("study", ForeignKey(STUDIES.c.id), primary_key=True)
+    numbers = [Column(key, Integer, primary_key=True, autoincrement=False) for key in keys]
+    return Table(f"stepsize_{name}", TABLES, study, *numbers, *_columns(kind, *keys))
+
+
+WATCHES = _of_study("watches", WatchRecord)
+PROGRESS = _of_study("progress", ProgressRecord)
 # Apart from WATCHES, whose row is written every second: the arrays are large and are not written again with it.
-SIGNALS = Table(
-    "stepsize_signals",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    *_columns(SignalsRecord, "position"),
-)
-ORDERS = Table(
-    "stepsize_orders",
-    TABLES,
-    Column("study", ForeignKey(STUDIES.c.id), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    *_columns(OrderRecord, "number"),
-)
+SIGNALS = _of_study("signals", SignalsRecord, "position")
+ORDERS = _of_study("orders", OrderRecord, "number")
 
 
 def row_of(record: Any, *without: str) -> dict[str, Any]:
@@ -228,24 +216,6 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     elif inner is datetime:
         known = datetime.fromisoformat
     else:
-        made = _maker(inner)
+        made = builder(inner)
         return lambda cell: missing if cell is None else made(json.loads(cell))
     return lambda cell: missing if cell is None else known(cell)
-
-
-@cache
-def _maker(hint: Any) -> Callable[[Any], Any]:
-    """Return what makes records of the dictionaries that JSON made of them, and tuples of lists."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        made = {name: make for name, one in _hints(hint).items() if (make := _maker(one)) is not _same}
-        if not made:
-            return lambda value: hint(**value)
-        return lambda value: hint(**{name: made.get(name, _same)(part) for name, part in value.items()})
-    if get_origin(hint) in (tuple, Sequence):
-        part = _maker(get_args(hint)[0])
-        return lambda value: tuple(map(part, value))
-    return _same
-
-
-def _same(value: Any) -> Any:
-    return value

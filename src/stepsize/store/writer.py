@@ -79,7 +79,6 @@ class Writer:
         self._add_run = insert(RUNS).compile(dialect=connection.dialect, column_keys=names)
         self._next_checkpoint = 0.0
         self._position: int | None = None  # of the last signals, once known: nobody else writes any
-        self._seen: tuple[int, int | None] | None = None  # number after which there was no order, and data version
         self._closed = False
 
     @classmethod
@@ -197,26 +196,8 @@ class Writer:
         self._position = position  # what is rolled back has taken none
 
     def orders(self, after: int = 0) -> tuple[OrderRecord, ...]:
-        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own.
-
-        If there were none, and no other connection has written the SQLite file since, nothing is read.
-        """
+        """Return the orders with a greater number, as :meth:`Store.orders`, without a connection of their own."""
         self._check()
-        version = self._data_version()
-        if version is not None and (after, version) == self._seen:
-            return ()
-        orders = self._read_orders(after)
-        self._seen = None if orders else (after, version)
-        return orders
-
-    def _data_version(self) -> int | None:
-        """Return a number that changes when another connection has written an SQLite file; None for a server."""
-        if self._raw is None:
-            return None
-        with guarded(self._address):
-            return int(self._raw.execute("PRAGMA data_version").fetchone()[0])
-
-    def _read_orders(self, after: int) -> tuple[OrderRecord, ...]:
         self._connection.execution_options(writes=False)  # reading waits for nobody
         try:
             with guarded(self._address), self._connection.begin():

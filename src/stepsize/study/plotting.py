@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,26 +14,24 @@ from numpy.typing import NDArray
 from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
+from stepsize.study.strategy import point_of
 from stepsize.training.runs import Run, Value
 from stepsize.views import (
     Chart,
     CurveFit,
-    CurvePoint,
     MapDimension,
     MapRun,
     OutcomeGroup,
     RateCurve,
     Series,
-    answer_chart,
     answer_info,
     best_so_far,
-    curves_by_rate_chart,
     curves_by_rate_info,
+    draw,
     heat_map_chart,
     heat_map_info,
     outcomes_chart,
     outcomes_info,
-    series_chart,
     series_info,
 )
 
@@ -52,14 +51,13 @@ def found_chart(found: Found, tried: Sequence[float] = ()) -> Chart:
 
     ``tried`` are the rates of runs that have not ended.
     """
-    points = [CurvePoint(run.lr, run.value, run.setting.steps, run.seed, run.diverged) for run in found.runs]
-    return _answer_chart(found, points, str(found.answer), tried=tried)
+    return _answer_chart(found, str(found.answer), tried=tried)
 
 
-def _answer_chart(found: Found | SweepResult, points: Sequence[CurvePoint], answer: str, **more: Any) -> Chart:
+def _answer_chart(found: Found | SweepResult, answer: str, **more: Any) -> Chart:
     conditions = found.conditions
     info = answer_info(
-        points,
+        [point_of(run) for run in found.runs],
         conditions.horizon,
         title=f"Loss vs. learning rate: {conditions.task}",
         answer=answer,
@@ -70,7 +68,7 @@ def _answer_chart(found: Found | SweepResult, points: Sequence[CurvePoint], answ
         loss_label=conditions.objective,
         **more,
     )
-    return answer_chart(info)
+    return draw(info)
 
 
 def _fit(lr: float | None, curve: LrModel | None, tried: Sequence[float]) -> CurveFit | None:
@@ -92,14 +90,15 @@ def rates_chart(found: SweepResult, tried: Sequence[float] = ()) -> Chart:
 
     ``tried`` are the rates of runs that have not ended.
     """
-    horizon, optimum = found.conditions.horizon, found.summary.train_optimum
-    points = [
-        CurvePoint(run.lr, run.value, max(1, round(run.share * horizon)), run.seed, run.diverged, run.train_loss)
-        for run in found.runs
-    ]
-    joined = len(found.space.free) <= 1
-    best = None if optimum is None else optimum.lr
-    return _answer_chart(found, points, found.status, train_optimum=best, joined=joined, tried=tried)
+    optimum = found.summary.train_optimum
+    return _answer_chart(
+        found,
+        found.status,
+        train=[replace(point_of(run), value=run.train_loss) for run in found.runs if not run.diverged],
+        train_optimum=None if optimum is None else optimum.lr,
+        joined=len(found.space.free) <= 1,
+        tried=tried,
+    )
 
 
 def _on_longest(found: SweepResult) -> list[tuple[Run, float]]:
@@ -157,7 +156,7 @@ def curves_chart(found: SweepResult) -> Chart:
         if len(run.losses)
     )
     title = f"Training loss vs. step, by learning rate: {found.conditions.task}"
-    return curves_by_rate_chart(curves_by_rate_info(curves, title=title))
+    return draw(curves_by_rate_info(curves, title=title))
 
 
 def cost_chart(found: SweepResult) -> Chart:
@@ -174,7 +173,7 @@ def cost_chart(found: SweepResult) -> Chart:
         subtitle=f"Runs of {of}; what shorter ones cost is counted." if shorter else f"{len(found.runs)} runs.",
         label=f"best {found.conditions.objective}",
     )
-    return series_chart(info)
+    return draw(info)
 
 
 def final_chart(found: Comparison) -> Chart:
@@ -195,7 +194,7 @@ def tuning_chart(found: Comparison) -> Chart:
             losses = [run.value for run in seen]
             contenders.append(Series(one.name, lrs, losses, one.lr))
     subtitle = f"One seed while tuning; large dots are the rates that were chosen. {_panel(found)}."
-    return series_chart(
+    return draw(
         series_info(
             contenders,
             "learning rate",
@@ -216,7 +215,7 @@ def steps_chart(found: Comparison) -> Chart:
         subtitle=f"Means over {len(found.seeds)} seeds. {_panel(found)}.",
         label="training loss",
     )
-    return series_chart(info)
+    return draw(info)
 
 
 def _trained(found: Comparison) -> list[ContenderResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -96,12 +96,6 @@ class Choice:
         """Whether there is nothing to choose."""
         return len(self.values) == 1
 
-    def to_unit(self, value: Value) -> float:
-        """Return the middle of the part of [0, 1] that stands for ``value``."""
-        if value not in self.values:
-            raise InputError(self.name, value, f"must be one of {list(self.values)}")
-        return (self.values.index(value) + 0.5) / len(self.values)
-
     def from_unit(self, unit: float) -> Value:
         """Return the value whose part of [0, 1] contains ``unit``."""
         return self.values[min(max(int(unit * len(self.values)), 0), len(self.values) - 1)]
@@ -162,10 +156,6 @@ class Space:
                 return dimension
         raise UnknownNameError("dimension", name, self.names)
 
-    def units(self, values: Mapping[str, Value]) -> tuple[float, ...]:
-        """Return where ``values`` lie in [0, 1] along each dimension."""
-        return tuple(dimension.to_unit(values[dimension.name]) for dimension in self.dimensions)
-
     def from_units(self, units: Sequence[float]) -> dict[str, Value]:
         """Return the values at ``units``, one number in [0, 1] a dimension."""
         return {
@@ -175,16 +165,6 @@ class Space:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values: the fields of each dimension."""
         return {"dimensions": [asdict(dimension) for dimension in self.dimensions]}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Space:
-        """Return the space that :meth:`to_json` wrote, also after JSON made lists of its tuples."""
-        return cls(
-            tuple(
-                Choice(one["name"], tuple(one["values"])) if "values" in one else Range(**one)
-                for one in document["dimensions"]
-            )
-        )
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))

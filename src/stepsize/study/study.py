@@ -115,7 +115,9 @@ def run_study(
         RunConditions.of(task, start.batch_size).objective,
         name=name or default_name(task, asked),
         on_progress=on_progress,
-        limits=_Limits(budget or math.inf, time.perf_counter() + (seconds or math.inf), at_least),
+        budget=budget or math.inf,
+        deadline=time.perf_counter() + (seconds or math.inf),
+        at_least=at_least,
         answers=on_interrupt == "answer",
     )
     with ExitStack() as open_things:
@@ -128,15 +130,6 @@ def run_study(
         return study.run(open_things.enter_context(closing(workers_for(workers, needed))))
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """What ends a study: full runs, the clock, and full runs that the clock does not limit."""
-
-    budget: float
-    deadline: float
-    at_least: float
-
-
 @dataclass(eq=False)
 class Study:
     """One study while it goes on; made by :func:`run_study`."""
@@ -147,7 +140,9 @@ class Study:
     objective: str
     name: str
     on_progress: StudyWatcher | None
-    limits: _Limits
+    budget: float  # of all calls, in full runs
+    deadline: float  # of this one, by the clock
+    at_least: float  # full runs that the clock does not limit
     answers: bool  # whether Ctrl-C ends it with an answer
     _began: float = field(default_factory=time.perf_counter)
     _where: str | None = None
@@ -261,8 +256,8 @@ class Study:
         """Return the seconds to the end, and whether that is the rest of a budget, of which not all may be needed."""
         if pace is None:
             return None, False
-        clock = self.limits.deadline - time.perf_counter()
-        limit = min((self.limits.budget - self._spent) * pace, max(clock, (self.limits.at_least - self._spent) * pace))
+        clock = self.deadline - time.perf_counter()
+        limit = min((self.budget - self._spent) * pace, max(clock, (self.at_least - self._spent) * pace))
         if math.isfinite(limit):
             return max(0.0, limit), True
         return self.strategy.remaining() * self._spent / len(self._runs) * pace, False
@@ -279,11 +274,11 @@ class Study:
             return job
         price = self._price(job)
         total = self._spent + math.fsum(self._price(other) for other in self._flying.values()) + price
-        if self._late(price) and total > self.limits.at_least + _ROUNDING:
+        if self._late(price) and total > self.at_least + _ROUNDING:
             self._held = job
             self._stopped = self._stopped if self._flying else "seconds"
             return None
-        if total <= self.limits.budget * (1 + _ROUNDING):
+        if total <= self.budget * (1 + _ROUNDING):
             return job
         self._held = job
         if not self._flying:  # else one that diverges may cost less than was promised
@@ -292,14 +287,13 @@ class Study:
 
     def _late(self, price: float = 0.0) -> bool:
         """Return whether the time is up, or would be before a job of ``price`` full runs ends, by the runs so far."""
-        deadline = self.limits.deadline
-        if not math.isfinite(deadline) or (price == 0.0 and self._spent < self.limits.at_least - _ROUNDING):
+        if not math.isfinite(self.deadline) or (price == 0.0 and self._spent < self.at_least - _ROUNDING):
             return False
         if price == 0.0:
-            return time.perf_counter() > deadline
+            return time.perf_counter() > self.deadline
         longest = max(self._runs, key=lambda run: (run.share, run.cost), default=None)
         needed = 0.0 if longest is None or not longest.cost else longest.seconds / longest.cost * price
-        return time.perf_counter() + needed > deadline
+        return time.perf_counter() + needed > self.deadline
 
     def _setting(self, job: Job) -> Setting:
         others: dict[str, Any] = {key: value for key, value in job.trial.values.items() if key != "lr"}

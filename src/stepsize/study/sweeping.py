@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from stepsize.errors import InputError, StoreCorruptError
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.optimizers.usual import Usual, usual_rate
+from stepsize.plain import builder
 from stepsize.study.outcome import SWEEP
 from stepsize.study.plan import Plan
 from stepsize.study.result import SweepResult
-from stepsize.study.rungs import RUNGS, Bracket, Rungs
+from stepsize.study.rungs import RUNGS, Rungs
 from stepsize.study.samplers.catalog import SAMPLERS
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.study import StudyWatcher, described, run_study, seeds_of
@@ -161,18 +162,6 @@ class SweepSpec:
     repeats: int
     asked: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> SweepSpec:
-        """Return the specification that a study holds as plain values."""
-        rungs = stored["rungs"]
-        brackets = tuple(Bracket(tuple(one["shares"]), one["weight"]) for one in rungs["brackets"])
-        return cls(
-            space=Space.from_json(stored["space"]),
-            rungs=Rungs(**{**rungs, "brackets": brackets}),
-            seeds=tuple(stored["seeds"]),
-            **{name: stored[name] for name in ("sampler", "trials", "seed", "repeats", "asked")},
-        )
-
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments with which :func:`stepsize.sweep` continues it, beside name, task, store and workers."""
@@ -198,10 +187,11 @@ def stored_sweep(store: Store, name: str) -> SweepSpec:
     if study.kind != SWEEP:
         raise InputError("name", name, f"must be a sweep, not a {study.kind}", "stepsize sweep show lists the sweeps")
     try:
-        return SweepSpec.from_json(study.spec)
+        spec: SweepSpec = builder(SweepSpec)({name: one for name, one in study.spec.items() if name != "task"})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
         raise StoreCorruptError(f"{store.where} holds a sweep '{name}' that stepsize did not write ({why})") from error
+    return spec
 
 
 def read_sweep(store: Store, name: str, *, curves: bool = True) -> SweepResult:

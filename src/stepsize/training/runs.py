@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.plain import plain
-from stepsize.views import Chart, Pictured, run_chart, run_info
+from stepsize.views import Chart, Pictured, draw, run_info
 
 if TYPE_CHECKING:
     from torch import nn
@@ -245,7 +245,7 @@ class Run(Pictured):
         self, title: str = "Loss vs. step", conditions: str = "", *, lrs: Sequence[float] | NDArray[np.float64] = ()
     ) -> Chart:
         """Return the chart of its training and validation losses, and of the learning rate at each of its ``steps``."""
-        return run_chart(
+        return draw(
             run_info(
                 self.losses,
                 steps=self.steps,

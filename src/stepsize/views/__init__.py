@@ -1,12 +1,9 @@
-"""Charts: a pure ``*_info`` says what a chart shows and where, a ``*_chart`` draws it; altair is loaded on drawing."""
+"""Charts: a pure ``*_info`` says what a chart shows and where, ``draw`` draws it; altair is loaded on drawing."""
 
 from stepsize.curves.numerals import number_text as number_text
 from stepsize.views.answer import CurveFit as CurveFit
-from stepsize.views.answer import CurvePoint as CurvePoint
-from stepsize.views.answer import answer_chart as answer_chart
 from stepsize.views.answer import answer_info as answer_info
 from stepsize.views.curves_by_rate import RateCurve as RateCurve
-from stepsize.views.curves_by_rate import curves_by_rate_chart as curves_by_rate_chart
 from stepsize.views.curves_by_rate import curves_by_rate_info as curves_by_rate_info
 from stepsize.views.heat_map import MapDimension as MapDimension
 from stepsize.views.heat_map import MapRun as MapRun
@@ -22,26 +19,20 @@ from stepsize.views.notebook import progress_bar as progress_bar
 from stepsize.views.outcomes import OutcomeGroup as OutcomeGroup
 from stepsize.views.outcomes import outcomes_chart as outcomes_chart
 from stepsize.views.outcomes import outcomes_info as outcomes_info
-from stepsize.views.range_test import range_test_chart as range_test_chart
+from stepsize.views.plot import ChartInfo as ChartInfo
+from stepsize.views.plot import draw as draw
 from stepsize.views.range_test import range_test_info as range_test_info
 from stepsize.views.report import report_chart as report_chart
 from stepsize.views.report import report_info as report_info
 from stepsize.views.report import report_page as report_page
-from stepsize.views.run import run_chart as run_chart
 from stepsize.views.run import run_info as run_info
 from stepsize.views.save import PLOT_SUFFIXES as PLOT_SUFFIXES
 from stepsize.views.save import check_plot_path as check_plot_path
 from stepsize.views.save import save_chart as save_chart
 from stepsize.views.save import vega_script as vega_script
-from stepsize.views.schedule import ScheduleCurve as ScheduleCurve
-from stepsize.views.schedule import ScheduleInfo as ScheduleInfo
-from stepsize.views.schedule import SchedulePanel as SchedulePanel
-from stepsize.views.schedule import schedule_chart as schedule_chart
 from stepsize.views.schedule import schedule_info as schedule_info
-from stepsize.views.schedule import schedule_thumbnail as schedule_thumbnail
 from stepsize.views.series import Series as Series
 from stepsize.views.series import best_so_far as best_so_far
-from stepsize.views.series import series_chart as series_chart
 from stepsize.views.series import series_info as series_info
 from stepsize.views.signals import SHOWN_SIGNALS as SHOWN_SIGNALS
 from stepsize.views.signals import SignalPanel as SignalPanel

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import crosses, edges, gradient, layered, lines, points, stacked
 from stepsize.views.marks import (
     DIVERGED,
     ChartPoint,
+    Dots,
     Line,
+    Lines,
     checked_some,
     edge_notes,
     line_through,
     place_point,
 )
-from stepsize.views.vega import Chart, alt
+from stepsize.views.plot import ChartInfo, Looks, Plot
 
 _MOST_POINTS = 6000  # of all curves together: some 50 bytes each
 _POINTS = (30, 240)  # of a curve: at least and at most
@@ -43,22 +44,7 @@ class RateCurve:
     diverged_step: int | None = None
 
 
-@dataclass(frozen=True)
-class CurvesByRateInfo:
-    """Everything on the chart, at its place; the series of lines and points are rates."""
-
-    title: str
-    lines: tuple[str, ...]
-    x: Axis
-    y: Axis
-    rates: Axis
-    curves: tuple[Line, ...]
-    ends: tuple[ChartPoint, ...]
-    crosses: tuple[ChartPoint, ...]
-    crowded: bool
-
-
-def curves_by_rate_info(curves: Sequence[RateCurve], *, title: str = "Training loss vs. step") -> CurvesByRateInfo:
+def curves_by_rate_info(curves: Sequence[RateCurve], *, title: str = "Training loss vs. step") -> ChartInfo:
     """Return what the chart of ``curves`` shows, and where.
 
     The level drawn at step t is the mean of the finite losses from t - w to t + w, w being a fiftieth of the steps.
@@ -66,8 +52,8 @@ def curves_by_rate_info(curves: Sequence[RateCurve], *, title: str = "Training l
 
     Example:
         >>> curves = (RateCurve(0.01, [2.0, 1.8, 1.6]), RateCurve(0.1, [2.0, 3.0, 9.0], diverged_step=3))
-        >>> info = curves_by_rate_info(curves)
-        >>> info.curves[0].y, info.crosses[0].x
+        >>> [plot] = curves_by_rate_info(curves).plots
+        >>> plot["curves"][0].y, plot["ends"][0].x
         ((2.0, 1.8, 1.7), 2.0)
     """
     checked_some(curves=curves)
@@ -85,38 +71,22 @@ def curves_by_rate_info(curves: Sequence[RateCurve], *, title: str = "Training l
         for curve, (steps, levels) in zip(curves, drawn, strict=True)
         if curve.diverged_step is not None
     )
-    return CurvesByRateInfo(
-        title=title,
-        lines=wrapped(" ".join(_notes(ends, broken, len(curves)))),
+    lines = tuple(
+        Line(piece.series, piece.x, tuple(float(f"{level:.{_DIGITS}g}") for level in piece.y))
+        for curve, (steps, levels) in zip(curves, drawn, strict=True)
+        for piece in line_through(curve.lr, steps, levels, y)
+    )
+    width, opacity = (1.2, 0.7) if len(curves) > _CROWD else (1.8, 0.9)
+    plot = Plot(
         x=step_axis(longest),
         y=y,
-        rates=lr_axis([curve.lr for curve in curves]),
-        curves=tuple(
-            Line(piece.series, piece.x, tuple(float(f"{level:.{_DIGITS}g}") for level in piece.y))
-            for curve, (steps, levels) in zip(curves, drawn, strict=True)
-            for piece in line_through(curve.lr, steps, levels, y)
+        marks=(
+            Lines("curves", lines, width=width, opacity=opacity),
+            Dots("ends", ends + broken, size=60, opacity=1, shape="diamond", filled=False),
         ),
-        ends=ends,
-        crosses=broken,
-        crowded=len(curves) > _CROWD,
+        looks=Looks(gradient=lr_axis([curve.lr for curve in curves])),  # dark for low rates, light for high ones
     )
-
-
-def curves_by_rate_chart(info: CurvesByRateInfo) -> Chart:
-    """Return the chart of training curves: dark for low rates, light for high ones, crosses where runs broke."""
-    color = gradient("series", info.rates)
-    width, opacity = (1.2, 0.7) if info.crowded else (1.8, 0.9)
-    shape = alt.value("diamond")
-    return stacked(
-        info.title,
-        info.lines,
-        layered(
-            *lines(info.curves, info.x, info.y, color, name="curves", width=width, opacity=opacity),
-            points(info.ends, info.x, info.y, color, name="ends", shape=shape, size=60, opacity=1, filled=False),
-            *edges(info.ends, info.x, info.y, color, filled=False),
-            *crosses(info.crosses, info.x, info.y),
-        ),
-    )
+    return ChartInfo(title, wrapped(" ".join(_notes(ends, broken, len(curves)))), (plot,))
 
 
 def _smoothed(curve: RateCurve, longest: int, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from stepsize.curves.numerals import number_text, wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, clip_levels, lr_axis, value_axis
 from stepsize.views.layers import crosses, gradient, layered, lines, place, rows, stacked
-from stepsize.views.marks import DIVERGED, NOT_FINITE, ChartPoint, Line, checked_some
+from stepsize.views.marks import DIVERGED, NOT_FINITE, ChartPoint, Line, Lines, checked_some
 from stepsize.views.theme import HEIGHT, INK, WIDTH
 from stepsize.views.vega import Chart, alt
 
@@ -285,9 +285,9 @@ def _outline(info: HeatMapInfo) -> list[alt.Chart]:
 
 def _drawn_guide(info: HeatMapInfo) -> list[alt.Chart]:
     """The dashed line, on cells with a light rim."""
-    dash, where = alt.value([7, 4]), (info.guide, info.x, info.y)
-    rim = lines(*where, alt.value("white"), name="guide_rim", width=4.5, opacity=0.8) if info.gridded else []
-    return [*rim, *lines(*where, alt.value(INK), name="guide", width=1.8, dash=dash)]
+    rim = Lines("guide_rim", info.guide if info.gridded else (), "white", width=4.5, opacity=0.8)
+    line = Lines("guide", info.guide, INK, width=1.8)
+    return [*lines(rim, info.x, info.y), *lines(line, info.x, info.y, strokeDash=alt.value([7, 4]))]
 
 
 def _rounded(distance: float) -> float:

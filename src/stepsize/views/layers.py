@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from stepsize.views.axes import Axis
-from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, ChartPoint, Flag, Line
+from stepsize.views.marks import ABOVE, BELOW, DIVERGED, INSIDE, NOT_FINITE, ChartPoint, Dots, Flag, Lines
 from stepsize.views.theme import (
     ANSWER,
-    COLORS,
-    DASHES,
     HEIGHT,
+    INK,
     LINE_HEIGHT,
     MUTED,
     ROLE_COLORS,
@@ -67,35 +66,17 @@ def y_encoding(axis: Axis, field: str = "y") -> alt.Y:
     return alt.Y(field, **_along(axis))
 
 
-def row_encoding(field: str, names: Sequence[str]) -> alt.Y:
-    """Return the vertical encoding of ``field`` as one row per name, from top to bottom."""
-    look = alt.Axis(labelLimit=WIDTH / 2, labelPadding=8, ticks=False, domain=False, grid=True)
-    return alt.Y(field, type="nominal", title=None, scale=alt.Scale(domain=list(names)), axis=look)
-
-
 def place(x: Axis, y: Axis) -> dict[str, Any]:
     """Return the encodings of the fields x and y."""
     return {"x": x_encoding(x), "y": y_encoding(y)}
 
 
-def points(
-    marks: Sequence[ChartPoint],
-    x: Axis,
-    y: Axis,
-    color: Any,
-    *,
-    name: str = "points",
-    shape: Any = None,
-    size: float = 30,
-    opacity: float = 0.55,
-    filled: bool = True,
-) -> alt.Chart:
+def points(mark: Dots, x: Axis, y: Axis, **encodings: Any) -> alt.Chart:
     """Return the layer of the points inside the axes; outlines can share the legend of lines, filled ones cannot."""
-    chart = alt.Chart(rows(asdict(mark) for mark in marks if mark.kind == INSIDE), name=name)
-    encodings = {"shape": shape} if shape is not None else {}
-    encoded: alt.Chart = chart.mark_point(filled=filled, size=size, opacity=opacity).encode(
-        **place(x, y), color=color, tooltip=_tooltip(x, y), **encodings
-    )
+    shape = {} if mark.shape is None else {"shape": alt.value(mark.shape)}
+    chart = alt.Chart(rows(asdict(point) for point in mark.points if point.kind == INSIDE), name=mark.name)
+    drawn = chart.mark_point(filled=mark.filled, size=mark.size, opacity=mark.opacity)
+    encoded: alt.Chart = drawn.encode(**place(x, y), tooltip=_tooltip(x, y), **(encodings | shape))
     return encoded
 
 
@@ -121,43 +102,33 @@ def crosses(marks: Sequence[ChartPoint], x: Axis, y: Axis) -> list[alt.Chart]:
     return [chart.mark_point(size=90, **look).encode(**place(x, y), tooltip=_tooltip(x, y))]
 
 
-def lines(
-    pieces: Sequence[Line],
-    x: Axis,
-    y: Axis,
-    color: Any,
-    *,
-    name: str,
-    width: float = 2,
-    opacity: float = 1,
-    dash: Any = None,
-    interpolate: Any = None,
-) -> list[alt.Chart]:
+def lines(mark: Lines, x: Axis, y: Axis, **encodings: Any) -> list[alt.Chart]:
     """Return the layer of lines, each piece connected in itself; none if there is nothing to connect."""
     data = [
         {"x": a, "y": b, "series": piece.series, "piece": number}
-        for number, piece in enumerate(pieces)
+        for number, piece in enumerate(mark.pieces)
         for a, b in zip(piece.x, piece.y, strict=True)
     ]
     if not data:
         return []
-    how = alt.Undefined if interpolate is None else interpolate
-    mark = alt.Chart(rows(data), name=name).mark_line(strokeWidth=width, opacity=opacity, clip=True, interpolate=how)
-    encodings = {"detail": "piece:N", "order": alt.Order("x:Q"), **({} if dash is None else {"strokeDash": dash})}
-    return [mark.encode(**place(x, y), color=color, **encodings)]
+    how: Any = mark.interpolate or alt.Undefined
+    color = {} if mark.color is None else {"color": alt.value(mark.color)}
+    chart = alt.Chart(rows(data), name=mark.name)
+    drawn = chart.mark_line(strokeWidth=mark.width, opacity=mark.opacity, clip=True, interpolate=how)
+    return [drawn.encode(**place(x, y), detail="piece:N", order=alt.Order("x:Q"), **(encodings | color))]
 
 
 def flags(marks: Sequence[Flag], x: Axis, *, height: float = HEIGHT, texts: bool = True) -> list[alt.Chart]:
-    """Return each flag as a rule that reaches up to its text; without ``texts``, only as high as the plot."""
+    """Return each flag as a rule that reaches up to its text; without texts, only as high as the plot."""
     layers = []
     for flag in marks:
-        main = flag.role == "lr"
+        main, told = flag.role == "lr", texts and flag.text
         top = -(flag.row * LINE_HEIGHT + 4.0)
         base = alt.Chart(rows([{"x": flag.x, "text": flag.text}])).encode(x=x_encoding(x))
         look: dict[str, Any] = {"color": ROLE_COLORS[flag.role], "strokeDash": ROLE_DASHES[flag.role]}
         rule = base.mark_rule(strokeWidth=2.2 if main else 1.4, **look)
-        layers.append(rule.encode(y=alt.value(top - 8 if texts else 0.0), y2=alt.value(height)))
-        if texts:
+        layers.append(rule.encode(y=alt.value(top - 8 if told else 0.0), y2=alt.value(height)))
+        if told:
             label = base.mark_text(
                 align="left" if flag.side == "right" else "right",
                 baseline="middle",
@@ -179,11 +150,20 @@ def band(interval: tuple[float, float] | None, x: Axis, *, height: float = HEIGH
     return [mark.encode(x=x_encoding(x), x2="x2:Q", y=alt.value(0), y2=alt.value(height))]
 
 
-def level(value: float | None, text: str, y: Axis) -> list[alt.Chart]:
-    """Return a horizontal rule with its text beyond the right edge."""
-    if value is None or not y.low <= value <= y.high:
+def area(between: Sequence[tuple[float, float, float]], x: Axis, y: Axis) -> list[alt.Chart]:
+    """Return the area between two curves (x, low, high)."""
+    if not between:
         return []
-    base = alt.Chart(rows([{"y": value, "text": text}])).encode(y=y_encoding(y))
+    data = rows({"x": at, "y": low, "y2": high} for at, low, high in between)
+    mark = alt.Chart(data, name="band").mark_area(color=INK, opacity=0.13, clip=True, interpolate="monotone")
+    return [mark.encode(**place(x, y), y2="y2:Q")]
+
+
+def level(at: tuple[float, str] | None, y: Axis) -> list[alt.Chart]:
+    """Return a horizontal rule with its text beyond the right edge; none beyond the axis."""
+    if at is None or not y.low <= at[0] <= y.high:
+        return []
+    base = alt.Chart(rows([{"y": at[0], "text": at[1]}])).encode(y=y_encoding(y))
     label = base.mark_text(align="left", baseline="middle", dx=5, color=MUTED, fontSize=11)
     return [
         base.mark_rule(color=MUTED, strokeWidth=1, strokeDash=[1, 3]),
@@ -191,10 +171,10 @@ def level(value: float | None, text: str, y: Axis) -> list[alt.Chart]:
     ]
 
 
-def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
+def line_legend(names: Sequence[str]) -> alt.Legend:
     """Return the legend of lines called ``names``, in as many columns as fit."""
     return alt.Legend(
-        title=title,
+        title=None,
         columns=max(1, min(len(names), int(WIDTH // (_CHARACTER * max(map(len, names)) + 36)))),
         labelLimit=WIDTH,
         offset=8,
@@ -205,18 +185,24 @@ def line_legend(names: Sequence[str], title: str | None = None) -> alt.Legend:
     )
 
 
-def series_encodings(names: Sequence[str], colors: Sequence[str] = COLORS, title: str | None = None) -> tuple[Any, Any]:
-    """Return the encodings of color and dash that distinguish lines by name; a legend if there are several."""
-    legend = line_legend(names, title) if len(names) > 1 else None
-    return looks(names, colors[: len(names)], DASHES[: len(names)], legend)
-
-
 def looks(
-    names: Sequence[str], colors: Sequence[str], dashes: Sequence[Sequence[float]], legend: Any
-) -> tuple[Any, Any]:
-    """Return the encodings of color and dash of the series called ``names``."""
-    color, dash = (alt.Scale(domain=list(names), range=list(each)) for each in (colors, map(list, dashes)))
-    return alt.Color("series:N", legend=legend, scale=color), alt.StrokeDash("series:N", legend=legend, scale=dash)
+    names: Sequence[str],
+    legend: Any,
+    colors: Sequence[str],
+    dashes: Sequence[Sequence[float]] = (),
+    shapes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the encodings that tell the series called ``names`` apart: color and, where given, dash and shape."""
+    channels: dict[str, tuple[Any, list[Any]]] = {
+        "color": (alt.Color, list(colors)),
+        "strokeDash": (alt.StrokeDash, list(map(list, dashes))),
+        "shape": (alt.Shape, list(shapes)),
+    }
+    return {
+        name: channel("series:N", legend=legend, scale=alt.Scale(domain=list(names), range=values))
+        for name, (channel, values) in channels.items()
+        if values
+    }
 
 
 def gradient(field: str, axis: Axis) -> alt.Color:
@@ -234,11 +220,6 @@ def gradient(field: str, axis: Axis) -> alt.Color:
     scheme = alt.SchemeParams(name="viridis", extent=_EXTENT)
     scale = alt.Scale(type=kind, domain=[axis.low, axis.high], scheme=scheme, clamp=True)
     return alt.Color(field, type="quantitative", legend=legend, scale=scale)
-
-
-def bare(axis: Axis) -> Axis:
-    """Return ``axis`` without texts, which another panel below has."""
-    return replace(axis, bare=True)
 
 
 def _along(axis: Axis) -> dict[str, Any]:

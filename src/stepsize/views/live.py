@@ -23,22 +23,22 @@ def live_chart(panel: SignalPanel) -> Chart:
     Its parameters ``x_low``, ``x_high``, ``y_low`` and ``y_high`` move the axes.
     """
     names = [f"{one.run}\n{one.signal}" for one in panel.lines]  # no name of a run holds a line break
-    color, dash = looks(names, [one.color for one in panel.lines], [one.dash for one in panel.lines], None)
+    look = looks(names, None, [one.color for one in panel.lines], [one.dash for one in panel.lines])
     place = {"x": _moving(x_encoding(panel.x), "x"), "y": _moving(y_encoding(panel.y), "y")}
-    base = [alt.Chart(_later(name)).encode(**place, color=color) for name in ("raw", "line", "future", "hover")]
+    base = [alt.Chart(_later(name)).encode(**place, color=look["color"]) for name in ("raw", "line", "future", "hover")]
     raw, line, future = (one.encode(detail="series:N", order=alt.Order("x:Q")) for one in base[:3])
     tooltip = [alt.Tooltip("x:Q", title="step", format=",d"), alt.Tooltip("y:Q", title=panel.title, format=".4~g")]
     marks = alt.Chart(_later("marks")).encode(x=place["x"])
     text = marks.encode(text="text:N", y=alt.Y("row:Q", scale=None, axis=None))
-    look: dict[str, Any] = {"align": "left", "dx": 4, "fontSize": 12, "fontWeight": "bold"}
+    style: dict[str, Any] = {"align": "left", "dx": 4, "fontSize": 12, "fontWeight": "bold"}
     layers = [
         marks.mark_rule(strokeWidth=1.4, strokeDash=[4, 3], color=MUTED, clip=True),
         raw.mark_line(clip=True, strokeWidth=1, opacity=0.3),
-        line.mark_line(clip=True, strokeWidth=1.8).encode(strokeDash=dash),
+        line.mark_line(clip=True, strokeWidth=1.8).encode(strokeDash=look["strokeDash"]),
         future.mark_line(clip=True, strokeWidth=1.4, strokeDash=[3, 4], opacity=0.8),
         base[3].mark_point(opacity=0, size=120, clip=True).encode(tooltip=[*tooltip, alt.Tooltip("name:N", title=" ")]),
-        text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", clip=True, **look),
-        text.mark_text(color=INK, clip=True, **look),
+        text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", clip=True, **style),
+        text.mark_text(color=INK, clip=True, **style),
     ]
     axes = {"x_low": panel.x.low, "x_high": panel.x.high, "y_low": panel.y.low, "y_high": panel.y.high}
     moved = [alt.param(name=name, value=value) for name, value in axes.items()]

@@ -45,6 +45,30 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Lines that look the same, each in its finite pieces; without a color, each has that of its series."""
+
+    name: str
+    pieces: tuple[Line, ...]
+    color: str | None = None
+    width: float = 2
+    opacity: float = 1
+    interpolate: str | None = None
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Points that look the same; without a shape, each has that of its series."""
+
+    name: str
+    points: tuple[ChartPoint, ...]
+    size: float
+    opacity: float
+    shape: str | None = None
+    filled: bool = True
+
+
+@dataclass(frozen=True)
 class Flag:
     """A vertical rule with a text above the plot, on a row of texts and to one side of the rule."""
 

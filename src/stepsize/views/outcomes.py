@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, wrapped
 from stepsize.views.axes import Axis, value_axis
-from stepsize.views.layers import CROSS, layered, row_encoding, rows, stacked, x_encoding
+from stepsize.views.layers import CROSS, layered, rows, stacked, x_encoding
 from stepsize.views.marks import ABOVE, BELOW, INSIDE, NOT_FINITE, ChartPoint, checked_some, place_point
 from stepsize.views.theme import INK, MUTED, SERIES, WARNING, WIDTH
 from stepsize.views.vega import Chart, alt
@@ -61,10 +61,8 @@ class OutcomesInfo:
     panels: tuple[OutcomePanel, ...]
 
 
-def outcomes_info(
-    groups: Sequence[OutcomeGroup], *, title: str = "Final losses", subtitle: str = "", best_first: bool = True
-) -> OutcomesInfo:
-    """Return what the chart of outcomes shows, and where; the lowest mean is on top if ``best_first``.
+def outcomes_info(groups: Sequence[OutcomeGroup], *, title: str = "Final losses", subtitle: str = "") -> OutcomesInfo:
+    """Return what the chart of outcomes shows, and where; the lowest mean is on top.
 
     Example:
         >>> group = OutcomeGroup("digits", {"constant": [0.5, 0.7], "cosine": [0.3, 0.5, float("nan")]})
@@ -72,7 +70,7 @@ def outcomes_info(
         ['0.40 ± 0.10, 1 diverged', '0.60 ± 0.10']
     """
     checked_some(groups=groups)
-    panels = tuple(_panel(group, best_first=best_first) for group in groups)
+    panels = tuple(map(_panel, groups))
     return OutcomesInfo(title, wrapped(subtitle, " ".join(_notes(panels))), panels)
 
 
@@ -81,14 +79,13 @@ def outcomes_chart(info: OutcomesInfo) -> Chart:
     return stacked(info.title, info.lines, *(_drawn_panel(panel) for panel in info.panels), spacing=18)
 
 
-def _panel(group: OutcomeGroup, *, best_first: bool) -> OutcomePanel:
+def _panel(group: OutcomeGroup) -> OutcomePanel:
     losses = {name: np.asarray(values, dtype=np.float64) for name, values in group.losses.items()}
     finite = {name: values[np.isfinite(values)] for name, values in losses.items()}
     bulk = [level for values in finite.values() for level in _bulk(values)]
     axis = value_axis(np.concatenate(list(finite.values())), group.loss_label, keep=bulk, may_log=True)
     means = [_mean(name, finite[name], len(losses[name]), axis) for name in losses]
-    if best_first:
-        means.sort(key=lambda one: one.mean if math.isfinite(one.mean) else math.inf)
+    means.sort(key=lambda one: one.mean if math.isfinite(one.mean) else math.inf)
     placed = [
         place_point(seed, loss, one.name, axis) for one in means for seed, loss in enumerate(losses[one.name].tolist())
     ]
@@ -136,7 +133,8 @@ def _notes(panels: Sequence[OutcomePanel]) -> list[str]:
 
 def _drawn_panel(panel: OutcomePanel) -> alt.LayerChart:
     names = [mean.name for mean in panel.means]
-    row = row_encoding("series", names)
+    look = alt.Axis(labelLimit=WIDTH / 2, labelPadding=8, ticks=False, domain=False, grid=True)
+    row = alt.Y("series", type="nominal", title=None, scale=alt.Scale(domain=names), axis=look)
     title = alt.TitleParams(text=panel.task, frame="group", fontSize=13, offset=6)
     drawn = layered(*_dots(panel, row), *_bars(panel, row), height=_ROW * len(names))
     return drawn.properties(title=title)

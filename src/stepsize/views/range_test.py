@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.curves.numerals import number_text, span_text, wrapped
-from stepsize.views.axes import Axis, lr_axis, value_axis
-from stepsize.views.layers import band, edges, flags, layered, level, lines, points, stacked
-from stepsize.views.marks import (
-    ChartPoint,
-    Flag,
-    Line,
-    checked_some,
-    edge_notes,
-    line_through,
-    place_flags,
-    place_point,
-    thinned,
-)
+from stepsize.views.axes import lr_axis, value_axis
+from stepsize.views.marks import Dots, Lines, checked_some, edge_notes, line_through, place_flags, place_point, thinned
+from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import INK, SERIES, WIDTH
-from stepsize.views.vega import Chart, alt
 
 _MOST_POINTS = 4000
 _ENOUGH = 8  # points before the divergence that say where the interesting losses are
 _HEADROOM = 0.4  # of the interesting losses' height, for the beginning of the blow-up
-
-
-@dataclass(frozen=True)
-class RangeTestInfo:
-    """Everything on the chart, at its place."""
-
-    title: str
-    lines: tuple[str, ...]
-    x: Axis
-    y: Axis  # clipped where losses explode
-    points: tuple[ChartPoint, ...]
-    fit: tuple[Line, ...]
-    flags: tuple[Flag, ...]
-    series: tuple[str, ...]  # names of the ramps; a single one is "loss of each step"
-    start_loss: float | None
-    interval: tuple[float, float] | None
 
 
 def range_test_info(
@@ -61,15 +33,15 @@ def range_test_info(
     diverged_at: float | None = None,
     interval: tuple[float, float] | None = None,
     ramp: NDArray[np.int64] | Sequence[int] = (),
-) -> RangeTestInfo:
+) -> ChartInfo:
     """Return what the chart of a range test shows, and where.
 
     Losses may be NaN or infinite; the smoothed curve may be empty; ``ramp`` says which of several ramps a point
     belongs to.
 
     Example:
-        >>> info = range_test_info([1e-3, 1e-2, 1e-1], [2.0, 1.0, float("nan")], lr=0.004)
-        >>> [point.kind for point in info.points], info.flags[0].text
+        >>> [plot] = range_test_info([1e-3, 1e-2, 1e-1], [2.0, 1.0, float("nan")], lr=0.004).plots
+        >>> [point.kind for point in plot["points"]], plot.flags[0].text
         (['inside', 'inside', 'not finite'], 'lr 0.004')
     """
     rates, levels = np.asarray(lrs, dtype=np.float64), np.asarray(losses, dtype=np.float64)
@@ -94,37 +66,18 @@ def range_test_info(
         notes.append("Line: smoothed, without lag.")
     if interval is not None:
         notes.append(f"Green: the interval of lr, {span_text(interval)}.")
-    return RangeTestInfo(
-        title=title,
-        lines=wrapped(subtitle, " ".join(notes), " ".join(edge_notes(placed))),
+    fit = line_through("smoothed", fit_lrs, fit_losses, y)
+    colors = tuple(SERIES[place % len(SERIES)] for place in range(len(names)))
+    plot = Plot(
         x=x,
         y=y,
-        points=placed,
-        fit=line_through("smoothed", fit_lrs, fit_losses, y),
+        marks=(Dots("points", placed, size=22, opacity=0.45), Lines("fit", fit, INK, width=2.2)),
+        looks=Looks(tuple(names.values()), colors, shapes=("circle",) * len(names), legend=len(names) > 1),
         flags=place_flags(marked, x, WIDTH),
-        series=tuple(names.values()),
-        start_loss=start_loss,
         interval=interval,
+        level=None if start_loss is None else (start_loss, "start"),
     )
-
-
-def range_test_chart(info: RangeTestInfo) -> Chart:
-    """Return the chart of a range test: raw losses, fit, low, lr, high and the divergence."""
-    names = info.series
-    colors = alt.Scale(domain=list(names), range=[SERIES[i % len(SERIES)] for i in range(len(names))])
-    color = alt.Color("series:N", scale=colors, legend=alt.Legend(title=None) if len(names) > 1 else None)
-    return stacked(
-        info.title,
-        info.lines,
-        layered(
-            *band(info.interval, info.x),
-            *flags(info.flags, info.x),
-            *level(info.start_loss, "start", info.y),
-            points(info.points, info.x, info.y, color, size=22, opacity=0.45),
-            *edges(info.points, info.x, info.y, color),
-            *lines(info.fit, info.x, info.y, alt.value(INK), name="fit", width=2.2),
-        ),
-    )
+    return ChartInfo(title, wrapped(subtitle, " ".join(notes), " ".join(edge_notes(placed))), (plot,))
 
 
 def _interesting(diverged_at: float | None, lrs: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -8,22 +8,20 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.errors import InputError
 from stepsize.views.layers import layered, lines, looks, rows, x_encoding
-from stepsize.views.marks import Line, line_through
+from stepsize.views.marks import Flag, Line, Lines, line_through, place_flags
 from stepsize.views.signals import SHOWN_SIGNALS, Series, SignalPanel, signals_info
 from stepsize.views.theme import EXTENT, INK, MUTED, SERIES, WARNING, dark_style, header, themed
 from stepsize.views.vega import Chart, alt
 
 _WIDTH, _HEIGHT = 320, 140  # of a phone: wider screens show it enlarged, or two beside each other
-_NUMBER = 16, 13  # pixels that the number of a finding takes, and from row to row
-_ROWS = 4
-Severity: TypeAlias = Literal["info", "warning", "critical"]
+_ROWS, _ROW = 4, 13  # of numbers of findings: how many at most, and pixels from one to the next
 _COLORS = {"info": MUTED, "warning": SERIES[1], "critical": WARNING}
 _INKS = {**_COLORS, "warning": "#8A5A00", "critical": "#B34700"}  # darker, to be read as text on white
 
@@ -32,23 +30,23 @@ _MOST_POINTS = 400
 
 @dataclass(frozen=True)
 class PanelInfo:
-    """One panel with its lines; ``marks`` are number, step and severity of each finding."""
+    """One panel with its lines; the text of a mark is the number of a finding, its role the severity."""
 
     panel: SignalPanel
     lines: tuple[Line, ...]
-    marks: tuple[tuple[int, int, Severity], ...]
+    marks: tuple[Flag, ...]
 
 
 def report_info(report: Any) -> tuple[PanelInfo, ...]:
     """Return what the panels of a ``Report`` show, and where: its signals, and its findings at their steps."""
     shown = {name: points for name, points in report.signals.items() if name in SHOWN_SIGNALS and len(points.steps)}
     signals = {name: _thinned(points.steps, points.values) for name, points in shown.items()}
-    marks = tuple((number, one.step, one.severity) for number, one in enumerate(report.findings, start=1))
+    found = [(one.step, str(number), one.severity) for number, one in enumerate(report.findings, start=1)]
     return tuple(
         PanelInfo(
             panel,
             tuple(line for one in panel.lines for line in line_through(one.name, *signals[one.signal], panel.y)),
-            marks,
+            place_flags(found, panel.x, _WIDTH),
         )
         for panel in signals_info({"": signals})
     )
@@ -129,10 +127,16 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     panel = info.panel
     names = [one.name for one in panel.lines]
     legend = None if len(names) == 1 else alt.Legend(orient="top", title=None, symbolType="stroke")
-    color, dash = looks(names, [one.color for one in panel.lines], [one.dash for one in panel.lines], legend)
+    look = looks(names, legend, [one.color for one in panel.lines], [one.dash for one in panel.lines])
     marks = [
-        {"x": step, "y": row, "number": str(number), "line": _COLORS[severity], "ink": _INKS[severity]}
-        for (number, step, severity), row in zip(info.marks, _rows_of(info), strict=True)
+        {
+            "x": mark.x,
+            "y": 9.0 + min(mark.row, _ROWS - 1) * _ROW,
+            "number": mark.text,
+            "line": _COLORS[mark.role],
+            "ink": _INKS[mark.role],
+        }
+        for mark in info.marks
     ]
     base = alt.Chart(rows(marks)).encode(x=x_encoding(panel.x))
     rules = base.mark_rule(strokeWidth=1.5, strokeDash=[4, 3]).encode(color=alt.Color("line:N", scale=None))
@@ -141,21 +145,9 @@ def _panel(info: PanelInfo) -> alt.LayerChart:
     halo = text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style)
     numbers = text.mark_text(**style).encode(color=alt.Color("ink:N", scale=None))
     name = re.sub(r"\W+", "_", f"line {panel.title}")
-    drawn = lines(info.lines, panel.x, panel.y, color, name=name, width=1.8, dash=dash)
+    drawn = lines(Lines(name, info.lines, width=1.8), panel.x, panel.y, **look)
     layers = [*drawn, rules, halo, numbers] if marks else [*drawn]
     return layered(*layers, height=_HEIGHT).properties(title=header(panel.title, ()), width=_WIDTH)
-
-
-def _rows_of(info: PanelInfo) -> list[float]:
-    """Return how far below the top the number of each finding stands: those that are near in steps, in rows."""
-    ends = [-math.inf] * _ROWS
-    places = []
-    for _, step, _ in info.marks:
-        x = info.panel.x.position(step) * _WIDTH
-        row = next((row for row, end in enumerate(ends) if x >= end), ends.index(min(ends)))
-        ends[row] = x + _NUMBER[0]
-        places.append(float(9 + row * _NUMBER[1]))
-    return places
 
 
 _PAGE = """<!doctype html>

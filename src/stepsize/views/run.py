@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
 from stepsize.curves.smoothing import smooth
-from stepsize.views.axes import Axis, step_axis, value_axis
-from stepsize.views.layers import bare, edges, flags, layered, lines, points, stacked
-from stepsize.views.marks import (
-    ChartPoint,
-    Flag,
-    Line,
-    checked_some,
-    edge_notes,
-    line_through,
-    place_flags,
-    place_point,
-    thinned,
-)
+from stepsize.views.axes import step_axis, value_axis
+from stepsize.views.marks import Dots, Lines, checked_some, edge_notes, line_through, place_flags, place_point, thinned
+from stepsize.views.plot import ChartInfo, Looks, Plot
 from stepsize.views.theme import INK, SERIES, WIDTH
-from stepsize.views.vega import Chart, alt
 
 _MOST_POINTS = 3000
 _LR_HEIGHT = 90
@@ -33,23 +22,6 @@ _FIRST = 5  # steps whose median says where a run began
 _FEWEST_SMOOTHED, _MOST_SMOOTHED = 20, 400  # points; smoothing takes time and memory with their square
 _LOG_SPAN = 30.0  # the largest loss over the smallest, beyond which their logarithms are smoothed
 _SMOOTHING = 0.05  # half the smoother's window, as a fraction of the run
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """Everything on the chart, at its place."""
-
-    title: str
-    lines: tuple[str, ...]
-    x: Axis  # shared by both panels
-    y: Axis  # clipped where losses explode, log where they span decades
-    lr_axis: Axis | None
-    points: tuple[ChartPoint, ...]  # training losses, thinned where there are very many
-    evals: tuple[ChartPoint, ...]  # validation losses
-    smoothed: tuple[Line, ...]
-    val_line: tuple[Line, ...]
-    lr_line: tuple[Line, ...]
-    flags: tuple[Flag, ...]  # the divergence, if there was one
 
 
 def run_info(
@@ -62,14 +34,14 @@ def run_info(
     diverged_step: int | None = None,
     title: str = "Training",
     subtitle: str = "",
-) -> RunInfo:
+) -> ChartInfo:
     """Return what the chart of a run shows, and where: its training losses, also smoothed, and its learning rates.
 
     Losses may be NaN or infinite; ``steps`` are theirs, by default all; no rates leave the lower panel out.
 
     Example:
-        >>> info = run_info([2.0, 1.0, float("inf")], diverged_step=2)
-        >>> [point.kind for point in info.points], info.flags[0].text
+        >>> [plot] = run_info([2.0, 1.0, float("inf")], diverged_step=2).plots
+        >>> [point.kind for point in plot["points"]], plot.flags[0].text
         (['inside', 'inside', 'not finite'], 'diverged at step 2')
     """
     checked_some(losses=losses)
@@ -81,52 +53,33 @@ def run_info(
     kept = thinned(levels, _MOST_POINTS)
     placed = tuple(place_point(made[i], levels[i], "training", y) for i in kept.tolist())
     evals = tuple(place_point(step, loss, "validation", y) for step, loss in zip(val_steps, val_losses, strict=True))
-    finite = rates[np.isfinite(rates)]
-    lr = replace(value_axis(finite, "learning rate", keep=[0.0, finite.max()]), count=3) if finite.size else None
-    at = thinned(rates, _MOST_POINTS)
     diverged = [] if diverged_step is None else [(diverged_step, f"diverged at step {diverged_step}", "diverged")]
     notes = ["Blue dots: the training loss of each step."]
     if smoothed.size:
         notes.append("Blue line: smoothed.")
     if evals:
         notes.append("Orange diamonds: validation loss.")
-    return RunInfo(
-        title=title,
-        lines=wrapped(subtitle, " ".join(notes), " ".join(edge_notes(placed + evals))),
+    smooth_line = line_through("training", made[kept], smoothed[kept], y) if smoothed.size else ()
+    losses_plot = Plot(
         x=x,
         y=y,
-        lr_axis=lr,
-        points=placed,
-        evals=evals,
-        smoothed=line_through("training", made[kept], smoothed[kept], y) if smoothed.size else (),
-        val_line=line_through("validation", val_steps, val_losses, y),
-        lr_line=line_through("learning rate", made[at], rates[at], lr) if lr else (),
+        marks=(
+            Dots("points", placed, size=14, opacity=0.3),
+            Lines("smoothed", smooth_line, width=2.2),
+            Lines("val_line", line_through("validation", val_steps, val_losses, y), width=1.5),
+            Dots("evals", evals, size=90, opacity=1, shape="diamond"),
+        ),
+        looks=Looks(("training", "validation"), SERIES[:2]),
         flags=place_flags(diverged, x, WIDTH),
     )
-
-
-def run_chart(info: RunInfo) -> Chart:
-    """Return the chart of a run: losses above, the learning rate of each step below."""
-    if info.lr_axis is None:
-        return stacked(info.title, info.lines, _loss_panel(info, info.x))
-    lower = layered(
-        *lines(info.lr_line, info.x, info.lr_axis, alt.value(INK), name="lr", width=1.8),
-        *flags(info.flags, info.x, height=_LR_HEIGHT, texts=False),
-        height=_LR_HEIGHT,
-    )
-    return stacked(info.title, info.lines, _loss_panel(info, bare(info.x)), lower)
-
-
-def _loss_panel(info: RunInfo, x: Axis) -> alt.LayerChart:
-    color = alt.Color("series:N", legend=None, scale=alt.Scale(domain=["training", "validation"], range=SERIES[:2]))
-    return layered(
-        points(info.points, x, info.y, color, size=14, opacity=0.3),
-        *lines(info.smoothed, x, info.y, color, name="smoothed", width=2.2),
-        *lines(info.val_line, x, info.y, color, name="val_line", width=1.5),
-        points(info.evals, x, info.y, color, name="evals", shape=alt.value("diamond"), size=90, opacity=1),
-        *edges((*info.points, *info.evals), x, info.y, color),
-        *flags(info.flags, x),
-    )
+    plots = [losses_plot]
+    finite = rates[np.isfinite(rates)]
+    if finite.size:
+        lr = replace(value_axis(finite, "learning rate", keep=[0.0, finite.max()]), count=3)
+        at = thinned(rates, _MOST_POINTS)
+        line = Lines("lr", line_through("learning rate", made[at], rates[at], lr), INK, width=1.8)
+        plots.append(replace(losses_plot, y=lr, marks=(line,), height=_LR_HEIGHT))
+    return ChartInfo(title, wrapped(subtitle, " ".join(notes), " ".join(edge_notes(placed + evals))), tuple(plots))
 
 
 def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:

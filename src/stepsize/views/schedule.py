@@ -1,23 +1,25 @@
-"""The charts of schedules: one rate per update, with what moves along with it, and small pictures for a page."""
+"""The chart of schedules: one rate per update, and what moves along with it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepsize.curves.numerals import number_text, wrapped
+from stepsize.curves.numerals import wrapped
 from stepsize.errors import InputError
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import bare, flags, layered, line_legend, lines, stacked
-from stepsize.views.marks import Flag, Line, line_through, place_flags, thinned
-from stepsize.views.theme import COLORS, CONFIG, HEIGHT, MUTED, SERIES, WIDTH, themed
-from stepsize.views.vega import Chart, alt
+from stepsize.views.marks import Lines, line_through, place_flags, thinned
+from stepsize.views.plot import ChartInfo, Looks, Plot
+from stepsize.views.theme import COLORS, HEIGHT, WIDTH
 
 Floats = NDArray[np.float64]
+Curve: TypeAlias = "Mapping[str, ArrayLike]"
+"""The values of a schedule, update by update, by field."""
 
 _MOST_POINTS = 2000  # of a curve
 _MOST_DECADES = 6  # of a log axis: the last update of a decay to zero would otherwise take half of it
@@ -30,152 +32,76 @@ _SMALL_LABELS = 3
 _SMALL: dict[str, tuple[str, tuple[float, ...]]] = {  # field of a curve: title, levels that its axis must show
     "momentum": ("momentum", ()),
     "weight_decay": ("weight decay", (0.0,)),
-    "effective": ("lr/(1−m)", (0.0,)),
+    "effective_lr": ("lr/(1−m)", (0.0,)),
     "timescale": ("1/(lr·wd)", ()),
 }
-_MAY_BE_INFINITE = ("effective", "timescale")
-_THUMB_WIDTH, _THUMB_HEIGHT = 220, 90
-
-
-@dataclass(frozen=True, eq=False)
-class ScheduleCurve:
-    """One schedule, update by update: arrays of shape ``(n,)``, None for what it does not have.
-
-    ``lr`` is the learning rate or the factor, ``effective`` lr / (1 - momentum), ``timescale`` 1 / (lr * weight decay)
-    in steps. The last two may be infinite.
-    """
-
-    name: str
-    lr: ArrayLike
-    momentum: ArrayLike | None = None
-    weight_decay: ArrayLike | None = None
-    effective: ArrayLike | None = None
-    timescale: ArrayLike | None = None
-
-    def values(self) -> dict[str, Floats]:
-        """Return what it has, by field."""
-        given = {field: getattr(self, field) for field in ("lr", *_SMALL)}
-        return {field: np.asarray(each, dtype=np.float64) for field, each in given.items() if each is not None}
-
-
-@dataclass(frozen=True)
-class SchedulePanel:
-    """One panel of the chart: the curves that have ``field``, each in finite pieces."""
-
-    field: str
-    y: Axis
-    lines: tuple[Line, ...]
-    height: int
-
-
-@dataclass(frozen=True)
-class ScheduleInfo:
-    """Everything on the chart, at its place; the first panel is the learning rate."""
-
-    title: str
-    lines: tuple[str, ...]
-    x: Axis
-    panels: tuple[SchedulePanel, ...]
-    flags: tuple[Flag, ...]
-    series: tuple[str, ...]
+_MAY_BE_INFINITE = ("effective_lr", "timescale")
 
 
 def schedule_info(
     steps: ArrayLike,
-    curves: Sequence[ScheduleCurve],
+    curves: Mapping[str, Curve],
     *,
     marks: Sequence[tuple[float, str]] = (),
     title: str = "Schedule",
     subtitle: str = "",
     lr_label: str = "learning rate",
     log_lr: bool = False,
-) -> ScheduleInfo:
+) -> ChartInfo:
     """Return what the chart of 1 to 8 schedules shows, and where; the rate of an update holds until the next one.
 
+    ``curves`` are the schedules by name, each with the values that it has at ``steps`` by field: ``lr`` (rate or
+    factor), ``momentum``, ``weight_decay``, ``effective_lr`` and ``timescale``, of which the last two may be infinite.
+
     Example:
-        >>> info = schedule_info([0, 1, 2], [ScheduleCurve("step", [0.1, 0.1, 0.01])])
-        >>> info.panels[0].lines[0].x, info.panels[0].lines[0].y
+        >>> [plot] = schedule_info([0, 1, 2], {"step": {"lr": [0.1, 0.1, 0.01]}}).plots
+        >>> plot["line0_lr"][0].x, plot["line0_lr"][0].y
         ((0.0, 2.0, 3.0), (0.1, 0.01, 0.01))
     """
     at = np.asarray(steps, dtype=np.float64)
-    if log_lr and not (_all(curves, "lr") > 0).any():
+    fields = {field: _all(curves, field) for field in ("lr", *_SMALL)}
+    if log_lr and not (fields["lr"] > 0).any():
         raise InputError("log_lr", True, "must be False if no learning rate is positive", "Use a linear axis")
     first, end = float(at[0]), _end(at)
     x = step_axis(math.ceil(end - first))
     x = replace(x, low=x.low + first, high=x.high + first)
-    fields = {field: _all(curves, field) for field in ("lr", *_SMALL)}
     axes = {"lr": _lr_axis(fields["lr"], lr_label, log_lr)}
     axes |= {field: axis for field in _SMALL if (axis := _small_axis(fields[field], field)) is not None}
-    large = HEIGHT if len(axes) == 1 else _LARGE_HEIGHT
-    panels = []
-    for field, axis in axes.items():
-        drawn = [(curve.name, values[field]) for curve in curves if field in (values := curve.values())]
-        pieces = [piece for name, each in drawn for piece in line_through(name, *_treads(at, each, axis), axis)]
-        panels.append(SchedulePanel(field, axis, tuple(pieces), large if field == "lr" else _SMALL_HEIGHT))
-    return ScheduleInfo(
-        title=title,
-        lines=wrapped(subtitle, " ".join(_notes(fields, axes, log_lr))),
+    count = len(curves)
+    lr_plot = Plot(
         x=x,
-        panels=tuple(panels),
+        y=axes["lr"],
+        marks=_lines(at, curves, "lr", axes["lr"]),
+        looks=Looks(tuple(curves), COLORS[:count], legend=count > 1),
         flags=place_flags([(step, text, _KEY_ROLE) for step, text in marks], x, WIDTH),
-        series=tuple(curve.name for curve in curves),
+        height=HEIGHT if len(axes) == 1 else _LARGE_HEIGHT,
     )
-
-
-def schedule_chart(info: ScheduleInfo) -> Chart:
-    """Return the chart of schedules: the learning rate, and below it what moves along with it."""
-    axes = [bare(info.x)] * (len(info.panels) - 1) + [info.x]
-    return stacked(info.title, info.lines, *map(lambda panel, x: _drawn(info, panel, x), info.panels, axes))
-
-
-def schedule_thumbnail(steps: ArrayLike, factors: ArrayLike, title: str = "") -> alt.LayerChart:
-    """Return a small picture of a schedule, 220 by 90 pixels, for a page with many of them.
-
-    Its vertical axis shows 0 and 1, or 0 and the peak if that is below 1/2 or above 2.
-    """
-    at, values = np.asarray(steps, dtype=np.float64), np.asarray(factors, dtype=np.float64)
-    end, peak = _end(at), float(values.max())
-    top = 1.0 if 0.5 <= peak <= 2 or peak <= 0 else peak
-    low, high = min(0.0, float(values.min())), max(top, peak)
-    pad = 0.04 * (high - low)
-    x = _small_ticks(float(at[0]), end, (float(at[0]), min(end, float(at[-1]), key=_digits)))
-    y = _small_ticks(low - pad, high + pad, (0.0, top))
-    pieces = line_through("factor", *_treads(at, values, y), y)
-    drawn = lines(pieces, x, y, alt.value(SERIES[0]), name="factor", interpolate="step-after")
-    picture = layered(*drawn, height=_THUMB_HEIGHT).properties(width=_THUMB_WIDTH)
-    if title:
-        picture = picture.properties(title=alt.TitleParams(text=title, fontSize=12, offset=6))
-    look = {**CONFIG["axis"], "grid": False, "labelFontSize": 10, "labelColor": MUTED, "tickSize": 3}
-    small: alt.LayerChart = themed(picture).configure_view(stroke=None).configure_axis(**look)
-    return small
-
-
-def _small_ticks(low: float, high: float, ticks: tuple[float, float]) -> Axis:
-    """Return an axis without a title that has two ticks with their numbers."""
-    texts = [f"{tick:,.0f}" if tick == round(tick) and abs(tick) >= 1 else number_text(tick, 2) for tick in ticks]
-    return Axis(low, high, False, "", bare=True, texts=tuple(zip(ticks, texts, strict=True)))
-
-
-def _drawn(info: ScheduleInfo, panel: SchedulePanel, x: Axis) -> alt.LayerChart:
-    count = len(info.series)
-    scale = alt.Scale(domain=list(info.series), range=list(COLORS[:count]))
-    color = alt.Color("series:N", scale=scale, legend=line_legend(info.series) if count > 1 else None)
-    widening = min(_WIDENING, (_WIDEST - _THINNEST) / max(1, count - 1))
-    drawn = [
-        layer
-        for place, name in enumerate(info.series)
-        for layer in lines(
-            [line for line in panel.lines if line.series == name],
-            x,
-            panel.y,
-            color,
-            name=f"line{place}_{panel.field}",  # altair counts on from a number at the end
-            width=_THINNEST + (count - 1 - place) * widening,
-            interpolate="step-after",
-        )
+    small = [
+        replace(lr_plot, y=axis, marks=_lines(at, curves, field, axis), height=_SMALL_HEIGHT)
+        for field, axis in axes.items()
+        if field != "lr"
     ]
-    rules = flags(info.flags, x, height=panel.height, texts=panel is info.panels[0])
-    return layered(*rules, *drawn, height=panel.height)
+    return ChartInfo(title, wrapped(subtitle, " ".join(_notes(fields, axes, log_lr))), (lr_plot, *small))
+
+
+def _lines(steps: Floats, curves: Mapping[str, Curve], field: str, axis: Axis) -> tuple[Lines, ...]:
+    """Return the curves that have a field, the first the widest."""
+    widening = min(_WIDENING, (_WIDEST - _THINNEST) / max(1, len(curves) - 1))
+    found = []
+    for place, (name, curve) in enumerate(curves.items()):
+        pieces = line_through(name, *_treads(steps, _floats(curve, field), axis), axis) if field in curve else ()
+        width = _THINNEST + (len(curves) - 1 - place) * widening
+        # altair counts on from a number at the end of a name
+        found.append(Lines(f"line{place}_{field}", pieces, width=width, interpolate="step-after"))
+    return tuple(found)
+
+
+def _all(curves: Mapping[str, Curve], field: str) -> Floats:
+    return np.concatenate([np.zeros(0), *(_floats(curve, field) for curve in curves.values() if field in curve)])
+
+
+def _floats(curve: Curve, field: str) -> Floats:
+    return np.asarray(curve[field], dtype=np.float64)
 
 
 def _treads(steps: Floats, values: Floats, axis: Axis) -> tuple[Floats, Floats]:
@@ -197,10 +123,6 @@ def _treads(steps: Floats, values: Floats, axis: Axis) -> tuple[Floats, Floats]:
 def _end(steps: Floats) -> float:
     """Where the last update ends: it is as long as the one before it."""
     return float(steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1.0))
-
-
-def _all(curves: Sequence[ScheduleCurve], field: str) -> Floats:
-    return np.concatenate([np.zeros(0), *(values[field] for curve in curves if field in (values := curve.values()))])
 
 
 def _lr_axis(rates: Floats, label: str, log: bool) -> Axis:
@@ -231,7 +153,7 @@ def _notes(fields: dict[str, Floats], axes: dict[str, Axis], log_lr: bool) -> li
         notes.append(f"Left out because not positive: {int((rates <= 0).sum())} of {len(rates)} values.")
     if log_lr and ((rates > 0) & (rates < axes["lr"].low)).any():
         notes.append(f"The axis ends {_MOST_DECADES} decades below the peak.")
-    if "effective" in axes:
+    if "effective_lr" in axes:
         notes.append("m: momentum.")
     if "timescale" in axes:
         notes.append("1/(lr·wd): the time scale of weight decay, in steps.")
@@ -246,8 +168,3 @@ def _notes(fields: dict[str, Floats], axes: dict[str, Axis], log_lr: bool) -> li
         elif infinite:
             notes.append(f"{title} is infinite throughout.")
     return notes
-
-
-def _digits(number: float) -> int:
-    """How many digits a reader sees before the zeros: of 999 and 1000, the second is the nicer end."""
-    return len(f"{number:.12g}".rstrip("0"))

@@ -12,19 +12,9 @@ from numpy.typing import NDArray
 
 from stepsize.curves.numerals import wrapped
 from stepsize.views.axes import Axis, lr_axis, step_axis, value_axis
-from stepsize.views.layers import edges, flags, layered, lines, points, series_encodings, stacked
-from stepsize.views.marks import (
-    ChartPoint,
-    Flag,
-    Line,
-    checked_some,
-    edge_notes,
-    line_through,
-    place_flags,
-    place_point,
-)
-from stepsize.views.theme import COLORS, WIDTH
-from stepsize.views.vega import Chart
+from stepsize.views.marks import INSIDE, Dots, Lines, checked_some, edge_notes, line_through, place_flags, place_point
+from stepsize.views.plot import ChartInfo, Looks, Plot
+from stepsize.views.theme import COLORS, DASHES, WIDTH
 
 _DECADES = 0.5  # from which span on losses are drawn on a log axis
 
@@ -39,22 +29,6 @@ class Series:
     marked: float | None = None
 
 
-@dataclass(frozen=True)
-class SeriesInfo:
-    """Everything on the chart, at its place."""
-
-    title: str
-    lines: tuple[str, ...]
-    x: Axis
-    y: Axis
-    curves: tuple[Line, ...]
-    points: tuple[ChartPoint, ...]  # only over rates and costs
-    marked: tuple[ChartPoint, ...]
-    flags: tuple[Flag, ...]
-    names: tuple[str, ...]
-    stairs: bool  # whether a level holds until the next point
-
-
 def series_info(
     series: Sequence[Series],
     over: Literal["learning rate", "step", "cost", "batch size"],
@@ -63,15 +37,16 @@ def series_info(
     subtitle: str = "",
     label: str = "loss",
     places: Sequence[tuple[float, str, str]] = (),
-) -> SeriesInfo:
+) -> ChartInfo:
     """Return what the chart of ``series`` shows, and where; those beyond the eighth are left out, and named.
 
-    Over a cost, each series is a stair. ``places`` are told by a flag each (x, text, role), unless beyond the axis.
+    Over rates and costs each has a point for each value, the marked one larger; over a cost it is a stair. ``places``
+    are told by a flag each (x, text, role), unless beyond the axis.
 
     Example:
         >>> one = Series("adam", [1e-3, 1e-2, 1e-1], [0.5, 0.3, float("inf")], marked=1e-2)
         >>> info = series_info([one], "learning rate", title="net")
-        >>> info.curves[0].x, [point.x for point in info.marked], info.lines
+        >>> info.plots[0]["series"][0].x, [point.x for point in info.plots[0]["marked"]], info.lines
         ((0.001, 0.01), [0.01], ('Crosses at the top: 1 not finite.',))
     """
     checked_some(series=series)
@@ -87,36 +62,22 @@ def series_info(
         if over in ("learning rate", "cost")
     )
     tuned = {(one.name, one.marked) for one in shown if one.marked is not None}
+    marked = tuple(point for point in placed if (point.series, point.x) in tuned and point.kind == INSIDE)
     note = f"Not drawn, to keep lines apart: {', '.join(one.name for one in left)}." if left else ""
-    return SeriesInfo(
-        title=title,
-        lines=wrapped(subtitle, " ".join([note, *edge_notes(placed)]).strip()),
+    curves = tuple(line for one in shown for line in line_through(one.name, one.x, one.losses, y))
+    count = len(shown)
+    plot = Plot(
         x=x,
         y=y,
-        curves=tuple(line for one in shown for line in line_through(one.name, one.x, one.losses, y)),
-        points=placed,
-        marked=tuple(point for point in placed if (point.series, point.x) in tuned),
-        flags=place_flags([place for place in places if x.low <= place[0] <= x.high], x, WIDTH),
-        names=tuple(one.name for one in shown),
-        stairs=over == "cost",
-    )
-
-
-def series_chart(info: SeriesInfo) -> Chart:
-    """Return the chart of series: a line each, and over rates and costs a point each, the marked one larger."""
-    color, dash = series_encodings(info.names)
-    how = "step-after" if info.stairs else None
-    return stacked(
-        info.title,
-        info.lines,
-        layered(
-            *lines(info.curves, info.x, info.y, color, name="series", width=1.8, dash=dash, interpolate=how),
-            points(info.points, info.x, info.y, color, size=24, opacity=0.9),
-            points(info.marked, info.x, info.y, color, name="tuned", size=110, opacity=1),
-            *edges(info.points, info.x, info.y, color),
-            *flags(info.flags, info.x),
+        marks=(
+            Lines("series", curves, width=1.8, interpolate="step-after" if over == "cost" else None),
+            Dots("points", placed, size=24, opacity=0.9),
+            Dots("marked", marked, size=110, opacity=1),
         ),
+        looks=Looks(tuple(one.name for one in shown), COLORS[:count], DASHES[:count], legend=count > 1),
+        flags=place_flags([place for place in places if x.low <= place[0] <= x.high], x, WIDTH),
     )
+    return ChartInfo(title, wrapped(subtitle, " ".join([note, *edge_notes(placed)]).strip()), (plot,))
 
 
 def best_so_far(name: str, costs: Sequence[float], losses: Sequence[float]) -> Series:

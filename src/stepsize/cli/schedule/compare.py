@@ -28,39 +28,14 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.schedules import Difference, Schedule
-    from stepsize.views import ScheduleInfo
+    from stepsize.schedules import Schedule
+    from stepsize.views import ChartInfo
 
 NAME = "compare"
 EXAMPLE = 'stepsize schedule compare "linear warmup=5%" "cosine warmup=5%" "wsd" --steps 10000 --plot compared.png'
 
 _MOST = 8  # colors that can be distinguished
 _MOST_NAME = 60  # characters of a schedule in the legend
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One of the schedules that are compared."""
-
-    letter: str  # A, B, C, ...
-    text: str  # its written form, durations relative
-    schedule: Schedule  # the same in steps
-    lr: float  # its peak rate; 1 if none was given
-    against: Difference | None  # how it differs from the first of all; None for that one
-
-    @property
-    def steps(self) -> int:
-        return self.schedule.length or 0
-
-    @property
-    def peak_step(self) -> int:
-        return int(self.schedule.factors().argmax())
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """Its rates at the first update, at the peak and at the last update."""
-        at = {"first": 0, "peak": self.peak_step, "last": self.steps - 1}
-        return {name: self.lr * self.schedule(step) for name, step in at.items()}
 
 
 @dataclass(frozen=True)
@@ -77,104 +52,87 @@ def command(
     output: _Output,
 ) -> None:
     """Compare schedules: their key figures, and where each differs from the first."""
-    from stepsize.views import schedule_chart
+    from stepsize.views import draw
 
     if not 2 <= len(schedules) <= _MOST:
         remedy = 'Put each in quotes of its own, as in: "warmup 5%, cosine" "wsd"'
         raise InputError("schedules", len(schedules), f"must be 2 to {_MOST} to be compared", remedy)
     peak = peak_lr(lr)
     written = [read(text) for text in schedules]
-    found = compared(written, [resolved(each, steps, clock) for each in written], peak)
+    made = [resolved(each, steps, clock) for each in written]
+    rows = [_row(place, str(text), made, peak) for place, text in enumerate(written)]
     output.give(
-        lambda: document(found),
-        lambda: render(found),
-        lambda: schedule_chart(info_of(found, named_lr=lr is not None, log=output.log)),
+        lambda: {"lr": peak, "schedules": rows},  # its keys are stable
+        lambda: render(rows, peak),
+        lambda: draw(info_of(rows, made, lr, log=output.log)),
     )
     if lr is None:
         output.hint(FACTORS)
 
 
-def compared(written: Sequence[Schedule], in_steps: Sequence[Schedule], lr: float) -> tuple[Compared, ...]:
-    """Return the schedules with letters, and how each differs from the first."""
+def _row(place: int, text: str, made: Sequence[Schedule], peak: float) -> dict[str, Any]:
+    """Return the key figures of a schedule, and how it differs from the first; rates are factors times ``peak``."""
     from stepsize.schedules import diff
 
-    return tuple(
-        Compared(
-            letter=string.ascii_uppercase[index],
-            text=str(relative),
-            schedule=schedule,
-            lr=lr,
-            against=diff(in_steps[0], schedule) if index else None,
-        )
-        for index, (relative, schedule) in enumerate(zip(written, in_steps, strict=True))
-    )
-
-
-def document(found: Sequence[Compared]) -> dict[str, Any]:
-    """Return the answer of ``--json``; its keys are stable. Rates are factors of the peak, 1, if none was given."""
+    schedule, length = made[place], made[place].length or 0
+    peak_step = int(schedule.factors().argmax())
+    rates = {name: peak * schedule(step) for name, step in (("first", 0), ("peak", peak_step), ("last", length - 1))}
     return {
-        "lr": found[0].lr,
-        "schedules": [
-            {
-                "letter": each.letter,
-                "schedule": each.text,
-                "in_steps": str(each.schedule),
-                "steps": each.steps,
-                **each.rates,
-                "peak_step": each.peak_step,
-                "effective_steps": each.schedule.effective_steps,
-                "against_first": None if each.against is None else each.against.to_json(),
-            }
-            for each in found
-        ],
+        "letter": string.ascii_uppercase[place],
+        "schedule": text,
+        "in_steps": str(schedule),
+        "steps": length,
+        **rates,
+        "peak_step": peak_step,
+        "effective_steps": schedule.effective_steps,
+        "against_first": diff(made[0], schedule).to_json() if place else None,
     }
 
 
-def render(found: Sequence[Compared]) -> RenderableType:
+def render(rows: Sequence[dict[str, Any]], peak: float) -> RenderableType:
     """Return the key figures and the differences for people."""
     table = _table("", "schedule", "length", "first", "peak", "at", "last", "effective steps")
     differences = _table("", "from A", "first at", "most at", "A there", "it there", "effective steps")
-    for each in found:
-        rates = {name: number_text(rate, 4) for name, rate in each.rates.items()}
+    for row in rows:
+        first, highest, last = (number_text(row[name], 4) for name in ("first", "peak", "last"))
         table.add_row(
-            each.letter, Text(each.text), f"{each.steps:,}", rates["first"], rates["peak"], f"{each.peak_step:,}",
-            rates["last"], steps_text(each.schedule.effective_steps),
+            row["letter"], Text(row["schedule"]), f"{row['steps']:,}", first, highest, f"{row['peak_step']:,}", last,
+            steps_text(row["effective_steps"]),
         )  # fmt: skip
-        if each.against is not None:
-            differences.add_row(each.letter, *_difference(each.against, each.lr))
+        if row["against_first"] is not None:
+            differences.add_row(row["letter"], *_difference(row["against_first"], peak))
     return Group(table, "", differences)
 
 
-def _difference(found: Difference, lr: float) -> tuple[str, ...]:
-    if found.first is None:
-        return ("same" if found.same else "other length",)
-    step, first, own = found.largest
-    ratio = found.effective_steps_ratio
+def _difference(found: dict[str, Any], peak: float) -> tuple[str, ...]:
+    if found["first"] is None:
+        return ("same" if found["same"] else "other length",)
+    step, first, own = found["largest"]
+    ratio = found["effective_steps_ratio"]
     times = "" if ratio is None else f"× {number_text(ratio, 4)}"
-    return "differs", f"{found.first:,}", f"{step:,}", number_text(lr * first, 4), number_text(lr * own, 4), times
+    there = (number_text(peak * factor, 4) for factor in (first, own))
+    return "differs", f"{found['first']:,}", f"{step:,}", *there, times
 
 
-def info_of(found: Sequence[Compared], *, named_lr: bool, log: bool) -> ScheduleInfo:
+def info_of(rows: Sequence[dict[str, Any]], made: Sequence[Schedule], lr: float | None, *, log: bool) -> ChartInfo:
     """Return what the chart of several schedules shows; the shorter ones hold their last factor."""
     import numpy as np
 
-    from stepsize.views import ScheduleCurve, schedule_info
+    from stepsize.views import schedule_info
 
-    steps = np.arange(max(each.steps for each in found), dtype=np.float64)
+    steps = np.arange(max(row["steps"] for row in rows), dtype=np.float64)
     return schedule_info(
         steps=steps,
-        curves=tuple(ScheduleCurve(_legend(each), each.lr * each.schedule(steps)) for each in found),
-        title=f"{len(found)} schedules over {len(steps):,} steps",
-        subtitle=" ".join(
-            f"{each.letter}: {steps_text(each.schedule.effective_steps)} effective steps." for each in found
-        ),
-        lr_label="learning rate" if named_lr else "factor",
+        curves={_legend(row): {"lr": (lr or 1.0) * each(steps)} for row, each in zip(rows, made, strict=True)},
+        title=f"{len(rows)} schedules over {len(steps):,} steps",
+        subtitle=" ".join(f"{row['letter']}: {steps_text(row['effective_steps'])} effective steps." for row in rows),
+        lr_label="factor" if lr is None else "learning rate",
         log_lr=log,
     )
 
 
-def _legend(each: Compared) -> str:
-    name = f"{each.letter}: {each.text}"
+def _legend(row: dict[str, Any]) -> str:
+    name = f"{row['letter']}: {row['schedule']}"
     return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 10_000_000  # a table of more, in float64, is no preview
 _RULES = ("follows", "independent", "corrected")  # not imported, so that --help stays fast
-_CLOCK = re.compile(r"Give Clock\((?P<field>\w+)=…\)")  # the library's remedy if a unit lacks something
-_CALL = ".extended(to=…)"  # the library's remedy if a length is not that of the horizon
 
 FACTORS = "Factors of the peak rate; with --lr X they become rates."
 
@@ -89,11 +84,10 @@ def read(text: str, option: str = "") -> Schedule:
 def resolved(schedule: Schedule, steps: str | None, options: ClockOptions) -> Schedule:
     """Return ``schedule`` over the horizon that was typed, or over its own length."""
     clock = options.clock()
-    with remedies_as_options():
-        horizon = _own_length(schedule, clock) if steps is None else max(1, clock.steps(steps, "steps"))
-        if horizon > _MOST_STEPS:
-            raise InputError("steps", horizon, f"must be at most {_MOST_STEPS:,} to be shown step by step")
-        return schedule.over(horizon, clock)
+    horizon = _own_length(schedule, clock) if steps is None else max(1, clock.steps(steps, "steps"))
+    if horizon > _MOST_STEPS:
+        raise InputError("steps", horizon, f"must be at most {_MOST_STEPS:,} to be shown step by step")
+    return schedule.over(horizon, clock)
 
 
 def with_moving(
@@ -118,8 +112,7 @@ def with_moving(
             raise InputError("keep_effective", True, "needs a schedule of the momentum", remedy)
         peaks = Peaks(peak_lr(lr), momentum, moving.weight_decay)
         return HyperparameterSchedule(rate, weight_decay=rule), peaks
-    with remedies_as_options():
-        over = momentum.over(rate.length or 1, options.clock())
+    over = momentum.over(rate.length or 1, options.clock())
     at_peak = over(int(rate.factors().argmax()))
     schedule = HyperparameterSchedule(rate, over, rule, moving.keep_effective)
     return schedule, Peaks(peak_lr(lr), at_peak, moving.weight_decay)
@@ -133,23 +126,6 @@ def peak_lr(lr: float | None) -> float:
 def steps_text(steps: float) -> str:
     """Return a number of steps that need not be whole, for people."""
     return f"{steps:,.0f}" if steps >= 1000 else f"{steps:.4g}"
-
-
-@contextmanager
-def remedies_as_options() -> Iterator[None]:
-    """Name options and written forms instead of the Python in the remedy of an error that is raised inside."""
-    try:
-        yield
-    except InputError as error:
-        remedy = error.remedy
-        asked = _CLOCK.fullmatch(remedy)
-        if asked is not None:
-            remedy = f"Add {'--steps' if asked['field'] == 'horizon' else '--' + asked['field'].replace('_', '-')} N"
-        elif _CALL in remedy:
-            remedy = "Leave --steps or its length out, add another phase after it, or '| extended N'"
-        if remedy == error.remedy:
-            raise
-        raise InputError(error.argument, error.received, error.rule, remedy) from None
 
 
 def _momentum(text: str | None) -> float | Schedule | None:

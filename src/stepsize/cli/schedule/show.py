@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +29,9 @@ from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 
 if TYPE_CHECKING:
-    from stepsize.schedules import HyperparameterSchedule, Peaks, Preview, Schedule
-    from stepsize.views import ScheduleInfo
+    from stepsize.schedules import Preview, Schedule
+    from stepsize.schedules.shapes import Array
+    from stepsize.views import ChartInfo
 
 NAME = "show"
 EXAMPLE = 'stepsize schedule "warmup 5%, constant 75%, cooldown 20%" --steps 10000 --lr 3e-3 --plot schedule.png'
@@ -45,28 +46,6 @@ _COLUMNS = {
     "timescale": "1/(lr·wd)",
 }
 _MANY = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A schedule as it was written, in steps with what moves beside it, and its values at every update."""
-
-    written: Schedule
-    schedule: HyperparameterSchedule
-    seen: Preview
-    peaks: Peaks
-    named_lr: bool  # whether a peak rate was given; if not it is 1
-
-    @property
-    def length(self) -> int:
-        return len(self.seen.steps) - 1
-
-    def columns(self) -> dict[str, Any]:
-        """Return the values of each update and of the end, by key, without those that do not exist."""
-        every = {"factor": self.seen.factors, **{key: getattr(self.seen.values, key) for key in list(_COLUMNS)[1:]}}
-        if not self.named_lr:  # both need a real rate
-            every |= {"lr": None, "timescale": None}
-        return {key: array for key, array in every.items() if array is not None}
 
 
 @dataclass(frozen=True)
@@ -96,85 +75,75 @@ def command(
 ) -> None:
     """Show the key points of a schedule: learning rate, momentum, weight decay and what they make together."""
     from stepsize.schedules import preview
-    from stepsize.views import schedule_chart
+    from stepsize.views import draw
 
     written = _joined(schedule)
     whole, peaks = with_moving(resolved(written, steps, clock), lr, moving, clock)
-    shown = Shown(written, whole, preview(whole, peaks), peaks, lr is not None)
-    output.give(lambda: document(shown), lambda: render(shown), lambda: schedule_chart(info_of(shown, log=output.log)))
+    seen = preview(whole, peaks)
+    columns = _columns(seen, named_lr=lr is not None)
+    told: dict[str, Any] = {  # its keys are stable; ``lr`` is 1 if none was given
+        "schedule": str(written),
+        "in_steps": str(whole.rate),
+        "steps": len(seen.steps) - 1,
+        "effective_steps": seen.effective_steps,
+        "peaks": {key: getattr(peaks, key) for key in ("lr", "momentum", "weight_decay")},
+        "points": [
+            {"step": point.step, "what": point.what, **{key: float(columns[key][point.step]) for key in columns}}
+            for point in seen.points
+        ],
+    }
+    output.give(lambda: told, lambda: render(told), lambda: draw(info_of(told, columns, log=output.log)))
     if lr is None:
         output.hint(FACTORS)
     if output.table is not None:
-        save_table(output.table, ["step", *_COLUMNS], _rows(shown))
+        updates = {"step": range(told["steps"]), **{key: array[:-1].tolist() for key, array in columns.items()}}
+        rows = (dict(zip(updates, values, strict=True)) for values in zip(*updates.values(), strict=True))
+        save_table(output.table, ["step", *_COLUMNS], rows)
         say(f"Table saved to {output.table}")
 
 
-def document(shown: Shown) -> dict[str, Any]:
-    """Return the answer of ``--json``; its keys are stable. ``lr`` is 1 if none was given."""
-    columns = shown.columns()
-    return {
-        "schedule": str(shown.written),
-        "in_steps": str(shown.schedule.rate),
-        "steps": shown.length,
-        "effective_steps": shown.seen.effective_steps,
-        "peaks": {key: getattr(shown.peaks, key) for key in ("lr", "momentum", "weight_decay")},
-        "points": [
-            {"step": point.step, "what": point.what, **{key: float(columns[key][point.step]) for key in columns}}
-            for point in shown.seen.points
-        ],
-    }
+def _columns(seen: Preview, *, named_lr: bool) -> dict[str, Array]:
+    """Return the values of each update and of the end, by key, without those that do not exist."""
+    every = {"factor": seen.factors, **{key: getattr(seen.values, key) for key in list(_COLUMNS)[1:]}}
+    if not named_lr:  # both need a real rate
+        every |= {"lr": None, "timescale": None}
+    return {key: array for key, array in every.items() if array is not None}
 
 
-def _rows(shown: Shown) -> Iterator[dict[str, Any]]:
-    """Yield the values of each update, exactly."""
-    columns = {"step": range(shown.length), **{key: array.tolist() for key, array in shown.columns().items()}}
-    for values in zip(*columns.values(), strict=False):  # the last ones of the arrays are of the end
-        yield dict(zip(columns, values, strict=True))
-
-
-def render(shown: Shown) -> RenderableType:
+def render(told: Mapping[str, Any]) -> RenderableType:
     """Return the key points and the length for people."""
-    columns = shown.columns()
-    many = len(columns) >= _MANY  # then all columns must be narrow to fit a terminal
+    keys = [key for key in _COLUMNS if key in told["points"][0]]
+    many = len(keys) >= _MANY  # then all columns must be narrow to fit a terminal
     table = Table("step", "what", box=None, padding=(0, 1 if many else 2, 0, 0), header_style="bold")
     table.columns[0].justify = "right"
-    for key in columns:
+    for key in keys:
         table.add_column(_COLUMNS[key], justify="right", vertical="bottom")
-    for point in shown.seen.points:
-        numbers = [
-            _number(float(array[point.step]), 3 if many and key.endswith("lr") else 4) for key, array in columns.items()
-        ]
-        table.add_row(f"{point.step:,}", point.what, *numbers)
-    effective = f"{steps_text(shown.seen.effective_steps)} effective steps (sum of factors)"
+    for point in told["points"]:
+        numbers = [_number(point[key], 3 if many and key.endswith("lr") else 4) for key in keys]
+        table.add_row(f"{point['step']:,}", point["what"], *numbers)
+    effective = f"{steps_text(told['effective_steps'])} effective steps (sum of factors)"
     rows: list[tuple[str, RenderableType]] = [
-        ("length", f"{shown.length:,} steps, {effective}"),
-        ("schedule", str(shown.written)),
+        ("length", f"{told['steps']:,} steps, {effective}"),
+        ("schedule", told["schedule"]),
     ]
-    if shown.schedule.rate != shown.written:
-        rows.append(("in steps", str(shown.schedule.rate)))
+    if told["in_steps"] != told["schedule"]:
+        rows.append(("in steps", told["in_steps"]))
     return Group(table, "", facts(rows))
 
 
-def info_of(shown: Shown, *, log: bool = False) -> ScheduleInfo:
+def info_of(told: Mapping[str, Any], columns: Mapping[str, Array], *, log: bool = False) -> ChartInfo:
     """Return what the chart of a schedule shows."""
-    from stepsize.views import ScheduleCurve, schedule_info
+    from stepsize.views import schedule_info
 
-    columns = {key: array[:-1] for key, array in shown.columns().items()}  # updates only
-    curve = ScheduleCurve(
-        name="schedule",
-        lr=columns.get("lr", columns["factor"]),
-        momentum=columns.get("momentum"),
-        weight_decay=columns.get("weight_decay"),
-        effective=columns.get("effective_lr"),
-        timescale=columns.get("timescale"),
-    )
+    updates = {key: array[:-1] for key, array in columns.items()}
+    steps, factors = told["steps"], updates.pop("factor")
     return schedule_info(
-        steps=shown.seen.steps[:-1],
-        curves=(curve,),
-        marks=tuple((point.step, point.what) for point in shown.seen.points if 0 < point.step < shown.length - 1),
-        title=str(shown.written),
-        subtitle=f"{shown.length:,} steps.",
-        lr_label="learning rate" if shown.named_lr else "factor",
+        steps=range(steps),
+        curves={"schedule": {"lr": factors, **updates}},
+        marks=[(point["step"], point["what"]) for point in told["points"] if 0 < point["step"] < steps - 1],
+        title=told["schedule"],
+        subtitle=f"{steps:,} steps.",
+        lr_label="learning rate" if "lr" in updates else "factor",
         log_lr=log,
     )
 

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from stepsize.cli.failures import check_answer
 from stepsize.cli.options import NOWHERE, RunOptions, StudyOptions, argument, kept_in, option, restored, stored
 from stepsize.cli.output import OutputOptions, answer_of, hint
-from stepsize.cli.progress import metered, sweep_watcher
+from stepsize.cli.progress import metered, show_sweep
 from stepsize.cli.resolve import opened_task
 from stepsize.cli.saved import again
 from stepsize.curves.numerals import number_text
@@ -109,11 +109,10 @@ def train(
     with opened_task(restored(asked)) as opened:
         try:
             with metered(f"sweep {opened.name}", quiet=output.as_json) as meter:
-                update = sweep_watcher(meter)
 
                 def watch(progress: StudyProgress) -> None:
                     begun[:] = [progress.name]
-                    update(progress)
+                    show_sweep(meter, progress)
 
                 found = sweep(
                     opened, workers=workers, store=kept_in(store), on_progress=watch, **{"asked": asked, **options}

@@ -12,7 +12,7 @@ from stepsize.probe.profiling.edge import StabilityEdge
 from stepsize.probe.profiling.features import Features
 from stepsize.probe.profiling.noise import NoiseScale, growth
 from stepsize.probe.profiling.scale import Classes, LossScale, TargetScale
-from stepsize.views import Chart, Pictured, Series, series_chart, series_info
+from stepsize.views import Chart, Pictured, Series, draw, series_info
 
 _DECADES, _POINTS = 2.0, 41  # of batch sizes on the chart, on both sides of the present one
 
@@ -188,7 +188,7 @@ class Profile(Pictured):
                 places.append((noise, f"noise scale {number_text(noise, 2)} {name}", "optimum"))
         label = "best rate ÷ best rate at the present batch size"
         info = series_info(curves, "batch size", title=title, subtitle=self.status, label=label, places=places)
-        return series_chart(info)
+        return draw(info)
 
 
 def _sizes_around(batch: int) -> list[float]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from stepsize.catalog import Catalog
 from stepsize.checks import check_whole
-from stepsize.study.samplers.drawn import Drawn, Sampler, grid, random, sobol
+from stepsize.study.samplers.drawn import Sampler, drawn, grid, random, sobol
 from stepsize.study.samplers.guided import Guided
 
 
@@ -37,17 +37,17 @@ def _guided(name: str, title: str, sampler: str, source: str) -> SamplerEntry:
 SAMPLERS: Catalog[SamplerEntry] = Catalog(
     "sampler",
     (
-        SamplerEntry("grid", "equal steps, coarse ones first", lambda seed, trials: Drawn(partial(grid, trials))),
+        SamplerEntry("grid", "equal steps, coarse ones first", lambda seed, trials: drawn(partial(grid, trials))),
         SamplerEntry(
             "random",
             "drawn at random, independently",
-            lambda seed, trials: Drawn(partial(random, seed)),
+            lambda seed, trials: drawn(partial(random, seed)),
             source="Bergstra and Bengio, Random search for hyper-parameter optimization, 2012",
         ),
         SamplerEntry(
             "sobol",
             "spread evenly, without holes",
-            lambda seed, trials: Drawn(partial(sobol, seed)),
+            lambda seed, trials: drawn(partial(sobol, seed)),
             source="Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, 1967",
         ),
         _guided(

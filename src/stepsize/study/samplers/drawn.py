@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,41 +19,18 @@ _BLOCK = 64  # trials that are drawn together
 _LR_WEIGHT = 2  # the rate is what is searched: it gets about twice the points of any other range
 
 
-class Sampler(Protocol):
-    """Proposes where in a space the next trial lies.
+Sampler: TypeAlias = Callable[[int, Sequence[Run], Space, Sequence[Trial]], "dict[str, Value] | None"]
+"""Proposes the values of a trial; None if there is nothing left to propose.
 
-    A proposal is a pure function of the arguments and the sampler's seed, so a study that was killed continues with
-    the same trials. What a sampler remembers between calls only makes it faster.
-    """
-
-    def propose(
-        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial] = ()
-    ) -> dict[str, Value] | None:
-        """Return the values of a trial, or None if there is nothing left to propose.
-
-        Args:
-            number: Number of the trial, from 0.
-            seen: All runs so far in the order in which they were told; from call to call it grows at its end.
-            space: Space that contains the values.
-            running: Trials that were proposed and have no run yet: others keep away from them.
-        """
+It gets the number of the trial, from 0, all runs so far in the order in which they ended, the space, and the trials
+that were proposed and have no run yet, which others keep away from. A proposal is a pure function of these and the
+sampler's seed, so a killed study continues with the same trials; what a sampler remembers only makes it faster.
+"""
 
 
-class Drawn:
-    """A sampler that ignores what was seen: ``draw`` gives the values from the number of the trial and the space."""
-
-    def __init__(self, draw: Callable[[int, Space], dict[str, Value] | None]) -> None:
-        self._draw = draw
-
-    def propose(
-        self,
-        number: int,
-        seen: Sequence[Run],  # noqa: ARG002  the protocol's
-        space: Space,
-        running: Sequence[Trial] = (),  # noqa: ARG002
-    ) -> dict[str, Value] | None:
-        """Return the values of trial ``number``; ``seen`` does not matter."""
-        return self._draw(number, space)
+def drawn(draw: Callable[[int, Space], dict[str, Value] | None]) -> Sampler:
+    """Return the sampler that draws from the number of the trial and the space, whatever was seen."""
+    return lambda number, _seen, space, _running: draw(number, space)
 
 
 def random(seed: int, number: int, space: Space) -> dict[str, Value]:

@@ -67,8 +67,8 @@ class Guided:
         self._seed = seed
         self._record: _Record | None = None
 
-    def propose(
-        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial] = ()
+    def __call__(
+        self, number: int, seen: Sequence[Run], space: Space, running: Sequence[Trial]
     ) -> dict[str, Value] | None:
         """Return the values of trial ``number``, fitted to ``seen``, away from what is ``running``."""
         points = points_of(seen)
