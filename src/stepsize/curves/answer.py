@@ -27,6 +27,7 @@ _LEARNED = 0.01  # fraction of the untrained value that the best run must have g
 _FLAT_WITHIN = 0.05  # tolerance up to which a wide range means that the choice hardly matters
 _NOISY = 0.1  # excess beyond which the noise of a run is no excuse
 _FAILED = 2.0  # times the best final loss from which a run at a higher rate has failed
+_FEW, _LOWER = 3, 0.1  # with fewer full runs, the answer stays so many decades lower: short runs point too high
 _BELOW = 0.1  # decades that the answer stays below it
 _TIE = 1e-3  # weight of the mean height beside the expected excess
 _AS_GOOD = 0.35  # probability of being as good from which a rate belongs to the range
@@ -111,7 +112,7 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     tolerance = max(until, min(model.noise, _NOISY))
     longest = max(point.share for point in points)
     full = [point for point in points if point.share == longest]
-    at = _recommended(model, full)
+    at = _lower(model) if longest < 1 or len(full) < _FEW else best_place(model)
     chance = model.chance(tolerance)
     low, high = _around(model.x, np.where(model.x <= _survived(model, full) + 0.026, chance, -1.0), at)
     lr = _rounded(model.x[at])
@@ -136,12 +137,20 @@ def answer_from(model: LrModel, *, until: float = UNTIL, validated: bool = True)
     )
 
 
-def _recommended(model: LrModel, full: Sequence[Point]) -> int:
+def best_place(model: LrModel) -> int:
     """Return the index of the rate of least expected excess between the lowest tried and the highest that is safe."""
+    longest = max(point.share for point in model.points)
+    full = [point for point in model.points if point.share == longest]
     low, high = math.log10(min(point.lr for point in full)), _safe(model, full)
     allowed = (model.x >= min(low, high) - 0.026) & (model.x <= high + 0.026)
     height = model.draws.mean(axis=0) - model.draws.mean()  # decides where every excess is capped
     return int(np.argmin(np.where(allowed, model.expected + _TIE * height, np.inf)))
+
+
+def _lower(model: LrModel) -> int:
+    """Return the index of a rate a little below the best one, but not below the lowest that was tried."""
+    x = max(model.x[best_place(model)] - _LOWER, math.log10(min(point.lr for point in model.points)))
+    return int(np.abs(model.x - x).argmin())
 
 
 def _safe(model: LrModel, full: Sequence[Point]) -> float:

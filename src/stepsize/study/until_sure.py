@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, worse_sides
+from stepsize.curves.answer import NEAR, SEEDS, SURE, UNTIL, Answer, answer_from, best_place, worse_sides
 from stepsize.curves.lr_model import LrModel, fit_lr_model
 from stepsize.curves.lr_prior import Prior
 from stepsize.study.strategy import Job, point_of
@@ -324,7 +324,7 @@ class UntilSure:
         if share == 1.0:
             if self.answer.lr is None:
                 return None
-            x, near = math.log10(self.answer.lr), self._recipe.beside
+            x, near = float(model.x[best_place(model)]), self._recipe.beside
         else:
             x, near = float(model.x[model.expected.argmin()]), self._recipe.apart
         return x if all(abs(other - x) > near for other in tried) else None
