@@ -246,3 +246,19 @@ def test_an_unlucky_seed_does_not_close_a_side(lucky: float, verdict: str) -> No
     near = [replace(point, value=best) if point.lr < 0.1 else point for point in runs(*AROUND) if point.lr > 0.001]
     low = [Point(0.001, UNTRAINED * math.exp(height), seed=seed) for seed, height in enumerate((-0.1, lucky))]
     assert answer_from(model([-2.0] * 20, [*near, *low])).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("full", "short", "lr"),
+    [
+        ((0.01, 0.03), (0.001, 0.1), 0.0079),  # 10^-2.1: short runs point too high
+        ((0.01, 0.03), (0.01, 0.1), 0.01),  # but not below what was tried
+        ((0.01, 0.03, 0.1), (0.001,), 0.01),  # three full runs speak for themselves
+        ((), (0.001, 0.01, 0.1), 0.0079),
+    ],
+)
+def test_with_few_full_runs_the_answer_is_a_little_lower(
+    full: Sequence[float], short: Sequence[float], lr: float
+) -> None:
+    points = runs(*full) + runs(*short, share=0.25)
+    assert answer_from(model([-2.0] * 20, points)).lr == lr
