@@ -21,7 +21,9 @@ _STEP = 0.05  # decades between the tabulated rates
 _REACH = 2.0  # decades beyond the runs and the usual rate where an optimum is still considered
 _MOST = 96  # points that are fitted; the time grows with the third power of their number
 _PARTICLES = 1000
-_ROUNDS = 12  # of moves of all particles
+_KEPT = 0.5  # of the particles that still count after a step of the tempering
+_MOVES = 4  # of each particle after such a step
+_HALVINGS = 30
 _JITTER = 0.15  # decades of a move of the shift
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
@@ -278,8 +280,11 @@ class _Particles(NamedTuple):
 class _Mixture:
     """Particles: a recorded curve, its shift, and the kind of its deviations; the factor on it is integrated over.
 
-    They are drawn from the prior, drawn again in proportion to their likelihood, and then moved (Metropolis), so that
-    they are many different ones however many runs there are.
+    They are drawn from the prior, and drawn again by a part of the likelihood that grows in steps to the whole, after
+    each of which they are moved (Metropolis): so they are many different ones however many runs there are.
+
+    Reference:
+        Del Moral, Doucet and Jasra, "Sequential Monte Carlo samplers", 2006.
     """
 
     def __init__(
@@ -304,10 +309,7 @@ class _Mixture:
         self._particles = self._drawn()
         self._log, self._scale, self._spread = self._fit(self._particles)
         if len(data.x):
-            weight = np.exp(self._log - self._log.max())
-            self._keep(self._random.choice(_PARTICLES, _PARTICLES, p=weight / weight.sum()))
-            for _ in range(_ROUNDS):
-                self._move()
+            self._temper()
 
     def _drawn(self) -> _Particles:
         """Draw particles from the prior."""
@@ -318,19 +320,47 @@ class _Mixture:
         deviation = draw.choice(len(self._deviation_weights), n, p=self._deviation_weights)
         return _Particles(curve, shift, deviation * self._noises + draw.integers(0, self._noises, n))
 
+    def _temper(self) -> None:
+        """Draw again by a part of the likelihood that grows to the whole, moving the particles after each step.
+
+        By the whole at once, few of the first particles would be left, and now and then only wrong ones.
+        """
+        part = 0.0
+        while part < 1.0:
+            growth = self._growth(1.0 - part)
+            weight = np.exp(growth * (self._log - self._log.max()))
+            self._keep(self._random.choice(_PARTICLES, _PARTICLES, p=weight / weight.sum()))
+            part = min(1.0, part + growth)
+            for _ in range(_MOVES):
+                self._move(part)
+
+    def _growth(self, most: float) -> float:
+        """Return by how much the part of the likelihood may grow for a fraction of the particles to keep their say."""
+        growth = most
+        for _ in range(_HALVINGS):
+            weight = np.exp(growth * (self._log - self._log.max()))
+            if weight.sum() ** 2 >= _KEPT * _PARTICLES * (weight**2).sum():
+                break
+            growth /= 2
+        return growth
+
     def _keep(self, which: Ints) -> None:
         self._particles = self._particles.only(which)
         self._log, self._scale, self._spread = self._log[which], self._scale[which], self._spread[which]
 
-    def _move(self) -> None:
-        """Propose another curve, shift or kind for each particle; accept what keeps them a sample of the posterior."""
+    def _move(self, power: float) -> None:
+        """Propose another shift, curve and shift, or kind for each particle; accept what keeps them a posterior sample.
+
+        ``power`` is the part of the log likelihood that counts.
+        """
         now, fresh, draw, n = self._particles, self._drawn(), self._random, _PARTICLES
         part = draw.integers(0, 3, n)
-        shift = np.where(part == 0, now.shift + draw.normal(0.0, _JITTER, n), now.shift)
+        near = draw.normal(0.0, np.where(draw.random(n) < 0.5, _JITTER, _JITTER / 4))
+        shift = np.where(part < 2, now.shift + near, now.shift)
         kind = np.where(part == 2, fresh.kind, now.kind)
         proposed = _Particles(np.where(part == 1, fresh.curve, now.curve), shift, kind)
         log, scale, spread = self._fit(proposed)
-        gain = log - self._log + self._log_density(shift) - self._log_density(now.shift)
+        gain = power * (log - self._log) + self._log_density(shift) - self._log_density(now.shift)
         better = np.log(draw.random(n)) < gain
         self._particles = _Particles(*(np.where(better, *pair) for pair in zip(proposed, now, strict=True)))
         self._log = np.where(better, log, self._log)
