@@ -245,7 +245,8 @@ def test_moved_particles_say_what_very_many_unmoved_ones_do(
 
     places, chance = fitted()
     monkeypatch.setattr(lr_model, "_PARTICLES", 30_000)
-    monkeypatch.setattr(lr_model, "_ROUNDS", 0)
+    monkeypatch.setattr(lr_model, "_KEPT", 0.0)  # all at once
+    monkeypatch.setattr(lr_model, "_MOVES", 0)
     known_places, known_chance = fitted()
     assert np.abs(places - known_places).max() < 0.16
     assert np.abs(chance - known_chance).max() < 0.06
