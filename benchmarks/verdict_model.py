@@ -24,13 +24,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from benchmarks.lr_record.collect import RECORD_FILE, read_record
+from benchmarks.lr_record.sides import sides_of
 from benchmarks.lr_record.signals import LOOKS
 from benchmarks.record import RECORDS_FOLDER, header, write_record
 from benchmarks.verdicts import VERDICTS_FILE, Judged, figures, held_out, judged, read_watched
 from stepsize.monitor.rate_signals import RATE_SIGNALS
 from stepsize.monitor.verdict_model import MODEL_FILE, SIDES, VerdictModel
 
-__all__ = ["Looks", "learn", "left_out", "model_report", "read_looks", "sides_of"]
+__all__ = ["Looks", "learn", "left_out", "model_report", "read_looks"]
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -38,7 +39,6 @@ Whole = NDArray[np.int64]
 Judge = Callable[[Array], Array]  # from signals to probabilities of the sides
 
 MODEL_RECORD = RECORDS_FOLDER / "verdict_model.json"
-FINE = 0.10  # regret
 LEARNED = 0.8  # of the untrained loss: where the best rate ends above it, every low rate is within 10% of it
 QUANTILES = (0.1, 0.5, 0.9)
 # Neither tells anything of larger models and longer runs than the record's.
@@ -130,24 +130,6 @@ def truth_of(x: Array, val: Array) -> Truth:
     middle = val[int(np.argmin(np.where(np.isfinite(val).all(axis=1), val.mean(axis=1), np.inf)))]
     noise = float(middle.std() / max(abs(middle.mean()), 1e-12))
     return Truth(sides / sides.sum(axis=1, keepdims=True), float(np.mean(places)), noise)
-
-
-def sides_of(val: Array) -> tuple[Whole, int]:
-    """Return the side of each rate by final losses, (rate, seed), and the place of the best one."""
-    means, rates = _smoothed(val.mean(axis=1)), np.arange(len(val))
-    best = int(np.argmin(means))
-    return np.where(means <= (1 + FINE) * means[best], 1, np.where(rates < best, 0, 2)), best
-
-
-def _smoothed(means: Array) -> Array:
-    """Return the averages; a rate that diverged has no part in those of its neighbors."""
-    logs = np.log(np.maximum(means, 1e-12))
-    padded = np.concatenate([[np.inf], logs, [np.inf]])
-    near = np.stack([padded[:-2], padded[1:-1], padded[2:]])
-    weights = np.where(np.isfinite(near), np.array([[1.0], [2.0], [1.0]]), 0.0)
-    total = np.where(np.isfinite(near), near, 0.0) * weights
-    averaged = total.sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-12)
-    return np.where(np.isfinite(logs), np.exp(averaged), np.inf)
 
 
 def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 
 from benchmarks.lr_record.collect import RECORD_FILE, read_record
 from benchmarks.lr_record.draw import SEEDS, draw_task
+from benchmarks.lr_record.sides import sides_of
 from benchmarks.lr_record.training import validated
-from benchmarks.verdict_model import sides_of
 from benchmarks.workers import each_done
 
 __all__ = ["SEEDS_FILE", "collect_seeds", "read_seeds", "seeds_report"]
@@ -33,12 +34,13 @@ def collect_seeds(record: Path = RECORD_FILE, path: Path = SEEDS_FILE, *, worker
     found = read_seeds(path)
     tasks = [(facts["seed"], facts["number"]) for facts in read_record(record).facts]
     jobs = [(seed, number) for seed, number in tasks if number % _EVERY == 0 and number not in found]
-    for (_, number), val in each_done(_further, jobs, workers):
-        if isinstance(val, Exception):
-            raise val
-        found[number] = val
-        if len(found) % _PIECE == 0:
-            _write(found, path)
+    with closing(each_done(_further, jobs, workers)) as done:
+        for (_, number), val in done:
+            if isinstance(val, Exception):
+                raise val
+            found[number] = val
+            if len(found) % _PIECE == 0:
+                _write(found, path)
     _write(found, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from benchmarks.lr_record.collect import RECORD_FILE, collect, read_record
 from benchmarks.lr_record.data import Data, draw_images, draw_reconstruction, draw_sequence
 from benchmarks.lr_record.draw import RATES, SCHEDULES, SEEDS, Task, draw_task
 from benchmarks.lr_record.fine_tuning import fewer, related
+from benchmarks.lr_record.further_seeds import read_seeds, seeds_report
 from benchmarks.lr_record.models import build
 from benchmarks.lr_record.net import Net
 from benchmarks.lr_record.signals import LOOKS
-from benchmarks.lr_record.training import member_optimizer, pretrained, train_task
+from benchmarks.lr_record.training import member_optimizer, pretrained, train_task, validated
 from numpy.random import default_rng
 from torch import Tensor, nn
 
@@ -345,3 +347,22 @@ def test_stacked_signals_are_those_of_a_watch(kind: str) -> None:
     seen = rate_signals(watching.record)
     expected = dict(zip(RATE_SIGNALS, curves.signals[LOOKS.index(1 / 4), at].tolist(), strict=True))
     assert seen == pytest.approx(expected, abs=0.02, rel=0.01, nan_ok=True)
+
+
+def test_further_seeds_continue_those_of_the_record() -> None:
+    task = Task(table(), BASE)
+    recorded = train_task(task).val[-1]
+    assert np.array_equal(validated(task, range(SEEDS)), recorded, equal_nan=True)
+    further = validated(task, range(SEEDS, SEEDS + 2))
+    assert further.shape == (RATES, 2)
+    assert not np.isin(further, recorded).any()
+
+
+def test_every_tenth_task_was_trained_with_six_more_seeds() -> None:
+    record, further = read_record(RECORD_FILE), read_seeds()
+    assert set(further) == {facts["number"] for facts in record.facts if facts["number"] % 10 == 0}
+    assert {val.shape for val in further.values()} == {(RATES, 6)}
+    found = re.match(r"(\d+) tasks.*?in ([\d.]+)%", seeds_report())
+    assert found is not None
+    assert 150 < int(found[1]) <= len(further)
+    assert 50 < float(found[2]) < 100

@@ -261,3 +261,10 @@ def test_no_draw_of_the_curves_ends_in_a_wrong_place(seed: int) -> None:
     points = [Point(lr, value, 0.24) for lr, value in short] + [Point(lr, value, seed=own) for lr, value, own in full]
     model = fit_lr_model(points, usual=0.1, untrained=2.3, family="momentum", seed=seed)
     assert 0.25 <= 10 ** model.x[model.expected.argmin()] <= 0.6
+
+
+def test_an_excess_too_large_for_a_number_is_capped() -> None:
+    model = lr_model.LrModel(
+        np.arange(3.0), np.array([[0.0, 0.05, 50.0]]), np.zeros(1), 20.0, 0.01, 1.0, True, (-np.inf, np.inf), ()
+    )
+    assert model.excess.tolist() == [[0.0, pytest.approx(np.expm1(1.0)), pytest.approx(3.0)]]

@@ -23,7 +23,7 @@ _MOST = 96  # points that are fitted; the time grows with the third power of the
 _PARTICLES = 1000
 _KEPT = 0.5  # of the particles that still count after a step of the tempering
 _MOVES = 4  # of each particle after such a step
-_HALVINGS = 30
+_HALVINGS = 30  # of such a step at most
 _JITTER = 0.15  # decades of a move of the shift
 _DRAWS = 400
 _SHALLOWEST = 0.03  # log ratio of untrained to best loss below which the noise is measured against this
@@ -88,7 +88,9 @@ class LrModel:
     def excess(self) -> Array:
         """The excess of each rate over the best one in each draw, shape ``(draws, g)``; capped at 3."""
         height = self.draws - self.draws.min(axis=1, keepdims=True)
-        return np.asarray(np.minimum(np.expm1(self.depth * height) if self.relative else height, _WORST))
+        if self.relative:  # capped before it could overflow
+            height = np.expm1(np.minimum(self.depth * height, math.log1p(_WORST)))
+        return np.asarray(np.minimum(height, _WORST))
 
     @cached_property
     def expected(self) -> Array:
