@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import count as count_from
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 import stepsize
 from benchmarks.combos import Combo, all_combos, build
+from benchmarks.lr_record.collect import read_record
 from benchmarks.lr_record.draw import RATES, draw_task
 from benchmarks.lr_record.training import watched
 from benchmarks.record import RECORDS_FOLDER, header, read_rows, write_record
@@ -102,7 +101,7 @@ def _watched(combo: Combo) -> list[Late]:
 
 def compute_late_on_record(count: int, workers: int = 2, path: Path = RECORD_FILE) -> None:
     """Watch whole trainings of tasks of the record, ``count`` that chose the thresholds and as many others."""
-    numbers = [*islice(_long_tasks(0), count), *islice(_long_tasks(_LEARNED_UNTIL), count)]
+    numbers = [*_long_tasks(0)[:count], *_long_tasks(_LEARNED_UNTIL)[:count]]
     rows: list[dict[str, Any]] = []
     with closing(each_done(_on_record, numbers, workers)) as ended:
         for number, done in ended:
@@ -113,11 +112,10 @@ def compute_late_on_record(count: int, workers: int = 2, path: Path = RECORD_FIL
     write_record(path, header("late-findings --record"), sorted(rows, key=lambda row: (row["task"], row["rate"])))
 
 
-def _long_tasks(first: int) -> Iterator[int]:
-    for number in count_from(first):
-        facts = draw_task(0, number).facts
-        if facts["steps"] >= _LONG and facts["model"] not in ("gru", "lstm"):
-            yield number
+def _long_tasks(first: int) -> list[int]:
+    """Return the recorded tasks, from number ``first`` on, that are long enough and can be stacked."""
+    known = (facts for facts in read_record().facts if facts["number"] >= first)
+    return [facts["number"] for facts in known if facts["steps"] >= _LONG and facts["model"] not in ("gru", "lstm")]
 
 
 def _on_record(number: int) -> list[dict[str, Any]]:
