@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stepsize.optimizers import OPTIMIZERS
-from stepsize.study.rungs import RUNGS
 from stepsize.study.samplers import SAMPLERS
 from stepsize.study.workers import WORKERS
 from stepsize.tasks import TASKS
@@ -72,22 +71,19 @@ def tasks_page() -> str:
 
 
 def samplers_page() -> str:
-    """Return the page of samplers, rungs and workers of a sweep."""
+    """Return the page of samplers and workers of a sweep."""
     samplers = [(f"`{name}`", one.title, "yes" if one.learns else "no", one.source or "–")
                 for name, one in SAMPLERS.items()]  # fmt: skip
-    rungs = [(f"`{name}`", one.title, one.source or "–") for name, one in RUNGS.items()]
     workers = [(f"`{name}`", one.title) for name, one in WORKERS.items()]
     return _page(
-        """# Samplers, rungs, workers
+        """# Samplers and workers
 
-What `stepsize.sweep(task, sampler=…, rungs=…, workers=…)` and `stepsize sweep` take by name.
+What `stepsize.sweep(task, sampler=…, workers=…)` and `stepsize sweep` take by name.
 
 ## Samplers
 
 A sampler proposes the next configuration.""",
         _table(("name", "how it chooses", "learns", "source"), samplers),
-        "## Rungs\n\nA rung is a shortened run with its own complete decay. The best trials continue to longer ones.",
-        _table(("name", "how", "source"), rungs),
         "## Workers\n\nWhere and how runs are trained.",
         _table(("name", "how"), workers),
     )

@@ -147,7 +147,7 @@ def _index(rooms: Mapping[str, Mapping[str, Any]]) -> str:
     catalogs = [
         "## Catalogs",
         "[Schedules](../schedules.md) · [Optimizers](optimizers.md) · "
-        "[Findings](../findings.md) · [Tasks](tasks.md) · [Samplers, rungs, workers](samplers.md)",
+        "[Findings](../findings.md) · [Tasks](tasks.md) · [Samplers and workers](samplers.md)",
         "## Command line",
         " · ".join(f"[`{name}`](commands.md#{command_text.anchor(name)})" for name, _ in command_text.commands()),
     ]

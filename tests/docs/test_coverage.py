@@ -16,7 +16,6 @@ from stepsize import errors, schedules
 from stepsize.monitor.rules.catalog import RULES as FINDING_RULES
 from stepsize.optimizers import OPTIMIZERS
 from stepsize.schedules import SCHEDULES, SHAPES
-from stepsize.study.rungs import RUNGS
 from stepsize.study.samplers import SAMPLERS
 from stepsize.study.workers import WORKERS
 from stepsize.tasks import TASKS
@@ -89,13 +88,12 @@ def test_every_command_and_option_is_explained() -> None:
         (OPTIMIZERS, catalog_text.optimizers_page),
         (TASKS, catalog_text.tasks_page),
         (SAMPLERS, catalog_text.samplers_page),
-        (RUNGS, catalog_text.samplers_page),
         (WORKERS, catalog_text.samplers_page),
         ([rule.code for rule in FINDING_RULES], make_findings.page),
         (SCHEDULES, lambda: make_schedules.PAGE.read_text(encoding="utf-8")),
         (SHAPES, lambda: make_schedules.PAGE.read_text(encoding="utf-8")),
     ],
-    ids=["optimizers", "tasks", "samplers", "rungs", "workers", "findings", "schedules", "shapes"],
+    ids=["optimizers", "tasks", "samplers", "workers", "findings", "schedules", "shapes"],
 )
 def test_every_entry_of_a_catalog_is_on_its_page(names: Iterable[str], page: Callable[[], str]) -> None:
     assert len([*names]) > 2

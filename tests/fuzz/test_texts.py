@@ -59,7 +59,6 @@ SWEEP = {
     "sampler": "random",
     "trials": 3,
     "seed": 0,
-    "rungs": {"name": "full", "brackets": [{"shares": [1.0], "weight": 1}], "eta": 4, "waits": True},
     "seeds": [0],
     "repeats": 2,
     "asked": {"task": "digits-mlp", "steps": 20},

@@ -37,8 +37,8 @@ WAYS: dict[str, dict[str, object]] = {
         "lr": (1e-5, 1.0), "weight_decay": (1e-6, 0.1), "sampler": "tpe", "workers": "in-order", "seeds": 2,
         "trials": 60,
     },
-    "halving, a population": {
-        "lr": (1e-5, 1.0), "sampler": "sobol", "rungs": "halving", "workers": "population", "trials": 48,
+    "sobol, a population": {
+        "lr": (1e-5, 1.0), "sampler": "sobol", "workers": "population", "trials": 12,
     },
 }  # fmt: skip
 

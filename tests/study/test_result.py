@@ -139,16 +139,6 @@ def test_the_answer_is_that_of_the_rate_with_the_other_values_held_at_the_best()
     assert "lr 0.01, momentum 0.9" in together.status
 
 
-def test_runs_of_shorter_rungs_with_the_same_other_values_count_too() -> None:
-    full = [outcome(10**x, (x + 2) ** 2 + 0.3, momentum=0.9) for x in (-2.5, -2.0, -1.5)]
-    short = [outcome(10**x, (x + 2) ** 2 + 0.6, share=0.25, momentum=0.9) for x in (-4.0, -3.0, -1.0)]
-    strange = [outcome(1e-3, 0.9, share=0.25, momentum=0.5)]
-    curve = summarize(full + short + strange, untrained=5.0).curve
-
-    assert curve is not None
-    assert sorted(point.share for point in curve.points) == [0.25] * 3 + [1.0] * 3
-
-
 def test_where_too_few_share_the_other_values_the_best_setting_answers_and_the_verdict_stays_open() -> None:
     both = [(x, seed) for x in FINE for seed in (0, 1)]
     runs = [outcome(10**x, 1 + 0.2 * (x + 2) ** 2, seed=seed, momentum=0.8 + 0.01 * x) for x, seed in both]

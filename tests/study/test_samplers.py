@@ -213,28 +213,11 @@ def told(*runs: Run) -> dict[int, float | None]:
     return {point.trial.number: point.value for point in points_of(runs)}
 
 
-def test_one_rung_alone_is_told_the_longest_that_ten_trials_reached() -> None:
-    short = [outcome(n, {"lr": 0.1}, 9.0, share=1 / 16) for n in range(40)]
-    middle = [outcome(n, {"lr": 0.1}, 5.0, share=1 / 4) for n in range(10)]
-    long = [outcome(n, {"lr": 0.1}, 1.0) for n in range(3)]
-
-    assert told(*short, *middle, *long) == dict.fromkeys(range(10), 5.0)
-    assert told(*short, *middle[:9], *long) == dict.fromkeys(range(40), 9.0)
-
-
-def test_before_ten_are_there_the_rung_with_the_most_trials_is_told() -> None:
-    short = [outcome(n, {"lr": 0.1}, 9.0, share=1 / 4) for n in range(3)]
-    long = [outcome(n, {"lr": 0.1}, 1.0) for n in range(3)]
-
-    assert told(*short, *long[:2]) == dict.fromkeys(range(3), 9.0)
-    assert told(*short, *long) == dict.fromkeys(range(3), 1.0)
-
-
 def test_a_model_is_told_the_mean_over_seeds_every_divergence_and_never_nan() -> None:
     values: Values = {"lr": 0.1}
 
     assert told(outcome(0, values, 1.0), outcome(0, values, 3.0, seed=1)) == {0: 2.0}
-    fallen = (fell(1, values, share=1 / 16), outcome(2, values, 2.0), fell(2, values, seed=1))
+    fallen = (fell(1, values), outcome(2, values, 2.0), fell(2, values, seed=1))
     found = told(outcome(0, values, 2.0), *fallen, outcome(3, values, math.nan))
     assert found == {0: 2.0, 1: None, 2: None}
     assert told(fell(0, values), fell(1, values)) == {}

@@ -14,16 +14,14 @@ from stepsize.errors import InputError, StoreCorruptError, UnknownStudyError
 from stepsize.store import Store
 from stepsize.study.export import export_to_optuna
 from stepsize.study.result import SweepResult
-from stepsize.study.rungs import Bracket, Rungs
 from stepsize.study.study import StudyProgress
 from stepsize.study.sweeping import read_sweep, stored_sweep, sweep
 
 WAYS: list[dict[str, Any]] = [
     {},
     {"sampler": "tpe", "momentum": (0.1, 0.9), "trials": 6},
-    {"rungs": "halving", "trials": 8},
-    {"rungs": "asha", "sampler": "random", "trials": 9},
-    {"rungs": Rungs("own", (Bracket((0.5, 1.0)),), eta=2), "trials": 6},
+    {"sampler": "random", "trials": 9},
+    {"sampler": "sobol", "trials": 6, "repeats": 1},
 ]
 
 
@@ -97,12 +95,12 @@ def test_names_that_are_not_there_and_studies_that_are_no_sweeps_are_told(tmp_pa
             stored_sweep(store, "watched")
 
 
-def test_rungs_of_ones_own_are_stored_in_full(tmp_path: Path) -> None:
+def test_what_was_asked_for_is_stored_in_full(tmp_path: Path) -> None:
     found = swept(tmp_path / "s.db", **WAYS[-1])
     with Store.open(tmp_path / "s.db") as store:
         kept = stored_sweep(store, "mine")
 
-    assert kept.rungs == WAYS[-1]["rungs"]
+    assert (kept.sampler, kept.trials, kept.repeats) == ("sobol", 6, 1)
     again = sweep(make(), store=tmp_path / "s.db", name="mine", **kept.arguments)
     assert keys(again) == keys(found)
 

@@ -81,13 +81,6 @@ def test_other_things_are_searched_with_the_rate() -> None:
     assert found.best is not None
 
 
-def test_rungs_spend_less_than_full_trainings() -> None:
-    halved = sweep(make(64), lr=(1e-3, 1.0), seeds=1, trials=16, rungs="halving", repeats=0)
-    assert {outcome.share for outcome in halved.runs} == {1 / 16, 1 / 4, 1}
-    assert halved.cost.full_runs < 5
-    assert sorted({run.share for run in halved.runs}) == [1 / 16, 1 / 4, 1.0]
-
-
 def test_the_default_range_lies_around_what_people_start_from() -> None:
     found = sweep(make(8), seeds=1, repeats=0, trials=3)
     rates = sorted({outcome.trial.lr for outcome in found.runs if outcome.trial.number < 3})
@@ -187,7 +180,6 @@ def test_the_result_is_plain_json(heard: Heard) -> None:
     ("asked", "error", "message"),
     [
         ({"sampler": "tpa"}, UnknownNameError, "tpe"),
-        ({"rungs": "halvin"}, UnknownNameError, "halving"),
         ({"workers": "rays"}, UnknownNameError, "ray"),
         ({"momentun": 0.9}, UnknownNameError, "momentum"),
         ({"seeds": 0}, InputError, "seeds must be a whole number, at least 1"),

@@ -85,10 +85,8 @@ def show_sweep(meter: Meter, progress: StudyProgress) -> None:
 
 def _ended(run: Run, objective: str) -> str:
     from stepsize.study.result import named
-    from stepsize.study.rungs import written_share
 
-    length = "" if run.share == 1 else f" on {written_share(run.share)}"
-    return f"{named(run.trial)}{length}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"
+    return f"{named(run.trial)}: {'diverged' if run.diverged else f'{objective} {number_text(run.value, 4)}'}"
 
 
 def _so_far(progress: StudyProgress) -> str:

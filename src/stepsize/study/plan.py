@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from stepsize.checks import check_whole
 from stepsize.curves.answer import UNTIL, clearly_worse
-from stepsize.curves.lr_model import Point
 from stepsize.curves.numerals import number_text, span_text
 from stepsize.errors import InputError
-from stepsize.study.rungs import Ladder, Promotion, Rungs, promotion_notes, rank
 from stepsize.study.samplers import Sampler
 from stepsize.study.space import Range, Space
 from stepsize.study.strategy import Job, point_of, sharing
@@ -25,12 +23,12 @@ _OTHERS = 3  # runs that must be worse on a side where other values vary: one ba
 
 
 class Plan:
-    """Decides which run comes next: new trials, promotions, a wider range, repeats of the best.
+    """Decides which run comes next: new trials, a wider range, repeats of the best.
 
-    In this order: ``trials`` trials are proposed and climb the rungs on the first seed; if no run on one side of the
-    best rate was clearly worse, the range grows by a decade on that side, at most ``widen`` times, and further trials
-    go there, as many as were on a decade before; then the ``repeats`` best of the full horizon are trained on the
-    other seeds, all on the same ones, so that they can be compared in pairs.
+    In this order: ``trials`` trials are proposed and trained on the first seed; if no run on one side of the best rate
+    was clearly worse, the range grows by a decade on that side, at most ``widen`` times, and further trials go there,
+    as many as were on a decade before; then the ``repeats`` best are trained on the other seeds, all on the same ones,
+    so that they can be compared in pairs.
 
     Every decision but the proposals follows from the order of what is told, and a proposal from what was told before
     it. A plan that is asked and told in turns therefore asks for the same jobs after :meth:`restore`.
@@ -42,7 +40,6 @@ class Plan:
         sampler: Sampler,
         *,
         trials: int,
-        rungs: Rungs,
         seeds: Sequence[int],
         repeats: int = 2,
         widen: int = 2,
@@ -50,7 +47,6 @@ class Plan:
         _check(trials, seeds, repeats, widen)
         self._space = self._searched = space  # as wide as it has become; what the sampler searches
         self._sampler = sampler
-        self._rungs = rungs
         self._seeds = tuple(seeds)
         self._repeats = repeats
         self._widen = widen
@@ -60,9 +56,7 @@ class Plan:
         self._told: set[tuple[int, float, int]] = set()
         self._queue: deque[Job] = deque()  # decided, not asked for yet
         self._running: dict[tuple[int, float, int], Job] = {}
-        self._ladders = [Ladder(bracket, rungs) for bracket in rungs.brackets]
-        self._turns = deque(rungs.assigned(trials))  # the bracket of each trial that may still be proposed
-        self._bracket: list[int] = []  # of each trial
+        self._coming = trials  # may still be proposed
         self._widened = 0
         self._beyond: deque[float] = deque()  # rates to try where the range was widened
         self._first = 0  # number of trials before that
@@ -88,7 +82,7 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What the plan did automatically, as sentences."""
-        return promotion_notes(self._ladders) + self._notes
+        return self._notes
 
     @property
     def done(self) -> bool:
@@ -116,20 +110,16 @@ class Plan:
         del self._running[key]
         self._told.add(key)
         self._runs.append(run)
-        if run.seed == self._seeds[0]:
-            self._promote(self._ladders[self._bracket[run.trial.number]].tell(run))
 
     def remaining(self) -> int:
         """Return how many jobs have no run yet, as far as known.
 
-        Counts jobs that run, the trials to come, their promotions and repeats, without a wider range and divergence.
+        Counts jobs that run, the trials to come and their repeats, without a wider range and divergence.
         """
-        coming = [self._turns.count(bracket) for bracket in range(len(self._ladders))]
-        left = sum(ladder.remaining(n) for ladder, n in zip(self._ladders, coming, strict=True))
+        left = self._coming + len(self._queue) + len(self._running)
         if self._repeating:
-            return left + sum(job.seed != self._seeds[0] for job in (*self._queue, *self._running.values()))
-        finishing = sum(ladder.finishing(n) for ladder, n in zip(self._ladders, coming, strict=True))
-        return left + min(self._repeats, finishing) * (len(self._seeds) - 1)
+            return left
+        return left + min(self._repeats, len(self._trials) + self._coming) * (len(self._seeds) - 1)
 
     def restore(self, trials: Sequence[Trial], runs: Sequence[Run]) -> None:
         """Continue a plan that was killed, made with the same arguments; ``runs`` are in the order of telling.
@@ -158,14 +148,10 @@ class Plan:
                 return False
         return True
 
-    def _promote(self, promotions: Iterable[Promotion]) -> None:
-        first = self._seeds[0]
-        self._queue.extend(Job(self._trials[number], share, first) for number, share in promotions)
-
     def _advance(self) -> None:
         """Decide the next job, if one can start now."""
         while not self._queue:
-            if self._turns:
+            if self._coming:
                 self._propose()
             elif self._running or self._repeating:
                 return
@@ -173,19 +159,15 @@ class Plan:
                 self._repeat()
 
     def _propose(self) -> None:
-        """Queue a new trial on its first rung, or tell the rungs that there is none."""
+        """Queue a new trial, or none any more."""
         trial = self._next_trial()
         if trial is None:
-            self._turns.clear()
+            self._coming = 0
             self._notes.append(f"The sampler had no more proposals after {len(self._trials)} trials.")
-        else:
-            bracket = self._turns.popleft()
-            self._trials.append(trial)
-            self._bracket.append(bracket)
-            self._queue.append(Job(trial, self._ladders[bracket].enter(), self._seeds[0]))
-        if not self._turns:
-            for ladder in self._ladders:
-                self._promote(ladder.fill())
+            return
+        self._coming -= 1
+        self._trials.append(trial)
+        self._queue.append(Job(trial, 1.0, self._seeds[0]))
 
     def _next_trial(self) -> Trial | None:
         number = len(self._trials)
@@ -215,23 +197,20 @@ class Plan:
         self._space, rates = wider(edge, self._runs, self._space, self._more)
         self._beyond.extend(rates)
         self._widened += 1
-        self._turns.extend(self._rungs.assigned(self._more))
-        for ladder in self._ladders:
-            ladder.reopen()
+        self._coming = self._more
         lr = rate_range(self._space)
         assert lr is not None
         self._notes.append(f"{edge.reason}, so the range was widened to {span_text((lr.low, lr.high))}.")
         return True
 
     def _repeat(self) -> None:
-        """Queue the best of the full horizon on the other seeds, seed by seed."""
+        """Queue the best on the other seeds, seed by seed."""
         self._repeating = True
         if not self._repeats or len(self._seeds) == 1:
             return
-        finished = [run for run in self._runs if run.share == 1 and math.isfinite(run.value) and not run.diverged]
-        best = [run.trial for run in sorted(finished, key=rank)[: self._repeats]]
+        best = [run.trial for run in sorted(_finite(self._runs), key=_rank)[: self._repeats]]
         if not best:
-            self._notes.append("No trial ended the full horizon with a finite loss, so none was repeated.")
+            self._notes.append("No trial ended with a finite loss, so none was repeated.")
             return
         self._queue.extend(Job(trial, 1.0, seed) for seed in self._seeds[1:] for trial in best)
         which = "best trial" if len(best) == 1 else f"{len(best)} best trials"
@@ -263,19 +242,18 @@ class Edge:
 
 
 def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
-    """Return on which side of the best run of the longest rung a better rate may be, None if on neither.
+    """Return on which side of the best run a better rate may be, None if on neither.
 
     The rule is that of the answer (:func:`~stepsize.curves.answer.clearly_worse`): a side is open while no run there
-    was clearly worse than the best, on any rung. If both are open, nothing shows the side; if rates a factor of ten
-    apart are as good, the choice hardly matters.
+    was clearly worse than the best. If both are open, nothing shows the side; if rates a factor of ten apart are as
+    good, the choice hardly matters.
     """
     if rate_range(space) is None or not runs:
         return None
-    finite = [run for run in runs if math.isfinite(run.value) and not run.diverged]
+    finite = _finite(runs)
     if not finite:
         return Edge("lower", None) if all(run.diverged for run in runs) else None
-    longest = max(run.share for run in finite)
-    best = min((run for run in finite if run.share == longest), key=rank)
+    best = min(finite, key=_rank)
     known = [run for run in runs if not math.isnan(run.value)]
     below, above = _worse_beside(known, best)
     if below == above or _spread(known, best) >= _FLAT:
@@ -283,22 +261,28 @@ def edge_of(runs: Sequence[Run], space: Space) -> Edge | None:
     return Edge("lower" if above else "upper", best)
 
 
+def _finite(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if math.isfinite(run.value) and not run.diverged]
+
+
+def _rank(run: Run) -> tuple[float, int]:
+    """Return the key that sorts runs with a finite value, the best first: by value, then by trial."""
+    return (run.value, run.trial.number)
+
+
 def _worse_beside(runs: Sequence[Run], best: Run) -> tuple[bool, bool]:
-    """Return whether enough runs below, and above the best one were clearly worse than the best of their rung."""
+    """Return whether enough runs below, and above the best one were clearly worse."""
     same = sharing(runs, best.trial)
     alone = len({run.trial.lr for run in same}) >= _OTHERS or len(same) == len(runs)
-    rungs: dict[float, list[Point]] = {}
-    for run in same if alone else runs:
-        rungs.setdefault(run.share, []).append(point_of(run))
-    worse = [lr for points in rungs.values() for lr in clearly_worse(points, UNTIL)]
+    worse = clearly_worse([point_of(run) for run in (same if alone else runs)], UNTIL)
     needed = 1 if alone else _OTHERS
     return sum(lr < best.trial.lr for lr in worse) >= needed, sum(lr > best.trial.lr for lr in worse) >= needed
 
 
 def _spread(runs: Sequence[Run], best: Run) -> float:
-    """Return the ratio of the highest to the lowest rate of the longest rung that is as good as the best one."""
+    """Return the ratio of the highest to the lowest rate that is as good as the best one."""
     limit = best.value + UNTIL * (abs(best.value) or 1.0)
-    good = [run.trial.lr for run in sharing(runs, best.trial) if run.share == best.share and run.value <= limit]
+    good = [run.trial.lr for run in sharing(runs, best.trial) if run.value <= limit]
     return max(good) / min(good)
 
 

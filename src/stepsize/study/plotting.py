@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stepsize.curves.numerals import number_text
 from stepsize.errors import InputError
 from stepsize.study.space import Dimension, Range, scale_of
 from stepsize.study.strategy import point_of
-from stepsize.training.runs import Run, Value
+from stepsize.training.runs import Value
 from stepsize.views import (
     Chart,
     CurveFit,
@@ -101,21 +100,13 @@ def rates_chart(found: SweepResult, tried: Sequence[float] = ()) -> Chart:
     )
 
 
-def _on_longest(found: SweepResult) -> list[tuple[Run, float]]:
-    """Return each run on the longest horizon and what had been spent at its end, in full runs."""
-    longest = max(run.share for run in found.runs)
-    spent = itertools.accumulate(run.cost for run in found.runs)
-    return [(run, cost) for run, cost in zip(found.runs, spent, strict=True) if run.share == longest]
-
-
 def map_chart(found: SweepResult) -> Chart:
-    """Return the loss over the rate and the first dimension that was searched beside it, on the longest horizon."""
+    """Return the loss over the rate and the first dimension that was searched beside it."""
     beside = next((one for one in found.space.free if one.name != "lr"), None)
     if beside is None:
         raise InputError("kind", "map", "needs a second dimension, and only lr was searched", "Take kind='rates'")
     runs = tuple(
-        MapRun(run.trial.lr, run.trial.values[beside.name], run.value, diverged=run.diverged)
-        for run, _ in _on_longest(found)
+        MapRun(run.trial.lr, run.trial.values[beside.name], run.value, diverged=run.diverged) for run in found.runs
     )
     name = beside.name.replace("_", " ")
     info = heat_map_info(
@@ -144,7 +135,7 @@ def _ridge(found: SweepResult, momenta: Sequence[Value]) -> float | None:
 
 
 def curves_chart(found: SweepResult) -> Chart:
-    """Return the training loss over time of every run on the longest horizon, colored by rate."""
+    """Return the training loss over time of every run, colored by rate."""
     curves = tuple(
         RateCurve(
             lr=run.trial.lr,
@@ -152,7 +143,7 @@ def curves_chart(found: SweepResult) -> Chart:
             val_loss=run.val_loss,
             diverged_step=len(run.losses) - 1 if run.diverged else None,
         )
-        for run, _ in _on_longest(found)
+        for run in found.runs
         if len(run.losses)
     )
     title = f"Training loss vs. step, by learning rate: {found.conditions.task}"
@@ -160,17 +151,13 @@ def curves_chart(found: SweepResult) -> Chart:
 
 
 def cost_chart(found: SweepResult) -> Chart:
-    """Return the best value so far on the longest horizon against what was spent, on shorter ones too."""
-    there = _on_longest(found)
-    best = best_so_far(found.name, [spent for _, spent in there], [run.value for run, _ in there])
-    full = max(run.share for run in found.runs)
-    of = "the full horizon" if full == 1 else f"{number_text(full)} of the horizon"
-    shorter = len(there) < len(found.runs)
+    """Return the best value so far against what was spent."""
+    spent = [*itertools.accumulate(run.cost for run in found.runs)]
     info = series_info(
-        [best],
+        [best_so_far(found.name, spent, [run.value for run in found.runs])],
         "cost",
         title=f"Best so far vs. cost: {found.conditions.task}",
-        subtitle=f"Runs of {of}; what shorter ones cost is counted." if shorter else f"{len(found.runs)} runs.",
+        subtitle=f"{len(found.runs)} runs.",
         label=f"best {found.conditions.objective}",
     )
     return draw(info)

@@ -20,7 +20,7 @@ from stepsize.optimizers.usual import UNKNOWN, Usual, usual_rate
 from stepsize.plain import plain
 from stepsize.study.outcome import Answered, StudyOutcome
 from stepsize.study.space import Space
-from stepsize.study.strategy import others_of, point_of, sharing
+from stepsize.study.strategy import point_of, sharing
 from stepsize.training.conditions import RunConditions
 from stepsize.training.runs import Run, Trial, Value
 from stepsize.views import Chart, Pictured
@@ -37,7 +37,7 @@ class Summary:
     """What the runs of a sweep say.
 
     Attributes:
-        best: The configuration of least loss on the longest rung, corrected for seeds; None without one.
+        best: The configuration of least loss, corrected for seeds; None without one.
         value: Its mean over its seeds, lower is better; NaN without one.
         seeds: Number of its seeds.
         answer: The recommended rate with the other values of ``best``, the range that is as good, and how sure that is.
@@ -126,7 +126,7 @@ class SweepResult(Pictured, Answered, StudyOutcome):
 
     @property
     def best(self) -> Trial | None:
-        """The trained configuration of least loss on the longest horizon; None if each diverged."""
+        """The trained configuration of least loss; None if each diverged."""
         return self.summary.best
 
     @property
@@ -189,18 +189,16 @@ def summarize(
 ) -> Summary:
     """Read the answer of a sweep off its runs.
 
-    Configurations are compared on the longest rung. Their levels are means over seeds, corrected for what each seed
-    does to all configurations alike, so that none wins by the lucky seed only; one with a run that diverged does not
-    win. The curve and the answer are those of the rate with the other values of the best configuration, from runs of
-    all lengths; if fewer than three rates were trained with these, all runs count, the rate is that of the best
-    configuration, and the verdict stays open. ``untrained`` is the objective at initialization.
+    The levels of configurations are means over seeds, corrected for what each seed does to all configurations alike, so
+    that none wins by the lucky seed only; one with a run that diverged does not win. The curve and the answer are those
+    of the rate with the other values of the best configuration; if fewer than three rates were trained with these, all
+    runs count, the rate is that of the best configuration, and the verdict stays open. ``untrained`` is the objective
+    at initialization.
     """
     known = [run for run in runs if not math.isnan(run.value)]
-    full = max((run.share for run in runs), default=1.0)
-    longest = [run for run in known if run.share == full]
     trials: dict[_Key, Trial] = {}
     values: dict[_Key, dict[int, float]] = {}
-    keyed = [(_key(run.trial), run) for run in longest]
+    keyed = [(_key(run.trial), run) for run in known]
     for key, run in keyed:
         trials.setdefault(key, run.trial)
         values.setdefault(key, {})[run.seed] = run.value
@@ -208,11 +206,10 @@ def summarize(
     by_train = _ranked(keyed, lambda run: run.train_loss)
     best = trials[ranked[0]] if ranked else None
     second = trials[ranked[1]] if len(ranked) > 1 else None
-    held = _held(known, longest, best)
-    on_longest = [run for run in held if run.share == full] or longest
+    held = _held(known, best)
     start = untrained if untrained is not None and math.isfinite(untrained) else None
     curve, answer = _answered(held or known, best, _reached(runs, start), usual, alone=bool(held), validated=validated)
-    lrs, reached = [run.trial.lr for run in on_longest], [run.value for run in on_longest]
+    lrs, reached = [run.trial.lr for run in held or known], [run.value for run in held or known]
     diverged = [run.trial.lr for run in runs if math.isinf(run.value)]
     return Summary(
         best=best,
@@ -263,13 +260,12 @@ def _against_second(values: Sequence[Mapping[int, float]]) -> PairedComparison |
     return compare_pairs(values[0], values[1], noise=pooled_noise(others))
 
 
-def _held(known: Sequence[Run], longest: Sequence[Run], best: Trial | None) -> list[Run]:
-    """Return the runs, on any rung, that differ from ``best`` in the rate only; none if too few rates do."""
+def _held(runs: Sequence[Run], best: Trial | None) -> list[Run]:
+    """Return the runs that differ from ``best`` in the rate only; none if too few rates do."""
     if best is None:
         return []
-    alone = len({others_of(run.trial) for run in longest}) == 1
-    enough = len({run.trial.lr for run in sharing(longest, best)}) >= _OWN
-    return sharing(known, best) if alone or enough else []
+    held = sharing(runs, best)
+    return held if len(held) == len(runs) or len({run.trial.lr for run in held}) >= _OWN else []
 
 
 def _reached(runs: Sequence[Run], untrained: float | None) -> float:

@@ -14,7 +14,6 @@ from stepsize.plain import builder
 from stepsize.study.outcome import SWEEP
 from stepsize.study.plan import Plan
 from stepsize.study.result import SweepResult
-from stepsize.study.rungs import RUNGS, Rungs
 from stepsize.study.samplers.catalog import SAMPLERS
 from stepsize.study.space import Range, Space, as_space
 from stepsize.study.study import StudyWatcher, described, run_study, seeds_of
@@ -42,7 +41,6 @@ def sweep(
     seeds: int | Sequence[int] = 3,
     sampler: str | None = None,
     trials: int | None = None,
-    rungs: str | Rungs = "full",
     repeats: int = 2,
     workers: str | StreamingExecutor | Workers = "population",
     store: Any = None,
@@ -60,7 +58,7 @@ def sweep(
 
     Every trial is trained on the first seed. If no rate on one side of the best is clearly worse, the range is widened
     there by a decade, twice at most. Then the best trials are trained on the other seeds, the same for all of them, and
-    compared in pairs. On a shorter rung a run has the task's whole schedule, compressed.
+    compared in pairs.
 
     Args:
         task: What to train, as for :func:`stepsize.find`; without ``val`` the training loss selects.
@@ -71,9 +69,6 @@ def sweep(
             ``"tpe"``.
         trials: Number of configurations, without those of a widened range. Default: four per decade for the rate
             alone, else sixteen per dimension, at most 64.
-        rungs: ``"full"`` trains all trials on the whole horizon; ``"halving"``, ``"asha"`` and ``"hyperband"`` begin
-            with a sixteenth and continue with the best quarter, which can pay with several dimensions or long runs;
-            or a :class:`~stepsize.study.rungs.Rungs`.
         repeats: How many of the best trials are trained on the other seeds.
         workers: A name of :data:`~stepsize.study.workers.WORKERS`, an executor, or workers that were made for this
             task; they are closed at the end.
@@ -109,7 +104,7 @@ def sweep(
 
     Reference:
         Wortsman et al., "Small-scale proxies for large-scale transformer training instabilities", 2023, for the
-        sensitivity; Li et al., "A system for massively parallel hyperparameter tuning", 2020, for asynchronous rungs.
+        sensitivity.
     """
     task = Task.of(task)
     space = as_space(lr=_range(task) if lr is None else lr, **others)
@@ -118,7 +113,6 @@ def sweep(
         sampler=sampler or ("grid" if len(space.free) <= 1 else "tpe"),
         trials=_trials(space) if trials is None else trials,
         seed=seed,
-        rungs=rungs if isinstance(rungs, Rungs) else RUNGS[rungs].make(),
         seeds=seeds_of(task, seeds),
         repeats=repeats,
         asked=dict(asked or {}),
@@ -157,7 +151,6 @@ class SweepSpec:
     sampler: str
     trials: int
     seed: int
-    rungs: Rungs
     seeds: tuple[int, ...]
     repeats: int
     asked: dict[str, Any] = field(default_factory=dict)
@@ -165,7 +158,7 @@ class SweepSpec:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments with which :func:`stepsize.sweep` continues it, beside name, task, store and workers."""
-        fields = ("seeds", "sampler", "trials", "seed", "rungs", "repeats", "asked")
+        fields = ("seeds", "sampler", "trials", "seed", "repeats", "asked")
         dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
         return {**{name: getattr(self, name) for name in fields}, **dimensions}
 
@@ -175,7 +168,6 @@ class SweepSpec:
             self.space,
             SAMPLERS[self.sampler].make(self.seed, self.trials),
             trials=self.trials,
-            rungs=self.rungs,
             seeds=self.seeds,
             repeats=self.repeats,
         )

@@ -69,7 +69,6 @@ def command(
     searched: _Dimensions,
     sampler: Annotated[str | None, option("NAME", "Sampler that proposes configurations.")] = None,
     trials: Annotated[int | None, option("N", "Number of configurations.", max=_MOST)] = None,
-    rungs: Annotated[str, option("NAME", "full, halving, asha or hyperband.")] = "full",
     seeds: Annotated[int, option("N", "Number of seeds for the best ones.", max=_MOST)] = 3,
     optimizer: Annotated[
         str | None, option("NAMES", "Instead of the task's own; comma-separated.", "--optimizer", "--optimizers")
@@ -93,7 +92,7 @@ def command(
         optimizer = None
     one = schedules[0] if len(schedules) == 1 else None
     asked = stored(RunOptions(study.task, optimizer, study.data, study.device, one, study.steps))
-    options = {"sampler": sampler, "trials": trials, "rungs": rungs, "seeds": seeds, "name": study.name, **space}
+    options = {"sampler": sampler, "trials": trials, "seeds": seeds, "name": study.name, **space}
     train(asked, options, workers=study.workers, store=study.store, output=output)
 
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 
-_ENOUGH = 10  # trials with a value that a model can be fitted to
-
-
 class UnitPoint(NamedTuple):
     """A trial and its value, lower is better; None if it diverged."""
 
@@ -34,28 +31,24 @@ class UnitPoint(NamedTuple):
 def points_of(seen: Sequence[Run]) -> list[UnitPoint]:
     """Return each trial with its mean over its seeds, in the order in which they came; none while all diverged.
 
-    Losses of different rungs cannot be compared, so one rung counts: the longest with at least ten trials (as in BOHB,
-    Falkner, Klein and Hutter, 2018), before that the one with the most. What diverged on any rung is not feasible.
+    What diverged on any seed is not feasible.
     """
-    values: dict[float, dict[int, list[float]]] = {}
+    values: dict[int, list[float]] = {}
     diverged: set[int] = set()
     for run in seen:
         if run.diverged or math.isinf(run.value):
             diverged.add(run.trial.number)
         elif not math.isnan(run.value):
-            values.setdefault(run.share, {}).setdefault(run.trial.number, []).append(run.value)
-    enough = [share for share, trials in values.items() if len(trials) >= _ENOUGH]
-    rung = max(enough) if enough else max(values, key=lambda share: (len(values[share]), share), default=1.0)
-    judged = values.get(rung, {})
-    if not judged.keys() - diverged:
+            values.setdefault(run.trial.number, []).append(run.value)
+    if not values.keys() - diverged:
         return []
     points: dict[int, UnitPoint] = {}
     for run in seen:
         number = run.trial.number
         if number in diverged:
             points[number] = UnitPoint(run.trial, None)
-        elif run.share == rung and number in judged:
-            points[number] = UnitPoint(run.trial, sum(judged[number]) / len(judged[number]))
+        elif number in values:
+            points[number] = UnitPoint(run.trial, sum(values[number]) / len(values[number]))
     return [*points.values()]
 
 
