@@ -22,6 +22,8 @@ HORIZONS = (16, 8, 4, 1)  # parts of T
 RATES, SEEDS = 16, 3
 _LOWEST, _STEP = -2.8, 0.38  # of log10(lr / usual)
 _MOST_SECONDS = {"mlp": 4.0, "autoencoder": 4.0}
+_LONGER_FROM = 2_700  # the tasks before may take few seconds, so most are short and small
+_MOST_SECONDS_LONGER = 30.0
 
 SCHEDULES: dict[str, Schedule] = {
     "cosine warmup=5%": schedules.cosine(warmup="5%"),
@@ -74,7 +76,7 @@ def draw_task(seed: int, number: int) -> Task:
     rng = default_rng(SeedSequence([seed, number]))
     model = _pick(rng, _MODELS if number < _BROADER_FROM else _BROADER)
     data, shape = _DRAWS[model](rng)
-    later, before = number >= _LATER_FROM, None
+    later, longer, before = number >= _LATER_FROM, number >= _LONGER_FROM, None
     if later and rng.random() < _TUNED:
         before, data = related(data, rng), fewer(data, rng)
     fixed: Facts = {
@@ -85,15 +87,17 @@ def draw_task(seed: int, number: int) -> Task:
         "clip": 1.0 if rng.random() < (0.4 if model == "gpt" else 0.1) else 0.0,
         "offset": round(float(rng.uniform(-_STEP / 2, _STEP / 2)), 4),
     }  # fmt: skip
+    most_seconds = _MOST_SECONDS_LONGER if longer else _MOST_SECONDS.get(model, 6.0)
     while True:
-        facts = {**fixed, **_draw_size(rng, model), **_draw_length(rng, fixed["train_examples"])}
+        facts = {**fixed, **_draw_size(rng, model), **_draw_length(rng, fixed["train_examples"], longer=longer)}
+        facts["width"] *= 1 + longer
         if later:
             facts |= _later(rng, facts, tuned=before is not None)
         net, _ = build(facts)
         facts |= {"parameters": net.parameters, "multiplications": net.multiplications}
         if before is not None:
             facts["steps_before"] = _steps_before(facts)
-        if _seconds(facts) <= _MOST_SECONDS.get(model, 6.0):
+        if _seconds(facts) <= most_seconds:
             return Task(data, facts, before)
 
 
@@ -196,10 +200,11 @@ def _draw_optimizer(rng: Generator, chances: Mapping[str, float]) -> Facts:
     return facts
 
 
-def _draw_length(rng: Generator, examples: int) -> Facts:
+def _draw_length(rng: Generator, examples: int, *, longer: bool) -> Facts:
     batches = [size for size in (8, 16, 32, 64, 128, 256) if size <= max(8, examples // 2)]
-    longest = 3_000 if rng.random() < 0.06 else 1_000
-    steps = 16 * max(4, round(float(np.exp(rng.uniform(np.log(60), np.log(longest)))) / 16))
+    longest = 3_000 if longer or rng.random() < 0.06 else 1_000
+    shortest = 200 if longer else 60
+    steps = 16 * max(4, round(float(np.exp(rng.uniform(np.log(shortest), np.log(longest)))) / 16))
     return {"batch": _one(rng, *batches), "steps": steps, "horizons": [steps // part for part in HORIZONS]}
 
 

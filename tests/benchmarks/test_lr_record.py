@@ -275,6 +275,14 @@ def test_the_same_seed_draws_the_same_task() -> None:
     assert len(set(first)) == len(drawn)
 
 
+@pytest.mark.parametrize("first", [0, 600, 1_000, 2_700])  # where the ways to draw begin
+def test_a_recorded_task_is_drawn_again_as_it_was(first: int) -> None:
+    known = read_record(RECORD_FILE).facts
+    own = next(facts for facts in known if facts["number"] >= first and facts["data"].startswith("procedural"))
+    assert draw_task(own["seed"], own["number"]).facts == {name: own[name] for name in own if name != "seconds"}
+    assert own["number"] < 2_700 or own["steps"] >= 200
+
+
 def test_a_record_is_resumed_and_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "record.npz"
     with monkeypatch.context() as here:  # the first of its two processes would only take time to start

@@ -82,7 +82,7 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What the plan did automatically, as sentences."""
-        return self._notes
+        return [*self._notes]
 
     @property
     def done(self) -> bool:
