@@ -28,7 +28,7 @@ from stepsize.training.bind_checks import (
     version_of,
     was_skipped,
 )
-from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
+from stepsize.training.group_schedules import MAIN, GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import GroupValues
 from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
@@ -124,7 +124,7 @@ def bind(
         everyone[group_number(i, len(everyone))]: as_hyperparameters("groups", each)
         for i, each in (groups or {}).items()
     }
-    schedules = GroupSchedules(as_hyperparameters("schedule", schedule), own).resolved(steps, clock)
+    schedules = GroupSchedules({MAIN: as_hyperparameters("schedule", schedule), **own}).resolved(steps, clock)
     schedules.check()
     values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers))
     return BoundScheduler(optimizers, schedules, values, on_change, counts)

@@ -41,7 +41,7 @@ class BoundRates:
         self._bound = bound
         self._names = [name_of(i, j) for i, one in enumerate(bound.optimizers) for j in range(len(one.param_groups))]
         self._begin = bound.followed
-        self._now: _Groups = {name: Steered(one.rate) for name, one in self._begin.all().items()}
+        self._now: _Groups = {name: Steered(one.rate) for name, one in self._begin.by_name.items()}
 
     @property
     def step(self) -> int:
@@ -81,7 +81,7 @@ class BoundRates:
     def replay(self, orders: Iterable[Done], _: Mapping[str, Any]) -> None:
         """Continue a run that got these orders before; one whose schedule was changed otherwise begins with that."""
         begin, self._begin = self._begin, self._bound.asked
-        now = _replayed({name: Steered(one.rate) for name, one in self._begin.all().items()}, orders, self._names)
+        now = _replayed({name: Steered(one.rate) for name, one in self._begin.by_name.items()}, orders, self._names)
         if self._bound.followed is self._bound.asked:  # its own state was not loaded
             self.set(now)
         elif self._bound.followed == self._schedules(now):
@@ -90,8 +90,7 @@ class BoundRates:
             self._begin = begin
 
     def _schedules(self, now: _Groups) -> GroupSchedules:
-        followed = {name: self._with_rate(name, one.schedule) for name, one in now.items()}
-        return GroupSchedules(followed.pop(MAIN), followed)
+        return GroupSchedules({name: self._with_rate(name, one.schedule) for name, one in now.items()})
 
     def _with_rate(self, name: str, rate: Schedule) -> HyperparameterSchedule:
         if not rate.node.holds_function:
