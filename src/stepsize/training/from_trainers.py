@@ -190,6 +190,9 @@ def _described(
 ) -> dict[str, Any]:
     """Return the arguments of a task, given what makes models, their optimizers and schedulers, and rates of those."""
 
+    def new() -> nn.Module:
+        return _noted(make())
+
     def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
         return _at(build(_owner(parameters))[0], lr)
 
@@ -199,13 +202,7 @@ def _described(
         schedule = rate(made, scheduler)
     optimizer.__name__ = type(made).__name__
     name = type(model).__name__
-    return {
-        "model": lambda: _noted(make()),
-        "loss_takes": "model",
-        "optimizer": optimizer,
-        "schedule": schedule,
-        "name": name,
-    }
+    return {"model": new, "loss_takes": "model", "optimizer": optimizer, "schedule": schedule, "name": name}
 
 
 def _at(optimizer: Optimizer, lr: float) -> Optimizer:
@@ -445,9 +442,10 @@ def _configured(model: Any) -> tuple[Optimizer, Mapping[str, Any]]:
     if not isinstance(found, Optimizer):
         remedy = "With several optimizers, use range_test on your own loop"
         raise TaskError("optimizer", type(found).__name__, "must be one torch.optim.Optimizer", remedy)
-    config = scheduler if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
-    if isinstance(config.get("scheduler"), BoundScheduler):
-        config["scheduler"].release()  # the task sets the rates
+    config: Mapping[str, Any] = scheduler if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
+    bound = config.get("scheduler")
+    if isinstance(bound, BoundScheduler):
+        bound.release()  # the task sets the rates
     return found, config
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from stepsize.checks import check_positive, check_whole
 from stepsize.errors import TaskError
 from stepsize.optimizers import OPTIMIZERS, optimizer_factory, optimizer_title
 from stepsize.schedules import Clock, Schedule, parse
+from stepsize.training import from_trainers
 from stepsize.training.batches import TensorBatches, length_of
 from stepsize.training.losses import as_loss
 
@@ -154,7 +154,7 @@ class Task:
             found = stepsize.find(Task.from_lightning(module, datamodule, trainer=trainer))
             ```
         """
-        return cls(**_trainers().lightning_arguments(module, data, val, trainer, changes))
+        return cls(**from_trainers.lightning_arguments(module, data, val, trainer, changes))
 
     @classmethod
     def from_trainer(cls, trainer: Any, **changes: Any) -> Self:
@@ -177,7 +177,7 @@ class Task:
             found = stepsize.find(Task.from_trainer(trainer))
             ```
         """
-        return cls(**_trainers().trainer_arguments(trainer, changes))
+        return cls(**from_trainers.trainer_arguments(trainer, changes))
 
     @classmethod
     def of(cls, given: Any) -> Self:
@@ -195,10 +195,10 @@ class Task:
         """
         if isinstance(given, cls):
             return given
-        if not _trainers().is_described(given):
+        if not from_trainers.is_described(given):
             rule = "must be a stepsize.Task, a LightningModule, (module, data), or a Trainer of transformers"
             raise TaskError("task", type(given).__name__, rule)
-        return cls(**_trainers().arguments_of(given))
+        return cls(**from_trainers.arguments_of(given))
 
     @property
     def horizon(self) -> int:
@@ -251,11 +251,6 @@ class Task:
                 "For batches of another form give loss(model, batch)",
             )
         return function(model(*batch[:-1]), batch[-1])
-
-
-def _trainers() -> Any:
-    """Return the module that reads tasks off trainers: loaded on use, and above this one."""
-    return importlib.import_module("stepsize.training.from_trainers")
 
 
 def _check_callables(task: Task) -> None:
