@@ -244,39 +244,30 @@ class Task:
         if self.loss_takes == "model":
             return function(model, batch)
         if not isinstance(batch, tuple | list) or len(batch) < 2:
-            raise TaskError(
-                "train",
-                type(batch).__name__,
-                "must yield (input, ..., target) batches if the loss is loss(output, target)",
-                "For batches of another form give loss(model, batch)",
-            )
+            rule = "must yield (input, ..., target) batches if the loss is loss(output, target)"
+            remedy = "For batches of another form give loss(model, batch)"
+            raise TaskError("train", type(batch).__name__, rule, remedy)
         return function(model(*batch[:-1]), batch[-1])
 
 
 def _check_callables(task: Task) -> None:
+    rule = "must be a function without arguments that returns a new model"
     if isinstance(task.model, nn.Module):
-        raise TaskError(
-            "model",
-            type(task.model).__name__ + " instance",
-            "must be a function without arguments that returns a new model",
-            "To start every run from these weights pass model=lambda: copy.deepcopy(model)",
-        )
+        remedy = "To start every run from these weights pass model=lambda: copy.deepcopy(model)"
+        raise TaskError("model", type(task.model).__name__ + " instance", rule, remedy)
     for argument, given in (("model", task.model), ("loss", task.loss)):
         if not callable(given):
             raise TaskError(argument, given, "must be callable")
     if isinstance(task.loss, type) and issubclass(task.loss, nn.Module):
         raise TaskError("loss", task.loss.__name__, "must be an instance", f"Write {task.loss.__name__}()")
-    _check_takes("model", task.model, "must be a function without arguments that returns a new model")
-    if not isinstance(task.optimizer, str | Optimizer) and callable(task.optimizer):
-        _check_takes("optimizer", task.optimizer, "must be a function f(params, lr)", [], 1.0)
+    _check_takes("model", task.model, rule)
+    rule = f"must be a name ({', '.join(OPTIMIZERS)}) or a function f(params, lr) that returns an optimizer"
     if isinstance(task.optimizer, str):
         optimizer_factory(task.optimizer)
     elif isinstance(task.optimizer, Optimizer) or not callable(task.optimizer):
-        raise TaskError(
-            "optimizer",
-            task.optimizer,
-            f"must be a name ({', '.join(OPTIMIZERS)}) or a function f(params, lr) that returns an optimizer",
-        )
+        raise TaskError("optimizer", task.optimizer, rule)
+    else:
+        _check_takes("optimizer", task.optimizer, "must be a function f(params, lr)", [], 1.0)
     if not (task.schedule is None or isinstance(task.schedule, str) or callable(task.schedule)):
         raise TaskError("schedule", task.schedule, "must be a Schedule, its written form, a callable, or None")
 
@@ -321,12 +312,9 @@ def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Ite
             raise TaskError(argument, lengths, "must hold at least one example")
         return TensorBatches(data, batch_size, shuffle=shuffle)
     if isinstance(data, Iterator):
-        raise TaskError(
-            argument,
-            type(data).__name__,
-            "must be iterable more than once, since every run reads it from the start",
-            "Pass a list of batches or an object with __iter__, such as a DataLoader",
-        )
+        rule = "must be iterable more than once, since every run reads it from the start"
+        remedy = "Pass a list of batches or an object with __iter__, such as a DataLoader"
+        raise TaskError(argument, type(data).__name__, rule, remedy)
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor | np.ndarray | Mapping):
         remedy = "Give (x, y), a list of batches, or a DataLoader"
         raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors", remedy)
