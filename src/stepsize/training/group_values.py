@@ -64,11 +64,12 @@ class GroupValues:
         self.multiplier = 1.0
         self._schedules = schedules
         self._members = [_Members(index, optimizer) for index, optimizer in enumerate(optimizers)]
-        rates = None if lr is None else iter(lr)
         for members in self._members:
-            groups = members.optimizer.param_groups
-            members.known = [{} if rates is None else {"initial_lr": next(rates)} for _ in groups]
-            members.known = members.peaks(schedules, known_first=True)
+            members.known = members.peaks(schedules)
+        if lr is not None:
+            every = [peaks for members in self._members for peaks in members.known]
+            for peaks, rate in zip(every, lr, strict=True):
+                peaks["initial_lr"] = rate
 
     def install(self) -> None:
         """Give the groups the peaks that were found when this was made."""
@@ -173,16 +174,12 @@ class _Members:
     def where(self, group: int) -> str:
         return f"group {group} of {type(self.optimizer).__name__}"
 
-    def peaks(self, schedules: GroupSchedules, *, known_first: bool = False) -> list[dict[str, float]]:
+    def peaks(self, schedules: GroupSchedules) -> list[dict[str, float]]:
         """Return the peaks of each group: its own, else those known from before, else its present values."""
         groups = self.optimizer.param_groups
         known = [*self.known, *[{} for _ in groups[len(self.known) :]]]
         return [
-            peaks_of(
-                {**group, **before} if known_first else {**before, **group},
-                schedules.of(name_of(self.index, i)),
-                self.where(i),
-            )
+            peaks_of({**before, **group}, schedules.of(name_of(self.index, i)), self.where(i))
             for i, (group, before) in enumerate(zip(groups, known, strict=False))
         ]
 
