@@ -91,6 +91,13 @@ def check_positive(
     return float(value)
 
 
+def check_word(argument: str, value: Any, known: Sequence[str]) -> str:
+    """Return ``value`` if it is one of the ``known`` words."""
+    if value not in known:
+        raise InputError(argument, value, f"must be one of: {', '.join(known)}")
+    return str(value)
+
+
 def check_text(argument: str, value: Any, what: str = "printable text", *, most: int = 200) -> str:
     """Return ``value`` if it is printable text of 1 to ``most`` characters."""
     if not (isinstance(value, str) and 0 < len(value) <= most and value.isprintable()):

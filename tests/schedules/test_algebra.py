@@ -363,7 +363,7 @@ def test_durations_in_other_units_settle_with_the_horizon() -> None:
             {"to": 9, "at": 5, "by": "holding"},
             "^to must be at least the present 10 steps to hold the rate",
         ),
-        ("extended", {"to": 20, "by": "magic"}, "^by must be 'stretching' or 'holding'; got 'magic'$"),
+        ("extended", {"to": 20, "by": "magic"}, "^by must be one of: stretching, holding; got 'magic'$"),
         (
             "switched",
             {"other": linear(20), "at": 11},

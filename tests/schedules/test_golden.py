@@ -316,7 +316,7 @@ def test_an_unknown_shape_is_an_unknown_name() -> None:
         (lambda: one_cycle(10, rise=1.0), "^rise must be below 1; got 1.0$"),
         (lambda: one_cycle(10, rise=0.5, three_phase=True), "^rise must be below 0.5 with three phases; got 0.5$"),
         (lambda: one_cycle(3, endpoints="both"), "^steps must be more for a rise over 0.3 of them; got 3$"),
-        (lambda: one_cycle(10, endpoints="end"), "^endpoints must be 'start' or 'both'; got 'end'$"),  # type: ignore[arg-type]
+        (lambda: one_cycle(10, endpoints="end"), "^endpoints must be one of: start, both; got 'end'$"),  # type: ignore[arg-type]
         (lambda: one_cycle(10, start=0, shape="exponential"), "^shape cannot start or end at the factor 0; got 'exp"),
         (lambda: one_cycle_momentum(10, high=1.0), r"^high must be a momentum in \[0, 1\); got 1.0$"),
         (

@@ -16,9 +16,10 @@ from torch.optim import Optimizer
 from stepsize.errors import InputError
 from stepsize.schedules import cosine
 from stepsize.training import Changes, InOrder, Metric, Population, Run, Setting, Task
+from stepsize.training.loop import train_together
 from stepsize.training.memory import free_memory
 from stepsize.training.population import population as populations
-from stepsize.training.population.vectorized import VectorizedRuns, check_stacking, train_vectorized
+from stepsize.training.population.vectorized import VectorizedRuns, check_stacking
 from stepsize.training.runs import Progress
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -323,11 +324,11 @@ def chunk_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
 
     def counted(*arguments: Any) -> list[Run]:
-        runs = train_vectorized(*arguments)
+        runs = train_together(*arguments)
         sizes.append(len(runs))
         return runs
 
-    monkeypatch.setattr(populations, "train_vectorized", counted)
+    monkeypatch.setattr(populations, "train_together", counted)
     return sizes
 
 

@@ -20,9 +20,7 @@ def rate_table(schedule: Schedule, lr: float, steps: int | None) -> Array:
     if steps is not None:
         check_whole("steps", steps, unit="updates")
         schedule = schedule if schedule.resolved else schedule.over(steps)
-    count = schedule.length if steps is None else steps
-    if count is None:
-        raise InputError("steps", None, "must be given for a schedule without an end")
+    count = schedule.count(steps)
     if count > _MOST:
         remedy = "Pass the number of training steps, or call the schedule in a function of your own"
         raise InputError("steps", count, f"must be at most {_MOST:,}, which a table holds", remedy)

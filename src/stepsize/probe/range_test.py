@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,19 +100,15 @@ class RangeTest(Pictured):
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values for ``json.dumps``; a loss that is not finite becomes None."""
-        told = ("lr", "multiplier", "low", "high", "diverged_at", "verdict", "reason", "restored")
-        return {
-            **{name: getattr(self, name) for name in told},
-            "interval": None if self.interval is None else list(self.interval),
+        named = ("lr", "multiplier", "low", "high", "diverged_at", "interval", "verdict", "reason", "restored")
+        told = {
+            **{name: getattr(self, name) for name in named},
             "critical": self.critical.lr,
             "cost": {"calls": self.calls, "seconds": self.seconds, "snapshot_bytes": self.snapshot_bytes},
-            "curve": {
-                "lr": self.lrs.tolist(),
-                "loss": plain(self.losses),
-                "ramp": self.ramp.tolist(),
-            },
-            "differences": list(self.differences),
+            "curve": {"lr": self.lrs, "loss": self.losses, "ramp": self.ramp},
+            "differences": self.differences,
         }
+        return cast("dict[str, Any]", plain(told))
 
     def plot(self, title: str = "Range test") -> Chart:
         """Return the chart: raw losses, the fit, and the rates read off it."""

@@ -31,12 +31,7 @@ def find_state(step: Callable[..., Any], optimizers: Iterable[Optimizer], given:
     object deep.
     """
     swept = list(optimizers)
-    seen: dict[int, Any] = {id(item): item for item in swept}
-    for item in [*given, *_referenced(step)]:
-        seen.setdefault(id(item), item)
-    for item in _owners(swept):
-        seen.setdefault(id(item), item)
-    found = list(seen.values())
+    found = list({id(item): item for item in [*swept, *given, *_referenced(step), *_owners(swept)]}.values())
     modules = [item for item in found if isinstance(item, nn.Module)]
     optimizers = [item for item in found if isinstance(item, Optimizer)]
     others = [item for item in found if not isinstance(item, nn.Module | Optimizer)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -88,8 +88,6 @@ class Extended(Lasting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.by not in get_args(ExtendedBy):
-            raise InputError("by", self.by, "must be 'stretching' or 'holding'")
         check_bounded("extended", self.inner)
         if self.relative is None:
             self._check()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -52,8 +52,6 @@ class Ramp(Leaf):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.endpoints not in get_args(Endpoints):
-            raise InputError("endpoints", self.endpoints, f"must be one of: {', '.join(get_args(Endpoints))}")
         self.shape.check_way(self.start, self.end)
         if self.start == self.end:  # all constants of one factor and length are equal
             self._set("shape", LINEAR)
@@ -332,8 +330,6 @@ class OneCycle(Leaf):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.endpoints not in ("start", "both"):
-            raise InputError("endpoints", self.endpoints, "must be 'start' or 'both'")
         if self.rise >= (0.5 if self.three_phase else 1.0):
             raise InputError("rise", self.rise, f"must be below {'0.5 with three phases' if self.three_phase else '1'}")
         corners = [self.start, self.peak, *[self.start] * self.three_phase, self.end]

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Annotated, Any, ClassVar, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from stepsize.checks import check_number
+from stepsize.checks import check_number, check_word
 from stepsize.schedules.shapes import Array, Shape, as_shape
 from stepsize.schedules.units import Clock, Span, as_duration
 
@@ -48,7 +48,9 @@ CheckedShape = Annotated[Shape, check_shape]
 @cache
 def _checks(node: type[Node]) -> dict[str, Check]:
     hints = get_type_hints(node, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+    checks = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+    words = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    return checks | {name: partial(check_word, known=known) for name, known in words.items()}
 
 
 @dataclass(frozen=True)

@@ -147,12 +147,9 @@ class Schedule:
         if own is not None and length == horizon:  # a single phase resolves to the horizon whatever its own length is
             length = math.floor(own + 0.5)
         if length != horizon:
-            raise InputError(
-                "schedule",
-                f"{length:,} steps of {horizon:,}" if length is not None else "no end",
-                "must last as long as the horizon",
-                "Leave its length out, or use .extended(to=N) or .first(N), written '| extended N' and '| first N'",
-            )
+            received = f"{length:,} steps of {horizon:,}" if length is not None else "no end"
+            remedy = "Leave its length out, or use .extended(to=N) or .first(N), written '| extended N' and '| first N'"
+            raise InputError("schedule", received, "must last as long as the horizon", remedy)
         return Schedule(resolved)
 
     def then(self, other: Schedule) -> Schedule:

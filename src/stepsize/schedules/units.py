@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from stepsize.checks import check_positive, check_whole
+from stepsize.checks import check_positive, check_whole, check_word
 from stepsize.errors import InputError
 
 Unit = Literal["share", "epochs", "samples", "tokens"]
@@ -47,8 +47,7 @@ class Span:
     unit: Unit
 
     def __post_init__(self) -> None:
-        if self.unit not in get_args(Unit):
-            raise InputError("unit", self.unit, f"must be one of: {', '.join(get_args(Unit))}")
+        check_word("unit", self.unit, get_args(Unit))
         if not (math.isfinite(self.amount) and self.amount > 0):
             raise InputError("duration", self.amount, f"in {self.unit} must be a positive number")
         if self.unit == "share" and self.amount > 1:

@@ -32,7 +32,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from stepsize.errors import InputError, ScheduleSyntaxError
-from stepsize.schedules.algebra import Then
+from stepsize.schedules.algebra import joined
 from stepsize.schedules.ramps import constant
 from stepsize.schedules.schedule import Schedule
 from stepsize.schedules.shapes import SHAPES, as_shape
@@ -105,14 +105,6 @@ class Token:
         return self.text if len(self.text) <= 40 else f"{self.text[:39]}…"
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A schedule that has been read, and where it begins."""
-
-    schedule: Schedule
-    start: int
-
-
 class Reader:
     """Reads one text; each method reads one rule of the grammar.
 
@@ -142,40 +134,37 @@ class Reader:
         """Return the schedule, or raise ScheduleSyntaxError, which points at the fault."""
         if self._token.kind == "end":
             raise self._fault(self._token, "the text is empty", f"Write a schedule: {', '.join(self._schedules)}")
-        part = self._sequence()
+        schedule = self._sequence()
         if self._token.kind != "end":
             raise self._misplaced()
-        return part.schedule
+        return schedule
 
     # ------------------------------------------------------------- the grammar
 
-    def _sequence(self) -> _Part:
-        parts = [self._product()]
+    def _sequence(self) -> Schedule:
+        phases = [self._product().node]
         while self._taken(","):
-            parts.append(self._product())
-        if len(parts) == 1:
-            return parts[0]
-        return _Part(Schedule(Then(tuple(part.schedule.node for part in parts))), parts[0].start)
+            phases.append(self._product().node)
+        return Schedule(joined(*phases))
 
-    def _product(self) -> _Part:
-        left = self._changed()
+    def _product(self) -> Schedule:
+        start, left = self._token.start, self._changed()
         while self._taken("*"):
-            right = self._changed()
-            left = self._made(left.schedule.times, {"other": right.schedule}, left.start)
+            left = self._made(left.times, {"other": self._changed()}, start)
         return left
 
-    def _changed(self) -> _Part:
-        part = self._operand()
+    def _changed(self) -> Schedule:
+        schedule = self._operand()
         while self._taken("|"):
             name = self._take()
             if name.text not in self._changes:
                 rule = f"'{name.shown}' is not a change" if name.kind == "name" else "a change must follow this bar"
                 place = name if name.kind == "name" else self._tokens[self._place - 1 - (name.kind != "end")]
                 raise self._fault(place, rule, _nearest(name.text, self._changes, "Known:"))
-            part = self._call(name, self._changes[name.text], part)
-        return part
+            schedule = self._call(name, self._changes[name.text], schedule)
+        return schedule
 
-    def _operand(self) -> _Part:
+    def _operand(self) -> Schedule:
         if self._at("("):
             return self._group()
         before = self._tokens[self._place - 1] if self._place else None
@@ -201,7 +190,7 @@ class Reader:
             what = f"a schedule is missing after '{before.shown}'"
         raise self._fault(begin, what, f"Known: {', '.join(self._schedules)}")
 
-    def _group(self) -> _Part:
+    def _group(self) -> Schedule:
         opening = self._take()
         self._open += 1
         if self._open > _DEPTH:
@@ -214,9 +203,9 @@ class Reader:
         if not self._taken(")"):
             raise self._misplaced()
         self._open -= 1
-        return _Part(inner.schedule, opening.start)
+        return inner
 
-    def _call(self, name: Token, call: Callable[..., Schedule], before: _Part | None = None) -> _Part:
+    def _call(self, name: Token, call: Callable[..., Schedule], *before: Schedule) -> Schedule:
         """Read the arguments of ``call`` and return what it makes of them, and of the schedule before a bar."""
         known = parameters_of(call)
         given: dict[str, Any] = {}
@@ -226,7 +215,7 @@ class Reader:
             if parameter.name in given:
                 raise self._fault(token, f"{parameter.name} is given twice", "Remove one of them")
             if parameter.kind == "schedule" and self._at("("):
-                given[parameter.name] = self._group().schedule
+                given[parameter.name] = self._group()
             elif token.kind not in ("name", "value"):
                 raise self._fault(token, f"the value of {parameter.name} is missing", parameter.example)
             else:
@@ -235,8 +224,7 @@ class Reader:
         missing = [parameter for parameter in known.values() if parameter.required and parameter.name not in given]
         if missing:
             raise self._fault(name, f"'{name.shown}' needs {missing[0].name}", missing[0].example)
-        made = call if before is None else functools.partial(call, before.schedule)
-        return self._made(made, given, name.start if before is None else before.start, places, name)
+        return self._made(functools.partial(call, *before), given, name.start, places)
 
     def _parameter(self, call: Token, known: Mapping[str, Parameter]) -> Parameter | None:
         """Return the parameter that the next value is for, its name taken; None if there is none."""
@@ -280,20 +268,19 @@ class Reader:
         given: Mapping[str, Any],
         start: int,
         places: Mapping[str, tuple[int, int]] = MappingProxyType({}),
-        name: Token | None = None,
-    ) -> _Part:
+    ) -> Schedule:
         """Return what ``call`` makes of the arguments; what it refuses is shown at its place in the text."""
         end = self._tokens[self._place - 1].end
         try:
             made = call(**given)
         except InputError as error:
-            first, last = places.get(error.argument, (start if name is None else name.start, end))
+            first, last = places.get(error.argument, (start, end))
             rule = f"{error.argument} {error.rule}"
             raise ScheduleSyntaxError(self._text, first, rule, error.remedy, max(1, last - first)) from error
         if made.node.height > _DEPTH:
             rule = f"more than {_DEPTH} changes and products are around each other"
             raise ScheduleSyntaxError(self._text, end - 1, rule, "Simplify it")
-        return _Part(made, start)
+        return made
 
     # ------------------------------------------------------- tokens and faults
 

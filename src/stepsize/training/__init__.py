@@ -34,32 +34,19 @@ if TYPE_CHECKING:
     from stepsize.training.torch_schedules import from_torch as from_torch
     from stepsize.training.variation import varied as varied
 
-_HOMES = {
-    "BoundScheduler": "binding",
-    "Changes": "runs",
-    "Counterfactual": "population",
-    "Divergence": "runs",
-    "Evaluation": "runs",
-    "InOrder": "loop",
-    "Metric": "task",
-    "Plateau": "plateau",
-    "PlateauDrop": "plateau",
-    "PlateauStep": "plateau",
-    "Population": "population",
-    "Progress": "runs",
-    "Run": "runs",
-    "Setting": "runs",
-    "Snapshot": "snapshot",
-    "StreamingExecutor": "loop",
-    "Task": "task",
-    "TensorBatches": "batches",
-    "Trial": "runs",
-    "bind": "binding",
-    "counterfactual": "population",
-    "from_torch": "torch_schedules",
-    "train": "loop",
-    "varied": "variation",
+_NAMES = {
+    "batches": ("TensorBatches",),
+    "binding": ("BoundScheduler", "bind"),
+    "loop": ("InOrder", "StreamingExecutor", "train"),
+    "plateau": ("Plateau", "PlateauDrop", "PlateauStep"),
+    "population": ("Counterfactual", "Population", "counterfactual"),
+    "runs": ("Changes", "Divergence", "Evaluation", "Progress", "Run", "Setting", "Trial"),
+    "snapshot": ("Snapshot",),
+    "task": ("Metric", "Task"),
+    "torch_schedules": ("from_torch",),
+    "variation": ("varied",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [*sorted(_HOMES)]
 
 if not TYPE_CHECKING:  # so that a name that is not there is an error of types

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -33,12 +33,6 @@ def version_of(optimizer: Optimizer) -> int:
             if parameter.requires_grad:
                 return int(parameter._version)
     return 0
-
-
-def check_word(argument: str, value: object, known: Any) -> None:
-    """Raise InputError unless ``value`` is one of the words of a Literal."""
-    if value not in get_args(known):
-        raise InputError(argument, value, f"must be one of: {', '.join(get_args(known))}")
 
 
 def horizon_of(

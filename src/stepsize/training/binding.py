@@ -7,21 +7,20 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from stepsize.checks import check_number, check_positive
+from stepsize.checks import check_number, check_positive, check_word
 from stepsize.errors import InputError
 from stepsize.schedules import Clock, HyperparameterSchedule, Schedule
 from stepsize.schedules.hyperparameters import as_hyperparameters
 from stepsize.schedules.units import Duration
 from stepsize.training.bind_checks import (
     SCHEMA,
-    check_word,
     checked_state,
     group_number,
     horizon_of,
@@ -29,7 +28,7 @@ from stepsize.training.bind_checks import (
     version_of,
     was_skipped,
 )
-from stepsize.training.group_schedules import GroupSchedules, SavedSchedules, name_of
+from stepsize.training.group_schedules import MAIN, GroupSchedules, SavedSchedules, name_of
 from stepsize.training.group_values import GroupValues
 from stepsize.training.wrapped import bare_optimizer, outside_of_graphs, runs_step_hooks
 
@@ -117,15 +116,15 @@ def bind(
         (4, [0.0854])
     """
     optimizers = _optimizers(optimizer, counts)
-    check_word("on_change", on_change, OnChange)
-    check_word("counts", counts, Counts)
+    check_word("on_change", on_change, get_args(OnChange))
+    check_word("counts", counts, get_args(Counts))
     steps, clock = horizon_of(steps, clock, epochs, loader, accumulate)
     everyone = [name_of(i, j) for i, each in enumerate(optimizers) for j in range(len(each.param_groups))]
     own = {
         everyone[group_number(i, len(everyone))]: as_hyperparameters("groups", each)
         for i, each in (groups or {}).items()
     }
-    schedules = GroupSchedules(as_hyperparameters("schedule", schedule), own).resolved(steps, clock)
+    schedules = GroupSchedules({MAIN: as_hyperparameters("schedule", schedule), **own}).resolved(steps, clock)
     schedules.check()
     values = GroupValues(optimizers, schedules, None if lr is None else peak_rates(lr, optimizers))
     return BoundScheduler(optimizers, schedules, values, on_change, counts)
@@ -401,7 +400,7 @@ class BoundScheduler(LRScheduler):
         step, stepped = checked_state(state_dict, len(self.optimizers))
         saved = SavedSchedules(state_dict["asked"], state_dict["followed"])
         change = self.on_change if on_change is None else on_change
-        check_word("on_change", change, OnChange)
+        check_word("on_change", change, get_args(OnChange))
         if saved.same(self.asked):
             schedules = saved.followed(self.asked)
         elif change == "error":

@@ -103,12 +103,9 @@ def _check_fresh(task: Task, second: nn.Module, weights: str, owned: list[nn.Par
 
 def not_fresh(received: str) -> TaskError:
     """Return the error for a model factory whose models differ."""
-    return TaskError(
-        "model",
-        received,
-        "must return the same new model whenever it is called under the same seed",
-        "Build the model inside the factory, or return copy.deepcopy(model); draw with torch's generator only",
-    )
+    rule = "must return the same new model whenever it is called under the same seed"
+    remedy = "Build the model inside the factory, or return copy.deepcopy(model); draw with torch's generator only"
+    return TaskError("model", received, rule, remedy)
 
 
 def _settle_form(task: Task, model: nn.Module) -> list[str]:

@@ -23,8 +23,8 @@ class CostModel:
 
     Example:
         >>> costs = CostModel(horizon=1000, accumulate=1, batch_size=32, val_examples=3200)
-        >>> costs.full_passes, costs.run(1000), round(costs.run(100), 3), round(costs.updates(15), 4)
-        (3100.0, 1.0, 0.111, 0.0145)
+        >>> costs.full_passes, costs.run(1000), round(costs.run(100), 3)
+        (3100.0, 1.0, 0.111)
     """
 
     horizon: int
@@ -41,19 +41,11 @@ class CostModel:
         """Return what ``passes`` forward passes cost in full runs; those of larger batches cost more."""
         return passes * (batch_size or self.batch_size) / self.batch_size / self.full_passes
 
-    def updates(self, count: int) -> float:
-        """Return the cost of ``count`` updates without an evaluation, such as those of a range test, in full runs."""
-        return update_passes(count * self.accumulate) / self.full_passes
-
     def run(self, steps: int) -> float:
         """Return the cost of a run of ``steps`` updates with its evaluation, in full runs."""
-        return self.updates(steps) + self.evaluation(steps)
-
-    def evaluation(self, steps: int | None = None) -> float:
-        """Return the cost of evaluating a run of ``steps`` updates (None: at initialization), in full runs."""
         limit = self.val_limit(steps)
         examples = self.val_examples if limit is None else min(limit, self.val_examples)
-        return examples / self.batch_size / self.full_passes
+        return (update_passes(steps * self.accumulate) + examples / self.batch_size) / self.full_passes
 
     def val_limit(self, steps: int | None) -> int | None:
         """Return how many validation examples a run of ``steps`` updates (None: none) is evaluated on; None is all."""

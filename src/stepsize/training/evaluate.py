@@ -68,12 +68,9 @@ def bounded(source: Any) -> Iterator[Any]:
     known = length_of(source) is not None
     for number, batch in enumerate(source):
         if not known and number == _MOST_BATCHES:
-            raise TaskError(
-                "val",
-                f"more than {_MOST_BATCHES:,} batches of a {type(source).__name__} without a length",
-                "must end",
-                "Give a list of batches, or an object whose len() says how many there are",
-            )
+            received = f"more than {_MOST_BATCHES:,} batches of a {type(source).__name__} without a length"
+            remedy = "Give a list of batches, or an object whose len() says how many there are"
+            raise TaskError("val", received, "must end", remedy)
         yield batch
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, final
 
 import torch
@@ -37,15 +36,9 @@ class ForkedRuns(ABC):
     def forked(self, places: Sequence[int]) -> Self:
         """Return runs that continue from those at ``places``, which may repeat; these stay as they are."""
 
-    def at_evaluation_weights(self, place: int) -> AbstractContextManager[Any]:
-        """Hold one run at the weights that it is evaluated with."""
-        del place
-        return nullcontext()
-
     def evaluate(self, task: Task, place: int, step: int, examples: int | None = None) -> Evaluated:
         """Return how one run does on validation data."""
-        with self.at_evaluation_weights(place):
-            return evaluate(task, self.model(place), step=step, examples=examples)
+        return evaluate(task, self.model(place), step=step, examples=examples)
 
 
 @final
@@ -78,9 +71,10 @@ class SequentialRuns(ForkedRuns):
         """Return runs with copies of models and optimizers."""
         return type(self)([self._steppers[place].forked() for place in places])
 
-    def at_evaluation_weights(self, place: int) -> AbstractContextManager[Any]:
-        """Ask the optimizer, which may have other weights for that."""
-        return at_evaluation_weights(self._steppers[place].optimizer)
+    def evaluate(self, task: Task, place: int, step: int, examples: int | None = None) -> Evaluated:
+        """Return how one run does at the weights that its optimizer evaluates."""
+        with at_evaluation_weights(self._steppers[place].optimizer):
+            return super().evaluate(task, place, step, examples)
 
 
 class Update(NamedTuple):

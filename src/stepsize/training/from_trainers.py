@@ -41,6 +41,7 @@ _OWN_RUNS = (  # callbacks of a trainer that change what is trained, and how
     "StochasticWeightAveraging",
 )
 Rate = Schedule | Callable[[int], float] | None
+_OWNERS: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
 
 
 def lightning_arguments(module: Any, data: Any, val: Any, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,38 +148,21 @@ def _is_trainer(given: Any) -> bool:
 # ------------------------------------------------------------------- what both share
 
 
-class _Models:
-    """Makes models, and knows which one parameters belong to: optimizers of trainers are made from models."""
+def _noted(model: nn.Module) -> nn.Module:
+    """Return ``model``, and know it by its first trainable parameter from now on."""
+    first = next((p for p in model.parameters() if p.requires_grad), None)
+    if first is not None:
+        _OWNERS[id(first)] = model
+    return model
 
-    def __init__(self, make: Callable[[], nn.Module]) -> None:
-        self._make = make
-        self._owners: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
 
-    def __call__(self) -> nn.Module:
-        """Return a new model."""
-        model = self._make()
-        first = next((p for p in model.parameters() if p.requires_grad), None)
-        if first is not None:
-            self._owners[id(first)] = model
-        return model
-
-    def of(self, parameters: Iterable[Tensor]) -> nn.Module:
-        """Return the model that these are the trainable parameters of."""
-        first = next(iter(parameters), None)
-        owner = self._owners.get(id(first))
-        if owner is None or not any(p is first for p in owner.parameters()):
-            raise TaskError("optimizer", "parameters of another model", "must be made for a model of this task")
-        return owner
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Models:
-        """Return itself: it makes models, and holds none."""
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"make": self._make}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["make"])  # type: ignore[misc]
+def _owner(parameters: Iterable[Tensor]) -> nn.Module:
+    """Return the model that these are the trainable parameters of: optimizers of trainers are made from models."""
+    first = next(iter(parameters), None)
+    owner = _OWNERS.get(id(first))
+    if owner is None or not any(p is first for p in owner.parameters()):
+        raise TaskError("optimizer", "parameters of another model", "must be made for a model of this task")
+    return owner
 
 
 def _overrides(given: Any, name: str, *packages: str) -> bool:
@@ -205,18 +189,20 @@ def _described(
     rate: Callable[[Optimizer, Any], Rate],
 ) -> dict[str, Any]:
     """Return the arguments of a task, given what makes models, their optimizers and schedulers, and rates of those."""
-    models = _Models(make)
+
+    def new() -> nn.Module:
+        return _noted(make())
 
     def optimizer(parameters: Iterable[Tensor], lr: float) -> Optimizer:
-        return _at(build(models.of(parameters))[0], lr)
+        return _at(build(_owner(parameters))[0], lr)
 
     with preserved(seed=0), _quiet():
-        model = models()
+        model = make()
         made, scheduler = build(model)
         schedule = rate(made, scheduler)
     optimizer.__name__ = type(made).__name__
     name = type(model).__name__
-    return {"model": models, "loss_takes": "model", "optimizer": optimizer, "schedule": schedule, "name": name}
+    return {"model": new, "loss_takes": "model", "optimizer": optimizer, "schedule": schedule, "name": name}
 
 
 def _at(optimizer: Optimizer, lr: float) -> Optimizer:
@@ -238,18 +224,16 @@ def _rate_of(scheduler: Any) -> Rate:
     return from_torch(scheduler).rate
 
 
-def _schedule(config: Any, per_epoch: float | None) -> Rate:
+def _schedule(config: Mapping[str, Any], per_epoch: float | None) -> Rate:
     """Return the factor of each update that a scheduler of Lightning sets."""
-    scheduler = config.get("scheduler") if isinstance(config, Mapping) else config
+    scheduler = config.get("scheduler")
     rate = _rate_of(scheduler)
-    interval = config.get("interval") if isinstance(config, Mapping) else None
-    by_step = isinstance(scheduler, BoundScheduler) or interval == "step"
-    if rate is None or by_step:
+    if rate is None or isinstance(scheduler, BoundScheduler) or config.get("interval") == "step":
         return rate
     if per_epoch is None:
         remedy = "Give its interval as 'step', or schedule= of stepsize"
         raise TaskError("schedule", type(scheduler).__name__, "counts epochs, but the data have no length", remedy)
-    frequency = config.get("frequency", 1) if isinstance(config, Mapping) else 1
+    frequency = config.get("frequency", 1)
     factor: Any = rate
     return lambda step: float(factor(int(step / per_epoch) // frequency))
 
@@ -443,27 +427,26 @@ def _same(batch: Any, _: int) -> Any:
     return batch
 
 
-def _configured(model: Any) -> tuple[Optimizer, Any]:
-    """Return the optimizer of ``configure_optimizers``, and its scheduler or the dict around it."""
+def _configured(model: Any) -> tuple[Optimizer, Mapping[str, Any]]:
+    """Return the optimizer of ``configure_optimizers``, and its scheduler with how it is called."""
     with _quiet():
         found = model.configure_optimizers()
-    scheduler = None
-    if isinstance(found, Mapping):
-        found, scheduler = found["optimizer"], found.get("lr_scheduler")
-    elif isinstance(found, tuple | list) and found and isinstance(found[0], list | tuple):
-        several, schedulers = found
-        found, scheduler = list(several), next(iter(schedulers), None)
+    schedulers: Any = ()
+    if isinstance(found, tuple | list) and found and isinstance(found[0], list | tuple):
+        found, schedulers = found
     if isinstance(found, tuple | list) and len(found) == 1:
         found = found[0]
-        if isinstance(found, Mapping):
-            found, scheduler = found["optimizer"], found.get("lr_scheduler")
+    scheduler = next(iter(schedulers), None)
+    if isinstance(found, Mapping):
+        found, scheduler = found["optimizer"], found.get("lr_scheduler")
     if not isinstance(found, Optimizer):
         remedy = "With several optimizers, use range_test on your own loop"
         raise TaskError("optimizer", type(found).__name__, "must be one torch.optim.Optimizer", remedy)
-    bound = scheduler.get("scheduler") if isinstance(scheduler, Mapping) else scheduler
+    config: Mapping[str, Any] = scheduler if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
+    bound = config.get("scheduler")
     if isinstance(bound, BoundScheduler):
         bound.release()  # the task sets the rates
-    return found, scheduler
+    return found, config
 
 
 # ----------------------------------------------------------------------- transformers

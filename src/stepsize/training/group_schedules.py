@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -26,31 +26,32 @@ Document = Mapping[str, Any]  # a schedule as plain values
 @final
 @dataclass(frozen=True)
 class GroupSchedules:
-    """A schedule for all parameter groups, and those of single groups by ``name_of`` optimizer and group."""
+    """The schedule of all parameter groups (MAIN), and those of single groups by ``name_of`` optimizer and group."""
 
-    main: HyperparameterSchedule
-    by_group: Mapping[str, HyperparameterSchedule]
+    by_name: Mapping[str, HyperparameterSchedule]
+
+    @property
+    def main(self) -> HyperparameterSchedule:
+        """What groups follow that have none of their own."""
+        return self.by_name[MAIN]
 
     def of(self, name: str) -> HyperparameterSchedule:
         """Return what a group follows."""
-        return self.by_group.get(name, self.main)
+        return self.by_name.get(name, self.main)
 
     @property
     def length(self) -> int | None:
         """The number of updates after which all have ended; None if one has no end."""
-        lengths = [schedule.length for schedule in self.all().values()]
+        lengths = [schedule.length for schedule in self.by_name.values()]
         return None if None in lengths else max(length for length in lengths if length is not None)
 
     def resolved(self, steps: Any, clock: Clock | None) -> GroupSchedules:
         """Return them with all durations in steps; raise InputError if that is not possible."""
-        return GroupSchedules(
-            _resolved("schedule", self.main, steps, clock),
-            {name: _resolved("groups", schedule, steps, clock) for name, schedule in self.by_group.items()},
-        )
+        return GroupSchedules({name: _resolved(name, one, steps, clock) for name, one in self.by_name.items()})
 
     def check(self) -> None:
         """Raise InputError if a factor or a momentum breaks its rule, at probes over the whole length."""
-        for schedule in self.all().values():
+        for schedule in self.by_name.values():
             steps = _probes(schedule)
             if schedule.momentum is not None and schedule.length is not None:
                 steps = np.linspace(0, schedule.length, min(schedule.length, _MOST_CHECKED) + 1).round()
@@ -58,25 +59,18 @@ class GroupSchedules:
 
     def documents(self) -> dict[str, Document]:
         """Return them as plain values; of what contains a function its text and a digest of its factors."""
-        return {name: _document(schedule) for name, schedule in self.all().items()}
+        return {name: _document(schedule) for name, schedule in self.by_name.items()}
 
     def continued(self, saved: SavedSchedules, step: int) -> GroupSchedules:
         """Return what was ``saved`` up to ``step`` and these from there, without a jump of any group's factor.
 
         A group whose schedule is still the one that was asked for continues with what it follows.
         """
-        names = sorted({*self.by_group, *saved.names()})
-        return GroupSchedules(
-            _continued(saved, MAIN, self.main, step),
-            {name: _continued(saved, name, self.of(name), step) for name in names},
-        )
+        names = dict.fromkeys([*self.by_name, *sorted(saved.names)])
+        return GroupSchedules({name: _continued(saved, name, self.of(name), step) for name in names})
 
     def __str__(self) -> str:
-        return "; ".join(_label(name) + str(schedule) for name, schedule in self.all().items())
-
-    def all(self) -> dict[str, HyperparameterSchedule]:
-        """Return them by name."""
-        return {MAIN: self.main, **dict(sorted(self.by_group.items()))}
+        return "; ".join(_label(name) + str(schedule) for name, schedule in self.by_name.items())
 
 
 @final
@@ -87,9 +81,10 @@ class SavedSchedules:
         self._asked = _checked("asked", asked)
         self._followed = self._asked if followed is None else _checked("followed", followed)
 
-    def names(self) -> Iterator[str]:
-        """Yield which groups have their own."""
-        yield from (name for name in self._followed if name != MAIN)
+    @property
+    def names(self) -> Iterable[str]:
+        """Names of what was followed."""
+        return self._followed
 
     def asked_for(self, name: str, schedule: HyperparameterSchedule) -> bool:
         """Return whether ``schedule`` is what was asked for then."""
@@ -100,15 +95,14 @@ class SavedSchedules:
 
     def same(self, schedules: GroupSchedules) -> bool:
         """Return whether ``schedules`` are what was asked for then."""
-        names = {*self._asked, *schedules.by_group}
+        names = {*self._asked, *schedules.by_name}
         return all(self.asked_for(name, schedules.of(name)) for name in names)
 
     def followed(self, schedules: GroupSchedules) -> GroupSchedules:
         """Return what was followed, given that ``schedules`` are what was asked for."""
         if self._followed == self._asked:
             return schedules
-        own = {name: self.one_followed(name, schedules.of(name)) for name in self.names()}
-        return GroupSchedules(self.one_followed(MAIN, schedules.main), own)
+        return GroupSchedules({name: self.one_followed(name, schedules.of(name)) for name in self._followed})
 
     def one_followed(self, name: str, asked: HyperparameterSchedule | None = None) -> HyperparameterSchedule:
         """Return what a group followed; ``asked`` is what was asked for, if known. InputError if it was a function."""
@@ -131,14 +125,13 @@ def name_of(optimizer: int, group: int) -> str:
     return f"{optimizer}.{group}"
 
 
-def _resolved(
-    argument: str, schedule: HyperparameterSchedule, steps: Any, clock: Clock | None
-) -> HyperparameterSchedule:
+def _resolved(name: str, schedule: HyperparameterSchedule, steps: Any, clock: Clock | None) -> HyperparameterSchedule:
     horizon = clock.horizon if steps is None and clock is not None else steps
     if horizon is not None:
         return schedule.over(horizon, clock)
     reasons = [reason for part in schedule.parts.values() if (reason := part.node.relative)]
     if reasons:
+        argument = "schedule" if name == MAIN else "groups"
         raise InputError(argument, reasons[0], "must have all durations in steps", "Pass steps=, the updates in all")
     return schedule
 

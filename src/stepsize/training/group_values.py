@@ -64,11 +64,12 @@ class GroupValues:
         self.multiplier = 1.0
         self._schedules = schedules
         self._members = [_Members(index, optimizer) for index, optimizer in enumerate(optimizers)]
-        rates = None if lr is None else iter(lr)
         for members in self._members:
-            groups = members.optimizer.param_groups
-            members.known = [{} if rates is None else {"initial_lr": next(rates)} for _ in groups]
-            members.known = members.peaks(schedules, known_first=True)
+            members.known = members.peaks(schedules)
+        if lr is not None:
+            every = [peaks for members in self._members for peaks in members.known]
+            for peaks, rate in zip(every, lr, strict=True):
+                peaks["initial_lr"] = rate
 
     def install(self) -> None:
         """Give the groups the peaks that were found when this was made."""
@@ -89,8 +90,7 @@ class GroupValues:
         found = None
         for members in self._members:
             groups = members.optimizer.param_groups
-            if members.touched(groups):
-                found = members.overwritten(groups) or found
+            found = members.overwritten(groups) or found
             if groups is not members.groups or len(groups) != members.count:
                 members.adopt(self._schedules)
             try:
@@ -145,51 +145,41 @@ class _Members:
 
     def forget(self) -> None:
         self._written: list[Group] | None = None
-        self.wrote: list[tuple[Any, float | None]] = []  # the lr of each group, and its value if known
+        self._wrote: list[tuple[Any, float | None]] = []  # the lr of each group, and its value if known
         self.groups: list[Group] | None = None  # the list whose groups have been adopted; never equal to a new one
         self.count = 0
         self._lanes: list[tuple[FactorTable, list[int]]] = []
 
-    def touched(self, groups: list[Group]) -> bool:
-        """Return whether a rate is not what was written; cheap, since a float that nobody wrote is the same object."""
-        if groups is not self._written:
-            return False
-        for group, (held, value) in zip(groups, self.wrote, strict=False):
-            found = group["lr"]
-            if found is not held and (type(found) is not float or found != value):
-                return "initial_lr" in group  # else the group was replaced: it has rates of its own
-            if value is not None and type(found) is not float and isinstance(found, Tensor) and float(found) != value:
-                return True
-        return False
-
     def overwritten(self, groups: list[Group]) -> Overwritten | None:
         """Return a rate that something else wrote; a tensor that was replaced by a number is put back."""
+        if groups is not self._written:
+            return None
         found = None
-        for i, (group, (held, value)) in enumerate(zip(groups, self.wrote, strict=False)):
-            rate = float(group["lr"])
-            if isinstance(held, Tensor) and not isinstance(group["lr"], Tensor):
+        for i, (group, (held, value)) in enumerate(zip(groups, self._wrote, strict=False)):
+            lr = group["lr"]
+            if lr is held and (type(lr) is float or value is None):
+                continue  # a float that nobody wrote is the same object; one on a device is not read
+            if "initial_lr" not in group:
+                return None  # it was replaced: it has a rate of its own
+            if isinstance(held, Tensor) and not isinstance(lr, Tensor):
                 group["lr"] = held
-            if found is None and value is not None and rate != value:
-                found = self.where(i), rate, value
+            if found is None and value is not None and float(lr) != value:
+                found = self.where(i), float(lr), value
         return found
 
     def remember(self, groups: list[Group]) -> None:
         self._written = groups
-        self.wrote = [(lr := group["lr"], lr if type(lr) is float else _readable(lr)) for group in groups]
+        self._wrote = [(lr := group["lr"], lr if type(lr) is float else _readable(lr)) for group in groups]
 
     def where(self, group: int) -> str:
         return f"group {group} of {type(self.optimizer).__name__}"
 
-    def peaks(self, schedules: GroupSchedules, *, known_first: bool = False) -> list[dict[str, float]]:
+    def peaks(self, schedules: GroupSchedules) -> list[dict[str, float]]:
         """Return the peaks of each group: its own, else those known from before, else its present values."""
         groups = self.optimizer.param_groups
         known = [*self.known, *[{} for _ in groups[len(self.known) :]]]
         return [
-            peaks_of(
-                {**group, **before} if known_first else {**before, **group},
-                schedules.of(name_of(self.index, i)),
-                self.where(i),
-            )
+            peaks_of({**before, **group}, schedules.of(name_of(self.index, i)), self.where(i))
             for i, (group, before) in enumerate(zip(groups, known, strict=False))
         ]
 

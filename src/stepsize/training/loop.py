@@ -19,7 +19,7 @@ from stepsize.training.batches import count_examples, holds_non_finite, nan_in_d
 from stepsize.training.border import inspect_task, not_fresh, undisturbed
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import evaluate
+from stepsize.training.evaluate import Evaluated, evaluate
 from stepsize.training.forked import ForkedRuns, SequentialRuns, draw, updates
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag, rung_factors
@@ -199,13 +199,12 @@ class _Training:
     def _evaluate(self, step: int) -> None:
         """Evaluate each run after ``step`` updates; the last evaluation may show that it diverged."""
         self._charge()
+        if self._task.val is None:
+            return
         for place, member in enumerate(self._live):
-            with self._runs.at_evaluation_weights(place):
-                model = self._runs.model(place)
-                if step < self._steps:
-                    self._recordings[member].evaluate(model, step)
-                else:
-                    self._recordings[member].finish(model)
+            recording = self._recordings[member]
+            examples = recording.setting.val_examples
+            recording.take_evaluation(self._runs.evaluate(recording.task, place, step, examples))
             self._charge([member])
 
     def _charge(self, members: Sequence[int] | None = None) -> None:
@@ -221,14 +220,13 @@ class Recording:
     """The record of one run of ``task`` (with the changes of ``setting`` applied); :meth:`run` returns the result."""
 
     def __init__(self, task: Task, setting: Setting) -> None:
-        self._task = task
+        self.task = task
         self.setting = setting
         self._rule = DivergenceRule(setting.steps)
         self._losses: list[float] = []
         self._masked = False
         self._evaluations: list[Evaluation] = []
         self._val_examples = 0
-        self._has_loss = True
         self.divergence: Divergence | None = None
 
     @property
@@ -242,7 +240,7 @@ class Recording:
         if not step:  # infinities that leave the first loss finite are meant, as in masks
             self._masked = math.isfinite(loss) and holds_non_finite(list(batches))
         self._losses.append(loss)
-        if math.isnan(loss) and any(left_out(self._task, batch, "train", step) for batch in batches):
+        if math.isnan(loss) and any(left_out(self.task, batch, "train", step) for batch in batches):
             return True
         reason = self._rule.update(loss)
         if not reason:
@@ -251,29 +249,25 @@ class Recording:
         self.divergence = Divergence(step, reason)
         return False
 
-    def evaluate(self, model: nn.Module, step: int) -> Evaluation:
-        """Evaluate ``model`` on validation data after ``step`` updates."""
-        done = evaluate(self._task, model, step=step, examples=self.setting.val_examples)
+    def take_evaluation(self, done: Evaluated) -> None:
+        """Record an evaluation on validation data; the run has diverged if its last one is not finite."""
+        seen = done.evaluation
         self._val_examples += done.examples
-        self._evaluations.append(done.evaluation)
-        self._has_loss = done.has_loss
-        return done.evaluation
+        self._evaluations.append(seen)
+        loss = seen.loss if done.has_loss else seen.metrics[self.task.objective]
+        if seen.step == self.setting.steps and not math.isfinite(loss):
+            self._blame_the_data("val", "the data", loss, self.task.val or ())
+            self.divergence = Divergence(seen.step, f"the validation loss is {loss}")
 
     def finish(self, model: nn.Module) -> None:
-        """Evaluate the trained model on validation data, if there are any and the run did not diverge."""
-        if self.divergence is not None or self._task.val is None:
-            return
-        seen = self.evaluate(model, self.setting.steps)
-        loss = seen.loss if self._has_loss else seen.metrics[self._task.objective]
-        if math.isfinite(loss):
-            return
-        self._blame_the_data("val", "the data", loss, self._task.val)
-        self.divergence = Divergence(self.setting.steps, f"the validation loss is {loss}")
+        """Evaluate the trained model, if there are validation data and it did not diverge; the benchmarks call this."""
+        if self.divergence is None and self.task.val is not None:
+            self.take_evaluation(evaluate(self.task, model, step=self.setting.steps))
 
     def run(self, *, seconds: float, examples: float, initial: str, model: nn.Module | None = None) -> Run:
         """Return the run; ``examples`` is the mean number of examples per training batch."""
         diverged = self.divergence
-        batches = max(1, len(self._losses)) * self._task.accumulate
+        batches = max(1, len(self._losses)) * self.task.accumulate
         seen = tuple(one for one in self._evaluations if diverged is None or one.step < diverged.step)
         run = Run(
             setting=self.setting,
@@ -285,7 +279,7 @@ class Recording:
             initial=initial,
             model=model,
         )
-        return run.with_objective(self._task.objective, maximize=self._task.maximize)
+        return run.with_objective(self.task.objective, maximize=self.task.maximize)
 
     def _blame_the_data(self, argument: str, where: str, loss: float, batches: Iterable[Any]) -> None:
         if math.isfinite(loss) or self._masked or not any(holds_non_finite(batch) for batch in batches):

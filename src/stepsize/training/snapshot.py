@@ -71,13 +71,22 @@ class Snapshot:
         self._tensors = self._live_tensors()
         self._groups = [[(group, list(group["params"])) for group in one.param_groups] for one in self._optimizers]
         self._keys = [list(optimizer.state) for optimizer in self._optimizers]
-        self._copies = _Copies(offload)
-        self._saved = self._copies.of(self._parts())
+        self._offload = offload
+        self._bytes = 0
+        self._saved = tree_map(self._copied, self._parts())
 
     @property
     def nbytes(self) -> int:
         """Memory of the copies, in bytes."""
-        return self._copies.nbytes
+        return self._bytes
+
+    def _copied(self, leaf: Any) -> Any:
+        """Return a copy; that of a tensor is held beside the tensor itself."""
+        if not isinstance(leaf, Tensor):
+            return copy.deepcopy(leaf)
+        value = leaf.detach().clone()
+        self._bytes += value.numel() * value.element_size()
+        return _Held(leaf, value.cpu() if self._offload else value)
 
     def restore(self, *, position: bool = True) -> None:
         """Restore everything, any number of times; without ``position`` the data continue where they are."""
@@ -182,23 +191,6 @@ class _Held:
 
     def copied(self) -> Tensor:
         return self.value.to(self.live.device, copy=True)
-
-
-class _Copies:
-    """Makes copies of tensors, beside them or in host memory, and counts their bytes."""
-
-    def __init__(self, offload: bool) -> None:
-        self._offload = offload
-        self.nbytes = 0
-
-    def of(self, tree: Any) -> Any:
-        """Return a copy of ``tree`` that holds its tensors' values beside the tensors themselves."""
-        return tree_map(lambda leaf: self._held(leaf) if isinstance(leaf, Tensor) else copy.deepcopy(leaf), tree)
-
-    def _held(self, live: Tensor) -> _Held:
-        value = live.detach().clone()
-        self.nbytes += value.numel() * value.element_size()
-        return _Held(live, value.cpu() if self._offload else value)
 
 
 def _put_back(tree: Any, tensor: Callable[[_Held], Tensor] = _Held.restore) -> Any:

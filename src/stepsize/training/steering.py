@@ -41,7 +41,7 @@ class BoundRates:
         self._bound = bound
         self._names = [name_of(i, j) for i, one in enumerate(bound.optimizers) for j in range(len(one.param_groups))]
         self._begin = bound.followed
-        self._now: _Groups = {name: Steered(one.rate) for name, one in self._begin.all().items()}
+        self._now: _Groups = {name: Steered(one.rate) for name, one in self._begin.by_name.items()}
 
     @property
     def step(self) -> int:
@@ -81,7 +81,7 @@ class BoundRates:
     def replay(self, orders: Iterable[Done], _: Mapping[str, Any]) -> None:
         """Continue a run that got these orders before; one whose schedule was changed otherwise begins with that."""
         begin, self._begin = self._begin, self._bound.asked
-        now = _replayed({name: Steered(one.rate) for name, one in self._begin.all().items()}, orders, self._names)
+        now = _replayed({name: Steered(one.rate) for name, one in self._begin.by_name.items()}, orders, self._names)
         if self._bound.followed is self._bound.asked:  # its own state was not loaded
             self.set(now)
         elif self._bound.followed == self._schedules(now):
@@ -90,8 +90,7 @@ class BoundRates:
             self._begin = begin
 
     def _schedules(self, now: _Groups) -> GroupSchedules:
-        followed = {name: self._with_rate(name, one.schedule) for name, one in now.items()}
-        return GroupSchedules(followed.pop(MAIN), followed)
+        return GroupSchedules({name: self._with_rate(name, one.schedule) for name, one in now.items()})
 
     def _with_rate(self, name: str, rate: Schedule) -> HyperparameterSchedule:
         if not rate.node.holds_function:
@@ -108,8 +107,8 @@ class OwnRates:
     def __init__(self, updates: Callable[[], int]) -> None:
         self._updates = updates
         self._now: _Groups = {MAIN: Steered(constant())}
-        self._held: dict[int, float] = {}  # rates from which groups are held, or cool down
-        self._ratios: dict[int, float] = {}  # of the held rate to the one that was set meanwhile
+        self._held: dict[str, float] = {}  # rates from which groups are held, or cool down
+        self._ratios: dict[str, float] = {}  # of the held rate to the one that was set meanwhile
         self._tables: dict[str, FactorTable] = {}
 
     @property
@@ -138,14 +137,12 @@ class OwnRates:
 
     def replay(self, orders: Iterable[Done], saved: Mapping[str, Any]) -> None:
         """Continue a run that got these orders before."""
-        held, ratios = ({int(group): float(one) for group, one in saved[name].items()} for name in ("held", "ratios"))
         names = [str(group) for group in range(1 + max((done[3] or 0 for done in orders), default=0))]
-        self.set((_replayed(self._now, orders, names), held, ratios))
+        self.set((_replayed(self._now, orders, names), saved["held"], saved["ratios"]))
 
     def saved(self) -> Mapping[str, Any]:
         """Return what :meth:`replay` needs besides the orders."""
-        named = (("held", self._held), ("ratios", self._ratios))
-        return {name: {str(group): one for group, one in found.items()} for name, found in named}
+        return {"held": {**self._held}, "ratios": {**self._ratios}}
 
     def back_to(self, state: Any) -> None:
         """Take the held rates of a state, but not what the groups follow."""
@@ -153,14 +150,15 @@ class OwnRates:
 
     def rate(self, group: int, given: float) -> float:
         """Return the rate of a group at the next update, whose rate was set to ``given``."""
-        name = str(group) if str(group) in self._now else MAIN
+        own = str(group)
+        name = own if own in self._now else MAIN
         base = given
         if self._now[name].level is not None:
-            base = self._held.setdefault(group, given)
-        elif group in self._held and given > 0:  # it goes on from the held rate
-            self._ratios[group] = self._ratios.get(group, 1.0) * self._held.pop(group) / given
+            base = self._held.setdefault(own, given)
+        elif own in self._held and given > 0:  # it goes on from the held rate
+            self._ratios[own] = self._ratios.get(own, 1.0) * self._held.pop(own) / given
         factor = self._tables[name].rate(self.step) if self._tables else 1.0
-        return base * factor * self._ratios.get(group, 1.0)
+        return base * factor * self._ratios.get(own, 1.0)
 
 
 def _ends(now: _Groups) -> int | None:

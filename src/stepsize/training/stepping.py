@@ -41,12 +41,8 @@ class Stepper:
         self._scaler = torch.amp.GradScaler(device.type) if task.precision == "fp16" else None
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         if self._needs_closure and task.precision == "fp16":
-            raise TaskError(
-                "precision",
-                "fp16",
-                f"cannot train {type(self.optimizer).__name__}, which asks for the loss again",
-                "Use bf16 or fp32",
-            )
+            rule = f"cannot train {type(self.optimizer).__name__}, which asks for the loss again"
+            raise TaskError("precision", "fp16", rule, "Use bf16 or fp32")
         self._checked = False  # the first loss
         self.batches: Sequence[Any] = ()  # of the last update
 
@@ -161,12 +157,8 @@ def build_model(task: Task) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TaskError("model", model, "must return a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise TaskError(
-            "model",
-            type(model).__name__,
-            "must have at least one trainable parameter",
-            "Set requires_grad=True on what is to be trained",
-        )
+        remedy = "Set requires_grad=True on what is to be trained"
+        raise TaskError("model", type(model).__name__, "must have at least one trainable parameter", remedy)
     model = model.to(torch.device(task.device or "cpu"))
     _materialize(task, model)
     # Within a model in train mode, modules in eval mode are frozen on purpose (BatchNorm in fine-tuning).
@@ -195,22 +187,15 @@ def build_optimizer(task: Task, model: nn.Module, lr: float) -> Optimizer:
         raise TaskError("optimizer", optimizer, "must return a torch.optim.Optimizer")
     ours = {id(parameter) for parameter in parameters}
     if not any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
-        raise TaskError(
-            "optimizer",
-            type(optimizer).__name__,
-            "must hold parameters of the task's model, but holds only others",
-            "Build it from the params that it is called with",
-        )
+        rule = "must hold parameters of the task's model, but holds only others"
+        raise TaskError("optimizer", type(optimizer).__name__, rule, "Build it from the params that it is called with")
     doubled = make(parameters, 2 * lr)
     rates = [
         (group["lr"], twice["lr"]) for group, twice in zip(optimizer.param_groups, doubled.param_groups, strict=True)
     ]
     if not all(math.isclose(2 * once, twice, rel_tol=1e-6) for once, twice in rates):
-        raise TaskError(
-            "optimizer",
-            f"rates {rates[0]} for lr={lr:.3g} and its double",
-            "must give its groups rates proportional to the lr that it is called with",
-        )
+        rule = "must give its groups rates proportional to the lr that it is called with"
+        raise TaskError("optimizer", f"rates {rates[0]} for lr={lr:.3g} and its double", rule)
     return optimizer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from stepsize.checks import check_positive, check_whole
 from stepsize.errors import TaskError
 from stepsize.optimizers import OPTIMIZERS, optimizer_factory, optimizer_title
 from stepsize.schedules import Clock, Schedule, parse
+from stepsize.training import from_trainers
 from stepsize.training.batches import TensorBatches, length_of
 from stepsize.training.losses import as_loss
 
@@ -154,7 +154,7 @@ class Task:
             found = stepsize.find(Task.from_lightning(module, datamodule, trainer=trainer))
             ```
         """
-        return cls(**_trainers().lightning_arguments(module, data, val, trainer, changes))
+        return cls(**from_trainers.lightning_arguments(module, data, val, trainer, changes))
 
     @classmethod
     def from_trainer(cls, trainer: Any, **changes: Any) -> Self:
@@ -177,7 +177,7 @@ class Task:
             found = stepsize.find(Task.from_trainer(trainer))
             ```
         """
-        return cls(**_trainers().trainer_arguments(trainer, changes))
+        return cls(**from_trainers.trainer_arguments(trainer, changes))
 
     @classmethod
     def of(cls, given: Any) -> Self:
@@ -195,10 +195,10 @@ class Task:
         """
         if isinstance(given, cls):
             return given
-        if not _trainers().is_described(given):
+        if not from_trainers.is_described(given):
             rule = "must be a stepsize.Task, a LightningModule, (module, data), or a Trainer of transformers"
             raise TaskError("task", type(given).__name__, rule)
-        return cls(**_trainers().arguments_of(given))
+        return cls(**from_trainers.arguments_of(given))
 
     @property
     def horizon(self) -> int:
@@ -244,44 +244,30 @@ class Task:
         if self.loss_takes == "model":
             return function(model, batch)
         if not isinstance(batch, tuple | list) or len(batch) < 2:
-            raise TaskError(
-                "train",
-                type(batch).__name__,
-                "must yield (input, ..., target) batches if the loss is loss(output, target)",
-                "For batches of another form give loss(model, batch)",
-            )
+            rule = "must yield (input, ..., target) batches if the loss is loss(output, target)"
+            remedy = "For batches of another form give loss(model, batch)"
+            raise TaskError("train", type(batch).__name__, rule, remedy)
         return function(model(*batch[:-1]), batch[-1])
 
 
-def _trainers() -> Any:
-    """Return the module that reads tasks off trainers: loaded on use, and above this one."""
-    return importlib.import_module("stepsize.training.from_trainers")
-
-
 def _check_callables(task: Task) -> None:
+    rule = "must be a function without arguments that returns a new model"
     if isinstance(task.model, nn.Module):
-        raise TaskError(
-            "model",
-            type(task.model).__name__ + " instance",
-            "must be a function without arguments that returns a new model",
-            "To start every run from these weights pass model=lambda: copy.deepcopy(model)",
-        )
+        remedy = "To start every run from these weights pass model=lambda: copy.deepcopy(model)"
+        raise TaskError("model", type(task.model).__name__ + " instance", rule, remedy)
     for argument, given in (("model", task.model), ("loss", task.loss)):
         if not callable(given):
             raise TaskError(argument, given, "must be callable")
     if isinstance(task.loss, type) and issubclass(task.loss, nn.Module):
         raise TaskError("loss", task.loss.__name__, "must be an instance", f"Write {task.loss.__name__}()")
-    _check_takes("model", task.model, "must be a function without arguments that returns a new model")
-    if not isinstance(task.optimizer, str | Optimizer) and callable(task.optimizer):
-        _check_takes("optimizer", task.optimizer, "must be a function f(params, lr)", [], 1.0)
+    _check_takes("model", task.model, rule)
+    rule = f"must be a name ({', '.join(OPTIMIZERS)}) or a function f(params, lr) that returns an optimizer"
     if isinstance(task.optimizer, str):
         optimizer_factory(task.optimizer)
     elif isinstance(task.optimizer, Optimizer) or not callable(task.optimizer):
-        raise TaskError(
-            "optimizer",
-            task.optimizer,
-            f"must be a name ({', '.join(OPTIMIZERS)}) or a function f(params, lr) that returns an optimizer",
-        )
+        raise TaskError("optimizer", task.optimizer, rule)
+    else:
+        _check_takes("optimizer", task.optimizer, "must be a function f(params, lr)", [], 1.0)
     if not (task.schedule is None or isinstance(task.schedule, str) or callable(task.schedule)):
         raise TaskError("schedule", task.schedule, "must be a Schedule, its written form, a callable, or None")
 
@@ -326,12 +312,9 @@ def _batches(argument: str, data: Any, batch_size: int, *, shuffle: bool) -> Ite
             raise TaskError(argument, lengths, "must hold at least one example")
         return TensorBatches(data, batch_size, shuffle=shuffle)
     if isinstance(data, Iterator):
-        raise TaskError(
-            argument,
-            type(data).__name__,
-            "must be iterable more than once, since every run reads it from the start",
-            "Pass a list of batches or an object with __iter__, such as a DataLoader",
-        )
+        rule = "must be iterable more than once, since every run reads it from the start"
+        remedy = "Pass a list of batches or an object with __iter__, such as a DataLoader"
+        raise TaskError(argument, type(data).__name__, rule, remedy)
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | Tensor | np.ndarray | Mapping):
         remedy = "Give (x, y), a list of batches, or a DataLoader"
         raise TaskError(argument, data, "must be a re-iterable of batches or a tuple of tensors", remedy)

@@ -80,12 +80,8 @@ def _rebatched(task: Task, batch_size: int | None) -> tuple[Iterable[Any], int, 
     if batch_size is None:
         return task.train, task.batch_size, task.horizon
     if not isinstance(task.train, TensorBatches):
-        raise TaskError(
-            "batch_size",
-            batch_size,
-            f"cannot be changed where train is a {type(task.train).__name__}, which has its own batches",
-            "Give train as a tuple of tensors, or as TensorBatches",
-        )
+        rule = f"cannot be changed where train is a {type(task.train).__name__}, which has its own batches"
+        raise TaskError("batch_size", batch_size, rule, "Give train as a tuple of tensors, or as TensorBatches")
     train = replace(task.train, batch_size=batch_size)
     # Counted in passes: the last batch of each is smaller where the size does not divide the data.
     return train, batch_size, max(1, round(task.horizon * len(train) / len(task.train)))
@@ -101,12 +97,9 @@ def _schedule(task: Task, changes: Changes, horizon: int) -> Schedule | _Factor 
     if given is None:
         given = constant()
     if not isinstance(given, Schedule):
-        raise TaskError(
-            "warmup",
-            changes.warmup,
-            f"cannot be changed in the schedule {task.schedule_name}, a function whose warmup is unknown",
-            "Give the task's schedule as one of stepsize.schedules, or in its written form ('cosine warmup=5%')",
-        )
+        rule = f"cannot be changed in the schedule {task.schedule_name}, a function whose warmup is unknown"
+        remedy = "Give the task's schedule as one of stepsize.schedules, or in its written form ('cosine warmup=5%')"
+        raise TaskError("warmup", changes.warmup, rule, remedy)
     length = as_warmup(changes.warmup)
     if isinstance(length, int) and horizon != task.horizon and _brings_its_length(given):
         length = Span(length / horizon, "share") if 0 < length < horizon else length  # it is stretched along

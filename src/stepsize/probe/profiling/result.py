@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from stepsize.curves.numerals import number_text
 from stepsize.plain import plain
 from stepsize.probe.profiling.edge import StabilityEdge
@@ -177,7 +179,8 @@ class Profile(Pictured):
 
     def plot(self, title: str = "Profile") -> Chart:
         """Return the chart: how the rate may grow with the batch size."""
-        facts, sizes = self.facts, _sizes_around(self.facts.batch_size)
+        facts = self.facts
+        sizes = np.maximum(1.0, facts.batch_size * np.logspace(-_DECADES, _DECADES, _POINTS)).tolist()
         exponent = 1.0 if facts.exponent is None else facts.exponent
         curves, places = [], [(float(facts.batch_size), f"batch size {number_text(facts.batch_size)}", "lr")]
         for moment in facts.moments:
@@ -189,9 +192,3 @@ class Profile(Pictured):
         label = "best rate ÷ best rate at the present batch size"
         info = series_info(curves, "batch size", title=title, subtitle=self.status, label=label, places=places)
         return draw(info)
-
-
-def _sizes_around(batch: int) -> list[float]:
-    """Return batch sizes two decades around the present one."""
-    decades = [_DECADES * (2 * point / (_POINTS - 1) - 1) for point in range(_POINTS)]
-    return [max(1.0, batch * 10**decade) for decade in decades]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import final
 from weakref import WeakKeyDictionary
 
@@ -12,10 +13,10 @@ from stepsize.checks import check_whole
 from stepsize.errors import NotStackableError
 from stepsize.training.batches import TensorBatches
 from stepsize.training.border import inspect_task
-from stepsize.training.loop import InOrder, check_evals
+from stepsize.training.loop import InOrder, check_evals, train_together
 from stepsize.training.memory import free_memory
 from stepsize.training.population.dry_run import DryRun
-from stepsize.training.population.vectorized import check_stacking, train_vectorized
+from stepsize.training.population.vectorized import VectorizedRuns, check_stacking
 from stepsize.training.runs import Run, Setting, Watcher
 from stepsize.training.task import Task
 from stepsize.training.variation import varied
@@ -85,7 +86,8 @@ class Population:
             return self._alone(task, settings, on_progress=on_progress)
         tasks = [varied(task, setting.changes) for setting in settings]
         try:
-            return train_vectorized(tasks, settings, known, on_progress, self._evals)
+            build = partial(VectorizedRuns, tasks, settings, known)
+            return train_together(tasks, settings, build, self._evals, on_progress)
         except NotStackableError as reason:  # what only the whole list shows: an optimizer of another class
             self._tell(str(reason))
             return self._alone(task, settings, on_progress=on_progress)

@@ -18,11 +18,10 @@ from stepsize.training.batches import Stream, to_device
 from stepsize.training.border import undisturbed
 from stepsize.training.evaluate import autocast
 from stepsize.training.forked import ForkedRuns, SequentialRuns
-from stepsize.training.loop import train_together
 from stepsize.training.population.dry_run import COPIES, DryRun, dry_run, weights_of
 from stepsize.training.population.stacked import stack_optimizers
 from stepsize.training.position import preserved
-from stepsize.training.runs import Run, Setting, Watcher
+from stepsize.training.runs import Setting
 from stepsize.training.stepping import Stepper, build_model, build_optimizer
 from stepsize.training.task import Task
 
@@ -48,17 +47,6 @@ def check_stacking(task: Task, setting: Setting, *, memory: float = math.inf) ->
 def _check_memory(needed: float, memory: float) -> None:
     if needed > memory:
         raise NotStackableError(f"two at once take {needed / 1e9:.2g} GB, more than a quarter of the free memory")
-
-
-def train_vectorized(
-    tasks: Sequence[Task],
-    settings: Sequence[Setting],
-    info: DryRun,
-    on_progress: Watcher | None = None,
-    evals: frozenset[int] = frozenset(),
-) -> list[Run]:
-    """Train all configurations at once, one task for each, and return their runs in that order."""
-    return train_together(tasks, settings, lambda: VectorizedRuns(tasks, settings, info), evals, on_progress)
 
 
 def begin_run(task: Task, setting: Setting) -> ForkedRuns:
