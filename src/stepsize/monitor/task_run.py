@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch import Tensor
 
 from stepsize.checks import check_lr
 from stepsize.monitor.guarding.action import GuardAction
-from stepsize.monitor.guarding.guard import Guard, guard
+from stepsize.monitor.guarding.guard import guard
+from stepsize.monitor.options import WatchOptions
 from stepsize.monitor.report import Report
-from stepsize.monitor.watching import Watch, watch
+from stepsize.monitor.watching import watch
 from stepsize.training.border import undisturbed
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
@@ -116,7 +117,7 @@ def watch_task(
     setting = Setting(lr, task.seed if seed is None else seed, task.horizon)
     name = task.name if store is not None and name is None else name
     with undisturbed(task, setting.seed):
-        return _Watched(task, setting, guarded, on_progress, store, name, control).run()
+        return _Watched(task, setting, on_progress, guarded=guarded, store=store, name=name, control=control).run()
 
 
 class _Watched:
@@ -126,11 +127,10 @@ class _Watched:
         self,
         task: Task,
         setting: Setting,
-        guarded: bool,
         on_progress: Callable[[Progress], None] | None,
-        store: str | Path | None,
-        name: str | None,
-        control: bool,
+        *,
+        guarded: bool,
+        **options: Unpack[WatchOptions],
     ) -> None:
         self._began = time.perf_counter()
         self._task, self._setting, self._on_progress = task, setting, on_progress
@@ -141,13 +141,10 @@ class _Watched:
         self._evaluations: list[Evaluation] = []
         self._every = max(1, setting.steps // _EVALUATIONS)
         self._updates = 0  # including those that were rolled back
-        options: dict[str, Any] = {"steps": setting.steps, "store": store, "name": name, "schedule": task.schedule}
-        options["control"] = control
-        options["scaler"] = next(iter(stepper.stateful), None)
-        self._guard: Guard | None = guard(stepper.model, stepper.optimizer, **options) if guarded else None
-        self._watch: Watch = (
-            self._guard.watching if self._guard is not None else watch(stepper.model, stepper.optimizer, **options)
-        )
+        scaler = next(iter(stepper.stateful), None)
+        options |= {"steps": setting.steps, "schedule": task.schedule, "scaler": scaler}
+        self._guard = guard(stepper.model, stepper.optimizer, **options) if guarded else None
+        self._watch = self._guard.watching if self._guard else watch(stepper.model, stepper.optimizer, **options)
         self._watch.control.refusals["extend"] = "is not possible: the task sets the number of steps"
 
     def run(self) -> WatchedRun:

@@ -33,23 +33,17 @@ def points_of(seen: Sequence[Run]) -> list[UnitPoint]:
 
     What diverged on any seed is not feasible.
     """
-    values: dict[int, list[float]] = {}
-    diverged: set[int] = set()
+    trials: dict[int, list[Run]] = {}
     for run in seen:
-        if run.diverged or math.isinf(run.value):
-            diverged.add(run.trial.number)
-        elif not math.isnan(run.value):
-            values.setdefault(run.trial.number, []).append(run.value)
-    if not values.keys() - diverged:
-        return []
-    points: dict[int, UnitPoint] = {}
-    for run in seen:
-        number = run.trial.number
-        if number in diverged:
-            points[number] = UnitPoint(run.trial, None)
-        elif number in values:
-            points[number] = UnitPoint(run.trial, sum(values[number]) / len(values[number]))
-    return [*points.values()]
+        trials.setdefault(run.trial.number, []).append(run)
+    points = []
+    for runs in trials.values():
+        values = [run.value for run in runs if not math.isnan(run.value)]
+        if any(run.diverged or math.isinf(run.value) for run in runs):
+            points.append(UnitPoint(runs[0].trial, None))
+        elif values:
+            points.append(UnitPoint(runs[0].trial, sum(values) / len(values)))
+    return points if any(point.value is not None for point in points) else []
 
 
 class Guided:
