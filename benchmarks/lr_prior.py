@@ -24,6 +24,7 @@ __all__ = ["PRIOR_FILE", "RECORD_FILE", "compute_prior", "learned_prior"]
 Array = NDArray[np.float64]
 RECORD_FILE = Path(__file__).parent / "lr_record" / "record.npz"
 PRIOR_FILE = Path(__file__).parents[1] / "src" / "stepsize" / "curves" / "lr_prior.npz"
+_BELOW = 2_000  # number of the tasks that are read: the later ones gained nothing for `find` (docs/benchmarks.md)
 _X = np.arange(-3.4, 3.3, 0.1)  # log10(lr / usual rate)
 _SPACING = 0.38  # decades between the rates of a task
 _SHALLOW = 0.02  # log ratio of untrained to best loss below which a training has not learned
@@ -53,13 +54,15 @@ class Curve:
 
 
 def curves(path: Path = RECORD_FILE) -> Iterator[Curve]:
-    """Yield the trainings of the record that learned something; a diverged run counts as untrained."""
+    """Yield the first trainings of the record that learned something; a diverged run counts as untrained."""
     with np.load(path) as kept:
         for x, val, untrained, text in zip(kept["x"], kept["val"], kept["untrained"], kept["facts"], strict=True):
             start = float(np.nanmean(untrained))
             if not (math.isfinite(start) and start > 0):
                 continue
             facts = json.loads(str(text))
+            if facts["number"] >= _BELOW:
+                continue
             failed = ~np.isfinite(val)
             losses = np.clip(np.where(failed, start, val), 1e-9, start).astype(float)
             size = facts["steps"], facts["parameters"]

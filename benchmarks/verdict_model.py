@@ -74,6 +74,7 @@ class Looks:
         weight: How much it counts: less if final losses of the task are noisy, or the rate is far off.
         certain: Whether final losses of the task have little noise.
         groups: What is left out together with each task: its data set.
+        size: How much each task counts: more if it is long and large, as people's are; most of the record are not.
     """
 
     signals: Array
@@ -84,6 +85,7 @@ class Looks:
     weight: Array
     certain: Bools
     groups: tuple[str, ...]
+    size: Array
 
     @property
     def side(self) -> Whole:
@@ -98,7 +100,7 @@ class Looks:
     def only(self, keep: Bools) -> Looks:
         """Return some of the rows."""
         rows = (self.signals, self.task, self.look, self.sides, self.times, self.weight, self.certain)
-        return Looks(*(part[keep] for part in rows), self.groups)
+        return Looks(*(part[keep] for part in rows), self.groups, self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +140,7 @@ def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:
     columns = [record.signal_names.index(name) for name in NAMES]
     rows: list[tuple[Any, ...]] = []
     named: list[str] = []
+    sizes: list[float] = []
     for number, facts in enumerate(record.facts):
         val = np.where(np.isnan(record.val[number, -1]), np.inf, record.val[number, -1]).astype(np.float64)
         finite = np.isfinite(val).all(axis=1)
@@ -151,8 +154,9 @@ def read_looks(path: Path = RECORD_FILE, groups: str = "data") -> Looks:
             weight = certain * math.exp(-abs(times) / _AWAY)  # people's rates are seldom far off
             rows.append((signals[look, at], len(named), look, truth.sides[at], times, weight, certain >= 0.5))
         named.append(facts[groups].partition(":")[0])
+        sizes.append(math.sqrt(facts["steps"] * facts["parameters"]))
     parts = (np.array(part) for part in zip(*rows, strict=True))
-    return Looks(*parts, tuple(named))
+    return Looks(*parts, tuple(named), np.array(sizes))
 
 
 class _Net(nn.Module):
@@ -170,7 +174,7 @@ class _Net(nn.Module):
 def fit(
     data: Looks, *, members: int = 3, epochs: int = 20, width: int = 64, drop: float = 0.15, decay: float = 0.03
 ) -> VerdictModel:
-    """Return networks fitted to the rows, each task with the same weight; not calibrated."""
+    """Return networks fitted to the rows, each task with the weight of its size; not calibrated."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of signals that an ablation leaves out
         middle, spread = np.nanmean(data.signals, axis=0), np.nanstd(data.signals, axis=0) + 1e-6
@@ -180,8 +184,7 @@ def fit(
         NAMES, middle, spread, lowest - room, highest + room, (), np.array([1.0, 0, 0, 0]), 1.0, np.ones(4)
     )
     inputs = torch.tensor(blank.prepared(data.signals), dtype=torch.float32)
-    sums = np.bincount(data.task, data.weight, minlength=len(data.groups))
-    weights = torch.tensor(data.weight / np.maximum(sums, 1.0)[data.task], dtype=torch.float32)
+    weights = torch.tensor(_weights(data), dtype=torch.float32)
     targets = (
         torch.tensor(data.sides, dtype=torch.float32),
         torch.tensor(data.times, dtype=torch.float32),
@@ -200,6 +203,12 @@ def fit(
             )
         )
     return _with(blank, layers=tuple(layers))
+
+
+def _weights(data: Looks) -> Array:
+    """Return the weight of each row: those of a task add up to its size, or to less if all of them count little."""
+    sums = np.bincount(data.task, data.weight, minlength=len(data.groups))
+    return np.asarray(data.weight * (data.size / np.maximum(sums, 1.0))[data.task])
 
 
 def _trained(
@@ -267,7 +276,7 @@ def _trees(data: Looks) -> Judge:
     trees = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.05, max_leaf_nodes=15, min_samples_leaf=50, l2_regularization=1.0, random_state=0
     )
-    trees.fit(data.signals, data.side, sample_weight=data.weight / np.bincount(data.task, data.weight)[data.task])
+    trees.fit(data.signals, data.side, sample_weight=_weights(data))
     return lambda signals: np.asarray(trees.predict_proba(signals))
 
 
