@@ -76,7 +76,8 @@ class _Training:
                 self._seen.append(self._loss(self._task))
             if self._control is not None and (step + 1) % every == 0:
                 self._control.observe(self._loss(self._halves[0]))
-        self._recording.finish(model)
+        if self._recording.divergence is None:
+            self._recording.take_evaluation(evaluate(self._task, model, step=steps))
         lost = self._recording.divergence is not None
         done = untrained if lost else [self._loss(task) for task in (self._task, self._halves[1])]
         result = self._recording.run(seconds=0.0, examples=1.0, initial="")

@@ -19,7 +19,7 @@ from stepsize.training.batches import count_examples, holds_non_finite, nan_in_d
 from stepsize.training.border import inspect_task, not_fresh, undisturbed
 from stepsize.training.cost import update_passes
 from stepsize.training.digest import digest
-from stepsize.training.evaluate import Evaluated, evaluate
+from stepsize.training.evaluate import Evaluated
 from stepsize.training.forked import ForkedRuns, SequentialRuns, draw, updates
 from stepsize.training.runs import Divergence, Evaluation, Progress, Run, Setting, Watcher
 from stepsize.training.stepping import Stepper, reading_lag, rung_factors
@@ -258,11 +258,6 @@ class Recording:
         if seen.step == self.setting.steps and not math.isfinite(loss):
             self._blame_the_data("val", "the data", loss, self.task.val or ())
             self.divergence = Divergence(seen.step, f"the validation loss is {loss}")
-
-    def finish(self, model: nn.Module) -> None:
-        """Evaluate the trained model, if there are validation data and it did not diverge; the benchmarks call this."""
-        if self.divergence is None and self.task.val is not None:
-            self.take_evaluation(evaluate(self.task, model, step=self.setting.steps))
 
     def run(self, *, seconds: float, examples: float, initial: str, model: nn.Module | None = None) -> Run:
         """Return the run; ``examples`` is the mean number of examples per training batch."""
