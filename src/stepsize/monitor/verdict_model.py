@@ -54,7 +54,6 @@ class VerdictModel:
         lowest: Value of each signal below which nothing was recorded.
         highest: The same above.
         layers: Weights and biases, each with a leading axis of networks.
-        correction: Temperature, and what is added to the three logits.
         widening: What the distance of the outer quantiles from the median is multiplied by.
         least: Probability from which each side is reported, then that of a one-sided statement.
     """
@@ -65,7 +64,6 @@ class VerdictModel:
     lowest: Array
     highest: Array
     layers: tuple[tuple[Array, Array], ...]
-    correction: Array
     widening: float
     least: Array
 
@@ -103,7 +101,7 @@ class VerdictModel:
             hidden = hidden @ weights + biases[:, None]
             if number < len(self.layers) - 1:
                 hidden = np.maximum(hidden, 0)
-        logits = (hidden[..., :3] / self.correction[0]) + self.correction[1:]
+        logits = hidden[..., :3]
         shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
         chances = (shifted / shifted.sum(axis=-1, keepdims=True)).mean(axis=0)
         quantiles = hidden[..., 3:].mean(axis=0)
@@ -122,7 +120,7 @@ class VerdictModel:
         np.savez_compressed(path, **arrays)
 
 
-_ARRAYS = ("middle", "spread", "lowest", "highest", "correction", "least")
+_ARRAYS = ("middle", "spread", "lowest", "highest", "least")
 
 
 @cache
