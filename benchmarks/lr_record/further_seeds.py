@@ -57,7 +57,7 @@ def seeds_report(record: Path = RECORD_FILE, path: Path = SEEDS_FILE) -> str:
         agreed.append(np.mean(sides == others))
         near.append(np.mean((sides == others)[close]))
         apart.append(abs(float(kept.x[number, best] - kept.x[number, other_best])))
-        ended = six.mean(axis=1)
+        ended = np.maximum(six.mean(axis=1), 1e-12)  # of some tables nothing is left of the loss
         regrets.append(ended[best] / ended[other_best] - 1)
     alike, alike_near = np.mean(agreed), np.mean(near)
     middle, high = np.quantile(apart, (0.5, 0.9))

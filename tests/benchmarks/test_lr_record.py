@@ -372,5 +372,6 @@ def test_every_tenth_task_was_trained_with_six_more_seeds() -> None:
     assert {val.shape for val in further.values()} == {(RATES, 6)}
     found = re.match(r"(\d+) tasks.*?in ([\d.]+)%", seeds_report())
     assert found is not None
+    assert "nan" not in seeds_report()
     assert 150 < int(found[1]) <= len(further)
     assert 50 < float(found[2]) < 100

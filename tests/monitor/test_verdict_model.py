@@ -27,7 +27,7 @@ def test_the_outputs_are_those_of_torch() -> None:
         for number, (weights, biases) in enumerate(model.layers):
             hidden = nn.functional.linear(hidden, torch.tensor(weights[member]).T, torch.tensor(biases[member]))
             hidden = torch.relu(hidden) if number < len(model.layers) - 1 else hidden
-        logits.append(hidden[:, :3] / model.correction[0] + torch.tensor(model.correction[1:]))
+        logits.append(hidden[:, :3])
         quantiles.append(hidden[:, 3:])
     chances, ranges = model.outputs(model.prepared(values))
     np.testing.assert_allclose(chances, torch.stack(logits).softmax(-1).mean(0), rtol=1e-6)
@@ -62,7 +62,7 @@ def test_what_speaks_for_a_side_is_named() -> None:
     weights[0, 1, 2] = 3.0  # b speaks for too high
     layers = ((weights, np.zeros((1, 6))),)
     one, zero = np.ones(2), np.zeros(2)
-    model = VerdictModel(names, zero, one, -9 * one, 9 * one, layers, np.array([1.0, 0, 0, 0]), 1.0, np.ones(4))
+    model = VerdictModel(names, zero, one, -9 * one, 9 * one, layers, 1.0, np.ones(4))
     judged = model.judge({"a": 2.0, "b": 2.0})
     assert judged.telling == ("b",)
     assert judged.chances[2] == pytest.approx(math.exp(6) / (2 + math.exp(6)))
