@@ -200,7 +200,7 @@ def _tests(rows: Iterable[Ended], method: str) -> dict[str, list[float]]:
 
 def _worse(own: np.ndarray, usual: np.ndarray) -> bool:
     """Return whether the mean over seeds is above that of the usual rate by more than two paired errors and 1%."""
-    if not np.isfinite(own).all():
+    if not (np.isfinite(own).all() and np.isfinite(usual).all()):
         return bool(np.isfinite(usual).all())
     far = own - usual
     return bool(far.mean() > max(2 * far.std(ddof=1) / math.sqrt(len(far)), 0.01 * usual.mean()))
