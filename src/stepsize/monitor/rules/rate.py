@@ -9,13 +9,17 @@ from stepsize.monitor.finding import Rule, Seen, advice
 from stepsize.monitor.record import Record
 from stepsize.monitor.verdict import verdicts_at_looks
 
+# Chosen on the design training runs (benchmarks/verdicts.py): 1 of 90 fine ones is accused, 3 with any verdict twice.
+_SURE = 0.86
+
 
 def _check(code: Literal["too high", "too low"], record: Record) -> Seen | None:
     verdicts = verdicts_at_looks(record)[-2:]
-    verdict = verdicts[-1] if verdicts else None
-    if len(verdicts) < 2 or verdict is None or verdict.code != code or verdict.factor is None:
+    # One look alone is not enough to accuse a run.
+    if len(verdicts) < 2 or any(one.code != code or one.confidence < _SURE for one in verdicts):
         return None
-    if verdicts[0].leaning != code:  # one look alone is not enough to accuse a run
+    verdict = verdicts[-1]
+    if verdict.factor is None:
         return None
     evidence: dict[str, float | str] = {**verdict.signals, "confidence": verdict.confidence, "lr": record.peak_lr}
     return Seen(
