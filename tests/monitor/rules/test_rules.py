@@ -65,12 +65,12 @@ def test_a_good_training_is_left_in_peace(code: str) -> None:
     assert finding is None or finding.severity == "info"
 
 
-def _told(*codes: RateCode) -> Record:
+def _told(*codes: RateCode, sure: float = 0.97) -> Record:
     """Return a run in which looks said this."""
     record = _record(_falling, made=100)
     record.looks = len(LOOKS)
     factor = 3.0 if codes[-1] == "too low" else 0.3
-    record.verdicts = [RateVerdict(code, 0.97, code, factor, "So it is.", signals={"noise": 0.1}) for code in codes]
+    record.verdicts = [RateVerdict(code, sure, code, factor, "So it is.", signals={"noise": 0.1}) for code in codes]
     return record
 
 
@@ -142,6 +142,11 @@ def test_a_rule_speaks_with_evidence(code: str) -> None:
 @pytest.mark.parametrize("codes", [("too low",), ("fine", "too low"), ("too low", "fine")])
 def test_one_look_alone_does_not_accuse(codes: tuple[RateCode, ...]) -> None:
     assert _judged("too-low", _told(*codes)) is None
+
+
+def test_two_looks_accuse_only_if_they_are_sure() -> None:
+    assert _judged("too-low", _told("too low", "too low", sure=0.85)) is None
+    assert _judged("too-low", _told("too low", "too low", sure=0.87)) is not None
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
