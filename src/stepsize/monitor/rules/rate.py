@@ -9,7 +9,7 @@ from stepsize.monitor.finding import Rule, Seen, advice
 from stepsize.monitor.record import Record
 from stepsize.monitor.verdict import verdicts_at_looks
 
-# Chosen on the design training runs (benchmarks/verdicts.py): by the looks, 1 of 90 fine ones is accused, 3 with any verdict.
+# Chosen on the design runs of benchmarks/verdicts.py: their looks accuse 1 of 90 fine ones, 3 with any verdict.
 _SURE = 0.86
 
 
