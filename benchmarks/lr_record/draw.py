@@ -90,7 +90,7 @@ def draw_task(seed: int, number: int) -> Task:
     most_seconds = _MOST_SECONDS_LONGER if longer else _MOST_SECONDS.get(model, 6.0)
     while True:
         facts = {**fixed, **_draw_size(rng, model), **_draw_length(rng, fixed["train_examples"], longer=longer)}
-        facts["width"] *= 1 + longer
+        facts["width"] *= 2 if longer else 1
         if later:
             facts |= _later(rng, facts, tuned=before is not None)
         net, _ = build(facts)
